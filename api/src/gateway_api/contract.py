@@ -1,0 +1,427 @@
+"""The wire contract of the admin API: paths, error codes and models, in pydantic alone.
+
+The one module of the API that the operator may import, so that its image carries no web framework. A change
+here is a change for every client: add fields, never give an old one another meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+DEFAULT_PORT: Final = 8001
+DEFAULT_TLS_PORT: Final = 8443
+
+HEALTH_PATH: Final = "/health"
+READY_PATH: Final = "/ready"
+API_PREFIX: Final = "/api/v1/system"
+SYSTEM_HEALTH_PATH: Final = f"{API_PREFIX}/health"
+BACKUP_PATH: Final = f"{API_PREFIX}/backup"
+BACKUPS_PATH: Final = f"{API_PREFIX}/backups"
+RESTORE_PATH: Final = f"{API_PREFIX}/restore"
+RESTORES_PATH: Final = f"{API_PREFIX}/restores"
+
+REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
+METADATA_LIMIT_BYTES: Final = 4096
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+"""Names one HTTP request in the logs; it has nothing to do with a body's ``request_id``."""
+
+
+class ErrorCode(StrEnum):
+    """Every way in which a call can fail. Stable: alerts, runbooks and the operator are keyed by them."""
+
+    Unauthorized = "Unauthorized"
+    TooManyFailures = "TooManyFailures"
+    RouteNotFound = "RouteNotFound"
+    MethodNotAllowed = "MethodNotAllowed"
+    BodyTooLarge = "BodyTooLarge"
+    InvalidRequest = "InvalidRequest"
+    InternalError = "InternalError"
+    NotReady = "NotReady"
+    Busy = "Busy"
+    InProgress = "InProgress"
+    RequestIdReused = "RequestIdReused"
+    Deleted = "Deleted"
+    PathNotAllowed = "PathNotAllowed"
+    BackupExists = "BackupExists"
+    BackupNotFound = "BackupNotFound"
+    BackupChanged = "BackupChanged"
+    BackupCorrupt = "BackupCorrupt"
+    BackupInvalid = "BackupInvalid"
+    BackupTooLarge = "BackupTooLarge"
+    BackupHasIssues = "BackupHasIssues"
+    DigestMismatch = "DigestMismatch"
+    EncryptionNotSupported = "EncryptionNotSupported"
+    ConfigMissing = "ConfigMissing"
+    ConfigInvalid = "ConfigInvalid"
+    ConfigUnstable = "ConfigUnstable"
+    ConfigTooLarge = "ConfigTooLarge"
+    ConfigNotReplaceable = "ConfigNotReplaceable"
+    ConfigChanged = "ConfigChanged"
+    ConfigChangedDuringRestore = "ConfigChangedDuringRestore"
+    RestorePending = "RestorePending"
+    RestoreNotFound = "RestoreNotFound"
+    RestoreStateUnknown = "RestoreStateUnknown"
+    VolumeFull = "VolumeFull"
+    VolumeUnavailable = "VolumeUnavailable"
+    DurabilityUnknown = "DurabilityUnknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSpec:
+    """What a code means on the wire: its HTTP status, whether the same call may succeed later, and the cure."""
+
+    status: int
+    retryable: bool
+    cure: str
+
+
+ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
+    ErrorCode.Unauthorized: ErrorSpec(
+        401, False, "Send the admin key as 'Authorization: Bearer KEY' or 'apikey: KEY'."
+    ),
+    ErrorCode.TooManyFailures: ErrorSpec(
+        429, True, "Wait for the time in Retry-After; a right key is never counted."
+    ),
+    ErrorCode.RouteNotFound: ErrorSpec(404, False, "Look the path up in /docs."),
+    ErrorCode.MethodNotAllowed: ErrorSpec(405, False, "Use a method named in the Allow header."),
+    ErrorCode.BodyTooLarge: ErrorSpec(413, False, "Send a smaller body."),
+    ErrorCode.InvalidRequest: ErrorSpec(422, False, "Correct the field that the detail names."),
+    ErrorCode.InternalError: ErrorSpec(
+        500, True, "Look for the request id in the server's log, and report it."
+    ),
+    ErrorCode.NotReady: ErrorSpec(503, True, "Follow the reason in the detail."),
+    ErrorCode.Busy: ErrorSpec(
+        409, True, "Another backup, restore or delete is at work: try again after Retry-After."
+    ),
+    ErrorCode.InProgress: ErrorSpec(
+        409, True, "The same request is still running: ask again after Retry-After."
+    ),
+    ErrorCode.RequestIdReused: ErrorSpec(409, False, "Use a new request_id for a different request."),
+    ErrorCode.Deleted: ErrorSpec(
+        409, False, "The backup that this request made was deleted: use a new request_id."
+    ),
+    ErrorCode.PathNotAllowed: ErrorSpec(
+        400, False, "Name a file inside the backup directory, without links or dots."
+    ),
+    ErrorCode.BackupExists: ErrorSpec(409, False, "Choose another name, or say overwrite."),
+    ErrorCode.BackupNotFound: ErrorSpec(
+        404, False, "List the backups: the file was moved, renamed or deleted."
+    ),
+    ErrorCode.BackupChanged: ErrorSpec(
+        409, False, "The file is not the one its manifest describes; nothing was deleted."
+    ),
+    ErrorCode.BackupCorrupt: ErrorSpec(
+        422, False, "The file differs from its manifest: restore another backup."
+    ),
+    ErrorCode.BackupInvalid: ErrorSpec(
+        422, False, "The file is not a whole gateway config: restore another backup."
+    ),
+    ErrorCode.BackupTooLarge: ErrorSpec(
+        413, False, "Raise the config size limit, or restore another backup."
+    ),
+    ErrorCode.BackupHasIssues: ErrorSpec(422, False, "Mend the dangling references, or say allow_issues."),
+    ErrorCode.DigestMismatch: ErrorSpec(
+        409, False, "The file is not the one that was expected: check its name."
+    ),
+    ErrorCode.EncryptionNotSupported: ErrorSpec(422, False, "This version reads and writes no .age file."),
+    ErrorCode.ConfigMissing: ErrorSpec(409, False, "There is no config to back up: restore a backup."),
+    ErrorCode.ConfigInvalid: ErrorSpec(
+        409, False, "The live config cannot be read as a config: restore a backup."
+    ),
+    ErrorCode.ConfigUnstable: ErrorSpec(409, True, "The gateway keeps rewriting its config: try again."),
+    ErrorCode.ConfigTooLarge: ErrorSpec(413, False, "Raise the config size limit."),
+    ErrorCode.ConfigNotReplaceable: ErrorSpec(
+        409, False, "Mount the config's directory, not the file, writable and owned by this process's user."
+    ),
+    ErrorCode.ConfigChanged: ErrorSpec(
+        409, False, "The config changed since the restore: look, then say force."
+    ),
+    ErrorCode.ConfigChangedDuringRestore: ErrorSpec(
+        409, True, "The gateway wrote its config over the restored one: roll back or restore again."
+    ),
+    ErrorCode.RestorePending: ErrorSpec(
+        409, False, "Commit or roll back the earlier restore, or say supersede."
+    ),
+    ErrorCode.RestoreNotFound: ErrorSpec(404, False, "No restore has this request id."),
+    ErrorCode.RestoreStateUnknown: ErrorSpec(
+        409,
+        False,
+        "The config is neither the one before the restore nor the one after: look, then restore again.",
+    ),
+    ErrorCode.VolumeFull: ErrorSpec(507, True, "Free space on the volume, or make it larger."),
+    ErrorCode.VolumeUnavailable: ErrorSpec(
+        503, True, "The volume is read-only, gone or failing: look at the pod's volumes."
+    ),
+    ErrorCode.DurabilityUnknown: ErrorSpec(
+        500, True, "The disk did not confirm a write: look at the volume, then repeat."
+    ),
+}
+
+_Strict = ConfigDict(extra="forbid", str_strip_whitespace=False)
+_Open = ConfigDict(extra="ignore")
+
+T = TypeVar("T")
+
+RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+
+
+class Envelope(BaseModel, Generic[T]):
+    """The body of every success."""
+
+    model_config = _Open
+    message: str
+    data: T
+    timestamp: datetime
+
+
+class ErrorBody(BaseModel):
+    """The body of every error. ``error`` names the operation, ``detail`` says what is wrong, ``code`` is stable."""
+
+    model_config = _Open
+    error: str
+    detail: str
+    code: str
+    timestamp: datetime
+
+
+class Counts(BaseModel):
+    """How many of each thing a config holds."""
+
+    model_config = _Open
+    configs: int = 0
+    projects: int = 0
+    users: int = 0
+    api_keys: int = 0
+    disabled_api_keys: int = 0
+
+
+class Issue(BaseModel):
+    """A dangling reference or another flaw in a config that can still be served. Never holds a key.
+
+    ``where`` is a path of section and id (an API key is named by a short digest), so that two issues are the same
+    exactly if ``code`` and ``where`` are.
+    """
+
+    model_config = _Open
+    code: str
+    where: str
+    message: str
+
+
+class HealthData(BaseModel):
+    """What the probes read."""
+
+    model_config = _Open
+    version: str
+    config_path: str
+
+
+class ReadyData(BaseModel):
+    """A backup could be taken now."""
+
+    model_config = _Open
+    ready: Literal[True] = True
+
+
+class VolumeSpace(BaseModel):
+    """Bytes on the backup volume, as an unprivileged process may use them."""
+
+    model_config = _Open
+    free_bytes: int
+    total_bytes: int
+
+
+class PendingRestore(BaseModel):
+    """A restore that nobody has committed or rolled back yet."""
+
+    model_config = _Open
+    request_id: str
+    state: str
+
+
+class SystemStatus(StrEnum):
+    """``degraded``: it serves, with dangling references or a nearly full volume; ``unhealthy``: no usable config."""
+
+    healthy = "healthy"
+    degraded = "degraded"
+    unhealthy = "unhealthy"
+
+
+class SystemHealthData(BaseModel):
+    """The detailed health. ``config_digest`` is the SHA-256 of the file's bytes, ``sections_digest`` that of its
+    canonical data sections (mcp_configs, projects, users, apikeys), both absent when the config cannot be read."""
+
+    model_config = _Open
+    status: SystemStatus
+    version: str
+    gateway_version: str | None = None
+    config_path: str
+    config_valid: bool
+    config_digest: str | None = None
+    sections_digest: str | None = None
+    total_configs: int
+    total_projects: int
+    total_users: int
+    total_api_keys: int
+    cache_enabled: bool
+    cache_type: Literal["local", "external"]
+    telemetry_enabled: bool
+    guardrails_configured: bool
+    uptime_seconds: float
+    gateway_id: str | None = None
+    volume_id: str | None = None
+    config_persistent: bool | None = None
+    pending_restore: PendingRestore | None = None
+    issues: list[Issue] = []
+    warnings: list[Issue] = []
+    volume: VolumeSpace | None = None
+
+
+class BackupRequest(BaseModel):
+    """One of ``output_file`` (absolute, inside the backup directory, replaced atomically) and ``path`` (relative to
+    it, never replaced unless ``overwrite``). The suffix decides: ``.json``, ``.json.gz``, ``.json.zst``; else plain."""
+
+    model_config = _Strict
+    output_file: str | None = Field(None, min_length=1, max_length=4096)
+    path: str | None = Field(None, min_length=1, max_length=4096)
+    overwrite: bool = False
+    request_id: RequestId | None = None
+    metadata: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_target_and_small_metadata(self) -> BackupRequest:
+        if (self.output_file is None) == (self.path is None):
+            raise ValueError("give exactly one of output_file and path")
+        size = sum(
+            len(k.encode("utf-8", "surrogatepass")) + len(v.encode("utf-8", "surrogatepass"))
+            for k, v in self.metadata.items()
+        )
+        if size > METADATA_LIMIT_BYTES:
+            raise ValueError(f"metadata is larger than {METADATA_LIMIT_BYTES} bytes")
+        return self
+
+
+class BackupLevel(StrEnum):
+    """How far a backup is proven: ``Stored`` (digests match after read-back) < ``Verified`` (parsed, counts equal)."""
+
+    Stored = "Stored"
+    Verified = "Verified"
+
+
+class BackupRecord(BaseModel):
+    """A backup as its manifest describes it. Sizes in bytes; ``path`` is relative to the backup directory."""
+
+    model_config = _Open
+    backup_id: str
+    path: str
+    request_id: str | None = None
+    created: datetime
+    gateway_id: str
+    volume_id: str
+    gateway_version: str | None = None
+    content_sha256: str
+    content_bytes: int
+    stored_sha256: str
+    stored_bytes: int
+    compression: Literal["none", "gzip", "zstd"]
+    counts: Counts
+    issues: list[Issue] = []
+    level: BackupLevel
+    metadata: dict[str, str] = {}
+
+
+class BackupResult(BackupRecord):
+    """``replayed``: the same ``request_id`` had already made this backup, and nothing was done now."""
+
+    replayed: bool = False
+
+
+class DeleteResult(BaseModel):
+    """``existed`` is false when the backup was gone already, which is a success as well."""
+
+    model_config = _Open
+    backup_id: str
+    existed: bool
+
+
+class RestoreRequest(BaseModel):
+    """One of ``input_file`` (absolute or relative to the backup directory) and ``backup_id``. Without ``request_id``
+    the restore commits itself, as the seed's scripts expect; with one, the caller commits or rolls back."""
+
+    model_config = _Strict
+    input_file: str | None = Field(None, min_length=1, max_length=4096)
+    backup_id: str | None = Field(None, pattern=REQUEST_ID_PATTERN)
+    expected_sha256: Sha256 | None = None
+    safety_backup: bool | Literal["required"] = True
+    supersede: bool = False
+    allow_issues: bool = False
+    request_id: RequestId | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RestoreRequest:
+        if (self.input_file is None) == (self.backup_id is None):
+            raise ValueError("give exactly one of input_file and backup_id")
+        return self
+
+
+class RestoreState(StrEnum):
+    """``applied`` waits for its commit or rollback."""
+
+    prepared = "prepared"
+    applied = "applied"
+    committed = "committed"
+    rolled_back = "rolled_back"
+
+
+class SafetyBackup(BaseModel):
+    """What was kept of the config before a restore. ``kind``: ``backup`` (a whole backup), ``raw`` (an unparsable
+    config, byte for byte), ``missing`` (there was none), ``kept`` (only the kept previous config: the volume was
+    full), ``none`` (not asked for)."""
+
+    model_config = _Open
+    kind: Literal["backup", "raw", "missing", "kept", "none"]
+    path: str | None = None
+    backup_id: str | None = None
+
+
+class RestoreResult(BaseModel):
+    """What a restore did, or how it ended. Digests are of the config file's bytes."""
+
+    model_config = _Open
+    request_id: str
+    state: RestoreState
+    source_path: str
+    source_backup_id: str | None = None
+    previous_sha256: str | None = None
+    restored_sha256: str
+    sections_digest: str
+    counts: Counts
+    issues: list[Issue] = []
+    safety_backup: SafetyBackup
+    started: datetime
+    finished: datetime | None = None
+    replayed: bool = False
+
+
+class RollbackRequest(BaseModel):
+    """``force`` rolls back although the live config is no longer what the restore wrote."""
+
+    model_config = _Strict
+    force: bool = False
+
+
+def example_error(code: ErrorCode) -> dict[str, Any]:
+    """A body for the OpenAPI document."""
+    return {
+        "error": "System restore failed",
+        "detail": ERRORS[code].cure,
+        "code": code.value,
+        "timestamp": "2026-01-01T12:00:00.000000Z",
+    }

@@ -1,0 +1,1 @@
+"""The Gateway Backup Operator: reconciles GatewayBackup and GatewayRestore by calling the gateway's admin API."""
