@@ -85,69 +85,41 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.Unauthorized: ErrorSpec(
         401, False, "Send the admin key as 'Authorization: Bearer KEY' or 'apikey: KEY'."
     ),
-    ErrorCode.TooManyFailures: ErrorSpec(
-        429, True, "Wait for the time in Retry-After; a right key is never counted."
-    ),
+    ErrorCode.TooManyFailures: ErrorSpec(429, True, "Wait for the time in Retry-After; a right key is never counted."),
     ErrorCode.RouteNotFound: ErrorSpec(404, False, "Look the path up in /docs."),
     ErrorCode.MethodNotAllowed: ErrorSpec(405, False, "Use a method named in the Allow header."),
     ErrorCode.BodyTooLarge: ErrorSpec(413, False, "Send a smaller body."),
     ErrorCode.InvalidRequest: ErrorSpec(422, False, "Correct the field that the detail names."),
-    ErrorCode.InternalError: ErrorSpec(
-        500, True, "Look for the request id in the server's log, and report it."
-    ),
+    ErrorCode.InternalError: ErrorSpec(500, True, "Look for the request id in the server's log, and report it."),
     ErrorCode.NotReady: ErrorSpec(503, True, "Follow the reason in the detail."),
-    ErrorCode.Busy: ErrorSpec(
-        409, True, "Another backup, restore or delete is at work: try again after Retry-After."
-    ),
-    ErrorCode.InProgress: ErrorSpec(
-        409, True, "The same request is still running: ask again after Retry-After."
-    ),
+    ErrorCode.Busy: ErrorSpec(409, True, "Another backup, restore or delete is at work: try again after Retry-After."),
+    ErrorCode.InProgress: ErrorSpec(409, True, "The same request is still running: ask again after Retry-After."),
     ErrorCode.RequestIdReused: ErrorSpec(409, False, "Use a new request_id for a different request."),
-    ErrorCode.Deleted: ErrorSpec(
-        409, False, "The backup that this request made was deleted: use a new request_id."
-    ),
-    ErrorCode.PathNotAllowed: ErrorSpec(
-        400, False, "Name a file inside the backup directory, without links or dots."
-    ),
+    ErrorCode.Deleted: ErrorSpec(409, False, "The backup that this request made was deleted: use a new request_id."),
+    ErrorCode.PathNotAllowed: ErrorSpec(400, False, "Name a file inside the backup directory, without links or dots."),
     ErrorCode.BackupExists: ErrorSpec(409, False, "Choose another name, or say overwrite."),
-    ErrorCode.BackupNotFound: ErrorSpec(
-        404, False, "List the backups: the file was moved, renamed or deleted."
-    ),
+    ErrorCode.BackupNotFound: ErrorSpec(404, False, "List the backups: the file was moved, renamed or deleted."),
     ErrorCode.BackupChanged: ErrorSpec(
         409, False, "The file is not the one its manifest describes; nothing was deleted."
     ),
-    ErrorCode.BackupCorrupt: ErrorSpec(
-        422, False, "The file differs from its manifest: restore another backup."
-    ),
-    ErrorCode.BackupInvalid: ErrorSpec(
-        422, False, "The file is not a whole gateway config: restore another backup."
-    ),
-    ErrorCode.BackupTooLarge: ErrorSpec(
-        413, False, "Raise the config size limit, or restore another backup."
-    ),
+    ErrorCode.BackupCorrupt: ErrorSpec(422, False, "The file differs from its manifest: restore another backup."),
+    ErrorCode.BackupInvalid: ErrorSpec(422, False, "The file is not a whole gateway config: restore another backup."),
+    ErrorCode.BackupTooLarge: ErrorSpec(413, False, "Raise the config size limit, or restore another backup."),
     ErrorCode.BackupHasIssues: ErrorSpec(422, False, "Mend the dangling references, or say allow_issues."),
-    ErrorCode.DigestMismatch: ErrorSpec(
-        409, False, "The file is not the one that was expected: check its name."
-    ),
+    ErrorCode.DigestMismatch: ErrorSpec(409, False, "The file is not the one that was expected: check its name."),
     ErrorCode.EncryptionNotSupported: ErrorSpec(422, False, "This version reads and writes no .age file."),
     ErrorCode.ConfigMissing: ErrorSpec(409, False, "There is no config to back up: restore a backup."),
-    ErrorCode.ConfigInvalid: ErrorSpec(
-        409, False, "The live config cannot be read as a config: restore a backup."
-    ),
+    ErrorCode.ConfigInvalid: ErrorSpec(409, False, "The live config cannot be read as a config: restore a backup."),
     ErrorCode.ConfigUnstable: ErrorSpec(409, True, "The gateway keeps rewriting its config: try again."),
     ErrorCode.ConfigTooLarge: ErrorSpec(413, False, "Raise the config size limit."),
     ErrorCode.ConfigNotReplaceable: ErrorSpec(
         409, False, "Mount the config's directory, not the file, writable and owned by this process's user."
     ),
-    ErrorCode.ConfigChanged: ErrorSpec(
-        409, False, "The config changed since the restore: look, then say force."
-    ),
+    ErrorCode.ConfigChanged: ErrorSpec(409, False, "The config changed since the restore: look, then say force."),
     ErrorCode.ConfigChangedDuringRestore: ErrorSpec(
         409, True, "The gateway wrote its config over the restored one: roll back or restore again."
     ),
-    ErrorCode.RestorePending: ErrorSpec(
-        409, False, "Commit or roll back the earlier restore, or say supersede."
-    ),
+    ErrorCode.RestorePending: ErrorSpec(409, False, "Commit or roll back the earlier restore, or say supersede."),
     ErrorCode.RestoreNotFound: ErrorSpec(404, False, "No restore has this request id."),
     ErrorCode.RestoreStateUnknown: ErrorSpec(
         409,
@@ -277,7 +249,6 @@ class SystemHealthData(BaseModel):
     uptime_seconds: float
     gateway_id: str | None = None
     volume_id: str | None = None
-    config_persistent: bool | None = None
     pending_restore: PendingRestore | None = None
     issues: list[Issue] = []
     warnings: list[Issue] = []
