@@ -6,6 +6,7 @@ here is a change for every client: add fields, never give an old one another mea
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -379,6 +380,11 @@ class RestoreResult(BaseModel):
     started: datetime
     finished: datetime | None = None
     replayed: bool = False
+
+
+def backup_id_for(volume_id: str, request_id: str) -> str:
+    """The id of the backup that a request makes on a volume: known before the call, and after its answer is lost."""
+    return hashlib.sha256(f"{volume_id}\n{request_id}".encode()).hexdigest()[:32]
 
 
 class RollbackRequest(BaseModel):
