@@ -1,0 +1,128 @@
+# Everything a person or CI does with this repository. `make help` lists the targets.
+.DEFAULT_GOAL := help
+.SHELLFLAGS := -eu -o pipefail -c
+SHELL := bash
+MAKEFLAGS += --no-print-directory --warn-undefined-variables
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONTEXT ?=
+# Arguments for the demo: make demo DEMO_ARGS="--name other --down"
+DEMO_ARGS ?=
+# Arguments for pytest: make test ARGS="-k restore -x"
+ARGS ?=
+
+STAMP := $(VENV)/.installed-from-lock
+COMPILE := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11
+
+##@ The two commands
+.PHONY: demo
+demo: $(STAMP) ## A real gateway is backed up, broken and restored on a real cluster (CONTEXT=name: on a cluster you have)
+	$(BIN)/python -m tests.demo run $(if $(CONTEXT),--context $(CONTEXT)) $(DEMO_ARGS)
+
+.PHONY: test
+test: $(STAMP) ## Every test that this machine can run; what it cannot run is skipped with a line that says why
+	$(BIN)/python -m pytest $(ARGS)
+
+##@ Every day
+.PHONY: check
+check: format-check lint types layers unit ## Format, lint, types, layers and unit tests: under a minute
+
+.PHONY: unit
+unit: $(STAMP) ## The unit tests: pure functions, charts and CRDs, no process and no cluster
+	$(BIN)/python -m pytest -q tests/unit $(ARGS)
+
+.PHONY: format
+format: $(STAMP) ## Put the code in its one format, and mend what the linter can mend
+	$(BIN)/ruff check -q --fix .
+	$(BIN)/ruff format -q .
+
+.PHONY: format-check
+format-check: $(STAMP)
+	$(BIN)/ruff format -q --check .
+
+.PHONY: lint
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check -q .
+
+.PHONY: types
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: layers
+layers: $(STAMP) ## Dependencies point one way (import-linter)
+	$(BIN)/lint-imports --no-logo
+
+##@ Kinds of tests
+.PHONY: test-api
+test-api: $(STAMP) ## The admin API as a real process: endpoints, attacks, crash points, full volumes
+	$(BIN)/python -m pytest tests/api $(ARGS)
+
+.PHONY: test-operator
+test-operator: $(STAMP) ## The operator against a real Kubernetes API server and real admin APIs
+	$(BIN)/python -m pytest tests/operator tests/cluster -m "not node" $(ARGS)
+
+.PHONY: test-node
+test-node: $(STAMP) ## Real pods on a real kubelet: charts, the real gateway, the demo's promises (root on Debian)
+	$(BIN)/python -m pytest tests/node tests/cluster -m node $(ARGS)
+
+##@ The test cluster and the demo's
+.PHONY: doctor
+doctor: $(STAMP) ## What this machine can run, and what to install for the rest
+	$(BIN)/python -m tests.cluster doctor
+
+.PHONY: cluster-build
+cluster-build: $(STAMP) ## Build the cluster's programs (once, cached outside the work tree)
+	$(BIN)/python -m tests.cluster build
+
+.PHONY: cluster-up
+cluster-up: $(STAMP) ## Start a cluster to play with, named dev
+	$(BIN)/python -m tests.cluster up --name dev
+
+.PHONY: cluster-down
+cluster-down: $(STAMP) ## Take the cluster named dev down
+	$(BIN)/python -m tests.cluster down --name dev
+
+.PHONY: demo-down
+demo-down: $(STAMP) ## Take the demo down (CONTEXT=name: only what the demo made on that cluster)
+	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT)) $(DEMO_ARGS)
+
+##@ What is generated
+.PHONY: setup
+setup: $(STAMP) ## Make .venv from the lock
+
+$(STAMP): requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}: 3.11 or newer is needed (make PYTHON=...)")'
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "this Python has no venv: on Debian, apt-get install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) from the lock (about a minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/lock.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: lock
+lock: $(STAMP) ## Resolve the lock anew, with hashes and no index address
+	$(COMPILE) --upgrade --group dev --extra api --extra operator pyproject.toml -o requirements/lock.txt
+	$(COMPILE) --extra api -c requirements/lock.txt pyproject.toml -o requirements/api.txt
+	$(COMPILE) --extra operator -c requirements/lock.txt pyproject.toml -o requirements/operator.txt
+	echo hatchling | $(COMPILE) -c requirements/lock.txt - -o requirements/build.txt
+
+.PHONY: crds
+crds: $(STAMP) ## Copy crds/ into the operator's chart
+	$(BIN)/python helm/sync-crds.py
+
+.PHONY: docs
+docs: $(STAMP) ## Write the generated pages: resource reference, error codes
+	$(BIN)/python docs/generate.py
+
+.PHONY: clean
+clean: ## Remove caches and the venv; clusters and the programs built for them stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## This text
+	@awk 'BEGIN {FS = ":.*## "; print "usage: make TARGET"} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
