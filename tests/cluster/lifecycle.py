@@ -1,0 +1,125 @@
+"""Starting, finding and stopping clusters by name."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.cluster import binaries
+from tests.cluster.cluster import Cluster, programs_of
+from tests.cluster.control_plane import ControlPlane, new_tokens
+from tests.cluster.locks import locked
+from tests.cluster.output import Log, timed, to_stderr, wait_until
+from tests.cluster.paths import ClusterError, ClusterPaths, state_root
+from tests.cluster.processes import Processes
+from tests.cluster.requirements import why_no_control_plane, why_no_node
+from tests.cluster.slots import State, allocate
+
+
+def start(name: str, node: bool = True, log: Log = to_stderr, *, reuse: bool = False) -> Cluster:
+    """Start a cluster, on the ruins of an earlier one of that name if need be.
+
+    With `reuse`, a cluster of that name that is healthy is taken as it is. It stays up when this process ends.
+    """
+    if reason := why_no_node() if node else why_no_control_plane():
+        raise ClusterError(reason)
+    with _changing(name):
+        if reuse and (running := _healthy(name, node)) is not None:
+            log(f"the cluster {name} is running already")
+            return running
+        if node:
+            from tests.cluster.packages import install_missing
+
+            install_missing(log)
+        programs = binaries.ensure(binaries.NODE_PROGRAMS if node else binaries.CONTROL_PLANE_PROGRAMS, log)
+        _tear_down(name)
+        state = allocate(name, node, new_tokens())
+        cluster = Cluster(state, programs)
+        try:
+            with timed(log, f"the cluster {name} is up at {state.server}"):
+                _bring_up(cluster, log)
+        except BaseException:
+            # The logs stay for the person who must find out why.
+            _tear_down(name, keep_files=True)
+            raise
+        return cluster
+
+
+def attach(name: str) -> Cluster:
+    """Find a cluster that is running."""
+    state = State.load(ClusterPaths.of(name))
+    if state is None:
+        raise ClusterError(f"there is no cluster {name}; `python -m tests.cluster up --name {name}` starts it")
+    return Cluster(state, programs_of(state.node))
+
+
+def stop(name: str, log: Log = to_stderr) -> None:
+    """Stop a cluster and remove every trace of it, except for the images its node had, which are a cache."""
+    with _changing(name), timed(log, f"the cluster {name} is down"):
+        _tear_down(name)
+
+
+def _healthy(name: str, node: bool) -> Cluster | None:
+    state = State.load(ClusterPaths.of(name))
+    if state is None or state.node != node:
+        return None
+    cluster = Cluster(state, programs_of(node))
+    return cluster if cluster.is_healthy() else None
+
+
+def _bring_up(cluster: Cluster, log: Log) -> None:
+    state = cluster.state
+    if not state.node:
+        control_plane = ControlPlane(state, cluster.programs)
+        control_plane.write_credentials()
+        control_plane.start()
+        _wait_for_controllers(cluster)
+        return
+    from tests.cluster.node import Node
+
+    node = Node(state, cluster.programs)
+    node.make_network()
+    control_plane = ControlPlane(state, cluster.programs, node.entering)
+    control_plane.write_credentials()
+    node.start_runtime()
+    with timed(log, "  control plane ready"):
+        control_plane.start()
+    with timed(log, "  node ready"):
+        node.start(cluster)
+
+
+def _wait_for_controllers(cluster: Cluster) -> None:
+    """The first sign that the controllers work is the account that every pod needs."""
+
+    def has_account() -> bool:
+        return bool(cluster.kubectl("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"))
+
+    wait_until(has_account, f"the controllers of {cluster.name} to work", timeout=30)
+
+
+def _tear_down(name: str, *, keep_files: bool = False) -> None:
+    paths = ClusterPaths.of(name)
+    if not paths.root.exists():
+        return
+    state = State.load(paths)
+    if state is None or state.node:
+        from tests.cluster.teardown import tear_down_node
+
+        tear_down_node(name)
+    processes = Processes(paths)
+    processes.stop_all(processes.names(), patience=2)
+    processes.kill_strays()
+    if keep_files:
+        return
+    for path in (paths.state, paths.kubeconfig):
+        path.unlink(missing_ok=True)
+    for folder in (paths.etcd, paths.pki, paths.logs, paths.pids):
+        shutil.rmtree(folder, ignore_errors=True)
+    if not any(paths.root.iterdir()):
+        paths.root.rmdir()
+
+
+@contextmanager
+def _changing(name: str) -> Iterator[None]:
+    """One start or stop of a name at a time."""
+    with locked(state_root() / "locks" / f"{name}.change"):
+        yield

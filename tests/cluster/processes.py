@@ -1,0 +1,135 @@
+"""Programs that outlive the process that started them, and how they are found and stopped again.
+
+Each has a file with its pid and its start time. A pid alone proves nothing: after a crash or a reboot it may
+belong to somebody else's process, and that one must never be killed.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.cluster.paths import ClusterError, ClusterPaths
+
+# In the environment of every program of a cluster: finds those too whose pid file was never written.
+_MARK = "GATEWAY_TEST_CLUSTER"
+
+
+def start_time(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; None when it is gone or only waits to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class Processes:
+    """The programs of one cluster."""
+
+    def __init__(self, paths: ClusterPaths) -> None:
+        self._paths = paths
+
+    def spawn(self, program: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> int:
+        """Start a program in a session of its own, with its output in the cluster's logs."""
+        self._paths.pids.mkdir(parents=True, exist_ok=True)
+        self._paths.logs.mkdir(parents=True, exist_ok=True)
+        log = str(self._paths.logs / f"{program}.log")
+        writing = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        # posix_spawn rather than subprocess: nothing here waits for the program, it may outlive us.
+        pid = os.posix_spawnp(
+            command[0],
+            list(command),
+            {**(os.environ if env is None else env), _MARK: str(self._paths.root)},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, writing, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        record = {"pid": pid, "started": start_time(pid), "boot": _boot_id()}
+        temporary = self._paths.pids / f".{program}"
+        temporary.write_text(json.dumps(record))
+        temporary.replace(self._paths.pids / program)
+        return pid
+
+    def names(self) -> list[str]:
+        """The programs that were started, alive or not."""
+        if not self._paths.pids.is_dir():
+            return []
+        return sorted(path.name for path in self._paths.pids.iterdir() if not path.name.startswith("."))
+
+    def pid(self, program: str) -> int | None:
+        """The pid of a program that is alive."""
+        try:
+            record = json.loads((self._paths.pids / program).read_text())
+        except (OSError, ValueError):
+            return None
+        pid = int(record["pid"])
+        _reap(pid)
+        alive = record["boot"] == _boot_id() and start_time(pid) == record["started"]
+        return pid if alive and record["started"] is not None else None
+
+    def stop(self, program: str, *, patience: float = 5.0, sig: signal.Signals = signal.SIGTERM) -> None:
+        """Stop a program: politely, and after `patience` seconds by force."""
+        self.stop_all([program], patience=patience, sig=sig)
+
+    def stop_all(self, programs: Sequence[str], *, patience: float = 5.0, sig: signal.Signals = signal.SIGTERM) -> None:
+        """Stop several programs at once."""
+        pids = {program: pid for program in programs if (pid := self.pid(program)) is not None}
+        for pid in pids.values():
+            _signal(pid, sig)
+        deadline = time.monotonic() + patience
+        while (left := [p for p in pids if self.pid(p) is not None]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for program in left:
+            _signal(pids[program], signal.SIGKILL)
+        while any(self.pid(program) is not None for program in left):
+            time.sleep(0.02)
+        for program in programs:
+            (self._paths.pids / program).unlink(missing_ok=True)
+
+    def kill_strays(self) -> None:
+        """Kill what carries this cluster's mark and is not in its pid files: a run was killed at a bad moment."""
+        mark = f"{_MARK}={self._paths.root}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                strays = int(entry.name) != os.getpid() and mark in (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue  # it has ended, or belongs to another user
+            if strays:
+                _signal(int(entry.name), signal.SIGKILL)
+
+    def log_tail(self, program: str, lines: int = 15) -> str:
+        """The last lines that a program said."""
+        try:
+            text = (self._paths.logs / f"{program}.log").read_text(errors="replace")
+        except OSError:
+            return "(it said nothing)"
+        return "\n".join(text.splitlines()[-lines:])
+
+    def must_live(self, programs: Sequence[str]) -> None:
+        """Raise, with a program's last words, when one of them has died."""
+        for program in programs:
+            if self.pid(program) is None:
+                raise ClusterError(f"{program} has died; its last words:\n{self.log_tail(program)}")
+
+
+def _signal(pid: int, sig: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sig)
+
+
+def _reap(pid: int) -> None:
+    """Collect a child that has died; somebody else's child is reaped by somebody else."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

