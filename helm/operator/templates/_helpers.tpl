@@ -1,0 +1,78 @@
+{{/* The name of everything. Not derived from the release: gateways name this ServiceAccount in their RoleBindings. */}}
+{{- define "operator.fullname" -}}
+{{- .Values.fullnameOverride -}}
+{{- end }}
+
+{{- define "operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "operator.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: gateway-backup-operator
+{{ include "operator.selectorLabels" . }}
+{{- end }}
+
+{{/* Labels of what a hook makes: never those that the Deployment selects by. */}}
+{{- define "operator.hookLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ .Chart.Name }}-release-finalizers
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: gateway-backup-operator
+{{- end }}
+
+{{- define "operator.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- .Values.image.repository }}:{{ $tag }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* What the restricted Pod Security Standard asks of a pod, and more: a fixed uid and no writable root. */}}
+{{- define "operator.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "operator.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/*
+What the operator may do wherever it works. Reads of what a gateway consists of, writes of its own resources only; no
+Secret and no workload: that is for each gateway's own Role to grant. docs/security.md gives the reason of every line.
+*/}}
+{{- define "operator.rules" -}}
+- apiGroups: [mcpgateway.dev]
+  resources: [gatewaybackups]
+  verbs: [get, list, watch, create, update, patch]
+- apiGroups: [mcpgateway.dev]
+  resources: [gatewayrestores]
+  verbs: [get, list, watch, update, patch]
+- apiGroups: [mcpgateway.dev]
+  resources: [gatewaybackups/status, gatewayrestores/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets, replicasets]
+  verbs: [get, list, watch]
+{{- end }}
+
+{{/* What the pre-delete hook may do to the objects: see them and change their metadata. */}}
+{{- define "operator.releaseRules" -}}
+- apiGroups: [mcpgateway.dev]
+  resources: [gatewaybackups, gatewayrestores]
+  verbs: [get, list, patch]
+{{- end }}
