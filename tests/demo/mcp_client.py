@@ -1,0 +1,86 @@
+"""A user of the gateway: the public MCP client, with one user's key.
+
+Whether a restore worked is not for us to say. It is for whoever uses the gateway: the same client, with the same key,
+sees its servers or it does not.
+"""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+
+import httpx2
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls: a user with a key for one project. The key is in no repr, so that no log or dump shows it."""
+
+    email: str
+    project: str
+    user_id: str
+    project_id: str
+    api_key: str = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How the gateway wants to be told who calls."""
+        return {"apikey": self.api_key, "project_id": self.project_id, "user_id": self.user_id}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the gateway answered: the names of the project's servers, or why there are none."""
+
+    servers: tuple[str, ...] = ()
+    error: str | None = None
+
+    def __str__(self) -> str:
+        return self.error or ", ".join(self.servers) or "no servers"
+
+
+def list_servers(url: str, identity: Identity, timeout: float = 20) -> Listing:
+    """Ask the gateway once, as a user does. A gateway that refuses or does not answer is an answer as well."""
+    try:
+        return asyncio.run(asyncio.wait_for(_list_servers(url, identity, timeout), timeout))
+    except Exception as error:
+        cause = _first_cause(error)
+        if isinstance(cause, OSError | TimeoutError | httpx2.HTTPError | MCPError):
+            return Listing(error=f"no answer ({type(cause).__name__}: {cause})")
+        raise
+
+
+def wait_for_servers(url: str, identity: Identity, wanted: tuple[str, ...], timeout: float = 30) -> Listing:
+    """Ask until the gateway lists these servers, or give the last answer when the time is over."""
+    deadline = time.monotonic() + timeout
+    while True:
+        listing = list_servers(url, identity)
+        if listing.servers == wanted or time.monotonic() > deadline:
+            return listing
+        time.sleep(0.5)
+
+
+def _first_cause(error: Exception) -> BaseException:
+    """The error itself, out of the groups that the client's task groups wrap it in."""
+    cause: BaseException = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
+
+
+async def _list_servers(url: str, identity: Identity, timeout: float) -> Listing:  # noqa: ASYNC109
+    async with httpx2.AsyncClient(headers=identity.headers, timeout=timeout, trust_env=False) as http:
+        transport = streamable_http_client(url, http_client=http)
+        async with Client(transport, read_timeout_seconds=timeout) as client:
+            answer = await client.call_tool("enkrypt_list_all_servers", {"discover_tools": False})
+    text = "".join(getattr(part, "text", "") for part in answer.content)
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return Listing(error=f"not JSON: {text[:80]!r}")
+    if body.get("status") != "success":
+        error = body.get("error") or {}
+        return Listing(error=f"{error.get('code', 'error')}: {error.get('message', text[:80])}")
+    return Listing(servers=tuple(sorted(body.get("available_servers", {}))))
