@@ -70,7 +70,7 @@ def _first_cause(error: Exception) -> BaseException:
     return cause
 
 
-async def _list_servers(url: str, identity: Identity, timeout: float) -> Listing:  # noqa: ASYNC109
+async def _list_servers(url: str, identity: Identity, timeout: float) -> Listing:
     async with httpx2.AsyncClient(headers=identity.headers, timeout=timeout, trust_env=False) as http:
         transport = streamable_http_client(url, http_client=http)
         async with Client(transport, read_timeout_seconds=timeout) as client:

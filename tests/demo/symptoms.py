@@ -1,0 +1,128 @@
+"""What everybody around a gateway sees: the probes, the admin API, the kubelet, and a user. One column a situation."""
+
+import base64
+import json
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tests.demo.kube import Forward, Kube, StoryError
+from tests.demo.mcp_client import Identity, Listing, list_servers
+
+ADMIN_PORT, ADMIN_TLS_PORT, MCP_PORT = 8001, 8443, 8000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at the gateway."""
+
+    when: str
+    health: int
+    status: str
+    holds: str
+    pod: str
+    listing: Listing
+
+    def column(self) -> list[str]:
+        """As a column of the table."""
+        if self.listing.servers:
+            client = f"{len(self.listing.servers)} servers"
+        else:
+            client = str(self.listing).split(":", maxsplit=1)[0]
+        gateway = "no answer" if client.startswith("no answer") else "answers"
+        return [str(self.health), self.status, self.holds, self.pod, gateway, client]
+
+
+@dataclass
+class Observer:
+    """Looks at one gateway from outside, through port-forwards."""
+
+    kube: Kube
+    namespace: str
+    workload: str
+    columns: list[Seen] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        target = f"deployment/{self.workload}"
+        self._forwards = {
+            port: self.kube.forward(self.namespace, target, port) for port in (MCP_PORT, ADMIN_PORT, ADMIN_TLS_PORT)
+        }
+        self._trust: tuple[ssl.SSLContext, str] | None = None
+
+    @property
+    def mcp_url(self) -> str:
+        """Where an MCP client finds the gateway now."""
+        return f"http://127.0.0.1:{self._forwards[MCP_PORT].port}/mcp/"
+
+    def look(self, when: str, identity: Identity) -> Seen:
+        """Ask everybody, and remember it as the next column."""
+        seen = Seen(when, self._health(), *self._detailed_health(), self._pod(), list_servers(self.mcp_url, identity))
+        self.columns.append(seen)
+        return seen
+
+    def table(self, who: str) -> tuple[list[str], list[list[str]]]:
+        """Head and rows of all that was seen so far."""
+        names = ["GET /health", "detailed health", "  it holds", "pod (kubelet)", "the gateway", f"{who}'s MCP client"]
+        columns = [seen.column() for seen in self.columns]
+        rows = [[name, *(column[index] for column in columns)] for index, name in enumerate(names)]
+        return ["", *(seen.when for seen in self.columns)], rows
+
+    def close(self) -> None:
+        """End the port-forwards."""
+        for forward in self._forwards.values():
+            forward.close()
+
+    def _health(self) -> int:
+        return self._get(self._forwards[ADMIN_PORT], "http", "/health").status_code
+
+    def _detailed_health(self) -> tuple[str, str]:
+        if self._trust is None:
+            self._trust = self._secrets()
+        context, key = self._trust
+        answer = self._get(self._forwards[ADMIN_TLS_PORT], "https", "/api/v1/system/health", context, key)
+        if answer.status_code != httpx.codes.OK:
+            raise StoryError(f"the detailed health answered {answer.status_code}: {answer.text[:300]}")
+        data = answer.json()["data"]
+        counts = f"{data['total_projects']} projects, {data['total_api_keys']} keys"
+        codes = ", ".join(dict.fromkeys(issue["code"] for issue in data["issues"]))
+        return data["status"] + (f" ({codes})" if codes else ""), counts if data["config_valid"] else "cannot be read"
+
+    def _get(
+        self, forward: Forward, scheme: str, path: str, context: ssl.SSLContext | bool = True, key: str = ""
+    ) -> httpx.Response:
+        name = f"{self.workload}.{self.namespace}.svc"
+        headers = {"Host": name, **({"Authorization": f"Bearer {key}"} if key else {})}
+        with httpx.Client(verify=context, timeout=15, trust_env=False) as client:
+            for attempt in range(3):
+                try:
+                    url = f"{scheme}://127.0.0.1:{forward.port}{path}"
+                    return client.get(url, headers=headers, extensions={"sni_hostname": name})
+                except httpx.TransportError as error:
+                    forward.close()
+                    if attempt == 2:
+                        raise StoryError(f"GET {path}: {type(error).__name__}: {error}") from error
+        raise AssertionError
+
+    def _secrets(self) -> tuple[ssl.SSLContext, str]:
+        """The gateway's own CA and the admin key, as the operator finds them."""
+        certificate = self._secret(f"{self.workload}-admin-tls", "ca.crt")
+        return ssl.create_default_context(cadata=certificate), self._secret(f"{self.workload}-admin", "admin-key")
+
+    def _secret(self, name: str, key: str) -> str:
+        data = json.loads(self.kube.kubectl("-n", self.namespace, "get", "secret", name, "-o", "json"))["data"]
+        return base64.b64decode(data[key]).decode().strip()
+
+    def _pod(self) -> str:
+        pods = json.loads(
+            self.kube.kubectl(
+                "-n", self.namespace, "get", "pods", "-l", f"app.kubernetes.io/instance={self.workload}", "-o", "json"
+            )
+        )["items"]
+        return ", ".join(_readiness(pod) for pod in pods) or "none"
+
+
+def _readiness(pod: dict[str, Any]) -> str:
+    conditions = pod["status"].get("conditions", [])
+    return "Ready" if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions) else "not Ready"
