@@ -1,0 +1,90 @@
+"""What goes into an image build: the files that decide its result, and the settings of pip that do not.
+
+Settings of pip (another index, a proxy's certificate, a folder of wheels) belong to the machine. They are mounted
+while the build runs, and are in no layer of the image.
+"""
+
+import configparser
+import hashlib
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+Action = Callable[[], None]
+
+_CERTIFICATES = Path("/etc/ssl/certs")
+_BUNDLE = _CERTIFICATES / "ca-certificates.crt"
+_PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "trusted-host", "no-index", "proxy", "timeout")
+_PIP_CONFIGS = ("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
+
+
+def hash_of(dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> str:
+    """A hash of all that decides what a build makes, apart from what it fetches by a pinned name."""
+    digest = hashlib.sha256(repr(sorted(arguments.items())).encode())
+    digest.update(dockerfile.read_bytes())
+    for path in sorted(set(_copied(dockerfile, context))):
+        digest.update(f"\0{path.relative_to(context)}\0{path.stat().st_mode & 0o111}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _copied(dockerfile: Path, context: Path) -> Iterator[Path]:
+    """The files that the Dockerfile's COPY and ADD take from the context."""
+    for line in dockerfile.read_text().replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if not words or words[0].upper() not in ("COPY", "ADD") or any(word.startswith("--from") for word in words):
+            continue
+        for source in [word for word in words[1:] if not word.startswith("--")][:-1]:
+            for match in context.glob(source.lstrip("/")) if source not in (".", "./") else [context]:
+                yield from _files(match)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    # Git knows what is an input and what is left over by a tool.
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard", "."], cwd=path, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0:
+        yield from (file for name in listed.stdout.split("\0") if name and (file := path / name).is_file())
+    else:
+        yield from (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+
+
+def pip_options(scratch: Path) -> list[str]:
+    """The options of `buildah bud` that let pip inside reach what pip outside reaches."""
+    settings = _pip_settings()
+    options = []
+    if _BUNDLE.exists():
+        options += ["--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"]
+        settings.setdefault("cert", str(_BUNDLE))
+    for folder in settings.get("find-links", "").split():
+        if folder.startswith("/") and Path(folder).is_dir():
+            options += ["--volume", f"{folder}:{folder}:ro"]
+        elif folder.startswith("/"):
+            del settings["find-links"]
+            break
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    (scratch / "pip.conf").write_text("[global]\n" + "\n".join(lines) + "\n")
+    return [*options, "--volume", f"{scratch / 'pip.conf'}:/etc/pip.conf:ro"]
+
+
+def _pip_settings() -> dict[str, str]:
+    """This machine's settings of pip: from its configuration files, then from the environment, which wins."""
+    found: dict[str, str] = {}
+    files = [*_PIP_CONFIGS, os.environ.get("PIP_CONFIG_FILE", os.devnull)]
+    for file in files:
+        parser = configparser.RawConfigParser()
+        parser.read(Path(file).expanduser())
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found |= {name: " ".join(value.split()) for name, value in parser.items(section)}
+    for name in _PIP_SETTINGS:
+        variable = os.environ.get("PIP_" + name.upper().replace("-", "_"))
+        if variable is not None:
+            found[name] = variable
+    return {name: value for name, value in found.items() if name in _PIP_SETTINGS}

@@ -1,0 +1,161 @@
+"""The node: containerd, kubelet, kube-proxy and cluster DNS, as root, in a network namespace of its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from tests.cluster import cgroups, images, network, provisioner
+from tests.cluster.control_plane import node_name
+from tests.cluster.output import wait_until
+from tests.cluster.paths import HERE, ClusterPaths
+from tests.cluster.processes import Processes
+from tests.cluster.runtime import PAUSE_TAG, Runtime
+from tests.cluster.slots import State
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
+
+PROGRAMS = ("containerd", "kubelet", "kube-proxy", "coredns", "provisioner")
+
+
+class Node:
+    """The only node of a cluster."""
+
+    def __init__(self, state: State, programs: dict[str, Path]) -> None:
+        self._state = state
+        self._paths = ClusterPaths.of(state.name)
+        self._programs = programs
+        self._processes = Processes(self._paths)
+        self._runtime = Runtime(state)
+
+    @property
+    def entering(self) -> Sequence[str]:
+        """The words before a command that run it in the node's network."""
+        return network.entering(self._state.name)
+
+    def make_network(self) -> None:
+        """Make the node's network: the control plane lives in it too."""
+        network.make(self._state)
+
+    def start_runtime(self) -> None:
+        """Start containerd with the one image that every pod needs."""
+        self._runtime.start()
+        self._runtime.import_image(images.pause_image(), PAUSE_TAG)
+
+    def start(self, cluster: "Cluster") -> None:
+        """Start everything else and wait until pods can run."""
+        cgroups.make(self._state.name)
+        # What the kubelet gives to pods as the name servers of the world outside: none.
+        self._config("resolv.conf").write_text("")
+        self._config("kubelet.yaml").write_text(yaml.safe_dump(self._kubelet_config()))
+        self._config("Corefile").write_text(self._corefile())
+        self._spawn("kubelet", self._kubelet())
+        cluster.kubectl("apply", "--server-side", "-f", str(HERE / "manifests"))
+        self._spawn("kube-proxy", self._kube_proxy())
+        self._spawn("coredns", ["-conf", str(self._config("Corefile"))])
+        provisioner.spawn(self._state)
+        self.wait_ready(cluster)
+
+    def wait_ready(self, cluster: "Cluster", timeout: float = 90) -> None:
+        """Wait until the node is ready and a pod would start."""
+
+        def ready() -> bool:
+            self._processes.must_live(PROGRAMS)
+            query = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
+            return cluster.kubectl("get", "nodes", "-o", query, check=False).strip() == "True"
+
+        wait_until(ready, f"the node of {self._state.name} to be ready", timeout, pause=0.2)
+
+    def is_healthy(self) -> bool:
+        """Whether every program of the node lives."""
+        return all(self._processes.pid(name) is not None for name in PROGRAMS)
+
+    def import_image(self, archive: Path, tag: str) -> bool:
+        """Give the node an image out of an OCI archive; False when it has that already."""
+        return self._runtime.import_image(archive, tag)
+
+    def _config(self, name: str) -> Path:
+        return self._paths.root / "config" / name
+
+    def _spawn(self, name: str, arguments: Sequence[str]) -> None:
+        self._processes.spawn(name, [*self.entering, str(self._programs[name]), *arguments])
+
+    def _kubelet(self) -> list[str]:
+        return [
+            f"--config={self._config('kubelet.yaml')}",
+            f"--kubeconfig={self._paths.pki / 'kubelet.kubeconfig'}",
+            f"--hostname-override={node_name(self._state.name)}",
+            f"--node-ip={self._state.addresses.node}",
+            f"--root-dir={self._paths.kubelet}",
+        ]
+
+    def _kubelet_config(self) -> dict[str, object]:
+        pki = self._paths.pki
+        has_quotas = any(
+            path.exists()
+            for path in (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cgroup.controllers"))
+        )
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(pki / "ca.crt")},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": str(pki / "kubelet.crt"),
+            "tlsPrivateKeyFile": str(pki / "kubelet.key"),
+            "containerRuntimeEndpoint": f"unix://{self._paths.containerd_socket}",
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{cgroups.root_name(self._state.name)}",
+            "clusterDomain": "cluster.local",
+            "clusterDNS": [self._state.addresses.node],
+            "resolvConf": str(self._config("resolv.conf")),
+            "podLogsDir": str(self._paths.logs / "pods"),
+            "volumePluginDir": str(self._paths.root / "run" / "volume-plugins"),
+            "failSwapOn": False,
+            "failCgroupV1": False,
+            "cpuCFSQuota": has_quotas,
+            "makeIPTablesUtilChains": False,
+            "oomScoreAdj": 0,  # a better one needs a capability that containers lack
+            "serializeImagePulls": False,
+            # The disk is the machine's: the kubelet shall neither evict pods nor remove images because of it.
+            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "imageGCHighThresholdPercent": 100,
+            "syncFrequency": "10s",
+            "nodeStatusUpdateFrequency": "5s",
+        }
+
+    def _kube_proxy(self) -> list[str]:
+        return [
+            f"--kubeconfig={self._paths.pki / 'kube-proxy.kubeconfig'}",
+            f"--hostname-override={node_name(self._state.name)}",
+            "--proxy-mode=iptables",
+            f"--cluster-cidr={self._state.addresses.pods}",
+            # The machine's limit is not ours to change.
+            "--conntrack-max-per-core=0",
+            "--oom-score-adj=0",
+        ]
+
+    def _corefile(self) -> str:
+        # No `forward`: what is not in the cluster does not exist.
+        return f"""
+cluster.local in-addr.arpa ip6.arpa {{
+    bind {self._state.addresses.node}
+    errors
+    kubernetes cluster.local in-addr.arpa ip6.arpa {{
+        kubeconfig {self._paths.pki / "coredns.kubeconfig"}
+        pods insecure
+        ttl 1
+    }}
+}}
+. {{
+    bind {self._state.addresses.node}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+}}
+"""

@@ -1,0 +1,73 @@
+"""Persistent volumes that a test makes itself, above all small ones that fill up or turn read-only."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cluster.output import run
+from tests.cluster.paths import ClusterError
+from tests.cluster.provisioner import local_volume
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A persistent volume; a claim gets it by asking for the storage class of the volume's name."""
+
+    cluster: "Cluster"
+    name: str
+    path: Path
+    is_tmpfs: bool
+
+    @property
+    def storage_class(self) -> str:
+        """The storage class to claim: only this volume has it."""
+        return self.name
+
+    def resize(self, size: str) -> None:
+        """Give the tmpfs another size, while pods use it."""
+        self._remount(f"size={_tmpfs_size(size)}")
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Make the tmpfs refuse writes, or accept them again; it must have no file open for writing."""
+        self._remount("ro" if read_only else "rw")
+
+    def release(self) -> None:
+        """Let a new claim have the volume, with all that is on it, after its claim was deleted."""
+        patch = json.dumps({"spec": {"claimRef": None}})
+        self.cluster.kubectl("patch", "persistentvolume", self.name, "--type=merge", "-p", patch)
+
+    def remove(self) -> None:
+        """Remove the volume and all that is on it; no pod may use it any more."""
+        self.cluster.kubectl("delete", "persistentvolume", self.name, "--ignore-not-found", "--wait=false")
+        if self.is_tmpfs:
+            run(["umount", "--lazy", str(self.path)])
+        shutil.rmtree(self.path)
+
+    def _remount(self, option: str) -> None:
+        if not self.is_tmpfs:
+            raise ClusterError(f"the volume {self.name} is a plain folder: only one on a tmpfs can be remounted")
+        run(["mount", "-o", f"remount,{option}", str(self.path)])
+
+
+def add_volume(cluster: "Cluster", name: str, size: str, *, tmpfs: bool) -> Volume:
+    """Make a volume; see `Cluster.add_volume`."""
+    path = cluster.paths.volumes / name
+    path.mkdir(mode=0o755, parents=True)
+    if tmpfs:
+        run(["mount", "-t", "tmpfs", "-o", f"size={_tmpfs_size(size)},mode=0755", "tmpfs", str(path)])
+    # Retain: what is on it stays there for the test to look at, and for the next claim.
+    manifest = local_volume(cluster.state, name, size, storageClassName=name, persistentVolumeReclaimPolicy="Retain")
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+    return Volume(cluster, name, path, tmpfs)
+
+
+def _tmpfs_size(size: str) -> str:
+    """A quantity of Kubernetes in the words of mount: 16Mi is 16m."""
+    if not size.endswith(("Ki", "Mi", "Gi")):
+        raise ClusterError(f"a size here is a number with Ki, Mi or Gi, not {size!r}")
+    return size[:-1].lower()
