@@ -47,12 +47,11 @@ def _run(report: Report, place: Place, down: bool) -> int:
     except MissingImagesError:
         raise
     except Exception as error:
-        report.plain()
-        report.plain(story.dump())
+        report.plain(f"\n{story.dump()}" if story.has_cluster else "")
         if not isinstance(error, _EXPECTED):
             raise
         report.plain(f"FAILED: {error}")
-        if not down:
+        if story.has_cluster and not down:
             report.plain(f"The cluster is left as it is, for a look; `{place.down_command()}` takes it down.")
         return 1
     finally:

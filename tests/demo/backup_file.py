@@ -25,8 +25,9 @@ class Stored:
     projects: list[str]
 
 
-def show(kube: Kube, reading: Sequence[str], path: str) -> Stored:
-    """Read the file with `kubectl ...reading`, and show what is in it, by the names of things alone."""
+def show(kube: Kube, reading: Sequence[str]) -> Stored:
+    """Read the file with `kubectl ...reading`, whose last word names it, and show what is in it: names, no keys."""
+    path = reading[-1]
     unpack = {"zst": ["zstd", "-dc"], "gz": ["gzip", "-dc"]}.get(path.rpartition(".")[2], ["cat"])
     stored = kube.read(*reading)
     pipeline = f"{kube.shown(*reading)} | {' '.join(unpack)} | jq -c '{_SUMMARY}'"

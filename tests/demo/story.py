@@ -7,17 +7,16 @@ from typing import Any
 from tests.demo import backup_file
 from tests.demo.cleanup import GATEWAY_NAMESPACE, LABEL, OPERATOR_NAMESPACE, OPERATOR_RELEASE
 from tests.demo.dump import dump
-from tests.demo.gateway_api import PROJECTS, GatewayApi, populate
+from tests.demo.gateway_api import PROJECTS
+from tests.demo.gateway_pod import BACKUP_DIRECTORY, GatewayPod
 from tests.demo.images import Images
-from tests.demo.kube import Forward, Kube, StoryError
+from tests.demo.kube import Kube, StoryError
 from tests.demo.mcp_client import Identity, wait_for_servers
 from tests.demo.places import Place
 from tests.demo.report import Report
 from tests.demo.symptoms import Observer
 
 GATEWAY = "my-gateway"
-MANAGEMENT_PORT = 8003
-CONFIG_FILE = "/app/.enkrypt/docker/enkrypt_mcp_config.json"
 BACKUP = "before-the-accident"
 RESTORE = "undo-the-accident"
 
@@ -64,6 +63,10 @@ class Story:
         return self._observer
 
     @property
+    def _gateway(self) -> GatewayPod:
+        return GatewayPod(self.kube, GATEWAY_NAMESPACE, GATEWAY)
+
+    @property
     def user(self) -> Identity:
         """The user whose eyes the story is seen with: a member of the first project."""
         return self._identities[0]
@@ -90,6 +93,11 @@ class Story:
             with self.report.step(title):
                 step()
 
+    @property
+    def has_cluster(self) -> bool:
+        """Whether there is anything to look at when a step has failed."""
+        return self._kube is not None
+
     def close(self) -> None:
         """Let go of what the story holds; the cluster stays."""
         if self._observer is not None:
@@ -97,7 +105,7 @@ class Story:
 
     def dump(self) -> str:
         """What a person needs to see why it failed."""
-        return "" if self._kube is None else dump(self._kube)
+        return dump(self.kube)
 
     def _start(self) -> None:
         self._kube = self.place.start()
@@ -127,8 +135,8 @@ class Story:
         self._observer = Observer(self.kube, GATEWAY_NAMESPACE, GATEWAY)
 
     def _populate(self) -> None:
-        with self._management_api() as forward, self._api(forward.port) as api:
-            self._identities = populate(api, self._join)
+        self._identities = self._gateway.populate(PROJECTS)
+        with self._gateway.own_api() as api:
             holds = api.statistics()
         for project in PROJECTS:
             self.report.say(f"{project.name}: servers {', '.join(project.servers)}; users {', '.join(project.members)}")
@@ -143,8 +151,9 @@ class Story:
         self.kube.wait_completed(GATEWAY_NAMESPACE, f"gatewaybackup/{BACKUP}", 120)
         self.kube.show("-n", GATEWAY_NAMESPACE, "get", "gatewaybackups")
         status = self._status("gatewaybackup", BACKUP)
-        self.kube.show(*_in_admin(), "ls", "-l", f"/backups/{status['path'].rpartition('/')[0]}")
-        stored = backup_file.show(self.kube, [*_in_admin(), "cat", f"/backups/{status['path']}"], status["path"])
+        file = f"{BACKUP_DIRECTORY}/{status['path']}"
+        self.kube.show(*self._gateway.inside("admin", "ls", "-l", file.rpartition("/")[0]))
+        stored = backup_file.show(self.kube, self._gateway.inside("admin", "cat", file))
         if stored.sha256 != status["sha256"]:
             raise StoryError(f"the file's digest is {stored.sha256}, status.sha256 says {status['sha256']}")
         self.report.say("its SHA-256 is the one in the backup's status")
@@ -156,7 +165,7 @@ class Story:
         self.report.say(
             f"Somebody deletes the project {self.user.project} and its keys, through the gateway's own API:"
         )
-        with self._management_api() as forward, self._api(forward.port) as api:
+        with self._gateway.own_api() as api:
             api.delete_project_with_keys(self.user.project)
         seen = self.observer.look("project deleted", self.user)
         self.report.table(*self.observer.table(self._first_name))
@@ -164,8 +173,7 @@ class Story:
             raise StoryError(f"the deletion should lock the user out and leave a healthy config, but: {seen}")
         self.report.say("")
         self.report.say("Then a full disk, a kill -9, a bad script: half of the config file is gone.")
-        size = int(self.kube.kubectl(*_in_gateway(), "stat", "-c", "%s", CONFIG_FILE))
-        self.kube.show(*_in_gateway(), "truncate", f"--size={size // 2}", CONFIG_FILE)
+        self._gateway.truncate(show=True)
         seen = self.observer.look("config truncated", self.user)
         self.report.table(*self.observer.table(self._first_name))
         if seen.listing.servers or not seen.status.startswith("unhealthy") or seen.health != 200:
@@ -217,27 +225,7 @@ class Story:
         if listing.servers != self.servers:
             raise StoryError(f"{self.user.email} should see {', '.join(self.servers)}, but got: {listing}")
 
-    def _management_api(self) -> Forward:
-        return self.kube.forward(GATEWAY_NAMESPACE, f"deployment/{GATEWAY}", MANAGEMENT_PORT)
-
-    def _api(self, port: int) -> GatewayApi:
-        config = json.loads(self.kube.kubectl(*_in_gateway(), "cat", CONFIG_FILE))
-        return GatewayApi(f"http://127.0.0.1:{port}", config["admin_apikey"])
-
-    def _join(self, project: str, email: str) -> None:
-        """The gateway's API cannot add a member (500 in 2.2.4); its command line, in the pod, can."""
-        command = ["python", "-m", "secure_mcp_gateway.cli", "project", "add-user", "--project-name", project]
-        self.kube.kubectl(*_in_gateway(), *command, "--email", email)
-
     def _status(self, kind: str, name: str) -> dict[str, Any]:
         found = json.loads(self.kube.kubectl("-n", GATEWAY_NAMESPACE, "get", kind, name, "-o", "json"))
         status: dict[str, Any] = found["status"]
         return status
-
-
-def _in_gateway() -> list[str]:
-    return ["-n", GATEWAY_NAMESPACE, "exec", f"deployment/{GATEWAY}", "-c", "gateway", "--"]
-
-
-def _in_admin() -> list[str]:
-    return ["-n", GATEWAY_NAMESPACE, "exec", f"deployment/{GATEWAY}", "-c", "admin", "--"]
