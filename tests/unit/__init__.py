@@ -1,0 +1,1 @@
+"""What is tested without a cluster and without a process: functions, charts, CRDs, pages."""

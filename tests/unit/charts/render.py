@@ -1,0 +1,174 @@
+"""Renders the charts with the real helm, and finds its way in what comes out."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster import binaries
+from tests.cluster.paths import ClusterError
+
+Object = dict[str, Any]
+
+ROOT = Path(__file__).resolve().parents[3]
+CHARTS = {"operator": ROOT / "helm" / "operator", "gateway": ROOT / "helm" / "gateway"}
+NAMESPACE = "team-a"
+
+
+@cache
+def helm_program() -> Path:
+    """Where helm is; without it a test is skipped, and in CI helm is built."""
+    if found := binaries.find(["helm"]):
+        return found["helm"]
+    if os.environ.get("CI") != "true":
+        pytest.skip("helm is missing: install Helm 3.14 or newer, or run `make cluster-build`")
+    try:
+        return binaries.ensure(["helm"])["helm"]
+    except ClusterError as error:
+        pytest.fail(f"helm is missing and cannot be built: {error}", pytrace=False)
+
+
+def helm(*arguments: str, values: Object | None = None) -> subprocess.CompletedProcess[str]:
+    """Run helm; values go to its standard input."""
+    # Nothing of the person's own helm: no plugins, no cluster.
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "KUBECONFIG": "/nonexistent"}
+    return subprocess.run(
+        [str(helm_program()), *arguments, *(("--values", "-") if values else ())],
+        input=json.dumps(values) if values else None,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+
+
+def template(
+    chart: str, values: Object | None = None, release: str = "my-gateway", namespace: str = NAMESPACE
+) -> subprocess.CompletedProcess[str]:
+    """`helm template` of a chart."""
+    arguments = ["template", release, str(CHARTS[chart]), "--namespace", namespace]
+    # A helm that was built without its release's flags believes in Kubernetes 1.20 until it sees a cluster.
+    return helm(*arguments, "--kube-version", "1.30.0", values=values)
+
+
+@cache
+def _rendered(chart: str, values: str, release: str, namespace: str) -> str:
+    done = template(chart, json.loads(values), release, namespace)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def render(
+    chart: str, values: Object | None = None, release: str = "my-gateway", namespace: str = NAMESPACE
+) -> list[Object]:
+    """The objects that a chart makes, hooks included."""
+    text = _rendered(chart, json.dumps(values or {}, sort_keys=True), release, namespace)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def of_kind(objects: list[Object], kind: str) -> list[Object]:
+    """Those of one kind."""
+    return [item for item in objects if item["kind"] == kind]
+
+
+def one(objects: list[Object], kind: str, name: str | None = None) -> Object:
+    """The only one of its kind, or the one of that name."""
+    found = [item for item in of_kind(objects, kind) if name is None or item["metadata"]["name"] == name]
+    assert len(found) == 1, [item["metadata"]["name"] for item in of_kind(objects, kind)]
+    return found[0]
+
+
+def is_hook(item: Object) -> bool:
+    """Whether Helm runs it as a hook."""
+    return "helm.sh/hook" in (item["metadata"].get("annotations") or {})
+
+
+def pod_specs(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """Every pod that is made, with a name for a failing test."""
+    for item in objects:
+        if item["kind"] in ("Deployment", "Job"):
+            yield f"{item['kind']}/{item['metadata']['name']}", item["spec"]["template"]["spec"]
+
+
+def containers(spec: Object) -> list[Object]:
+    """All containers of a pod, init containers first."""
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def container(objects: list[Object], name: str) -> Object:
+    """A container by its name."""
+    found = [item for _, spec in pod_specs(objects) for item in containers(spec) if item["name"] == name]
+    assert len(found) == 1
+    return found[0]
+
+
+# Values that switch on each part there is, so that what must always hold is seen to hold for all of it.
+VARIANTS: dict[str, tuple[str, Object]] = {
+    "operator": ("operator", {}),
+    "operator, Role-only": ("operator", {"watchNamespaces": ["team-a", "team-b"]}),
+    "operator, bare": (
+        "operator",
+        {"crds": {"install": False}, "peopleRoles": {"create": False}, "uninstall": {"releaseFinalizers": False}},
+    ),
+    "operator, all": (
+        "operator",
+        {
+            "image": {"repository": "host.example:5000/x/op", "tag": "1.2.3", "digest": f"sha256:{'a' * 64}"},
+            "imagePullSecrets": [{"name": "pull"}],
+            "serviceAccount": {"annotations": {"a": "b"}},
+            "extraEnv": [{"name": "A", "value": "b"}],
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"c": "d"},
+            "nodeSelector": {"e": "f"},
+            "tolerations": [{"key": "k", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "high",
+        },
+    ),
+    "gateway": ("gateway", {}),
+    "gateway, plain HTTP": ("gateway", {"tls": {"enabled": False}}),
+    "gateway, own Secrets": (
+        "gateway",
+        {"adminKey": {"existingSecret": "mine"}, "tls": {"existingSecret": "cert", "caSecret": "ca"}},
+    ),
+    "gateway, all": (
+        "gateway",
+        {
+            "imagePullSecrets": [{"name": "pull"}],
+            "gateway": {"command": ["run"], "version": "9.9+x", "extraEnv": [{"name": "A", "value": "b"}]},
+            "admin": {"extraEnv": [{"name": "A", "value": "b"}]},
+            "config": {"seedSecret": "first", "persistence": {"annotations": {"a": "b"}, "storageClassName": "fast"}},
+            "backups": {"persistence": {"keepOnUninstall": False, "storageClassName": "-"}},
+            "managementApi": {"enabled": True},
+            "networkPolicy": {"enabled": True, "mcpFrom": [{"podSelector": {}}], "extraIngress": [{}]},
+            "service": {"annotations": {"a": "b"}},
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"c": "d"},
+            "nodeSelector": {"e": "f"},
+            "tolerations": [{"key": "k", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "high",
+        },
+    ),
+    "gateway, own claims": (
+        "gateway",
+        {
+            "config": {"persistence": {"existingClaim": "c"}},
+            "backups": {"persistence": {"existingClaim": "b"}},
+            "operator": {"rbac": {"create": False}},
+        },
+    ),
+}
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def render_variant(variant: str) -> list[Object]:
+    """The objects of one of the variants."""
+    return render(*VARIANTS[variant])

@@ -1,0 +1,53 @@
+"""The CRDs in the operator's chart are those of crds/, and outlive it."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.unit.charts.render import ROOT, of_kind, render
+
+SCRIPT = ROOT / "helm" / "sync-crds.py"
+
+
+def test_the_copies_are_the_same_byte_for_byte() -> None:
+    done = subprocess.run([sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_drift_is_seen_and_mended(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("sync_crds", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    source, copies = tmp_path / "crds", tmp_path / "copies"
+    source.mkdir()
+    copies.mkdir()
+    (source / "a.yaml").write_text("a: 1\n")
+    (source / "b.yaml").write_text("b: 1\n")
+    (copies / "b.yaml").write_text("b: 2\n")
+    (copies / "c.yaml").write_text("c: 1\n")
+    assert script.drift(source, copies) == [
+        "a.yaml is not in the chart",
+        "c.yaml is in the chart alone",
+        "b.yaml differs",
+    ]
+    script.copy(source, copies)
+    assert script.drift(source, copies) == []
+
+
+def test_what_is_installed_is_the_file_and_the_word_keep() -> None:
+    rendered = {item["metadata"]["name"]: item for item in of_kind(render("operator"), "CustomResourceDefinition")}
+    files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert rendered.keys() == {crd["metadata"]["name"] for crd in files}
+    for crd in files:
+        wanted = dict(crd["metadata"].get("annotations", {}))
+        crd["metadata"]["annotations"] = wanted | {"helm.sh/resource-policy": "keep"}
+        assert rendered[crd["metadata"]["name"]] == crd
+
+
+def test_someone_else_may_install_them() -> None:
+    assert of_kind(render("operator", {"crds": {"install": False}}), "CustomResourceDefinition") == []

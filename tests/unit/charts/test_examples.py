@@ -1,0 +1,66 @@
+"""The examples are what the CRDs take; a cluster test gives them to a real API server as well."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from tests.unit.charts.render import ROOT, Object
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def _schemas() -> dict[str, Object]:
+    found = {}
+    for path in (ROOT / "crds").glob("*.yaml"):
+        crd = yaml.safe_load(path.read_text())
+        found[crd["spec"]["names"]["kind"]] = _strict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    return found
+
+
+def _strict(schema: Any) -> Any:
+    """The schema as the API server applies it under strict field validation: what it does not know is an error."""
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(part) for name, part in schema.items()}
+    if isinstance(schema.get("properties"), dict):
+        strict["additionalProperties"] = False
+    return strict
+
+
+def _documents(path: Path) -> list[Object]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def test_there_are_examples() -> None:
+    assert {"backup.yaml", "restore.yaml", "restore-latest.yaml"} <= {path.name for path in EXAMPLES}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_valid_and_explains_itself(path: Path) -> None:
+    assert path.read_text().startswith("# ")
+    documents = _documents(path)
+    assert documents
+    for document in documents:
+        assert document["apiVersion"] == "mcpgateway.dev/v1alpha1"
+        jsonschema.validate(document, _schemas()[document["kind"]], cls=jsonschema.Draft202012Validator)
+        assert document["spec"]["gatewayRef"]["name"] == "my-gateway"
+        assert "namespace" not in document["metadata"], "an example works in whatever namespace one is in"
+    if any(document["kind"] == "GatewayRestore" for document in documents):
+        sources = [{"backupName", "latest", "before", "path"} & document["spec"].keys() for document in documents]
+        assert all(len(source) == 1 for source in sources)
+
+
+def test_no_two_examples_have_one_name() -> None:
+    keys = [(item["kind"], item["metadata"]["name"]) for path in EXAMPLES for item in _documents(path)]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_check_would_see_a_field_that_does_not_exist() -> None:
+    wrong = {"apiVersion": "x", "kind": "GatewayBackup", "spec": {"gatewayRef": {"name": "my-gateway"}, "grup": "x"}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, _schemas()["GatewayBackup"], cls=jsonschema.Draft202012Validator)

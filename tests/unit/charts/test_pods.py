@@ -1,0 +1,227 @@
+"""Every pod: the restricted Pod Security Standard and what this project asks beyond it, probes, mounts."""
+
+import pytest
+
+from tests.unit.charts.render import (
+    Object,
+    container,
+    containers,
+    every_variant,
+    of_kind,
+    one,
+    pod_specs,
+    render,
+    render_variant,
+)
+
+
+@every_variant
+def test_every_pod_is_restricted(variant: str) -> None:
+    for name, spec in pod_specs(render_variant(variant)):
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert (context["runAsUser"], context["runAsGroup"], context["fsGroup"]) == (10001, 10001, 10001), name
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & spec.keys(), name
+        for volume in spec["volumes"]:
+            assert (volume.keys() - {"name"}) <= {"emptyDir", "persistentVolumeClaim", "secret"}, name
+        for item in containers(spec):
+            assert item["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, (name, item["name"])
+            assert all("hostPort" not in port for port in item.get("ports", []))
+
+
+@every_variant
+def test_every_container_has_room_to_live_in_and_none_is_throttled(variant: str) -> None:
+    for name, spec in pod_specs(render_variant(variant)):
+        for item in containers(spec):
+            resources = item["resources"]
+            assert {"cpu", "memory"} <= resources["requests"].keys(), (name, item["name"])
+            assert resources["limits"].keys() == {"memory"}, (name, item["name"])
+            assert any(mount["mountPath"] == "/tmp" for mount in item["volumeMounts"])
+
+
+@every_variant
+def test_only_who_speaks_to_kubernetes_has_a_token(variant: str) -> None:
+    objects = render_variant(variant)
+    for name, spec in pod_specs(objects):
+        commands = {item.get("command", [None])[0] for item in spec["containers"]}
+        assert spec["automountServiceAccountToken"] is (commands == {"gateway-operator"}), name
+        assert spec["enableServiceLinks"] is False, name
+    for account in of_kind(objects, "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+@every_variant
+def test_no_single_file_is_mounted(variant: str) -> None:
+    # A rename over a mounted file is EBUSY, and a Secret mounted by subPath never changes.
+    for _, spec in pod_specs(render_variant(variant)):
+        for item in containers(spec):
+            assert all("subPath" not in mount for mount in item["volumeMounts"])
+
+
+def test_the_operators_probes_see_a_dead_watch() -> None:
+    operator = container(render("operator"), "operator")
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert operator[probe]["httpGet"] == {"path": "/healthz", "port": "liveness"}
+    assert operator["ports"] == [{"name": "liveness", "containerPort": 8080}]
+    assert operator["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "192Mi"}}
+
+
+def test_the_admin_apis_probes_ask_for_its_life_never_for_room_on_the_volume() -> None:
+    admin = container(render("gateway"), "admin")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert admin[probe]["httpGet"] == {"path": "/health", "port": "admin"}
+
+
+def test_the_gateways_probes_ask_whether_it_listens() -> None:
+    gateway = container(render("gateway"), "gateway")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert gateway[probe]["tcpSocket"] == {"port": "mcp"}
+
+
+@pytest.mark.parametrize(("seconds", "failures"), [(10, 5), (11, 6), (180, 90)])
+def test_the_time_to_start_is_a_value(seconds: int, failures: int) -> None:
+    gateway = container(render("gateway", {"gateway": {"startupSeconds": seconds}}), "gateway")
+    probe = gateway["startupProbe"]
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (2, failures)
+
+
+def test_a_restart_of_the_management_api_does_not_ask_for_readiness() -> None:
+    management = container(render("gateway", {"managementApi": {"enabled": True}}), "management-api")
+    assert "readinessProbe" not in management
+    assert management["image"] == container(render("gateway"), "gateway")["image"]
+
+
+def _mounts(item: Object) -> dict[str, str]:
+    return {mount["mountPath"]: mount["name"] for mount in item["volumeMounts"]}
+
+
+def test_each_container_mounts_what_it_needs_and_no_more() -> None:
+    objects = render("gateway", {"managementApi": {"enabled": True}, "config": {"seedSecret": "first"}})
+    config = {"/app/.enkrypt/docker": "config"}
+    assert _mounts(container(objects, "gateway")) == {**config, "/tmp": "tmp-gateway"}
+    assert _mounts(container(objects, "management-api")) == {**config, "/tmp": "tmp-management"}
+    assert _mounts(container(objects, "seed")) == {**config, "/seed": "seed", "/tmp": "tmp-admin"}
+    assert _mounts(container(objects, "admin")) == {
+        **config,
+        "/backups": "backups",
+        "/etc/gateway-admin/key": "admin-key",
+        "/etc/gateway-admin/tls": "admin-tls",
+        "/tmp": "tmp-admin",
+    }
+
+
+def test_the_environment_is_the_one_that_the_programs_read() -> None:
+    objects = render("gateway")
+    environment = {item["name"]: item["value"] for item in container(objects, "admin")["env"]}
+    assert environment == {
+        "GATEWAY_CONFIG_FILE": "/app/.enkrypt/docker/enkrypt_mcp_config.json",
+        "GATEWAY_BACKUP_DIR": "/backups",
+        "GATEWAY_ADMIN_KEY_FILE": "/etc/gateway-admin/key/admin-key",
+        "GATEWAY_API_HOST": "0.0.0.0",
+        "GATEWAY_API_PORT": "8001",
+        "GATEWAY_TLS_CERT_FILE": "/etc/gateway-admin/tls/tls.crt",
+        "GATEWAY_TLS_KEY_FILE": "/etc/gateway-admin/tls/tls.key",
+        "GATEWAY_TLS_PORT": "8443",
+        "GATEWAY_VERSION": "2.2.4",
+    }
+    plain = {item["name"] for item in container(render("gateway", {"tls": {"enabled": False}}), "admin")["env"]}
+    assert plain == {name for name in environment if "TLS" not in name}
+    gateway = {item["name"]: item["value"] for item in container(objects, "gateway")["env"]}
+    assert gateway["HOST_ENKRYPT_HOME"] == "/app/.enkrypt"
+    assert gateway["SKIP_DEPENDENCY_INSTALL"] == "true"
+
+
+def test_no_key_is_in_the_environment() -> None:
+    # An environment is shown by kubectl describe, inherited by children and dumped with cores.
+    for chart in ("operator", "gateway"):
+        for _, spec in pod_specs(render(chart)):
+            for item in containers(spec):
+                assert all("valueFrom" not in variable for variable in item.get("env", []))
+                assert "envFrom" not in item
+
+
+def test_the_seed_reads_a_secret_only_when_one_is_named() -> None:
+    config = "/app/.enkrypt/docker/enkrypt_mcp_config.json"
+    assert container(render("gateway"), "seed")["args"] == ["seed", "--config", config]
+    seeded = render("gateway", {"config": {"seedSecret": "first"}})
+    assert container(seeded, "seed")["args"] == ["seed", "--config", config, "--from", "/seed/config.json"]
+    spec = one(seeded, "Deployment")["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert volumes["seed"]["secret"]["secretName"] == "first"
+
+
+def test_one_pod_at_a_time() -> None:
+    for chart in ("operator", "gateway"):
+        spec = one(render(chart), "Deployment")["spec"]
+        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_claims_are_kept_unless_one_says_otherwise() -> None:
+    claims = {item["metadata"]["name"]: item for item in of_kind(render("gateway"), "PersistentVolumeClaim")}
+    assert claims.keys() == {"my-gateway-config", "my-gateway-backups"}
+    for claim in claims.values():
+        assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert "storageClassName" not in claim["spec"]
+    claims = {
+        item["metadata"]["name"]: item for item in of_kind(render_variant("gateway, all"), "PersistentVolumeClaim")
+    }
+    config, backups = claims["my-gateway-config"], claims["my-gateway-backups"]
+    assert config["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep", "a": "b"}
+    assert config["spec"]["storageClassName"] == "fast"
+    assert "annotations" not in backups["metadata"]
+    assert backups["spec"]["storageClassName"] == ""
+
+
+def test_claims_of_ones_own_are_used() -> None:
+    objects = render_variant("gateway, own claims")
+    assert of_kind(objects, "PersistentVolumeClaim") == []
+    volumes = one(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    assert {
+        volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume
+    } == {
+        "c",
+        "b",
+    }
+
+
+def test_the_service_is_for_the_cluster_and_names_its_ports() -> None:
+    service = one(render("gateway"), "Service")["spec"]
+    assert service["type"] == "ClusterIP"
+    ports = {port["name"]: (port["port"], port["targetPort"]) for port in service["ports"]}
+    assert ports == {"mcp": (8000, "mcp"), "admin": (8001, "admin"), "admin-tls": (8443, "admin-tls")}
+    plain = one(render("gateway", {"tls": {"enabled": False}}), "Service")["spec"]
+    assert [port["name"] for port in plain["ports"]] == ["mcp", "admin"]
+
+
+def test_the_workload_says_what_the_operator_must_know() -> None:
+    def annotations(values: Object) -> Object:
+        found: Object = one(render("gateway", values), "Deployment")["metadata"]["annotations"]
+        return found
+
+    prefix = "mcpgateway.dev"
+    assert annotations({}) == {
+        f"{prefix}/admin-key-secret": "my-gateway-admin",
+        f"{prefix}/admin-ca-secret": "my-gateway-admin-tls",
+        f"{prefix}/config-reload": "Watch",
+    }
+    assert f"{prefix}/admin-ca-secret" not in annotations({"tls": {"enabled": False}})
+    assert annotations({"gateway": {"configReload": "Restart"}})[f"{prefix}/config-reload"] == "Restart"
+    own = annotations({"adminKey": {"existingSecret": "mine"}, "tls": {"existingSecret": "cert", "caSecret": "ca"}})
+    assert (own[f"{prefix}/admin-key-secret"], own[f"{prefix}/admin-ca-secret"]) == ("mine", "ca")
+
+
+def test_the_network_policy_opens_the_admin_port_to_the_operator_alone() -> None:
+    policy = one(render("gateway", {"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    mcp, admin = policy["ingress"]
+    assert mcp == {"ports": [{"port": "mcp", "protocol": "TCP"}]}
+    assert admin["ports"] == [{"port": "admin-tls", "protocol": "TCP"}]
+    operator = one(render("operator"), "Deployment")["spec"]["template"]["metadata"]["labels"]
+    (peer,) = admin["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= operator.items()
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "gateway-backup-operator"}
