@@ -179,7 +179,7 @@ def test_notes_say_what_to_do_next_in_commands_to_paste(
 
 
 def _notes(chart: str, release: str, copy: Path) -> str:
-    # `helm template` leaves the notes out and `helm install` wants a cluster, so a copy of the chart has them as a template.
+    # `helm template` leaves the notes out, `helm install` wants a cluster: a copy of the chart has them as a template.
     shutil.copytree(CHARTS[chart], copy)
     (copy / "templates" / "NOTES.txt").rename(copy / "notes.txt")
     wrapper = 'kind: Notes\ntext: {{ tpl (.Files.Get "notes.txt") . | toJson }}\n'
