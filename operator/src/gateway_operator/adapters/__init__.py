@@ -1,0 +1,1 @@
+"""The two doors to the outside: the Kubernetes API and the gateways' admin APIs."""

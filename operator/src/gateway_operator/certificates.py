@@ -1,0 +1,103 @@
+"""A CA and a certificate for one gateway's admin API.
+
+The CA's private key exists only while this runs: nobody can sign a second certificate with it, so the Secret that
+holds the CA may be read by whoever must trust the gateway.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+YEARS: Final = 10
+_BACKDATED: Final = timedelta(hours=1)
+"""Clocks differ: a certificate that begins this minute is refused by whoever is a minute behind."""
+_COMMON_NAME_LIMIT: Final = 64
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """PEM texts. Its text form holds no key."""
+
+    certificate: str
+    ca: str
+    key: str
+
+    def __repr__(self) -> str:
+        return "Bundle(…)"
+
+
+def names_of(workload: str, namespace: str) -> list[str]:
+    """The DNS names under which a gateway's admin API is called."""
+    return [f"{workload}.{namespace}.svc", f"{workload}.{namespace}.svc.cluster.local", workload, "localhost"]
+
+
+def make(workload: str, namespace: str, now: datetime) -> Bundle:
+    """A new CA, and a certificate of it."""
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = _name(f"{workload} admin API CA")
+    until = now + timedelta(days=365 * YEARS)
+    ca = (
+        x509.CertificateBuilder()
+        .subject_name(ca_name)
+        .issuer_name(ca_name)
+        .public_key(ca_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(until)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    addresses = [x509.IPAddress(ipaddress.ip_address(one)) for one in ("127.0.0.1", "::1")]
+    names = [x509.DNSName(name) for name in names_of(workload, namespace)]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(_name(names_of(workload, namespace)[0]))
+        .issuer_name(ca_name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(until)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([*names, *addresses]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Bundle(_pem(certificate), _pem(ca), private.decode())
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_COMMON_NAME_LIMIT])])
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,94 @@
+"""Attempts and retries, the same for backups and restores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from gateway_operator.domain import conditions, times
+from gateway_operator.domain.actions import Note, Wait
+from gateway_operator.domain.calls import Failure
+from gateway_operator.domain.gateway import Problem
+from gateway_operator.domain.objects import Backup, Json, Restore
+from gateway_operator.domain.reasons import Reason
+
+FREE: Final = frozenset({"Busy", "InProgress"})
+"""Codes that mean waiting one's turn: they use up no attempt."""
+ROTATING: Final = frozenset({"Unauthorized"})
+"""Permanent by the contract, but a key Secret may be changing this minute: tried again like the retryable ones."""
+NO_CAUSE: Final = frozenset(str(reason) for reason in (Reason.InProgressNow, Reason.Verifying, Reason.Validating))
+"""Reasons of a status that say how far it is and not what is wrong."""
+_KEPT_ERRORS: Final = 10
+_MESSAGE_LIMIT: Final = 1024
+
+
+def current(thing: Backup | Restore) -> int:
+    """The number of the attempt that is to be made, or is being made.
+
+    A new one begins only after one that failed and counted. After a crash the same attempt goes on.
+    """
+    counted = thing.time("nextRetryTime") is not None and thing.reason not in FREE
+    return max(1, thing.attempt + (1 if counted else 0))
+
+
+def may_pass(failure: Failure) -> bool:
+    """Whether to try again at all."""
+    return failure.retryable or failure.code in ROTATING
+
+
+def with_error(thing: Backup | Restore, failure: Failure, now: datetime) -> list[dict[str, Any]]:
+    """The last errors with one more."""
+    before: Sequence[Json] = thing.status.get("lastErrors") or ()
+    new = {"time": times.text(now), "reason": failure.code, "message": failure.message[:_MESSAGE_LIMIT]}
+    return [*(dict(one) for one in before), new][-_KEPT_ERRORS:]
+
+
+def again(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
+    """Wait, then make the same call again."""
+    attempt = current(thing)
+    delay = _delay(thing, failure, attempt, now)
+    then = times.later(now, delay)
+    status: dict[str, Any] = {
+        "phase": thing.phase if thing.phase not in ("", "Pending") else "Running",
+        "reason": failure.code,
+        "message": f"{failure.sentence()} Attempt {attempt} failed; the next one begins at {times.text(then)}.",
+        "observedGeneration": thing.meta.generation,
+        "attempt": attempt,
+        "nextRetryTime": times.precise(then),
+        "startTime": times.text(thing.time("startTime") or now),
+    }
+    if failure.free:
+        status["message"] = f"{failure.message} Waiting for its turn."
+    else:
+        status["lastErrors"] = with_error(thing, failure, now)
+    note = Note(failure.code, failure.message, warning=True) if thing.reason != failure.code else None
+    return Wait(delay, status, None if failure.free else note)
+
+
+def _delay(thing: Backup | Restore, failure: Failure, attempt: int, now: datetime) -> float:
+    if failure.free:
+        asked = failure.retry_after if failure.retry_after is not None else 0.0
+        started = thing.time("startTime") or now
+        return max(1.0, min(60.0, max(asked, times.look_again(started, now))))
+    return max(times.backoff(attempt, thing.meta.ref.uid), min(failure.retry_after or 0.0, 60.0))
+
+
+def authorized(thing: Backup | Restore, problem: Problem | None, now: datetime) -> conditions.Conditions | None:
+    """The conditions with ``Authorized`` as it is now, or None where nothing changes.
+
+    It appears when a permission is missing, and says so when that is over; who never lacked one never sees it.
+    """
+    before = conditions.holds(thing.conditions, conditions.AUTHORIZED)
+    generation = thing.meta.generation
+    if problem is not None and problem.forbidden:
+        reason, message = str(problem.reason), problem.message
+        return conditions.with_condition(
+            thing.conditions, conditions.AUTHORIZED, False, reason, message, generation, now
+        )
+    if before is False:
+        message = "The operator may do what this gateway needs."
+        return conditions.with_condition(
+            thing.conditions, conditions.AUTHORIZED, True, Reason.Authorized, message, generation, now
+        )
+    return None

@@ -1,0 +1,109 @@
+"""What the admin API answers, in the operator's own words. The adapter translates; nothing else knows the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many of each thing a config holds."""
+
+    configs: int = 0
+    projects: int = 0
+    users: int = 0
+    api_keys: int = 0
+    disabled_api_keys: int = 0
+
+    def status(self) -> dict[str, int]:
+        """As a status shows them."""
+        return {
+            "configs": self.configs,
+            "projects": self.projects,
+            "users": self.users,
+            "apiKeys": self.api_keys,
+            "disabledApiKeys": self.disabled_api_keys,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBackup:
+    """A backup as the admin API's record of it says."""
+
+    backup_id: str
+    path: str
+    created: datetime
+    gateway_id: str
+    volume_id: str
+    gateway_version: str | None
+    content_sha256: str
+    stored_sha256: str
+    stored_bytes: int
+    level: str
+    counts: Counts = field(default_factory=Counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The parts of the detailed health that decisions need."""
+
+    status: str
+    config_path: str
+    config_valid: bool
+    config_digest: str | None
+    sections_digest: str | None
+    gateway_id: str | None
+    volume_id: str | None
+    pending_request: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+class Journal(StrEnum):
+    """The states of a restore in the admin API's journal."""
+
+    prepared = "prepared"
+    applied = "applied"
+    committed = "committed"
+    rolled_back = "rolled_back"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRecord:
+    """A restore as the admin API's journal has it."""
+
+    request_id: str
+    state: Journal
+    previous_sha256: str | None
+    restored_sha256: str
+    sections_digest: str
+    safety_kind: str
+    safety_path: str | None
+    counts: Counts = field(default_factory=Counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that did not give what was asked for.
+
+    ``retryable``: the same call may succeed later. ``free``: waiting its turn, so it counts as no attempt.
+    ``unsure``: it may have been done although no answer came.
+    """
+
+    code: str
+    message: str
+    retryable: bool
+    cure: str = ""
+    retry_after: float | None = None
+    free: bool = False
+    unsure: bool = False
+
+    def sentence(self) -> str:
+        """What went wrong and what to do, for a person."""
+        return f"{self.message} {self.cure}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The admin API answered, and knows no such thing."""

@@ -1,0 +1,280 @@
+"""Which pod is the gateway, and how it is reached.
+
+Whoever may create a GatewayBackup must not be able to send one gateway's key to a pod of their own: so nothing in
+our resources names a URL or a Secret, and a pod counts only if its owners lead up to the workload by uid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, RESTORED
+from gateway_operator.domain.objects import GatewayRef, Json
+from gateway_operator.domain.reasons import Reason
+
+TLS_PORT_NAME: Final = "admin-tls"
+PLAIN_PORT_NAME: Final = "admin"
+DEFAULT_PORT: Final = 8001
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the gateway cannot be called now."""
+
+    reason: str
+    message: str
+    forbidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a pod's admin API listens."""
+
+    pod: str
+    host: str
+    port: int
+    tls: bool
+    server_name: str | None
+    pod_ready: bool
+    container: str | None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment or StatefulSet, with what a person wrote on it for us."""
+
+    ref: GatewayRef
+    namespace: str
+    uid: str
+    body: Json
+
+    @property
+    def _annotations(self) -> Json:
+        return (self.body.get("metadata") or {}).get("annotations") or {}
+
+    @property
+    def spec(self) -> Json:
+        """Its spec."""
+        return self.body.get("spec") or {}
+
+    @property
+    def key_secret(self) -> str | None:
+        """The Secret with the admin key, if it says so."""
+        return self._annotations.get(ADMIN_KEY_SECRET) or None
+
+    @property
+    def ca_secret(self) -> str | None:
+        """The Secret with the CA, if it says so."""
+        return self._annotations.get(ADMIN_CA_SECRET) or None
+
+    @property
+    def reloads_config(self) -> bool:
+        """Whether the gateway reads a new config without a restart."""
+        return bool(self._annotations.get(CONFIG_RELOAD) == "Watch")
+
+    @property
+    def restored(self) -> str | None:
+        """The restore that last restarted its pods."""
+        template = (self.spec.get("template") or {}).get("metadata") or {}
+        value = (template.get("annotations") or {}).get(RESTORED)
+        return str(value) if value else None
+
+    @property
+    def server_name(self) -> str:
+        """The name in its admin API's certificate."""
+        return f"{self.ref.name}.{self.namespace}.svc"
+
+    @property
+    def label_selector(self) -> str | None:
+        """Its selector as a query writes it; None where it has none, which would select everything."""
+        selector = self.spec.get("selector") or {}
+        parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+        for rule in selector.get("matchExpressions") or ():
+            key, operator, values = rule.get("key"), rule.get("operator"), ",".join(rule.get("values") or ())
+            parts.append(
+                {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": f"{key}"}.get(
+                    operator, f"!{key}"
+                )
+            )
+        return ",".join(parts) or None
+
+
+def _controller(body: Json) -> Json:
+    for owner in (body.get("metadata") or {}).get("ownerReferences") or ():
+        if owner.get("controller"):
+            return dict(owner)
+    return {}
+
+
+def owned_pods(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]) -> list[Json]:
+    """The pods whose owner chain ends at the workload; of a StatefulSet, only the one with the ordinal."""
+    if workload.ref.kind == "StatefulSet":
+        name = f"{workload.ref.name}-{workload.ref.ordinal}"
+        return [
+            pod for pod in pods if _controller(pod).get("uid") == workload.uid and pod["metadata"].get("name") == name
+        ]
+    sets = {
+        replica_set["metadata"]["uid"]
+        for replica_set in replica_sets
+        if _controller(replica_set).get("uid") == workload.uid
+    }
+    return [pod for pod in pods if _controller(pod).get("uid") in sets]
+
+
+def _admin_container(pod: Json, port_name: str) -> tuple[str, int] | None:
+    spec = pod.get("spec") or {}
+    # A sidecar may be an init container that is restarted always.
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        for port in container.get("ports") or ():
+            if port.get("name") == port_name:
+                return str(container.get("name")), int(port.get("containerPort", 0))
+    return None
+
+
+def _container_ready(pod: Json, name: str) -> bool:
+    status = pod.get("status") or {}
+    every = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+    return any(one.get("name") == name and one.get("ready") for one in every)
+
+
+def pod_ready(pod: Json) -> bool:
+    """Whether the whole pod is Ready: what the gateway's own probes say."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def endpoint(workload: Workload, pod: Json) -> Endpoint | str:
+    """How this pod's admin API is reached, or why it cannot be.
+
+    The pod need not be Ready: on a broken config the gateway's container crashes again and again, and the cure
+    must reach the admin container beside it.
+    """
+    meta, status = pod.get("metadata") or {}, pod.get("status") or {}
+    name = str(meta.get("name"))
+    if meta.get("deletionTimestamp"):
+        return f"pod {name} is being deleted"
+    host = status.get("podIP")
+    if not host:
+        return f"pod {name} has no address yet ({status.get('phase', 'Unknown')})"
+    tls = _admin_container(pod, TLS_PORT_NAME)
+    plain = _admin_container(pod, PLAIN_PORT_NAME)
+    found = tls or plain
+    if found is None:
+        if status.get("phase") != "Running":
+            return f"pod {name} is {status.get('phase', 'Unknown')}"
+        container, port = None, DEFAULT_PORT
+    else:
+        container, port = found
+        if not _container_ready(pod, container):
+            return f"container {container} of pod {name} is not ready"
+    use_tls = tls is not None or workload.ca_secret is not None
+    return Endpoint(
+        pod=name,
+        host=str(host),
+        port=port,
+        tls=use_tls,
+        server_name=workload.server_name if use_tls else None,
+        pod_ready=pod_ready(pod),
+        container=container,
+    )
+
+
+def choose(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]) -> tuple[Endpoint, Json] | Problem:
+    """The newest pod that can be called, with its body; Ready ones first."""
+    owned = owned_pods(workload, replica_sets, pods)
+    found: list[tuple[bool, str, str, Endpoint, Json]] = []
+    refusals: list[str] = []
+    for pod in owned:
+        answer = endpoint(workload, pod)
+        if isinstance(answer, str):
+            refusals.append(answer)
+        else:
+            meta = pod["metadata"]
+            found.append((answer.pod_ready, str(meta.get("creationTimestamp", "")), str(meta.get("name")), answer, pod))
+    if not found:
+        return Problem(Reason.NoReadyPod, _no_pod(workload, refusals))
+    best = max(found, key=lambda one: one[:3])
+    return best[3], best[4]
+
+
+def _no_pod(workload: Workload, refusals: Sequence[str]) -> str:
+    if refusals:
+        return f"No pod of {workload.ref} can be called: {'; '.join(sorted(refusals)[:3])}."
+    if workload.spec.get("replicas") == 0:
+        return f"{workload.ref} is scaled to 0: scale it to 1, so that its admin API runs."
+    if workload.ref.kind == "StatefulSet":
+        return f"{workload.ref} has no pod {workload.ref.name}-{workload.ref.ordinal}."
+    return f"{workload.ref} has no pod."
+
+
+def role_binding_line(namespace: str, gateway: str, operator: str) -> str:
+    """The command that lets the operator do what a gateway needs. ``operator`` is NAMESPACE:SERVICEACCOUNT."""
+    role = f"{gateway}-backup-operator"
+    who = operator or "NAMESPACE:SERVICEACCOUNT"
+    return f"kubectl create rolebinding {role} --namespace {namespace} --role {role} --serviceaccount {who}"
+
+
+_TRANSIENT: Final = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI", "ephemeral", "image"})
+
+
+def config_is_persistent(pod: Json, container: str | None, config_path: str) -> bool:
+    """Whether the volume behind the config outlives the pod.
+
+    The container is the one with the admin port (else any), the mount the one with the longest path that leads to
+    the config. No mount at all is the container's own layer, which dies with it.
+    """
+    spec = pod.get("spec") or {}
+    volumes: Mapping[str, Any] = {str(volume.get("name")): volume for volume in spec.get("volumes") or ()}
+    longest, kind = "", ""
+    for one in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        if container is not None and one.get("name") != container:
+            continue
+        for mount in one.get("volumeMounts") or ():
+            path = str(mount.get("mountPath", "")).rstrip("/")
+            if config_path.startswith(f"{path}/") and len(path) >= len(longest):
+                longest, kind = path, str(mount.get("name"))
+    volume = volumes.get(kind)
+    if volume is None:
+        return False
+    sources = [key for key in volume if key != "name"]
+    return bool(sources) and not _TRANSIENT.intersection(sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How far the restart of a workload's pods is."""
+
+    asked: bool
+    done: bool
+    message: str
+
+
+def rollout(workload: Workload, marker: str, owned: Sequence[Json]) -> Rollout:
+    """Whether the pods were restarted for ``marker``: all of them new, none of the old ones left.
+
+    Readiness is not asked here: it is what the health check is for.
+    """
+    if workload.restored != marker:
+        return Rollout(False, False, "the restart has not been asked for")
+    status = workload.body.get("status") or {}
+    generation = int((workload.body.get("metadata") or {}).get("generation", 0))
+    if int(status.get("observedGeneration", 0)) < generation:
+        return Rollout(True, False, "the workload's controller has not seen the restart yet")
+    old = [pod for pod in owned if not _made_for(marker, pod)]
+    if old:
+        return Rollout(True, False, f"pod {old[0]['metadata'].get('name')} is still the old one")
+    if not owned:
+        return Rollout(True, False, "no new pod yet")
+    wanted = int(workload.spec.get("replicas", 1))
+    updated = int(status.get("updatedReplicas", 0))
+    if workload.ref.kind == "Deployment" and updated < wanted:
+        return Rollout(True, False, f"{updated} of {wanted} pods are new")
+    return Rollout(True, True, "all pods are new")
+
+
+def _made_for(marker: str, pod: Json) -> bool:
+    # Both controllers copy the template's annotations to the pods they make.
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    return bool(annotations.get(RESTORED) == marker)

@@ -1,0 +1,99 @@
+"""Names that outlive a process: annotations, paths of backups, request ids.
+
+A backup's path and request id are known before the first call is made and are the same after a crash: that is
+what makes a repeated call harmless. Nothing here may change between versions without a migration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+GROUP: Final = "mcpgateway.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+BACKUP_KIND: Final = "GatewayBackup"
+RESTORE_KIND: Final = "GatewayRestore"
+BACKUP_PLURAL: Final = "gatewaybackups"
+RESTORE_PLURAL: Final = "gatewayrestores"
+
+FINALIZER: Final = f"{GROUP}/finalizer"
+
+ADMIN_KEY_SECRET: Final = f"{GROUP}/admin-key-secret"
+"""Annotation of a workload: the Secret whose key ``admin-key`` opens the admin API."""
+ADMIN_CA_SECRET: Final = f"{GROUP}/admin-ca-secret"
+"""Annotation of a workload: the Secret whose key ``ca.crt`` proves the admin API. Where given, never plain HTTP."""
+CONFIG_RELOAD: Final = f"{GROUP}/config-reload"
+"""Annotation of a workload: ``Watch`` where the gateway reloads its config by itself, else ``Restart``."""
+RESTORED: Final = f"{GROUP}/restored"
+"""Annotation of a pod template: the restore that last restarted the pods. Setting it twice restarts once."""
+RESTORE_LABEL: Final = f"{GROUP}/restore"
+"""Label of a safety backup: the restore that asked for it."""
+RESTORE_UID: Final = f"{GROUP}/restore-uid"
+"""Annotation of a safety backup: the restore's uid, since a name may be used again."""
+
+ADMIN_KEY_FIELD: Final = "admin-key"
+CA_FIELD: Final = "ca.crt"
+SAFETY_GROUP: Final = "safety"
+
+COMPONENT_LIMIT: Final = 180
+"""Bytes of one path component: the admin API refuses longer ones."""
+_SUFFIX: Final = ".json.zst"
+_LONGEST_COMPANION: Final = ".verification.json"
+"""The longest name that the admin API puts beside a backup must fit as well."""
+_NAME_LIMIT: Final = 63
+
+
+def backup_path(group: str, created: datetime, name: str, uid: str) -> str:
+    """Where a backup lies in the gateway's backup directory. Depends only on what never changes."""
+    stamp = created.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    tail = f"-{uid[:8]}{_SUFFIX}"
+    room = COMPONENT_LIMIT - len(stamp) - 1 - len(tail) - len(_LONGEST_COMPANION)
+    return f"{group}/{stamp}-{name[:room]}{tail}"
+
+
+def safety_backup_name(restore_name: str, restore_uid: str) -> str:
+    """The GatewayBackup that a restore makes of what it is about to replace."""
+    tail = f"-safety-{restore_uid[:8]}"
+    return restore_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
+
+
+def label_value(name: str) -> str:
+    """A name as a label's value: at most 63 characters, ending in a letter or digit."""
+    return name[:_NAME_LIMIT].rstrip("-._")
+
+
+_RESTORE_DEFAULTS: Final[dict[str, Any]] = {
+    "safetyBackup": "Auto",
+    "onFailure": "Rollback",
+    "restart": "Auto",
+    "healthCheck": {"timeoutSeconds": 180, "consecutive": 3},
+    "timeoutSeconds": 600,
+    "startingDeadlineSeconds": 300,
+}
+
+
+def canonical_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A restore's spec without what the schema fills in and without the note for people.
+
+    So a later version of the schema, with one more default, gives an old manifest the same request id.
+    """
+    known = {key: value for key, value in spec.items() if key != "description"}
+    health = dict(known.get("healthCheck") or {})
+    known["healthCheck"] = {**_RESTORE_DEFAULTS["healthCheck"], **health}
+    gateway = {"kind": "Deployment", "ordinal": 0, **(known.get("gatewayRef") or {})}
+    known["gatewayRef"] = gateway
+    return {key: value for key, value in known.items() if _RESTORE_DEFAULTS.get(key) != value}
+
+
+def restore_request_id(volume_id: str, namespace: str, name: str, spec: Mapping[str, Any]) -> str:
+    """One id for one restore: the same volume, name and spec never run twice, whatever was lost or re-applied.
+
+    ``ensure_ascii`` and sorted keys make the bytes the same in every version of Python.
+    """
+    parts = [volume_id, namespace, name, canonical_spec(spec)]
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

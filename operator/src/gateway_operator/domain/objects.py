@@ -1,0 +1,200 @@
+"""Our own resources as decisions read them: specs parsed once, the status left as the API server has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway_operator.domain import times
+from gateway_operator.domain.names import BACKUP_KIND, RESTORE_KIND
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Which object, without what is in it."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRef:
+    """The workload that is a gateway."""
+
+    kind: str
+    name: str
+    ordinal: int = 0
+
+    @classmethod
+    def parse(cls, spec: Json) -> GatewayRef:
+        """From ``spec.gatewayRef``."""
+        ref = spec.get("gatewayRef") or {}
+        return cls(str(ref.get("kind", "Deployment")), str(ref.get("name", "")), int(ref.get("ordinal", 0)))
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What every object of ours has."""
+
+    ref: Ref
+    generation: int
+    created: datetime
+    deleting_since: datetime | None
+    resource_version: str
+    labels: Json
+    annotations: Json
+    finalizers: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, body: Json, kind: str) -> Meta:
+        """From an object as the API server gives it."""
+        meta = body.get("metadata") or {}
+        return cls(
+            ref=Ref(kind, str(meta.get("namespace", "")), str(meta.get("name", "")), str(meta.get("uid", ""))),
+            generation=int(meta.get("generation", 0)),
+            created=times.parse(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+            deleting_since=times.parse(meta.get("deletionTimestamp")),
+            resource_version=str(meta.get("resourceVersion", "")),
+            labels=meta.get("labels") or {},
+            annotations=meta.get("annotations") or {},
+            finalizers=tuple(meta.get("finalizers") or ()),
+        )
+
+
+class _Status:
+    """Reading a status that may be empty or edited by hand."""
+
+    __slots__ = ()
+    status: Json
+
+    @property
+    def phase(self) -> str:
+        """The phase; empty while there is none."""
+        return str(self.status.get("phase") or "")
+
+    @property
+    def reason(self) -> str:
+        """The reason; empty while there is none."""
+        return str(self.status.get("reason") or "")
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts have begun."""
+        return int(self.status.get("attempt") or 0)
+
+    @property
+    def conditions(self) -> Sequence[Json]:
+        """The conditions."""
+        return self.status.get("conditions") or ()
+
+    def time(self, name: str) -> datetime | None:
+        """A time in the status."""
+        return times.parse(self.status.get(name))
+
+
+@dataclass(frozen=True)
+class Backup(_Status):
+    """A GatewayBackup."""
+
+    meta: Meta
+    gateway: GatewayRef
+    group: str
+    deletion_policy: str
+    timeout: int
+    retry_limit: int
+    starting_deadline: int
+    description: str
+    status: Json
+
+    @classmethod
+    def parse(cls, body: Json) -> Backup:
+        """From an object as the API server gives it; the defaults are those of the schema."""
+        spec = body.get("spec") or {}
+        return cls(
+            meta=Meta.parse(body, BACKUP_KIND),
+            gateway=GatewayRef.parse(spec),
+            group=str(spec.get("group", "manual")),
+            deletion_policy=str(spec.get("deletionPolicy", "Retain")),
+            timeout=int(spec.get("timeoutSeconds", 600)),
+            retry_limit=int(spec.get("retryLimit", 5)),
+            starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
+            description=str(spec.get("description", "")),
+            status=body.get("status") or {},
+        )
+
+    @property
+    def level(self) -> str:
+        """How far its file is proven; empty while there is none."""
+        return str((self.status.get("verification") or {}).get("level") or "")
+
+
+@dataclass(frozen=True)
+class Restore(_Status):
+    """A GatewayRestore."""
+
+    meta: Meta
+    gateway: GatewayRef
+    spec: Json
+    backup_name: str | None
+    latest: bool
+    latest_group: str | None
+    before: datetime | None
+    path: str | None
+    expected_sha256: str | None
+    safety_backup: str
+    on_failure: str
+    restart: str
+    health_timeout: int
+    health_consecutive: int
+    timeout: int
+    starting_deadline: int
+    status: Json
+
+    @classmethod
+    def parse(cls, body: Json) -> Restore:
+        """From an object as the API server gives it; the defaults are those of the schema."""
+        spec = body.get("spec") or {}
+        health = spec.get("healthCheck") or {}
+        return cls(
+            meta=Meta.parse(body, RESTORE_KIND),
+            gateway=GatewayRef.parse(spec),
+            spec=spec,
+            backup_name=spec.get("backupName"),
+            latest="latest" in spec,
+            latest_group=(spec.get("latest") or {}).get("group"),
+            before=times.parse(spec.get("before")),
+            path=spec.get("path"),
+            expected_sha256=spec.get("expectedSha256"),
+            safety_backup=str(spec.get("safetyBackup", "Auto")),
+            on_failure=str(spec.get("onFailure", "Rollback")),
+            restart=str(spec.get("restart", "Auto")),
+            health_timeout=int(health.get("timeoutSeconds", 180)),
+            health_consecutive=int(health.get("consecutive", 3)),
+            timeout=int(spec.get("timeoutSeconds", 600)),
+            starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
+            status=body.get("status") or {},
+        )
+
+    @property
+    def request_id(self) -> str:
+        """The admin API's name for this restore; empty until the volume is known."""
+        return str(self.status.get("requestID") or "")
+
+    @property
+    def source(self) -> Json:
+        """What the spec's source turned out to be; empty until it is resolved."""
+        return self.status.get("source") or {}
+
+    @property
+    def uid(self) -> str:
+        """The object's uid."""
+        return self.meta.ref.uid

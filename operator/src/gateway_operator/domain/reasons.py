@@ -1,0 +1,188 @@
+"""Every reason the operator gives, once: what it means and what to do.
+
+`docs/concepts.md` shows this list, and a unit test compares the two. A reason that comes from the admin API is that
+API's error code, with the cure that the contract gives; those are not repeated here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Reason(StrEnum):
+    """The operator's own reasons."""
+
+    # waiting for a gateway
+    GatewayNotFound = "GatewayNotFound"
+    GatewayNotConfigured = "GatewayNotConfigured"
+    NoReadyPod = "NoReadyPod"
+    AdminKeyMissing = "AdminKeyMissing"
+    CertificateMissing = "CertificateMissing"
+    NotAuthorized = "NotAuthorized"
+    # calling it
+    Unreachable = "Unreachable"
+    CallTimedOut = "CallTimedOut"
+    CertificateNotTrusted = "CertificateNotTrusted"
+    UnexpectedAnswer = "UnexpectedAnswer"
+    VolumeUnknown = "VolumeUnknown"
+    # time
+    StartingDeadlineExceeded = "StartingDeadlineExceeded"
+    TimedOut = "TimedOut"
+    # a backup
+    InProgressNow = "Running"
+    Verifying = "Verifying"
+    BackedUp = "BackedUp"
+    RecordMismatch = "RecordMismatch"
+    Deleting = "Deleting"
+    FileDeleted = "FileDeleted"
+    FileKept = "FileKept"
+    # a restore
+    Validating = "Validating"
+    SafetyBackup = "SafetyBackup"
+    Restoring = "Restoring"
+    Restarting = "Restarting"
+    HealthCheck = "HealthCheck"
+    RollingBack = "RollingBack"
+    Restored = "Restored"
+    NoSuchBackup = "NoSuchBackup"
+    BackupNotCompleted = "BackupNotCompleted"
+    WrongGateway = "WrongGateway"
+    WrongVolume = "WrongVolume"
+    ConfigNotPersistent = "ConfigNotPersistent"
+    AlreadyApplied = "AlreadyApplied"
+    SafetyBackupFailed = "SafetyBackupFailed"
+    HealthCheckFailed = "HealthCheckFailed"
+    RestartFailed = "RestartFailed"
+    ConfigOverwritten = "ConfigOverwritten"
+    RollbackFailed = "RollbackFailed"
+    # fine
+    Authorized = "Authorized"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a reason says, and what a person does about it."""
+
+    means: str
+    do: str
+
+
+_NOTHING: Final = "Nothing."
+
+REASONS: Final[dict[Reason, Meaning]] = {
+    Reason.GatewayNotFound: Meaning(
+        "No workload of that kind and name is in the object's namespace.",
+        "Correct `spec.gatewayRef`, or create the gateway: it is waited for until the starting deadline.",
+    ),
+    Reason.GatewayNotConfigured: Meaning(
+        "The workload does not say which Secret holds its admin key.",
+        "Annotate it as `docs/other-gateways.md` shows; the gateway chart does so by itself.",
+    ),
+    Reason.NoReadyPod: Meaning(
+        "The workload has no pod whose admin API could answer.",
+        "Look at `kubectl get pods` and at the admin container's log.",
+    ),
+    Reason.AdminKeyMissing: Meaning(
+        "The Secret that the workload names is absent, or has no key `admin-key`.",
+        "Create it, or let the gateway chart's hook make it.",
+    ),
+    Reason.CertificateMissing: Meaning(
+        "The Secret that the workload names for its CA is absent, has no key `ca.crt`, or that is no certificate.",
+        "Create it; the operator never falls back to plain HTTP.",
+    ),
+    Reason.NotAuthorized: Meaning(
+        "Kubernetes refused the operator a read or a write that this gateway needs.",
+        "Run the `kubectl` line in the message: it binds the gateway's Role to the operator.",
+    ),
+    Reason.Unreachable: Meaning(
+        "The admin API did not accept or keep the connection.",
+        "Look at the pod, and at NetworkPolicies between the operator and it.",
+    ),
+    Reason.CallTimedOut: Meaning("The admin API did not answer in time.", "Look at the pod's load and its volumes."),
+    Reason.CertificateNotTrusted: Meaning(
+        "The admin API's certificate is not signed by the annotated CA, or not for this gateway's name.",
+        "Compare the CA Secret with the certificate the pod serves; both are made together by the chart's hook.",
+    ),
+    Reason.UnexpectedAnswer: Meaning(
+        "Something answered that is not the admin API, or one of another version.",
+        "Check which container has the admin port, and the versions of operator and admin API.",
+    ),
+    Reason.VolumeUnknown: Meaning(
+        "The admin API does not say which volume it has.",
+        "Its backup volume is not mounted or not writable: look at `/ready` and the pod's volumes.",
+    ),
+    Reason.StartingDeadlineExceeded: Meaning(
+        "It could not be started within `startingDeadlineSeconds` of its creation.",
+        "Was the operator down? Create another.",
+    ),
+    Reason.TimedOut: Meaning(
+        "It did not end within `timeoutSeconds`, and there is no result of it on the volume.",
+        "See `status.lastErrors`, and create another.",
+    ),
+    Reason.InProgressNow: Meaning("The admin API has been asked for the backup.", _NOTHING),
+    Reason.Verifying: Meaning("The backup is made; its record is being read back.", _NOTHING),
+    Reason.BackedUp: Meaning("The file is on the volume, proven as `status.verification` says.", _NOTHING),
+    Reason.RecordMismatch: Meaning(
+        "The volume's record of the backup is not what was answered when it was made.",
+        "Something changed the file or its manifest. Make another backup, and look who writes to that volume.",
+    ),
+    Reason.Deleting: Meaning(
+        "The object was deleted and its file is to go with it (`deletionPolicy: Delete`).", _NOTHING
+    ),
+    Reason.FileDeleted: Meaning("The file went with the object.", _NOTHING),
+    Reason.FileKept: Meaning(
+        "The object went, and the file stays on the volume.",
+        "The event says why. Delete the file by hand if it is not wanted.",
+    ),
+    Reason.Validating: Meaning("The source is being looked up.", _NOTHING),
+    Reason.SafetyBackup: Meaning("The live config is being backed up before it is replaced.", _NOTHING),
+    Reason.Restoring: Meaning("The admin API has been asked to replace the config.", _NOTHING),
+    Reason.Restarting: Meaning("The config is replaced; the gateway's pods are being restarted.", _NOTHING),
+    Reason.HealthCheck: Meaning("The gateway is being watched on the restored config.", _NOTHING),
+    Reason.RollingBack: Meaning("The previous config is being put back.", _NOTHING),
+    Reason.Restored: Meaning("The gateway was healthy on the restored config, and the restore is committed.", _NOTHING),
+    Reason.NoSuchBackup: Meaning(
+        "The GatewayBackup that was named does not exist, or none fits `latest` or `before`.",
+        "`kubectl get gwb` shows what there is.",
+    ),
+    Reason.BackupNotCompleted: Meaning(
+        "The GatewayBackup that was named has no file.", "Choose one whose phase is Completed."
+    ),
+    Reason.WrongGateway: Meaning(
+        "The GatewayBackup is of another gateway.", "Choose one of this gateway, or correct `gatewayRef`."
+    ),
+    Reason.WrongVolume: Meaning(
+        "The backup lies on another volume than the one this gateway has now.",
+        "Bring the old volume back, or copy the file over and restore it with `path`.",
+    ),
+    Reason.ConfigNotPersistent: Meaning(
+        "The gateway's config is not on a persistent volume: a restart would undo the restore.",
+        "Mount a claim at the folder of its config.",
+    ),
+    Reason.AlreadyApplied: Meaning(
+        "A restore of this name and spec has already run on this volume; nothing was done now.",
+        "To run it again, give it another name.",
+    ),
+    Reason.SafetyBackupFailed: Meaning(
+        "The live config could not be backed up first, and `safetyBackup` is Required.",
+        "Mend what that GatewayBackup says, or use `safetyBackup: Auto`.",
+    ),
+    Reason.HealthCheckFailed: Meaning(
+        "The gateway was not healthy on the restored config in time.",
+        "The message says what was seen last. Look at the gateway's log; restore another backup.",
+    ),
+    Reason.RestartFailed: Meaning(
+        "The gateway's pods were not replaced in time.", "Look at `kubectl rollout status` of the workload."
+    ),
+    Reason.ConfigOverwritten: Meaning(
+        "Something wrote the config after the restore did.",
+        "Stop what writes it (often the gateway itself, from memory), then restore under another name.",
+    ),
+    Reason.RollbackFailed: Meaning(
+        "The previous config could not be put back.",
+        "The message says what the admin API answered; the previous config is still kept beside the live one.",
+    ),
+    Reason.Authorized: Meaning("The operator may do what this gateway needs.", _NOTHING),
+}

@@ -1,0 +1,120 @@
+"""How a GatewayRestore's status moves from one phase to the next, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from gateway_operator.domain import attempts, conditions, times
+from gateway_operator.domain.actions import Finish, Note, Wait, Write
+from gateway_operator.domain.gateway import Endpoint, Problem
+from gateway_operator.domain.objects import Restore
+from gateway_operator.domain.reasons import Reason
+
+_KEPT_STEPS: Final = 20
+
+
+def steps(
+    restore: Restore, now: datetime, begun: str | None, ended: str | None = None, failed: str | None = None
+) -> list[dict[str, Any]]:
+    """The steps with the present one closed and the next one open."""
+    result = [dict(one) for one in restore.status.get("steps") or ()]
+    if result and "completionTime" not in result[-1]:
+        result[-1]["completionTime"] = times.text(now)
+        if failed or ended:
+            result[-1]["message"] = failed or ended
+    if begun is not None:
+        result.append({"name": begun, "startTime": times.text(now)})
+    return result[-_KEPT_STEPS:]
+
+
+def step_started(restore: Restore, name: str) -> datetime | None:
+    """When the step of that name last began."""
+    for one in reversed(restore.status.get("steps") or ()):
+        if one.get("name") == name:
+            return times.parse(one.get("startTime"))
+    return None
+
+
+def step(
+    restore: Restore,
+    phase: str,
+    reason: str,
+    message: str,
+    now: datetime,
+    more: Mapping[str, Any] | None = None,
+    ended: str | None = None,
+    note: Note | None = None,
+) -> Write:
+    """Enter a phase."""
+    status = {
+        **(more or {}),
+        "phase": phase,
+        "reason": str(reason),
+        "message": message,
+        "observedGeneration": restore.meta.generation,
+        "attempt": 0,
+        "nextRetryTime": None,
+        "steps": steps(restore, now, phase, ended),
+    }
+    return Write(status, note)
+
+
+def finish(
+    restore: Restore,
+    phase: str,
+    reason: str,
+    message: str,
+    now: datetime,
+    more: Mapping[str, Any] | None = None,
+) -> Finish:
+    """The end."""
+    succeeded = phase == "Completed"
+    generation = restore.meta.generation
+    status = {
+        **(more or {}),
+        "phase": phase,
+        "reason": str(reason),
+        "message": message,
+        "observedGeneration": generation,
+        "completionTime": times.text(now),
+        "nextRetryTime": None,
+        "steps": steps(restore, now, None, failed=None if succeeded else message),
+        "conditions": conditions.at_the_end(restore.conditions, succeeded, str(reason), message, generation, now),
+    }
+    return Finish(status, Note(str(reason), message, warning=not succeeded))
+
+
+def out_of_time(restore: Restore, gateway: Endpoint | Problem | None, now: datetime) -> Finish:
+    """Nothing was changed, and nothing will be. The cause stays the reason."""
+    started = restore.time("startTime") is not None
+    field = "timeoutSeconds" if started else "startingDeadlineSeconds"
+    seconds = restore.timeout if started else restore.starting_deadline
+    cause, detail = str(Reason.TimedOut if started else Reason.StartingDeadlineExceeded), ""
+    if isinstance(gateway, Problem):
+        cause, detail = str(gateway.reason), f" {gateway.message}"
+    elif restore.status.get("lastErrors") and restore.reason not in attempts.NO_CAUSE:
+        cause, detail = restore.reason, f" {restore.status.get('message', '')}"
+    what = "Nothing was restored" if started else "It could not be started"
+    return finish(restore, "Failed", cause, f"{what} within {seconds} s ({field}).{detail}", now)
+
+
+def wait_for_gateway(restore: Restore, problem: Problem | None, until: datetime, now: datetime) -> Wait:
+    """The gateway cannot be called now."""
+    if problem is None:  # nothing was looked at: look
+        return Wait(0)
+    since = restore.time("startTime") or restore.meta.created
+    status: dict[str, Any] = {
+        "phase": restore.phase or "Pending",
+        "reason": str(problem.reason),
+        "message": f"{problem.message} Waiting until {times.text(until)}.",
+        "observedGeneration": restore.meta.generation,
+    }
+    authorized = attempts.authorized(restore, problem, now)
+    if authorized is not None:
+        status["conditions"] = authorized
+    new = restore.reason != status["reason"]
+    note = Note(str(problem.reason), problem.message, warning=True) if new else None
+    left = max(0.5, times.seconds_until(until, now))
+    return Wait(min(times.look_again(since, now), left), status, note)

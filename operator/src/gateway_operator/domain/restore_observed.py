@@ -1,0 +1,28 @@
+"""What a look at a GatewayRestore and its gateway gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway_operator.domain.calls import Failure, Gone, Health, RestoreRecord
+from gateway_operator.domain.gateway import Endpoint, Problem, Rollout
+from gateway_operator.domain.objects import Backup, Restore
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one look gave. Each phase looks only at what it needs; the rest is None."""
+
+    restore: Restore
+    gateway: Endpoint | Problem | None = None
+    reloads_config: bool = False
+    health: Health | Failure | None = None
+    persistent: bool | None = None
+    journal: RestoreRecord | Gone | Failure | None = None
+    backups: Sequence[Backup] = ()
+    safety: Backup | None = None
+    rollout: Rollout | None = None
+    healthy_streak: int = 0
+    pending_owner: str | None = None
+    answer: RestoreRecord | Failure | None = None

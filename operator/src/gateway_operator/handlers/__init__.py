@@ -1,0 +1,1 @@
+"""What kopf calls. Nothing is decided here."""

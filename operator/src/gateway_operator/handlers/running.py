@@ -1,0 +1,42 @@
+"""What every handler shares: the operator's parts, and how a wait becomes kopf's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from gateway_operator.domain.objects import Ref
+from gateway_operator.ports import ClusterError, Ports
+from gateway_operator.reconcile.gateways import Turns
+
+_LOOK_AGAIN = 3.0
+
+
+class WaitingError(kopf.TemporaryError):
+    """Not an error: a wish to be looked at again. It is kopf's only way to say so."""
+
+
+@dataclass
+class Parts:
+    """What the handlers work with; made once, at the start."""
+
+    ports: Ports
+    turns: Turns
+
+
+def ref_of(kind: str, namespace: str | None, name: str | None, uid: str | None, **_: Any) -> Ref:
+    """Which object a handler was called for."""
+    return Ref(kind, namespace or "", name or "", uid or "")
+
+
+async def until_done(step: Awaitable[float | None]) -> None:
+    """Run a step, and have the object back when it wants to be looked at again."""
+    try:
+        seconds = await step
+    except ClusterError as error:
+        raise WaitingError(f"waiting for the Kubernetes API: {error}", delay=_LOOK_AGAIN) from error
+    if seconds is not None:
+        raise WaitingError(f"waiting {seconds:.1f} s", delay=max(seconds, 0.1))

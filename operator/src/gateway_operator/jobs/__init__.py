@@ -1,0 +1,1 @@
+"""What the charts' hooks run: short programs that may be started again after any crash."""

@@ -1,0 +1,168 @@
+"""What the operator needs of the outside, as the reconcile sees it. The adapters implement it; tests do so too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from gateway_operator.domain.actions import CallBackup, CallRestore, Note
+from gateway_operator.domain.calls import Gone, Health, RestoreRecord, StoredBackup
+from gateway_operator.domain.gateway import Endpoint, Workload
+from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
+
+
+class AdminApiError(Exception):
+    """A call to an admin API failed. Never holds a key."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        retryable: bool,
+        status: int | None = None,
+        cure: str = "",
+        retry_after: float | None = None,
+        unsure: bool = False,
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.status = status
+        self.retryable = retryable
+        self.detail = detail
+        self.cure = cure
+        self.retry_after = retry_after
+        self.unsure = unsure
+
+
+class ClusterError(Exception):
+    """The Kubernetes API did not do what was asked, and may later."""
+
+
+class ConflictError(ClusterError):
+    """The object changed since it was read, or exists already: look again."""
+
+
+class ForbiddenError(ClusterError):
+    """A permission is missing."""
+
+
+class MissingError(ClusterError):
+    """The object is gone, or another one of the same name took its place."""
+
+
+@dataclass(frozen=True)
+class AdminTarget:
+    """An admin API and what opens it. Its text form holds no key."""
+
+    endpoint: Endpoint
+    key: str = field(repr=False)
+    ca: str | None = field(default=None, repr=False)
+
+
+class AdminApi(Protocol):
+    """The gateways' admin APIs. Every call may raise AdminApiError."""
+
+    async def health(self, target: AdminTarget) -> Health:
+        """The detailed health."""
+        ...
+
+    async def backup(self, target: AdminTarget, call: CallBackup) -> StoredBackup:
+        """Make a backup, or give the one that this request id has made."""
+        ...
+
+    async def read_backup(self, target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+        """The record of a backup."""
+        ...
+
+    async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
+        """Delete a backup's file. False if it was gone already."""
+        ...
+
+    async def restore(self, target: AdminTarget, call: CallRestore) -> RestoreRecord:
+        """Replace the config, or give what this request id has done."""
+        ...
+
+    async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreRecord | Gone:
+        """The journal of a restore."""
+        ...
+
+    async def commit(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+        """Make a restore final."""
+        ...
+
+    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+        """Put the previous config back."""
+        ...
+
+    def backup_id(self, volume_id: str, request_id: str) -> str:
+        """The id of the backup that a request makes on a volume: no call is made."""
+        ...
+
+
+class Cluster(Protocol):
+    """The Kubernetes API. Every call may raise ClusterError."""
+
+    async def read(self, ref: Ref) -> Json | None:
+        """One object of ours; None if it is gone or has another uid."""
+        ...
+
+    async def list_ours(self, kind: str, namespace: str) -> list[Json]:
+        """All objects of one of our kinds in a namespace."""
+        ...
+
+    async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
+        """Create an object of ours. Conflict if the name is taken."""
+        ...
+
+    async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
+        """Merge into the status of exactly the version that was read. Conflict if there is a newer one."""
+        ...
+
+    async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
+        """The workload of a gateway."""
+        ...
+
+    async def pods(self, workload: Workload) -> tuple[list[Json], list[Json]]:
+        """ReplicaSets (of a Deployment) and pods that its selector selects."""
+        ...
+
+    async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The text fields of a Secret."""
+        ...
+
+    async def restart(self, workload: Workload, marker: str) -> None:
+        """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""
+        ...
+
+    async def swept(self, namespace: str, kind: str) -> str | None:
+        """Why objects of a kind are being swept away with their namespace or their definition; None if they are not."""
+        ...
+
+    async def event(self, ref: Ref, note: Note, at: datetime) -> None:
+        """Tell people. Never fails."""
+        ...
+
+
+class Clock(Protocol):
+    """The time, and waiting."""
+
+    def now(self) -> datetime:
+        """The time in UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything a reconcile is given. ``operator`` names the ServiceAccount in hints, as NAMESPACE:NAME."""
+
+    cluster: Cluster
+    admin_api: AdminApi
+    clock: Clock
+    operator: str = ""

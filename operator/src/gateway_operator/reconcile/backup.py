@@ -1,0 +1,152 @@
+"""Reconciling a GatewayBackup, and seeing to its file when it is deleted."""
+
+from __future__ import annotations
+
+from gateway_operator.domain import backup as decisions
+from gateway_operator.domain import deletion
+from gateway_operator.domain.actions import (
+    CallBackup,
+    DeleteFile,
+    Finish,
+    ReadBack,
+    Release,
+    Stop,
+    Wait,
+)
+from gateway_operator.domain.calls import Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.objects import Backup, Ref
+from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
+from gateway_operator.reconcile.gateways import Turns, View, look, tried
+from gateway_operator.reconcile.writing import Log, write
+
+
+async def reconcile_backup(ports: Ports, turns: Turns, ref: Ref, log: Log) -> float | None:
+    """Bring a GatewayBackup forward. Gives the seconds until it wants to be looked at again; None if never."""
+    body = await ports.cluster.read(ref)
+    if body is None:
+        return None
+    backup = Backup.parse(body)
+    if not decisions.needs_gateway(backup, ports.clock.now()):
+        return await _BackupRun(ports, ref, log).go(backup)
+    async with turns.of(ref.namespace, backup.gateway):
+        return await _BackupRun(ports, ref, log).go(None)
+
+
+class _BackupRun:
+    """One run. What its calls answered lives here, for one run; all else is in the status."""
+
+    def __init__(self, ports: Ports, ref: Ref, log: Log) -> None:
+        self._ports = ports
+        self._ref = ref
+        self._log = log
+        self._view: View | None = None
+        self._health: Health | Failure | None = None
+        self._answer: StoredBackup | Failure | None = None
+        self._stored: StoredBackup | Gone | Failure | None = None
+
+    async def go(self, backup: Backup | None) -> float | None:
+        """Step by step until there is nothing to do, or something to wait for."""
+        while True:
+            if backup is None:
+                body = await self._ports.cluster.read(self._ref)
+                if body is None:
+                    return None
+                backup = Backup.parse(body)
+            action = decisions.decide(await self._observe(backup), self._ports.clock.now())
+            try:
+                match action:
+                    case Stop():
+                        return None
+                    case Finish():
+                        await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
+                        return None
+                    case Wait():
+                        await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
+                        return action.seconds
+                    case ReadBack():
+                        self._stored = await tried(self._ports.admin_api.read_backup(self._target(), action.backup_id))
+                    case CallBackup():
+                        backup = await write(self._ports, Backup.parse, backup, action.status, None, self._log)
+                        self._answer = await tried(self._ports.admin_api.backup(self._target(), action))
+                    case _:
+                        backup = await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
+            except MissingError:
+                return None
+            except ConflictError:  # somebody wrote in between: look at what is there now
+                backup = None
+
+    async def _observe(self, backup: Backup) -> decisions.Observed:
+        if not decisions.needs_gateway(backup, self._ports.clock.now()):
+            return decisions.Observed(backup)
+        if self._view is None:
+            self._view = await look(self._ports, self._ref.namespace, backup.gateway)
+            if self._view.target is not None and backup.phase != "Verifying":
+                self._health = await tried(self._ports.admin_api.health(self._view.target))
+        return decisions.Observed(
+            backup=backup,
+            gateway=self._view.gateway,
+            health=self._health,
+            backup_id=_backup_id(self._ports, self._health, self._ref),
+            answer=self._answer,
+            stored=self._stored,
+        )
+
+    def _target(self) -> AdminTarget:
+        # A decision asks for a call only where it saw an endpoint, and an endpoint comes with its key.
+        if self._view is None or self._view.target is None:
+            raise AssertionError("a call was decided on without a gateway")
+        return self._view.target
+
+
+def _backup_id(ports: Ports, health: Health | Failure | None, ref: Ref) -> str | None:
+    if isinstance(health, Health) and health.volume_id is not None:
+        return ports.admin_api.backup_id(health.volume_id, ref.uid)
+    return None
+
+
+async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
+    """See to the file of a GatewayBackup that is being deleted. None: let the object go."""
+    answer: bool | Failure | None = None
+    while True:
+        body = await ports.cluster.read(ref)
+        if body is None:
+            return None
+        backup = Backup.parse(body)
+        seen, target = await _before_deletion(ports, backup, answer)
+        action = deletion.decide(seen, ports.clock.now())
+        try:
+            match action:
+                case Release():
+                    if action.note is not None:
+                        log.info("%s: %s", action.note.reason, action.note.message)
+                        await ports.cluster.event(ref, action.note, ports.clock.now())
+                    return None
+                case Wait():
+                    await write(ports, Backup.parse, backup, action.status, action.note, log)
+                    return action.seconds
+                case DeleteFile():
+                    await write(ports, Backup.parse, backup, action.status, None, log)
+                    if target is None:
+                        raise AssertionError("a deletion was decided on without a gateway")
+                    answer = await tried(ports.admin_api.delete_backup(target, action.backup_id))
+                case _:
+                    await write(ports, Backup.parse, backup, action.status, action.note, log)
+        except MissingError:
+            return None
+        except ConflictError:
+            continue
+
+
+async def _before_deletion(
+    ports: Ports, backup: Backup, answer: bool | Failure | None
+) -> tuple[deletion.Observed, AdminTarget | None]:
+    ref = backup.meta.ref
+    if backup.deletion_policy != "Delete" or not backup.status.get("startTime") or answer is not None:
+        return deletion.Observed(backup, answer=answer), None
+    swept = await ports.cluster.swept(ref.namespace, ref.kind)
+    if swept is not None:
+        return deletion.Observed(backup, swept=swept), None
+    view = await look(ports, ref.namespace, backup.gateway)
+    health = await tried(ports.admin_api.health(view.target)) if view.target is not None else None
+    backup_id = _backup_id(ports, health, ref)
+    return deletion.Observed(backup, gateway=view.gateway, health=health, backup_id=backup_id), view.target

@@ -1,0 +1,117 @@
+"""Finding a gateway and what opens it, and turning failed calls into what decisions understand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from gateway_operator.domain.attempts import FREE
+from gateway_operator.domain.calls import Failure
+from gateway_operator.domain.gateway import Endpoint, Problem, Workload, choose, owned_pods, role_binding_line
+from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
+from gateway_operator.domain.objects import GatewayRef, Json
+from gateway_operator.domain.reasons import Reason
+from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at a gateway. ``gateway`` says how to call it or why not; the rest is there as far as it was found."""
+
+    gateway: Endpoint | Problem
+    target: AdminTarget | None = None
+    workload: Workload | None = None
+    pod: Json | None = None
+    owned: Sequence[Json] = ()
+
+
+async def look(ports: Ports, namespace: str, ref: GatewayRef) -> View:
+    """Find the workload, a pod of it, and the key that opens its admin API."""
+    workload: Workload | None = None
+    try:
+        workload = await ports.cluster.workload(namespace, ref)
+        if workload is None:
+            return View(Problem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
+        sets, pods = await ports.cluster.pods(workload)
+        view = View(Problem(Reason.NoReadyPod, ""), None, workload, None, owned_pods(workload, sets, pods))
+        if workload.key_secret is None:
+            return _with(view, Problem(Reason.GatewayNotConfigured, _not_configured(ref)))
+        chosen = choose(workload, sets, pods)
+        if isinstance(chosen, Problem):
+            return _with(view, chosen)
+        target = await _open(ports, workload, chosen[0])
+    except ForbiddenError as error:
+        line = role_binding_line(namespace, ref.name, ports.operator)
+        problem = Problem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
+        return View(problem, workload=workload)
+    if isinstance(target, Problem):
+        return _with(view, target)
+    return View(chosen[0], target, workload, chosen[1], view.owned)
+
+
+def _with(view: View, problem: Problem) -> View:
+    return View(problem, None, view.workload, None, view.owned)
+
+
+def _not_configured(ref: GatewayRef) -> str:
+    return (
+        f"{ref} does not say which Secret holds its admin key. If it is a gateway: "
+        f"kubectl annotate {ref.kind.lower()} {ref.name} {ADMIN_KEY_SECRET}=NAME."
+    )
+
+
+async def _open(ports: Ports, workload: Workload, endpoint: Endpoint) -> AdminTarget | Problem:
+    name = workload.key_secret or ""
+    secret = await ports.cluster.secret(workload.namespace, name)
+    key = (secret or {}).get(ADMIN_KEY_FIELD)
+    if not key:
+        what = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
+        said = f"Secret {name}, which {workload.ref} names in {ADMIN_KEY_SECRET}, {what}."
+        return Problem(Reason.AdminKeyMissing, said)
+    if workload.ca_secret is None:
+        return AdminTarget(endpoint, key)
+    holder = (
+        secret if workload.ca_secret == name else await ports.cluster.secret(workload.namespace, workload.ca_secret)
+    )
+    ca = (holder or {}).get(CA_FIELD)
+    if not ca:
+        what = "does not exist" if holder is None else f"has no key {CA_FIELD}"
+        said = f"Secret {workload.ca_secret}, which {workload.ref} names in {ADMIN_CA_SECRET}, {what}."
+        return Problem(Reason.CertificateMissing, said)
+    return AdminTarget(endpoint, key, ca)
+
+
+async def tried(call: Awaitable[T]) -> T | Failure:
+    """The answer of a call, or its failure as a value."""
+    try:
+        return await call
+    except AdminApiError as error:
+        return Failure(
+            code=str(error.code),
+            message=error.detail,
+            retryable=error.retryable,
+            cure=error.cure,
+            retry_after=error.retry_after,
+            free=error.code in FREE,
+            unsure=error.unsure,
+        )
+
+
+class Turns:
+    """One call at a time to each gateway: the admin API would answer the others `Busy`."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[str, GatewayRef], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, namespace: str, ref: GatewayRef) -> asyncio.Lock:
+        """The lock of a gateway. It lives as long as somebody holds it or waits for it."""
+        key = (namespace, ref)
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock

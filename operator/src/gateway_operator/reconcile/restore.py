@@ -1,0 +1,223 @@
+"""Reconciling a GatewayRestore: the same look again and again, as long as it is being watched closely."""
+
+from __future__ import annotations
+
+from gateway_operator.domain import restore as decisions
+from gateway_operator.domain.actions import (
+    CallCommit,
+    CallRestore,
+    CallRollback,
+    CreateSafetyBackup,
+    Finish,
+    Note,
+    Poll,
+    Restart,
+    RestoreAction,
+    Stop,
+    Wait,
+    Write,
+)
+from gateway_operator.domain.calls import Failure, Gone, Health, RestoreRecord
+from gateway_operator.domain.gateway import Endpoint, config_is_persistent, role_binding_line, rollout
+from gateway_operator.domain.names import (
+    BACKUP_KIND,
+    RESTORE_KIND,
+    RESTORE_LABEL,
+    RESTORE_UID,
+    SAFETY_GROUP,
+    label_value,
+    safety_backup_name,
+)
+from gateway_operator.domain.objects import Backup, Ref, Restore
+from gateway_operator.domain.reasons import Reason
+from gateway_operator.domain.restore_applied import health_problem, marker
+from gateway_operator.domain.restore_observed import Observed
+from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, MissingError, Ports
+from gateway_operator.reconcile.gateways import Turns, View, look, tried
+from gateway_operator.reconcile.writing import Log, write
+
+_LOOKS_AT_BACKUPS = ("Validating",)
+_LOOKS_AT_ROLLOUT = ("Restarting", "RollingBack")
+
+
+async def reconcile_restore(ports: Ports, turns: Turns, ref: Ref, log: Log) -> float | None:
+    """Bring a GatewayRestore forward. Gives the seconds until it wants to be looked at again; None if never."""
+    return await _RestoreRun(ports, turns, ref, log).go()
+
+
+class _RestoreRun:
+    """One run: the answer of the last call, and how often in a row the gateway was healthy."""
+
+    def __init__(self, ports: Ports, turns: Turns, ref: Ref, log: Log) -> None:
+        self._ports = ports
+        self._turns = turns
+        self._ref = ref
+        self._log = log
+        self._answer: RestoreRecord | Failure | None = None
+        self._streak = 0
+        self._view: View | None = None
+
+    async def go(self) -> float | None:
+        """Step by step until there is nothing to do, or something to wait for."""
+        while True:
+            body = await self._ports.cluster.read(self._ref)
+            if body is None:
+                return None
+            restore = Restore.parse(body)
+            action = decisions.decide(await self._observe(restore), self._ports.clock.now())
+            try:
+                match action:
+                    case Stop():
+                        return None
+                    case Finish():
+                        await self._write(restore, action)
+                        return None
+                    case Wait():
+                        await self._write(restore, action)
+                        return action.seconds
+                    case Poll():
+                        await self._ports.clock.sleep(action.seconds)
+                    case Write():
+                        self._answer = None
+                        await self._write(restore, action)
+                    case _:
+                        await self._act(restore, action)
+            except MissingError:
+                return None
+            except ConflictError:  # somebody wrote in between: look at what is there now
+                continue
+
+    async def _write(self, restore: Restore, action: Write | Finish | Wait) -> Restore:
+        note: Note | None = action.note
+        return await write(self._ports, Restore.parse, restore, action.status, note, self._log)
+
+    async def _act(self, restore: Restore, action: RestoreAction) -> None:
+        api = self._ports.admin_api
+        async with self._turns.of(self._ref.namespace, restore.gateway):
+            match action:
+                case CreateSafetyBackup():
+                    self._answer = await self._create_safety(restore, action.name)
+                case CallRestore():
+                    self._answer = await tried(api.restore(self._target(), action))
+                case CallCommit():
+                    self._answer = await tried(api.commit(self._target(), action.request_id))
+                case CallRollback():
+                    self._answer = await tried(api.rollback(self._target(), action.request_id))
+                case Restart():
+                    self._answer = await self._restart(restore, action.marker)
+                case _:
+                    raise AssertionError(f"{action} is no act")
+
+    def _target(self) -> AdminTarget:
+        if self._view is None or self._view.target is None:
+            raise AssertionError("a call was decided on without a gateway")
+        return self._view.target
+
+    async def _restart(self, restore: Restore, mark: str) -> Failure | None:
+        if self._view is None or self._view.workload is None:
+            raise AssertionError("a restart was decided on without a workload")
+        try:
+            await self._ports.cluster.restart(self._view.workload, mark)
+        except ForbiddenError as error:
+            line = role_binding_line(self._ref.namespace, restore.gateway.name, self._ports.operator)
+            return Failure(Reason.NotAuthorized, f"{error}. To grant it: {line}", retryable=True)
+        return None
+
+    async def _create_safety(self, restore: Restore, name: str) -> Failure | None:
+        body = {
+            "metadata": {
+                "name": name,
+                "namespace": self._ref.namespace,
+                "labels": {RESTORE_LABEL: label_value(self._ref.name)},
+                "annotations": {RESTORE_UID: self._ref.uid},
+            },
+            "spec": {
+                "gatewayRef": restore.spec["gatewayRef"],
+                "group": SAFETY_GROUP,
+                "timeoutSeconds": max(10, min(restore.timeout, 600)),
+                "startingDeadlineSeconds": max(1, min(restore.starting_deadline, 300)),
+                "description": f"The config that GatewayRestore {self._ref.name} replaced.",
+            },
+        }
+        try:
+            await self._ports.cluster.create_ours(BACKUP_KIND, self._ref.namespace, body)
+        except ConflictError:
+            # A crash after the same create; or, against all odds, another's of this name.
+            if await self._safety(restore) is None:
+                said = f"GatewayBackup {name} exists and is not this restore's."
+                return Failure(Reason.SafetyBackupFailed, said, retryable=False)
+            return None
+        except ForbiddenError as error:
+            return Failure(Reason.NotAuthorized, str(error), retryable=True)
+        return None
+
+    async def _observe(self, restore: Restore) -> Observed:
+        if not decisions.needs_gateway(restore, self._ports.clock.now()):
+            return Observed(restore)
+        view = self._view = await look(self._ports, self._ref.namespace, restore.gateway)
+        health, journal = await self._ask(restore, view.target)
+        self._count(restore, view, health)
+        volume = view.workload is not None
+        pending = health.pending_request if isinstance(health, Health) else None
+        return Observed(
+            restore=restore,
+            gateway=view.gateway,
+            reloads_config=view.workload.reloads_config if view.workload is not None else False,
+            health=health,
+            persistent=_persistent(view, health),
+            journal=journal,
+            backups=await self._backups(restore),
+            safety=await self._safety(restore),
+            rollout=rollout(view.workload, marker(restore), view.owned)
+            if volume and view.workload is not None and restore.phase in _LOOKS_AT_ROLLOUT
+            else None,
+            healthy_streak=self._streak,
+            pending_owner=await self._owner_of(pending, restore),
+            answer=self._answer,
+        )
+
+    async def _ask(
+        self, restore: Restore, target: AdminTarget | None
+    ) -> tuple[Health | Failure | None, RestoreRecord | Gone | Failure | None]:
+        if target is None:
+            return None, None
+        health = await tried(self._ports.admin_api.health(target))
+        if not restore.request_id or isinstance(health, Failure):
+            return health, health if isinstance(health, Failure) and restore.request_id else None
+        return health, await tried(self._ports.admin_api.read_restore(target, restore.request_id))
+
+    def _count(self, restore: Restore, view: View, health: Health | Failure | None) -> None:
+        healthy = restore.phase == "HealthCheck" and health_problem(restore, view.gateway, health) is None
+        self._streak = self._streak + 1 if healthy else 0
+
+    async def _backups(self, restore: Restore) -> list[Backup]:
+        if restore.phase not in _LOOKS_AT_BACKUPS or restore.source or restore.path is not None:
+            return []
+        if restore.backup_name is not None:
+            body = await self._ports.cluster.read(Ref(BACKUP_KIND, self._ref.namespace, restore.backup_name, ""))
+            return [] if body is None else [Backup.parse(body)]
+        return [Backup.parse(body) for body in await self._ports.cluster.list_ours(BACKUP_KIND, self._ref.namespace)]
+
+    async def _safety(self, restore: Restore) -> Backup | None:
+        if restore.phase != "SafetyBackup" or restore.safety_backup == "Skip":
+            return None
+        name = safety_backup_name(self._ref.name, self._ref.uid)
+        body = await self._ports.cluster.read(Ref(BACKUP_KIND, self._ref.namespace, name, ""))
+        backup = None if body is None else Backup.parse(body)
+        return backup if backup and backup.meta.annotations.get(RESTORE_UID) == self._ref.uid else None
+
+    async def _owner_of(self, request_id: str | None, restore: Restore) -> str | None:
+        """The GatewayRestore that left a restore unfinished, for the message that says how to end it."""
+        if request_id is None or request_id == restore.request_id or restore.phase not in ("Validating", "Restoring"):
+            return None
+        for body in await self._ports.cluster.list_ours(RESTORE_KIND, self._ref.namespace):
+            other = Restore.parse(body)
+            if other.request_id == request_id:
+                return other.meta.ref.name
+        return None
+
+
+def _persistent(view: View, health: Health | Failure | None) -> bool | None:
+    if view.pod is None or not isinstance(health, Health) or not isinstance(view.gateway, Endpoint):
+        return None
+    return config_is_persistent(view.pod, view.gateway.container, health.config_path)

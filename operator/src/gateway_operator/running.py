@@ -1,0 +1,43 @@
+"""Running kopf: logs, handlers, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import kopf
+
+from gateway_operator.settings import Settings
+
+
+class _WaitsAreNoErrors(logging.Filter):
+    """Kopf logs every TemporaryError as an error, and ours are waits: they are for the debug level."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if record.levelno == logging.ERROR and "failed temporarily: waiting" in message:
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
+def run(settings: Settings) -> int:
+    """Run until a signal comes."""
+    log_format = kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.FULL
+    kopf.configure(verbose=settings.verbose, log_format=log_format, log_prefix=settings.log_format != "json")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_WaitsAreNoErrors())
+    # Importing them registers them.
+    from gateway_operator.handlers import backups, lifecycle, restores
+
+    for module in (backups, lifecycle, restores):
+        logging.getLogger(__name__).debug("handlers of %s", module.__name__)
+    asyncio.run(
+        kopf.operator(
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            liveness_endpoint=settings.liveness_url,
+            memo=kopf.Memo(settings=settings),
+        )
+    )
+    return 0
