@@ -40,12 +40,11 @@ def tear_down_node(name: str) -> None:
 
 def _unmount_below(folder: Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for mount in reversed(mounts):
-        path = mount.encode().decode("unicode_escape")
-        if path.startswith(f"{folder}/"):
-            # Lazily when it is busy: it is then gone from here at once, and wholly with its last user.
-            if subprocess.run(["umount", path], capture_output=True, check=False).returncode != 0:
-                subprocess.run(["umount", "--lazy", path], capture_output=True, check=False)
+    ours = [mount for mount in mounts if mount.startswith(f"{folder}/")]
+    for mount in reversed(ours):
+        if subprocess.run(["umount", mount], capture_output=True, check=False).returncode != 0:
+            # It is busy: lazily then, gone from here at once and wholly with its last user.
+            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
 
 
 def _remove_notes_elsewhere(name: str, paths: ClusterPaths) -> None:

@@ -40,7 +40,7 @@ spec:
     metadata: {labels: {app: shop}}
     spec:
       securityContext:
-        {runAsUser: 10001, runAsGroup: 10001, fsGroup: 10001, runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+        {runAsUser: 10001, runAsGroup: 10001, fsGroup: 10001, runAsNonRoot: true}
       containers:
         - name: shop
           image: IMAGE
