@@ -6,7 +6,6 @@ sees its servers or it does not.
 
 import asyncio
 import json
-import time
 from dataclasses import dataclass, field
 
 import httpx2
@@ -36,6 +35,7 @@ class Listing:
 
     servers: tuple[str, ...] = ()
     error: str | None = None
+    answered: bool = True
 
     def __str__(self) -> str:
         return self.error or ", ".join(self.servers) or "no servers"
@@ -48,18 +48,8 @@ def list_servers(url: str, identity: Identity, timeout: float = 20) -> Listing:
     except Exception as error:
         cause = _first_cause(error)
         if isinstance(cause, OSError | TimeoutError | httpx2.HTTPError | MCPError):
-            return Listing(error=f"no answer ({type(cause).__name__}: {cause})")
+            return Listing(error=f"no answer ({type(cause).__name__}: {cause})", answered=False)
         raise
-
-
-def wait_for_servers(url: str, identity: Identity, wanted: tuple[str, ...], timeout: float = 30) -> Listing:
-    """Ask until the gateway lists these servers, or give the last answer when the time is over."""
-    deadline = time.monotonic() + timeout
-    while True:
-        listing = list_servers(url, identity)
-        if listing.servers == wanted or time.monotonic() > deadline:
-            return listing
-        time.sleep(0.5)
 
 
 def _first_cause(error: Exception) -> BaseException:

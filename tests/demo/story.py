@@ -11,7 +11,7 @@ from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import BACKUP_DIRECTORY, GatewayPod
 from tests.demo.images import Images
 from tests.demo.kube import Kube, StoryError
-from tests.demo.mcp_client import Identity, wait_for_servers
+from tests.demo.mcp_client import Identity
 from tests.demo.places import Place
 from tests.demo.report import Report
 from tests.demo.symptoms import Observer
@@ -220,7 +220,7 @@ class Story:
         return self.user.email.partition("@")[0].capitalize()
 
     def _client_works(self, who: str) -> None:
-        listing = wait_for_servers(self.observer.mcp_url, self.user, self.servers)
+        listing = self.observer.wait_for_servers(self.user, self.servers)
         self.report.say(f"{who} {self.user.email} asks the gateway for its servers: {listing}")
         if listing.servers != self.servers:
             raise StoryError(f"{self.user.email} should see {', '.join(self.servers)}, but got: {listing}")

@@ -3,6 +3,7 @@
 import base64
 import json
 import ssl
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,7 @@ class Seen:
             client = f"{len(self.listing.servers)} servers"
         else:
             client = str(self.listing).split(":", maxsplit=1)[0]
-        gateway = "no answer" if client.startswith("no answer") else "answers"
+        gateway = "answers" if self.listing.answered else "no answer"
         return [str(self.health), self.status, self.holds, self.pod, gateway, client]
 
 
@@ -56,9 +57,24 @@ class Observer:
         """Where an MCP client finds the gateway now."""
         return f"http://127.0.0.1:{self._forwards[MCP_PORT].port}/mcp/"
 
+    def listing(self, identity: Identity) -> Listing:
+        """What the gateway answers this user; a port-forward that leads to a pod that is gone does not count."""
+        listing = list_servers(self.mcp_url, identity)
+        if not listing.answered:
+            self._forwards[MCP_PORT].close()
+            listing = list_servers(self.mcp_url, identity)
+        return listing
+
+    def wait_for_servers(self, identity: Identity, wanted: tuple[str, ...], timeout: float = 30) -> Listing:
+        """Ask until the gateway lists these servers, or give the last answer when the time is over."""
+        deadline = time.monotonic() + timeout
+        while (listing := self.listing(identity)).servers != wanted and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return listing
+
     def look(self, when: str, identity: Identity) -> Seen:
         """Ask everybody, and remember it as the next column."""
-        seen = Seen(when, self._health(), *self._detailed_health(), self._pod(), list_servers(self.mcp_url, identity))
+        seen = Seen(when, self._health(), *self._detailed_health(), self._pod(), self.listing(identity))
         self.columns.append(seen)
         return seen
 

@@ -19,7 +19,7 @@ from tests.cluster.fixtures import create_namespace
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, MANAGEMENT_PORT, GatewayPod
 from tests.demo.kube import Kube
-from tests.demo.mcp_client import Identity, Listing, list_servers, wait_for_servers
+from tests.demo.mcp_client import Identity, Listing
 from tests.demo.report import Report
 from tests.demo.symptoms import Observer
 from tests.node.conftest import RESTRICTED, InstalledGateway
@@ -41,7 +41,11 @@ class Subject:
 
     def ask(self) -> Listing:
         """What the user gets now."""
-        return list_servers(self.observer.mcp_url, self.user)
+        return self.observer.listing(self.user)
+
+    def works(self) -> bool:
+        """Whether the user gets the servers of the project, at once or soon."""
+        return self.observer.wait_for_servers(self.user, SERVERS, timeout=60).servers == SERVERS
 
     def create(self, kind: str, name: str, **spec: object) -> str:
         """Make one of our objects; returns what kubectl calls it."""
@@ -127,7 +131,7 @@ def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> 
     status = subject.completed(subject.create("GatewayRestore", "undo", backupName=subject.backup))
 
     assert status["safetyBackup"]["kind"] == "raw"
-    assert wait_for_servers(subject.observer.mcp_url, subject.user, SERVERS).servers == SERVERS
+    assert subject.works()
     assert subject.detailed_health() == "healthy"
     with subject.pod.own_api() as api:
         assert api.statistics()["total_projects"] == len(PROJECTS)
@@ -150,7 +154,7 @@ def test_pod_that_is_not_ready_because_its_config_is_broken_is_restored(subject:
 
     subject.completed(subject.create("GatewayRestore", "cure", backupName=subject.backup))
 
-    assert wait_for_servers(subject.observer.mcp_url, subject.user, SERVERS).servers == SERVERS
+    assert subject.works()
 
 
 def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> None:
@@ -164,7 +168,7 @@ def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> Non
 
     assert status["source"]["backupName"] == subject.backup
     assert status["safetyBackup"]["kind"] == "missing"
-    assert wait_for_servers(subject.observer.mcp_url, subject.user, SERVERS).servers == SERVERS
+    assert subject.works()
 
 
 def test_pod_that_dies_in_the_middle_of_a_restore(subject: Subject) -> None:
@@ -178,5 +182,5 @@ def test_pod_that_dies_in_the_middle_of_a_restore(subject: Subject) -> None:
     status = subject.completed(thing)
 
     assert status["phase"] == "Completed"
-    assert wait_for_servers(subject.observer.mcp_url, subject.user, SERVERS, timeout=60).servers == SERVERS
+    assert subject.works()
     assert subject.detailed_health() == "healthy"
