@@ -67,6 +67,7 @@ class ErrorCode(StrEnum):
     ConfigChangedDuringRestore = "ConfigChangedDuringRestore"
     RestorePending = "RestorePending"
     RestoreNotFound = "RestoreNotFound"
+    RestoreEnded = "RestoreEnded"
     RestoreStateUnknown = "RestoreStateUnknown"
     VolumeFull = "VolumeFull"
     VolumeUnavailable = "VolumeUnavailable"
@@ -122,6 +123,9 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ),
     ErrorCode.RestorePending: ErrorSpec(409, False, "Commit or roll back the earlier restore, or say supersede."),
     ErrorCode.RestoreNotFound: ErrorSpec(404, False, "No restore has this request id."),
+    ErrorCode.RestoreEnded: ErrorSpec(
+        409, False, "The restore has ended the other way: a commit or a rollback cannot be taken back."
+    ),
     ErrorCode.RestoreStateUnknown: ErrorSpec(
         409,
         False,

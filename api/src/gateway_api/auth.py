@@ -1,0 +1,150 @@
+"""Who may call: the config's own admin key, the operator's key file, and the last valid key while the config is broken.
+
+Only SHA-256 digests of keys are kept and compared, each in constant time and always all of them, so neither timing
+nor a memory dump of this module's state tells a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .config_file import ConfigFile, Live, Signature, signature_of
+from .config_shape import MIN_KEY_LENGTH
+from .durable import read_all
+from .errors import ApiError
+from .state_folder import StateFolder
+
+LAST_KEY: Final = "last_key"
+MAX_KEY_FILE_BYTES: Final = 64 * 1024
+MAX_PEERS: Final = 4096
+BURST: Final = 10.0
+REFILL_PER_SECOND: Final = 0.2
+
+
+def digest_of(key: bytes) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key).hexdigest()
+
+
+def presented_key(authorization: bytes | None, apikey: bytes | None) -> bytes | None:
+    """The key in the two headers that may carry one, Authorization first; None when there is none."""
+    if authorization is not None:
+        scheme, _, key = authorization.partition(b" ")
+        if scheme.lower() == b"bearer" and key.strip():
+            return key.strip()
+    if apikey is not None and apikey.strip():
+        return apikey.strip()
+    return None
+
+
+def parse_key_file(data: bytes) -> tuple[str, ...]:
+    """Digests of the keys in a key file: one a line, those that are too short left out."""
+    lines = (line.strip() for line in data.splitlines())
+    return tuple(digest_of(line) for line in lines if len(line) >= MIN_KEY_LENGTH)
+
+
+def match(presented: bytes, candidates: tuple[tuple[str, str], ...]) -> str | None:
+    """The kind of the first of ``candidates`` (kind, digest) that ``presented`` is, having compared all."""
+    wanted = digest_of(presented)
+    found: str | None = None
+    for kind, digest in candidates:
+        if hmac.compare_digest(wanted, digest) and found is None:
+            found = kind
+    return found if len(presented) >= MIN_KEY_LENGTH else None
+
+
+class KeyRing:
+    """The keys that are accepted now. Methods read files, so they run in a thread."""
+
+    def __init__(self, config: ConfigFile, config_dir: Path, key_file: Path | None) -> None:
+        self._config = config
+        self._config_dir = config_dir
+        self._key_file = key_file
+        self._file_keys: tuple[Signature, tuple[str, ...]] | None = None
+        self._last: str | None = None
+
+    def candidates(self) -> tuple[tuple[str, str], ...]:
+        """Every accepted key as (kind, digest)."""
+        live = self._config.look()
+        found = [("key_file", digest) for digest in self._from_file()]
+        if live.summary is not None:
+            self._remember(live)
+            if not live.summary.warnings:
+                return (*found, ("config", live.summary.admin_key_sha256))
+        last = self._recall()
+        return (*found, ("last_valid", last)) if last is not None else tuple(found)
+
+    def check(self, presented: bytes) -> str | None:
+        """The kind of key ``presented`` is, or None when it is none that is accepted."""
+        return match(presented, self.candidates())
+
+    def _from_file(self) -> tuple[str, ...]:
+        if self._key_file is None:
+            return ()
+        try:
+            fd = os.open(self._key_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return ()
+        try:
+            signature = signature_of(os.fstat(fd))
+            if self._file_keys is None or self._file_keys[0] != signature:
+                self._file_keys = (signature, parse_key_file(read_all(fd, MAX_KEY_FILE_BYTES)))
+            return self._file_keys[1]
+        except OSError:
+            return ()
+        finally:
+            os.close(fd)
+
+    def _remember(self, live: Live) -> None:
+        if live.summary is None or live.summary.warnings or live.summary.admin_key_sha256 == self._last:
+            return
+        digest = live.summary.admin_key_sha256
+        try:
+            with StateFolder(self._config_dir, create=True) as state:
+                if (state.read(LAST_KEY) or b"").strip() != digest.encode():
+                    state.write(LAST_KEY, digest.encode() + b"\n")
+        except (OSError, ApiError):
+            return
+        self._last = digest
+
+    def _recall(self) -> str | None:
+        if self._last is None:
+            try:
+                with StateFolder(self._config_dir, create=False) as state:
+                    text = (state.read(LAST_KEY) or b"").decode("ascii", "replace").strip()
+            except OSError:
+                return None
+            self._last = text if len(text) == 64 else None
+        return self._last
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at: float
+
+
+class FailureLimit:
+    """A token bucket per peer that only failures draw from, so that a right key is never locked out."""
+
+    def __init__(self) -> None:
+        self._peers: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def failed(self, peer: str, now: float) -> int | None:
+        """Counts a failure at ``now`` (monotonic seconds). None, or after how many seconds to try again."""
+        bucket = self._peers.pop(peer, None) or _Bucket(BURST, now)
+        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.at) * REFILL_PER_SECOND)
+        bucket.at = now
+        self._peers[peer] = bucket
+        while len(self._peers) > MAX_PEERS:
+            self._peers.popitem(last=False)
+        if bucket.tokens >= 1:
+            bucket.tokens -= 1
+            return None
+        return int((1 - bucket.tokens) / REFILL_PER_SECOND) + 1

@@ -1,0 +1,91 @@
+"""What the backup endpoints do, between the wire models and the store."""
+
+from __future__ import annotations
+
+import secrets
+
+from . import store
+from .context import Context
+from .contract import BackupRecord, BackupRequest, BackupResult, DeleteResult, ErrorCode
+from .deletion import delete
+from .errors import ApiError, backup_volume_error
+from .inventory import Inventory
+from .manifest import backup_id, body_digest, record_of
+from .mutations import identities
+from .safe_path import parse_absolute, parse_relative
+from .settings import Settings
+from .state_folder import StateFolder
+from .store import NewBackup
+
+
+def make(context: Context, request: BackupRequest) -> BackupResult:
+    """Makes the backup, or gives the result of the same request again. Raises every code the contract gives it."""
+    if request.output_file is not None:
+        parts = parse_absolute(request.output_file, context.settings.backup_dir)
+    else:
+        parts = parse_relative(request.path or "")
+    gateway_id, volume_id = identities(context)
+    body_sha256 = body_digest("backup", request)
+    identity = secrets.token_hex(16) if request.request_id is None else backup_id(volume_id, request.request_id)
+    if request.request_id is not None and (done := _already(context, identity, body_sha256)) is not None:
+        return done
+    live = context.config.read()
+    if live.kind != "valid":
+        raise live.error()
+    new = NewBackup(
+        backup_id=identity,
+        parts=parts,
+        replace=request.output_file is not None or request.overwrite,
+        created=context.clock(),
+        gateway_id=gateway_id,
+        volume_id=volume_id,
+        request_id=request.request_id,
+        request_sha256=body_sha256,
+        gateway_version=context.settings.gateway_version,
+        requested_by=context.requested_by,
+        metadata=tuple(request.metadata.items()),
+    )
+    record = record_of(store.create(context.volume, new, live))
+    return BackupResult.model_validate(record.model_dump())
+
+
+def _already(context: Context, identity: str, body_sha256: str) -> BackupResult | None:
+    volume = context.volume
+    located = context.inventory.resolve(volume.base_fd, identity)
+    try:
+        known = located.manifest if located is not None else store.tombstone_of(volume, identity)
+        there = located is not None and store.has_data(volume, located)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    if known is None:
+        return None
+    if known.request_sha256 != body_sha256:
+        raise ApiError(ErrorCode.RequestIdReused)
+    if located is None or not there:
+        raise ApiError(ErrorCode.Deleted)
+    return BackupResult.model_validate({**record_of(located).model_dump(), "replayed": True})
+
+
+def remove(context: Context, identity: str) -> DeleteResult:
+    """Deletes the backup; one that is gone already is a success as well."""
+    located = context.inventory.resolve(context.volume.base_fd, identity)
+    if located is None:
+        return DeleteResult(backup_id=identity, existed=False)
+    return DeleteResult(backup_id=identity, existed=delete(context.volume, located))
+
+
+def show(settings: Settings, inventory: Inventory, identity: str) -> BackupRecord:
+    """The record of one backup whose file is there. Takes no lock. Raises ``BackupNotFound``, ``VolumeUnavailable``."""
+    try:
+        with StateFolder(settings.backup_dir, create=False) as state:
+            inventory.refresh(state.base_fd)
+            located = inventory.resolve(state.base_fd, identity)
+            if located is None or not store.has_data(state, located):
+                raise ApiError(ErrorCode.BackupNotFound)
+            return record_of(located)
+    except FileNotFoundError:
+        if settings.backup_dir.is_dir():
+            raise ApiError(ErrorCode.BackupNotFound) from None
+        raise ApiError(ErrorCode.VolumeUnavailable) from None
+    except OSError as error:
+        raise backup_volume_error(error) from None

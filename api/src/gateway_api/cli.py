@@ -1,0 +1,69 @@
+"""The command `gateway-admin`: serve the API, or make the first config of a new gateway."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from . import __version__
+from .settings import ENVIRONMENT, SettingsError, load
+
+_FLAGS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("--config", "config_file", "the gateway's live config file"),
+    ("--backups", "backup_dir", "the directory that all backups lie below"),
+    ("--host", "host", "address to listen on (127.0.0.1)"),
+    ("--port", "port", "port to listen on (8001)"),
+    ("--tls-cert", "tls_cert", "certificate file (PEM): everything but probes moves to the TLS port"),
+    ("--tls-key", "tls_key", "the certificate's private key (PEM)"),
+    ("--tls-port", "tls_port", "port for TLS (8443)"),
+    ("--admin-key-file", "admin_key_file", "file of keys that are always accepted, one a line"),
+    ("--gateway-version", "gateway_version", "the gateway's version, written into manifests"),
+    ("--max-config-bytes", "max_config_bytes", "how large a config may be, in bytes (64 MiB)"),
+    ("--settle-seconds", "settle_seconds", "how long a file must be left alone to be believed (2)"),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gateway-admin", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve the admin API")
+    for flag, field, text in _FLAGS:
+        serve.add_argument(flag, dest=field, metavar="VALUE", help=f"{text}; else {ENVIRONMENT[field]}")
+    seed = commands.add_parser("seed", help="make the first config, where there never was one")
+    seed.add_argument("--config", dest="config_file", metavar="FILE", help=f"else {ENVIRONMENT['config_file']}")
+    seed.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a config to start from")
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from .server import run
+
+    run(load({field: getattr(arguments, field) for _, field, _ in _FLAGS}, os.environ))
+    return 0
+
+
+def _seed(arguments: argparse.Namespace) -> int:
+    from .seed import CannotSeed, seed
+
+    config_file = arguments.config_file or os.environ.get(ENVIRONMENT["config_file"])
+    if not config_file:
+        raise SettingsError(f"say --config or set {ENVIRONMENT['config_file']}")
+    try:
+        print(seed(Path(os.path.abspath(config_file)), arguments.source))  # noqa: PTH100 - no link is followed
+    except CannotSeed as error:
+        raise SettingsError(str(error)) from None
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status: 0, or 2 with a sentence on standard error."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _serve(arguments) if arguments.command == "serve" else _seed(arguments)
+    except SettingsError as error:
+        print(f"gateway-admin: {error}", file=sys.stderr)
+        return 2

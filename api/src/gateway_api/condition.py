@@ -1,0 +1,160 @@
+"""How the gateway's config and the backup volume are: the detailed health, and whether a backup could be taken now."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from . import __version__
+from . import restore_records as records
+from .auth import KeyRing
+from .config_file import ConfigFile, Live, why_not_replaceable
+from .context import GATEWAY_ID, VOLUME_ID
+from .contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
+from .errors import ApiError
+from .settings import Settings
+from .state_folder import StateFolder
+from .store import OVERHEAD_BYTES, free_bytes
+
+NEARLY_FULL: Final = 0.05
+_READY_TEXT: Final = {
+    "missing": "the config is missing",
+    "invalid": "the config is not valid",
+    "too_large": "the config is too large",
+    "unstable": "the config keeps changing",
+    "unreadable": "the config cannot be read",
+}
+
+
+class Condition:
+    """Looks at the two directories without changing either. Methods block, so they run in a thread."""
+
+    def __init__(self, settings: Settings, config: ConfigFile, keys: KeyRing) -> None:
+        self._settings = settings
+        self._config = config
+        self._keys = keys
+        self._replaceable = False
+
+    def why_not_ready(self) -> str | None:
+        """The first reason why a backup could not be taken now, or None."""
+        live = self._config.look()
+        if live.kind != "valid":
+            return _READY_TEXT[live.kind]
+        if not self._replaceable:
+            if (why := why_not_replaceable(self._settings.config_file)) is not None:
+                return why
+            self._replaceable = True
+        if not self._keys.candidates():
+            return "no admin key is known"
+        return why_volume_not_ready(self._settings.backup_dir, 0 if live.summary is None else live.summary.size)
+
+    def health(self, uptime_seconds: float) -> SystemHealthData:
+        """The detailed health, whatever is broken. Never raises."""
+        live = self._config.look()
+        summary = live.summary
+        space = _space(self._settings.backup_dir)
+        warnings = list(summary.warnings) if summary is not None else []
+        if space is None:
+            warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
+        elif nearly_full(space, 0 if summary is None else summary.size):
+            warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
+        issues = list(summary.issues) if summary is not None else [_broken(live)]
+        counts = None if summary is None else summary.counts
+        gateway_id, pending = self._config_state()
+        return SystemHealthData(
+            status=_status(live, issues, warnings),
+            version=__version__,
+            gateway_version=self._settings.gateway_version,
+            config_path=str(self._settings.config_file),
+            config_valid=summary is not None,
+            config_digest=live.sha256,
+            sections_digest=None if summary is None else summary.sections_digest,
+            total_configs=0 if counts is None else counts.configs,
+            total_projects=0 if counts is None else counts.projects,
+            total_users=0 if counts is None else counts.users,
+            total_api_keys=0 if counts is None else counts.api_keys,
+            cache_enabled=summary is not None and summary.cache_enabled,
+            cache_type="external" if summary is not None and summary.cache_type == "external" else "local",
+            telemetry_enabled=summary is not None and summary.telemetry_enabled,
+            guardrails_configured=summary is not None and summary.guardrails_configured,
+            uptime_seconds=round(uptime_seconds, 3),
+            gateway_id=gateway_id,
+            volume_id=_volume_id(self._settings.backup_dir),
+            pending_restore=pending,
+            issues=issues,
+            warnings=warnings,
+            volume=space,
+        )
+
+    def _config_state(self) -> tuple[str | None, PendingRestore | None]:
+        try:
+            with StateFolder(self._settings.config_dir, create=False) as state:
+                gateway_id = state.known_identity(GATEWAY_ID)
+                try:
+                    journal = records.load_journal(state)
+                except ApiError:
+                    return gateway_id, PendingRestore(request_id="unknown", state="unknown")
+        except OSError:
+            return None, None
+        if journal is None or journal.phase in ("committed", "rolled_back"):
+            return gateway_id, None
+        return gateway_id, PendingRestore(request_id=journal.request_id, state=journal.phase)
+
+
+def _issue(code: str, where: str, message: str) -> Issue:
+    return Issue(code=code, where=where, message=message)
+
+
+def _broken(live: Live) -> Issue:
+    name = {"missing": "ConfigMissing", "unstable": "ConfigUnstable", "too_large": "ConfigTooLarge"}
+    return _issue(name.get(live.kind, "ConfigInvalid"), "config", live.problem)
+
+
+def _status(live: Live, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
+    if live.summary is None:
+        return SystemStatus.unhealthy
+    return SystemStatus.degraded if issues or warnings else SystemStatus.healthy
+
+
+def nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
+    """Less than a twentieth free, or no room for three more plain backups."""
+    return space.free_bytes < max(NEARLY_FULL * space.total_bytes, 3 * config_bytes)
+
+
+def _space(backup_dir: Path) -> VolumeSpace | None:
+    try:
+        fd = os.open(backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        free, total = free_bytes(fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return VolumeSpace(free_bytes=free, total_bytes=total)
+
+
+def _volume_id(backup_dir: Path) -> str | None:
+    try:
+        with StateFolder(backup_dir, create=False) as state:
+            return state.known_identity(VOLUME_ID)
+    except OSError:
+        return None
+
+
+def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
+    """Why the backup volume could not take a plain backup of that size now, or None."""
+    space = _space(backup_dir)
+    if space is None:
+        return "the backup volume cannot be opened"
+    try:
+        writable = os.access(backup_dir, os.W_OK | os.X_OK, effective_ids=True)
+    except OSError:
+        writable = False
+    if not writable:
+        return "the backup volume is read-only"
+    if space.free_bytes < config_bytes + OVERHEAD_BYTES:
+        return "the backup volume is full"
+    return None

@@ -1,0 +1,223 @@
+"""The live config as the gateway leaves it on disk: read never torn, replaced never half.
+
+The gateway writes in place, without a lock. A reading therefore counts only if the file did not change around it, and
+a young file only if two readings agree and it is a whole config, or once it has been left alone for a while.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from . import config_shape
+from .config_shape import NotAConfig, Summary
+from .contract import ErrorCode
+from .durable import make_temporary, read_all, unlink_quietly
+from .errors import ApiError
+from .safe_path import FILE_FLAGS
+
+Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable"]
+Signature = tuple[int, int, int, int, int]
+POLL_SECONDS: Final = 0.05
+PATIENCE_SECONDS: Final = 8.0
+
+_CODES: Final[dict[Kind, ErrorCode]] = {
+    "missing": ErrorCode.ConfigMissing,
+    "invalid": ErrorCode.ConfigInvalid,
+    "too_large": ErrorCode.ConfigTooLarge,
+    "unstable": ErrorCode.ConfigUnstable,
+    "unreadable": ErrorCode.VolumeUnavailable,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What was found. ``data`` are the exact bytes, ``summary`` stands when they are a config, ``problem`` says why
+    not, without a value of the file. ``mode`` and ``gid`` are the file's own."""
+
+    kind: Kind
+    data: bytes | None = None
+    summary: Summary | None = None
+    problem: str = ""
+    signature: Signature | None = None
+    mode: int = 0o600
+    gid: int | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """Digest of the bytes, if they could be read."""
+        if self.summary is not None:
+            return self.summary.sha256
+        return None if self.data is None else config_shape.digest(self.data)
+
+    def error(self) -> ApiError:
+        """The failure of an operation that needs a valid config."""
+        return ApiError(_CODES[self.kind], self.problem or None)
+
+
+def signature_of(info: os.stat_result) -> Signature:
+    """What changes when a file changes."""
+    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
+def is_believable(*, age: float, still: float, agrees: bool, whole: bool, settle: float) -> bool:
+    """Whether a reading that did not change under the reader may be believed.
+
+    ``age`` is the file's by its own mtime, ``still`` how long this reader has seen it unchanged, both in seconds;
+    ``agrees``: an earlier reading gave the same bytes; ``whole``: they are a config. A truncated JSON object is never
+    whole, so only a file that is not whole has to prove that nobody is still writing it.
+    """
+    return age >= settle or still >= settle or (agrees and whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    live: Live
+    settled_call: bool
+
+
+class ConfigFile:
+    """The adapter around one config path. Stateless but for one summary, kept by the file's signature."""
+
+    def __init__(self, path: Path, limit: int, settle: float) -> None:
+        self.path = path
+        self._limit = limit
+        self._settle = settle
+        self._cached: tuple[Signature, Live] | None = None
+
+    def read(self, *, patience: float = PATIENCE_SECONDS) -> Live:
+        """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises."""
+        return self._read(patience, use_cache=False)
+
+    def look(self) -> Live:
+        """As :meth:`read`, from memory when the file is the one that was read last; then without its bytes."""
+        return self._read(self._settle + 1.0, use_cache=True)
+
+    def digest(self) -> str | None:
+        """Digest of what is there at this moment, torn or not; None when it cannot be read."""
+        live = self._attempt(False)
+        return live.sha256
+
+    def _read(self, patience: float, *, use_cache: bool) -> Live:
+        end = time.monotonic() + patience
+        previous: Live | None = None
+        unchanged_since = time.monotonic()
+        while True:
+            live = self._attempt(use_cache)
+            now = time.monotonic()
+            if live.kind in ("unreadable", "too_large"):
+                return live
+            if previous is None or previous.signature != live.signature or live.kind == "unstable":
+                unchanged_since = now
+            if live.signature is not None:
+                age = time.time() - live.signature[3] / 1e9
+                agrees = previous is not None and previous.sha256 == live.sha256
+                settle = self._settle
+                whole = live.kind == "valid"
+                if live.kind != "unstable" and is_believable(
+                    age=age, still=now - unchanged_since, agrees=agrees, whole=whole, settle=settle
+                ):
+                    self._remember(live, age)
+                    return live
+            elif live.kind == "missing" and previous is not None and previous.kind == "missing":
+                # Nobody truncates a file by removing it: a second look is only for a rename in between.
+                return live
+            if now >= end:
+                return Live("unstable", problem="the config kept changing while it was read")
+            previous = live
+            time.sleep(min(POLL_SECONDS, max(self._settle, 0.005)))
+
+    def _remember(self, live: Live, age: float) -> None:
+        if live.signature is not None and live.kind == "valid" and age >= 2.0:
+            bare = Live("valid", None, live.summary, "", live.signature, live.mode, live.gid)
+            self._cached = (live.signature, bare)
+
+    def _attempt(self, use_cache: bool) -> Live:
+        try:
+            fd = os.open(self.path, FILE_FLAGS)
+        except FileNotFoundError:
+            return Live("missing", problem="there is no config file")
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                return Live("unreadable", problem="the config is a link or a special file")
+            return Live("unreadable", problem="the config cannot be opened")
+        try:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                return Live("unreadable", problem="the config is not a regular file")
+            signature = signature_of(before)
+            cached = self._cached
+            if use_cache and cached is not None and cached[0] == signature:
+                return cached[1]
+            mode, gid = stat.S_IMODE(before.st_mode), before.st_gid
+            if before.st_size > self._limit:
+                why = f"the config is larger than {self._limit} bytes"
+                return Live("too_large", None, None, why, signature, mode, gid)
+            data = read_all(fd, self._limit)
+            after = os.fstat(fd)
+        except OSError:
+            return Live("unreadable", problem="the config cannot be read")
+        finally:
+            os.close(fd)
+        if signature_of(after) != signature or len(data) != before.st_size:
+            return Live("unstable", None, None, "", signature)
+        try:
+            summary = config_shape.read(data)
+        except NotAConfig as problem:
+            return Live("invalid", data, None, str(problem), signature, mode, gid)
+        return Live("valid", data, summary, "", signature, mode, gid)
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether the file itself is a mount: then no other can be renamed over it."""
+    try:
+        table = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return False
+    wanted = os.path.realpath(path)
+    for line in table.splitlines():
+        fields = line.split(" ")
+        if len(fields) > 4 and fields[4].encode().decode("unicode_escape", "replace") == wanted:
+            return True
+    return False
+
+
+def why_not_replaceable(path: Path) -> str | None:
+    """Why a restore could not put another file in the config's place, or None. Makes and removes a small file."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        info = None
+    except OSError:
+        return "the config's directory cannot be searched"
+    if info is not None:
+        if not stat.S_ISREG(info.st_mode):
+            return "the config is not a regular file"
+        if info.st_uid != os.geteuid():
+            return "the config belongs to another user than this process"
+        if is_mount_point(path):
+            return "the config file is itself a mount; mount its directory"
+    try:
+        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return "the config's directory cannot be opened"
+    try:
+        name = make_temporary(fd, b"probe")
+        other = make_temporary(fd, b"")
+        try:
+            os.rename(name, other, src_dir_fd=fd, dst_dir_fd=fd)
+        finally:
+            unlink_quietly(fd, other)
+            unlink_quietly(fd, name)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return None
+        return "the config's directory is not writable"
+    finally:
+        os.close(fd)
+    return None

@@ -1,0 +1,157 @@
+"""The four steps that put another file in the config's place, each durable before the next.
+
+Used by a restore and, the other way round, by its rollback. Files lie in the config directory's state folder, so
+that all of them are renames within one file system.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+from .config_file import ConfigFile, signature_of
+from .contract import ErrorCode
+from .durable import list_names, make_temporary, read_all, sync_directory, unlink_quietly
+from .errors import ApiError, config_volume_error
+from .safe_path import FILE_FLAGS, existing_kind
+from .state_folder import StateFolder
+
+NO_LIMIT: Final = 1 << 40
+POLL_SECONDS: Final = 0.05
+
+
+class ConfigSlot:
+    """The place of the live config, seen from its directory's state folder."""
+
+    def __init__(self, state: StateFolder, path: Path) -> None:
+        self.state = state
+        self.name = path.name
+
+    def exists(self, name: str) -> bool:
+        """Whether the state folder holds ``name``."""
+        return existing_kind(self.state.fd, name) is not None
+
+    def stage(self, name: str, content: bytes, *, mode: int, gid: int | None) -> None:
+        """``name`` in the state folder holds ``content``, durably, ready to become the config."""
+        try:
+            temporary = make_temporary(self.state.fd, content, mode=mode & 0o770, gid=gid)
+            os.rename(temporary, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+            sync_directory(self.state.fd)
+        except OSError as error:
+            raise config_volume_error(error) from None
+
+    def keep(self, name: str, *, content: bytes | None) -> None:
+        """Keeps the live config as ``name``: a hard link, which also catches what the gateway still writes into it,
+        or ``content`` where the file system has no links."""
+        fd = self.state.fd
+        unlink_quietly(fd, name)
+        try:
+            os.link(self.name, name, src_dir_fd=self.state.base_fd, dst_dir_fd=fd, follow_symlinks=False)
+            sync_directory(fd)
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK):
+                self._copy(name, content)
+                return
+            raise config_volume_error(error) from None
+
+    def _copy(self, name: str, content: bytes | None) -> None:
+        try:
+            if content is None:
+                content = self._read(self.state.base_fd, self.name)
+            temporary = make_temporary(self.state.fd, content)
+            os.rename(temporary, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+            sync_directory(self.state.fd)
+        except OSError as error:
+            raise config_volume_error(error) from None
+
+    @staticmethod
+    def _read(dir_fd: int, name: str) -> bytes:
+        fd = os.open(name, FILE_FLAGS, dir_fd=dir_fd)
+        try:
+            return read_all(fd, NO_LIMIT)
+        finally:
+            os.close(fd)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of ``name`` in the state folder, or None."""
+        try:
+            return self._read(self.state.fd, name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise config_volume_error(error) from None
+
+    def put(self, staged: str) -> None:
+        """The staged file becomes the config, in one rename."""
+        try:
+            os.rename(staged, self.name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.base_fd)
+        except OSError as error:
+            raise config_volume_error(error) from None
+        sync_directory(self.state.base_fd)
+        sync_directory(self.state.fd)
+
+    def take_away(self, replaced: str) -> None:
+        """The config becomes ``replaced`` in the state folder, and there is none."""
+        try:
+            os.rename(self.name, replaced, src_dir_fd=self.state.base_fd, dst_dir_fd=self.state.fd)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise config_volume_error(error) from None
+        sync_directory(self.state.base_fd)
+        sync_directory(self.state.fd)
+
+    def drop(self, *names: str) -> None:
+        """Removes files of the state folder that nobody needs any more."""
+        found = [name for name in names if self.exists(name)]
+        for name in found:
+            unlink_quietly(self.state.fd, name)
+        if found:
+            try:
+                os.fsync(self.state.fd)
+            except OSError:
+                return
+
+    def set_aside(self, *prefixes: str) -> None:
+        """Renames what begins with one of ``prefixes``, for a person to look at; nothing here reads it again."""
+        fd = self.state.fd
+        try:
+            for name in list_names(fd):
+                if name.startswith(prefixes):
+                    aside = f"damaged-{secrets.token_hex(4)}-{name}"
+                    os.rename(name, aside, src_dir_fd=fd, dst_dir_fd=fd)
+            sync_directory(fd)
+        except OSError as error:
+            raise config_volume_error(error) from None
+
+    def drop_matching(self, prefix: str, *, but: str) -> None:
+        """Removes every ``prefix``… but one."""
+        self.drop(*(name for name in list_names(self.state.fd) if name.startswith(prefix) and name != but))
+
+
+def wait_until_settled(config: ConfigFile, settle: float) -> str | None:
+    """Waits until the file has been left alone for ``settle`` seconds; returns the digest it then has.
+
+    The gateway may have been halfway through its own read-modify-write when its config was replaced.
+    Raises ``ConfigChangedDuringRestore`` if it is never left alone.
+    """
+    end = time.monotonic() + 4 * settle + 2.0
+    since = time.monotonic()
+    seen: object = None
+    while True:
+        try:
+            now_seen: object = signature_of(config.path.lstat())
+        except OSError:
+            now_seen = None
+        now = time.monotonic()
+        if now_seen != seen:
+            seen, since = now_seen, now
+        if now - since >= settle:
+            return config.digest()
+        if now >= end:
+            raise ApiError(ErrorCode.ConfigChangedDuringRestore)
+        time.sleep(min(POLL_SECONDS, max(settle / 4, 0.002)))

@@ -1,0 +1,43 @@
+"""What one mutation works with: both state folders, locked, and everything that was true when it began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from .config_file import ConfigFile
+from .config_slot import ConfigSlot
+from .contract import ErrorCode
+from .errors import ApiError
+from .inventory import Inventory
+from .settings import Settings
+from .state_folder import StateFolder
+
+GATEWAY_ID = "gateway_id"
+VOLUME_ID = "volume_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Handed to a mutation by the one place that holds the locks; never kept beyond it.
+
+    ``backup_state`` is None when the backup volume cannot be opened, which a commit and a rollback survive.
+    ``requested_by`` names the kind of key, never the key. ``clock`` gives the time in UTC.
+    """
+
+    settings: Settings
+    config: ConfigFile
+    slot: ConfigSlot
+    config_state: StateFolder
+    backup_state: StateFolder | None
+    inventory: Inventory
+    clock: Callable[[], datetime]
+    requested_by: str
+
+    @property
+    def volume(self) -> StateFolder:
+        """The backup volume. Raises ``VolumeUnavailable`` when there is none."""
+        if self.backup_state is None:
+            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume cannot be opened")
+        return self.backup_state

@@ -1,0 +1,128 @@
+"""The immutable description beside every backup: what it holds, in digests, and who may call it its own.
+
+Parsed strictly (duplicate keys, floats and unknown versions are refused) and kept as the received object, so that
+fields of a later version, signatures among them, survive being read by this one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .contract import BackupLevel, BackupRecord, Counts, Issue, RequestId, Sha256
+from .safe_path import MANIFEST_SUFFIX, parse_relative
+
+FORMAT_VERSION: Final = 1
+MAX_MANIFEST_BYTES: Final = 2 * 1024 * 1024
+
+
+class BadManifest(Exception):  # noqa: N818 - reads as what it says
+    """The bytes are no manifest of a version that this server knows."""
+
+
+class Manifest(BaseModel):
+    """What a manifest says. ``path`` is where it was written; the file may have been moved together with it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    format_version: int
+    id: RequestId
+    path: str
+    request_id: RequestId | None = None
+    request_sha256: Sha256 | None = None
+    gateway_id: str
+    volume_id: str
+    gateway_version: str | None = None
+    created: datetime
+    content_sha256: Sha256
+    content_bytes: int
+    stored_sha256: Sha256
+    stored_bytes: int
+    compression: str
+    counts: Counts
+    issues: list[Issue] = []
+    requested_by: str | None = None
+    proof: str | None = None
+    metadata: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A manifest and the directory it was found in."""
+
+    manifest: Manifest
+    parts: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The data file's path, relative to the backup directory."""
+        return "/".join(self.parts)
+
+
+def manifest_name(name: str) -> str:
+    """The manifest's name beside the data file ``name``."""
+    return name + MANIFEST_SUFFIX
+
+
+def dump(manifest: Manifest) -> bytes:
+    """The bytes that are written: readable, keys sorted."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise BadManifest("a key stands twice")
+    return result
+
+
+def _no_float(_: str) -> float:
+    raise BadManifest("a manifest holds no floating point numbers")
+
+
+def load(data: bytes) -> Manifest:
+    """Parses a manifest. Raises :class:`BadManifest`."""
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
+        )
+        manifest = Manifest.model_validate(value)
+    except (ValueError, RecursionError, ValidationError):
+        raise BadManifest("not a manifest") from None
+    if manifest.format_version != FORMAT_VERSION or manifest.compression not in ("none", "gzip", "zstd"):
+        raise BadManifest("a manifest of a version this server does not know")
+    return manifest
+
+
+def record_of(located: Located) -> BackupRecord:
+    """The manifest as the API shows it."""
+    found = located.manifest
+    level = BackupLevel.Verified if found.proof == "payload" else BackupLevel.Stored
+    fields = found.model_dump(exclude={"id", "path"})
+    return BackupRecord.model_validate({**fields, "backup_id": found.id, "path": located.path, "level": level})
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: equal values, equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def body_digest(operation: str, body: BaseModel) -> str:
+    """What tells a repeated request from a reused id: the body without its defaults, so that a field which a later
+    version adds does not make a stranger of an old request; and without an identity, which is a secret."""
+    value = body.model_dump(mode="json", exclude_defaults=True, exclude={"identity"})
+    return hashlib.sha256(canonical([operation, value])).hexdigest()
+
+
+def backup_id(volume_id: str, request_id: str) -> str:
+    """The id of the backup that ``request_id`` makes on this volume: known before, during and after."""
+    return hashlib.sha256(canonical(["backup", volume_id, request_id])).hexdigest()[:32]
+
+
+def written_to(manifest: Manifest) -> tuple[str, ...]:
+    """The components of the path that the manifest was made for. Raises ``PathNotAllowed``."""
+    return parse_relative(manifest.path)

@@ -1,0 +1,154 @@
+"""The one place every change passes through: one at a time in this process and on these volumes, after recovery.
+
+What must happen around each change (locks, finishing what a dead server began, a fresh inventory) happens here and
+nowhere else; so will the audit log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, TypeVar
+
+from . import logs
+from .config_file import ConfigFile
+from .config_slot import ConfigSlot
+from .context import GATEWAY_ID, VOLUME_ID, Context
+from .contract import ErrorCode
+from .deletion import finish_deletes, keep_reserve
+from .errors import ApiError, backup_volume_error, config_volume_error
+from .inventory import Inventory
+from .settings import Settings
+from .state_folder import LockTaken, StateFolder
+from .store import PENDING, REQUESTS, TOMBSTONES, finish_pending
+from .transaction import recover_restores
+
+T = TypeVar("T")
+PATIENCE_SECONDS: Final = 2.0
+
+
+def utc_now() -> datetime:
+    """The clock of the process."""
+    return datetime.now(UTC)
+
+
+class Mutations:
+    """Runs changes one by one. ``run`` belongs to the event loop, everything below it to a thread."""
+
+    def __init__(self, settings: Settings, config: ConfigFile, inventory: Inventory, executor: Executor) -> None:
+        self._settings = settings
+        self._config = config
+        self._inventory = inventory
+        self._executor = executor
+        self._turn = asyncio.Lock()
+        self._running: set[str] = set()
+
+    async def run(self, operation: str, request_id: str | None, requested_by: str, change: Callable[[Context], T]) -> T:
+        """Runs ``change`` with the locks held and returns what it does. Finishes also when the caller goes away.
+
+        Raises ``Busy`` when others hold the locks for longer than two seconds, ``InProgress`` when that is the
+        same request, and what ``change`` raises.
+        """
+        holder = f"{operation}:{request_id}" if request_id is not None else operation
+        if request_id is not None and holder in self._running:
+            raise ApiError(ErrorCode.InProgress)
+        until = time.monotonic() + PATIENCE_SECONDS
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise ApiError(ErrorCode.Busy) from None
+        if request_id is not None and holder in self._running:
+            self._turn.release()
+            raise ApiError(ErrorCode.InProgress)
+        self._running.add(holder)
+        work = partial(self._locked, holder, until, requested_by, change)
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        future.add_done_callback(partial(self._done, holder))
+        return await asyncio.shield(future)
+
+    def _done(self, holder: str, future: asyncio.Future[object]) -> None:
+        self._running.discard(holder)
+        self._turn.release()
+        if not future.cancelled():
+            future.exception()
+
+    def _locked(self, holder: str, until: float, requested_by: str, change: Callable[[Context], T]) -> T:
+        with ExitStack() as stack:
+            context = self._enter(stack, holder, until, requested_by)
+            self._recover(context)
+            return change(context)
+
+    def _enter(self, stack: ExitStack, holder: str, until: float, requested_by: str) -> Context:
+        settings = self._settings
+        try:
+            config_state = stack.enter_context(StateFolder(settings.config_dir, create=True))
+            _lock(stack, config_state, holder, until)
+        except OSError as error:
+            raise config_volume_error(error) from None
+        return Context(
+            settings=settings,
+            config=self._config,
+            slot=ConfigSlot(config_state, settings.config_file),
+            config_state=config_state,
+            backup_state=self._enter_volume(stack, holder, until),
+            inventory=self._inventory,
+            clock=utc_now,
+            requested_by=requested_by,
+        )
+
+    def _enter_volume(self, stack: ExitStack, holder: str, until: float) -> StateFolder | None:
+        try:
+            state = stack.enter_context(StateFolder(self._settings.backup_dir, create=True))
+            _lock(stack, state, holder, until)
+        except OSError:
+            logs.event("backup_volume_unusable", failed=True)
+            return None
+        return state
+
+    def _recover(self, context: Context) -> None:
+        """Before every change, and at start. A volume that does not let recovery finish lets it wait."""
+        config_state, volume = context.config_state, context.backup_state
+        try:
+            config_state.clean(REQUESTS)
+            config_state.identity(GATEWAY_ID)
+        except (OSError, ApiError):
+            logs.event("recovery_incomplete", failed=True, volume="config")
+        recover_restores(context)
+        if volume is None:
+            return
+        try:
+            self._inventory.refresh(volume.base_fd, clean=True)
+            volume.clean(PENDING, TOMBSTONES, REQUESTS)
+            volume.identity(VOLUME_ID)
+            finish_pending(volume)
+            finish_deletes(volume)
+            self._inventory.refresh(volume.base_fd)
+            keep_reserve(volume)
+        except (OSError, ApiError):
+            logs.event("recovery_incomplete", failed=True, volume="backups")
+
+
+def _lock(stack: ExitStack, state: StateFolder, holder: str, until: float) -> None:
+    try:
+        stack.enter_context(state.locked(holder, until))
+    except LockTaken as taken:
+        code = ErrorCode.InProgress if taken.holder == holder and ":" in holder else ErrorCode.Busy
+        raise ApiError(code) from None
+
+
+def identities(context: Context) -> tuple[str, str]:
+    """The gateway's and the volume's identity. Raises what their volumes' failures mean."""
+    try:
+        gateway = context.config_state.identity(GATEWAY_ID)
+    except OSError as error:
+        raise config_volume_error(error) from None
+    try:
+        return gateway, context.volume.identity(VOLUME_ID)
+    except OSError as error:
+        raise backup_volume_error(error) from None

@@ -1,0 +1,55 @@
+"""What the OpenAPI document says beyond the models: every error answer of every route, and how a key is sent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from .contract import ERRORS, ErrorBody, ErrorCode, example_error
+
+ALWAYS: Final = (ErrorCode.MethodNotAllowed, ErrorCode.InternalError)
+KEYED: Final = (ErrorCode.Unauthorized, ErrorCode.TooManyFailures)
+BODY: Final = (ErrorCode.BodyTooLarge, ErrorCode.InvalidRequest)
+MUTATION: Final = (
+    ErrorCode.Busy,
+    ErrorCode.InProgress,
+    ErrorCode.ConfigNotReplaceable,
+    ErrorCode.VolumeFull,
+    ErrorCode.VolumeUnavailable,
+    ErrorCode.DurabilityUnknown,
+)
+
+_bearer = HTTPBearer(auto_error=False, description="The admin key.")
+_apikey = APIKeyHeader(
+    name="apikey", auto_error=False, description="The admin key, as current gateway clients send it."
+)
+
+
+def _documented(
+    _a: Annotated[object, Security(_bearer)] = None, _b: Annotated[object, Security(_apikey)] = None
+) -> None:
+    """Only documents: the gate has checked the key before the framework saw the request."""
+
+
+KEY_NEEDED: Final = [Depends(_documented)]
+
+
+def declares(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that can fail with ``codes``."""
+    by_status: dict[int, list[ErrorCode]] = {}
+    for code in dict.fromkeys((*codes, *ALWAYS)):
+        by_status.setdefault(ERRORS[code].status, []).append(code)
+    return {
+        status: {
+            "model": ErrorBody,
+            "description": ", ".join(code.value for code in group),
+            "content": {
+                "application/json": {
+                    "examples": {code.value: {"value": example_error(code)} for code in group},
+                }
+            },
+        }
+        for status, group in sorted(by_status.items())
+    }

@@ -1,0 +1,117 @@
+"""What may become the config: reading a backup from the volume and refusing everything that would brick a gateway.
+
+Our own files give back their exact bytes; the public gateway's envelope is unwrapped; a foreign file is judged by its
+content alone. A manifest beside the file binds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from . import archive, config_shape
+from .config_file import Live, signature_of
+from .config_shape import NotAConfig, Summary
+from .contract import ErrorCode, Issue
+from .durable import read_all
+from .errors import ApiError, backup_volume_error
+from .inventory import read_manifest
+from .manifest import Manifest, manifest_name
+from .safe_path import existing_kind, open_file, open_parent
+from .state_folder import StateFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A config that may be restored. ``content`` are the bytes the config file will hold."""
+
+    path: str
+    backup_id: str | None
+    content: bytes
+    summary: Summary
+    known_issues: tuple[Issue, ...]
+
+
+def open_source(state: StateFolder, parts: tuple[str, ...], *, limit: int, expected_sha256: str | None) -> Source:
+    """Reads and judges the file at ``parts``.
+
+    Raises ``BackupNotFound``, ``PathNotAllowed``, ``EncryptionNotSupported``, ``BackupTooLarge``, ``BackupCorrupt``,
+    ``BackupInvalid``, ``DigestMismatch``, ``VolumeUnavailable``; changes nothing.
+    """
+    form = archive.readable_form(parts[-1])
+    try:
+        with open_parent(state.base_fd, parts) as parent:
+            stored = _read(parent, parts[-1], limit)
+            manifest = _manifest_of(parent, parts[-1], stored)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ApiError(ErrorCode.BackupNotFound) from None
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    try:
+        content = archive.unpack(stored, form.compression, limit)
+    except archive.Undecodable as problem:
+        code = ErrorCode.BackupInvalid if manifest is None else ErrorCode.BackupCorrupt
+        raise ApiError(code, str(problem)) from None
+    content_sha256 = config_shape.digest(content)
+    if manifest is not None and content_sha256 != manifest.content_sha256:
+        raise ApiError(ErrorCode.BackupCorrupt)
+    if expected_sha256 is not None and expected_sha256 not in (content_sha256, config_shape.digest(stored)):
+        raise ApiError(ErrorCode.DigestMismatch)
+    content, summary = judge(content, limit)
+    return Source(
+        path="/".join(parts),
+        backup_id=None if manifest is None else manifest.id,
+        content=content,
+        summary=summary,
+        known_issues=() if manifest is None else tuple(manifest.issues),
+    )
+
+
+def _read(parent: int, name: str, limit: int) -> bytes:
+    fd = open_file(parent, name)
+    try:
+        before = os.fstat(fd)
+        if before.st_size > limit:
+            raise ApiError(ErrorCode.BackupTooLarge)
+        data = read_all(fd, limit)
+        if signature_of(os.fstat(fd)) != signature_of(before) or len(data) != before.st_size:
+            raise ApiError(ErrorCode.Busy, "the backup file is being written")
+        return data
+    finally:
+        os.close(fd)
+
+
+def _manifest_of(parent: int, name: str, stored: bytes) -> Manifest | None:
+    beside = manifest_name(name)
+    if existing_kind(parent, beside) is None:
+        return None
+    manifest = read_manifest(parent, beside)
+    if manifest is None or manifest.stored_sha256 != config_shape.digest(stored):
+        raise ApiError(ErrorCode.BackupCorrupt)
+    return manifest
+
+
+def judge(content: bytes, limit: int) -> tuple[bytes, Summary]:
+    """The bytes to write and their summary, for content that is a config or an envelope of one.
+
+    Raises ``BackupInvalid`` saying where, ``BackupTooLarge`` when an unwrapped config passes the limit.
+    """
+    try:
+        value, enveloped = config_shape.unwrap(config_shape.parse(content))
+        config = config_shape.check(value)
+    except NotAConfig as problem:
+        raise ApiError(ErrorCode.BackupInvalid, f"not a whole gateway config: {problem}") from None
+    if enveloped:
+        content = json.dumps(config, indent=2).encode()
+        if len(content) > limit:
+            raise ApiError(ErrorCode.BackupTooLarge)
+    return content, config_shape.summarize(content, config)
+
+
+def new_issues(source: Source, live: Live) -> tuple[Issue, ...]:
+    """Issues that neither the source's manifest recorded nor the live config has."""
+    known = {(issue.code, issue.where) for issue in source.known_issues}
+    if live.summary is not None:
+        known |= {(issue.code, issue.where) for issue in live.summary.issues}
+    return tuple(issue for issue in source.summary.issues if (issue.code, issue.where) not in known)

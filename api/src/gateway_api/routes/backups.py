@@ -1,0 +1,59 @@
+"""Making, showing and deleting backups."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from ..contract import (
+    BACKUP_PATH,
+    BACKUPS_PATH,
+    BackupRecord,
+    BackupRequest,
+    BackupResult,
+    DeleteResult,
+    Envelope,
+    ErrorCode,
+)
+from ..openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
+from .common import Api, Id, RequestedBy, envelope
+
+router = APIRouter(tags=["backups"], dependencies=KEY_NEEDED)
+
+MAKING = (
+    ErrorCode.RequestIdReused,
+    ErrorCode.Deleted,
+    ErrorCode.PathNotAllowed,
+    ErrorCode.BackupExists,
+    ErrorCode.EncryptionNotSupported,
+    ErrorCode.ConfigMissing,
+    ErrorCode.ConfigInvalid,
+    ErrorCode.ConfigUnstable,
+    ErrorCode.ConfigTooLarge,
+)
+ONE = f"{BACKUPS_PATH}/{{backup_id}}"
+
+
+@router.post(BACKUP_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *MAKING), summary="Make a backup")
+async def make_backup(api: Api, requested_by: RequestedBy, body: BackupRequest) -> Envelope[BackupResult]:
+    """Durable and proven when it answers. The same `request_id` and body again give the same backup, once."""
+    return envelope("System backup completed successfully", await api.backup(body, requested_by))
+
+
+@router.get(
+    ONE,
+    responses=declares(*KEYED, ErrorCode.InvalidRequest, ErrorCode.BackupNotFound, ErrorCode.VolumeUnavailable),
+    summary="Show a backup",
+)
+async def show_backup(api: Api, backup_id: Id) -> Envelope[BackupRecord]:
+    """What the backup's manifest says, if its file is there."""
+    return envelope("Backup found", await api.show_backup(backup_id))
+
+
+@router.delete(
+    ONE,
+    responses=declares(*KEYED, *BODY, *MUTATION, ErrorCode.BackupChanged),
+    summary="Delete a backup",
+)
+async def delete_backup(api: Api, requested_by: RequestedBy, backup_id: Id) -> Envelope[DeleteResult]:
+    """Deletes exactly the file the manifest describes. One that is gone already is a success, with `existed` false."""
+    return envelope("Backup deleted", await api.delete_backup(backup_id, requested_by))

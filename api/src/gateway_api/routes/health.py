@@ -1,0 +1,44 @@
+"""Probes without a key, and the detailed health with one."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from .. import __version__
+from ..contract import (
+    HEALTH_PATH,
+    READY_PATH,
+    SYSTEM_HEALTH_PATH,
+    Envelope,
+    ErrorCode,
+    HealthData,
+    ReadyData,
+    SystemHealthData,
+)
+from ..errors import ApiError
+from ..openapi import KEY_NEEDED, KEYED, declares
+from .common import Api, envelope
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(HEALTH_PATH, responses=declares(), summary="The server answers")
+async def health(api: Api) -> Envelope[HealthData]:
+    """Needs no key, reads no file, and answers within milliseconds whatever else the server is doing."""
+    data = HealthData(version=__version__, config_path=str(api.settings.config_file))
+    return envelope("API server is healthy", data)
+
+
+@router.get(READY_PATH, responses=declares(ErrorCode.NotReady), summary="A backup could be taken now")
+async def ready(api: Api) -> Envelope[ReadyData]:
+    """Needs no key. The answer is at most five seconds old. 503 gives the reason."""
+    why = await api.why_not_ready()
+    if why is not None:
+        raise ApiError(ErrorCode.NotReady, why)
+    return envelope("A backup could be taken now", ReadyData())
+
+
+@router.get(SYSTEM_HEALTH_PATH, responses=declares(*KEYED), dependencies=KEY_NEEDED, summary="Detailed health")
+async def system_health(api: Api) -> Envelope[SystemHealthData]:
+    """Always 200: the status is inside, also for a config that is missing or broken."""
+    return envelope("System health check completed", await api.health())

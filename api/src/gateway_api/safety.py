@@ -1,0 +1,89 @@
+"""What is saved of the live config before a restore replaces it, on top of the kept previous config."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from . import manifest as manifests
+from . import store
+from .config_file import Live
+from .config_shape import digest
+from .context import GATEWAY_ID, VOLUME_ID, Context
+from .contract import ErrorCode, SafetyBackup
+from .durable import make_temporary, publish_new, sync_directory, unlink_quietly
+from .errors import ApiError, backup_volume_error
+from .safe_path import existing_kind, make_parents, open_parent
+from .store import NewBackup
+
+FOLDER = "safety"
+SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable})
+
+
+def save(context: Context, live: Live, request_id: str, wanted: bool | Literal["required"]) -> SafetyBackup:
+    """Saves ``live`` as far as its state and the volume allow.
+
+    A full or failing backup volume is enough reason to rely on the kept previous config alone, unless ``required``.
+    Raises what :func:`store.create` raises, and the config's own failure when ``required`` cannot be met.
+    """
+    if wanted is False:
+        return SafetyBackup(kind="none")
+    if live.kind == "missing":
+        return SafetyBackup(kind="missing")
+    try:
+        if live.kind == "valid":
+            return _backup(context, live, request_id)
+        if live.data is not None:
+            return _raw(context, live.data, request_id)
+        raise live.error() if wanted == "required" else ApiError(ErrorCode.VolumeUnavailable)
+    except ApiError as error:
+        if wanted == "required" or error.code not in SURVIVABLE:
+            raise
+        return SafetyBackup(kind="kept")
+
+
+def _stem(context: Context, request_id: str) -> str:
+    return f"{context.clock():%Y%m%dT%H%M%SZ}-{request_id[:12]}"
+
+
+def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
+    volume = context.volume
+    try:
+        volume_id, gateway_id = volume.identity(VOLUME_ID), context.config_state.identity(GATEWAY_ID)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    backup_id = hashlib.sha256(manifests.canonical(["safety", volume_id, request_id, live.sha256])).hexdigest()[:32]
+    located = context.inventory.resolve(volume.base_fd, backup_id)
+    if located is None or not store.has_data(volume, located):
+        parts = (FOLDER, f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst")
+        new = NewBackup(
+            backup_id=backup_id,
+            parts=parts,
+            replace=True,
+            created=context.clock(),
+            gateway_id=gateway_id,
+            volume_id=volume_id,
+            gateway_version=context.settings.gateway_version,
+            requested_by=context.requested_by,
+        )
+        located = store.create(volume, new, live)
+    return SafetyBackup(kind="backup", path=located.path, backup_id=backup_id)
+
+
+def _raw(context: Context, data: bytes, request_id: str) -> SafetyBackup:
+    volume = context.volume
+    parts = (FOLDER, f"{_stem(context, request_id)}-{digest(data)[:8]}.json.invalid")
+    try:
+        make_parents(volume.base_fd, parts)
+        with open_parent(volume.base_fd, parts) as parent:
+            if existing_kind(parent, parts[-1]) is None:
+                temporary = make_temporary(parent, data)
+                try:
+                    publish_new(parent, temporary, parts[-1])
+                except OSError:
+                    unlink_quietly(parent, temporary)
+                    raise
+                sync_directory(parent)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    return SafetyBackup(kind="raw", path="/".join(parts))

@@ -1,0 +1,143 @@
+"""Puts the parts together once, and holds what the routes need."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, TypeVar
+
+from . import backups, logs, transaction
+from . import restore_records as records
+from .auth import KeyRing
+from .condition import Condition
+from .config_file import ConfigFile
+from .context import Context
+from .contract import (
+    BackupRecord,
+    BackupRequest,
+    BackupResult,
+    DeleteResult,
+    ErrorCode,
+    RestoreRequest,
+    RestoreResult,
+    SystemHealthData,
+)
+from .errors import ApiError, config_volume_error
+from .inventory import Inventory
+from .mutations import Mutations
+from .settings import Settings
+from .state_folder import StateFolder
+
+T = TypeVar("T")
+READY_SECONDS: Final = 5.0
+
+
+class Service:
+    """The admin API without its HTTP. Methods are called on the event loop and block in threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._config = ConfigFile(settings.config_file, settings.max_config_bytes, settings.settle_seconds)
+        self._inventory = Inventory()
+        self._readers = ThreadPoolExecutor(3, "reader")
+        self._writer = ThreadPoolExecutor(1, "writer")
+        self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
+        self._condition = Condition(settings, self._config, self._keys)
+        self._mutations = Mutations(settings, self._config, self._inventory, self._writer)
+        self._started = time.monotonic()
+        self._ready: tuple[float, str | None] | None = None
+        self._asking = asyncio.Lock()
+
+    async def _read(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    async def start(self) -> None:
+        """Finishes what a dead server began. What cannot be finished now is tried again before every change."""
+        try:
+            await self._mutations.run("start", None, "server", _nothing)
+        except ApiError as error:
+            logs.event("recovery_postponed", code=error.code.value)
+        except Exception:
+            logs.event("recovery_failed", failed=True)
+
+    def stop(self) -> None:
+        """Waits for what is at work in threads."""
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True, cancel_futures=True)
+
+    async def accepts(self, key: bytes) -> str | None:
+        """The kind of accepted key that ``key`` is, or None."""
+        return await self._read(partial(self._keys.check, key))
+
+    async def why_not_ready(self) -> str | None:
+        """Why no backup could be taken, at most five seconds ago."""
+        async with self._asking:
+            now = time.monotonic()
+            if self._ready is None or now - self._ready[0] >= READY_SECONDS:
+                self._ready = (now, await self._read(self._condition.why_not_ready))
+            return self._ready[1]
+
+    async def health(self) -> SystemHealthData:
+        """The detailed health."""
+        uptime = time.monotonic() - self._started
+        return await self._read(partial(self._condition.health, uptime))
+
+    async def backup(self, request: BackupRequest, requested_by: str) -> BackupResult:
+        """Makes a backup."""
+        return await self._mutations.run(
+            "backup", request.request_id, requested_by, lambda context: backups.make(context, request)
+        )
+
+    async def show_backup(self, backup_id: str) -> BackupRecord:
+        """The record of one backup."""
+        return await self._read(partial(backups.show, self.settings, self._inventory, backup_id))
+
+    async def delete_backup(self, backup_id: str, requested_by: str) -> DeleteResult:
+        """Deletes one backup."""
+        return await self._mutations.run(
+            "delete", backup_id, requested_by, lambda context: backups.remove(context, backup_id)
+        )
+
+    async def restore(self, request: RestoreRequest, requested_by: str) -> RestoreResult:
+        """Restores a backup."""
+        return await self._mutations.run(
+            "restore", request.request_id, requested_by, lambda context: transaction.restore(context, request)
+        )
+
+    async def show_restore(self, request_id: str) -> RestoreResult:
+        """The record of one restore."""
+        return await self._read(partial(_show_restore, self.settings, request_id))
+
+    async def commit(self, request_id: str, requested_by: str) -> RestoreResult:
+        """Ends a restore: the new config stays."""
+        return await self._mutations.run(
+            "commit", request_id, requested_by, lambda context: transaction.commit(context, request_id)
+        )
+
+    async def rollback(self, request_id: str, requested_by: str, *, force: bool) -> RestoreResult:
+        """Ends a restore: the kept config comes back."""
+        return await self._mutations.run(
+            "rollback", request_id, requested_by, lambda context: transaction.rollback(context, request_id, force=force)
+        )
+
+
+def _nothing(_: Context) -> None:
+    return
+
+
+def _show_restore(settings: Settings, request_id: str) -> RestoreResult:
+    try:
+        config_state = StateFolder(settings.config_dir, create=False)
+    except FileNotFoundError:
+        raise ApiError(ErrorCode.RestoreNotFound) from None
+    except OSError as error:
+        raise config_volume_error(error) from None
+    with config_state:
+        try:
+            with StateFolder(settings.backup_dir, create=False) as backup_state:
+                return records.find(config_state, backup_state, request_id).result
+        except OSError:
+            return records.find(config_state, None, request_id).result

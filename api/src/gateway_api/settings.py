@@ -1,0 +1,125 @@
+"""Where every setting of the server comes from: flags, else environment, else default. Nothing else reads either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .contract import DEFAULT_PORT, DEFAULT_TLS_PORT
+
+DEFAULT_MAX_CONFIG_BYTES: Final = 64 * 1024 * 1024
+DEFAULT_SETTLE_SECONDS: Final = 2.0
+
+
+class SettingsError(Exception):
+    """A setting is missing or makes no sense. The text is for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the server runs with.
+
+    ``config_file`` is the gateway's live config and ``backup_dir`` the folder all backups lie below; both absolute.
+    ``settle_seconds`` is how long a file must stay unchanged before it is believed; ``max_config_bytes`` bounds a
+    config and everything that is decompressed into one.
+    """
+
+    config_file: Path
+    backup_dir: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    admin_key_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_port: int = DEFAULT_TLS_PORT
+    gateway_version: str | None = None
+    max_config_bytes: int = DEFAULT_MAX_CONFIG_BYTES
+    settle_seconds: float = DEFAULT_SETTLE_SECONDS
+
+    @property
+    def tls(self) -> bool:
+        """Whether everything that needs a key is on the TLS port alone."""
+        return self.tls_cert is not None
+
+    @property
+    def config_dir(self) -> Path:
+        """The directory a new config is renamed into."""
+        return self.config_file.parent
+
+
+ENVIRONMENT: Final[dict[str, str]] = {
+    "config_file": "GATEWAY_CONFIG_FILE",
+    "backup_dir": "GATEWAY_BACKUP_DIR",
+    "host": "GATEWAY_API_HOST",
+    "port": "GATEWAY_API_PORT",
+    "admin_key_file": "GATEWAY_ADMIN_KEY_FILE",
+    "tls_cert": "GATEWAY_TLS_CERT_FILE",
+    "tls_key": "GATEWAY_TLS_KEY_FILE",
+    "tls_port": "GATEWAY_TLS_PORT",
+    "gateway_version": "GATEWAY_VERSION",
+    "max_config_bytes": "GATEWAY_MAX_CONFIG_BYTES",
+    "settle_seconds": "GATEWAY_SETTLE_SECONDS",
+}
+
+
+def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
+    """Settings from ``flags`` (by field name, None = not given), then ``environ``, then the defaults.
+
+    Raises :class:`SettingsError` naming the flag or variable at fault.
+    """
+
+    def raw(field: str) -> str | None:
+        value = flags.get(field)
+        if value is None:
+            value = environ.get(ENVIRONMENT[field])
+        return value or None
+
+    def path(field: str) -> Path | None:
+        value = raw(field)
+        if value is None:
+            return None
+        if "\0" in value:
+            raise SettingsError(f"{ENVIRONMENT[field]}: a path holds no NUL")
+        return Path(os.path.abspath(value))  # noqa: PTH100 - resolve() would follow links
+
+    def required(field: str, flag: str) -> Path:
+        found = path(field)
+        if found is None:
+            raise SettingsError(f"say {flag} or set {ENVIRONMENT[field]}")
+        return found
+
+    def integer(field: str, default: int, low: int, high: int) -> int:
+        value = raw(field)
+        if value is None:
+            return default
+        if not value.isascii() or not value.isdigit() or not low <= int(value[:18]) <= high:
+            raise SettingsError(f"{ENVIRONMENT[field]}: a whole number from {low} to {high}")
+        return int(value)
+
+    settle = DEFAULT_SETTLE_SECONDS
+    if (text := raw("settle_seconds")) is not None:
+        try:
+            settle = float(text)
+        except ValueError:
+            settle = -1.0
+        if not 0 <= settle <= 60:
+            raise SettingsError(f"{ENVIRONMENT['settle_seconds']}: seconds from 0 to 60")
+    cert, key = path("tls_cert"), path("tls_key")
+    if (cert is None) != (key is None):
+        raise SettingsError("TLS needs both a certificate and its key")
+    return Settings(
+        config_file=required("config_file", "--config"),
+        backup_dir=required("backup_dir", "--backups"),
+        host=raw("host") or "127.0.0.1",
+        port=integer("port", DEFAULT_PORT, 0, 65535),
+        admin_key_file=path("admin_key_file"),
+        tls_cert=cert,
+        tls_key=key,
+        tls_port=integer("tls_port", DEFAULT_TLS_PORT, 0, 65535),
+        gateway_version=raw("gateway_version"),
+        max_config_bytes=integer("max_config_bytes", DEFAULT_MAX_CONFIG_BYTES, 1024, 1024**3),
+        settle_seconds=settle,
+    )

@@ -1,0 +1,252 @@
+"""The backup volume: making a backup that is proven before it counts, replacing one, and finishing what a dead
+server began.
+
+Order on disk: data to a temporary file, fsync, read back; the manifest waits in `pending/`; the data gets its name;
+the manifest gets its own. Whoever finds a pending manifest knows from the data alone which way to finish.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from . import archive, durable
+from . import manifest as manifests
+from .config_file import Live
+from .config_shape import digest
+from .contract import ErrorCode
+from .durable import list_names, make_temporary, publish_new, read_all, sync_directory, unlink_quietly
+from .errors import ApiError, backup_volume_error
+from .inventory import load_beside, read_manifest
+from .manifest import Located, Manifest
+from .safe_path import existing_kind, make_parents, open_file, open_parent
+from .state_folder import StateFolder
+
+PENDING: Final = "pending"
+TOMBSTONES: Final = "tombstones"
+REQUESTS: Final = "requests"
+RESERVE: Final = "reserve"
+RESERVE_BYTES: Final = 1024 * 1024
+OVERHEAD_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NewBackup:
+    """All that names and describes a backup to be made, but for what the config itself says."""
+
+    backup_id: str
+    parts: tuple[str, ...]
+    replace: bool
+    created: datetime
+    gateway_id: str
+    volume_id: str
+    request_id: str | None = None
+    request_sha256: str | None = None
+    gateway_version: str | None = None
+    requested_by: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+def free_bytes(fd: int) -> tuple[int, int]:
+    """Free and total bytes of the volume of ``fd``, as an unprivileged process may use them."""
+    info = os.fstatvfs(fd)
+    return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
+
+
+def describe(new: NewBackup, live: Live, stored: bytes, compression: archive.Compression) -> Manifest:
+    """The manifest of a backup of ``live``, a valid config with its bytes."""
+    if live.summary is None or live.data is None:
+        raise live.error()
+    return Manifest(
+        format_version=manifests.FORMAT_VERSION,
+        id=new.backup_id,
+        path="/".join(new.parts),
+        request_id=new.request_id,
+        request_sha256=new.request_sha256,
+        gateway_id=new.gateway_id,
+        volume_id=new.volume_id,
+        gateway_version=new.gateway_version,
+        created=new.created,
+        content_sha256=live.summary.sha256,
+        content_bytes=live.summary.size,
+        stored_sha256=digest(stored),
+        stored_bytes=len(stored),
+        compression=compression,
+        counts=live.summary.counts,
+        issues=list(live.summary.issues),
+        requested_by=new.requested_by,
+        proof="payload",
+        metadata=dict(new.metadata),
+    )
+
+
+def create(state: StateFolder, new: NewBackup, live: Live) -> Located:
+    """Makes the backup durably, or changes nothing.
+
+    Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable``, ``EncryptionNotSupported``;
+    ``DurabilityUnknown`` when the last fsync failed after the names were given.
+    """
+    form = archive.readable_form(new.parts[-1])
+    if live.data is None:
+        raise live.error()
+    stored = archive.pack(live.data, form.compression)
+    manifest = describe(new, live, stored, form.compression)
+    try:
+        free, _ = free_bytes(state.base_fd)
+        if len(stored) + OVERHEAD_BYTES > free:
+            raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
+        make_parents(state.base_fd, new.parts)
+        with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
+            _refuse_other_kinds(parent, new)
+            return _publish(state, parent, pending, new, live, stored, manifest, form.compression)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+
+
+def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
+    if existing_kind(parent, new.parts[-1]) is None:
+        return
+    os.close(open_file(parent, new.parts[-1]))
+    if not new.replace:
+        raise ApiError(ErrorCode.BackupExists)
+
+
+def _publish(
+    state: StateFolder,
+    parent: int,
+    pending: int,
+    new: NewBackup,
+    live: Live,
+    stored: bytes,
+    manifest: Manifest,
+    compression: archive.Compression,
+) -> Located:
+    name = new.parts[-1]
+    waiting = f"{new.backup_id}.json"
+    temporary = make_temporary(parent, stored)
+    try:
+        _prove(parent, temporary, stored, live, compression)
+        durable.write_file(pending, waiting, manifests.dump(manifest))
+        if new.replace:
+            _remember_replaced(state, parent, name)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        else:
+            publish_new(parent, temporary, name)
+    except FileExistsError:
+        unlink_quietly(parent, temporary)
+        unlink_quietly(pending, waiting)
+        raise ApiError(ErrorCode.BackupExists) from None
+    except BaseException:
+        unlink_quietly(parent, temporary)
+        unlink_quietly(pending, waiting)
+        raise
+    sync_directory(parent)
+    _install(pending, waiting, parent, manifests.manifest_name(name))
+    return Located(manifest, new.parts)
+
+
+def _install(pending: int, waiting: str, parent: int, name: str) -> None:
+    """Gives the waiting manifest its name beside the data, which has its own already."""
+    try:
+        try:
+            os.rename(waiting, name, src_dir_fd=pending, dst_dir_fd=parent)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            fd = open_file(pending, waiting)
+            try:
+                data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
+            finally:
+                os.close(fd)
+            durable.write_file(parent, name, data)
+            os.unlink(waiting, dir_fd=pending)
+    except OSError:
+        raise ApiError(ErrorCode.DurabilityUnknown) from None
+    sync_directory(parent)
+    sync_directory(pending)
+
+
+def _prove(parent: int, temporary: str, stored: bytes, live: Live, compression: archive.Compression) -> None:
+    """Reads the temporary file back from the disk and unpacks it: it must be the config, byte for byte."""
+    fd = open_file(parent, temporary)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        again = read_all(fd, len(stored))
+    finally:
+        os.close(fd)
+    try:
+        whole = again == stored and archive.unpack(again, compression, len(live.data or b"")) == live.data
+    except archive.Undecodable:
+        whole = False
+    if not whole:
+        raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
+
+
+def _remember_replaced(state: StateFolder, parent: int, name: str) -> None:
+    """Once means once, also for the request whose backup is about to be replaced."""
+    old = read_manifest(parent, manifests.manifest_name(name))
+    if old is not None and old.request_id is not None:
+        with state.folder(TOMBSTONES) as tombstones:
+            durable.write_file(tombstones, f"{old.id}.json", manifests.dump(old))
+
+
+def finish_pending(state: StateFolder) -> None:
+    """Finishes or drops what a dead server left in `pending/`. For the holder of the lock alone.
+
+    The data say which: they match the waiting manifest, so only its rename was missing, or they do not.
+    Raises ``OSError`` or ``ApiError``; what is left is found again.
+    """
+    with state.folder(PENDING) as pending:
+        for waiting in sorted(list_names(pending)):
+            manifest = read_manifest(pending, waiting)
+            if manifest is None:
+                unlink_quietly(pending, waiting)
+                continue
+            try:
+                parts = manifests.written_to(manifest)
+                with open_parent(state.base_fd, parts) as parent:
+                    data = read_data(parent, parts[-1], manifest.stored_bytes)
+                    if data is not None and digest(data) == manifest.stored_sha256:
+                        _install(pending, waiting, parent, manifests.manifest_name(parts[-1]))
+                    else:
+                        unlink_quietly(pending, waiting)
+            except FileNotFoundError:
+                unlink_quietly(pending, waiting)
+
+
+def read_data(parent: int, name: str, expected: int) -> bytes | None:
+    """The bytes of a data file of ``expected`` size; None when it is absent, of another kind or of another size."""
+    try:
+        fd = open_file(parent, name)
+    except (FileNotFoundError, ApiError):
+        return None
+    try:
+        if os.fstat(fd).st_size != expected:
+            return None
+        return read_all(fd, expected)
+    finally:
+        os.close(fd)
+
+
+def has_data(state: StateFolder, located: Located) -> bool:
+    """Whether the data file that the manifest stands beside is there."""
+    try:
+        with open_parent(state.base_fd, located.parts) as parent:
+            os.close(open_file(parent, located.parts[-1]))
+    except (FileNotFoundError, ApiError):
+        return False
+    return True
+
+
+def tombstone_of(state: StateFolder, backup_id: str) -> Manifest | None:
+    """The manifest of a backup that was deleted or replaced, or None."""
+    with state.folder(TOMBSTONES) as tombstones:
+        return read_manifest(tombstones, f"{backup_id}.json")
+
+
+def beside(state: StateFolder, parts: tuple[str, ...]) -> Manifest | None:
+    """The manifest beside the data file at ``parts``, or None."""
+    return load_beside(state.base_fd, parts)
