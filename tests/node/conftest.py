@@ -1,0 +1,93 @@
+"""One operator and one gateway for the whole session, installed with the charts as a person would."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster import Cluster, images
+from tests.cluster.fixtures import create_namespace
+
+ROOT = Path(__file__).resolve().parents[2]
+ADMIN_TAG = "localhost/gateway-admin-api:0.1.0"
+OPERATOR_TAG = "localhost/gateway-backup-operator:0.1.0"
+RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
+
+
+@dataclass(frozen=True)
+class InstalledGateway:
+    """Where the operator and the gateway are. A test that takes one of them away puts it back."""
+
+    cluster: Cluster
+    operator_namespace: str = "gateway-backup-operator"
+    operator: str = "gateway-backup-operator"
+    namespace: str = "team-a"
+    name: str = "my-gateway"
+
+    def install_operator(self, *more: str) -> None:
+        """Install or upgrade the operator, and wait until it is ready."""
+        values = _image("image", OPERATOR_TAG)
+        self._helm(self.operator, "operator", self.operator_namespace, *values, *more)
+
+    def install_gateway(self, *more: str, release: str | None = None, namespace: str | None = None) -> None:
+        """Install or upgrade a gateway, and wait until it is ready."""
+        values = [
+            *_image("operator.image", OPERATOR_TAG),
+            *_image("admin.image", ADMIN_TAG),
+            *_image("gateway.image", images.GATEWAY_TAG),
+        ]
+        self._helm(release or self.name, "gateway", namespace or self.namespace, *values, *more)
+
+    def kubectl(self, *arguments: str, namespace: str | None = None, **options: Any) -> str:
+        """kubectl in the gateway's namespace."""
+        return self.cluster.kubectl("-n", namespace or self.namespace, *arguments, **options)
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
+        """An object."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json", namespace=namespace))
+        return found
+
+    def pod(self, release: str | None = None, namespace: str | None = None) -> dict[str, Any]:
+        """The gateway's one pod that is not being stopped."""
+        selector = f"app.kubernetes.io/name=secure-mcp-gateway,app.kubernetes.io/instance={release or self.name}"
+        found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json", namespace=namespace))["items"]
+        (pod,) = [item for item in found if "deletionTimestamp" not in item["metadata"]]
+        return dict(pod)
+
+    def run(self, container: str, *command: str, release: str | None = None, namespace: str | None = None) -> str:
+        """What a command in one of the gateway's containers says."""
+        name = self.pod(release, namespace)["metadata"]["name"]
+        return self.kubectl("exec", name, "-c", container, "--", *command, namespace=namespace)
+
+    def _helm(self, release: str, chart: str, namespace: str, *values: str) -> None:
+        arguments = ["--namespace", namespace, "--wait", "--timeout", "150s", *values]
+        self.cluster.helm("upgrade", "--install", release, str(ROOT / "helm" / chart), *arguments, timeout=180)
+
+
+@pytest.fixture(scope="session")
+def installed_gateway(node_cluster: Cluster) -> InstalledGateway:
+    """The operator, and a gateway with all its containers, in namespaces that enforce the restricted standard."""
+    builds = [
+        lambda: images.build(ROOT / "api" / "Dockerfile", ROOT, ADMIN_TAG),
+        lambda: images.build(ROOT / "operator" / "Dockerfile", ROOT, OPERATOR_TAG),
+        images.gateway_image,
+    ]
+    with ThreadPoolExecutor(len(builds)) as pool:
+        for image in pool.map(lambda build: build(), builds):
+            images.load(node_cluster, image.tag)
+    installed = InstalledGateway(node_cluster)
+    for namespace in (installed.operator_namespace, installed.namespace):
+        create_namespace(node_cluster, namespace)
+        node_cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+    installed.install_operator()
+    installed.install_gateway("--set", "managementApi.enabled=true")
+    return installed
+
+
+def _image(path: str, tag: str) -> list[str]:
+    repository, _, version = tag.rpartition(":")
+    return ["--set", f"{path}.repository={repository}", "--set-string", f"{path}.tag={version}"]
