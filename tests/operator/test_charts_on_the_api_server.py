@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import Cluster, ClusterError
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import wait_until

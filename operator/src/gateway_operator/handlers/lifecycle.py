@@ -64,7 +64,7 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
 
 
 @kopf.on.probe(id="watches")
-def watches(memo: kopf.Memo, **_: Any) -> int:
+async def watches(memo: kopf.Memo, **_: Any) -> int:
     """Fail when a watch is missing. A dead event loop does not answer at all.
 
     Kopf can lose a watching task and live on without it; its tasks are known by their names.

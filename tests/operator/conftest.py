@@ -1,0 +1,50 @@
+"""What the operator's tests on a real API server share: definitions applied once, one operator a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.operator.operator_process import OperatorProcess
+from tests.operator.scripted_admin import ScriptedAdmin
+from tests.operator.workloads import Gateway, Kube, loopback
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def defined(control_plane: Cluster) -> Cluster:
+    """A control plane that knows our definitions."""
+    control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    for name in ("gatewaybackups", "gatewayrestores"):
+        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{name}.mcpgateway.dev", "--timeout=30s")
+    return control_plane
+
+
+@pytest.fixture(scope="module")
+def operator(defined: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator, watching every namespace."""
+    with OperatorProcess(defined, tmp_path_factory.mktemp("operator") / "log") as process:
+        yield process
+
+
+@pytest.fixture
+def kube(defined: Cluster, namespace: str) -> Kube:
+    """A namespace of one's own."""
+    return Kube(defined, namespace)
+
+
+@pytest.fixture
+def admin() -> Iterator[ScriptedAdmin]:
+    """An admin API that does what the test says."""
+    with ScriptedAdmin(loopback()) as server:
+        yield server
+
+
+@pytest.fixture
+def gateway(kube: Kube, admin: ScriptedAdmin) -> Gateway:
+    """A gateway whose pod is ready and has that admin API."""
+    return Gateway(kube, admin.host, admin.key).create()

@@ -1,0 +1,179 @@
+"""An admin API that does what a test tells it: the faults that the real one cannot be made to show.
+
+It keeps backups and restores in memory, by the wire contract. What it says is checked against the contract's models,
+so that it cannot drift from them unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from gateway_api import contract
+from gateway_api.contract import ErrorCode
+
+KEY = "scripted-admin-key-0123456789abcdefghij"
+VOLUME = "11111111111111111111111111111111"
+GATEWAY = "22222222222222222222222222222222"
+CONFIG = "a" * 64
+
+Fault = Callable[[web.Request], "web.StreamResponse | None"]
+
+
+class ScriptedAdmin:
+    """In a thread with its own loop, on one loopback address. Use as a context manager."""
+
+    def __init__(self, host: str, port: int = 8001) -> None:
+        self.host = host
+        self.port = port
+        self.volume_id: str | None = VOLUME
+        self.key = KEY
+        self.backups: dict[str, contract.BackupRecord] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.refuse_backups: list[ErrorCode] = []
+        """Codes to answer the next backup calls with, one each."""
+        self.refuse_always: ErrorCode | None = None
+        self.hang = False
+        self.cut_answers = 0
+        """How many of the next backup calls are done and then cut before the answer."""
+        self.deletes_refused: ErrorCode | None = None
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> ScriptedAdmin:
+        self._thread.start()
+        self._started.wait(10)
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        runner = web.AppRunner(self._app(), shutdown_timeout=0)
+        try:
+            self._loop.run_until_complete(runner.setup())
+            self._loop.run_until_complete(web.TCPSite(runner, self.host, self.port).start())
+        except OSError as error:
+            self._error = error
+        self._started.set()
+        if self._error is None:
+            self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        self._loop.close()
+
+    def _app(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard])
+        app.add_routes(
+            [
+                web.get(contract.SYSTEM_HEALTH_PATH, self._health),
+                web.post(contract.BACKUP_PATH, self._backup),
+                web.get(contract.BACKUPS_PATH + "/{id}", self._read),
+                web.delete(contract.BACKUPS_PATH + "/{id}", self._delete),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.calls.append((request.method, request.path))
+        if self.hang:
+            await asyncio.sleep(3600)
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
+            return refuse(ErrorCode.Unauthorized)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return answer(
+            contract.SystemHealthData(
+                status=contract.SystemStatus.healthy,
+                version="0.1.0",
+                config_path="/config/config.json",
+                config_valid=True,
+                config_digest=CONFIG,
+                sections_digest=CONFIG,
+                total_configs=1,
+                total_projects=1,
+                total_users=1,
+                total_api_keys=1,
+                cache_enabled=False,
+                cache_type="local",
+                telemetry_enabled=False,
+                guardrails_configured=False,
+                uptime_seconds=1.0,
+                gateway_id=GATEWAY,
+                volume_id=self.volume_id,
+            )
+        )
+
+    async def _backup(self, request: web.Request) -> web.StreamResponse:
+        body = contract.BackupRequest.model_validate(await request.json())
+        self.bodies.append(body.model_dump())
+        if self.refuse_always is not None:
+            return refuse(self.refuse_always)
+        if self.refuse_backups:
+            return refuse(self.refuse_backups.pop(0))
+        assert self.volume_id is not None
+        assert body.request_id is not None
+        assert body.path is not None
+        backup_id = contract.backup_id_for(self.volume_id, body.request_id)
+        replayed = backup_id in self.backups
+        if not replayed:
+            digest = hashlib.sha256(body.request_id.encode()).hexdigest()
+            self.backups[backup_id] = contract.BackupRecord(
+                backup_id=backup_id,
+                path=body.path,
+                request_id=body.request_id,
+                created=datetime.now(UTC),
+                gateway_id=GATEWAY,
+                volume_id=self.volume_id,
+                content_sha256=CONFIG,
+                content_bytes=100,
+                stored_sha256=digest,
+                stored_bytes=80,
+                compression="zstd",
+                counts=contract.Counts(configs=1, projects=1, users=1, api_keys=1),
+                level=contract.BackupLevel.Verified,
+                metadata=body.metadata,
+            )
+        if self.cut_answers:
+            self.cut_answers -= 1
+            assert request.transport is not None
+            request.transport.close()
+        return answer(contract.BackupResult(**self.backups[backup_id].model_dump(), replayed=replayed))
+
+    async def _read(self, request: web.Request) -> web.Response:
+        record = self.backups.get(request.match_info["id"])
+        return refuse(ErrorCode.BackupNotFound) if record is None else answer(record)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        if self.deletes_refused is not None:
+            return refuse(self.deletes_refused)
+        backup_id = request.match_info["id"]
+        existed = self.backups.pop(backup_id, None) is not None
+        return answer(contract.DeleteResult(backup_id=backup_id, existed=existed))
+
+
+def answer(data: Any) -> web.Response:
+    """A success."""
+    body = {"message": "done", "data": data.model_dump(mode="json"), "timestamp": datetime.now(UTC).isoformat()}
+    return web.json_response(body)
+
+
+def refuse(code: ErrorCode) -> web.Response:
+    """An error."""
+    body = {**contract.example_error(code), "detail": f"the test says {code.value}"}
+    return web.json_response(body, status=contract.ERRORS[code].status)
