@@ -53,8 +53,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.tls.existingSecret | default (printf "%s-admin-tls" (include "gateway.fullname" .)) -}}
 {{- end }}
 
+{{/*
+Where the operator finds the CA. The hook puts a copy of it beside the admin key it makes, so that the operator need not read
+the Secret with the admin API's private key. The Secrets of other people are left alone.
+*/}}
 {{- define "gateway.caSecret" -}}
-{{- .Values.tls.caSecret | default (include "gateway.tlsSecret" .) -}}
+{{- $own := or .Values.adminKey.existingSecret .Values.tls.existingSecret | empty | not -}}
+{{- .Values.tls.caSecret | default ($own | ternary (include "gateway.tlsSecret" .) (include "gateway.adminSecret" .)) -}}
 {{- end }}
 
 {{/* "true" while the hook has a Secret to make. */}}

@@ -206,13 +206,28 @@ def test_the_workload_says_what_the_operator_must_know() -> None:
     prefix = "mcpgateway.dev"
     assert annotations({}) == {
         f"{prefix}/admin-key-secret": "my-gateway-admin",
-        f"{prefix}/admin-ca-secret": "my-gateway-admin-tls",
+        f"{prefix}/admin-ca-secret": "my-gateway-admin",
         f"{prefix}/config-reload": "Watch",
     }
     assert f"{prefix}/admin-ca-secret" not in annotations({"tls": {"enabled": False}})
     assert annotations({"gateway": {"configReload": "Restart"}})[f"{prefix}/config-reload"] == "Restart"
     own = annotations({"adminKey": {"existingSecret": "mine"}, "tls": {"existingSecret": "cert", "caSecret": "ca"}})
     assert (own[f"{prefix}/admin-key-secret"], own[f"{prefix}/admin-ca-secret"]) == ("mine", "ca")
+
+
+@pytest.mark.parametrize(
+    ("values", "secret"),
+    [
+        ({}, "my-gateway-admin"),
+        ({"tls": {"existingSecret": "cert"}}, "cert"),
+        ({"adminKey": {"existingSecret": "mine"}}, "my-gateway-admin-tls"),
+        ({"adminKey": {"existingSecret": "mine"}, "tls": {"existingSecret": "cert"}}, "cert"),
+        ({"tls": {"existingSecret": "cert", "caSecret": "ca"}}, "ca"),
+    ],
+)
+def test_the_ca_is_read_where_it_is_put(values: Object, secret: str) -> None:
+    annotations = one(render("gateway", values), "Deployment")["metadata"]["annotations"]
+    assert annotations["mcpgateway.dev/admin-ca-secret"] == secret
 
 
 def test_the_network_policy_opens_the_admin_port_to_the_operator_alone() -> None:

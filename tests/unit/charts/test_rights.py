@@ -128,6 +128,11 @@ def test_the_operator_may_read_one_gateways_secrets_and_restart_it() -> None:
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
 
 
+def test_the_operator_does_not_read_the_admin_apis_private_key() -> None:
+    role = one(render("gateway"), "Role", "my-gateway-backup-operator")
+    assert {right for right in grants(role) if right[2] == "secrets"} == may("get", "", "secrets", "my-gateway-admin")
+
+
 def test_the_account_that_the_gateway_trusts_is_the_one_that_the_operators_chart_makes() -> None:
     account = one(render("operator"), "ServiceAccount", NAME)
     subject = one(render("gateway"), "RoleBinding", "my-gateway-backup-operator")["subjects"][0]
@@ -152,7 +157,7 @@ def test_the_install_hook_may_make_these_secrets(values: Object, secrets: set[st
     assert grants(role) == wanted
     (job,) = of_kind(objects, "Job")
     given = {argument.partition("=")[0] for argument in job["spec"]["template"]["spec"]["containers"][0]["args"]}
-    assert given == {"make-secrets", "--namespace", "--workload", *arguments}
+    assert given == {"make-secrets", "--namespace", "--workload", "--label", *arguments}
 
 
 def test_there_is_no_install_hook_when_there_is_no_secret_to_make() -> None:
