@@ -139,7 +139,7 @@ class AdminProcess:
     def client(self, key: str | None, *, timeout: float = 30.0) -> httpx.Client:
         """An HTTP client that sends ``key``; the caller closes it."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout, trust_env=False)
+        return httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout, trust_env=False, verify=False)
 
     def send_signal(self, number: int) -> None:
         """Sends a signal to the whole process group."""

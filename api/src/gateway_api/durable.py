@@ -20,10 +20,11 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Writes every byte, however many calls it takes."""
+    """Writes every byte from the start of the file, however many calls it takes."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    offset = 0
+    while offset < len(view):
+        offset += os.pwrite(fd, view[offset:], offset)
 
 
 def read_all(fd: int, limit: int) -> bytes:

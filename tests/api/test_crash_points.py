@@ -1,0 +1,231 @@
+"""Killed, or refused by the disk, at every single durable step of every mutation: nothing is lost, once means once.
+
+The steps are counted by a traced run first; then, for each, a fresh copy of the same directories, a real server under
+strace, the same request, the blow, a restart, and the promises checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway_api import archive
+from gateway_api.config_shape import digest
+from gateway_api.contract import ERRORS, ErrorCode
+from tests.api.admin_process import admin_key, gateway_config
+from tests.api.nursery import Nursery, copy
+
+pytestmark = pytest.mark.api
+
+PREFIX = "/api/v1/system"
+KEY = admin_key()
+OLD = json.dumps(gateway_config(KEY, users=3), indent=2).encode()
+NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
+MUTATIONS = ("backup", "replace", "delete", "restore", "cure", "commit", "rollback")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A prepared pair of directories, and the request whose every step is to fail."""
+
+    folder: Path
+    method: str
+    path: str
+    body: dict[str, Any] | None
+
+    def send(self, client: httpx.Client) -> httpx.Response:
+        return client.request(self.method, PREFIX + self.path, json=self.body)
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    if shutil.which("strace") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("strace is not installed")
+        pytest.skip("crash points need strace: install the package strace")
+    started = Nursery(tmp_path_factory.mktemp("nursery") / "log")
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ground]:
+    """One prepared state for each mutation, made by a server that nothing happens to."""
+    base = tmp_path_factory.mktemp("base")
+    (base / "config").mkdir()
+    (base / "backups").mkdir()
+    config, backups = base / "config" / "config.json", base / "backups"
+    config.write_bytes(NEW)
+    made: dict[str, Ground] = {}
+    with nursery.server(config, backups, KEY) as client:
+        new = _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/new.json.zst", "request_id": "new"}))
+        config.write_bytes(OLD)
+        _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/old.json.gz", "request_id": "old"}))
+        _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/spare.json", "request_id": "spare"}))
+        _ok(client.post(f"{PREFIX}/backup", json={"output_file": str(backups / "daily.json")}))
+    spare = json.loads((backups / "manual/spare.json.manifest.json").read_text())["id"]
+    restore = {"backup_id": new["backup_id"], "request_id": "restore"}
+    body = {"path": "manual/fresh.json.zst", "request_id": "fresh"}
+    made["backup"] = Ground(base, "POST", "/backup", body)
+    replace = {"path": "manual/spare.json", "overwrite": True, "request_id": "again", "metadata": {"n": "2"}}
+    made["replace"] = Ground(base, "POST", "/backup", replace)
+    made["delete"] = Ground(base, "DELETE", f"/backups/{spare}", None)
+    made["restore"] = Ground(base, "POST", "/restore", restore)
+    sick = tmp_path_factory.mktemp("sick") / "ground"
+    config, _ = copy(base, sick)
+    config.write_bytes(OLD[:100])
+    made["cure"] = Ground(sick, "POST", "/restore", restore)
+    applied = tmp_path_factory.mktemp("applied") / "ground"
+    config, backups = copy(base, applied)
+    with nursery.server(config, backups, KEY) as client:
+        _ok(client.post(f"{PREFIX}/restore", json=restore))
+    made["commit"] = Ground(applied, "POST", "/restores/restore/commit", None)
+    made["rollback"] = Ground(applied, "POST", "/restores/restore/rollback", None)
+    return made
+
+
+def _ok(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+def _steps(nursery: Nursery, ground: Ground, scratch: Path) -> list[tuple[str, int]]:
+    """Every call the writing thread makes for the request, as (name, how many of that name came before it, plus one):
+    strace counts each thread and each name for itself."""
+    config, backups = copy(ground.folder, scratch)
+    trace = scratch.parent / "trace"
+    trace.unlink(missing_ok=True)
+    with nursery.server(config, backups, KEY, trace=trace) as client:
+        # Refused after recovery: from then on the writing thread does nothing on its own.
+        client.post(f"{PREFIX}/restores/absent/commit")
+        before = _writer_calls(trace)
+        _ok(ground.send(client))
+        after = _writer_calls(trace)
+    assert sum(after.values()) > sum(before.values())
+    return [(name, step) for name in after for step in range(before[name] + 1, after[name] + 1)]
+
+
+def _writer_calls(trace: Path) -> Counter[str]:
+    by_thread: dict[str, Counter[str]] = {}
+    for line in trace.read_text().splitlines():
+        thread, _, call = line.partition(" ")
+        if "(" in call and "resumed" not in call:
+            by_thread.setdefault(thread, Counter())[call.strip().partition("(")[0]] += 1
+    return max(by_thread.values(), key=lambda calls: sum(calls.values()), default=Counter())
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder in memory where there is one: hundreds of runs, each with dozens of fsyncs."""
+    shared = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=shared if os.access(shared, os.W_OK) else None))
+    yield folder / "pair"
+    shutil.rmtree(folder)
+
+
+def _check_backups(backups: Path, *, but: str = "") -> None:
+    """Whatever is listed is whole, what was there still is, and nothing half-made is left."""
+    for manifest_file in backups.rglob("*.manifest.json"):
+        manifest = json.loads(manifest_file.read_text())
+        stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest.json")).read_bytes()
+        assert digest(stored) == manifest["stored_sha256"]
+        content = archive.unpack(stored, manifest["compression"], 1 << 20)
+        assert digest(content) == manifest["content_sha256"]
+    for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
+        if name != but:
+            assert (backups / name).is_file()
+            assert (backups / f"{name}.manifest.json").is_file()
+    assert not list(backups.rglob(".gateway-*"))
+
+
+def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, backups: Path) -> None:
+    """The promises, after the blow and a restart."""
+    before = (ground.folder / "config" / "config.json").read_bytes()
+    live = config.read_bytes()
+    assert live in {before, NEW, OLD}
+    if name in ("backup", "replace", "delete"):
+        assert live == before
+    done = _ok(ground.send(client))
+    again = _ok(ground.send(client))
+    if name == "delete":
+        assert not again["existed"]
+        assert client.get(f"{PREFIX}{ground.path}").status_code == 404
+        assert not (backups / "manual/spare.json").exists()
+        _check_backups(backups, but="manual/spare.json")
+        return
+    assert again["replayed"]
+    assert {**again, "replayed": done["replayed"]} == done
+    _check_backups(backups)
+    if name in ("backup", "replace"):
+        named = [
+            manifest
+            for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest.json")))
+            if manifest["request_id"] == done["request_id"]
+        ]
+        assert len(named) == 1
+    elif name in ("restore", "cure"):
+        assert config.read_bytes() == NEW
+        assert config.stat().st_nlink == 1
+        _ok(client.post(f"{PREFIX}/restores/restore/rollback"))
+        assert config.read_bytes() == before
+    else:
+        assert config.read_bytes() == (NEW if name == "commit" else OLD)
+        assert done["state"] == ("committed" if name == "commit" else "rolled_back")
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_killed_at_any_step_nothing_is_lost_and_a_repeat_succeeds_once(
+    name: str, nursery: Nursery, grounds: dict[str, Ground], scratch: Path
+) -> None:
+    ground = grounds[name]
+    steps = _steps(nursery, ground, scratch)
+    for call, step in steps:
+        config, backups = copy(ground.folder, scratch)
+        with (
+            nursery.server(config, backups, KEY, inject=f"{call}:signal=KILL:when={step}") as client,
+            contextlib.suppress(httpx.TransportError),
+        ):
+            client.post(f"{PREFIX}/restores/absent/commit")
+            answer = ground.send(client)
+            pytest.fail(f"{call} {step} did not kill the server: {answer.text}")
+        try:
+            with nursery.server(config, backups, KEY) as client:
+                _check_after(name, ground, client, config, backups)
+        except AssertionError as error:
+            raise AssertionError(f"{name}, killed at {call} {step}: {error}") from error
+    print(f"{name}: {len(steps)} kill points")
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_refused_by_the_disk_at_any_step_is_a_declared_error_and_nothing_is_lost(
+    name: str, error: str, nursery: Nursery, grounds: dict[str, Ground], scratch: Path
+) -> None:
+    ground = grounds[name]
+    steps = _steps(nursery, ground, scratch)
+    for call, step in steps:
+        config, backups = copy(ground.folder, scratch)
+        inject = f"{call}:error={error}:when={step}"
+        try:
+            with nursery.server(config, backups, KEY, inject=inject) as client:
+                client.post(f"{PREFIX}/restores/absent/commit")
+                answer = ground.send(client)
+                if answer.status_code != 200:
+                    code = ErrorCode(answer.json()["code"])
+                    assert answer.status_code == ERRORS[code].status
+                    assert code is not ErrorCode.InternalError
+                _check_after(name, ground, client, config, backups)
+        except (AssertionError, httpx.TransportError) as failure:
+            raise AssertionError(f"{name}, {error} at {call} {step}: {failure}") from failure
