@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,6 +188,27 @@ class Gateway:
             lambda: next((pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]), None),
         )
         return str(found["metadata"]["name"])
+
+    @contextmanager
+    def kubelet(self, *, gateway: bool = True) -> Iterator[None]:
+        """Makes each new pod ready as it comes, until the block ends."""
+        ended = threading.Event()
+
+        def play() -> None:
+            while not ended.wait(0.3):
+                for pod in self.pods():
+                    if "podIP" not in pod["status"] and "deletionTimestamp" not in pod["metadata"]:
+                        status = pod_status(self.address, gateway=gateway)
+                        with suppress(ClusterError):
+                            self.kube.patch_status("pod", pod["metadata"]["name"], status)
+
+        thread = threading.Thread(target=play, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def ready(self, *, gateway: bool = True, admin: bool = True) -> str:
         """Give the pod an address and readiness, as a kubelet would."""

@@ -49,15 +49,18 @@ def again(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
     attempt = current(thing)
     delay = _delay(thing, failure, attempt, now)
     then = times.later(now, delay)
+    # A backup has begun with its first call; a restore only once it knows what to restore.
+    begun = isinstance(thing, Backup)
     status: dict[str, Any] = {
-        "phase": thing.phase if thing.phase not in ("", "Pending") else "Running",
+        "phase": thing.phase if thing.phase not in ("", "Pending") else "Running" if begun else "Pending",
         "reason": failure.code,
         "message": f"{failure.sentence()} Attempt {attempt} failed; the next one begins at {times.text(then)}.",
         "observedGeneration": thing.meta.generation,
         "attempt": attempt,
         "nextRetryTime": times.precise(then),
-        "startTime": times.text(thing.time("startTime") or now),
     }
+    if begun:
+        status["startTime"] = times.text(thing.time("startTime") or now)
     if failure.free:
         status["message"] = f"{failure.message} Waiting for its turn."
     else:

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     Restarting = "Restarting"
     HealthCheck = "HealthCheck"
     RollingBack = "RollingBack"
+    RolledBack = "RolledBack"
     Restored = "Restored"
     NoSuchBackup = "NoSuchBackup"
     BackupNotCompleted = "BackupNotCompleted"
@@ -142,6 +143,9 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.Restarting: Meaning("The config is replaced; the gateway's pods are being restarted.", _NOTHING),
     Reason.HealthCheck: Meaning("The gateway is being watched on the restored config.", _NOTHING),
     Reason.RollingBack: Meaning("The previous config is being put back.", _NOTHING),
+    Reason.RolledBack: Meaning(
+        "Somebody else rolled the restore back through the admin API.", "Look who did; the previous config is in place."
+    ),
     Reason.Restored: Meaning("The gateway was healthy on the restored config, and the restore is committed.", _NOTHING),
     Reason.NoSuchBackup: Meaning(
         "The GatewayBackup that was named does not exist, or none fits `latest` or `before`.",

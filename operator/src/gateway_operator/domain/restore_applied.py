@@ -124,7 +124,7 @@ def health_check(seen: Observed, now: datetime) -> RestoreAction:
         return _committed(restore, now)
     if record is not None and record.state is Journal.rolled_back:
         message = "It was rolled back by somebody else; the previous config is in place."
-        return finish(restore, "RolledBack", Reason.RollingBack, message, now)
+        return finish(restore, "RolledBack", Reason.RolledBack, message, now)
     if seen.healthy_streak >= restore.health_consecutive:
         return _commit(seen, now)
     waited = _since(restore, now)

@@ -125,8 +125,11 @@ def _known_already(restore: Restore, record: RestoreRecord, now: datetime) -> Re
         message = "A restore of this name and spec was already rolled back on this volume; nothing was done now."
         said = f"{message} To run it again, give it another name."
         return finish(restore, "Failed", Reason.AlreadyApplied, said, now, applied_status(record))
-    message = "An earlier object of this name began this restore; it goes on."
-    return step(restore, "Restoring", Reason.Restoring, message, now)
+    if record.state is Journal.applied:
+        message = "An earlier object of this name began this restore; it goes on."
+        return step(restore, "Restarting", Reason.Restarting, message, now, applied_status(record))
+    message = "An earlier object of this name began this restore, and the admin API cannot tell how far it came."
+    return finish(restore, "Failed", "RestoreStateUnknown", message, now)
 
 
 def _resolve(seen: Observed, health: Health, volume_id: str, now: datetime) -> RestoreAction:
@@ -184,15 +187,21 @@ def _to_restoring(restore: Restore, message: str, now: datetime, kept: dict[str,
 
 
 def restoring(seen: Observed, now: datetime) -> RestoreAction:
-    """Replace the config, unless the journal says that it is done."""
+    """Replace the config. The call is repeated until it is answered: only its answer says that the gateway, which may
+    have been in the middle of a write of its own, has let the new config stand."""
     restore = seen.restore
-    record = next((one for one in (seen.journal, seen.answer) if isinstance(one, RestoreRecord)), None)
+    if isinstance(seen.answer, RestoreRecord):
+        return _applied(restore, seen.answer, now)
+    record = seen.journal if isinstance(seen.journal, RestoreRecord) else None
     if record is not None and record.state is Journal.rolled_back:
         message = "It was rolled back by somebody else; the previous config is in place."
-        return finish(restore, "RolledBack", Reason.RollingBack, message, now, applied_status(record))
-    if record is not None and record.state is not Journal.prepared:
-        return _applied(seen, record, now)
-    if now >= deadline(restore):
+        return finish(restore, "RolledBack", Reason.RolledBack, message, now, applied_status(record))
+    if record is not None and record.state is Journal.committed:
+        return _applied(restore, record, now)
+    over = now >= deadline(restore)
+    if record is not None and record.state is Journal.applied and (over or not _may_repeat(seen)):
+        return _given_up(seen, record, now)
+    if over:
         return _is_it_applied(seen, now)
     refused = _unusable(seen, now)
     if refused is not None:
@@ -209,12 +218,21 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
     )
 
 
-def _applied(seen: Observed, record: RestoreRecord, now: datetime) -> RestoreAction:
+def _may_repeat(seen: Observed) -> bool:
+    return not isinstance(seen.answer, Failure) or attempts.may_pass(seen.answer)
+
+
+def _applied(restore: Restore, record: RestoreRecord, now: datetime) -> RestoreAction:
+    status = applied_status(record, restore)
+    return step(restore, "Restarting", Reason.Restarting, "The config is replaced.", now, status)
+
+
+def _given_up(seen: Observed, record: RestoreRecord, now: datetime) -> RestoreAction:
+    """The config was replaced, and did not stand: what was kept of it goes back."""
     status = applied_status(record, seen.restore)
-    if isinstance(seen.answer, Failure) and seen.answer.code == "ConfigChangedDuringRestore":
-        said = "The gateway wrote its config over the restored one; the previous config is being put back."
-        return step(seen.restore, "RollingBack", Reason.ConfigOverwritten, said, now, status)
-    return step(seen.restore, "Restarting", Reason.Restarting, "The config is replaced.", now, status)
+    why = seen.answer.message if isinstance(seen.answer, Failure) else "The gateway kept writing over the new config."
+    said = f"{why} The previous config is being put back."
+    return step(seen.restore, "RollingBack", Reason.ConfigOverwritten, said, now, status)
 
 
 def _is_it_applied(seen: Observed, now: datetime) -> RestoreAction:

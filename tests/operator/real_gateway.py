@@ -1,0 +1,66 @@
+"""A gateway with the real admin API: a config, a backup directory and a process that stands in for the pod."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.api.admin_process import AdminProcess, admin_key, gateway_config
+from tests.operator.workloads import Gateway, Kube, loopback
+
+
+@dataclass
+class RealGateway:
+    """The process, its files, and the Deployment that leads to it."""
+
+    process: AdminProcess
+    gateway: Gateway
+    config: Path
+    backups: Path
+    key: str
+
+    def users(self) -> int:
+        """How many users the live config has."""
+        return len(json.loads(self.config.read_text())["users"])
+
+    def write(self, users: int) -> None:
+        """Another config, as the gateway writes it: in place."""
+        self.config.write_text(json.dumps(config_with(self.key, users)))
+
+    def files(self) -> list[Path]:
+        """The backups on the volume."""
+        return sorted(self.backups.rglob("*.json.zst"))
+
+    def journal(self, request_id: str) -> dict[str, Any]:
+        """What the admin API says of a restore."""
+        with self.process.client(self.key) as client:
+            body: dict[str, Any] = client.get(f"/api/v1/system/restores/{request_id}").json()
+        return body
+
+
+def config_with(key: str, users: int) -> dict[str, Any]:
+    """A whole config with so many users."""
+    return gateway_config(key, projects=2, users=users)
+
+
+@contextmanager
+def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: Any) -> Iterator[RealGateway]:
+    """All of it. ``settings`` go to the Deployment's side; those that begin with ``admin_`` to the process."""
+    for_process = {name[6:]: settings.pop(name) for name in list(settings) if name.startswith("admin_")}
+    key = admin_key()
+    config, backups, key_file = folder / "config" / "config.json", folder / "backups", folder / "admin-key"
+    config.parent.mkdir()
+    backups.mkdir()
+    key_file.write_text(key)
+    config.write_text(json.dumps(config_with(key, 2)))
+    host = loopback()
+    settings.setdefault("config_folder", str(config.parent))
+    with AdminProcess(config, backups, host, 8001, admin_key_file=key_file, **for_process) as process:
+        gateway = Gateway(kube, host, key, **settings)
+        if create:
+            gateway.create()
+        yield RealGateway(process, gateway, config, backups, key)
