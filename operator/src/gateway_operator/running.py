@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 
 import kopf
 
@@ -31,6 +33,8 @@ def run(settings: Settings) -> int:
 
     for module in (backups, lifecycle, restores):
         logging.getLogger(__name__).debug("handlers of %s", module.__name__)
+    # Else kopf asks the password file who we are, and the uid that a cluster gives us is in no such file.
+    os.environ.setdefault("POD_ID", socket.gethostname())
     asyncio.run(
         kopf.operator(
             standalone=True,
