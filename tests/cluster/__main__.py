@@ -32,7 +32,8 @@ def _parser() -> argparse.ArgumentParser:
 
     down = commands.add_parser("down", help="stop a cluster and remove its traces")
     down.add_argument("--name", default="demo")
-    down.set_defaults(command=lambda arguments: lifecycle.stop(arguments.name))
+    down.add_argument("--forget-images", action="store_true", help="also remove the images its node had")
+    down.set_defaults(command=_down)
 
     kubeconfig = commands.add_parser("kubeconfig", help="print the path of a cluster's kubeconfig")
     kubeconfig.add_argument("--name", default="demo")
@@ -53,6 +54,10 @@ def _up(arguments: argparse.Namespace) -> None:
     node = not arguments.control_plane_only
     cluster = lifecycle.start(arguments.name, node, reuse=not arguments.fresh)
     print(f"export KUBECONFIG={cluster.kubeconfig} PATH={cluster.environment['PATH'].split(':')[0]}:$PATH")
+
+
+def _down(arguments: argparse.Namespace) -> None:
+    lifecycle.stop(arguments.name, keep_images=not arguments.forget_images)
 
 
 def _status(arguments: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ class Image:
 
     @property
     def size(self) -> int:
-        """The bytes of its layers, uncompressed."""
+        """The bytes that a registry would store: the layers are compressed."""
         return self.archive.stat().st_size
 
 
@@ -135,10 +135,9 @@ def _cached(tag: str, key: str, make: "build_inputs.Action", log: Log) -> Image:
         if not archive.exists():
             with timed(log, f"built the image {tag}"):
                 make()
-                # Uncompressed: the archive never travels, and compressing would take longer than building.
                 partial = archive.with_suffix(".partial")
                 partial.unlink(missing_ok=True)
-                _buildah("push", "--quiet", "--disable-compression", tag, f"oci-archive:{partial}:{tag}", timeout=600)
+                _buildah("push", "--quiet", tag, f"oci-archive:{partial}:{tag}", timeout=600)
                 for older in _images().glob(f"{_file_name(tag)}-*.tar"):
                     older.unlink()
                 partial.rename(archive)

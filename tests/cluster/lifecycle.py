@@ -52,10 +52,12 @@ def attach(name: str) -> Cluster:
     return Cluster(state, programs_of(state.node))
 
 
-def stop(name: str, log: Log = to_stderr) -> None:
-    """Stop a cluster and remove every trace of it, except for the images its node had, which are a cache."""
+def stop(name: str, log: Log = to_stderr, *, keep_images: bool = True) -> None:
+    """Stop a cluster and remove every trace of it, except for the images its node had: the next start wants them."""
     with _changing(name), timed(log, f"the cluster {name} is down"):
         _tear_down(name)
+        if not keep_images:
+            shutil.rmtree(ClusterPaths.of(name).root, ignore_errors=True)
 
 
 def _healthy(name: str, node: bool) -> Cluster | None:

@@ -19,10 +19,11 @@ def tear_down_node(name: str) -> None:
     # The kubelet first: it would start again what is stopped below.
     processes.stop_all(["kubelet", "kube-proxy", "coredns", "provisioner"], patience=3)
     cgroups.kill_all(name)
-    clean = False
+    was_taken_down = not (paths.root / "run").exists()
+    clean = was_taken_down
     if state is not None:
         runtime = Runtime(state)
-        clean = runtime.remove_containers()
+        clean = runtime.remove_containers() or was_taken_down
         processes.stop("containerd", patience=5)
         runtime.forget_containers()
     processes.stop_all(processes.names(), patience=2)

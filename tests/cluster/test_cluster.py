@@ -33,7 +33,7 @@ def name() -> Iterator[str]:
     """A name for a cluster that the test itself starts, stopped whatever happens."""
     chosen = f"self-{secrets.token_hex(3)}"
     yield chosen
-    lifecycle.stop(chosen, lambda line: None)
+    lifecycle.stop(chosen, lambda line: None, keep_images=False)
 
 
 def test_job_controllers_are_alive(control_plane: Cluster, namespace: str) -> None:

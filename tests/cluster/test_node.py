@@ -12,6 +12,7 @@ import pytest
 from tests.cluster import Cluster, images, lifecycle, network
 from tests.cluster.output import wait_until
 from tests.cluster.processes import Processes
+from tests.cluster.runtime import PAUSE_TAG
 
 pytestmark = pytest.mark.node
 
@@ -173,13 +174,12 @@ def other_name() -> Iterator[str]:
     """A name for a cluster that the test itself starts, stopped whatever happens."""
     chosen = f"self-{secrets.token_hex(3)}"
     yield chosen
-    lifecycle.stop(chosen, lambda line: None)
+    lifecycle.stop(chosen, lambda line: None, keep_images=False)
 
 
-def test_second_cluster_beside_the_first_and_after_a_kill(node_cluster: Cluster, image: str, other_name: str) -> None:
+def test_second_cluster_beside_the_first_and_after_a_kill(node_cluster: Cluster, other_name: str) -> None:
     def run_pod(cluster: Cluster) -> None:
-        images.load(cluster, image)
-        cluster.kubectl("run", "probe", f"--image={image}", "--", "sleep", "infinity")
+        cluster.kubectl("run", "probe", f"--image={PAUSE_TAG}")
         cluster.kubectl("wait", "pod/probe", "--for=condition=Ready", "--timeout=60s")
 
     second = lifecycle.start(other_name)
