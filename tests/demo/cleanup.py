@@ -15,6 +15,7 @@ OPERATOR_RELEASE = "gateway-backup-operator"
 LABEL = "mcpgateway.dev/demo"
 _NAMESPACES = (GATEWAY_NAMESPACE, OPERATOR_NAMESPACE)
 _KINDS = ("gatewaybackups.mcpgateway.dev", "gatewayrestores.mcpgateway.dev")
+_OWNERS = "deployments,replicasets,jobs"
 _CLUSTER_WIDE = "clusterroles,clusterrolebindings"
 
 
@@ -35,12 +36,15 @@ def refuse_foreign(kube: Kube) -> None:
 def remove(kube: Kube, *, crds: bool) -> bool:
     """Remove what an earlier run made; says whether there was anything. With `crds` their definitions go as well."""
     present = [name for name in _NAMESPACES if _get(kube, "namespace", name) is not None]
+    for name in present:
+        # Nothing may make new pods, and nobody waits for what these would still do.
+        kube.kubectl("-n", name, "delete", _OWNERS, "--all", "--cascade=orphan", check=False)
+        kube.kubectl("-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false", check=False)
     if present:
-        # The release first: a running operator would put its finalizers back. Without its hook, which needs an image.
+        # Without its hook, which needs an image and a running operator.
         arguments = ["-n", OPERATOR_NAMESPACE, "--no-hooks", "--ignore-not-found"]
         kube.helm("uninstall", OPERATOR_RELEASE, *arguments, check=False)
     for name in present:
-        kube.kubectl("-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false", check=False)
         kube.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
     if GATEWAY_NAMESPACE in present:
         _release_finalizers(kube)

@@ -1,11 +1,13 @@
 """What a person needs to see when a step has failed: objects, events and logs of the demo's two namespaces."""
 
 import json
+import re
 
 from tests.demo.cleanup import GATEWAY_NAMESPACE, OPERATOR_NAMESPACE
 from tests.demo.kube import Kube, StoryError
 
 _LINES = "40"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def dump(kube: Kube) -> str:
@@ -41,4 +43,4 @@ def _part(kube: Kube, namespace: str, *arguments: str) -> str:
         found = kube.kubectl("-n", namespace, *arguments, "--request-timeout=10s", timeout=20)
     except StoryError as error:
         found = f"({error})"
-    return f"--- kubectl -n {namespace} {' '.join(arguments)}\n{found.rstrip()}\n"
+    return f"--- kubectl -n {namespace} {' '.join(arguments)}\n{_COLOURS.sub('', found).rstrip()}\n"

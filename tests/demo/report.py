@@ -39,8 +39,8 @@ class Report:
 
     def say(self, text: str) -> None:
         """A sentence, or several lines of them."""
-        for line in text.splitlines():
-            self._line(_INDENT + line)
+        for line in text.splitlines() or [""]:
+            self._line((_INDENT + line).rstrip())
 
     def note(self, text: str) -> None:
         """Something by the way: progress of a program, a hint."""

@@ -130,7 +130,7 @@ class Story:
         )
         self.report.note("(each with --set for the images just built)")
         for namespace, name in ((OPERATOR_NAMESPACE, OPERATOR_RELEASE), (GATEWAY_NAMESPACE, GATEWAY)):
-            self.kube.show("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s", timeout=190)
+            self.kube.show("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=120s", timeout=130)
         self.kube.show("-n", GATEWAY_NAMESPACE, "get", "pods,pvc")
         self._observer = Observer(self.kube, GATEWAY_NAMESPACE, GATEWAY)
 

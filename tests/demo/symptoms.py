@@ -28,10 +28,9 @@ class Seen:
 
     def column(self) -> list[str]:
         """As a column of the table."""
-        if self.listing.servers:
-            client = f"{len(self.listing.servers)} servers"
-        else:
-            client = str(self.listing).split(":", maxsplit=1)[0]
+        client = f"{len(self.listing.servers)} servers"
+        if self.listing.error:
+            client = self.listing.error.partition(":")[0] if self.listing.answered else "no answer"
         gateway = "answers" if self.listing.answered else "no answer"
         return [str(self.health), self.status, self.holds, self.pod, gateway, client]
 
