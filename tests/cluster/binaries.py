@@ -1,7 +1,7 @@
 """The cluster's programs: found where a person already has them, else built once into the cache.
 
 They come from the two Go modules in `binaries/`, which hold no Go, only versions. The order is:
-KUBEBUILDER_ASSETS (etcd, kube-apiserver, kubectl), PATH, the cache, a build of what is still missing.
+KUBEBUILDER_ASSETS (etcd, kube-apiserver, kubectl), the cache, PATH, a build of what is still missing.
 """
 
 import hashlib

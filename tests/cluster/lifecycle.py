@@ -37,6 +37,7 @@ def start(name: str, node: bool = True, log: Log = to_stderr, *, reuse: bool = F
         try:
             with timed(log, f"the cluster {name} is up at {state.server}"):
                 _bring_up(cluster, log)
+                _wait_for_controllers(cluster)
         except BaseException:
             # The logs stay for the person who must find out why.
             _tear_down(name, keep_files=True)
@@ -74,7 +75,6 @@ def _bring_up(cluster: Cluster, log: Log) -> None:
         control_plane = ControlPlane(state, cluster.programs)
         control_plane.write_credentials()
         control_plane.start()
-        _wait_for_controllers(cluster)
         return
     from tests.cluster.node import Node
 
