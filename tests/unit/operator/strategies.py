@@ -1,0 +1,183 @@
+"""Anything that could be seen, for property tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gateway_api.contract import ErrorCode
+from gateway_operator.domain import backup, deletion
+from gateway_operator.domain.calls import Failure, Gone, Health, Journal, RestoreRecord, StoredBackup
+from gateway_operator.domain.gateway import Endpoint, Problem, Rollout
+from gateway_operator.domain.objects import Backup, Restore
+from gateway_operator.domain.reasons import Reason
+from gateway_operator.domain.restore_observed import Observed as RestoreObserved
+
+CREATED = datetime(2026, 3, 1, 8, tzinfo=UTC)
+times = st.integers(-5, 100_000).map(lambda seconds: CREATED + timedelta(seconds=seconds))
+texts = times.map(lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ"))
+digests = st.sampled_from(["a" * 64, "b" * 64])
+volumes = st.sampled_from(["v1", "v2"])
+codes = st.sampled_from([*(str(reason) for reason in Reason), *(code.value for code in ErrorCode)])
+failures = st.builds(
+    Failure,
+    code=codes,
+    message=st.just("It failed."),
+    retryable=st.booleans(),
+    retry_after=st.none() | st.floats(0, 500),
+    free=st.booleans(),
+    unsure=st.booleans(),
+)
+endpoints = st.builds(
+    Endpoint,
+    pod=st.just("gw-1"),
+    host=st.just("10.0.0.1"),
+    port=st.just(8001),
+    tls=st.booleans(),
+    server_name=st.none(),
+    pod_ready=st.booleans(),
+    container=st.just("admin"),
+)
+problems = st.builds(Problem, reason=codes, message=st.just("No."), forbidden=st.booleans())
+gateways = endpoints | problems
+stored = st.builds(
+    StoredBackup,
+    backup_id=st.just("id"),
+    path=st.just("manual/x.json.zst"),
+    created=times,
+    gateway_id=st.just("g"),
+    volume_id=volumes,
+    gateway_version=st.none() | st.just("2.2.4"),
+    content_sha256=digests,
+    stored_sha256=digests,
+    stored_bytes=st.integers(0, 10),
+    level=st.sampled_from(["Stored", "Verified"]),
+)
+healths = st.builds(
+    Health,
+    status=st.sampled_from(["healthy", "degraded", "unhealthy"]),
+    config_path=st.just("/config/c.json"),
+    config_valid=st.booleans(),
+    config_digest=st.none() | digests,
+    sections_digest=st.none() | digests,
+    gateway_id=st.none() | st.just("g"),
+    volume_id=st.none() | volumes,
+    pending_request=st.none() | st.just("another"),
+)
+records = st.builds(
+    RestoreRecord,
+    request_id=st.just("r"),
+    state=st.sampled_from(list(Journal)),
+    previous_sha256=st.none() | digests,
+    restored_sha256=digests,
+    sections_digest=digests,
+    safety_kind=st.sampled_from(["backup", "raw", "missing", "kept", "none"]),
+    safety_path=st.none() | st.just("safety/x"),
+)
+rollouts = st.builds(Rollout, asked=st.booleans(), done=st.booleans(), message=st.just("on its way"))
+
+
+def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A dictionary in which every field may be missing."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+meta = st.fixed_dictionaries(
+    {
+        "namespace": st.just("prod"),
+        "name": st.just("thing"),
+        "uid": st.just("0123456789abcdef"),
+        "creationTimestamp": st.just("2026-03-01T08:00:00Z"),
+        "generation": st.just(1),
+        "resourceVersion": st.just("7"),
+    },
+    optional={"deletionTimestamp": texts},
+)
+common = {
+    "reason": codes,
+    "message": st.just("Before."),
+    "startTime": texts,
+    "attempt": st.integers(0, 25),
+    "nextRetryTime": texts,
+    "conditions": st.just([{"type": "Authorized", "status": "False", "lastTransitionTime": "2026-03-01T08:00:00Z"}]),
+    "lastErrors": st.just([{"time": "2026-03-01T08:00:00Z", "reason": "Busy", "message": "x"}]),
+    "volumeID": volumes,
+}
+BACKUP_PHASES = ["", "Pending", "Running", "Verifying", "Completed", "Failed", "Deleting"]
+RESTORE_PHASES = ["", "Pending", "Validating", "SafetyBackup", "Restoring", "Restarting", "HealthCheck", "Completed",
+                  "RollingBack", "RolledBack", "RollbackFailed", "Failed"]  # fmt: skip
+backups = st.fixed_dictionaries(
+    {
+        "metadata": meta,
+        "spec": st.fixed_dictionaries(
+            {"gatewayRef": st.just({"name": "gw"})},
+            optional={
+                "retryLimit": st.integers(0, 3),
+                "timeoutSeconds": st.integers(10, 1000),
+                "startingDeadlineSeconds": st.integers(1, 1000),
+                "deletionPolicy": st.sampled_from(["Retain", "Delete"]),
+                "description": st.just("note"),
+            },
+        ),
+        "status": optional(
+            phase=st.sampled_from(BACKUP_PHASES), backupID=st.just("id"), sha256=digests, contentDigest=digests,
+            path=st.just("manual/x.json.zst"), snapshotTime=texts, verification=st.just({"level": "Verified"}), **common
+        ),
+    }
+).map(Backup.parse)  # fmt: skip
+sources = st.sampled_from([{"backupName": "good"}, {"latest": {}}, {"latest": {"group": "safety"}}, {"path": "x.json"}])
+restores = st.builds(
+    lambda meta, source, spec, status: Restore.parse(
+        {"metadata": meta, "spec": {"gatewayRef": {"name": "gw"}, **source, **spec}, "status": status}
+    ),
+    meta,
+    sources,
+    optional(
+        safetyBackup=st.sampled_from(["Auto", "Required", "Skip"]),
+        onFailure=st.sampled_from(["Rollback", "Leave"]),
+        restart=st.sampled_from(["Auto", "Always", "Never"]),
+        timeoutSeconds=st.integers(10, 1000),
+        expectedSha256=digests,
+    ),
+    optional(
+        phase=st.sampled_from(RESTORE_PHASES), requestID=st.just("r"), source=st.just({"backupID": "id"}),
+        restoredDigest=digests, sectionsDigest=digests, restarted=st.booleans(),
+        steps=st.just([{"name": "HealthCheck", "startTime": "2026-03-01T08:00:00Z"}]),
+        safetyBackup=st.just({"kind": "none"}), **common
+    ),
+)  # fmt: skip
+backup_views = st.builds(
+    backup.Observed,
+    backup=backups,
+    gateway=gateways,
+    health=healths | failures,
+    backup_id=st.none() | st.just("id"),
+    answer=st.none() | stored | failures,
+    stored=st.none() | stored | st.just(Gone()) | failures,
+)
+deletion_views = st.builds(
+    deletion.Observed,
+    backup=backups,
+    swept=st.none() | st.just("its namespace is being deleted"),
+    gateway=gateways,
+    health=st.none() | healths | failures,
+    backup_id=st.none() | st.just("id"),
+    answer=st.none() | st.booleans() | failures,
+)
+restore_views = st.builds(
+    RestoreObserved,
+    restore=restores,
+    gateway=gateways,
+    reloads_config=st.booleans(),
+    health=st.none() | healths | failures,
+    persistent=st.none() | st.booleans(),
+    journal=st.none() | records | st.just(Gone()) | failures,
+    backups=st.lists(backups, max_size=3),
+    safety=st.none() | backups,
+    rollout=st.none() | rollouts,
+    healthy_streak=st.integers(0, 5),
+    pending_owner=st.none() | st.just("other"),
+    answer=st.none() | records | failures,
+)
