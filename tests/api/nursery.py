@@ -1,7 +1,7 @@
 """Servers by the hundred: one process that has imported everything forks a real server in milliseconds.
 
-Run as a program it is the parent: a line of JSON settings in, the pid of a stopped child out; the child serves once it is
-continued. A crash test attaches strace in between, so that every system call of the server's life is seen.
+Run as a program it is the parent: a line of JSON settings in, the pid of a stopped child out; the child serves once
+it is continued. A crash test attaches strace in between, so that every system call of the server's life is seen.
 """
 
 from __future__ import annotations
@@ -56,11 +56,22 @@ class Nursery:
 
     @contextmanager
     def server(
-        self, config: Path, backups: Path, key: str, *, inject: str | None = None, trace: Path | None = None
+        self,
+        config: Path,
+        backups: Path,
+        key: str,
+        *,
+        inject: str | None = None,
+        trace: Path | None = None,
+        **settings: Any,
     ) -> Iterator[httpx.Client]:
-        """A served pair of directories. ``inject`` is strace's, for the calls of interest; ``trace`` gets the calls."""
+        """A served pair of directories. ``inject`` is strace's, for the calls of interest; ``trace`` gets the calls.
+
+        ``settings`` are fields of the server's Settings.
+        """
         port = free_port()
-        pid = self._fork(config_file=str(config), backup_dir=str(backups), port=port, settle_seconds=0.02)
+        settings.setdefault("settle_seconds", 0.02)
+        pid = self._fork(config_file=str(config), backup_dir=str(backups), port=port, **settings)
         strace: subprocess.Popen[bytes] | None = None
         if inject is not None or trace is not None:
             strace = _attach(pid, inject, trace)
@@ -142,7 +153,7 @@ def _serve_children() -> None:
         os.dup2(2, 1)
         _let_trace()
         os.kill(os.getpid(), signal.SIGSTOP)
-        for name in ("config_file", "backup_dir"):
+        for name in {"config_file", "backup_dir", "admin_key_file"} & settings.keys():
             settings[name] = Path(settings[name])
         try:
             server.run(Settings(**settings))

@@ -48,15 +48,12 @@ class Ground:
         return client.request(self.method, PREFIX + self.path, json=self.body)
 
 
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+@pytest.fixture(scope="module", autouse=True)
+def _strace() -> None:
     if shutil.which("strace") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("strace is not installed")
         pytest.skip("crash points need strace: install the package strace")
-    started = Nursery(tmp_path_factory.mktemp("nursery") / "log")
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

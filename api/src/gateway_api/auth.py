@@ -82,7 +82,9 @@ class KeyRing:
 
     def check(self, presented: bytes) -> str | None:
         """The kind of key ``presented`` is, or None when it is none that is accepted."""
-        return match(presented, self.candidates())
+        # The key file first, so that the owner of a torn config need not wait for it to settle.
+        from_file = tuple(("key_file", digest) for digest in self._from_file())
+        return match(presented, from_file) or match(presented, self.candidates())
 
     def _from_file(self) -> tuple[str, ...]:
         if self._key_file is None:

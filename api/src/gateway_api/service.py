@@ -55,8 +55,9 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def start(self) -> None:
-        """Finishes what a dead server began. What cannot be finished now is tried again before every change."""
+        """Remembers the admin key and finishes what a dead server began; both are tried again later if need be."""
         try:
+            await self._read(self._keys.candidates)
             await self._mutations.run("start", None, "server", _nothing)
         except ApiError as error:
             logs.event("recovery_postponed", code=error.code.value)

@@ -1,0 +1,78 @@
+"""Fixtures of the admin API's process tests: a pair of directories, and a real server on it within milliseconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.admin_process import admin_key, gateway_config
+from tests.api.nursery import Nursery
+
+
+class Pair:
+    """The two directories, a config in one of them, and its admin key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.key = admin_key()
+        self.config = folder / "config" / "config.json"
+        self.backups = folder / "backups"
+        self.config.parent.mkdir()
+        self.backups.mkdir()
+        self.write(users=2)
+
+    def write(self, **changes: Any) -> bytes:
+        """Writes a healthy config in place, as the gateway does; returns its bytes."""
+        data = json.dumps(gateway_config(self.key, **changes), indent=2).encode()
+        self.config.write_bytes(data)
+        return data
+
+    @property
+    def state(self) -> Path:
+        """The config directory's state folder."""
+        return self.config.parent / ".gateway"
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    started = Nursery(tmp_path_factory.mktemp("nursery") / "log")
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+@pytest.fixture
+def api(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
+    """A client of a server on ``pair``, with the config's admin key."""
+    with nursery.server(pair.config, pair.backups, pair.key) as client:
+        yield client
+
+
+def ok(answer: httpx.Response) -> dict[str, Any]:
+    """The data of a success."""
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert set(body) == {"message", "data", "timestamp"}
+    data: dict[str, Any] = body["data"]
+    return data
+
+
+def failed(answer: httpx.Response, code: str) -> str:
+    """The detail of an error, whose body must be the contract's."""
+    from gateway_api.contract import ERRORS, ErrorCode
+
+    body = answer.json()
+    assert set(body) == {"error", "detail", "code", "timestamp"}
+    assert body["code"] == code, body
+    assert answer.status_code == ERRORS[ErrorCode(code)].status
+    assert answer.headers["x-request-id"]
+    detail: str = body["detail"]
+    return detail
