@@ -36,9 +36,8 @@ def remove(name: str) -> None:
     """Remove the cgroup with all below it."""
     for hierarchy in _hierarchies():
         root = hierarchy / root_name(name)
-        for folder in sorted(root.rglob("*/"), key=lambda path: len(path.parts), reverse=True):
+        for folder in _below(root):
             _rmdir(folder)
-        _rmdir(root)
 
 
 def _is_v1() -> bool:
@@ -52,10 +51,15 @@ def _hierarchies() -> list[Path]:
 
 def _pids(name: str) -> Iterator[int]:
     for hierarchy in _hierarchies():
-        for listing in (hierarchy / root_name(name)).rglob("cgroup.procs"):
+        for folder in _below(hierarchy / root_name(name)):
             with contextlib.suppress(OSError):
                 # 0 stands for a process of another pid namespace; there is nothing to be done about it.
-                yield from (int(pid) for pid in listing.read_text().split() if pid != "0")
+                yield from (int(pid) for pid in (folder / "cgroup.procs").read_text().split() if pid != "0")
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """The cgroup and those in it, innermost first. Not with rglob: it fails when one vanishes meanwhile."""
+    return (Path(folder) for folder, _, _ in os.walk(root, topdown=False))
 
 
 def _rmdir(folder: Path) -> None:
