@@ -23,6 +23,7 @@ def create_app(service: Service) -> FastAPI:
         title="Gateway admin API",
         version=__version__,
         redoc_url=None,
+        redirect_slashes=False,
         summary="Backups and restores of a Secure MCP Gateway's config.",
         separate_input_output_schemas=False,
     )
@@ -54,7 +55,12 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    known = {404: ErrorCode.RouteNotFound, 405: ErrorCode.MethodNotAllowed, 400: ErrorCode.InvalidRequest}
+    known = {
+        404: ErrorCode.RouteNotFound,
+        405: ErrorCode.MethodNotAllowed,
+        400: ErrorCode.InvalidRequest,
+        413: ErrorCode.BodyTooLarge,
+    }
     code = known.get(error.status_code, ErrorCode.InternalError)
     detail = "the body cannot be read" if code is ErrorCode.InvalidRequest else None
     return _answer(request, ApiError(code, detail), dict(error.headers or {}))

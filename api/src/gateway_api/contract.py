@@ -275,10 +275,10 @@ class BackupRequest(BaseModel):
     def _one_target_and_small_metadata(self) -> BackupRequest:
         if (self.output_file is None) == (self.path is None):
             raise ValueError("give exactly one of output_file and path")
-        size = sum(
-            len(k.encode("utf-8", "surrogatepass")) + len(v.encode("utf-8", "surrogatepass"))
-            for k, v in self.metadata.items()
-        )
+        try:
+            size = sum(len(k.encode()) + len(v.encode()) for k, v in self.metadata.items())
+        except UnicodeEncodeError:
+            raise ValueError("metadata holds half a Unicode character") from None
         if size > METADATA_LIMIT_BYTES:
             raise ValueError(f"metadata is larger than {METADATA_LIMIT_BYTES} bytes")
         return self

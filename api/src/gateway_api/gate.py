@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.exceptions import HTTPException
+
 from . import logs
 from .auth import FailureLimit, presented_key
 from .contract import API_PREFIX, HEALTH_PATH, READY_PATH, REQUEST_ID_HEADER, REQUEST_ID_PATTERN, ErrorCode
@@ -146,7 +148,8 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > MAX_BODY_BYTES:
-            raise ApiError(ErrorCode.BodyTooLarge, f"a body has at most {MAX_BODY_BYTES} bytes")
+            # The one kind of exception that the framework passes on from here.
+            raise HTTPException(413)
         return message
 
     return limited

@@ -1,0 +1,89 @@
+"""Every error has the contract's body, and the OpenAPI document declares every answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import failed, ok
+
+pytestmark = pytest.mark.api
+BACKUP = "/api/v1/system/backup"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "/nope", "RouteNotFound"),
+        ("GET", "/api/v1/system/nope", "RouteNotFound"),
+        ("GET", "/health/", "RouteNotFound"),
+        ("POST", "/health", "MethodNotAllowed"),
+        ("GET", BACKUP, "MethodNotAllowed"),
+        ("PUT", BACKUP, "MethodNotAllowed"),
+        ("GET", "/api/v1/system/backups/a%20b", "InvalidRequest"),
+        ("GET", "/api/v1/system/backups/" + "x" * 65, "InvalidRequest"),
+    ],
+)
+def test_what_does_not_exist_is_said_in_the_contract_s_words(
+    method: str, path: str, code: str, api: httpx.Client
+) -> None:
+    answer = api.request(method, path)
+    failed(answer, code)
+    if code == "MethodNotAllowed":
+        assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"{}",
+        b'{"path": 5}',
+        b'{"path": ""}',
+        b'{"path": "a", "output_file": "/b"}',
+        b'{"path": "a", "unknown": 1}',
+        b'{"path": "a", "request_id": "a b"}',
+        b'{"path": "a", "request_id": "a\\n"}',
+        b'{"path": "a", "metadata": {"a": 5}}',
+        b'{"path": "\\ud800"}',
+        b'{"path": "a", "metadata": {"a": "\\ud800"}}',
+        b"[" * 30000,
+        b"\xff\xfe",
+    ],
+)
+def test_a_body_that_is_no_request_is_unprocessable(body: bytes, api: httpx.Client) -> None:
+    failed(api.post(BACKUP, content=body, headers={"Content-Type": "application/json"}), "InvalidRequest")
+
+
+def test_metadata_and_bodies_have_limits(api: httpx.Client) -> None:
+    ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"k": "v" * 4095}}))
+    failed(api.post(BACKUP, json={"path": "b.json", "metadata": {"k": "v" * 4096}}), "InvalidRequest")
+    failed(api.post(BACKUP, content=b" " * 70_000), "BodyTooLarge")
+    failed(api.post(BACKUP, content=iter([b" " * 40_000, b" " * 40_000])), "BodyTooLarge")
+
+
+def test_a_request_id_header_is_echoed_or_made(api: httpx.Client) -> None:
+    assert api.get("/health", headers={"X-Request-ID": "my-id_1"}).headers["x-request-id"] == "my-id_1"
+    made = api.get("/health", headers={"X-Request-ID": "not an id"}).headers["x-request-id"]
+    assert made != "not an id"
+
+
+def test_the_document_declares_every_error_with_the_contract_s_body(api: httpx.Client) -> None:
+    document: dict[str, Any] = api.get("/openapi.json").json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            statuses = set(operation["responses"])
+            assert {"200", "405", "500"} <= statuses
+            if path.startswith("/api/"):
+                assert {"401", "429"} <= statuses
+                assert operation["security"] == [{"HTTPBearer": []}, {"APIKeyHeader": []}]
+            for status, answer in operation["responses"].items():
+                if status != "200":
+                    assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")

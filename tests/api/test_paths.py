@@ -1,0 +1,100 @@
+"""No path leads out of the backup directory, and nothing but a plain file is read or replaced."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import httpx
+import pytest
+
+from tests.api.conftest import Pair, failed, ok
+
+pytestmark = pytest.mark.api
+BACKUP = "/api/v1/system/backup"
+RESTORE = "/api/v1/system/restore"
+
+NAMES = [
+    "../x.json",
+    "a/../x.json",
+    "./x.json",
+    "a//x.json",
+    "a/",
+    ".hidden.json",
+    ".gateway/lock",
+    "a/.b/x.json",
+    "x\0.json",
+    "x\n.json",
+    "x.manifest.json",
+    "x.json.verification.json",
+    "X.MANIFEST.JSON",
+    "x.tmp",
+    "y" * 176 + ".json",
+    "e\u0301.json",
+    "/".join("d" * 20),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_not_allowed_is_refused_everywhere(name: str, api: httpx.Client, pair: Pair) -> None:
+    failed(api.post(BACKUP, json={"path": name}), "PathNotAllowed")
+    failed(api.post(RESTORE, json={"input_file": name}), "PathNotAllowed")
+    failed(
+        api.post(BACKUP, json={"output_file": f"{pair.backups}/{name}"}), "PathNotAllowed"
+    ) if "//" not in name else 0
+    assert [entry.name for entry in pair.backups.iterdir()] == [".gateway"]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "relative.json", "{0}", "{0}/", "{0}x/a.json", "{1}", "{0}/../a.json"])
+def test_an_output_file_outside_is_refused(path: str, api: httpx.Client, pair: Pair) -> None:
+    before = pair.config.read_bytes()
+    failed(api.post(BACKUP, json={"output_file": path.format(pair.backups, pair.config)}), "PathNotAllowed")
+    assert pair.config.read_bytes() == before
+
+
+def test_the_longest_allowed_name_works(api: httpx.Client) -> None:
+    ok(api.post(BACKUP, json={"path": "y" * 175 + ".json"}))
+
+
+@pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "fifo", "directory", "socket", "linked folder"])
+def test_only_a_regular_file_with_one_link_is_touched(kind: str, api: httpx.Client, pair: Pair) -> None:
+    outside = pair.backups.parent / "outside"
+    outside.mkdir()
+    secret = outside / "secret.json"
+    secret.write_bytes(pair.config.read_bytes())
+    target = pair.backups / "x.json"
+    path = "x.json"
+    with socket.socket(socket.AF_UNIX) as unix:
+        if kind == "symlink":
+            target.symlink_to(secret)
+        elif kind == "dangling":
+            target.symlink_to(outside / "new.json")
+        elif kind == "hard link":
+            os.link(secret, target)
+        elif kind == "fifo":
+            os.mkfifo(target)
+        elif kind == "directory":
+            target.mkdir()
+        elif kind == "socket":
+            here = os.getcwd()
+            os.chdir(pair.backups)
+            unix.bind("x.json")
+            os.chdir(here)
+        else:
+            (pair.backups / "folder").symlink_to(outside)
+            path = "folder/secret.json"
+        failed(api.post(RESTORE, json={"input_file": path}), "PathNotAllowed")
+        failed(api.post(BACKUP, json={"output_file": f"{pair.backups}/{path}"}), "PathNotAllowed")
+        failed(api.post(BACKUP, json={"path": path, "overwrite": True}), "PathNotAllowed")
+    assert [entry.name for entry in outside.iterdir()] == ["secret.json"]
+    assert secret.read_bytes() == pair.config.read_bytes()
+
+
+def test_a_manifest_that_is_a_link_is_not_followed(api: httpx.Client, pair: Pair) -> None:
+    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    manifest = pair.backups / "a.json.manifest.json"
+    moved = pair.backups.parent / "moved"
+    manifest.rename(moved)
+    manifest.symlink_to(moved)
+    failed(api.get(f"/api/v1/system/backups/{made['backup_id']}"), "BackupNotFound")
+    failed(api.post(RESTORE, json={"input_file": "a.json"}), "BackupCorrupt")
