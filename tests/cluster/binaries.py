@@ -132,6 +132,8 @@ def _build(missing: list[Program], log: Log) -> None:
 def _build_module(go: Path, module: Path, programs: list[Program], log: Log) -> None:
     target = _cache_of(programs[0])
     target.mkdir(parents=True, exist_ok=True)
+    for abandoned in target.glob(".building-*"):  # by a build that was killed; ours is the only one, by the lock
+        shutil.rmtree(abandoned)
     with tempfile.TemporaryDirectory(dir=target, prefix=".building-") as scratch:
         command = [str(go), "build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly"]
         command += ["-ldflags", f"-s -w {_VERSION_FLAG}", "-o", f"{scratch}/"]

@@ -1,7 +1,7 @@
 """What goes into an image build: the files that decide its result, and the settings of pip that do not.
 
 Settings of pip (another index, a proxy's certificate, a folder of wheels) belong to the machine. They are mounted
-while the build runs, and are in no layer of the image.
+while the build runs, and are in no layer of the image; at most the empty file they were mounted on is.
 """
 
 import configparser
@@ -16,7 +16,7 @@ Action = Callable[[], None]
 
 _CERTIFICATES = Path("/etc/ssl/certs")
 _BUNDLE = _CERTIFICATES / "ca-certificates.crt"
-_PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "trusted-host", "no-index", "proxy", "timeout")
+_PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "trusted-host", "no-index", "proxy", "timeout", "cert")
 _PIP_CONFIGS = ("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 
 
@@ -61,7 +61,11 @@ def pip_options(scratch: Path) -> list[str]:
     options = []
     if _BUNDLE.exists():
         options += ["--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"]
-        settings.setdefault("cert", str(_BUNDLE))
+    bundle = Path(settings.get("cert", _BUNDLE))
+    if bundle.is_file():
+        settings["cert"] = str(bundle)
+        if _CERTIFICATES not in bundle.parents:
+            options += ["--volume", f"{bundle}:{bundle}:ro"]
     for folder in settings.get("find-links", "").split():
         if folder.startswith("/") and Path(folder).is_dir():
             options += ["--volume", f"{folder}:{folder}:ro"]

@@ -81,6 +81,8 @@ def base_image(log: Log = to_stderr) -> Image:
     tag = f"localhost/gateway-test-base:{key[:12]}"
 
     def bootstrap() -> None:
+        for abandoned in cache_dir().glob("base-*"):  # by a run that was killed; the tag's lock is ours now
+            shutil.rmtree(abandoned)
         scratch = Path(tempfile.mkdtemp(dir=cache_dir(), prefix="base-"))
         try:
             root = scratch / "root"
