@@ -87,8 +87,8 @@ def error_codes() -> str:
     lines = [
         NOTICE,
         "# The admin API's error codes\n",
-        "Every error body is `{error, detail, code, timestamp}`; `code` is stable and one of these. *Again?* says whether",
-        "the same call may succeed later without anybody mending anything: the operator repeats exactly those.",
+        "Every error body is `{error, detail, code, timestamp}`; `code` is stable and one of these. *Again?* says",
+        "whether the same call may succeed later without anybody mending anything: the operator repeats those.",
         "[The runbook](runbook.md) has a paragraph for each.\n",
         "| code | HTTP | again? | what to do |",
         "|---|---|---|---|",
