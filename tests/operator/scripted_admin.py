@@ -41,6 +41,8 @@ class ScriptedAdmin:
         """Codes to answer the next backup calls with, one each."""
         self.refuse_always: ErrorCode | None = None
         self.hang = False
+        self.slow = 0.0
+        """Seconds that a backup takes."""
         self.cut_answers = 0
         """How many of the next backup calls are done and then cut before the answer."""
         self.deletes_refused: ErrorCode | None = None
@@ -122,6 +124,7 @@ class ScriptedAdmin:
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         body = contract.BackupRequest.model_validate(await request.json())
         self.bodies.append(body.model_dump())
+        await asyncio.sleep(self.slow)
         if self.refuse_always is not None:
             return refuse(self.refuse_always)
         if self.refuse_backups:

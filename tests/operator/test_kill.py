@@ -1,0 +1,114 @@
+"""The operator killed as a node that dies kills it: one backup, one end. And what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.operator.operator_process import OperatorProcess
+from tests.operator.scripted_admin import ScriptedAdmin
+from tests.operator.workloads import Gateway, Kube, resource, until
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def own_operator(kube: Kube, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator of one's own, which watches one namespace only."""
+    with OperatorProcess(kube.cluster, tmp_path / "operator.log", kube.namespace) as process:
+        yield process
+
+
+def test_killed_in_the_middle_of_a_call(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess
+) -> None:
+    admin.slow = 3
+    kube.backup("cut")
+    until("the call", lambda: admin.bodies)
+    assert kube.status("gwb", "cut")["phase"] == "Running"
+    own_operator.kill()
+    time.sleep(0.5)
+    own_operator.start()
+    kube.wait_phase("gwb", "cut", "Completed", timeout=60)
+    assert len(admin.backups) == 1
+    assert len({body["request_id"] for body in admin.bodies}) == 1
+    assert len({body["path"] for body in admin.bodies}) == 1
+
+
+def test_down_while_one_is_created_and_another_deleted(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess
+) -> None:
+    kube.backup("old", deletionPolicy="Delete")
+    kube.wait_phase("gwb", "old", "Completed")
+    own_operator.kill()
+    kube.run("delete", "gwb/old", "--wait=false")
+    kube.backup("new")
+    own_operator.start()
+    kube.wait_phase("gwb", "new", "Completed")
+    until("the old one is gone", lambda: kube.get("gwb", "old") is None)
+    assert len(admin.backups) == 1
+
+
+def test_a_stop_is_quick_and_the_api_server_may_restart(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess
+) -> None:
+    kube.cluster.restart_api_server()
+    kube.backup("after")
+    kube.wait_phase("gwb", "after", "Completed", timeout=60)
+    assert own_operator.alive()
+    started = time.monotonic()
+    assert own_operator.stop() == 0
+    assert time.monotonic() - started < 10
+
+
+def test_two_operators_make_one_backup(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess, tmp_path: Path
+) -> None:
+    with OperatorProcess(kube.cluster, tmp_path / "second.log", kube.namespace):
+        for number in range(5):
+            kube.backup(f"both-{number}")
+        kube.run("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=60s")
+    assert len(admin.backups) == 5
+
+
+@contextmanager
+def counted(kube: Kube) -> Iterator[list[str]]:
+    """Counts how often each GatewayBackup is written: the watch shows every version."""
+    command = ["kubectl", "-n", kube.namespace, "get", "gwb", "--watch-only", "-o", "name"]
+    seen: list[str] = []
+    watch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=kube.cluster.environment)
+    time.sleep(1)
+    try:
+        yield seen
+        time.sleep(1)
+    finally:
+        watch.terminate()
+        output, _ = watch.communicate(timeout=10)
+        seen.extend(line.rpartition("/")[2] for line in output.splitlines())
+
+
+def settled(kube: Kube, name: str) -> bool:
+    """Whether kopf has made its own last write as well."""
+    body = kube.get("gwb", name) or {"metadata": {}}
+    return "mcpgateway.dev/last-handled" in body["metadata"].get("annotations", {})
+
+
+def test_memory_and_writes(kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess) -> None:
+    """At most 100 MiB at rest; at most six writes a backup, its event and its finalizer included."""
+    assert own_operator.rss() <= 100
+    with counted(kube) as writes:
+        for name, policy in (("plain", "Retain"), ("held", "Delete")):
+            kube.apply(resource("GatewayBackup", name, {"gatewayRef": {"name": "gw"}, "deletionPolicy": policy}))
+            kube.wait_phase("gwb", name, "Completed")
+            until("kopf's own write", partial(settled, kube, name))
+    created = 1
+    for name in ("plain", "held"):
+        made = writes.count(name) - created + len(kube.events(name))
+        print(f"writes for {name}: {made}; RSS {own_operator.rss():.1f} MiB")
+        assert made <= 6

@@ -1,0 +1,100 @@
+"""With the rights of the charts and no others: what they suffice for, and what is said where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster import Cluster
+from tests.operator.operator_process import OperatorProcess
+from tests.operator.real_gateway import real_gateway
+from tests.operator.workloads import Kube
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).resolve().parents[2]
+RIGHTS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"}
+
+
+def rendered(cluster: Cluster, chart: str, release: str, namespace: str, *values: str) -> list[dict[str, Any]]:
+    """A chart's objects about rights, without its hooks."""
+    settings = [word for value in values for word in ("--set", value)]
+    where = str(ROOT / "helm" / chart)
+    text = cluster.helm(
+        "template", release, where, "-n", namespace, "--kube-version", "1.34.0", "--no-hooks", *settings
+    )
+    return [one for one in yaml.safe_load_all(text) if one and one["kind"] in RIGHTS]
+
+
+@pytest.fixture
+def account(kube: Kube) -> Iterator[str]:
+    """The operator's ServiceAccount with its ClusterRole, as the chart makes them."""
+    objects = rendered(kube.cluster, "operator", "limited", kube.namespace, "crds.install=false")
+    for one in objects:
+        kube.apply(one)
+    yield next(one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount")
+    for one in objects:
+        if one["kind"].startswith("Cluster") and "people" not in one["metadata"]["name"]:
+            kube.run("delete", one["kind"], one["metadata"]["name"], check=False)
+
+
+@pytest.fixture
+def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """The operator under that account's token."""
+    token = kube.cluster.token_for(account, kube.namespace)
+    config = yaml.safe_load(kube.cluster.kubeconfig.read_text())
+    config["users"] = [{"name": one["name"], "user": {"token": token}} for one in config["users"]]
+    kubeconfig = tmp_path / "limited-kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    with OperatorProcess(kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig) as process:
+        yield process
+
+
+def grant(kube: Kube, account: str) -> None:
+    """The Role and RoleBinding that the gateway's chart makes for a gateway of that name."""
+    for one in rendered(
+        kube.cluster, "gateway", "gw", kube.namespace,
+        "fullnameOverride=gw", "tls.enabled=false", "adminKey.existingSecret=gw-admin",
+        f"operator.serviceAccount.name={account}", f"operator.serviceAccount.namespace={kube.namespace}",
+    ):  # fmt: skip
+        if one["kind"] in ("Role", "RoleBinding"):
+            kube.apply(one)
+
+
+def test_without_the_gateways_role_it_says_which_command_grants_it(
+    kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path
+) -> None:
+    with real_gateway(kube, tmp_path) as gw:
+        kube.backup("early")
+        status = kube.wait_status("gwb", "early", lambda status: status.get("reason") == "NotAuthorized")
+        assert "kubectl create rolebinding gw-backup-operator --namespace" in status["message"]
+        conditions = {one["type"]: one["status"] for one in status["conditions"]}
+        assert conditions == {"Authorized": "False"}
+        grant(kube, account)
+        status = kube.wait_phase("gwb", "early", "Completed", timeout=40)
+        conditions = {one["type"]: one["status"] for one in status["conditions"]}
+        assert conditions["Authorized"] == "True"
+        assert len(gw.files()) == 1
+
+
+def test_with_the_charts_rights_everything_works(
+    kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path
+) -> None:
+    grant(kube, account)
+    with real_gateway(kube, tmp_path, reload="Restart") as gw:
+        kube.backup("good", deletionPolicy="Delete")
+        kube.wait_phase("gwb", "good", "Completed")
+        gw.write(users=5)
+        with gw.gateway.kubelet():
+            kube.restore("back", latest={}, healthCheck={"timeoutSeconds": 40, "consecutive": 2})
+            status = kube.wait_phase("gwr", "back", "Completed", timeout=60)
+        assert status["restarted"] is True
+        assert gw.users() == 2
+        kube.run("delete", "gwb/good", "--timeout=30s")
+        assert not [one for one in gw.files() if "good" in one.name and "safety" not in one.name]
+        assert kube.events("back")
+        log = limited.log()
+        assert "forbidden" not in log.lower(), log[-3000:]
