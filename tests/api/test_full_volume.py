@@ -1,0 +1,88 @@
+"""A volume that is really full, and one that is really read-only: declared errors, nothing lost, and a way out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import Pair, failed, ok
+from tests.api.nursery import Nursery
+
+pytestmark = pytest.mark.api
+BACKUP = "/api/v1/system/backup"
+SIZE = 4 * 1024 * 1024
+
+
+@pytest.fixture
+def volume(pair: Pair) -> Iterator[Path]:
+    """The backup directory as a tmpfs of four megabytes."""
+    mounted = os.geteuid() == 0 and (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(pair.backups)], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+    if not mounted:
+        if os.environ.get("CI") == "true":
+            pytest.fail("a small volume could not be mounted")
+        pytest.skip("a small volume needs root and the right to mount: run as root")
+    yield pair.backups
+    subprocess.run(["umount", "-l", str(pair.backups)], check=True)
+
+
+def _fill(volume: Path) -> Path:
+    ballast = volume / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            return ballast
+
+
+def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
+    volume: Path, pair: Pair, nursery: Nursery
+) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        saved = pair.config.read_bytes()
+        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        spare = ok(api.post(BACKUP, json={"path": "spare.json"}))
+        ballast = _fill(volume)
+        before = pair.write(users=5)
+        failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeFull")
+        assert not (volume / "b.json").exists()
+        failed(api.get("/ready"), "NotReady")
+        assert ok(api.get("/api/v1/system/health"))["status"] == "degraded"
+        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        failed(api.post("/api/v1/system/restore", json={**request, "safety_backup": "required"}), "VolumeFull")
+        assert pair.config.read_bytes() == before
+        done = ok(api.post("/api/v1/system/restore", json=request))
+        assert done["safety_backup"]["kind"] == "kept"
+        assert pair.config.read_bytes() == saved
+        assert ok(api.post("/api/v1/system/restores/r/commit"))["state"] == "committed"
+        assert ok(api.get("/api/v1/system/restores/r"))["state"] == "committed"
+        assert ok(api.delete(f"/api/v1/system/backups/{spare['backup_id']}"))["existed"]
+        ballast.unlink()
+        ok(api.post(BACKUP, json={"path": "c.json"}))
+        assert (volume / ".gateway" / "requests" / "restore-r.json").exists()
+        assert (volume / ".gateway" / "reserve").stat().st_size == 1024 * 1024
+        assert not list((pair.state / "requests").iterdir())
+
+
+def test_read_only_a_backup_says_so_and_a_restore_works(volume: Path, pair: Pair, nursery: Nursery) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        saved = pair.config.read_bytes()
+        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
+        pair.write(users=5)
+        failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
+        failed(api.delete(f"/api/v1/system/backups/{made['backup_id']}"), "VolumeUnavailable")
+        assert "read-only" in failed(api.get("/ready"), "NotReady")
+        done = ok(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}))
+        assert (done["safety_backup"]["kind"], done["state"]) == ("kept", "committed")
+        assert pair.config.read_bytes() == saved
+        assert ok(api.get(f"/api/v1/system/restores/{done['request_id']}"))["state"] == "committed"
