@@ -85,7 +85,8 @@ def _session_cluster(kind: str, wanted_name: str, *, node: bool) -> Iterator[Clu
         yield _running[kind]
     finally:
         _running.pop(kind, None)
-        lifecycle.stop(name, lambda line: None)
+        # A name that only a second run beside the first gets is no place to keep images.
+        lifecycle.stop(name, lambda line: None, keep_images=name == wanted_name)
         reaper.kill()
         reaper.wait()
         lock.release()
