@@ -46,28 +46,29 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{/*
-What the operator may do wherever it works. Reads of what a gateway consists of, writes of its own resources only; no
-Secret and no workload: that is for each gateway's own Role to grant. docs/security.md gives the reason of every line.
+What the operator may do wherever it works. Reads of what a gateway consists of, when it needs to know and without a watch;
+writes of its own resources only. No Secret and no workload: that is for each gateway's own Role to grant.
+docs/security.md gives the reason of every line.
 */}}
 {{- define "operator.rules" -}}
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackups]
-  verbs: [get, list, watch, create, update, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [mcpgateway.dev]
   resources: [gatewayrestores]
-  verbs: [get, list, watch, update, patch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackups/status, gatewayrestores/status]
   verbs: [patch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 - apiGroups: [apps]
   resources: [deployments, statefulsets, replicasets]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 {{- end }}
 
 {{/* What the pre-delete hook may do to the objects: see them and change their metadata. */}}

@@ -26,18 +26,18 @@ def may(verbs: str, group: str, resource: str, name: str = "*") -> set[Rule]:
 
 
 OPERATOR = (
-    may("get list watch create update patch", OURS, "gatewaybackups")
-    | may("get list watch update patch", OURS, "gatewayrestores")
+    may("get list watch create patch", OURS, "gatewaybackups")
+    | may("get list watch patch", OURS, "gatewayrestores")
     | may("patch", OURS, "gatewaybackups/status")
     | may("patch", OURS, "gatewayrestores/status")
-    | may("create patch", "", "events")
-    | may("get list watch", "", "pods")
-    | may("get list watch", "apps", "deployments")
-    | may("get list watch", "apps", "statefulsets")
-    | may("get list watch", "apps", "replicasets")
+    | may("create", "", "events")
+    | may("get list", "", "pods")
+    | may("get list", "apps", "deployments")
+    | may("get list", "apps", "statefulsets")
+    | may("get list", "apps", "replicasets")
 )
 CLUSTER_WIDE = (
-    may("get list watch", "", "namespaces")
+    may("get", "", "namespaces")
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewaybackups.mcpgateway.dev")
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewayrestores.mcpgateway.dev")
 )
