@@ -41,7 +41,7 @@ On a cluster of yours the demo installs three images, which its nodes must have 
 
     docker build -t {example.admin} -f api/Dockerfile .
     docker build -t {example.operator} -f operator/Dockerfile .
-    docker build -t {example.gateway} --build-arg BASE=python:3.11-slim-bookworm tests/cluster/gateway_image
+    docker build -t {example.gateway} tests/cluster/gateway_image
 
 give them to the cluster, one of these:
 
