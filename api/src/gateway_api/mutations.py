@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
@@ -81,8 +82,7 @@ class Mutations:
     def _locked(self, holder: str, until: float, requested_by: str, change: Callable[[Context], T]) -> T:
         with ExitStack() as stack:
             context = self._enter(stack, holder, until, requested_by)
-            self._recover(context)
-            return change(context)
+            return change(self._recover(context))
 
     def _enter(self, stack: ExitStack, holder: str, until: float, requested_by: str) -> Context:
         settings = self._settings
@@ -111,8 +111,9 @@ class Mutations:
             return None
         return state
 
-    def _recover(self, context: Context) -> None:
-        """Before every change, and at start. A volume that does not let recovery finish lets it wait."""
+    def _recover(self, context: Context) -> Context:
+        """Before every change, and at start. A volume that does not let recovery finish lets it wait; one that cannot
+        be listed is not used, because a request that it has seen before would not be known."""
         config_state, volume = context.config_state, context.backup_state
         try:
             config_state.clean(REQUESTS)
@@ -121,9 +122,13 @@ class Mutations:
             logs.event("recovery_incomplete", failed=True, volume="config")
         recover_restores(context)
         if volume is None:
-            return
+            return context
         try:
             self._inventory.refresh(volume.base_fd, clean=True)
+        except OSError:
+            logs.event("backup_volume_unusable", failed=True)
+            return replace(context, backup_state=None)
+        try:
             volume.clean(PENDING, TOMBSTONES, REQUESTS)
             volume.identity(VOLUME_ID)
             finish_pending(volume)
@@ -132,6 +137,7 @@ class Mutations:
             keep_reserve(volume)
         except (OSError, ApiError):
             logs.event("recovery_incomplete", failed=True, volume="backups")
+        return context
 
 
 def _lock(stack: ExitStack, state: StateFolder, holder: str, until: float) -> None:

@@ -7,6 +7,8 @@ stage the new config, journal `prepared`, keep the previous one, rename, journal
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from . import restore_records as records
 from . import safety
@@ -121,8 +123,20 @@ def _apply(context: Context, journal: Journal, source: Source, live: Live, *, fi
         if error.code is not ErrorCode.DurabilityUnknown:
             _forget(context, journal, restore_too=first)
         raise
-    journal = records.save_journal(context.config_state, journal.moved_to("applied"))
+    with _renamed_already():
+        journal = records.save_journal(context.config_state, journal.moved_to("applied"))
     return _settle(context, journal)
+
+
+@contextmanager
+def _renamed_already() -> Iterator[None]:
+    """After the rename no failure may say that nothing changed; recovery finds out what holds."""
+    try:
+        yield
+    except ApiError as error:
+        if error.code is ErrorCode.ConfigChangedDuringRestore:
+            raise
+        raise ApiError(ErrorCode.DurabilityUnknown) from None
 
 
 def _forget(context: Context, journal: Journal, *, restore_too: bool) -> None:
@@ -217,9 +231,10 @@ def rollback(context: Context, request_id: str, *, force: bool) -> RestoreResult
         if error.code is not ErrorCode.DurabilityUnknown:
             _unroll(context, journal)
         raise
-    if kept is not None:
-        _settle_rollback(context, journal, kept)
-    return end(context, rolling, RestoreState.rolled_back).result
+    with _renamed_already():
+        if kept is not None:
+            _settle_rollback(context, journal, kept)
+        return end(context, rolling, RestoreState.rolled_back).result
 
 
 def _unroll(context: Context, journal: Journal) -> None:
