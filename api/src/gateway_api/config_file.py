@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -38,7 +38,7 @@ _CODES: Final[dict[Kind, ErrorCode]] = {
 @dataclass(frozen=True, slots=True)
 class Live:
     """What was found. ``data`` are the exact bytes, ``summary`` stands when they are a config, ``problem`` says why
-    not, without a value of the file. ``mode`` and ``gid`` are the file's own."""
+    not, without a value of the file. ``mode`` and ``gid`` are the file's own; ``read_at`` is when it had been read."""
 
     kind: Kind
     data: bytes | None = None
@@ -47,6 +47,7 @@ class Live:
     signature: Signature | None = None
     mode: int = 0o600
     gid: int | None = None
+    read_at: float = 0.0
 
     @property
     def sha256(self) -> str | None:
@@ -75,20 +76,15 @@ def is_believable(*, age: float, still: float, agrees: bool, whole: bool, settle
     return age >= settle or still >= settle or (agrees and whole)
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    live: Live
-    settled_call: bool
-
-
 class ConfigFile:
-    """The adapter around one config path. Stateless but for one summary, kept by the file's signature."""
+    """The adapter around one config path. Remembers one judgement, by signature and by digest."""
 
     def __init__(self, path: Path, limit: int, settle: float) -> None:
         self.path = path
         self._limit = limit
         self._settle = settle
         self._cached: tuple[Signature, Live] | None = None
+        self._judged: tuple[str, Summary | None, str] | None = None
 
     def read(self, *, patience: float = PATIENCE_SECONDS) -> Live:
         """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises."""
@@ -115,7 +111,7 @@ class ConfigFile:
             if previous is None or previous.signature != live.signature or live.kind == "unstable":
                 unchanged_since = now
             if live.signature is not None:
-                age = time.time() - live.signature[3] / 1e9
+                age = live.read_at - live.signature[3] / 1e9
                 agrees = previous is not None and previous.sha256 == live.sha256
                 settle = self._settle
                 whole = live.kind == "valid"
@@ -134,7 +130,7 @@ class ConfigFile:
 
     def _remember(self, live: Live, age: float) -> None:
         if live.signature is not None and live.kind == "valid" and age >= 2.0:
-            bare = Live("valid", None, live.summary, "", live.signature, live.mode, live.gid)
+            bare = replace(live, data=None)
             self._cached = (live.signature, bare)
 
     def _attempt(self, use_cache: bool) -> Live:
@@ -153,24 +149,36 @@ class ConfigFile:
             signature = signature_of(before)
             cached = self._cached
             if use_cache and cached is not None and cached[0] == signature:
-                return cached[1]
+                return replace(cached[1], read_at=time.time())
             mode, gid = stat.S_IMODE(before.st_mode), before.st_gid
             if before.st_size > self._limit:
                 why = f"the config is larger than {self._limit} bytes"
                 return Live("too_large", None, None, why, signature, mode, gid)
             data = read_all(fd, self._limit)
             after = os.fstat(fd)
+            read_at = time.time()
         except OSError:
             return Live("unreadable", problem="the config cannot be read")
         finally:
             os.close(fd)
         if signature_of(after) != signature or len(data) != before.st_size:
             return Live("unstable", None, None, "", signature)
-        try:
-            summary = config_shape.read(data)
-        except NotAConfig as problem:
-            return Live("invalid", data, None, str(problem), signature, mode, gid)
-        return Live("valid", data, summary, "", signature, mode, gid)
+        summary, problem = self._judge(data)
+        if summary is None:
+            return Live("invalid", data, None, problem, signature, mode, gid, read_at)
+        return Live("valid", data, summary, "", signature, mode, gid, read_at)
+
+    def _judge(self, data: bytes) -> tuple[Summary | None, str]:
+        """The summary of ``data``, or why there is none. The same bytes are parsed once: a young file is read twice."""
+        sha256 = config_shape.digest(data)
+        judged = self._judged
+        if judged is None or judged[0] != sha256:
+            try:
+                judged = (sha256, config_shape.read(data), "")
+            except NotAConfig as problem:
+                judged = (sha256, None, str(problem))
+            self._judged = judged
+        return judged[1], judged[2]
 
 
 def is_mount_point(path: Path) -> bool:

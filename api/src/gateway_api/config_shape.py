@@ -98,9 +98,23 @@ def digest(data: bytes) -> str:
 
 
 def sections_digest(config: dict[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of the four data sections: equal for two configs that hold the same data."""
-    data = {name: config.get(name, {}) for name in SECTIONS}
-    return digest(json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
+    """SHA-256 of the canonical JSON of the four data sections: equal for two configs that hold the same data.
+
+    Written entry by entry, because one call for a large config would hold the interpreter, and with it every probe.
+    """
+    hasher = hashlib.sha256()
+    for number, section in enumerate(sorted(SECTIONS)):
+        hasher.update(f'{"," if number else "{"}"{section}":'.encode() + b"{")
+        entries = config.get(section, {})
+        for index, name in enumerate(sorted(entries)):
+            hasher.update(f"{',' if index else ''}{_canonical(name)}:{_canonical(entries[name])}".encode())
+        hasher.update(b"}")
+    hasher.update(b"}")
+    return hasher.hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def key_name(key: str) -> str:

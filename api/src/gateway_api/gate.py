@@ -6,6 +6,7 @@ of the contract here, so no other shape of error can leave the server.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
@@ -84,6 +85,9 @@ class Gate:
         code: str | None = None
         try:
             await self._admit(scope, key)
+            if scope["path"] == "/openapi.json":
+                # Made once, which takes long enough to be felt by a probe.
+                await asyncio.to_thread(scope["app"].openapi)
             await self._app(scope, _limited(scope, receive), answer.send)
         except ApiError as error:
             code = error.code.value

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_api.config_shape import NotAConfig, check, find_issues, key_name, parse, read, sections_digest, unwrap
+from gateway_api.config_shape import (
+    SECTIONS,
+    NotAConfig,
+    check,
+    digest,
+    find_issues,
+    key_name,
+    parse,
+    read,
+    sections_digest,
+    unwrap,
+)
 
 KEY = "k" * 64
 
@@ -140,6 +151,14 @@ def test_dangling_references_are_issues_that_name_no_key() -> None:
 def test_the_sections_digest_depends_on_the_data_alone() -> None:
     assert sections_digest(config()) == sections_digest(config(plugins={}, admin_apikey="other"))
     assert sections_digest(config()) != sections_digest(config(users={}))
+
+
+@given(st.dictionaries(st.text(), st.dictionaries(st.text(), st.integers() | st.text())))
+def test_the_sections_digest_is_that_of_the_canonical_json(entries: dict[str, Any]) -> None:
+    whole = config(users=entries, apikeys=...)
+    data = {name: whole.get(name, {}) for name in SECTIONS}
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    assert sections_digest(whole) == digest(canonical.encode())
 
 
 def test_only_an_envelope_is_unwrapped() -> None:
