@@ -49,6 +49,11 @@ def helm(*arguments: str, values: Object | None = None) -> subprocess.CompletedP
     )
 
 
+def rendered(chart: str, values: Object | None = None) -> str:
+    """What a chart renders, as text, from the same cache as `render`."""
+    return _rendered(chart, json.dumps(values or {}, sort_keys=True), "my-gateway", NAMESPACE)
+
+
 def template(
     chart: str, values: Object | None = None, release: str = "my-gateway", namespace: str = NAMESPACE
 ) -> subprocess.CompletedProcess[str]:
