@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -63,7 +64,9 @@ class KubernetesCluster:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             try:
-                await load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                # The client looks at KUBECONFIG only once, when it is imported.
+                where = os.environ.get("KUBECONFIG") or None
+                await load_kube_config(config_file=where, client_configuration=configuration)  # type: ignore[no-untyped-call]
             except ConfigException as error:
                 raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
         return cls(ApiClient(configuration))
