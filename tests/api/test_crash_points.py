@@ -213,6 +213,8 @@ def test_refused_by_the_disk_at_any_step_is_a_declared_error_and_nothing_is_lost
     ground = grounds[name]
     steps = _steps(nursery, ground, scratch)
     for call, step in steps:
+        if error == "ENOSPC" and call.startswith("unlink"):
+            continue  # no file system needs room for that
         config, backups = copy(ground.folder, scratch)
         inject = f"{call}:error={error}:when={step}"
         try:

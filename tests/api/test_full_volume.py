@@ -86,3 +86,23 @@ def test_read_only_a_backup_says_so_and_a_restore_works(volume: Path, pair: Pair
         assert (done["safety_backup"]["kind"], done["state"]) == ("kept", "committed")
         assert pair.config.read_bytes() == saved
         assert ok(api.get(f"/api/v1/system/restores/{done['request_id']}"))["state"] == "committed"
+
+
+def test_a_config_that_is_itself_a_mount_is_not_replaced(pair: Pair, nursery: Nursery) -> None:
+    other = pair.config.with_name("other.json")
+    other.write_bytes(pair.config.read_bytes())
+    mounted = subprocess.run(["mount", "--bind", str(other), str(pair.config)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("a file could not be mounted")
+        pytest.skip("a mounted file needs root and the right to mount: run as root")
+    try:
+        with nursery.server(pair.config, pair.backups, pair.key) as api:
+            made = ok(api.post(BACKUP, json={"path": "a.json"}))
+            detail = failed(
+                api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "ConfigNotReplaceable"
+            )
+            assert "mount its directory" in detail
+            assert "mount its directory" in failed(api.get("/ready"), "NotReady")
+    finally:
+        subprocess.run(["umount", "-l", str(pair.config)], check=True)

@@ -152,9 +152,10 @@ def test_seeding_from_a_file_checks_it(pair: Pair, tmp_path: Path) -> None:
     "words",
     [
         ["serve"],
-        ["serve", "--config", "/x/c.json", "--backups", "/x", "--port", "0x1"],
-        ["serve", "--config", "/x/c.json", "--backups", "/x", "--tls-cert", "/x"],
-        ["serve", "--config", "/x/c.json", "--backups", "/x", "--settle-seconds", "nan"],
+        ["serve", "--config", "/y/c.json", "--backups", "/x", "--port", "0x1"],
+        ["serve", "--config", "/y/c.json", "--backups", "/x", "--tls-cert", "/x"],
+        ["serve", "--config", "/y/c.json", "--backups", "/x", "--settle-seconds", "nan"],
+        ["serve", "--config", "/x/y/c.json", "--backups", "/x"],
         ["seed"],
     ],
 )

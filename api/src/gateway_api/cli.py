@@ -42,7 +42,10 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(arguments: argparse.Namespace) -> int:
     from .server import run
 
-    run(load({field: getattr(arguments, field) for _, field, _ in _FLAGS}, os.environ))
+    settings = load({field: getattr(arguments, field) for _, field, _ in _FLAGS}, os.environ)
+    if settings.config_file.resolve().is_relative_to(settings.backup_dir.resolve()):
+        raise SettingsError("the config must not lie in the backup directory, not even through a link")
+    run(settings)
     return 0
 
 

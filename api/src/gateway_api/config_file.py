@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadab
 Signature = tuple[int, int, int, int, int]
 POLL_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 8.0
+_OCTAL: Final = re.compile(rb"\\([0-3][0-7]{2})")
+"""How /proc/self/mountinfo writes spaces and the like."""
 
 _CODES: Final[dict[Kind, ErrorCode]] = {
     "missing": ErrorCode.ConfigMissing,
@@ -184,15 +187,12 @@ class ConfigFile:
 def is_mount_point(path: Path) -> bool:
     """Whether the file itself is a mount: then no other can be renamed over it."""
     try:
-        table = Path("/proc/self/mountinfo").read_text()
+        table = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return False
-    wanted = os.path.realpath(path)
-    for line in table.splitlines():
-        fields = line.split(" ")
-        if len(fields) > 4 and fields[4].encode().decode("unicode_escape", "replace") == wanted:
-            return True
-    return False
+    wanted = os.fsencode(os.path.realpath(path))
+    points = (fields[4] for line in table.splitlines() if len(fields := line.split(b" ")) > 4)
+    return any(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) == wanted for point in points)
 
 
 def why_not_replaceable(path: Path) -> str | None:

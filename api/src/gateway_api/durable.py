@@ -7,6 +7,7 @@ after an fsync. A file whose fsync failed is never trusted again.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import secrets
@@ -138,9 +139,18 @@ def is_full(error: OSError) -> bool:
     return error.errno in FULL
 
 
-def remove_temporaries(dir_fd: int) -> int:
-    """Removes what a dead server began in ``dir_fd``; only for a caller that holds the lock. Returns how many."""
-    found = [name for name in list_names(dir_fd) if TEMPORARY.match(name)]
-    for name in found:
-        unlink_quietly(dir_fd, name)
-    return len(found)
+def remove_temporaries(dir_fd: int, *, older_than: float | None = None) -> None:
+    """Removes what a dead server began in ``dir_fd``; only for a caller that holds the lock.
+
+    ``older_than``, in seconds since the epoch, spares what is younger, where files are also made without the lock.
+    """
+    for name in list_names(dir_fd):
+        if TEMPORARY.match(name) and (older_than is None or _modified(dir_fd, name) < older_than):
+            unlink_quietly(dir_fd, name)
+
+
+def _modified(dir_fd: int, name: str) -> float:
+    try:
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mtime
+    except OSError:
+        return math.inf

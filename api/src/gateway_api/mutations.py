@@ -22,6 +22,7 @@ from .config_slot import ConfigSlot
 from .context import GATEWAY_ID, VOLUME_ID, Context
 from .contract import ErrorCode
 from .deletion import finish_deletes, keep_reserve
+from .durable import remove_temporaries
 from .errors import ApiError, backup_volume_error, config_volume_error
 from .inventory import Inventory
 from .settings import Settings
@@ -31,6 +32,8 @@ from .transaction import recover_restores
 
 T = TypeVar("T")
 PATIENCE_SECONDS: Final = 2.0
+PROBE_SECONDS: Final = 60.0
+"""Readiness probes make small files in the config's directory without the lock; none lives that long."""
 
 
 def utc_now() -> datetime:
@@ -117,6 +120,7 @@ class Mutations:
         config_state, volume = context.config_state, context.backup_state
         try:
             config_state.clean(REQUESTS)
+            remove_temporaries(config_state.base_fd, older_than=time.time() - PROBE_SECONDS)
             config_state.identity(GATEWAY_ID)
         except (OSError, ApiError):
             logs.event("recovery_incomplete", failed=True, volume="config")

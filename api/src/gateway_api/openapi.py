@@ -9,9 +9,9 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from .contract import ERRORS, ErrorBody, ErrorCode, example_error
 
-ALWAYS: Final = (ErrorCode.MethodNotAllowed, ErrorCode.InternalError)
+ALWAYS: Final = (ErrorCode.MethodNotAllowed, ErrorCode.BodyTooLarge, ErrorCode.InternalError)
 KEYED: Final = (ErrorCode.Unauthorized, ErrorCode.TooManyFailures)
-BODY: Final = (ErrorCode.BodyTooLarge, ErrorCode.InvalidRequest)
+BODY: Final = (ErrorCode.InvalidRequest,)
 MUTATION: Final = (
     ErrorCode.Busy,
     ErrorCode.InProgress,

@@ -107,12 +107,15 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
             settle = -1.0
         if not 0 <= settle <= 60:
             raise SettingsError(f"{ENVIRONMENT['settle_seconds']}: seconds from 0 to 60")
+    config_file, backup_dir = required("config_file", "--config"), required("backup_dir", "--backups")
+    if config_file.is_relative_to(backup_dir):
+        raise SettingsError("the config must not lie in the backup directory: a backup could replace it")
     cert, key = path("tls_cert"), path("tls_key")
     if (cert is None) != (key is None):
         raise SettingsError("TLS needs both a certificate and its key")
     return Settings(
-        config_file=required("config_file", "--config"),
-        backup_dir=required("backup_dir", "--backups"),
+        config_file=config_file,
+        backup_dir=backup_dir,
         host=raw("host") or "127.0.0.1",
         port=integer("port", DEFAULT_PORT, 0, 65535),
         admin_key_file=path("admin_key_file"),

@@ -99,6 +99,8 @@ def test_flags_win_over_the_environment_and_that_over_defaults() -> None:
         {"settle_seconds": "61"},
         {"tls_cert": "/c"},
         {"max_config_bytes": "1"},
+        {"config_file": "/b/c"},
+        {"config_file": "/b"},
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(flags: dict[str, str | None]) -> None:
