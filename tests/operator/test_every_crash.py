@@ -1,7 +1,8 @@
 """A crash after every call of the real adapters that leaves a trace, enumerated: one file, one end.
 
-A read leaves none, so these are all the states in which a crash can find the world; the unit tests, where that is cheap,
-break every single call.
+A read leaves none, so these are all the states in which a crash can find the world; the unit tests, where that is
+cheap, break every single call.
+
 The operator's reconcile runs in this process, against the real API server and the real admin API. What `kopf` adds is
 tested elsewhere; here each step is broken by name.
 """

@@ -44,7 +44,6 @@ class Reason(StrEnum):
     Restoring = "Restoring"
     Restarting = "Restarting"
     HealthCheck = "HealthCheck"
-    RollingBack = "RollingBack"
     RolledBack = "RolledBack"
     Restored = "Restored"
     NoSuchBackup = "NoSuchBackup"
@@ -142,7 +141,6 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.Restoring: Meaning("The admin API has been asked to replace the config.", _NOTHING),
     Reason.Restarting: Meaning("The config is replaced; the gateway's pods are being restarted.", _NOTHING),
     Reason.HealthCheck: Meaning("The gateway is being watched on the restored config.", _NOTHING),
-    Reason.RollingBack: Meaning("The previous config is being put back.", _NOTHING),
     Reason.RolledBack: Meaning(
         "Somebody else rolled the restore back through the admin API.", "Look who did; the previous config is in place."
     ),
