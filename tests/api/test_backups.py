@@ -146,3 +146,10 @@ def test_a_bad_manifest_is_never_believed(api: httpx.Client, pair: Pair) -> None
     manifest.write_text(manifest.read_text().replace('"counts"', '"created": "2020-01-01T00:00:00Z", "counts"'))
     failed(api.get(f"{ALL}/{made['backup_id']}"), "BackupNotFound")
     failed(api.post("/api/v1/system/restore", json={"input_file": "a.json"}), "BackupCorrupt")
+
+
+def test_a_backup_over_what_a_person_compressed_keeps_once_once(api: httpx.Client, pair: Pair) -> None:
+    ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    (pair.backups / "a.json").rename(pair.backups / "moved.json")
+    ok(api.post(URL, json={"path": "a.json", "request_id": "two"}))
+    failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -70,6 +71,29 @@ def test_with_tls_the_plain_port_serves_probes_alone(pair: Pair, tmp_path: Path)
             ok(secure.post(BACKUP, json={"path": "a.json"}))
             failed(secure.get("/api/v1/system/health", headers={"Authorization": ""}), "Unauthorized")
         assert process.stop() == 0
+
+
+def test_a_renewed_certificate_is_taken_up_without_a_restart(pair: Pair, tmp_path: Path) -> None:
+    cert, key = _certificate(tmp_path)
+    tls_port = free_port()
+    with AdminProcess(pair.config, pair.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
+        first = ssl.get_server_certificate(("127.0.0.1", tls_port))
+        assert first.strip() == cert.read_text().strip()
+        _certificate(tmp_path)
+        end = time.monotonic() + 30
+        while ssl.get_server_certificate(("127.0.0.1", tls_port)) == first and time.monotonic() < end:
+            time.sleep(0.2)
+        assert ssl.get_server_certificate(("127.0.0.1", tls_port)).strip() == cert.read_text().strip()
+        assert "certificate_reloaded" in {event["event"] for event in process.events}
+
+
+def test_at_rest_it_takes_less_than_70_mebibytes(pair: Pair) -> None:
+    with AdminProcess(pair.config, pair.backups) as process, process.client(pair.key) as client:
+        ok(client.post(BACKUP, json={"path": "a.json.zst"}))
+        ok(client.get("/ready"))
+        assert process.process is not None
+        status = Path(f"/proc/{process.process.pid}/status").read_text()
+        assert int(status.split("VmRSS:")[1].split()[0]) < 70 * 1024
 
 
 def test_a_stop_finishes_what_is_in_flight(pair: Pair) -> None:

@@ -130,8 +130,8 @@ def _publish(
     try:
         _prove(parent, temporary, stored, live, compression)
         durable.write_file(pending, waiting, manifests.dump(manifest))
+        _remember_replaced(state, parent, name)
         if new.replace:
-            _remember_replaced(state, parent, name)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         else:
             publish_new(parent, temporary, name)
