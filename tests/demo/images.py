@@ -49,7 +49,7 @@ give them to the cluster, one of these:
     minikube -p NAME image load IMAGE        # each of the three
     docker push IMAGE                        # named after a registry that the cluster can pull from
 
-and name them, for `make demo` and `make demo-down` alike:
+and name them:
 
     export IMAGE_ADMIN={example.admin}
     export IMAGE_OPERATOR={example.operator}

@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Place(Protocol):
     """A cluster: how it comes to be, how it gets the images, how it goes."""
 
+    prepare_title: str
+    start_title: str
+    images_title: str
+
     @property
     def lock_name(self) -> str:
         """Two demos with the same one would tread on each other."""
@@ -47,6 +51,10 @@ class Place(Protocol):
 
 class OwnCluster:
     """A whole Kubernetes on this machine, started for the demo."""
+
+    prepare_title = "Find or build the cluster's programs"
+    start_title = "Start the cluster"
+    images_title = "Build the images and give them to the node"
 
     def __init__(self, report: Report, name: str) -> None:
         self._report = report
@@ -121,6 +129,10 @@ class OwnCluster:
 class GivenCluster:
     """A cluster of the person's: kind, minikube, a real one."""
 
+    prepare_title = "Find kubectl and helm"
+    start_title = "Look at your cluster"
+    images_title = "The images that you gave it"
+
     def __init__(self, report: Report, context: str) -> None:
         self._report = report
         self._context = context
@@ -153,7 +165,7 @@ class GivenCluster:
         """Nothing to load: the person has, as the names say."""
         named = images.from_environment()
         for reference in (named.admin, named.operator, named.gateway):
-            self._report.say(f"{reference} (yours)")
+            self._report.say(f"{reference} ")
         return named
 
     def commands(self) -> list[str]:
