@@ -115,6 +115,7 @@ crds: $(STAMP) ## Copy crds/ into the operator's chart
 .PHONY: docs
 docs: $(STAMP) ## Write the generated pages: resource reference, error codes
 	$(BIN)/python docs/generate.py
+	$(BIN)/python helm/document-values.py
 
 .PHONY: clean
 clean: ## Remove caches and the venv; clusters and the programs built for them stay
