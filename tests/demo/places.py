@@ -200,13 +200,19 @@ def hold(place: Place) -> Iterator[None]:
 
 
 def _build_images() -> list[str]:
+    """Build all three at once: most of a build is waiting for downloads. Returns what there is to say about it."""
     from tests.cluster import images as cluster_images
 
     lines: list[str] = []
     log: Callable[[str], None] = lines.append
-    cluster_images.build(ROOT / "api" / "Dockerfile", ROOT, images.LOCAL.admin, log=log)
-    cluster_images.build(ROOT / "operator" / "Dockerfile", ROOT, images.LOCAL.operator, log=log)
-    built = cluster_images.gateway_image(log)
-    if built.tag != images.LOCAL.gateway:
-        raise ClusterError(f"the gateway's image is called {built.tag}, not {images.LOCAL.gateway}")
+    cluster_images.base_image(log)
+    builds = [
+        lambda: cluster_images.build(ROOT / "api" / "Dockerfile", ROOT, images.LOCAL.admin, log=log),
+        lambda: cluster_images.build(ROOT / "operator" / "Dockerfile", ROOT, images.LOCAL.operator, log=log),
+        lambda: cluster_images.gateway_image(log),
+    ]
+    with ThreadPoolExecutor(len(builds)) as pool:
+        built = [future.result().tag for future in [pool.submit(build) for build in builds]]
+    if built[-1] != images.LOCAL.gateway:
+        raise ClusterError(f"the gateway's image is called {built[-1]}, not {images.LOCAL.gateway}")
     return lines
