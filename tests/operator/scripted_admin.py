@@ -84,6 +84,7 @@ class ScriptedAdmin:
                 web.post(contract.BACKUP_PATH, self._backup),
                 web.get(contract.BACKUPS_PATH + "/{id}", self._read),
                 web.delete(contract.BACKUPS_PATH + "/{id}", self._delete),
+                web.get(contract.RESTORES_PATH + "/{id}", self._no_restore),
             ]
         )
         return app
@@ -161,6 +162,9 @@ class ScriptedAdmin:
     async def _read(self, request: web.Request) -> web.Response:
         record = self.backups.get(request.match_info["id"])
         return refuse(ErrorCode.BackupNotFound) if record is None else answer(record)
+
+    async def _no_restore(self, request: web.Request) -> web.Response:
+        return refuse(ErrorCode.RestoreNotFound)
 
     async def _delete(self, request: web.Request) -> web.Response:
         if self.deletes_refused is not None:

@@ -67,6 +67,32 @@ def test_a_stop_is_quick_and_the_api_server_may_restart(
     assert time.monotonic() - started < 10
 
 
+def test_a_namespace_that_is_watched_alone_can_be_deleted(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess
+) -> None:
+    """Its watch must live until the last finalizer is gone; and no file goes with it."""
+    for number in range(3):
+        kube.backup(f"held-{number}", deletionPolicy="Delete")
+    kube.run("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=30s")
+    kube.run("delete", "namespace", kube.namespace, "--timeout=60s")
+    assert len(admin.backups) == 3
+
+
+def test_a_start_asks_nothing_about_what_is_finished(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess
+) -> None:
+    for number in range(3):
+        kube.backup(f"done-{number}")
+    kube.run("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=30s")
+    until("kopf's own write", partial(settled, kube, "done-2"))
+    own_operator.stop()
+    before, calls = kube.items("gwb"), len(admin.calls)
+    own_operator.start()
+    time.sleep(2)
+    assert kube.items("gwb") == before
+    assert len(admin.calls) == calls
+
+
 def test_two_operators_make_one_backup(
     kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess, tmp_path: Path
 ) -> None:

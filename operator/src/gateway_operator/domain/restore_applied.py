@@ -169,7 +169,8 @@ def _unhealthy(seen: Observed, reason: Reason, message: str, now: datetime) -> R
 def rolling_back(seen: Observed, now: datetime) -> RestoreAction:
     """Put the previous config back, and restart by the same rule."""
     restore = seen.restore
-    record = seen.journal if isinstance(seen.journal, RestoreRecord) else None
+    # The answer of the rollback itself is as good as the journal, and newer.
+    record = next((one for one in (seen.answer, seen.journal) if isinstance(one, RestoreRecord)), None)
     waited = _since(restore, now)
     over = waited >= restore.timeout
     if record is not None and record.state is Journal.rolled_back:

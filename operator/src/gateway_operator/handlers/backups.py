@@ -6,9 +6,12 @@ from typing import Any
 
 import kopf
 
+from gateway_operator.domain.backup import TERMINAL
 from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, GROUP, VERSION
-from gateway_operator.handlers.running import Parts, ref_of, until_done
+from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
 from gateway_operator.reconcile.backup import forget_backup, reconcile_backup
+
+unfinished = when_unfinished(TERMINAL)
 
 
 def file_goes_too(spec: kopf.Spec, **_: Any) -> bool:
@@ -16,9 +19,9 @@ def file_goes_too(spec: kopf.Spec, **_: Any) -> bool:
     return bool(spec.get("deletionPolicy") == "Delete")
 
 
-@kopf.on.resume(GROUP, VERSION, BACKUP_PLURAL)
-@kopf.on.create(GROUP, VERSION, BACKUP_PLURAL)
-@kopf.on.update(GROUP, VERSION, BACKUP_PLURAL)
+@kopf.on.resume(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)
+@kopf.on.create(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)
+@kopf.on.update(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)
 async def backup(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     """Bring a backup forward."""
     parts: Parts = memo.parts

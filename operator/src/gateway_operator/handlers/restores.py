@@ -7,13 +7,16 @@ from typing import Any
 import kopf
 
 from gateway_operator.domain.names import GROUP, RESTORE_KIND, RESTORE_PLURAL, VERSION
-from gateway_operator.handlers.running import Parts, ref_of, until_done
+from gateway_operator.domain.restore import TERMINAL
+from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
 from gateway_operator.reconcile.restore import reconcile_restore
 
+unfinished = when_unfinished(TERMINAL)
 
-@kopf.on.resume(GROUP, VERSION, RESTORE_PLURAL)
-@kopf.on.create(GROUP, VERSION, RESTORE_PLURAL)
-@kopf.on.update(GROUP, VERSION, RESTORE_PLURAL)
+
+@kopf.on.resume(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)
+@kopf.on.create(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)
+@kopf.on.update(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)
 async def restore(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     """Bring a restore forward."""
     parts: Parts = memo.parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,18 @@ class Parts:
 
     ports: Ports
     turns: Turns
+
+
+def when_unfinished(terminal: Collection[str]) -> Callable[..., bool]:
+    """A filter: a finished object is a record, and nothing that happens to it is looked at any more.
+
+    A status can only be seen too old, never too new, so a terminal phase may be believed without asking again.
+    """
+
+    def unfinished(status: kopf.Status, **_: Any) -> bool:
+        return status.get("phase") not in terminal
+
+    return unfinished
 
 
 def ref_of(kind: str, namespace: str | None, name: str | None, uid: str | None, **_: Any) -> Ref:

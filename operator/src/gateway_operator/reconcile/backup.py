@@ -17,7 +17,7 @@ from gateway_operator.domain.calls import Failure, Gone, Health, StoredBackup
 from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateways import Turns, View, look, tried
-from gateway_operator.reconcile.writing import Log, write
+from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
 
 
 async def reconcile_backup(ports: Ports, turns: Turns, ref: Ref, log: Log) -> float | None:
@@ -69,7 +69,10 @@ class _BackupRun:
                         backup = await write(self._ports, Backup.parse, backup, action.status, None, self._log)
                         self._answer = await tried(self._ports.admin_api.backup(self._target(), action))
                     case _:
-                        backup = await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
+                        after = await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
+                        if after is backup:
+                            return NOTHING_NEW
+                        backup = after
             except MissingError:
                 return None
             except ConflictError:  # somebody wrote in between: look at what is there now

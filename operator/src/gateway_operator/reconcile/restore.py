@@ -34,7 +34,7 @@ from gateway_operator.domain.restore_applied import health_problem, marker
 from gateway_operator.domain.restore_observed import Observed
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, MissingError, Ports
 from gateway_operator.reconcile.gateways import Turns, View, look, tried
-from gateway_operator.reconcile.writing import Log, write
+from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
 
 _LOOKS_AT_BACKUPS = ("Validating",)
 _LOOKS_AT_ROLLOUT = ("Restarting", "RollingBack")
@@ -79,9 +79,12 @@ class _RestoreRun:
                         await self._ports.clock.sleep(action.seconds)
                     case Write():
                         self._answer = None
-                        await self._write(restore, action)
+                        if await self._write(restore, action) is restore:
+                            return NOTHING_NEW
                     case _:
                         await self._act(restore, action)
+                        if isinstance(action, Restart):  # never faster than this, should something undo it
+                            await self._ports.clock.sleep(1)
             except MissingError:
                 return None
             except ConflictError:  # somebody wrote in between: look at what is there now

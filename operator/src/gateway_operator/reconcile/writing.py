@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gateway_operator.domain.actions import Note, Patch
 from gateway_operator.domain.objects import Backup, Json, Meta, Restore
 from gateway_operator.ports import Ports
 
+NOTHING_NEW: Final = 5.0
+"""Seconds to wait where a step wrote nothing that was not there: no fault may become a loop without a pause."""
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 Thing = TypeVar("Thing", Backup, Restore)
 
