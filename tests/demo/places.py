@@ -4,8 +4,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from tests.cluster import lifecycle
@@ -59,7 +60,8 @@ class OwnCluster:
     def __init__(self, report: Report, name: str) -> None:
         self._report = report
         self._name = name
-        self._building: Future[list[str]] | None = None
+        self._building: Future[None] | None = None
+        self._built: SimpleQueue[str] = SimpleQueue()
 
     @property
     def lock_name(self) -> str:
@@ -78,7 +80,7 @@ class OwnCluster:
         folders = sorted({str(path.parent) for path in found.values()})
         self._report.say(f"{len(found)} programs, in {', '.join(folders)}")
         pool = ThreadPoolExecutor(1, thread_name_prefix="images")
-        self._building = pool.submit(_build_images)
+        self._building = pool.submit(_build_images, self._built.put)
         pool.shutdown(wait=False)
 
     def start(self) -> Kube:
@@ -97,8 +99,12 @@ class OwnCluster:
 
         if self._building is None:
             raise StoryError("the images are built while the cluster starts: prepare() comes first")
-        for line in self._building.result():
-            self._report.note(line)
+        if not self._building.done():
+            self._report.note("building; the first time takes a few minutes")
+        while not (self._building.done() and self._built.empty()):
+            with suppress(Empty):
+                self._report.note(self._built.get(timeout=0.2))
+        self._building.result()
         cluster = lifecycle.attach(self._name)
         for tag in (images.LOCAL.admin, images.LOCAL.operator, images.LOCAL.gateway):
             cluster_images.load(cluster, tag)
@@ -199,12 +205,10 @@ def hold(place: Place) -> Iterator[None]:
         lock.release()
 
 
-def _build_images() -> list[str]:
-    """Build all three at once: most of a build is waiting for downloads. Returns what there is to say about it."""
+def _build_images(log: Callable[[str], None]) -> None:
+    """Build all three at once: most of a build is waiting for downloads."""
     from tests.cluster import images as cluster_images
 
-    lines: list[str] = []
-    log: Callable[[str], None] = lines.append
     cluster_images.base_image(log)
     builds = [
         lambda: cluster_images.build(ROOT / "api" / "Dockerfile", ROOT, images.LOCAL.admin, log=log),
@@ -215,4 +219,3 @@ def _build_images() -> list[str]:
         built = [future.result().tag for future in [pool.submit(build) for build in builds]]
     if built[-1] != images.LOCAL.gateway:
         raise ClusterError(f"the gateway's image is called {built[-1]}, not {images.LOCAL.gateway}")
-    return lines
