@@ -145,7 +145,7 @@ def test_an_unhealthy_gateway_is_left_where_that_is_asked(kube: Kube, backed_up:
 
 def test_a_config_that_is_overwritten_is_not_lost(kube: Kube, backed_up: RealGateway) -> None:
     """Somebody writes another config after the restore: neither committed nor rolled back over it."""
-    kube.restore("raced", backupName="good", healthCheck={"timeoutSeconds": 20, "consecutive": 20}, restart="Never")
+    kube.restore("raced", backupName="good", healthCheck={"timeoutSeconds": 8, "consecutive": 20}, restart="Never")
     kube.wait_phase("gwr", "raced", "HealthCheck")
     backed_up.write(users=7)
     status = kube.wait_phase("gwr", "raced", "RollbackFailed", timeout=60)

