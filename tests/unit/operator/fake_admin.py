@@ -1,0 +1,145 @@
+"""The admin API of a small world in memory: a volume, a config and a journal. One request id does one thing once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway_operator.domain.actions import CallBackup, CallRestore
+from gateway_operator.domain.calls import Counts, Gone, Health, Journal, RestoreRecord, StoredBackup
+from gateway_operator.ports import AdminApiError, AdminTarget
+from tests.unit.operator.fake_cluster import Clock, Cluster, sha
+
+VOLUME = "v" * 32
+
+
+class Admin:
+    """One gateway's admin API, its volume and its config."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self.cluster = cluster
+        self.clock = clock
+        self.live: str | None = "old"
+        self.kept: str | None = None
+        self.backups: dict[str, tuple[StoredBackup, str | None]] = {}
+        self.made = 0
+        self.request_ids: set[str] = set()
+        self.restore_record: RestoreRecord | None = None
+        self.replaced_times = 0
+        self.sick_on: str | None = None
+        """The content on which the gateway never becomes Ready."""
+        self.failing: list[AdminApiError] = []
+        self.volume = VOLUME
+
+    def _gate(self) -> None:
+        if self.failing:
+            raise self.failing.pop(0)
+
+    def _state(self) -> None:
+        self.cluster.pod_ready = self.live is not None and self.live != self.sick_on
+
+    async def health(self, target: AdminTarget) -> Health:
+        self._gate()
+        valid = self.live not in (None, "broken")
+        digest = sha(self.live) if self.live is not None else None
+        record = self.restore_record
+        pending = record.request_id if record and record.state is Journal.applied else None
+        return Health(
+            status="healthy" if valid else "unhealthy",
+            config_path="/config/config.json",
+            config_valid=valid,
+            config_digest=digest,
+            sections_digest=digest if valid else None,
+            gateway_id="g",
+            volume_id=self.volume,
+            pending_request=pending,
+        )
+
+    async def backup(self, target: AdminTarget, call: CallBackup) -> StoredBackup:
+        self._gate()
+        backup_id = self.backup_id(self.volume, call.request_id)
+        if backup_id not in self.backups:
+            if self.live in (None, "broken"):
+                raise AdminApiError("ConfigInvalid", "broken", retryable=False)
+            self.made += 1
+            content = str(self.live)
+            made = StoredBackup(
+                backup_id=backup_id,
+                path=call.path,
+                created=self.clock.now(),
+                gateway_id="g",
+                volume_id=self.volume,
+                gateway_version=None,
+                content_sha256=sha(content),
+                stored_sha256=sha("stored" + content),
+                stored_bytes=len(content),
+                level="Verified",
+                counts=Counts(1, 1, 1, 1, 0),
+            )
+            self.backups[backup_id] = (made, content)
+        return self.backups[backup_id][0]
+
+    async def read_backup(self, target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+        self._gate()
+        found = self.backups.get(backup_id)
+        return found[0] if found else Gone()
+
+    async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
+        self._gate()
+        return self.backups.pop(backup_id, None) is not None
+
+    async def restore(self, target: AdminTarget, call: CallRestore) -> RestoreRecord:
+        self._gate()
+        self.request_ids.add(call.request_id)
+        record = self.restore_record
+        if record is not None and record.request_id == call.request_id:
+            return record
+        if record is not None and record.state is Journal.applied:
+            raise AdminApiError("RestorePending", "pending", retryable=False)
+        found = self.backups.get(call.backup_id or "")
+        if found is None:
+            raise AdminApiError("BackupNotFound", "absent", retryable=False)
+        self.kept, previous = self.live, self.live
+        self.live = found[1]
+        self.replaced_times += 1
+        self.restore_record = RestoreRecord(
+            request_id=call.request_id,
+            state=Journal.applied,
+            previous_sha256=sha(previous) if previous is not None else None,
+            restored_sha256=found[0].content_sha256,
+            sections_digest=found[0].content_sha256,
+            safety_kind="none" if call.safety_backup is False else "raw",
+            safety_path=None,
+        )
+        self._state()
+        return self.restore_record
+
+    async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreRecord | Gone:
+        self._gate()
+        record = self.restore_record
+        return record if record is not None and record.request_id == request_id else Gone()
+
+    def _end(self, request_id: str, state: Journal) -> RestoreRecord:
+        record = self.restore_record
+        if record is None or record.request_id != request_id:
+            raise AdminApiError("RestoreNotFound", "absent", retryable=False)
+        if record.state not in (Journal.applied, state):
+            raise AdminApiError("RestoreEnded", "ended", retryable=False)
+        self.restore_record = replace(record, state=state)
+        return self.restore_record
+
+    async def commit(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+        self._gate()
+        return self._end(request_id, Journal.committed)
+
+    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+        self._gate()
+        record = self.restore_record
+        if record is not None and record.state is Journal.applied:
+            if self.live is None or sha(self.live) != record.restored_sha256:
+                raise AdminApiError("ConfigChanged", "changed", retryable=False)
+            self.live = self.kept
+            self._state()
+        return self._end(request_id, Journal.rolled_back)
+
+    def backup_id(self, volume_id: str, request_id: str) -> str:
+        return sha(volume_id + request_id)[:32]

@@ -1,0 +1,171 @@
+"""The clock and the Kubernetes API of a small world in memory: objects with versions, one Deployment and its pod."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from gateway_operator.domain.actions import Note
+from gateway_operator.domain.gateway import Workload
+from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
+from gateway_operator.ports import ConflictError, MissingError
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NAMESPACE = "prod"
+T = TypeVar("T")
+
+
+def _copy(thing: T) -> T:
+    """A deep copy, three times as fast as copy.deepcopy."""
+    copied: T = pickle.loads(pickle.dumps(thing))
+    return copied
+
+
+def sha(text: str) -> str:
+    """A digest."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Clock:
+    """Moves only when somebody waits."""
+
+    time: datetime = START
+    on_sleep: list[Callable[[], Any]] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        for call in self.on_sleep:
+            await call()
+
+
+class Cluster:
+    """Objects with versions, one Deployment, and its pod."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.version = 0
+        self.writes = 0
+        self.events: list[Note] = []
+        self.restarts: list[str] = []
+        self.present = True
+        self.pod_ready = True
+        self.swept_because: str | None = None
+        self.reload = "Watch"
+        self.marker: str | None = None
+        self.secrets: dict[str, dict[str, str]] = {"gw-admin": {"admin-key": "k" * 40}}
+
+    def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
+        self.version += 1
+        uid = f"{len(self.objects):08x}-{sha(kind + name)[:8]}"
+        created = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.objects[(kind, name)] = {
+            "metadata": {
+                "namespace": NAMESPACE,
+                "name": name,
+                "uid": uid,
+                "generation": 1,
+                "creationTimestamp": created,
+                "resourceVersion": str(self.version),
+                **meta,
+            },
+            "spec": {"gatewayRef": {"name": "gw"}, **spec},
+        }
+        return Ref(kind, NAMESPACE, name, uid)
+
+    def status(self, ref: Ref) -> dict[str, Any]:
+        return dict(self.objects[(ref.kind, ref.name)].get("status") or {})
+
+    async def read(self, ref: Ref) -> Json | None:
+        found = self.objects.get((ref.kind, ref.name))
+        if found is None or (ref.uid and found["metadata"]["uid"] != ref.uid):
+            return None
+        return _copy(found)
+
+    async def list_ours(self, kind: str, namespace: str) -> list[Json]:
+        return [_copy(body) for (one, _), body in self.objects.items() if one == kind]
+
+    async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
+        meta = body["metadata"]
+        if (kind, meta["name"]) in self.objects:
+            raise ConflictError("exists")
+        extra = {"labels": meta.get("labels"), "annotations": meta.get("annotations")}
+        self.add(kind, meta["name"], body["spec"], **extra)
+
+    async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
+        found = self.objects.get((meta.ref.kind, meta.ref.name))
+        if found is None:
+            raise MissingError("gone")
+        if found["metadata"]["resourceVersion"] != meta.resource_version:
+            raise ConflictError("newer")
+        self.version += 1
+        self.writes += 1
+        found["metadata"]["resourceVersion"] = str(self.version)
+        merged = {**(found.get("status") or {}), **_copy(dict(status))}
+        found["status"] = {key: value for key, value in merged.items() if value is not None}
+        return _copy(found)
+
+    async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
+        if not self.present:
+            return None
+        template = {"metadata": {"annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {}}}
+        body = {
+            "metadata": {
+                "uid": "w",
+                "generation": 1,
+                "annotations": {
+                    "mcpgateway.dev/admin-key-secret": "gw-admin",
+                    "mcpgateway.dev/config-reload": self.reload,
+                },
+            },
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "gw"}}, "template": template},
+            "status": {"observedGeneration": 1, "updatedReplicas": 1, "replicas": 1},
+        }
+        return Workload(ref, namespace, "w", body)
+
+    async def pods(self, workload: Workload) -> tuple[list[Json], list[Json]]:
+        owner = [{"controller": True, "uid": "w"}]
+        pod = {
+            "metadata": {
+                "name": "gw-1",
+                "ownerReferences": [{"controller": True, "uid": "rs"}],
+                "annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {},
+            },
+            "spec": {
+                "containers": [{"name": "admin", "ports": [{"name": "admin", "containerPort": 8001}],
+                                "volumeMounts": [{"name": "config", "mountPath": "/config"}]}],
+                "volumes": [{"name": "config", "persistentVolumeClaim": {"claimName": "c"}}],
+            },
+            "status": {
+                "phase": "Running",
+                "podIP": "10.0.0.1",
+                "containerStatuses": [{"name": "admin", "ready": True}],
+                "conditions": [{"type": "Ready", "status": str(self.pod_ready)}],
+            },
+        }  # fmt: skip
+        return [{"metadata": {"uid": "rs", "ownerReferences": owner}}], [pod]
+
+    async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        return self.secrets.get(name)
+
+    async def restart(self, workload: Workload, marker: str) -> None:
+        if self.marker != marker:
+            self.restarts.append(marker)
+        self.marker = marker
+
+    async def swept(self, namespace: str, kind: str) -> str | None:
+        return self.swept_because
+
+    async def event(self, ref: Ref, note: Note, at: datetime) -> None:
+        self.events.append(note)
