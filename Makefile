@@ -23,7 +23,7 @@ demo: $(STAMP) ## A real gateway is backed up, broken and restored on a real clu
 
 .PHONY: test
 test: $(STAMP) ## Every test that this machine can run; what it cannot run is skipped with a line that says why
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 ##@ Every day
 .PHONY: check
@@ -31,7 +31,7 @@ check: format-check lint types layers unit ## Format, lint, types, layers and un
 
 .PHONY: unit
 unit: $(STAMP) ## The unit tests: pure functions, charts and CRDs, no process and no cluster
-	$(BIN)/python -m pytest -q tests/unit $(ARGS)
+	$(BIN)/python -m pytest -q -n auto tests/unit $(ARGS)
 
 .PHONY: format
 format: $(STAMP) ## Put the code in its one format, and mend what the linter can mend

@@ -1,13 +1,42 @@
-"""What holds for every test: the cluster's fixtures, and that in CI nothing is skipped without somebody knowing."""
+"""What holds for every test: the cluster's fixtures, how tests share two cores, and that in CI nothing is skipped
+without somebody knowing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["tests.cluster.fixtures"]
+
+NODE = ("tests/node/", "tests/cluster/test_node.py")
+
+
+class OneNode(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests stay together, since they share a server or an operator; all that need a node share one node."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "node" if nodeid.startswith(NODE) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNode:
+    """How ``-n`` deals the tests out."""
+    return OneNode(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files are dealt out in the order they were collected in, not the ones with most tests first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fast tests first; but where two run at once, the node's come first, as they take longest."""
+    if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(NODE))
 
 
 @pytest.hookimpl(wrapper=True)

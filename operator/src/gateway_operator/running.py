@@ -26,6 +26,8 @@ def run(settings: Settings) -> int:
     """Run until a signal comes."""
     log_format = kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.FULL
     kopf.configure(verbose=settings.verbose, log_format=log_format, log_prefix=settings.log_format != "json")
+    # A line for every probe tells nobody anything.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_WaitsAreNoErrors())
     # Importing them registers them.

@@ -178,6 +178,7 @@ restore_views = st.builds(
     safety=st.none() | backups,
     rollout=st.none() | rollouts,
     healthy_streak=st.integers(0, 5),
+    starting=st.booleans(),
     pending_owner=st.none() | st.just("other"),
     answer=st.none() | records | failures,
 )

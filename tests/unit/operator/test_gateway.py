@@ -14,6 +14,7 @@ from gateway_operator.domain.gateway import (
     config_is_persistent,
     role_binding_line,
     rollout,
+    still_starting,
 )
 from gateway_operator.domain.objects import GatewayRef
 
@@ -116,6 +117,28 @@ def test_a_sidecar_may_be_an_init_container() -> None:
     body["spec"]["initContainers"] = [{**body["spec"]["containers"].pop(), "restartPolicy": "Always"}]
     body["status"]["initContainerStatuses"] = body["status"].pop("containerStatuses")
     assert endpoint(workload(), body).container == "admin"
+
+
+STARTS: dict[str, tuple[list[dict[str, Any]], bool]] = {
+    "no container made yet": ([], True),
+    "its startup probe has not passed": (
+        [{"ready": True}, {"ready": False, "started": False, "restartCount": 0}],
+        True,
+    ),
+    "it crashed": ([{"ready": True}, {"ready": False, "started": False, "restartCount": 1}], False),
+    "it started and is not well": ([{"ready": False, "started": True, "restartCount": 0}], False),
+    "all are ready, and the pod is not": ([{"ready": True}], False),
+}
+
+
+@pytest.mark.parametrize("case", STARTS)
+def test_a_new_pod_is_told_from_a_sick_one(case: str) -> None:
+    statuses, expected = STARTS[case]
+    body = pod()
+    body["status"].update(containerStatuses=statuses, conditions=[{"type": "Ready", "status": "False"}])
+    assert still_starting([body]) is expected
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert not still_starting([body])
 
 
 def test_selectors() -> None:

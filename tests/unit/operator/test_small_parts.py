@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_api import contract
-from gateway_operator.adapters.admin_api import _refusal
+from gateway_operator.adapters.admin_api import KEY_CURE, _refusal
 from gateway_operator.certificates import make
 from gateway_operator.domain import conditions, names, times
+from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.gateway import Endpoint
 from gateway_operator.main import _parser
 from gateway_operator.ports import AdminTarget
@@ -134,8 +135,13 @@ def test_an_error_body_becomes_its_code(code: contract.ErrorCode) -> None:
     spec = contract.ERRORS[code]
     error = _refusal(spec.status, {"Retry-After": "7"}, json.dumps(contract.example_error(code)).encode())
     assert (error.code, error.retryable, error.status) == (code.value, spec.retryable, spec.status)
-    assert error.cure == spec.cure
+    assert error.cure == (KEY_CURE if code is contract.ErrorCode.Unauthorized else spec.cure)
     assert error.retry_after == 7
+
+
+def test_an_answer_that_is_its_own_cure_is_said_once() -> None:
+    assert Failure("X", "Do this.", True, cure="Do this.").sentence() == "Do this."
+    assert Failure("X", "It broke.", True, cure="Do this.").sentence() == "It broke. Do this."
 
 
 def test_what_is_no_error_body() -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gateway_api import contract
 from gateway_operator.domain.actions import CallBackup, CallRestore
 from gateway_operator.domain.calls import Counts, Gone, Health, Journal, RestoreRecord, StoredBackup
+from gateway_operator.domain.names import ADMIN_KEY_SECRET
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget
 
@@ -24,6 +25,11 @@ _CONTEXTS_KEPT: Final = 256
 
 _BY_NAME: Final = {code.value: spec for code, spec in contract.ERRORS.items()}
 M = TypeVar("M", bound=BaseModel)
+
+KEY_REFUSED: Final = "The admin API refused the operator's key."
+KEY_CURE: Final = (
+    f"Compare the Secret that the workload's annotation {ADMIN_KEY_SECRET} names with the one that its pod mounts."
+)
 
 
 class HttpAdminApi:
@@ -225,12 +231,13 @@ def _refusal(status: int, headers: Mapping[str, str], raw: bytes) -> AdminApiErr
         detail = f"HTTP {status} with a body that is not the admin API's."
         return AdminApiError(Reason.UnexpectedAnswer, detail, retryable=retryable, status=status, unsure=status >= 500)
     known = _BY_NAME.get(body.code)
+    refused = body.code == contract.ErrorCode.Unauthorized  # the API's own words are for people with curl
     return AdminApiError(
         body.code,
-        body.detail,
+        KEY_REFUSED if refused else body.detail,
         retryable=known.retryable if known else status >= 500,
         status=status,
-        cure=known.cure if known else "",
+        cure=KEY_CURE if refused else known.cure if known else "",
         retry_after=_seconds(headers.get("Retry-After")),
         unsure=status >= 500 or body.code == contract.ErrorCode.InProgress,
     )

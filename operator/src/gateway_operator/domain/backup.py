@@ -93,7 +93,7 @@ def _wait_for_gateway(backup: Backup, problem: Problem | None, deadline: datetim
     status: dict[str, Any] = {
         "phase": backup.phase or "Pending",
         "reason": str(problem.reason),
-        "message": f"{problem.message} Waiting until {times.text(deadline)}.",
+        "message": f"Waiting until {times.text(deadline)}: {problem.message}",
         "observedGeneration": backup.meta.generation,
     }
     authorized = attempts.authorized(backup, problem, now)

@@ -100,8 +100,8 @@ class Failure:
     unsure: bool = False
 
     def sentence(self) -> str:
-        """What went wrong and what to do, for a person."""
-        return f"{self.message} {self.cure}".strip()
+        """What went wrong and what to do, for a person. Some answers' detail is their cure already."""
+        return self.message if self.cure in self.message else f"{self.message} {self.cure}"
 
 
 @dataclass(frozen=True, slots=True)

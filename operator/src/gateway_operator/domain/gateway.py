@@ -145,6 +145,25 @@ def pod_ready(pod: Json) -> bool:
     return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
+def still_starting(owned: Sequence[Json]) -> bool:
+    """Whether a new pod is on its way: created, not Ready yet, and nothing in it has crashed so far.
+
+    It reads whatever config is there when it comes up, so that another restart would only make it later.
+    """
+    return any(_starts(pod) for pod in owned)
+
+
+def _starts(pod: Json) -> bool:
+    if (pod.get("metadata") or {}).get("deletionTimestamp") or pod_ready(pod):
+        return False
+    status = pod.get("status") or {}
+    every = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    awaited = [one for one in every if not one.get("ready")]
+    if every and not awaited:
+        return False  # something other than its containers holds it up
+    return all(not one.get("restartCount") and not one.get("started") for one in awaited)
+
+
 def endpoint(workload: Workload, pod: Json) -> Endpoint | str:
     """How this pod's admin API is reached, or why it cannot be.
 

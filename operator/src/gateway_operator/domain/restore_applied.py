@@ -43,7 +43,9 @@ def _must_restart(seen: Observed, waited: float) -> bool | None:
         return True
     if isinstance(seen.gateway, Endpoint) and seen.gateway.pod_ready:
         return False
-    return True if waited >= SETTLE else None
+    if waited < SETTLE:
+        return None
+    return not seen.starting
 
 
 def restarting(seen: Observed, now: datetime) -> RestoreAction:

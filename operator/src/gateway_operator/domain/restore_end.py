@@ -108,7 +108,7 @@ def wait_for_gateway(restore: Restore, problem: Problem | None, until: datetime,
     status: dict[str, Any] = {
         "phase": restore.phase or "Pending",
         "reason": str(problem.reason),
-        "message": f"{problem.message} Waiting until {times.text(until)}.",
+        "message": f"Waiting until {times.text(until)}: {problem.message}",
         "observedGeneration": restore.meta.generation,
     }
     authorized = attempts.authorized(restore, problem, now)

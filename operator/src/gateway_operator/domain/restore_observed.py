@@ -23,6 +23,7 @@ class Observed:
     backups: Sequence[Backup] = ()
     safety: Backup | None = None
     rollout: Rollout | None = None
+    starting: bool = False
     healthy_streak: int = 0
     pending_owner: str | None = None
     answer: RestoreRecord | Failure | None = None

@@ -18,7 +18,13 @@ from gateway_operator.domain.actions import (
     Write,
 )
 from gateway_operator.domain.calls import Failure, Gone, Health, RestoreRecord
-from gateway_operator.domain.gateway import Endpoint, config_is_persistent, role_binding_line, rollout
+from gateway_operator.domain.gateway import (
+    Endpoint,
+    config_is_persistent,
+    role_binding_line,
+    rollout,
+    still_starting,
+)
 from gateway_operator.domain.names import (
     BACKUP_KIND,
     RESTORE_KIND,
@@ -174,6 +180,7 @@ class _RestoreRun:
             rollout=rollout(view.workload, marker(restore), view.owned)
             if volume and view.workload is not None and restore.phase in _LOOKS_AT_ROLLOUT
             else None,
+            starting=still_starting(view.owned),
             healthy_streak=self._streak,
             pending_owner=await self._owner_of(pending, restore),
             answer=self._answer,
