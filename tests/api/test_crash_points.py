@@ -23,6 +23,7 @@ import pytest
 from gateway_api import archive
 from gateway_api.config_shape import digest
 from gateway_api.contract import ERRORS, ErrorCode
+from gateway_api.seed import default_config
 from tests.api.admin_process import admin_key, gateway_config
 from tests.api.nursery import Nursery, copy
 
@@ -32,7 +33,8 @@ PREFIX = "/api/v1/system"
 KEY = admin_key()
 OLD = json.dumps(gateway_config(KEY, users=3), indent=2).encode()
 NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
-MUTATIONS = ("backup", "replace", "delete", "restore", "cure", "commit", "rollback")
+EMPTY = json.dumps(default_config(KEY), indent=2).encode()
+MUTATIONS = ("backup", "replace", "delete", "restore", "cure", "reset", "commit", "rollback")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[
     config, _ = copy(base, sick)
     config.write_bytes(OLD[:100])
     made["cure"] = Ground(sick, "POST", "/restore", restore)
+    made["reset"] = Ground(
+        base, "POST", "/reset", {"confirm": True, "rotate_admin_key": False, "request_id": "restore"}
+    )
     applied = tmp_path_factory.mktemp("applied") / "ground"
     config, backups = copy(base, applied)
     with nursery.server(config, backups, KEY) as client:
@@ -151,7 +156,7 @@ def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, 
     """The promises, after the blow and a restart."""
     before = (ground.folder / "config" / "config.json").read_bytes()
     live = config.read_bytes()
-    assert live in {before, NEW, OLD}
+    assert live in {before, NEW, OLD, EMPTY}
     if name in ("backup", "replace", "delete"):
         assert live == before
     done = _ok(ground.send(client))
@@ -172,8 +177,8 @@ def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, 
             if manifest["request_id"] == done["request_id"]
         ]
         assert len(named) == 1
-    elif name in ("restore", "cure"):
-        assert config.read_bytes() == NEW
+    elif name in ("restore", "cure", "reset"):
+        assert config.read_bytes() == (EMPTY if name == "reset" else NEW)
         assert config.stat().st_nlink == 1
         _ok(client.post(f"{PREFIX}/restores/restore/rollback"))
         assert config.read_bytes() == before

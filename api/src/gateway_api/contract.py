@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema, model_validator
 
 DEFAULT_PORT: Final = 8001
 DEFAULT_TLS_PORT: Final = 8443
@@ -24,6 +24,7 @@ SYSTEM_HEALTH_PATH: Final = f"{API_PREFIX}/health"
 BACKUP_PATH: Final = f"{API_PREFIX}/backup"
 BACKUPS_PATH: Final = f"{API_PREFIX}/backups"
 RESTORE_PATH: Final = f"{API_PREFIX}/restore"
+RESET_PATH: Final = f"{API_PREFIX}/reset"
 RESTORES_PATH: Final = f"{API_PREFIX}/restores"
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
@@ -69,6 +70,8 @@ class ErrorCode(StrEnum):
     RestoreNotFound = "RestoreNotFound"
     RestoreEnded = "RestoreEnded"
     RestoreStateUnknown = "RestoreStateUnknown"
+    ResetNotConfirmed = "ResetNotConfirmed"
+    AdminKeyUnknown = "AdminKeyUnknown"
     VolumeFull = "VolumeFull"
     VolumeUnavailable = "VolumeUnavailable"
     DurabilityUnknown = "DurabilityUnknown"
@@ -130,6 +133,10 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
         409,
         False,
         "The config is neither the one before the restore nor the one after: look, then restore again.",
+    ),
+    ErrorCode.ResetNotConfirmed: ErrorSpec(400, False, "Reset requires confirm=true"),
+    ErrorCode.AdminKeyUnknown: ErrorSpec(
+        409, False, "No admin key can be read from the live config: say rotate_admin_key, or restore a backup."
     ),
     ErrorCode.VolumeFull: ErrorSpec(507, True, "Free space on the volume, or make it larger."),
     ErrorCode.VolumeUnavailable: ErrorSpec(
@@ -347,6 +354,18 @@ class RestoreRequest(BaseModel):
         return self
 
 
+class ResetRequest(BaseModel):
+    """``confirm`` must be JSON's ``true`` itself. The admin key stays the same unless ``rotate_admin_key``: then the
+    new one stands in the config alone. The rest as for a restore, with which a reset shares its request ids."""
+
+    model_config = _Strict
+    confirm: Annotated[Any, WithJsonSchema({"const": True, "type": "boolean"})] = None
+    rotate_admin_key: StrictBool = False
+    safety_backup: StrictBool | Literal["required"] = True
+    supersede: StrictBool = False
+    request_id: RequestId | None = None
+
+
 class RestoreState(StrEnum):
     """``applied`` waits for its commit or rollback."""
 
@@ -368,10 +387,12 @@ class SafetyBackup(BaseModel):
 
 
 class RestoreResult(BaseModel):
-    """What a restore did, or how it ended. Digests are of the config file's bytes."""
+    """What a restore or a reset did, or how it ended. Digests are of the config file's bytes; ``source_path`` is empty
+    for a reset."""
 
     model_config = _Open
     request_id: str
+    operation: Literal["restore", "reset"] = "restore"
     state: RestoreState
     source_path: str
     source_backup_id: str | None = None

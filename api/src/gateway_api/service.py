@@ -21,6 +21,7 @@ from .contract import (
     BackupResult,
     DeleteResult,
     ErrorCode,
+    ResetRequest,
     RestoreRequest,
     RestoreResult,
     SystemHealthData,
@@ -28,6 +29,7 @@ from .contract import (
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
 from .mutations import Mutations
+from .reset import reset
 from .settings import Settings
 from .state_folder import StateFolder
 
@@ -106,6 +108,15 @@ class Service:
         """Restores a backup."""
         return await self._mutations.run(
             "restore", request.request_id, requested_by, lambda context: transaction.restore(context, request)
+        )
+
+    async def reset(self, request: ResetRequest, requested_by: str) -> RestoreResult:
+        """Resets the config. A request that is not confirmed does not wait for its turn."""
+        if request.confirm is not True:
+            raise ApiError(ErrorCode.ResetNotConfirmed)
+        # Restores and resets share their request ids: one at work answers for both.
+        return await self._mutations.run(
+            "restore", request.request_id, requested_by, lambda context: reset(context, request)
         )
 
     async def show_restore(self, request_id: str) -> RestoreResult:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from ..contract import (
+    RESET_PATH,
     RESTORE_PATH,
     RESTORES_PATH,
     Envelope,
     ErrorCode,
+    ResetRequest,
     RestoreRequest,
     RestoreResult,
     RollbackRequest,
@@ -36,6 +38,19 @@ RESTORING = (
     ErrorCode.RestorePending,
     ErrorCode.RestoreStateUnknown,
 )
+RESETTING = (
+    ErrorCode.ResetNotConfirmed,
+    ErrorCode.AdminKeyUnknown,
+    ErrorCode.RequestIdReused,
+    ErrorCode.BackupExists,
+    ErrorCode.ConfigInvalid,
+    ErrorCode.ConfigUnstable,
+    ErrorCode.ConfigTooLarge,
+    ErrorCode.ConfigChangedDuringRestore,
+    ErrorCode.PathNotAllowed,
+    ErrorCode.RestorePending,
+    ErrorCode.RestoreStateUnknown,
+)
 ENDING = (ErrorCode.RestoreNotFound, ErrorCode.RestoreEnded, ErrorCode.RestoreStateUnknown)
 ONE = f"{RESTORES_PATH}/{{request_id}}"
 
@@ -44,6 +59,12 @@ ONE = f"{RESTORES_PATH}/{{request_id}}"
 async def restore(api: Api, requested_by: RequestedBy, body: RestoreRequest) -> Envelope[RestoreResult]:
     """Replaces the live config, whatever its state. With a `request_id` the caller commits or rolls back."""
     return envelope("System restore completed successfully", await api.restore(body, requested_by))
+
+
+@router.post(RESET_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESETTING), summary="Reset to an empty config")
+async def reset(api: Api, requested_by: RequestedBy, body: ResetRequest | None = None) -> Envelope[RestoreResult]:
+    """Replaces the live config by default settings without data, in the same transaction as a restore."""
+    return envelope("System reset completed successfully", await api.reset(body or ResetRequest(), requested_by))
 
 
 @router.get(
