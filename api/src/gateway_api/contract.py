@@ -326,6 +326,28 @@ class BackupResult(BackupRecord):
     replayed: bool = False
 
 
+class BackupEntry(BaseModel):
+    """A file in the backup directory. ``kind``: ``backup`` (ours, beside its manifest), ``compressed`` (ours, gzipped
+    by hand since), ``changed`` (not the file that the manifest beside it describes), ``foreign`` (no manifest is its
+    own: it can be restored on its content). ``record`` stands for the first two."""
+
+    model_config = _Open
+    kind: Literal["backup", "compressed", "changed", "foreign"]
+    path: str
+    size_bytes: int
+    modified: datetime
+    backup_id: str | None = None
+    record: BackupRecord | None = None
+
+
+class BackupPage(BaseModel):
+    """A page of the inventory, by path. ``continue`` is the token of the next page, absent on the last."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    items: list[BackupEntry]
+    continue_token: str | None = Field(None, alias="continue")
+
+
 class DeleteResult(BaseModel):
     """``existed`` is false when the backup was gone already, which is a success as well."""
 

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 
 from . import archive, config_shape
+from .compressed import SUFFIX, DigestCache, adopt
 from .config_file import Live, signature_of
 from .config_shape import NotAConfig, Summary
 from .contract import ErrorCode, Issue
@@ -43,7 +44,7 @@ def open_source(state: StateFolder, parts: tuple[str, ...], *, limit: int, expec
     try:
         with open_parent(state.base_fd, parts) as parent:
             stored = _read(parent, parts[-1], limit)
-            manifest = _manifest_of(parent, parts[-1], stored)
+            manifest = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
     except (FileNotFoundError, NotADirectoryError):
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
@@ -90,6 +91,13 @@ def _manifest_of(parent: int, name: str, stored: bytes) -> Manifest | None:
     if manifest is None or manifest.stored_sha256 != config_shape.digest(stored):
         raise ApiError(ErrorCode.BackupCorrupt)
     return manifest
+
+
+def _manifest_before_gzip(parent: int, name: str) -> Manifest | None:
+    """The manifest of a backup that a person has gzipped to ``name``."""
+    stem = name.removesuffix(SUFFIX)
+    beside = None if stem == name else read_manifest(parent, manifest_name(stem))
+    return None if beside is None else adopt(parent, beside, stem, DigestCache())
 
 
 def judge(content: bytes, limit: int) -> tuple[bytes, Summary]:

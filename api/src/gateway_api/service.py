@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
-from . import backups, logs, transaction
+from . import backups, listing, logs, transaction
 from . import restore_records as records
 from .auth import KeyRing
 from .condition import Condition
 from .config_file import ConfigFile
 from .context import Context
 from .contract import (
+    BackupPage,
     BackupRecord,
     BackupRequest,
     BackupResult,
@@ -93,6 +94,10 @@ class Service:
         return await self._mutations.run(
             "backup", request.request_id, requested_by, lambda context: backups.make(context, request)
         )
+
+    async def list_backups(self, limit: int, token: str | None) -> BackupPage:
+        """A page of the inventory."""
+        return await self._read(partial(listing.page, self.settings, self._inventory, limit, token))
 
     async def show_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""

@@ -9,7 +9,7 @@ from .contract import BackupRequest, ResetRequest, RestoreRequest, RollbackReque
 
 _FIELDS: Final = frozenset(
     name for model in (BackupRequest, ResetRequest, RestoreRequest, RollbackRequest) for name in model.model_fields
-) | {"body", "path", "query", "backup_id", "request_id"}
+) | {"body", "path", "query", "backup_id", "request_id", "limit", "continue"}
 _SHOWN: Final = 3
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from ..contract import (
     BACKUP_PATH,
     BACKUPS_PATH,
+    BackupPage,
     BackupRecord,
     BackupRequest,
     BackupResult,
@@ -37,6 +40,20 @@ ONE = f"{BACKUPS_PATH}/{{backup_id}}"
 async def make_backup(api: Api, requested_by: RequestedBy, body: BackupRequest) -> Envelope[BackupResult]:
     """Durable and proven when it answers. The same `request_id` and body again give the same backup, once."""
     return envelope("System backup completed successfully", await api.backup(body, requested_by))
+
+
+@router.get(
+    BACKUPS_PATH,
+    responses=declares(*KEYED, *BODY, ErrorCode.VolumeUnavailable),
+    summary="List the backups",
+)
+async def list_backups(
+    api: Api,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    token: Annotated[str | None, Query(alias="continue", max_length=8192)] = None,
+) -> Envelope[BackupPage]:
+    """Every file in the backup directory, a page at a time, by path; `continue` is what the page before said."""
+    return envelope("Backups listed", await api.list_backups(limit, token))
 
 
 @router.get(
