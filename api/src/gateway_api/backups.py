@@ -29,6 +29,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     identity = secrets.token_hex(16) if request.request_id is None else backup_id(volume_id, request.request_id)
     if request.request_id is not None and (done := _already(context, identity, body_sha256)) is not None:
         return done
+    recipients = context.protection.recipients_for(parts[-1])
     live = context.config.read()
     if live.kind != "valid":
         raise live.error()
@@ -45,7 +46,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
         requested_by=context.requested_by,
         metadata=tuple(request.metadata.items()),
     )
-    record = record_of(store.create(context.volume, new, live))
+    record = record_of(store.create(context.volume, new, live, recipients=recipients, sign=context.sign))
     return BackupResult.model_validate(record.model_dump())
 
 

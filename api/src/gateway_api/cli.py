@@ -22,8 +22,17 @@ _FLAGS: Final[tuple[tuple[str, str, str], ...]] = (
     ("--admin-key-file", "admin_key_file", "file of keys that are always accepted, one a line"),
     ("--gateway-version", "gateway_version", "the gateway's version, written into manifests"),
     ("--max-config-bytes", "max_config_bytes", "how large a config may be, in bytes (64 MiB)"),
+    ("--age-recipient", "age_recipients", "an X25519 age recipient (age1…) to encrypt to; may be repeated"),
+    ("--age-recipients-file", "age_recipients_file", "file of age recipients, one a line"),
+    ("--encryption", "encryption", "require or allow (require, where there are recipients)"),
+    ("--signing-key-file", "signing_key_file", "Ed25519 key (PEM) that signs manifests; else one is made and kept"),
+    ("--trusted-keys-file", "trusted_keys_file", "public Ed25519 keys (PEM) whose signatures count besides our own"),
+    ("--signature-policy", "signature_policy", "require or warn (warn): whether a restore wants a trusted signature"),
+    ("--allow-unsigned-override", "allow_unsigned_override", "true or false (false): whether accept_unsigned counts"),
     ("--settle-seconds", "settle_seconds", "how long a file must be left alone to be believed (2)"),
 )
+
+_REPEATED: Final = frozenset({"age_recipients"})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve the admin API")
     for flag, field, text in _FLAGS:
-        serve.add_argument(flag, dest=field, metavar="VALUE", help=f"{text}; else {ENVIRONMENT[field]}")
+        action = "append" if field in _REPEATED else "store"
+        serve.add_argument(flag, dest=field, metavar="VALUE", action=action, help=f"{text}; else {ENVIRONMENT[field]}")
     seed = commands.add_parser("seed", help="make the first config, where there never was one")
     seed.add_argument("--config", dest="config_file", metavar="FILE", help=f"else {ENVIRONMENT['config_file']}")
     seed.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a config to start from")
@@ -42,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(arguments: argparse.Namespace) -> int:
     from .server import run
 
-    settings = load({field: getattr(arguments, field) for _, field, _ in _FLAGS}, os.environ)
+    given = {field: getattr(arguments, field) for _, field, _ in _FLAGS}
+    settings = load({f: "\n".join(v) if isinstance(v, list) else v for f, v in given.items()}, os.environ)
     if settings.config_file.resolve().is_relative_to(settings.backup_dir.resolve()):
         raise SettingsError("the config must not lie in the backup directory, not even through a link")
     run(settings)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from .config_file import ConfigFile
 from .config_slot import ConfigSlot
-from .contract import ErrorCode
+from .contract import ErrorCode, SignatureState
 from .errors import ApiError
 from .inventory import Inventory
+from .manifest import Manifest
+from .protection import Protection
 from .settings import Settings
 from .state_folder import StateFolder
+from .trust import Asked, refuse_unless_trusted
 
 GATEWAY_ID = "gateway_id"
 VOLUME_ID = "volume_id"
@@ -34,6 +38,20 @@ class Context:
     inventory: Inventory
     clock: Callable[[], datetime]
     requested_by: str
+    protection: Protection
+
+    def sign(self, manifest: Manifest) -> Manifest:
+        """The manifest with this server's signature. Raises what :meth:`Protection.sign` raises."""
+        return self.protection.sign(self.config_state, manifest)
+
+    def admit(self, received: dict[str, Any] | None, asked: Asked, *, encrypted: bool) -> SignatureState:
+        """What the signatures of a received manifest say, if policy and request let its file be restored.
+
+        Raises ``SignatureInvalid``, ``SignatureRequired``, ``KeyNotTrusted``.
+        """
+        checked = self.protection.check(self.config_state, received or {})
+        refuse_unless_trusted(checked, self.protection.rules, asked, encrypted=encrypted)
+        return checked.verdict
 
     @property
     def volume(self) -> StateFolder:

@@ -12,7 +12,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 DEFAULT_PORT: Final = 8001
 DEFAULT_TLS_PORT: Final = 8443
@@ -58,7 +67,14 @@ class ErrorCode(StrEnum):
     BackupTooLarge = "BackupTooLarge"
     BackupHasIssues = "BackupHasIssues"
     DigestMismatch = "DigestMismatch"
-    EncryptionNotSupported = "EncryptionNotSupported"
+    EncryptionRequired = "EncryptionRequired"
+    EncryptionNotConfigured = "EncryptionNotConfigured"
+    IdentityRequired = "IdentityRequired"
+    WrongIdentity = "WrongIdentity"
+    SignatureRequired = "SignatureRequired"
+    SignatureInvalid = "SignatureInvalid"
+    KeyNotTrusted = "KeyNotTrusted"
+    SigningKeyUnusable = "SigningKeyUnusable"
     ConfigMissing = "ConfigMissing"
     ConfigInvalid = "ConfigInvalid"
     ConfigUnstable = "ConfigUnstable"
@@ -112,7 +128,26 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.BackupTooLarge: ErrorSpec(413, False, "Raise the config size limit, or restore another backup."),
     ErrorCode.BackupHasIssues: ErrorSpec(422, False, "Mend the dangling references, or say allow_issues."),
     ErrorCode.DigestMismatch: ErrorSpec(409, False, "The file is not the one that was expected: check its name."),
-    ErrorCode.EncryptionNotSupported: ErrorSpec(422, False, "This version reads and writes no .age file."),
+    ErrorCode.EncryptionRequired: ErrorSpec(422, False, "Backups are encrypted here: choose a name that ends in .age."),
+    ErrorCode.EncryptionNotConfigured: ErrorSpec(
+        422, False, "This server has no age recipients: set them, or choose a name without .age."
+    ),
+    ErrorCode.IdentityRequired: ErrorSpec(422, False, "The backup is encrypted: send the age identity that opens it."),
+    ErrorCode.WrongIdentity: ErrorSpec(
+        422, False, "The identity does not open this backup: send one of those it was encrypted to."
+    ),
+    ErrorCode.SignatureRequired: ErrorSpec(
+        422, False, "Restore a backup that a trusted key has signed; see accept_unsigned for the exception."
+    ),
+    ErrorCode.SignatureInvalid: ErrorSpec(
+        422, False, "The manifest was changed after it was signed: restore another backup, and find out who did."
+    ),
+    ErrorCode.KeyNotTrusted: ErrorSpec(
+        422, False, "Put the public key of the gateway that signed the backup into this server's trusted keys."
+    ),
+    ErrorCode.SigningKeyUnusable: ErrorSpec(
+        500, False, "Put the signing key in the config directory's state folder back, or remove the broken file."
+    ),
     ErrorCode.ConfigMissing: ErrorSpec(409, False, "There is no config to back up: restore a backup."),
     ErrorCode.ConfigInvalid: ErrorSpec(409, False, "The live config cannot be read as a config: restore a backup."),
     ErrorCode.ConfigUnstable: ErrorSpec(409, True, "The gateway keeps rewriting its config: try again."),
@@ -154,6 +189,16 @@ T = TypeVar("T")
 
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Identity = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=8192,
+        description="An age identity (AGE-SECRET-KEY-1…), or a file of several. Kept nowhere, and no part of what "
+        "tells a repeated request from another.",
+    ),
+]
 
 
 class Envelope(BaseModel, Generic[T]):
@@ -298,6 +343,41 @@ class BackupLevel(StrEnum):
     Verified = "Verified"
 
 
+Proof = Literal["payload", "recipient"]
+"""``payload``: read back and opened by the one who wrote it; ``recipient``: also opened with a real identity."""
+SignatureState = Literal["valid", "unsigned", "unknown", "invalid"]
+"""``unknown``: signed, but by no key that this server trusts."""
+
+
+class Problem(BaseModel):
+    """Something that a verify found. ``code`` is an error code: what a restore would answer."""
+
+    model_config = _Open
+    code: str
+    message: str
+
+
+class Verification(BaseModel):
+    """What one verify found. ``level`` is absent when the file is not what its manifest says."""
+
+    model_config = _Open
+    backup_id: str
+    stored_sha256: str
+    checked: datetime
+    level: BackupLevel | None = None
+    proof: Proof | None = None
+    signature: SignatureState
+    signed_by: list[str] = []
+    counts: Counts | None = None
+    problems: list[Problem] = []
+
+
+class VerificationResult(Verification):
+    """``recorded`` is false when the volume did not take the note; what was found holds all the same."""
+
+    recorded: bool = True
+
+
 class BackupRecord(BaseModel):
     """A backup as its manifest describes it. Sizes in bytes; ``path`` is relative to the backup directory."""
 
@@ -316,8 +396,12 @@ class BackupRecord(BaseModel):
     compression: Literal["none", "gzip", "zstd"]
     counts: Counts
     issues: list[Issue] = []
+    recipients: list[str] = Field(default=[], description="Fingerprints of those it is encrypted to; none: it is not.")
+    signed_by: list[str] = Field(default=[], description="Key ids that the signatures name; a verify checks them.")
     level: BackupLevel
+    proof: Proof | None = None
     metadata: dict[str, str] = {}
+    verification: Verification | None = Field(default=None, description="What the last verify of this very file found.")
 
 
 class BackupResult(BackupRecord):
@@ -367,6 +451,11 @@ class RestoreRequest(BaseModel):
     safety_backup: bool | Literal["required"] = True
     supersede: bool = False
     allow_issues: bool = False
+    accept_unsigned: bool = Field(default=False, description="Honoured only where the server allows it.")
+    trust_key_id: KeyId | None = Field(
+        default=None, description="Restore only what this key, known to the server, has signed."
+    )
+    identity: Identity | None = None
     request_id: RequestId | None = None
 
     @model_validator(mode="after")
@@ -386,6 +475,13 @@ class ResetRequest(BaseModel):
     safety_backup: StrictBool | Literal["required"] = True
     supersede: StrictBool = False
     request_id: RequestId | None = None
+
+
+class VerifyRequest(BaseModel):
+    """Without an ``identity`` an encrypted file is checked by its digests and signature alone."""
+
+    model_config = _Strict
+    identity: Identity | None = None
 
 
 class RestoreState(StrEnum):
@@ -424,6 +520,7 @@ class RestoreResult(BaseModel):
     counts: Counts
     issues: list[Issue] = []
     safety_backup: SafetyBackup
+    signature: SignatureState | None = None
     started: datetime
     finished: datetime | None = None
     replayed: bool = False

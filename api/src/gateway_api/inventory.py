@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from . import manifest as manifests
 from .compressed import SUFFIX, DigestCache, adopt
@@ -25,6 +25,8 @@ from .safe_path import DIRECTORY_FLAGS, MANIFEST_SUFFIX, MAX_DEPTH, existing_kin
 
 YOUNG_SECONDS: Final = 2.0
 SMALL_BYTES: Final = 4096
+Received = tuple[dict[str, Any], Manifest]
+"""A manifest and the object that it was received as."""
 
 
 class Known(NamedTuple):
@@ -172,13 +174,22 @@ def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Ite
 
 def read_manifest(dir_fd: int, name: str) -> Manifest | None:
     """The manifest in the file ``name``, or None when there is none that can be believed."""
+    found = receive_manifest(dir_fd, name)
+    return None if found is None else found[1]
+
+
+def receive_manifest(dir_fd: int, name: str) -> Received | None:
+    """As :func:`read_manifest`, with the object as it was received, for its signatures."""
     try:
         fd = open_file(dir_fd, name)
     except (OSError, ApiError):
         return None
     try:
         data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
-        return manifests.load(data) if len(data) <= manifests.MAX_MANIFEST_BYTES else None
+        if len(data) > manifests.MAX_MANIFEST_BYTES:
+            return None
+        received = manifests.receive(data)
+        return received, manifests.model(received)
     except (OSError, BadManifest):
         return None
     finally:

@@ -25,6 +25,7 @@ from .deletion import finish_deletes, keep_reserve
 from .durable import remove_temporaries
 from .errors import ApiError, backup_volume_error, config_volume_error
 from .inventory import Inventory
+from .protection import Protection
 from .settings import Settings
 from .state_folder import LockTaken, StateFolder
 from .store import PENDING, REQUESTS, TOMBSTONES, finish_pending
@@ -44,8 +45,16 @@ def utc_now() -> datetime:
 class Mutations:
     """Runs changes one by one. ``run`` belongs to the event loop, everything below it to a thread."""
 
-    def __init__(self, settings: Settings, config: ConfigFile, inventory: Inventory, executor: Executor) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        config: ConfigFile,
+        inventory: Inventory,
+        protection: Protection,
+        executor: Executor,
+    ) -> None:
         self._settings = settings
+        self._protection = protection
         self._config = config
         self._inventory = inventory
         self._executor = executor
@@ -103,6 +112,7 @@ class Mutations:
             inventory=self._inventory,
             clock=utc_now,
             requested_by=requested_by,
+            protection=self._protection,
         )
 
     def _enter_volume(self, stack: ExitStack, holder: str, until: float) -> StateFolder | None:

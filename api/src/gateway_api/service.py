@@ -30,6 +30,7 @@ from .contract import (
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
 from .mutations import Mutations
+from .protection import Protection
 from .reset import reset
 from .settings import Settings
 from .state_folder import StateFolder
@@ -49,7 +50,8 @@ class Service:
         self._writer = ThreadPoolExecutor(1, "writer")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
         self._condition = Condition(settings, self._config, self._keys)
-        self._mutations = Mutations(settings, self._config, self._inventory, self._writer)
+        protection = Protection(settings)
+        self._mutations = Mutations(settings, self._config, self._inventory, protection, self._writer)
         self._started = time.monotonic()
         self._ready: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()

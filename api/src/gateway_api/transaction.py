@@ -24,6 +24,7 @@ from .journal import JOURNAL, Journal, Phase, Replay, Verdict, recover, replay
 from .manifest import body_digest
 from .restore_source import Source, new_issues, open_source
 from .safe_path import parse_either
+from .trust import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def replace_config(context: Context, wanted: Wanted) -> RestoreResult:
         counts=source.summary.counts,
         issues=list(source.summary.issues),
         safety_backup=saved,
+        signature=source.signature,
         started=context.clock(),
     )
     fresh = Journal(
@@ -124,8 +126,15 @@ def _source(context: Context, request: RestoreRequest) -> Source:
         if located is None:
             raise ApiError(ErrorCode.BackupNotFound)
         parts = located.parts
-    limit = context.settings.max_config_bytes
-    return open_source(volume, parts, limit=limit, expected_sha256=request.expected_sha256)
+    asked = Asked(request.accept_unsigned, request.trust_key_id)
+    return open_source(
+        volume,
+        parts,
+        limit=context.settings.max_config_bytes,
+        expected_sha256=request.expected_sha256,
+        identity=None if request.identity is None else request.identity.get_secret_value(),
+        admit=lambda received, encrypted: context.admit(received, asked, encrypted=encrypted),
+    )
 
 
 def _apply(context: Context, journal: Journal, source: Source, live: Live, *, first: bool) -> RestoreResult:
