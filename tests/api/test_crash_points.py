@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway_api import archive
+from gateway_api import archive, audit_check
 from gateway_api.config_shape import digest
 from gateway_api.contract import ERRORS, ErrorCode
 from gateway_api.seed import default_config
@@ -150,6 +150,8 @@ def _check_backups(backups: Path, *, but: str = "") -> None:
             assert (backups / name).is_file()
             assert (backups / f"{name}.manifest.json").is_file()
     assert not list(backups.rglob(".gateway-*"))
+    whole, why = audit_check.verify(backups)
+    assert whole, why
 
 
 def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, backups: Path) -> None:

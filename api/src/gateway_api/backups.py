@@ -44,6 +44,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
         request_sha256=body_sha256,
         gateway_version=context.settings.gateway_version,
         requested_by=context.requested_by,
+        audit_head=context.audit_head,
         metadata=tuple(request.metadata.items()),
     )
     record = record_of(store.create(context.volume, new, live, recipients=recipients, sign=context.sign))

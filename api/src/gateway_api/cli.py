@@ -1,4 +1,4 @@
-"""The command `gateway-admin`: serve the API, or make the first config of a new gateway."""
+"""The command `gateway-admin`: serve the API, make the first config of a new gateway, check the audit log."""
 
 from __future__ import annotations
 
@@ -46,7 +46,24 @@ def _parser() -> argparse.ArgumentParser:
     seed = commands.add_parser("seed", help="make the first config, where there never was one")
     seed.add_argument("--config", dest="config_file", metavar="FILE", help=f"else {ENVIRONMENT['config_file']}")
     seed.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a config to start from")
+    audit = commands.add_parser("audit", help="check the audit log").add_subparsers(dest="audit_command", required=True)
+    verify = audit.add_parser("verify", help="0: the chain is whole; 1: the first broken line is named; 2: unreadable")
+    verify.add_argument("--backups", dest="backup_dir", metavar="DIR", help=f"else {ENVIRONMENT['backup_dir']}")
     return parser
+
+
+def _verify_audit(arguments: argparse.Namespace) -> int:
+    from .audit_check import Unreadable, verify
+
+    backup_dir = arguments.backup_dir or os.environ.get(ENVIRONMENT["backup_dir"])
+    if not backup_dir:
+        raise SettingsError(f"say --backups or set {ENVIRONMENT['backup_dir']}")
+    try:
+        whole, text = verify(Path(backup_dir))
+    except Unreadable as error:
+        raise SettingsError(str(error)) from None
+    print(text)
+    return 0 if whole else 1
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -74,10 +91,10 @@ def _seed(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 2 with a sentence on standard error."""
+    """Runs the command; returns its exit status: 0, or 2 with a sentence on standard error, or what a check found."""
     arguments = _parser().parse_args(argv)
     try:
-        return _serve(arguments) if arguments.command == "serve" else _seed(arguments)
+        return {"serve": _serve, "seed": _seed, "audit": _verify_audit}[arguments.command](arguments)
     except SettingsError as error:
         print(f"gateway-admin: {error}", file=sys.stderr)
         return 2

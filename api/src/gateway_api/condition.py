@@ -15,7 +15,7 @@ from .contract import Issue, PendingRestore, SystemHealthData, SystemStatus, Vol
 from .errors import ApiError
 from .settings import Settings
 from .state_folder import StateFolder
-from .store import OVERHEAD_BYTES, free_bytes
+from .store import OVERHEAD_BYTES, free_bytes, owed_to_reserve
 
 NEARLY_FULL: Final = 0.05
 _READY_TEXT: Final = {
@@ -144,6 +144,14 @@ def _volume_id(backup_dir: Path) -> str | None:
         return None
 
 
+def _owed(backup_dir: Path) -> int:
+    try:
+        with StateFolder(backup_dir, create=False) as state:
+            return owed_to_reserve(state.fd)
+    except OSError:
+        return 0
+
+
 def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
     """Why the backup volume could not take a plain backup of that size now, or None."""
     space = _space(backup_dir)
@@ -155,6 +163,6 @@ def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
         writable = False
     if not writable:
         return "the backup volume is read-only"
-    if space.free_bytes < config_bytes + OVERHEAD_BYTES:
+    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _owed(backup_dir):
         return "the backup volume is full"
     return None

@@ -27,7 +27,8 @@ class Context:
     """Handed to a mutation by the one place that holds the locks; never kept beyond it.
 
     ``backup_state`` is None when the backup volume cannot be opened, which a commit and a rollback survive.
-    ``requested_by`` names the kind of key, never the key. ``clock`` gives the time in UTC.
+    ``requested_by`` names the kind of key, never the key; ``audit_head`` is the digest of this mutation's intent line.
+    ``clock`` gives the time in UTC.
     """
 
     settings: Settings
@@ -39,6 +40,7 @@ class Context:
     clock: Callable[[], datetime]
     requested_by: str
     protection: Protection
+    audit_head: str | None = None
 
     def sign(self, manifest: Manifest) -> Manifest:
         """The manifest with this server's signature. Raises what :meth:`Protection.sign` raises."""

@@ -138,6 +138,11 @@ class Inventory:
         with self._lock:
             return sorted(self._by_id.get(backup_id, []))
 
+    def all_places(self) -> list[tuple[str, ...]]:
+        """Where manifests were seen, as components of their data files' paths."""
+        with self._lock:
+            return sorted(place for places in self._by_id.values() for place in places)
+
     def resolve(self, root_fd: int, backup_id: str) -> Located | None:
         """The manifest of ``backup_id``, read now, or None. Of several copies, the one that lies where it was made."""
         candidates: list[Located] = []

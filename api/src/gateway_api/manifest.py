@@ -49,6 +49,7 @@ class Manifest(BaseModel):
     issues: list[Issue] = []
     requested_by: str | None = None
     proof: str | None = None
+    audit_head: Sha256 | None = None
     metadata: dict[str, str] = {}
 
 

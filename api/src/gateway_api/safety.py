@@ -67,6 +67,7 @@ def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
             volume_id=volume_id,
             gateway_version=context.settings.gateway_version,
             requested_by=context.requested_by,
+            audit_head=context.audit_head,
         )
         recipients = context.protection.recipients_for(parts[-1])
         located = store.create(volume, new, live, recipients=recipients, sign=context.sign)

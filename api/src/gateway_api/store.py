@@ -49,6 +49,7 @@ class NewBackup:
     request_sha256: str | None = None
     gateway_version: str | None = None
     requested_by: str | None = None
+    audit_head: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -56,6 +57,14 @@ def free_bytes(fd: int) -> tuple[int, int]:
     """Free and total bytes of the volume of ``fd``, as an unprivileged process may use them."""
     info = os.fstatvfs(fd)
     return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
+
+
+def owed_to_reserve(state_fd: int) -> int:
+    """Bytes that no backup may take: those of the reserve, if a line of the audit log or a delete has used it up."""
+    try:
+        return 0 if existing_kind(state_fd, RESERVE) is not None else RESERVE_BYTES
+    except OSError:
+        return 0
 
 
 def describe(new: NewBackup, live: Live, sealed: Sealed, recipients: Sequence[str]) -> Manifest:
@@ -81,6 +90,7 @@ def describe(new: NewBackup, live: Live, sealed: Sealed, recipients: Sequence[st
         counts=live.summary.counts,
         issues=list(live.summary.issues),
         requested_by=new.requested_by,
+        audit_head=new.audit_head,
         proof="payload",
         metadata=dict(new.metadata),
     )
@@ -100,7 +110,7 @@ def create(
     manifest = sign(describe(new, live, sealed, recipients))
     try:
         free, _ = free_bytes(state.base_fd)
-        if len(sealed.stored) + OVERHEAD_BYTES > free:
+        if len(sealed.stored) + OVERHEAD_BYTES + owed_to_reserve(state.fd) > free:
             raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
         make_parents(state.base_fd, new.parts)
         with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
