@@ -16,6 +16,7 @@ from .safe_path import parse_absolute, parse_relative
 from .settings import Settings
 from .state_folder import StateFolder
 from .store import NewBackup
+from .verification import with_verification
 
 
 def make(context: Context, request: BackupRequest) -> BackupResult:
@@ -84,7 +85,7 @@ def show(settings: Settings, inventory: Inventory, identity: str) -> BackupRecor
             located = inventory.resolve(state.base_fd, identity)
             if located is None or not store.has_data(state, located):
                 raise ApiError(ErrorCode.BackupNotFound)
-            return record_of(located)
+            return with_verification(state, located, record_of(located))
     except FileNotFoundError:
         if settings.backup_dir.is_dir():
             raise ApiError(ErrorCode.BackupNotFound) from None

@@ -18,7 +18,7 @@ from .durable import list_names, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import read_manifest
 from .manifest import Located
-from .safe_path import existing_kind, open_file, open_parent
+from .safe_path import VERIFICATION_SUFFIX, existing_kind, open_file, open_parent
 from .state_folder import StateFolder
 from .store import RESERVE, RESERVE_BYTES, TOMBSTONES, free_bytes, read_data
 
@@ -93,6 +93,7 @@ def _finish(state: StateFolder, located: Located) -> None:
             for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
                 beside = read_manifest(parent, manifests.manifest_name(owner))
                 if beside is not None and beside.id == located.manifest.id:
+                    unlink_quietly(parent, name + VERIFICATION_SUFFIX)
                     os.unlink(manifests.manifest_name(owner), dir_fd=parent)
                     sync_directory(parent)
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
-from . import backups, listing, logs, transaction
+from . import backups, listing, logs, transaction, verification
 from . import restore_records as records
 from .auth import KeyRing
 from .condition import Condition
@@ -26,6 +26,8 @@ from .contract import (
     RestoreRequest,
     RestoreResult,
     SystemHealthData,
+    VerificationResult,
+    VerifyRequest,
 )
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
@@ -109,6 +111,12 @@ class Service:
         """Deletes one backup."""
         return await self._mutations.run(
             "delete", backup_id, requested_by, lambda context: backups.remove(context, backup_id)
+        )
+
+    async def verify_backup(self, backup_id: str, request: VerifyRequest, requested_by: str) -> VerificationResult:
+        """Proves one backup again."""
+        return await self._mutations.run(
+            "verify", backup_id, requested_by, lambda context: verification.verify(context, backup_id, request)
         )
 
     async def restore(self, request: RestoreRequest, requested_by: str) -> RestoreResult:

@@ -16,6 +16,8 @@ from ..contract import (
     DeleteResult,
     Envelope,
     ErrorCode,
+    VerificationResult,
+    VerifyRequest,
 )
 from ..openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
 from .common import Api, Id, RequestedBy, envelope
@@ -76,3 +78,24 @@ async def show_backup(api: Api, backup_id: Id) -> Envelope[BackupRecord]:
 async def delete_backup(api: Api, requested_by: RequestedBy, backup_id: Id) -> Envelope[DeleteResult]:
     """Deletes exactly the file the manifest describes. One that is gone already is a success, with `existed` false."""
     return envelope("Backup deleted", await api.delete_backup(backup_id, requested_by))
+
+
+@router.post(
+    f"{ONE}/verify",
+    responses=declares(
+        *KEYED,
+        *BODY,
+        *MUTATION,
+        ErrorCode.BackupNotFound,
+        ErrorCode.BackupTooLarge,
+        ErrorCode.WrongIdentity,
+        ErrorCode.PathNotAllowed,
+    ),
+    summary="Prove a backup again",
+)
+async def verify_backup(
+    api: Api, requested_by: RequestedBy, backup_id: Id, body: VerifyRequest | None = None
+) -> Envelope[VerificationResult]:
+    """Reads the file again and checks digests and signature; opens and counts it, an encrypted one if there is an
+    `identity`. What is wrong with it stands in `problems`: the answer is 200 all the same."""
+    return envelope("Backup checked", await api.verify_backup(backup_id, body or VerifyRequest(), requested_by))
