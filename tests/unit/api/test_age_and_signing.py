@@ -30,6 +30,7 @@ def _pair() -> tuple[str, str]:
 
 IDENTITY, RECIPIENT = _pair()
 OTHER_IDENTITY, OTHER_RECIPIENT = _pair()
+MISSPELLED = IDENTITY[:-1] + ("7" if IDENTITY[-1] != "7" else "6")
 
 
 def test_recipients_are_x25519_keys_each_once_between_spaces_commas_and_comments() -> None:
@@ -83,7 +84,7 @@ def test_a_missing_a_wrong_and_a_misspelled_identity_have_their_own_errors() -> 
     stored = seal(b"x", form, (RECIPIENT,)).stored
     with pytest.raises(ApiError, match="IdentityRequired"):
         unseal(stored, form, None, 100)
-    for wrong in (OTHER_IDENTITY, IDENTITY[:-1] + "7", "", "AGE-PLUGIN-X-1QQ", RECIPIENT, f"{IDENTITY}\n" * 40):
+    for wrong in (OTHER_IDENTITY, MISSPELLED, "", "AGE-PLUGIN-X-1QQ", RECIPIENT, f"{IDENTITY}\n" * 40):
         with pytest.raises(ApiError, match="WrongIdentity") as refused:
             unseal(stored, form, wrong, 100)
         assert not wrong or wrong not in str(refused.value)
