@@ -449,6 +449,7 @@ class RestoreRequest(BaseModel):
     backup_id: str | None = Field(None, pattern=REQUEST_ID_PATTERN)
     expected_sha256: Sha256 | None = None
     safety_backup: bool | Literal["required"] = True
+    dry_run: bool = False
     supersede: bool = False
     allow_issues: bool = False
     accept_unsigned: bool = Field(default=False, description="Honoured only where the server allows it.")
@@ -482,6 +483,53 @@ class VerifyRequest(BaseModel):
 
     model_config = _Strict
     identity: Identity | None = None
+
+
+class EntryDiff(BaseModel):
+    """How many entries of a section a restore adds, removes and changes; they are told apart by id."""
+
+    model_config = _Open
+    added: int
+    removed: int
+    changed: int
+
+
+class KeyDiff(EntryDiff):
+    """API keys as well by whether they work: ``disabled`` ones no longer do, ``enabled`` ones do again."""
+
+    disabled: int
+    enabled: int
+
+
+class ConfigDiff(BaseModel):
+    """What a restore would change, in numbers. ``settings_changed`` names sections (``other``: of another name)."""
+
+    model_config = _Open
+    admin_key_changes: bool
+    configs: EntryDiff
+    projects: EntryDiff
+    users: EntryDiff
+    emails_added: int
+    emails_removed: int
+    api_keys: KeyDiff
+    settings_changed: list[str]
+
+
+class RestorePlan(BaseModel):
+    """What a dry run found. ``compared_with`` is ``nothing`` when there is no config, or none that can be read."""
+
+    model_config = _Open
+    dry_run: Literal[True] = True
+    source_path: str
+    source_backup_id: str | None = None
+    signature: SignatureState | None = None
+    previous_sha256: str | None = None
+    restored_sha256: str
+    sections_digest: str
+    counts: Counts
+    issues: list[Issue] = []
+    compared_with: Literal["config", "nothing"]
+    diff: ConfigDiff
 
 
 class RestoreState(StrEnum):

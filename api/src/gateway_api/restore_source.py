@@ -16,14 +16,16 @@ from . import archive, config_shape
 from .compressed import SUFFIX, DigestCache, adopt
 from .config_file import Live, signature_of
 from .config_shape import NotAConfig, Summary
-from .contract import ErrorCode, Issue, SignatureState
+from .context import Context
+from .contract import ErrorCode, Issue, RestoreRequest, SignatureState
 from .durable import read_all
 from .errors import ApiError, backup_volume_error
 from .inventory import Received, receive_manifest
 from .manifest import manifest_name
-from .safe_path import existing_kind, open_file, open_parent
+from .safe_path import existing_kind, open_file, open_parent, parse_either
 from .sealed import stored_limit, unseal
 from .state_folder import StateFolder
+from .trust import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +152,33 @@ def new_issues(source: Source, live: Live) -> tuple[Issue, ...]:
     if live.summary is not None:
         known |= {(issue.code, issue.where) for issue in live.summary.issues}
     return tuple(issue for issue in source.summary.issues if (issue.code, issue.where) not in known)
+
+
+def refuse_new_issues(source: Source, live: Live, *, allow_issues: bool) -> None:
+    """Raises ``ConfigUnstable`` for a live config that cannot be compared with, ``BackupHasIssues``."""
+    if live.kind == "unstable":
+        raise live.error()
+    found = new_issues(source, live)
+    if found and not allow_issues:
+        raise ApiError(ErrorCode.BackupHasIssues, f"{len(found)} new issues, the first at {found[0].where}")
+
+
+def source_of(context: Context, request: RestoreRequest) -> Source:
+    """What ``request`` names, read and judged. Raises what :func:`open_source` raises."""
+    volume = context.volume
+    if request.input_file is not None:
+        parts = parse_either(request.input_file, context.settings.backup_dir)
+    else:
+        located = context.inventory.resolve(volume.base_fd, request.backup_id or "")
+        if located is None:
+            raise ApiError(ErrorCode.BackupNotFound)
+        parts = located.parts
+    asked = Asked(request.accept_unsigned, request.trust_key_id)
+    return open_source(
+        volume,
+        parts,
+        limit=context.settings.max_config_bytes,
+        expected_sha256=request.expected_sha256,
+        identity=None if request.identity is None else request.identity.get_secret_value(),
+        admit=lambda received, encrypted: context.admit(received, asked, encrypted=encrypted),
+    )

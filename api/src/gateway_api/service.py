@@ -23,6 +23,7 @@ from .contract import (
     DeleteResult,
     ErrorCode,
     ResetRequest,
+    RestorePlan,
     RestoreRequest,
     RestoreResult,
     SystemHealthData,
@@ -32,6 +33,7 @@ from .contract import (
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
 from .mutations import Mutations
+from .preview import preview
 from .protection import Protection
 from .reset import reset
 from .settings import Settings
@@ -52,8 +54,8 @@ class Service:
         self._writer = ThreadPoolExecutor(1, "writer")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
         self._condition = Condition(settings, self._config, self._keys)
-        protection = Protection(settings)
-        self._mutations = Mutations(settings, self._config, self._inventory, protection, self._writer)
+        self._protection = Protection(settings)
+        self._mutations = Mutations(settings, self._config, self._inventory, self._protection, self._writer)
         self._started = time.monotonic()
         self._ready: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()
@@ -124,6 +126,11 @@ class Service:
         return await self._mutations.run(
             "restore", request.request_id, requested_by, lambda context: transaction.restore(context, request)
         )
+
+    async def preview(self, request: RestoreRequest) -> RestorePlan:
+        """What a restore would do."""
+        call = partial(preview, self.settings, self._config, self._inventory, self._protection, request)
+        return await self._read(call)
 
     async def reset(self, request: ResetRequest, requested_by: str) -> RestoreResult:
         """Resets the config. A request that is not confirmed does not wait for its turn."""

@@ -22,9 +22,7 @@ from .contract import ErrorCode, ResetRequest, RestoreRequest, RestoreResult, Re
 from .errors import ApiError, config_volume_error
 from .journal import JOURNAL, Journal, Phase, Replay, Verdict, recover, replay
 from .manifest import body_digest
-from .restore_source import Source, new_issues, open_source
-from .safe_path import parse_either
-from .trust import Asked
+from .restore_source import Source, refuse_new_issues, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Wanted:
 
 def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     """Restores what ``request`` names, once. Raises every code the contract gives this call."""
-    wanted = Wanted("restore", request, request.allow_issues, lambda: _source(context, request))
+    wanted = Wanted("restore", request, request.allow_issues, lambda: source_of(context, request))
     return replace_config(context, wanted)
 
 
@@ -67,15 +65,11 @@ def replace_config(context: Context, wanted: Wanted) -> RestoreResult:
                 again = known
     if (why := why_not_replaceable(context.settings.config_file)) is not None:
         raise ApiError(ErrorCode.ConfigNotReplaceable, why)
-    if journal is not None and again is None and not journal.bare and not request.supersede:
-        raise ApiError(ErrorCode.RestorePending, f"restore {journal.request_id} is neither committed nor rolled back")
+    if again is None and not request.supersede:
+        refuse_if_pending(journal)
     source = wanted.source()
     live = context.config.read()
-    if live.kind == "unstable":
-        raise live.error()
-    found = new_issues(source, live)
-    if found and not wanted.allow_issues:
-        raise ApiError(ErrorCode.BackupHasIssues, f"{len(found)} new issues, the first at {found[0].where}")
+    refuse_new_issues(source, live, allow_issues=wanted.allow_issues)
     if again is not None:
         return _apply(context, again, source, live, first=False)
     saved = safety.save(context, live, request_id, request.safety_backup)
@@ -117,24 +111,10 @@ def _load(context: Context, *, supersede: bool) -> Journal | None:
         return None
 
 
-def _source(context: Context, request: RestoreRequest) -> Source:
-    volume = context.volume
-    if request.input_file is not None:
-        parts = parse_either(request.input_file, context.settings.backup_dir)
-    else:
-        located = context.inventory.resolve(volume.base_fd, request.backup_id or "")
-        if located is None:
-            raise ApiError(ErrorCode.BackupNotFound)
-        parts = located.parts
-    asked = Asked(request.accept_unsigned, request.trust_key_id)
-    return open_source(
-        volume,
-        parts,
-        limit=context.settings.max_config_bytes,
-        expected_sha256=request.expected_sha256,
-        identity=None if request.identity is None else request.identity.get_secret_value(),
-        admit=lambda received, encrypted: context.admit(received, asked, encrypted=encrypted),
-    )
+def refuse_if_pending(journal: Journal | None) -> None:
+    """Raises ``RestorePending`` for a restore that its caller has neither committed nor rolled back."""
+    if journal is not None and not journal.bare and journal.phase not in ("committed", "rolled_back"):
+        raise ApiError(ErrorCode.RestorePending, f"restore {journal.request_id} is neither committed nor rolled back")
 
 
 def _apply(context: Context, journal: Journal, source: Source, live: Live, *, first: bool) -> RestoreResult:

@@ -11,6 +11,7 @@ from ..contract import (
     Envelope,
     ErrorCode,
     ResetRequest,
+    RestorePlan,
     RestoreRequest,
     RestoreResult,
     RollbackRequest,
@@ -62,8 +63,13 @@ ONE = f"{RESTORES_PATH}/{{request_id}}"
 
 
 @router.post(RESTORE_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESTORING), summary="Restore a backup")
-async def restore(api: Api, requested_by: RequestedBy, body: RestoreRequest) -> Envelope[RestoreResult]:
-    """Replaces the live config, whatever its state. With a `request_id` the caller commits or rolls back."""
+async def restore(
+    api: Api, requested_by: RequestedBy, body: RestoreRequest
+) -> Envelope[RestoreResult] | Envelope[RestorePlan]:
+    """Replaces the live config, whatever its state. With a `request_id` the caller commits or rolls back. With
+    `dry_run` nothing is changed, and the answer is the difference that the restore would make."""
+    if body.dry_run:
+        return envelope("System restore would succeed; nothing was changed", await api.preview(body))
     return envelope("System restore completed successfully", await api.restore(body, requested_by))
 
 
