@@ -13,16 +13,18 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyrage
 import pytest
 
 from gateway_api import archive, audit_check
 from gateway_api.config_shape import digest
 from gateway_api.contract import ERRORS, ErrorCode
+from gateway_api.sealed import unseal
 from gateway_api.seed import default_config
 from tests.api.admin_process import admin_key, gateway_config
 from tests.api.nursery import Nursery, copy
@@ -31,10 +33,11 @@ pytestmark = pytest.mark.api
 
 PREFIX = "/api/v1/system"
 KEY = admin_key()
+IDENTITY = pyrage.x25519.Identity.generate()
 OLD = json.dumps(gateway_config(KEY, users=3), indent=2).encode()
 NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
 EMPTY = json.dumps(default_config(KEY), indent=2).encode()
-MUTATIONS = ("backup", "replace", "delete", "restore", "cure", "reset", "commit", "rollback")
+MUTATIONS = ("backup", "replace", "delete", "restore", "cure", "reset", "commit", "rollback", "sealed", "verify")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Ground:
     method: str
     path: str
     body: dict[str, Any] | None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def send(self, client: httpx.Client) -> httpx.Response:
         return client.request(self.method, PREFIX + self.path, json=self.body)
@@ -94,6 +98,13 @@ def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[
         _ok(client.post(f"{PREFIX}/restore", json=restore))
     made["commit"] = Ground(applied, "POST", "/restores/restore/commit", None)
     made["rollback"] = Ground(applied, "POST", "/restores/restore/rollback", None)
+    keyless = tmp_path_factory.mktemp("keyless") / "ground"
+    copy(base, keyless)
+    (keyless / "config" / ".gateway" / "signing_key.pem").unlink()
+    sealed = {"path": "manual/fresh.json.zst.age", "request_id": "fresh"}
+    recipients = {"age_recipients": [str(IDENTITY.to_public())], "encryption": "require"}
+    made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
+    made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
     return made
 
 
@@ -109,7 +120,7 @@ def _steps(nursery: Nursery, ground: Ground, scratch: Path) -> list[tuple[str, i
     config, backups = copy(ground.folder, scratch)
     trace = scratch.parent / "trace"
     trace.unlink(missing_ok=True)
-    with nursery.server(config, backups, KEY, trace=trace) as client:
+    with nursery.server(config, backups, KEY, trace=trace, **ground.settings) as client:
         # Refused after recovery: from then on the writing thread does nothing on its own.
         client.post(f"{PREFIX}/restores/absent/commit")
         before = _writer_calls(trace)
@@ -143,7 +154,9 @@ def _check_backups(backups: Path, *, but: str = "") -> None:
         manifest = json.loads(manifest_file.read_text())
         stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest.json")).read_bytes()
         assert digest(stored) == manifest["stored_sha256"]
-        content = archive.unpack(stored, manifest["compression"], 1 << 20)
+        form = archive.form_of(manifest["path"])
+        assert form.encrypted == bool(manifest["recipients"])
+        content = unseal(stored, form, str(IDENTITY), 1 << 20)
         assert digest(content) == manifest["content_sha256"]
     for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
         if name != but:
@@ -159,7 +172,7 @@ def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, 
     before = (ground.folder / "config" / "config.json").read_bytes()
     live = config.read_bytes()
     assert live in {before, NEW, OLD, EMPTY}
-    if name in ("backup", "replace", "delete"):
+    if name in ("backup", "replace", "delete", "sealed"):
         assert live == before
     done = _ok(ground.send(client))
     again = _ok(ground.send(client))
@@ -169,10 +182,18 @@ def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, 
         assert not (backups / "manual/spare.json").exists()
         _check_backups(backups, but="manual/spare.json")
         return
+    if name == "verify":
+        assert live == before
+        assert (done["level"], done["problems"]) == (again["level"], again["problems"]) == ("Verified", [])
+        _check_backups(backups)
+        return
     assert again["replayed"]
     assert {**again, "replayed": done["replayed"]} == done
     _check_backups(backups)
-    if name in ("backup", "replace"):
+    if name == "sealed":
+        proven = _ok(client.post(f"{PREFIX}/backups/{done['backup_id']}/verify", json={"identity": str(IDENTITY)}))
+        assert (proven["proof"], proven["signature"], proven["problems"]) == ("recipient", "valid", [])
+    if name in ("backup", "replace", "sealed"):
         named = [
             manifest
             for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest.json")))
@@ -198,14 +219,14 @@ def test_killed_at_any_step_nothing_is_lost_and_a_repeat_succeeds_once(
     for call, step in steps:
         config, backups = copy(ground.folder, scratch)
         with (
-            nursery.server(config, backups, KEY, inject=f"{call}:signal=KILL:when={step}") as client,
+            nursery.server(config, backups, KEY, inject=f"{call}:signal=KILL:when={step}", **ground.settings) as client,
             contextlib.suppress(httpx.TransportError),
         ):
             client.post(f"{PREFIX}/restores/absent/commit")
             answer = ground.send(client)
             pytest.fail(f"{call} {step} did not kill the server: {answer.text}")
         try:
-            with nursery.server(config, backups, KEY) as client:
+            with nursery.server(config, backups, KEY, **ground.settings) as client:
                 _check_after(name, ground, client, config, backups)
         except AssertionError as error:
             raise AssertionError(f"{name}, killed at {call} {step}: {error}") from error
@@ -225,7 +246,7 @@ def test_refused_by_the_disk_at_any_step_is_a_declared_error_and_nothing_is_lost
         config, backups = copy(ground.folder, scratch)
         inject = f"{call}:error={error}:when={step}"
         try:
-            with nursery.server(config, backups, KEY, inject=inject) as client:
+            with nursery.server(config, backups, KEY, inject=inject, **ground.settings) as client:
                 client.post(f"{PREFIX}/restores/absent/commit")
                 answer = ground.send(client)
                 if answer.status_code != 200:
