@@ -55,6 +55,8 @@ def test_an_encrypted_backup_is_proven_described_and_restored_with_the_identity(
     with _server(pair, nursery, keys.recipient) as api:
         made = ok(api.post(BACKUP, json={"path": name, "request_id": "b"}))
         assert (made["level"], made["proof"]) == ("Verified", "payload")
+        health = ok(api.get("/api/v1/system/health"))
+        assert (health["encryption"], health["recipients"]) == ("require", [fingerprint(keys.recipient)])
         assert made["recipients"] == [fingerprint(keys.recipient)]
         stored = (pair.backups / name).read_bytes()
         assert stored.startswith(b"age-encryption.org/v1\n")
@@ -201,14 +203,17 @@ def _tool(*names: str) -> None:
 
 
 def test_age_zstd_and_jq_open_what_we_write(pair: Pair, nursery: Nursery, keys: Keys, tmp_path: Path) -> None:
-    _tool("age", "zstd", "jq")
+    _tool("age", "age-keygen", "zstd", "jq")
     key = tmp_path / "key"
     key.write_text(f"# made by age-keygen\n{keys.other_identity}\n")
     with _server(pair, nursery, keys.recipient, keys.other_recipient) as api:
-        ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
+        made = ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
     command = f"age -d -i {key} {pair.backups}/NAME.json.zst.age | zstd -d | jq ."
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
     assert json.loads(shown.stdout) == json.loads(pair.config.read_text())
+    command = f"age-keygen -y {key} | tr -d '\\n' | sha256sum | cut -c1-32"
+    shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
+    assert shown.stdout.decode().strip() == made["recipients"][1]
 
 
 @pytest.mark.parametrize("armor", [[], ["-a"]])

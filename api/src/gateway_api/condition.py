@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from . import __version__
+from . import __version__, age
 from . import restore_records as records
 from .auth import KeyRing
 from .config_file import ConfigFile, Live, why_not_replaceable
@@ -85,6 +85,9 @@ class Condition:
             issues=issues,
             warnings=warnings,
             volume=space,
+            encryption=self._settings.encryption,
+            recipients=[age.fingerprint(recipient) for recipient in self._settings.age_recipients],
+            signature_policy=self._settings.signature_policy,
         )
 
     def _config_state(self) -> tuple[str | None, PendingRestore | None]:

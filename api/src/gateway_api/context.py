@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from . import logs
 from .config_file import ConfigFile
 from .config_slot import ConfigSlot
 from .contract import ErrorCode, SignatureState
@@ -53,6 +55,8 @@ class Context:
         """
         checked = self.protection.check(self.config_state, received or {})
         refuse_unless_trusted(checked, self.protection.rules, asked, encrypted=encrypted)
+        if checked.verdict != "valid":
+            logs.event("signature_not_trusted", logging.WARNING, signature=checked.verdict, keys=list(checked.keys))
         return checked.verdict
 
     @property

@@ -310,11 +310,15 @@ class SystemHealthData(BaseModel):
     issues: list[Issue] = []
     warnings: list[Issue] = []
     volume: VolumeSpace | None = None
+    encryption: Literal["require", "allow"] = "allow"
+    recipients: list[str] = Field(default=[], description="Fingerprints of those that backups are encrypted to.")
+    signature_policy: Literal["require", "warn"] = "warn"
 
 
 class BackupRequest(BaseModel):
     """One of ``output_file`` (absolute, inside the backup directory, replaced atomically) and ``path`` (relative to
-    it, never replaced unless ``overwrite``). The suffix decides: ``.json``, ``.json.gz``, ``.json.zst``; else plain."""
+    it, never replaced unless ``overwrite``). The suffix decides: ``.json``, ``.json.gz``, ``.json.zst``, each also with
+    ``.age``; else plain."""
 
     model_config = _Strict
     output_file: str | None = Field(None, min_length=1, max_length=4096)
