@@ -37,7 +37,19 @@ IDENTITY = pyrage.x25519.Identity.generate()
 OLD = json.dumps(gateway_config(KEY, users=3), indent=2).encode()
 NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
 EMPTY = json.dumps(default_config(KEY), indent=2).encode()
-MUTATIONS = ("backup", "replace", "delete", "restore", "cure", "reset", "commit", "rollback", "sealed", "verify")
+MUTATIONS = (
+    "backup",
+    "replace",
+    "delete",
+    "restore",
+    "cure",
+    "reset",
+    "upload",
+    "commit",
+    "rollback",
+    "sealed",
+    "verify",
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +61,10 @@ class Ground:
     path: str
     body: dict[str, Any] | None
     settings: dict[str, Any] = field(default_factory=dict)
+    content: bytes | None = None
 
     def send(self, client: httpx.Client) -> httpx.Response:
-        return client.request(self.method, PREFIX + self.path, json=self.body)
+        return client.request(self.method, PREFIX + self.path, json=self.body, content=self.content)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,6 +105,7 @@ def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[
     made["reset"] = Ground(
         base, "POST", "/reset", {"confirm": True, "rotate_admin_key": False, "request_id": "restore"}
     )
+    made["upload"] = _half_uploaded(nursery, base, backups, tmp_path_factory.mktemp("upload") / "ground")
     applied = tmp_path_factory.mktemp("applied") / "ground"
     config, backups = copy(base, applied)
     with nursery.server(config, backups, KEY) as client:
@@ -106,6 +120,24 @@ def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[
     made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
     made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
     return made
+
+
+def _half_uploaded(nursery: Nursery, base: Path, backups: Path, folder: Path) -> Ground:
+    """A ground on which the manifest of a backup from elsewhere has arrived; its file is to follow."""
+    stored = archive.pack(NEW, "zstd")
+    manifest = json.loads((backups / "manual/new.json.zst.manifest.json").read_text())
+    del manifest["signatures"]
+    manifest |= {
+        "id": "elsewhere",
+        "volume_id": "0" * 32,
+        "path": "brought/it.json.zst",
+        "stored_sha256": digest(stored),
+    }
+    config, there = copy(base, folder)
+    path = "/backups/elsewhere/content"
+    with nursery.server(config, there, KEY) as client:
+        _ok(client.put(f"{PREFIX}{path}?part=manifest", content=json.dumps(manifest)))
+    return Ground(folder, "PUT", path, None, stored)
 
 
 def _ok(answer: httpx.Response) -> dict[str, Any]:
@@ -172,7 +204,7 @@ def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, 
     before = (ground.folder / "config" / "config.json").read_bytes()
     live = config.read_bytes()
     assert live in {before, NEW, OLD, EMPTY}
-    if name in ("backup", "replace", "delete", "sealed"):
+    if name in ("backup", "replace", "delete", "sealed", "upload"):
         assert live == before
     done = _ok(ground.send(client))
     again = _ok(ground.send(client))
@@ -190,6 +222,11 @@ def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, 
     assert again["replayed"]
     assert {**again, "replayed": done["replayed"]} == done
     _check_backups(backups)
+    if name == "upload":
+        assert (done["state"], done["record"]["path"]) == ("stored", "brought/it.json.zst")
+        assert (backups / "brought/it.json.zst").read_bytes() == ground.content
+        assert not list((backups / ".gateway" / "uploads").iterdir())
+        return
     if name == "sealed":
         proven = _ok(client.post(f"{PREFIX}/backups/{done['backup_id']}/verify", json={"identity": str(IDENTITY)}))
         assert (proven["proof"], proven["signature"], proven["problems"]) == ("recipient", "valid", [])

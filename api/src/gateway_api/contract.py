@@ -82,6 +82,7 @@ class ErrorCode(StrEnum):
     ConfigNotReplaceable = "ConfigNotReplaceable"
     ConfigChanged = "ConfigChanged"
     ConfigChangedDuringRestore = "ConfigChangedDuringRestore"
+    UploadOutOfOrder = "UploadOutOfOrder"
     RestorePending = "RestorePending"
     RestoreNotFound = "RestoreNotFound"
     RestoreEnded = "RestoreEnded"
@@ -158,6 +159,9 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.ConfigChanged: ErrorSpec(409, False, "The config changed since the restore: look, then say force."),
     ErrorCode.ConfigChangedDuringRestore: ErrorSpec(
         409, True, "The gateway wrote its config over the restored one: roll back or restore again."
+    ),
+    ErrorCode.UploadOutOfOrder: ErrorSpec(
+        409, False, "Ask how much has arrived by sending the manifest again, and go on from there."
     ),
     ErrorCode.RestorePending: ErrorSpec(409, False, "Commit or roll back the earlier restore, or say supersede."),
     ErrorCode.RestoreNotFound: ErrorSpec(404, False, "No restore has this request id."),
@@ -434,6 +438,18 @@ class BackupPage(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
     items: list[BackupEntry]
     continue_token: str | None = Field(None, alias="continue")
+
+
+class UploadResult(BaseModel):
+    """How far an upload is. ``stored``: it is a backup now, ``record``; ``partial``: go on at ``received_bytes``."""
+
+    model_config = _Open
+    backup_id: str
+    state: Literal["partial", "stored"]
+    received_bytes: int
+    expected_bytes: int
+    record: BackupRecord | None = None
+    replayed: bool = False
 
 
 class DeleteResult(BaseModel):

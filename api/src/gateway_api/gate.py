@@ -18,9 +18,19 @@ from starlette.exceptions import HTTPException
 
 from . import logs
 from .auth import FailureLimit, presented_key
-from .contract import API_PREFIX, HEALTH_PATH, READY_PATH, REQUEST_ID_HEADER, REQUEST_ID_PATTERN, ErrorCode
+from .contract import (
+    API_PREFIX,
+    BACKUPS_PATH,
+    HEALTH_PATH,
+    READY_PATH,
+    REQUEST_ID_HEADER,
+    REQUEST_ID_PATTERN,
+    ErrorCode,
+)
 from .errors import ApiError, error_body
+from .manifest import MAX_MANIFEST_BYTES
 from .mutations import utc_now
+from .sealed import stored_limit
 
 if TYPE_CHECKING:
     from .service import Service
@@ -88,7 +98,7 @@ class Gate:
             if scope["path"] == "/openapi.json":
                 # Made once, which takes long enough to be felt by a probe.
                 await asyncio.to_thread(scope["app"].openapi)
-            await self._app(scope, _limited(scope, receive), answer.send)
+            await self._app(scope, _limited(scope, receive, self._limit(scope)), answer.send)
         except ApiError as error:
             code = error.code.value
             if not answer.status:
@@ -110,6 +120,12 @@ class Gate:
                     milliseconds=round((time.monotonic() - began) * 1000, 1),
                 )
             logs.request_id.reset(token)
+
+    def _limit(self, scope: Scope) -> int:
+        """How large a body may be: only an upload carries a file."""
+        if scope["method"] == "PUT" and scope["path"].startswith(BACKUPS_PATH) and scope["path"].endswith("/content"):
+            return stored_limit(self._service.settings.max_config_bytes) + MAX_MANIFEST_BYTES
+        return MAX_BODY_BYTES
 
     async def _admit(self, scope: Scope, key: bytes | None) -> None:
         path: str = scope["path"]
@@ -141,17 +157,17 @@ class _Answer:
         await self._send(message)
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
+def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
     declared = _header(scope, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared[:18]) > MAX_BODY_BYTES:
-        raise ApiError(ErrorCode.BodyTooLarge, f"a body has at most {MAX_BODY_BYTES} bytes")
+    if declared is not None and declared.isdigit() and int(declared[:18]) > limit:
+        raise ApiError(ErrorCode.BodyTooLarge, f"a body has at most {limit} bytes")
     seen = 0
 
     async def limited() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BODY_BYTES:
+        if seen > limit:
             # The one kind of exception that the framework passes on from here.
             raise HTTPException(413)
         return message

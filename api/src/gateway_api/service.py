@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
-from . import backups, listing, logs, transaction, verification
+from . import backups, listing, logs, transaction, upload, verification
 from . import restore_records as records
 from .auth import KeyRing
 from .condition import Condition
@@ -27,9 +27,11 @@ from .contract import (
     RestoreRequest,
     RestoreResult,
     SystemHealthData,
+    UploadResult,
     VerificationResult,
     VerifyRequest,
 )
+from .download import Download, open_download
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
 from .mutations import Mutations
@@ -108,6 +110,44 @@ class Service:
     async def show_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""
         return await self._read(partial(backups.show, self.settings, self._inventory, backup_id))
+
+    async def download(self, backup_id: str, part: Literal["file", "manifest"], wanted: str | None) -> Download:
+        """An open file or manifest; its stream reads in threads of this service."""
+        return await self._read(partial(open_download, self.settings, self._inventory, backup_id, part, wanted))
+
+    async def read_piece(self, call: Callable[[], bytes]) -> bytes:
+        """Runs one reading of a download in a thread."""
+        return await self._read(call)
+
+    async def _is_there(self, backup_id: str) -> bool:
+        try:
+            await self.show_backup(backup_id)
+        except ApiError as error:
+            if error.code is ErrorCode.BackupNotFound:
+                return False
+            raise
+        return True
+
+    async def upload_manifest(self, backup_id: str, data: bytes, requested_by: str) -> UploadResult:
+        """Begins an upload, or tells how far it is."""
+        return await self._mutations.run(
+            "upload-manifest", backup_id, requested_by, lambda context: upload.take_manifest(context, backup_id, data)
+        )
+
+    async def upload_file(
+        self, backup_id: str, pieces: AsyncIterator[bytes], start: int | None, requested_by: str
+    ) -> UploadResult:
+        """Takes the pieces of the file, and makes it a backup when it is whole."""
+        if not await self._is_there(backup_id):
+            collector = await self._read(partial(upload.Collector, self.settings, backup_id, start))
+            try:
+                async for piece in pieces:
+                    await self._read(partial(collector.add, piece))
+            finally:
+                collector.close()
+        return await self._mutations.run(
+            "upload", backup_id, requested_by, lambda context: upload.finish(context, backup_id)
+        )
 
     async def delete_backup(self, backup_id: str, requested_by: str) -> DeleteResult:
         """Deletes one backup."""

@@ -120,6 +120,24 @@ def create(
         raise backup_volume_error(error) from None
 
 
+def bring(state: StateFolder, manifest: Manifest, stored: bytes, raw: bytes) -> Located:
+    """Makes a backup of a file from elsewhere that is what its manifest says, or changes nothing. ``raw`` are the
+    manifest's own bytes. Raises ``BackupExists``, ``PathNotAllowed``, ``OSError``, ``DurabilityUnknown``."""
+    new = NewBackup(
+        backup_id=manifest.id,
+        parts=manifests.written_to(manifest),
+        replace=False,
+        created=manifest.created,
+        gateway_id=manifest.gateway_id,
+        volume_id=manifest.volume_id,
+    )
+    as_it_is = Sealed(archive.Form("none", False), stored, None)
+    make_parents(state.base_fd, new.parts)
+    with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
+        _refuse_other_kinds(parent, new)
+        return _publish(state, parent, pending, new, stored, as_it_is, manifest, raw)
+
+
 def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
     if existing_kind(parent, new.parts[-1]) is None:
         return
@@ -136,13 +154,14 @@ def _publish(
     content: bytes,
     sealed: Sealed,
     manifest: Manifest,
+    raw: bytes | None = None,
 ) -> Located:
     name = new.parts[-1]
     waiting = f"{new.backup_id}.json"
     temporary = make_temporary(parent, sealed.stored)
     try:
         prove(parent, temporary, content, sealed)
-        durable.write_file(pending, waiting, manifests.dump(manifest))
+        durable.write_file(pending, waiting, raw or manifests.dump(manifest))
         _remember_replaced(state, parent, name)
         if new.replace:
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)

@@ -11,7 +11,7 @@ _FIELDS: Final = frozenset(
     name
     for model in (BackupRequest, ResetRequest, RestoreRequest, RollbackRequest, VerifyRequest)
     for name in model.model_fields
-) | {"body", "path", "query", "backup_id", "request_id", "limit", "continue"}
+) | {"body", "path", "query", "backup_id", "request_id", "limit", "continue", "part"}
 _SHOWN: Final = 3
 
 
