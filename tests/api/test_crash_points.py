@@ -137,7 +137,7 @@ def _half_uploaded(nursery: Nursery, base: Path, backups: Path, folder: Path) ->
     path = "/backups/elsewhere/content"
     with nursery.server(config, there, KEY) as client:
         _ok(client.put(f"{PREFIX}{path}?part=manifest", content=json.dumps(manifest)))
-    return Ground(folder, "PUT", path, None, stored)
+    return Ground(folder, "PUT", path, None, content=stored)
 
 
 def _ok(answer: httpx.Response) -> dict[str, Any]:
