@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import httpx
@@ -74,6 +75,33 @@ def test_a_verify_with_a_real_identity_is_more_than_one_without(pair: Pair, nurs
         found = _verify(api, made["backup_id"], identity=str(identity))
         assert (found["level"], found["proof"], found["counts"]) == ("Verified", "recipient", made["counts"])
         assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["proof"] == "recipient"
+
+
+def test_what_an_unsigned_manifest_claims_of_a_file_that_cannot_be_opened_is_no_proof(
+    pair: Pair, nursery: Nursery
+) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
+    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+        made = ok(api.post(BACKUP, json={"path": "a.json.age"}))
+        manifest = pair.backups / "a.json.age.manifest.json"
+        described = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
+        found = _verify(api, made["backup_id"])
+        assert (found["level"], found["proof"], found["signature"]) == ("Stored", None, "unsigned")
+        assert _verify(api, made["backup_id"], identity=str(identity))["level"] == "Verified"
+
+
+def test_a_backup_gzipped_by_hand_is_verified_and_leaves_no_note_behind(pair: Pair, nursery: Nursery) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        _verify(api, made["backup_id"])
+        subprocess.run(["gzip", str(pair.backups / "a.json")], check=True)
+        found = _verify(api, made["backup_id"])
+        assert (found["level"], found["signature"], found["problems"]) == ("Verified", "valid", [])
+        assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["verification"]["problems"] == []
+        assert ok(api.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
+        assert not list(pair.backups.glob("a.json*"))
 
 
 def test_a_note_that_somebody_wrote_is_never_believed(pair: Pair, nursery: Nursery) -> None:

@@ -93,7 +93,8 @@ def _finish(state: StateFolder, located: Located) -> None:
             for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
                 beside = read_manifest(parent, manifests.manifest_name(owner))
                 if beside is not None and beside.id == located.manifest.id:
-                    unlink_quietly(parent, name + VERIFICATION_SUFFIX)
+                    for noted in dict.fromkeys((name, owner)):
+                        unlink_quietly(parent, noted + VERIFICATION_SUFFIX)
                     os.unlink(manifests.manifest_name(owner), dir_fd=parent)
                     sync_directory(parent)
     except FileNotFoundError:

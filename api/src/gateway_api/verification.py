@@ -63,7 +63,8 @@ def verify(context: Context, backup_id: str, request: VerifyRequest) -> Verifica
             checked = context.protection.check(context.config_state, {} if received is None else received[0])
             problems = _signature_problems(context, checked, encrypted=form.encrypted)
             identity = None if request.identity is None else request.identity.get_secret_value()
-            level, proof, counts = _look(located.manifest, form, stored, identity, limit, problems)
+            claimed = located.manifest.proof if checked.verdict == "valid" else None
+            level, proof, counts = _look(located.manifest, claimed, form, stored, identity, limit, problems)
             found = Verification(
                 backup_id=backup_id,
                 stored_sha256=digest(stored),
@@ -101,9 +102,18 @@ def _signature_problems(context: Context, checked: Checked, *, encrypted: bool) 
 
 
 def _look(
-    manifest: Manifest, form: archive.Form, stored: bytes, identity: str | None, limit: int, problems: list[Problem]
+    manifest: Manifest,
+    claimed: str | None,
+    form: archive.Form,
+    stored: bytes,
+    identity: str | None,
+    limit: int,
+    problems: list[Problem],
 ) -> tuple[BackupLevel | None, Proof | None, Counts | None]:
-    """How far the bytes are proven, by what, and what was counted. Adds what is wrong to ``problems``."""
+    """How far the bytes are proven, by what, and what was counted. Adds what is wrong to ``problems``.
+
+    ``claimed`` is the proof that a trusted signature vouches for: all there is about a file that cannot be opened.
+    """
 
     def wrong(code: ErrorCode, message: str) -> tuple[None, None, None]:
         problems.append(Problem(code=code.value, message=message))
@@ -112,7 +122,7 @@ def _look(
     if digest(stored) != manifest.stored_sha256:
         return wrong(ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes")
     if form.encrypted and identity is None:
-        proven = manifest.proof in ("payload", "recipient")
+        proven = claimed in ("payload", "recipient")
         return (BackupLevel.Verified, "payload", None) if proven else (BackupLevel.Stored, None, None)
     try:
         content = unseal(stored, form, identity, limit)
