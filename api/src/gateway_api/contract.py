@@ -28,6 +28,7 @@ DEFAULT_TLS_PORT: Final = 8443
 
 HEALTH_PATH: Final = "/health"
 READY_PATH: Final = "/ready"
+METRICS_PATH: Final = "/metrics"
 API_PREFIX: Final = "/api/v1/system"
 SYSTEM_HEALTH_PATH: Final = f"{API_PREFIX}/health"
 BACKUP_PATH: Final = f"{API_PREFIX}/backup"

@@ -22,6 +22,7 @@ from .contract import (
     API_PREFIX,
     BACKUPS_PATH,
     HEALTH_PATH,
+    METRICS_PATH,
     READY_PATH,
     REQUEST_ID_HEADER,
     REQUEST_ID_PATTERN,
@@ -42,6 +43,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES: Final = 64 * 1024
+OPEN_PATHS: Final = (HEALTH_PATH, READY_PATH, METRICS_PATH)
+"""What needs no key, and is served on the plain port when there is TLS."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _NAME: Final = re.compile(REQUEST_ID_PATTERN)
 _ID_HEADER: Final = REQUEST_ID_HEADER.lower().encode()
 
@@ -110,14 +114,19 @@ class Gate:
                 raise
             await send_error(scope, answer.send, ApiError(ErrorCode.InternalError))
         finally:
-            if scope["path"] not in (HEALTH_PATH, READY_PATH) or answer.status >= 400:
+            seconds = time.monotonic() - began
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route: str | None = getattr(scope.get("route"), "path", None)
+            code = code or scope.get("state", {}).get("code")
+            self._service.metrics.answered(route, method, answer.status, code, seconds)
+            if scope["path"] not in OPEN_PATHS or answer.status >= 400:
                 logs.event(
                     "request",
-                    method=scope["method"] if scope["method"].isalpha() and len(scope["method"]) < 10 else "other",
-                    route=getattr(scope.get("route"), "path", None),
+                    method=method,
+                    route=route,
                     status=answer.status,
-                    code=code or scope.get("state", {}).get("code"),
-                    milliseconds=round((time.monotonic() - began) * 1000, 1),
+                    code=code,
+                    milliseconds=round(seconds * 1000, 1),
                 )
             logs.request_id.reset(token)
 
@@ -180,11 +189,11 @@ class ProbesOnly:
 
     def __init__(self, app: App, tls_port: int) -> None:
         self._app = app
-        self._hint = f"this port serves {HEALTH_PATH} and {READY_PATH} only; use HTTPS on port {tls_port}"
+        self._hint = f"this port serves {', '.join(OPEN_PATHS)} only; use HTTPS on port {tls_port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one ASGI connection."""
-        if scope["type"] == "http" and scope["path"] not in (HEALTH_PATH, READY_PATH):
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             await send_error(scope, send, ApiError(ErrorCode.RouteNotFound, self._hint))
             return
         await self._app(scope, receive, send)

@@ -34,6 +34,7 @@ from .contract import (
 from .download import Download, open_download
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
+from .metrics import Metrics
 from .mutations import Mutations
 from .preview import preview
 from .protection import Protection
@@ -61,6 +62,9 @@ class Service:
         self._started = time.monotonic()
         self._ready: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()
+        self.metrics = Metrics()
+        self._page: tuple[float, bytes] | None = None
+        self._rendering = asyncio.Lock()
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
@@ -91,6 +95,16 @@ class Service:
             if self._ready is None or now - self._ready[0] >= READY_SECONDS:
                 self._ready = (now, await self._read(self._condition.why_not_ready))
             return self._ready[1]
+
+    async def metrics_page(self) -> bytes:
+        """What a monitor scrapes, at most five seconds old: it needs no key, so asking often costs nothing."""
+        async with self._rendering:
+            now = time.monotonic()
+            if self._page is None or now - self._page[0] >= READY_SECONDS:
+                ready = await self.why_not_ready() is None
+                render = partial(self.metrics.render, await self.health(), ready=ready)
+                self._page = (now, await self._read(render))
+            return self._page[1]
 
     async def health(self) -> SystemHealthData:
         """The detailed health."""
