@@ -25,6 +25,7 @@ import httpx
 from tests.api.admin_process import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PATHS = {"config_file", "backup_dir", "admin_key_file", "signing_key_file", "trusted_keys_file"}
 CALLS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdirat,pwrite64"
 
 
@@ -136,10 +137,12 @@ def copy(source: Path, target: Path) -> tuple[Path, Path]:
 
 
 def _serve_children() -> None:
-    from gateway_api import archive, server
+    from gateway_api import age, archive, server, signing
     from gateway_api.settings import Settings
 
     archive.pack(b"{}", "zstd")
+    signing.load_signer(signing.new_key()).signature({})
+    age.encrypt(b"", ())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         settings = json.loads(line)
@@ -153,8 +156,9 @@ def _serve_children() -> None:
         os.dup2(2, 1)
         _let_trace()
         os.kill(os.getpid(), signal.SIGSTOP)
-        for name in {"config_file", "backup_dir", "admin_key_file"} & settings.keys():
+        for name in PATHS & settings.keys():
             settings[name] = Path(settings[name])
+        settings["age_recipients"] = tuple(settings.get("age_recipients", ()))
         try:
             server.run(Settings(**settings))
         finally:

@@ -91,8 +91,10 @@ def test_a_config_over_the_limit_is_refused(pair: Pair, nursery: Nursery) -> Non
         failed(api.post(URL, json={"path": "b.json"}), "ConfigTooLarge")
 
 
-def test_an_encrypted_name_is_refused_before_anything_is_written(api: httpx.Client, pair: Pair) -> None:
-    failed(api.post(URL, json={"path": "x/a.json.zst.age"}), "EncryptionNotSupported")
+def test_without_recipients_an_encrypted_name_is_refused_before_anything_is_written(
+    api: httpx.Client, pair: Pair
+) -> None:
+    failed(api.post(URL, json={"path": "x/a.json.zst.age"}), "EncryptionNotConfigured")
     assert not (pair.backups / "x").exists()
 
 

@@ -13,16 +13,19 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyrage
 import pytest
 
-from gateway_api import archive
+from gateway_api import archive, audit_check
 from gateway_api.config_shape import digest
 from gateway_api.contract import ERRORS, ErrorCode
+from gateway_api.sealed import unseal
+from gateway_api.seed import default_config
 from tests.api.admin_process import admin_key, gateway_config
 from tests.api.nursery import Nursery, copy
 
@@ -30,9 +33,23 @@ pytestmark = pytest.mark.api
 
 PREFIX = "/api/v1/system"
 KEY = admin_key()
+IDENTITY = pyrage.x25519.Identity.generate()
 OLD = json.dumps(gateway_config(KEY, users=3), indent=2).encode()
 NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
-MUTATIONS = ("backup", "replace", "delete", "restore", "cure", "commit", "rollback")
+EMPTY = json.dumps(default_config(KEY), indent=2).encode()
+MUTATIONS = (
+    "backup",
+    "replace",
+    "delete",
+    "restore",
+    "cure",
+    "reset",
+    "upload",
+    "commit",
+    "rollback",
+    "sealed",
+    "verify",
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +60,11 @@ class Ground:
     method: str
     path: str
     body: dict[str, Any] | None
+    settings: dict[str, Any] = field(default_factory=dict)
+    content: bytes | None = None
 
     def send(self, client: httpx.Client) -> httpx.Response:
-        return client.request(self.method, PREFIX + self.path, json=self.body)
+        return client.request(self.method, PREFIX + self.path, json=self.body, content=self.content)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,13 +102,42 @@ def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[
     config, _ = copy(base, sick)
     config.write_bytes(OLD[:100])
     made["cure"] = Ground(sick, "POST", "/restore", restore)
+    made["reset"] = Ground(
+        base, "POST", "/reset", {"confirm": True, "rotate_admin_key": False, "request_id": "restore"}
+    )
+    made["upload"] = _half_uploaded(nursery, base, backups, tmp_path_factory.mktemp("upload") / "ground")
     applied = tmp_path_factory.mktemp("applied") / "ground"
     config, backups = copy(base, applied)
     with nursery.server(config, backups, KEY) as client:
         _ok(client.post(f"{PREFIX}/restore", json=restore))
     made["commit"] = Ground(applied, "POST", "/restores/restore/commit", None)
     made["rollback"] = Ground(applied, "POST", "/restores/restore/rollback", None)
+    keyless = tmp_path_factory.mktemp("keyless") / "ground"
+    copy(base, keyless)
+    (keyless / "config" / ".gateway" / "signing_key.pem").unlink()
+    sealed = {"path": "manual/fresh.json.zst.age", "request_id": "fresh"}
+    recipients = {"age_recipients": [str(IDENTITY.to_public())], "encryption": "require"}
+    made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
+    made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
     return made
+
+
+def _half_uploaded(nursery: Nursery, base: Path, backups: Path, folder: Path) -> Ground:
+    """A ground on which the manifest of a backup from elsewhere has arrived; its file is to follow."""
+    stored = archive.pack(NEW, "zstd")
+    manifest = json.loads((backups / "manual/new.json.zst.manifest.json").read_text())
+    del manifest["signatures"]
+    manifest |= {
+        "id": "elsewhere",
+        "volume_id": "0" * 32,
+        "path": "brought/it.json.zst",
+        "stored_sha256": digest(stored),
+    }
+    config, there = copy(base, folder)
+    path = "/backups/elsewhere/content"
+    with nursery.server(config, there, KEY) as client:
+        _ok(client.put(f"{PREFIX}{path}?part=manifest", content=json.dumps(manifest)))
+    return Ground(folder, "PUT", path, None, content=stored)
 
 
 def _ok(answer: httpx.Response) -> dict[str, Any]:
@@ -104,7 +152,7 @@ def _steps(nursery: Nursery, ground: Ground, scratch: Path) -> list[tuple[str, i
     config, backups = copy(ground.folder, scratch)
     trace = scratch.parent / "trace"
     trace.unlink(missing_ok=True)
-    with nursery.server(config, backups, KEY, trace=trace) as client:
+    with nursery.server(config, backups, KEY, trace=trace, **ground.settings) as client:
         # Refused after recovery: from then on the writing thread does nothing on its own.
         client.post(f"{PREFIX}/restores/absent/commit")
         before = _writer_calls(trace)
@@ -138,21 +186,25 @@ def _check_backups(backups: Path, *, but: str = "") -> None:
         manifest = json.loads(manifest_file.read_text())
         stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest.json")).read_bytes()
         assert digest(stored) == manifest["stored_sha256"]
-        content = archive.unpack(stored, manifest["compression"], 1 << 20)
+        form = archive.form_of(manifest["path"])
+        assert form.encrypted == bool(manifest["recipients"])
+        content = unseal(stored, form, str(IDENTITY), 1 << 20)
         assert digest(content) == manifest["content_sha256"]
     for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
         if name != but:
             assert (backups / name).is_file()
             assert (backups / f"{name}.manifest.json").is_file()
     assert not list(backups.rglob(".gateway-*"))
+    whole, why = audit_check.verify(backups)
+    assert whole, why
 
 
 def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, backups: Path) -> None:
     """The promises, after the blow and a restart."""
     before = (ground.folder / "config" / "config.json").read_bytes()
     live = config.read_bytes()
-    assert live in {before, NEW, OLD}
-    if name in ("backup", "replace", "delete"):
+    assert live in {before, NEW, OLD, EMPTY}
+    if name in ("backup", "replace", "delete", "sealed", "upload"):
         assert live == before
     done = _ok(ground.send(client))
     again = _ok(ground.send(client))
@@ -162,18 +214,31 @@ def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, 
         assert not (backups / "manual/spare.json").exists()
         _check_backups(backups, but="manual/spare.json")
         return
+    if name == "verify":
+        assert live == before
+        assert (done["level"], done["problems"]) == (again["level"], again["problems"]) == ("Verified", [])
+        _check_backups(backups)
+        return
     assert again["replayed"]
     assert {**again, "replayed": done["replayed"]} == done
     _check_backups(backups)
-    if name in ("backup", "replace"):
+    if name == "upload":
+        assert (done["state"], done["record"]["path"]) == ("stored", "brought/it.json.zst")
+        assert (backups / "brought/it.json.zst").read_bytes() == ground.content
+        assert not list((backups / ".gateway" / "uploads").iterdir())
+        return
+    if name == "sealed":
+        proven = _ok(client.post(f"{PREFIX}/backups/{done['backup_id']}/verify", json={"identity": str(IDENTITY)}))
+        assert (proven["proof"], proven["signature"], proven["problems"]) == ("recipient", "valid", [])
+    if name in ("backup", "replace", "sealed"):
         named = [
             manifest
             for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest.json")))
             if manifest["request_id"] == done["request_id"]
         ]
         assert len(named) == 1
-    elif name in ("restore", "cure"):
-        assert config.read_bytes() == NEW
+    elif name in ("restore", "cure", "reset"):
+        assert config.read_bytes() == (EMPTY if name == "reset" else NEW)
         assert config.stat().st_nlink == 1
         _ok(client.post(f"{PREFIX}/restores/restore/rollback"))
         assert config.read_bytes() == before
@@ -191,14 +256,14 @@ def test_killed_at_any_step_nothing_is_lost_and_a_repeat_succeeds_once(
     for call, step in steps:
         config, backups = copy(ground.folder, scratch)
         with (
-            nursery.server(config, backups, KEY, inject=f"{call}:signal=KILL:when={step}") as client,
+            nursery.server(config, backups, KEY, inject=f"{call}:signal=KILL:when={step}", **ground.settings) as client,
             contextlib.suppress(httpx.TransportError),
         ):
             client.post(f"{PREFIX}/restores/absent/commit")
             answer = ground.send(client)
             pytest.fail(f"{call} {step} did not kill the server: {answer.text}")
         try:
-            with nursery.server(config, backups, KEY) as client:
+            with nursery.server(config, backups, KEY, **ground.settings) as client:
                 _check_after(name, ground, client, config, backups)
         except AssertionError as error:
             raise AssertionError(f"{name}, killed at {call} {step}: {error}") from error
@@ -218,7 +283,7 @@ def test_refused_by_the_disk_at_any_step_is_a_declared_error_and_nothing_is_lost
         config, backups = copy(ground.folder, scratch)
         inject = f"{call}:error={error}:when={step}"
         try:
-            with nursery.server(config, backups, KEY, inject=inject) as client:
+            with nursery.server(config, backups, KEY, inject=inject, **ground.settings) as client:
                 client.post(f"{PREFIX}/restores/absent/commit")
                 answer = ground.send(client)
                 if answer.status_code != 200:

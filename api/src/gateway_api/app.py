@@ -12,7 +12,7 @@ from .contract import ErrorCode
 from .errors import ApiError, error_body
 from .gate import Gate
 from .mutations import utc_now
-from .routes import backups, health, restores
+from .routes import backups, content, health, restores
 from .service import Service
 from .validation import describe
 
@@ -28,7 +28,7 @@ def create_app(service: Service) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.service = service
-    for group in (health, backups, restores):
+    for group in (health, backups, content, restores):
         app.include_router(group.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -48,14 +48,6 @@ def form_of(name: str) -> Form:
     return Form("none", encrypted)
 
 
-def readable_form(name: str) -> Form:
-    """The form, if this server can read and write it; raises ``EncryptionNotSupported`` otherwise."""
-    form = form_of(name)
-    if form.encrypted:
-        raise ApiError(ErrorCode.EncryptionNotSupported)
-    return form
-
-
 def pack(content: bytes, compression: Compression) -> bytes:
     """The bytes of the file. The same content always gives the same bytes: no time, no name inside."""
     if compression == "gzip":
@@ -75,12 +67,13 @@ def unpack(stored: bytes, compression: Compression, limit: int) -> bytes:
     """
     if compression == "none":
         if len(stored) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         return stored
     return _gunzip(stored, limit) if compression == "gzip" else _unzstd(stored, limit)
 
 
-def _too_large(limit: int) -> ApiError:
+def too_large(limit: int) -> ApiError:
+    """The failure of a backup that holds, or claims to hold, more than ``limit`` bytes."""
     return ApiError(ErrorCode.BackupTooLarge, f"the backup holds more than the {limit} bytes a config may have")
 
 
@@ -94,7 +87,7 @@ class _Output:
     def add(self, chunk: bytes) -> None:
         self.data += chunk
         if len(self.data) > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
 
 
 def _gunzip(stored: bytes, limit: int) -> bytes:

@@ -16,6 +16,7 @@ from .safe_path import parse_absolute, parse_relative
 from .settings import Settings
 from .state_folder import StateFolder
 from .store import NewBackup
+from .verification import with_verification
 
 
 def make(context: Context, request: BackupRequest) -> BackupResult:
@@ -29,6 +30,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     identity = secrets.token_hex(16) if request.request_id is None else backup_id(volume_id, request.request_id)
     if request.request_id is not None and (done := _already(context, identity, body_sha256)) is not None:
         return done
+    recipients = context.protection.recipients_for(parts[-1])
     live = context.config.read()
     if live.kind != "valid":
         raise live.error()
@@ -43,9 +45,10 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
         request_sha256=body_sha256,
         gateway_version=context.settings.gateway_version,
         requested_by=context.requested_by,
+        audit_head=context.audit_head,
         metadata=tuple(request.metadata.items()),
     )
-    record = record_of(store.create(context.volume, new, live))
+    record = record_of(store.create(context.volume, new, live, recipients=recipients, sign=context.sign))
     return BackupResult.model_validate(record.model_dump())
 
 
@@ -82,7 +85,7 @@ def show(settings: Settings, inventory: Inventory, identity: str) -> BackupRecor
             located = inventory.resolve(state.base_fd, identity)
             if located is None or not store.has_data(state, located):
                 raise ApiError(ErrorCode.BackupNotFound)
-            return record_of(located)
+            return with_verification(state, located, record_of(located))
     except FileNotFoundError:
         if settings.backup_dir.is_dir():
             raise ApiError(ErrorCode.BackupNotFound) from None

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from . import __version__
+from . import __version__, age
 from . import restore_records as records
 from .auth import KeyRing
 from .config_file import ConfigFile, Live, why_not_replaceable
@@ -15,7 +15,7 @@ from .contract import Issue, PendingRestore, SystemHealthData, SystemStatus, Vol
 from .errors import ApiError
 from .settings import Settings
 from .state_folder import StateFolder
-from .store import OVERHEAD_BYTES, free_bytes
+from .store import OVERHEAD_BYTES, free_bytes, owed_to_reserve
 
 NEARLY_FULL: Final = 0.05
 _READY_TEXT: Final = {
@@ -85,6 +85,9 @@ class Condition:
             issues=issues,
             warnings=warnings,
             volume=space,
+            encryption=self._settings.encryption,
+            recipients=[age.fingerprint(recipient) for recipient in self._settings.age_recipients],
+            signature_policy=self._settings.signature_policy,
         )
 
     def _config_state(self) -> tuple[str | None, PendingRestore | None]:
@@ -144,6 +147,14 @@ def _volume_id(backup_dir: Path) -> str | None:
         return None
 
 
+def _owed(backup_dir: Path) -> int:
+    try:
+        with StateFolder(backup_dir, create=False) as state:
+            return owed_to_reserve(state.fd)
+    except OSError:
+        return 0
+
+
 def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
     """Why the backup volume could not take a plain backup of that size now, or None."""
     space = _space(backup_dir)
@@ -155,6 +166,6 @@ def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
         writable = False
     if not writable:
         return "the backup volume is read-only"
-    if space.free_bytes < config_bytes + OVERHEAD_BYTES:
+    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _owed(backup_dir):
         return "the backup volume is full"
     return None

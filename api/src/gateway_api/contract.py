@@ -12,18 +12,29 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 DEFAULT_PORT: Final = 8001
 DEFAULT_TLS_PORT: Final = 8443
 
 HEALTH_PATH: Final = "/health"
 READY_PATH: Final = "/ready"
+METRICS_PATH: Final = "/metrics"
 API_PREFIX: Final = "/api/v1/system"
 SYSTEM_HEALTH_PATH: Final = f"{API_PREFIX}/health"
 BACKUP_PATH: Final = f"{API_PREFIX}/backup"
 BACKUPS_PATH: Final = f"{API_PREFIX}/backups"
 RESTORE_PATH: Final = f"{API_PREFIX}/restore"
+RESET_PATH: Final = f"{API_PREFIX}/reset"
 RESTORES_PATH: Final = f"{API_PREFIX}/restores"
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
@@ -57,7 +68,14 @@ class ErrorCode(StrEnum):
     BackupTooLarge = "BackupTooLarge"
     BackupHasIssues = "BackupHasIssues"
     DigestMismatch = "DigestMismatch"
-    EncryptionNotSupported = "EncryptionNotSupported"
+    EncryptionRequired = "EncryptionRequired"
+    EncryptionNotConfigured = "EncryptionNotConfigured"
+    IdentityRequired = "IdentityRequired"
+    WrongIdentity = "WrongIdentity"
+    SignatureRequired = "SignatureRequired"
+    SignatureInvalid = "SignatureInvalid"
+    KeyNotTrusted = "KeyNotTrusted"
+    SigningKeyUnusable = "SigningKeyUnusable"
     ConfigMissing = "ConfigMissing"
     ConfigInvalid = "ConfigInvalid"
     ConfigUnstable = "ConfigUnstable"
@@ -65,10 +83,13 @@ class ErrorCode(StrEnum):
     ConfigNotReplaceable = "ConfigNotReplaceable"
     ConfigChanged = "ConfigChanged"
     ConfigChangedDuringRestore = "ConfigChangedDuringRestore"
+    UploadOutOfOrder = "UploadOutOfOrder"
     RestorePending = "RestorePending"
     RestoreNotFound = "RestoreNotFound"
     RestoreEnded = "RestoreEnded"
     RestoreStateUnknown = "RestoreStateUnknown"
+    ResetNotConfirmed = "ResetNotConfirmed"
+    AdminKeyUnknown = "AdminKeyUnknown"
     VolumeFull = "VolumeFull"
     VolumeUnavailable = "VolumeUnavailable"
     DurabilityUnknown = "DurabilityUnknown"
@@ -109,7 +130,26 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.BackupTooLarge: ErrorSpec(413, False, "Raise the config size limit, or restore another backup."),
     ErrorCode.BackupHasIssues: ErrorSpec(422, False, "Mend the dangling references, or say allow_issues."),
     ErrorCode.DigestMismatch: ErrorSpec(409, False, "The file is not the one that was expected: check its name."),
-    ErrorCode.EncryptionNotSupported: ErrorSpec(422, False, "This version reads and writes no .age file."),
+    ErrorCode.EncryptionRequired: ErrorSpec(422, False, "Backups are encrypted here: choose a name that ends in .age."),
+    ErrorCode.EncryptionNotConfigured: ErrorSpec(
+        422, False, "This server has no age recipients: set them, or choose a name without .age."
+    ),
+    ErrorCode.IdentityRequired: ErrorSpec(422, False, "The backup is encrypted: send the age identity that opens it."),
+    ErrorCode.WrongIdentity: ErrorSpec(
+        422, False, "The identity does not open this backup: send one of those it was encrypted to."
+    ),
+    ErrorCode.SignatureRequired: ErrorSpec(
+        422, False, "Restore a backup that a trusted key has signed; see accept_unsigned for the exception."
+    ),
+    ErrorCode.SignatureInvalid: ErrorSpec(
+        422, False, "The manifest was changed after it was signed: restore another backup, and find out who did."
+    ),
+    ErrorCode.KeyNotTrusted: ErrorSpec(
+        422, False, "Put the public key of the gateway that signed the backup into this server's trusted keys."
+    ),
+    ErrorCode.SigningKeyUnusable: ErrorSpec(
+        500, False, "Put the signing key in the config directory's state folder back, or remove the broken file."
+    ),
     ErrorCode.ConfigMissing: ErrorSpec(409, False, "There is no config to back up: restore a backup."),
     ErrorCode.ConfigInvalid: ErrorSpec(409, False, "The live config cannot be read as a config: restore a backup."),
     ErrorCode.ConfigUnstable: ErrorSpec(409, True, "The gateway keeps rewriting its config: try again."),
@@ -121,6 +161,9 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.ConfigChangedDuringRestore: ErrorSpec(
         409, True, "The gateway wrote its config over the restored one: roll back or restore again."
     ),
+    ErrorCode.UploadOutOfOrder: ErrorSpec(
+        409, False, "Ask how much has arrived by sending the manifest again, and go on from there."
+    ),
     ErrorCode.RestorePending: ErrorSpec(409, False, "Commit or roll back the earlier restore, or say supersede."),
     ErrorCode.RestoreNotFound: ErrorSpec(404, False, "No restore has this request id."),
     ErrorCode.RestoreEnded: ErrorSpec(
@@ -130,6 +173,10 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
         409,
         False,
         "The config is neither the one before the restore nor the one after: look, then restore again.",
+    ),
+    ErrorCode.ResetNotConfirmed: ErrorSpec(400, False, "Reset requires confirm=true"),
+    ErrorCode.AdminKeyUnknown: ErrorSpec(
+        409, False, "No admin key can be read from the live config: say rotate_admin_key, or restore a backup."
     ),
     ErrorCode.VolumeFull: ErrorSpec(507, True, "Free space on the volume, or make it larger."),
     ErrorCode.VolumeUnavailable: ErrorSpec(
@@ -147,6 +194,16 @@ T = TypeVar("T")
 
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Identity = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=8192,
+        description="An age identity (AGE-SECRET-KEY-1…), or a file of several. Kept nowhere, and no part of what "
+        "tells a repeated request from another.",
+    ),
+]
 
 
 class Envelope(BaseModel, Generic[T]):
@@ -258,11 +315,15 @@ class SystemHealthData(BaseModel):
     issues: list[Issue] = []
     warnings: list[Issue] = []
     volume: VolumeSpace | None = None
+    encryption: Literal["require", "allow"] = "allow"
+    recipients: list[str] = Field(default=[], description="Fingerprints of those that backups are encrypted to.")
+    signature_policy: Literal["require", "warn"] = "warn"
 
 
 class BackupRequest(BaseModel):
     """One of ``output_file`` (absolute, inside the backup directory, replaced atomically) and ``path`` (relative to
-    it, never replaced unless ``overwrite``). The suffix decides: ``.json``, ``.json.gz``, ``.json.zst``; else plain."""
+    it, never replaced unless ``overwrite``). The suffix decides: ``.json``, ``.json.gz``, ``.json.zst``, each also with
+    ``.age``; else plain."""
 
     model_config = _Strict
     output_file: str | None = Field(None, min_length=1, max_length=4096)
@@ -291,6 +352,41 @@ class BackupLevel(StrEnum):
     Verified = "Verified"
 
 
+Proof = Literal["payload", "recipient"]
+"""``payload``: read back and opened by the one who wrote it; ``recipient``: also opened with a real identity."""
+SignatureState = Literal["valid", "unsigned", "unknown", "invalid"]
+"""``unknown``: signed, but by no key that this server trusts."""
+
+
+class Problem(BaseModel):
+    """Something that a verify found. ``code`` is an error code: what a restore would answer."""
+
+    model_config = _Open
+    code: str
+    message: str
+
+
+class Verification(BaseModel):
+    """What one verify found. ``level`` is absent when the file is not what its manifest says."""
+
+    model_config = _Open
+    backup_id: str
+    stored_sha256: str
+    checked: datetime
+    level: BackupLevel | None = None
+    proof: Proof | None = None
+    signature: SignatureState
+    signed_by: list[str] = []
+    counts: Counts | None = None
+    problems: list[Problem] = []
+
+
+class VerificationResult(Verification):
+    """``recorded`` is false when the volume did not take the note; what was found holds all the same."""
+
+    recorded: bool = True
+
+
 class BackupRecord(BaseModel):
     """A backup as its manifest describes it. Sizes in bytes; ``path`` is relative to the backup directory."""
 
@@ -309,13 +405,51 @@ class BackupRecord(BaseModel):
     compression: Literal["none", "gzip", "zstd"]
     counts: Counts
     issues: list[Issue] = []
+    recipients: list[str] = Field(default=[], description="Fingerprints of those it is encrypted to; none: it is not.")
+    signed_by: list[str] = Field(default=[], description="Key ids that the signatures name; a verify checks them.")
     level: BackupLevel
+    proof: Proof | None = None
     metadata: dict[str, str] = {}
+    verification: Verification | None = Field(default=None, description="What the last verify of this very file found.")
 
 
 class BackupResult(BackupRecord):
     """``replayed``: the same ``request_id`` had already made this backup, and nothing was done now."""
 
+    replayed: bool = False
+
+
+class BackupEntry(BaseModel):
+    """A file in the backup directory. ``kind``: ``backup`` (ours, beside its manifest), ``compressed`` (ours, gzipped
+    by hand since), ``changed`` (not the file that the manifest beside it describes), ``foreign`` (no manifest is its
+    own: it can be restored on its content). ``record`` stands for the first two."""
+
+    model_config = _Open
+    kind: Literal["backup", "compressed", "changed", "foreign"]
+    path: str
+    size_bytes: int
+    modified: datetime
+    backup_id: str | None = None
+    record: BackupRecord | None = None
+
+
+class BackupPage(BaseModel):
+    """A page of the inventory, by path. ``continue`` is the token of the next page, absent on the last."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    items: list[BackupEntry]
+    continue_token: str | None = Field(None, alias="continue")
+
+
+class UploadResult(BaseModel):
+    """How far an upload is. ``stored``: it is a backup now, ``record``; ``partial``: go on at ``received_bytes``."""
+
+    model_config = _Open
+    backup_id: str
+    state: Literal["partial", "stored"]
+    received_bytes: int
+    expected_bytes: int
+    record: BackupRecord | None = None
     replayed: bool = False
 
 
@@ -336,8 +470,14 @@ class RestoreRequest(BaseModel):
     backup_id: str | None = Field(None, pattern=REQUEST_ID_PATTERN)
     expected_sha256: Sha256 | None = None
     safety_backup: bool | Literal["required"] = True
+    dry_run: bool = False
     supersede: bool = False
     allow_issues: bool = False
+    accept_unsigned: bool = Field(default=False, description="Honoured only where the server allows it.")
+    trust_key_id: KeyId | None = Field(
+        default=None, description="Restore only what this key, known to the server, has signed."
+    )
+    identity: Identity | None = None
     request_id: RequestId | None = None
 
     @model_validator(mode="after")
@@ -345,6 +485,72 @@ class RestoreRequest(BaseModel):
         if (self.input_file is None) == (self.backup_id is None):
             raise ValueError("give exactly one of input_file and backup_id")
         return self
+
+
+class ResetRequest(BaseModel):
+    """``confirm`` must be JSON's ``true`` itself. The admin key stays the same unless ``rotate_admin_key``: then the
+    new one stands in the config alone. The rest as for a restore, with which a reset shares its request ids."""
+
+    model_config = _Strict
+    confirm: Annotated[Any, WithJsonSchema({"const": True, "type": "boolean"})] = None
+    rotate_admin_key: StrictBool = False
+    safety_backup: StrictBool | Literal["required"] = True
+    supersede: StrictBool = False
+    request_id: RequestId | None = None
+
+
+class VerifyRequest(BaseModel):
+    """Without an ``identity`` an encrypted file is checked by its digests and signature alone."""
+
+    model_config = _Strict
+    identity: Identity | None = None
+
+
+class EntryDiff(BaseModel):
+    """How many entries of a section a restore adds, removes and changes; they are told apart by id."""
+
+    model_config = _Open
+    added: int
+    removed: int
+    changed: int
+
+
+class KeyDiff(EntryDiff):
+    """API keys as well by whether they work: ``disabled`` ones no longer do, ``enabled`` ones do again."""
+
+    disabled: int
+    enabled: int
+
+
+class ConfigDiff(BaseModel):
+    """What a restore would change, in numbers. ``settings_changed`` names sections (``other``: of another name)."""
+
+    model_config = _Open
+    admin_key_changes: bool
+    configs: EntryDiff
+    projects: EntryDiff
+    users: EntryDiff
+    emails_added: int
+    emails_removed: int
+    api_keys: KeyDiff
+    settings_changed: list[str]
+
+
+class RestorePlan(BaseModel):
+    """What a dry run found. ``compared_with`` is ``nothing`` when there is no config, or none that can be read."""
+
+    model_config = _Open
+    dry_run: Literal[True] = True
+    source_path: str
+    source_backup_id: str | None = None
+    signature: SignatureState | None = None
+    previous_sha256: str | None = None
+    restored_sha256: str
+    sections_digest: str
+    counts: Counts
+    issues: list[Issue] = []
+    compared_with: Literal["config", "nothing"]
+    diff: ConfigDiff
 
 
 class RestoreState(StrEnum):
@@ -368,10 +574,12 @@ class SafetyBackup(BaseModel):
 
 
 class RestoreResult(BaseModel):
-    """What a restore did, or how it ended. Digests are of the config file's bytes."""
+    """What a restore or a reset did, or how it ended. Digests are of the config file's bytes; ``source_path`` is empty
+    for a reset."""
 
     model_config = _Open
     request_id: str
+    operation: Literal["restore", "reset"] = "restore"
     state: RestoreState
     source_path: str
     source_backup_id: str | None = None
@@ -381,6 +589,7 @@ class RestoreResult(BaseModel):
     counts: Counts
     issues: list[Issue] = []
     safety_backup: SafetyBackup
+    signature: SignatureState | None = None
     started: datetime
     finished: datetime | None = None
     replayed: bool = False

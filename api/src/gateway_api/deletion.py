@@ -11,13 +11,14 @@ from typing import Final
 
 from . import durable
 from . import manifest as manifests
+from .compressed import SUFFIX
 from .config_shape import digest
 from .contract import ErrorCode
 from .durable import list_names, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import read_manifest
 from .manifest import Located
-from .safe_path import existing_kind, open_file, open_parent
+from .safe_path import VERIFICATION_SUFFIX, existing_kind, open_file, open_parent
 from .state_folder import StateFolder
 from .store import RESERVE, RESERVE_BYTES, TOMBSTONES, free_bytes, read_data
 
@@ -88,10 +89,14 @@ def _finish(state: StateFolder, located: Located) -> None:
             if data is not None and digest(data) == located.manifest.stored_sha256:
                 os.unlink(name, dir_fd=parent)
                 sync_directory(parent)
-            beside = read_manifest(parent, manifests.manifest_name(name))
-            if beside is not None and beside.id == located.manifest.id:
-                os.unlink(manifests.manifest_name(name), dir_fd=parent)
-                sync_directory(parent)
+            # A backup that was gzipped by hand has left its manifest beside its old name.
+            for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
+                beside = read_manifest(parent, manifests.manifest_name(owner))
+                if beside is not None and beside.id == located.manifest.id:
+                    for noted in dict.fromkeys((name, owner)):
+                        unlink_quietly(parent, noted + VERIFICATION_SUFFIX)
+                    os.unlink(manifests.manifest_name(owner), dir_fd=parent)
+                    sync_directory(parent)
     except FileNotFoundError:
         pass
     with state.folder(TOMBSTONES) as tombstones:

@@ -18,6 +18,7 @@ OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
     (f"{API_PREFIX}/backup", "System backup failed"),
     (f"{API_PREFIX}/restores", "Restore request failed"),
     (f"{API_PREFIX}/restore", "System restore failed"),
+    (f"{API_PREFIX}/reset", "System reset failed"),
     ("/ready", "Not ready"),
 )
 RETRY_AFTER_SECONDS: Final = 2

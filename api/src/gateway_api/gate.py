@@ -18,9 +18,20 @@ from starlette.exceptions import HTTPException
 
 from . import logs
 from .auth import FailureLimit, presented_key
-from .contract import API_PREFIX, HEALTH_PATH, READY_PATH, REQUEST_ID_HEADER, REQUEST_ID_PATTERN, ErrorCode
+from .contract import (
+    API_PREFIX,
+    BACKUPS_PATH,
+    HEALTH_PATH,
+    METRICS_PATH,
+    READY_PATH,
+    REQUEST_ID_HEADER,
+    REQUEST_ID_PATTERN,
+    ErrorCode,
+)
 from .errors import ApiError, error_body
+from .manifest import MAX_MANIFEST_BYTES
 from .mutations import utc_now
+from .sealed import stored_limit
 
 if TYPE_CHECKING:
     from .service import Service
@@ -32,6 +43,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES: Final = 64 * 1024
+OPEN_PATHS: Final = (HEALTH_PATH, READY_PATH, METRICS_PATH)
+"""What needs no key, and is served on the plain port when there is TLS."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _NAME: Final = re.compile(REQUEST_ID_PATTERN)
 _ID_HEADER: Final = REQUEST_ID_HEADER.lower().encode()
 
@@ -88,7 +102,7 @@ class Gate:
             if scope["path"] == "/openapi.json":
                 # Made once, which takes long enough to be felt by a probe.
                 await asyncio.to_thread(scope["app"].openapi)
-            await self._app(scope, _limited(scope, receive), answer.send)
+            await self._app(scope, _limited(scope, receive, self._limit(scope)), answer.send)
         except ApiError as error:
             code = error.code.value
             if not answer.status:
@@ -100,16 +114,27 @@ class Gate:
                 raise
             await send_error(scope, answer.send, ApiError(ErrorCode.InternalError))
         finally:
-            if scope["path"] not in (HEALTH_PATH, READY_PATH) or answer.status >= 400:
+            seconds = time.monotonic() - began
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route: str | None = getattr(scope.get("route"), "path", None)
+            code = code or scope.get("state", {}).get("code")
+            self._service.metrics.answered(route, method, answer.status, code, seconds)
+            if scope["path"] not in OPEN_PATHS or answer.status >= 400:
                 logs.event(
                     "request",
-                    method=scope["method"] if scope["method"].isalpha() and len(scope["method"]) < 10 else "other",
-                    route=getattr(scope.get("route"), "path", None),
+                    method=method,
+                    route=route,
                     status=answer.status,
-                    code=code or scope.get("state", {}).get("code"),
-                    milliseconds=round((time.monotonic() - began) * 1000, 1),
+                    code=code,
+                    milliseconds=round(seconds * 1000, 1),
                 )
             logs.request_id.reset(token)
+
+    def _limit(self, scope: Scope) -> int:
+        """How large a body may be: only an upload carries a file."""
+        if scope["method"] == "PUT" and scope["path"].startswith(BACKUPS_PATH) and scope["path"].endswith("/content"):
+            return stored_limit(self._service.settings.max_config_bytes) + MAX_MANIFEST_BYTES
+        return MAX_BODY_BYTES
 
     async def _admit(self, scope: Scope, key: bytes | None) -> None:
         path: str = scope["path"]
@@ -141,17 +166,17 @@ class _Answer:
         await self._send(message)
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
+def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
     declared = _header(scope, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared[:18]) > MAX_BODY_BYTES:
-        raise ApiError(ErrorCode.BodyTooLarge, f"a body has at most {MAX_BODY_BYTES} bytes")
+    if declared is not None and declared.isdigit() and int(declared[:18]) > limit:
+        raise ApiError(ErrorCode.BodyTooLarge, f"a body has at most {limit} bytes")
     seen = 0
 
     async def limited() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BODY_BYTES:
+        if seen > limit:
             # The one kind of exception that the framework passes on from here.
             raise HTTPException(413)
         return message
@@ -164,11 +189,11 @@ class ProbesOnly:
 
     def __init__(self, app: App, tls_port: int) -> None:
         self._app = app
-        self._hint = f"this port serves {HEALTH_PATH} and {READY_PATH} only; use HTTPS on port {tls_port}"
+        self._hint = f"this port serves {', '.join(OPEN_PATHS)} only; use HTTPS on port {tls_port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one ASGI connection."""
-        if scope["type"] == "http" and scope["path"] not in (HEALTH_PATH, READY_PATH):
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             await send_error(scope, send, ApiError(ErrorCode.RouteNotFound, self._hint))
             return
         await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Which backups the volume holds: an index of manifests in memory, brought up to date by walking.
+"""Which backups the volume holds: an index of names and manifests in memory, brought up to date by walking.
 
 A directory that has not changed is not listed again, and a manifest that has not changed is not read again. What is
 about to be used is always read afresh: the index only says where to look.
@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from . import manifest as manifests
+from .compressed import SUFFIX, DigestCache, adopt
 from .config_file import Signature, signature_of
 from .durable import TEMPORARY, read_all, unlink_quietly
 from .errors import ApiError
@@ -20,13 +24,33 @@ from .manifest import BadManifest, Located, Manifest
 from .safe_path import DIRECTORY_FLAGS, MANIFEST_SUFFIX, MAX_DEPTH, existing_kind, open_file, open_parent
 
 YOUNG_SECONDS: Final = 2.0
+SMALL_BYTES: Final = 4096
+Received = tuple[dict[str, Any], Manifest]
+"""A manifest and the object that it was received as."""
+
+
+class Known(NamedTuple):
+    """A manifest that has been read: of which file, whose, and what it says unless that is much."""
+
+    signature: Signature
+    id: str
+    content: bytes | None
+
+
+class Named(NamedTuple):
+    """A data file, the manifest of its own name, and if it ends in `.gz` that of the name without."""
+
+    parts: tuple[str, ...]
+    own: Known | None
+    beside: Known | None
 
 
 @dataclass(slots=True)
 class _Directory:
     signature: Signature | None = None
     seen: float = 0.0
-    manifests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
+    manifests: dict[str, Known] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
     below: dict[str, _Directory] = field(default_factory=dict)
 
 
@@ -37,6 +61,7 @@ class Inventory:
         self._root = _Directory()
         self._by_id: dict[str, list[tuple[str, ...]]] = {}
         self._lock = threading.Lock()
+        self.digests = DigestCache()
 
     def refresh(self, root_fd: int, *, clean: bool = False) -> None:
         """Walks what changed. ``clean`` also removes temporaries that a dead server left: for the lock's holder alone.
@@ -58,9 +83,9 @@ class Inventory:
                 node.seen = time.time()
                 self._list(fd, node, clean)
                 node.signature = signature
-            for name, (_, backup_id) in node.manifests.items():
-                found.setdefault(backup_id, []).append((*at, name.removesuffix(MANIFEST_SUFFIX)))
-            for name, below in node.below.items():
+            for name, known in node.manifests.items():
+                found.setdefault(known.id, []).append((*at, name.removesuffix(MANIFEST_SUFFIX)))
+            for name, below in node.below.items() if len(at) + 1 < MAX_DEPTH else ():
                 try:
                     child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
                 except OSError:
@@ -70,8 +95,9 @@ class Inventory:
             os.close(fd)
 
     def _list(self, fd: int, node: _Directory, clean: bool) -> None:
-        manifests_now: dict[str, tuple[Signature, str]] = {}
+        manifests_now: dict[str, Known] = {}
         below: dict[str, _Directory] = {}
+        files: list[str] = []
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
@@ -84,22 +110,38 @@ class Inventory:
                     known = self._identify(fd, name, node.manifests.get(name))
                     if known is not None:
                         manifests_now[name] = known
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(name)
         node.manifests, node.below = manifests_now, below
+        node.names = sorted((*files, *below))
 
     @staticmethod
-    def _identify(fd: int, name: str, known: tuple[Signature, str] | None) -> tuple[Signature, str] | None:
+    def _identify(fd: int, name: str, known: Known | None) -> Known | None:
         info = existing_kind(fd, name)
         if info is None:
             return None
-        if known is not None and known[0] == signature_of(info):
+        if known is not None and known.signature == signature_of(info):
             return known
         found = read_manifest(fd, name)
-        return None if found is None else (signature_of(info), found.id)
+        if found is None:
+            return None
+        content = found.model_dump_json(exclude_defaults=True).encode()
+        return Known(signature_of(info), found.id, content if len(content) <= SMALL_BYTES else None)
+
+    def files_after(self, after: tuple[str, ...], most: int) -> list[Named]:
+        """The next data files behind ``after``, by the components of their paths, as of the last refresh."""
+        with self._lock:
+            return list(islice(_after(self._root, (), after), most))
 
     def places(self, backup_id: str) -> list[tuple[str, ...]]:
         """Where manifests with this id were seen, as components of their data files' paths."""
         with self._lock:
             return sorted(self._by_id.get(backup_id, []))
+
+    def all_places(self) -> list[tuple[str, ...]]:
+        """Where manifests were seen, as components of their data files' paths."""
+        with self._lock:
+            return sorted(place for places in self._by_id.values() for place in places)
 
     def resolve(self, root_fd: int, backup_id: str) -> Located | None:
         """The manifest of ``backup_id``, read now, or None. Of several copies, the one that lies where it was made."""
@@ -109,18 +151,50 @@ class Inventory:
             if found is not None and found.id == backup_id:
                 candidates.append(Located(found, parts))
         at_home = [one for one in candidates if one.path == one.manifest.path]
-        return next(iter(at_home or candidates), None)
+        chosen = next(iter(at_home or candidates), None)
+        return None if chosen is None else self._where_it_is(root_fd, chosen)
+
+    def _where_it_is(self, root_fd: int, located: Located) -> Located:
+        """``located``, or the same backup as a person has gzipped it."""
+        try:
+            with open_parent(root_fd, located.parts) as parent:
+                adopted = adopt(parent, located.manifest, located.parts[-1], self.digests)
+        except (OSError, ApiError):
+            return located
+        if adopted is None:
+            return located
+        return Located(adopted, (*located.parts[:-1], located.parts[-1] + SUFFIX))
+
+
+def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Iterator[Named]:
+    for name in node.names[bisect_left(node.names, after[0]) if after else 0 :]:
+        first = bool(after) and name == after[0]
+        if name in node.below:
+            yield from _after(node.below[name], (*at, name), after[1:] if first else ())
+        elif not first:
+            stem = name.removesuffix(SUFFIX)
+            beside = None if stem == name else node.manifests.get(manifests.manifest_name(stem))
+            yield Named((*at, name), node.manifests.get(manifests.manifest_name(name)), beside)
 
 
 def read_manifest(dir_fd: int, name: str) -> Manifest | None:
     """The manifest in the file ``name``, or None when there is none that can be believed."""
+    found = receive_manifest(dir_fd, name)
+    return None if found is None else found[1]
+
+
+def receive_manifest(dir_fd: int, name: str) -> Received | None:
+    """As :func:`read_manifest`, with the object as it was received, for its signatures."""
     try:
         fd = open_file(dir_fd, name)
     except (OSError, ApiError):
         return None
     try:
         data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
-        return manifests.load(data) if len(data) <= manifests.MAX_MANIFEST_BYTES else None
+        if len(data) > manifests.MAX_MANIFEST_BYTES:
+            return None
+        received = manifests.receive(data)
+        return received, manifests.model(received)
     except (OSError, BadManifest):
         return None
     finally:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .contract import BackupLevel, BackupRecord, Counts, Issue, RequestId, Sha256
 from .safe_path import MANIFEST_SUFFIX, parse_relative
+from .signing import KEY_ID
 
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 2 * 1024 * 1024
@@ -43,10 +44,12 @@ class Manifest(BaseModel):
     stored_sha256: Sha256
     stored_bytes: int
     compression: str
+    recipients: list[str] = []
     counts: Counts
     issues: list[Issue] = []
     requested_by: str | None = None
     proof: str | None = None
+    audit_head: Sha256 | None = None
     metadata: dict[str, str] = {}
 
 
@@ -86,12 +89,27 @@ def _no_float(_: str) -> float:
 
 def load(data: bytes) -> Manifest:
     """Parses a manifest. Raises :class:`BadManifest`."""
+    return model(receive(data))
+
+
+def receive(data: bytes) -> dict[str, Any]:
+    """The object as it was received, which is what its signatures are checked over. Raises :class:`BadManifest`."""
     try:
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
         )
-        manifest = Manifest.model_validate(value)
-    except (ValueError, RecursionError, ValidationError):
+    except (ValueError, RecursionError):
+        raise BadManifest("not a manifest") from None
+    if not isinstance(value, dict):
+        raise BadManifest("not a manifest")
+    return value
+
+
+def model(received: dict[str, Any]) -> Manifest:
+    """The manifest that a received object is. Raises :class:`BadManifest`."""
+    try:
+        manifest = Manifest.model_validate(received)
+    except (ValidationError, RecursionError):
         raise BadManifest("not a manifest") from None
     if manifest.format_version != FORMAT_VERSION or manifest.compression not in ("none", "gzip", "zstd"):
         raise BadManifest("a manifest of a version this server does not know")
@@ -101,9 +119,23 @@ def load(data: bytes) -> Manifest:
 def record_of(located: Located) -> BackupRecord:
     """The manifest as the API shows it."""
     found = located.manifest
-    level = BackupLevel.Verified if found.proof == "payload" else BackupLevel.Stored
-    fields = found.model_dump(exclude={"id", "path"})
-    return BackupRecord.model_validate({**fields, "backup_id": found.id, "path": located.path, "level": level})
+    proven = found.proof in ("payload", "recipient")
+    return BackupRecord.model_validate(
+        {
+            **found.model_dump(exclude={"id", "path", "signatures", "signed_by", "verification"}),
+            "backup_id": found.id,
+            "path": located.path,
+            "level": BackupLevel.Verified if proven else BackupLevel.Stored,
+            "proof": found.proof if proven else None,
+            "signed_by": _signed_by(found),
+        }
+    )
+
+
+def _signed_by(manifest: Manifest) -> list[str]:
+    entries = (manifest.model_extra or {}).get("signatures")
+    named = [entry.get("key_id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [key_id for key_id in named if isinstance(key_id, str) and KEY_ID.fullmatch(key_id)]
 
 
 def canonical(value: Any) -> bytes:

@@ -1,7 +1,7 @@
 """The one place every change passes through: one at a time in this process and on these volumes, after recovery.
 
-What must happen around each change (locks, finishing what a dead server began, a fresh inventory) happens here and
-nowhere else; so will the audit log.
+What must happen around each change (locks, finishing what a dead server began, a fresh inventory, the two lines in
+the audit log) happens here and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 
-from . import logs
+from . import audit, logs
+from .audit_log import Audited
 from .config_file import ConfigFile
 from .config_slot import ConfigSlot
 from .context import GATEWAY_ID, VOLUME_ID, Context
@@ -25,6 +26,7 @@ from .deletion import finish_deletes, keep_reserve
 from .durable import remove_temporaries
 from .errors import ApiError, backup_volume_error, config_volume_error
 from .inventory import Inventory
+from .protection import Protection
 from .settings import Settings
 from .state_folder import LockTaken, StateFolder
 from .store import PENDING, REQUESTS, TOMBSTONES, finish_pending
@@ -44,8 +46,16 @@ def utc_now() -> datetime:
 class Mutations:
     """Runs changes one by one. ``run`` belongs to the event loop, everything below it to a thread."""
 
-    def __init__(self, settings: Settings, config: ConfigFile, inventory: Inventory, executor: Executor) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        config: ConfigFile,
+        inventory: Inventory,
+        protection: Protection,
+        executor: Executor,
+    ) -> None:
         self._settings = settings
+        self._protection = protection
         self._config = config
         self._inventory = inventory
         self._executor = executor
@@ -71,7 +81,7 @@ class Mutations:
             self._turn.release()
             raise ApiError(ErrorCode.InProgress)
         self._running.add(holder)
-        work = partial(self._locked, holder, until, requested_by, change)
+        work = partial(self._locked, operation, request_id, until, requested_by, change)
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         future.add_done_callback(partial(self._done, holder))
         return await asyncio.shield(future)
@@ -82,10 +92,22 @@ class Mutations:
         if not future.cancelled():
             future.exception()
 
-    def _locked(self, holder: str, until: float, requested_by: str, change: Callable[[Context], T]) -> T:
+    def _locked(
+        self, operation: str, name: str | None, until: float, requested_by: str, change: Callable[[Context], T]
+    ) -> T:
+        holder = operation if name is None else f"{operation}:{name}"
         with ExitStack() as stack:
-            context = self._enter(stack, holder, until, requested_by)
-            return change(self._recover(context))
+            context = self._recover(self._enter(stack, holder, until, requested_by))
+            lines = Audited(context, operation, name)
+            head = lines.intent()
+            try:
+                result = change(replace(context, audit_head=head))
+            except BaseException as error:
+                code = error.code if isinstance(error, ApiError) else ErrorCode.InternalError
+                lines.outcome(code.value, {})
+                raise
+            lines.outcome("ok", audit.details(result))
+            return result
 
     def _enter(self, stack: ExitStack, holder: str, until: float, requested_by: str) -> Context:
         settings = self._settings
@@ -103,6 +125,7 @@ class Mutations:
             inventory=self._inventory,
             clock=utc_now,
             requested_by=requested_by,
+            protection=self._protection,
         )
 
     def _enter_volume(self, stack: ExitStack, holder: str, until: float) -> StateFolder | None:

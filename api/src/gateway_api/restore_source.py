@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from . import archive, config_shape
+from .compressed import SUFFIX, DigestCache, adopt
 from .config_file import Live, signature_of
 from .config_shape import NotAConfig, Summary
-from .contract import ErrorCode, Issue
+from .context import Context
+from .contract import ErrorCode, Issue, RestoreRequest, SignatureState
 from .durable import read_all
 from .errors import ApiError, backup_volume_error
-from .inventory import read_manifest
-from .manifest import Manifest, manifest_name
-from .safe_path import existing_kind, open_file, open_parent
+from .inventory import Received, receive_manifest
+from .manifest import manifest_name
+from .safe_path import existing_kind, open_file, open_parent, parse_either
+from .sealed import stored_limit, unseal
 from .state_folder import StateFolder
+from .trust import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +37,42 @@ class Source:
     content: bytes
     summary: Summary
     known_issues: tuple[Issue, ...]
+    signature: SignatureState | None = None
 
 
-def open_source(state: StateFolder, parts: tuple[str, ...], *, limit: int, expected_sha256: str | None) -> Source:
-    """Reads and judges the file at ``parts``.
+Admit = Callable[[dict[str, Any] | None, bool], SignatureState]
+"""Judges what was received as the manifest (None: there is none) of a file that is encrypted or not, and returns what
+its signatures say, or raises."""
 
-    Raises ``BackupNotFound``, ``PathNotAllowed``, ``EncryptionNotSupported``, ``BackupTooLarge``, ``BackupCorrupt``,
-    ``BackupInvalid``, ``DigestMismatch``, ``VolumeUnavailable``; changes nothing.
+
+def open_source(
+    state: StateFolder,
+    parts: tuple[str, ...],
+    *,
+    limit: int,
+    expected_sha256: str | None,
+    identity: str | None,
+    admit: Admit,
+) -> Source:
+    """Reads and judges the file at ``parts``. Nothing is decrypted or unpacked before ``admit`` has let it in.
+
+    Raises ``BackupNotFound``, ``PathNotAllowed``, ``BackupTooLarge``, ``BackupCorrupt``, ``BackupInvalid``,
+    ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable`` and what ``admit`` raises;
+    changes nothing.
     """
-    form = archive.readable_form(parts[-1])
+    form = archive.form_of(parts[-1])
     try:
         with open_parent(state.base_fd, parts) as parent:
-            stored = _read(parent, parts[-1], limit)
-            manifest = _manifest_of(parent, parts[-1], stored)
+            stored = read_stored(parent, parts[-1], limit)
+            found = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
     except (FileNotFoundError, NotADirectoryError):
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
         raise backup_volume_error(error) from None
+    received, manifest = found or (None, None)
+    signature = admit(received, form.encrypted)
     try:
-        content = archive.unpack(stored, form.compression, limit)
+        content = unseal(stored, form, identity, limit)
     except archive.Undecodable as problem:
         code = ErrorCode.BackupInvalid if manifest is None else ErrorCode.BackupCorrupt
         raise ApiError(code, str(problem)) from None
@@ -65,10 +88,16 @@ def open_source(state: StateFolder, parts: tuple[str, ...], *, limit: int, expec
         content=content,
         summary=summary,
         known_issues=() if manifest is None else tuple(manifest.issues),
+        signature=signature,
     )
 
 
-def _read(parent: int, name: str, limit: int) -> bytes:
+def read_stored(parent: int, name: str, limit: int) -> bytes:
+    """The bytes of a file that holds a config of at most ``limit`` bytes.
+
+    Raises ``BackupTooLarge``, ``PathNotAllowed``, ``Busy`` when it changes meanwhile, ``OSError``.
+    """
+    limit = stored_limit(limit)
     fd = open_file(parent, name)
     try:
         before = os.fstat(fd)
@@ -82,14 +111,22 @@ def _read(parent: int, name: str, limit: int) -> bytes:
         os.close(fd)
 
 
-def _manifest_of(parent: int, name: str, stored: bytes) -> Manifest | None:
+def _manifest_of(parent: int, name: str, stored: bytes) -> Received | None:
     beside = manifest_name(name)
     if existing_kind(parent, beside) is None:
         return None
-    manifest = read_manifest(parent, beside)
-    if manifest is None or manifest.stored_sha256 != config_shape.digest(stored):
+    found = receive_manifest(parent, beside)
+    if found is None or found[1].stored_sha256 != config_shape.digest(stored):
         raise ApiError(ErrorCode.BackupCorrupt)
-    return manifest
+    return found
+
+
+def _manifest_before_gzip(parent: int, name: str) -> Received | None:
+    """The manifest of a backup that a person has gzipped to ``name``; signatures are over what was received."""
+    stem = name.removesuffix(SUFFIX)
+    beside = None if stem == name else receive_manifest(parent, manifest_name(stem))
+    adopted = None if beside is None else adopt(parent, beside[1], stem, DigestCache())
+    return None if beside is None or adopted is None else (beside[0], adopted)
 
 
 def judge(content: bytes, limit: int) -> tuple[bytes, Summary]:
@@ -115,3 +152,33 @@ def new_issues(source: Source, live: Live) -> tuple[Issue, ...]:
     if live.summary is not None:
         known |= {(issue.code, issue.where) for issue in live.summary.issues}
     return tuple(issue for issue in source.summary.issues if (issue.code, issue.where) not in known)
+
+
+def refuse_new_issues(source: Source, live: Live, *, allow_issues: bool) -> None:
+    """Raises ``ConfigUnstable`` for a live config that cannot be compared with, ``BackupHasIssues``."""
+    if live.kind == "unstable":
+        raise live.error()
+    found = new_issues(source, live)
+    if found and not allow_issues:
+        raise ApiError(ErrorCode.BackupHasIssues, f"{len(found)} new issues, the first at {found[0].where}")
+
+
+def source_of(context: Context, request: RestoreRequest) -> Source:
+    """What ``request`` names, read and judged. Raises what :func:`open_source` raises."""
+    volume = context.volume
+    if request.input_file is not None:
+        parts = parse_either(request.input_file, context.settings.backup_dir)
+    else:
+        located = context.inventory.resolve(volume.base_fd, request.backup_id or "")
+        if located is None:
+            raise ApiError(ErrorCode.BackupNotFound)
+        parts = located.parts
+    asked = Asked(request.accept_unsigned, request.trust_key_id)
+    return open_source(
+        volume,
+        parts,
+        limit=context.settings.max_config_bytes,
+        expected_sha256=request.expected_sha256,
+        identity=None if request.identity is None else request.identity.get_secret_value(),
+        admit=lambda received, encrypted: context.admit(received, asked, encrypted=encrypted),
+    )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from . import manifest as manifests
 from . import store
+from .archive import form_of
 from .config_file import Live
 from .config_shape import digest
 from .context import GATEWAY_ID, VOLUME_ID, Context
@@ -14,10 +15,11 @@ from .contract import ErrorCode, SafetyBackup
 from .durable import make_temporary, publish_new, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .safe_path import existing_kind, make_parents, open_parent
+from .sealed import seal
 from .store import NewBackup
 
 FOLDER = "safety"
-SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable})
+SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, ErrorCode.SigningKeyUnusable})
 
 
 def save(context: Context, live: Live, request_id: str, wanted: bool | Literal["required"]) -> SafetyBackup:
@@ -55,7 +57,7 @@ def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
     backup_id = hashlib.sha256(manifests.canonical(["safety", volume_id, request_id, live.sha256])).hexdigest()[:32]
     located = context.inventory.resolve(volume.base_fd, backup_id)
     if located is None or not store.has_data(volume, located):
-        parts = (FOLDER, f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst")
+        parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
         new = NewBackup(
             backup_id=backup_id,
             parts=parts,
@@ -65,22 +67,26 @@ def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
             volume_id=volume_id,
             gateway_version=context.settings.gateway_version,
             requested_by=context.requested_by,
+            audit_head=context.audit_head,
         )
-        located = store.create(volume, new, live)
+        recipients = context.protection.recipients_for(parts[-1])
+        located = store.create(volume, new, live, recipients=recipients, sign=context.sign)
     return SafetyBackup(kind="backup", path=located.path, backup_id=backup_id)
 
 
 def _raw(context: Context, data: bytes, request_id: str) -> SafetyBackup:
     volume = context.volume
-    parts = (FOLDER, f"{_stem(context, request_id)}-{digest(data)[:8]}.json.invalid")
+    parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{digest(data)[:8]}.json.invalid"))
+    sealed = seal(data, form_of(parts[-1]), context.protection.recipients_for(parts[-1]))
     try:
         make_parents(volume.base_fd, parts)
         with open_parent(volume.base_fd, parts) as parent:
             if existing_kind(parent, parts[-1]) is None:
-                temporary = make_temporary(parent, data)
+                temporary = make_temporary(parent, sealed.stored)
                 try:
+                    store.prove(parent, temporary, data, sealed)
                     publish_new(parent, temporary, parts[-1])
-                except OSError:
+                except (OSError, ApiError):
                     unlink_quietly(parent, temporary)
                     raise
                 sync_directory(parent)

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
-from . import backups, logs, transaction
+from . import backups, listing, logs, transaction, upload, verification
 from . import restore_records as records
 from .auth import KeyRing
 from .condition import Condition
 from .config_file import ConfigFile
 from .context import Context
 from .contract import (
+    BackupPage,
     BackupRecord,
     BackupRequest,
     BackupResult,
     DeleteResult,
     ErrorCode,
+    ResetRequest,
+    RestorePlan,
     RestoreRequest,
     RestoreResult,
     SystemHealthData,
+    UploadResult,
+    VerificationResult,
+    VerifyRequest,
 )
+from .download import Download, open_download
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
+from .metrics import Metrics
 from .mutations import Mutations
+from .preview import preview
+from .protection import Protection
+from .reset import reset
 from .settings import Settings
 from .state_folder import StateFolder
 
@@ -46,10 +57,14 @@ class Service:
         self._writer = ThreadPoolExecutor(1, "writer")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
         self._condition = Condition(settings, self._config, self._keys)
-        self._mutations = Mutations(settings, self._config, self._inventory, self._writer)
+        self._protection = Protection(settings)
+        self._mutations = Mutations(settings, self._config, self._inventory, self._protection, self._writer)
         self._started = time.monotonic()
         self._ready: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()
+        self.metrics = Metrics()
+        self._page: tuple[float, bytes] | None = None
+        self._rendering = asyncio.Lock()
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
@@ -81,6 +96,16 @@ class Service:
                 self._ready = (now, await self._read(self._condition.why_not_ready))
             return self._ready[1]
 
+    async def metrics_page(self) -> bytes:
+        """What a monitor scrapes, at most five seconds old: it needs no key, so asking often costs nothing."""
+        async with self._rendering:
+            now = time.monotonic()
+            if self._page is None or now - self._page[0] >= READY_SECONDS:
+                ready = await self.why_not_ready() is None
+                render = partial(self.metrics.render, await self.health(), ready=ready)
+                self._page = (now, await self._read(render))
+            return self._page[1]
+
     async def health(self) -> SystemHealthData:
         """The detailed health."""
         uptime = time.monotonic() - self._started
@@ -92,9 +117,51 @@ class Service:
             "backup", request.request_id, requested_by, lambda context: backups.make(context, request)
         )
 
+    async def list_backups(self, limit: int, token: str | None) -> BackupPage:
+        """A page of the inventory."""
+        return await self._read(partial(listing.page, self.settings, self._inventory, limit, token))
+
     async def show_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""
         return await self._read(partial(backups.show, self.settings, self._inventory, backup_id))
+
+    async def download(self, backup_id: str, part: Literal["file", "manifest"], wanted: str | None) -> Download:
+        """An open file or manifest; its stream reads in threads of this service."""
+        return await self._read(partial(open_download, self.settings, self._inventory, backup_id, part, wanted))
+
+    async def read_piece(self, call: Callable[[], bytes]) -> bytes:
+        """Runs one reading of a download in a thread."""
+        return await self._read(call)
+
+    async def _is_there(self, backup_id: str) -> bool:
+        try:
+            await self.show_backup(backup_id)
+        except ApiError as error:
+            if error.code is ErrorCode.BackupNotFound:
+                return False
+            raise
+        return True
+
+    async def upload_manifest(self, backup_id: str, data: bytes, requested_by: str) -> UploadResult:
+        """Begins an upload, or tells how far it is."""
+        return await self._mutations.run(
+            "upload-manifest", backup_id, requested_by, lambda context: upload.take_manifest(context, backup_id, data)
+        )
+
+    async def upload_file(
+        self, backup_id: str, pieces: AsyncIterator[bytes], start: int | None, requested_by: str
+    ) -> UploadResult:
+        """Takes the pieces of the file, and makes it a backup when it is whole."""
+        if not await self._is_there(backup_id):
+            collector = await self._read(partial(upload.Collector, self.settings, backup_id, start))
+            try:
+                async for piece in pieces:
+                    await self._read(partial(collector.add, piece))
+            finally:
+                collector.close()
+        return await self._mutations.run(
+            "upload", backup_id, requested_by, lambda context: upload.finish(context, backup_id)
+        )
 
     async def delete_backup(self, backup_id: str, requested_by: str) -> DeleteResult:
         """Deletes one backup."""
@@ -102,10 +169,30 @@ class Service:
             "delete", backup_id, requested_by, lambda context: backups.remove(context, backup_id)
         )
 
+    async def verify_backup(self, backup_id: str, request: VerifyRequest, requested_by: str) -> VerificationResult:
+        """Proves one backup again."""
+        return await self._mutations.run(
+            "verify", backup_id, requested_by, lambda context: verification.verify(context, backup_id, request)
+        )
+
     async def restore(self, request: RestoreRequest, requested_by: str) -> RestoreResult:
         """Restores a backup."""
         return await self._mutations.run(
             "restore", request.request_id, requested_by, lambda context: transaction.restore(context, request)
+        )
+
+    async def preview(self, request: RestoreRequest) -> RestorePlan:
+        """What a restore would do."""
+        call = partial(preview, self.settings, self._config, self._inventory, self._protection, request)
+        return await self._read(call)
+
+    async def reset(self, request: ResetRequest, requested_by: str) -> RestoreResult:
+        """Resets the config. A request that is not confirmed does not wait for its turn."""
+        if request.confirm is not True:
+            raise ApiError(ErrorCode.ResetNotConfirmed)
+        # Restores and resets share their request ids: one at work answers for both.
+        return await self._mutations.run(
+            "restore", request.request_id, requested_by, lambda context: reset(context, request)
         )
 
     async def show_restore(self, request_id: str) -> RestoreResult:

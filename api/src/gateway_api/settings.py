@@ -6,12 +6,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeVar
 
+from . import age
 from .contract import DEFAULT_PORT, DEFAULT_TLS_PORT
 
 DEFAULT_MAX_CONFIG_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_SETTLE_SECONDS: Final = 2.0
+MAX_RECIPIENTS_BYTES: Final = 64 * 1024
+
+Encryption = Literal["require", "allow"]
+SignaturePolicy = Literal["require", "warn"]
+
+
+T = TypeVar("T", bound=str)
 
 
 class SettingsError(Exception):
@@ -24,7 +32,8 @@ class Settings:
 
     ``config_file`` is the gateway's live config and ``backup_dir`` the folder all backups lie below; both absolute.
     ``settle_seconds`` is how long a file must stay unchanged before it is believed; ``max_config_bytes`` bounds a
-    config and everything that is decompressed into one.
+    config and everything that is decompressed into one. ``age_recipients`` are public keys; ``encryption`` says whether
+    every backup must be encrypted to them, ``signature_policy`` whether a restore wants a trusted signature.
     """
 
     config_file: Path
@@ -38,6 +47,12 @@ class Settings:
     gateway_version: str | None = None
     max_config_bytes: int = DEFAULT_MAX_CONFIG_BYTES
     settle_seconds: float = DEFAULT_SETTLE_SECONDS
+    age_recipients: tuple[str, ...] = ()
+    encryption: Encryption = "allow"
+    signing_key_file: Path | None = None
+    trusted_keys_file: Path | None = None
+    signature_policy: SignaturePolicy = "warn"
+    allow_unsigned_override: bool = False
 
     @property
     def tls(self) -> bool:
@@ -62,6 +77,13 @@ ENVIRONMENT: Final[dict[str, str]] = {
     "gateway_version": "GATEWAY_VERSION",
     "max_config_bytes": "GATEWAY_MAX_CONFIG_BYTES",
     "settle_seconds": "GATEWAY_SETTLE_SECONDS",
+    "age_recipients": "GATEWAY_AGE_RECIPIENTS",
+    "age_recipients_file": "GATEWAY_AGE_RECIPIENTS_FILE",
+    "encryption": "GATEWAY_ENCRYPTION",
+    "signing_key_file": "GATEWAY_SIGNING_KEY_FILE",
+    "trusted_keys_file": "GATEWAY_TRUSTED_KEYS_FILE",
+    "signature_policy": "GATEWAY_SIGNATURE_POLICY",
+    "allow_unsigned_override": "GATEWAY_ALLOW_UNSIGNED_OVERRIDE",
 }
 
 
@@ -99,6 +121,15 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
             raise SettingsError(f"{ENVIRONMENT[field]}: a whole number from {low} to {high}")
         return int(value)
 
+    def one_of(field: str, words: tuple[T, ...], default: T) -> T:
+        value = raw(field)
+        if value is None:
+            return default
+        for word in words:
+            if value == word:
+                return word
+        raise SettingsError(f"{ENVIRONMENT[field]}: one of {', '.join(words)}")
+
     settle = DEFAULT_SETTLE_SECONDS
     if (text := raw("settle_seconds")) is not None:
         try:
@@ -113,6 +144,10 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
     cert, key = path("tls_cert"), path("tls_key")
     if (cert is None) != (key is None):
         raise SettingsError("TLS needs both a certificate and its key")
+    recipients = _recipients(raw("age_recipients"), path("age_recipients_file"))
+    encryption: Encryption = one_of("encryption", ("require", "allow"), "require" if recipients else "allow")
+    if encryption == "require" and not recipients:
+        raise SettingsError(f"{ENVIRONMENT['encryption']}: nothing can be encrypted without age recipients")
     return Settings(
         config_file=config_file,
         backup_dir=backup_dir,
@@ -125,4 +160,27 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
         gateway_version=raw("gateway_version"),
         max_config_bytes=integer("max_config_bytes", DEFAULT_MAX_CONFIG_BYTES, 1024, 1024**3),
         settle_seconds=settle,
+        age_recipients=recipients,
+        encryption=encryption,
+        signing_key_file=path("signing_key_file"),
+        trusted_keys_file=path("trusted_keys_file"),
+        signature_policy=one_of("signature_policy", ("require", "warn"), "warn"),
+        allow_unsigned_override=one_of("allow_unsigned_override", ("false", "true"), "false") == "true",
     )
+
+
+def _recipients(text: str | None, file: Path | None) -> tuple[str, ...]:
+    """The recipients of both settings together. A file that names nobody is a mistake, never "not encrypted"."""
+    try:
+        found = age.parse_recipients(text or "")
+        if file is None:
+            return found
+        with file.open("rb") as stream:
+            listed = age.parse_recipients(stream.read(MAX_RECIPIENTS_BYTES).decode("utf-8", "replace"))
+    except ValueError as problem:
+        raise SettingsError(f"age recipients: {problem}") from None
+    except OSError as error:
+        raise SettingsError(f"the file of age recipients cannot be read: {error.strerror}") from None
+    if not listed:
+        raise SettingsError("the file of age recipients names nobody")
+    return tuple(dict.fromkeys((*found, *listed)))

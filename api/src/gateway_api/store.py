@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from . import archive, durable
+from . import age, archive, durable
 from . import manifest as manifests
 from .config_file import Live
 from .config_shape import digest
@@ -23,6 +24,7 @@ from .errors import ApiError, backup_volume_error
 from .inventory import load_beside, read_manifest
 from .manifest import Located, Manifest
 from .safe_path import existing_kind, make_parents, open_file, open_parent
+from .sealed import Sealed, seal
 from .state_folder import StateFolder
 
 PENDING: Final = "pending"
@@ -47,6 +49,7 @@ class NewBackup:
     request_sha256: str | None = None
     gateway_version: str | None = None
     requested_by: str | None = None
+    audit_head: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -56,7 +59,15 @@ def free_bytes(fd: int) -> tuple[int, int]:
     return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
 
 
-def describe(new: NewBackup, live: Live, stored: bytes, compression: archive.Compression) -> Manifest:
+def owed_to_reserve(state_fd: int) -> int:
+    """Bytes that no backup may take: those of the reserve, if a line of the audit log or a delete has used it up."""
+    try:
+        return 0 if existing_kind(state_fd, RESERVE) is not None else RESERVE_BYTES
+    except OSError:
+        return 0
+
+
+def describe(new: NewBackup, live: Live, sealed: Sealed, recipients: Sequence[str]) -> Manifest:
     """The manifest of a backup of ``live``, a valid config with its bytes."""
     if live.summary is None or live.data is None:
         raise live.error()
@@ -72,38 +83,59 @@ def describe(new: NewBackup, live: Live, stored: bytes, compression: archive.Com
         created=new.created,
         content_sha256=live.summary.sha256,
         content_bytes=live.summary.size,
-        stored_sha256=digest(stored),
-        stored_bytes=len(stored),
-        compression=compression,
+        stored_sha256=digest(sealed.stored),
+        stored_bytes=len(sealed.stored),
+        compression=sealed.form.compression,
+        recipients=[age.fingerprint(recipient) for recipient in recipients],
         counts=live.summary.counts,
         issues=list(live.summary.issues),
         requested_by=new.requested_by,
+        audit_head=new.audit_head,
         proof="payload",
         metadata=dict(new.metadata),
     )
 
 
-def create(state: StateFolder, new: NewBackup, live: Live) -> Located:
-    """Makes the backup durably, or changes nothing.
+def create(
+    state: StateFolder, new: NewBackup, live: Live, *, recipients: Sequence[str], sign: Callable[[Manifest], Manifest]
+) -> Located:
+    """Makes the backup durably, or changes nothing. ``recipients`` are those that its name calls for, maybe none.
 
-    Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable``, ``EncryptionNotSupported``;
+    Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and what ``sign`` raises;
     ``DurabilityUnknown`` when the last fsync failed after the names were given.
     """
-    form = archive.readable_form(new.parts[-1])
     if live.data is None:
         raise live.error()
-    stored = archive.pack(live.data, form.compression)
-    manifest = describe(new, live, stored, form.compression)
+    sealed = seal(live.data, archive.form_of(new.parts[-1]), recipients)
+    manifest = sign(describe(new, live, sealed, recipients))
     try:
         free, _ = free_bytes(state.base_fd)
-        if len(stored) + OVERHEAD_BYTES > free:
+        if len(sealed.stored) + OVERHEAD_BYTES + owed_to_reserve(state.fd) > free:
             raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
         make_parents(state.base_fd, new.parts)
         with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
             _refuse_other_kinds(parent, new)
-            return _publish(state, parent, pending, new, live, stored, manifest, form.compression)
+            return _publish(state, parent, pending, new, live.data, sealed, manifest)
     except OSError as error:
         raise backup_volume_error(error) from None
+
+
+def bring(state: StateFolder, manifest: Manifest, stored: bytes, raw: bytes) -> Located:
+    """Makes a backup of a file from elsewhere that is what its manifest says, or changes nothing. ``raw`` are the
+    manifest's own bytes. Raises ``BackupExists``, ``PathNotAllowed``, ``OSError``, ``DurabilityUnknown``."""
+    new = NewBackup(
+        backup_id=manifest.id,
+        parts=manifests.written_to(manifest),
+        replace=False,
+        created=manifest.created,
+        gateway_id=manifest.gateway_id,
+        volume_id=manifest.volume_id,
+    )
+    as_it_is = Sealed(archive.Form("none", False), stored, None)
+    make_parents(state.base_fd, new.parts)
+    with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
+        _refuse_other_kinds(parent, new)
+        return _publish(state, parent, pending, new, stored, as_it_is, manifest, raw)
 
 
 def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
@@ -119,17 +151,17 @@ def _publish(
     parent: int,
     pending: int,
     new: NewBackup,
-    live: Live,
-    stored: bytes,
+    content: bytes,
+    sealed: Sealed,
     manifest: Manifest,
-    compression: archive.Compression,
+    raw: bytes | None = None,
 ) -> Located:
     name = new.parts[-1]
     waiting = f"{new.backup_id}.json"
-    temporary = make_temporary(parent, stored)
+    temporary = make_temporary(parent, sealed.stored)
     try:
-        _prove(parent, temporary, stored, live, compression)
-        durable.write_file(pending, waiting, manifests.dump(manifest))
+        prove(parent, temporary, content, sealed)
+        durable.write_file(pending, waiting, raw or manifests.dump(manifest))
         _remember_replaced(state, parent, name)
         if new.replace:
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -169,19 +201,18 @@ def _install(pending: int, waiting: str, parent: int, name: str) -> None:
     sync_directory(pending)
 
 
-def _prove(parent: int, temporary: str, stored: bytes, live: Live, compression: archive.Compression) -> None:
-    """Reads the temporary file back from the disk and unpacks it: it must be the config, byte for byte."""
+def prove(parent: int, temporary: str, content: bytes, sealed: Sealed) -> None:
+    """Reads the temporary file back from the disk and opens it: it must be the config, byte for byte.
+
+    Raises ``VolumeUnavailable`` if not.
+    """
     fd = open_file(parent, temporary)
     try:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        again = read_all(fd, len(stored))
+        again = read_all(fd, len(sealed.stored))
     finally:
         os.close(fd)
-    try:
-        whole = again == stored and archive.unpack(again, compression, len(live.data or b"")) == live.data
-    except archive.Undecodable:
-        whole = False
-    if not whole:
+    if not sealed.opens_to(again, content):
         raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
 
 

@@ -1,4 +1,4 @@
-"""Restore, commit, rollback and recovery: the live config is the old one or the new one, and the journal knows which.
+"""Restore, reset, commit, rollback and recovery: the config is the old one or the new one, and the journal knows which.
 
 Every function here runs with both locks held, in a thread. The order of the durable steps is the guarantee:
 stage the new config, journal `prepared`, keep the previous one, rename, journal `applied`, let it settle.
@@ -7,8 +7,10 @@ stage the new config, journal `prepared`, keep the previous one, rename, journal
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from . import restore_records as records
 from . import safety
@@ -16,19 +18,35 @@ from .config_file import Live, why_not_replaceable
 from .config_shape import digest
 from .config_slot import wait_until_settled
 from .context import Context
-from .contract import ErrorCode, RestoreRequest, RestoreResult, RestoreState
+from .contract import ErrorCode, ResetRequest, RestoreRequest, RestoreResult, RestoreState
 from .errors import ApiError, config_volume_error
 from .journal import JOURNAL, Journal, Phase, Replay, Verdict, recover, replay
 from .manifest import body_digest
-from .restore_source import Source, new_issues, open_source
-from .safe_path import parse_either
+from .restore_source import Source, refuse_new_issues, source_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Another config in the live one's place: a restore's or a reset's. ``source`` finds, reads and judges it."""
+
+    operation: Literal["restore", "reset"]
+    request: RestoreRequest | ResetRequest
+    allow_issues: bool
+    source: Callable[[], Source]
 
 
 def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     """Restores what ``request`` names, once. Raises every code the contract gives this call."""
+    wanted = Wanted("restore", request, request.allow_issues, lambda: source_of(context, request))
+    return replace_config(context, wanted)
+
+
+def replace_config(context: Context, wanted: Wanted) -> RestoreResult:
+    """The whole transaction, once for each request id. Raises every code the contract gives a restore."""
+    request = wanted.request
     request_id = request.request_id or f"r-{secrets.token_hex(16)}"
-    body_sha256 = body_digest("restore", request)
-    journal = _load(context, request)
+    body_sha256 = body_digest(wanted.operation, request)
+    journal = _load(context, supersede=request.supersede)
     known = journal if journal is not None and journal.request_id == request_id else None
     if known is None and request.request_id is not None:
         known = records.find_ended(context.config_state, context.backup_state, request_id)
@@ -47,15 +65,11 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
                 again = known
     if (why := why_not_replaceable(context.settings.config_file)) is not None:
         raise ApiError(ErrorCode.ConfigNotReplaceable, why)
-    if journal is not None and again is None and not journal.bare and not request.supersede:
-        raise ApiError(ErrorCode.RestorePending, f"restore {journal.request_id} is neither committed nor rolled back")
-    source = _source(context, request)
+    if again is None and not request.supersede:
+        refuse_if_pending(journal)
+    source = wanted.source()
     live = context.config.read()
-    if live.kind == "unstable":
-        raise live.error()
-    found = new_issues(source, live)
-    if found and not request.allow_issues:
-        raise ApiError(ErrorCode.BackupHasIssues, f"{len(found)} new issues, the first at {found[0].where}")
+    refuse_new_issues(source, live, allow_issues=wanted.allow_issues)
     if again is not None:
         return _apply(context, again, source, live, first=False)
     saved = safety.save(context, live, request_id, request.safety_backup)
@@ -63,6 +77,7 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         end(context, journal, RestoreState.committed)
     result = RestoreResult(
         request_id=request_id,
+        operation=wanted.operation,
         state=RestoreState.prepared,
         source_path=source.path,
         source_backup_id=source.backup_id,
@@ -72,6 +87,7 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         counts=source.summary.counts,
         issues=list(source.summary.issues),
         safety_backup=saved,
+        signature=source.signature,
         started=context.clock(),
     )
     fresh = Journal(
@@ -85,27 +101,20 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     return _apply(context, fresh, source, live, first=True)
 
 
-def _load(context: Context, request: RestoreRequest) -> Journal | None:
+def _load(context: Context, *, supersede: bool) -> Journal | None:
     try:
         return records.load_journal(context.config_state)
     except ApiError:
-        if not request.supersede:
+        if not supersede:
             raise
         context.slot.set_aside(JOURNAL, "kept-")
         return None
 
 
-def _source(context: Context, request: RestoreRequest) -> Source:
-    volume = context.volume
-    if request.input_file is not None:
-        parts = parse_either(request.input_file, context.settings.backup_dir)
-    else:
-        located = context.inventory.resolve(volume.base_fd, request.backup_id or "")
-        if located is None:
-            raise ApiError(ErrorCode.BackupNotFound)
-        parts = located.parts
-    limit = context.settings.max_config_bytes
-    return open_source(volume, parts, limit=limit, expected_sha256=request.expected_sha256)
+def refuse_if_pending(journal: Journal | None) -> None:
+    """Raises ``RestorePending`` for a restore that its caller has neither committed nor rolled back."""
+    if journal is not None and not journal.bare and journal.phase not in ("committed", "rolled_back"):
+        raise ApiError(ErrorCode.RestorePending, f"restore {journal.request_id} is neither committed nor rolled back")
 
 
 def _apply(context: Context, journal: Journal, source: Source, live: Live, *, first: bool) -> RestoreResult:
@@ -118,6 +127,10 @@ def _apply(context: Context, journal: Journal, source: Source, live: Live, *, fi
             journal = records.save_journal(context.config_state, journal)
             if journal.had_config:
                 slot.keep(journal.kept, content=live.data)
+        elif journal.result.restored_sha256 != source.summary.sha256:
+            # A reset that makes a new key each time it is applied.
+            result = journal.result.model_copy(update={"restored_sha256": source.summary.sha256})
+            journal = records.save_journal(context.config_state, journal.model_copy(update={"result": result}))
         slot.put(journal.staged)
     except ApiError as error:
         if error.code is not ErrorCode.DurabilityUnknown:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from .contract import BackupRequest, RestoreRequest, RollbackRequest
+from .contract import BackupRequest, ResetRequest, RestoreRequest, RollbackRequest, VerifyRequest
 
 _FIELDS: Final = frozenset(
-    name for model in (BackupRequest, RestoreRequest, RollbackRequest) for name in model.model_fields
-) | {"body", "path", "query", "backup_id", "request_id"}
+    name
+    for model in (BackupRequest, ResetRequest, RestoreRequest, RollbackRequest, VerifyRequest)
+    for name in model.model_fields
+) | {"body", "path", "query", "backup_id", "request_id", "limit", "continue", "part"}
 _SHOWN: Final = 3
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_api import manifest as manifests
-from gateway_api.archive import Compression, Form, Undecodable, form_of, pack, readable_form, unpack
+from gateway_api.archive import Compression, Form, Undecodable, form_of, pack, unpack
 from gateway_api.contract import BackupLevel, BackupRequest, Counts, RestoreRequest
 from gateway_api.errors import ApiError
 from gateway_api.manifest import BadManifest, Located, Manifest
@@ -34,11 +34,6 @@ FORMS: list[Compression] = ["none", "gzip", "zstd"]
 )
 def test_the_suffix_decides(name: str, form: Form) -> None:
     assert form_of(name) == form
-
-
-def test_an_encrypted_name_has_its_own_error() -> None:
-    with pytest.raises(ApiError, match="EncryptionNotSupported"):
-        readable_form("a.json.age")
 
 
 @given(st.binary(max_size=3000), st.sampled_from(FORMS))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from ..contract import (
     BACKUP_PATH,
     BACKUPS_PATH,
+    BackupPage,
     BackupRecord,
     BackupRequest,
     BackupResult,
     DeleteResult,
     Envelope,
     ErrorCode,
+    VerificationResult,
+    VerifyRequest,
 )
 from ..openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
 from .common import Api, Id, RequestedBy, envelope
@@ -24,7 +29,9 @@ MAKING = (
     ErrorCode.Deleted,
     ErrorCode.PathNotAllowed,
     ErrorCode.BackupExists,
-    ErrorCode.EncryptionNotSupported,
+    ErrorCode.EncryptionRequired,
+    ErrorCode.EncryptionNotConfigured,
+    ErrorCode.SigningKeyUnusable,
     ErrorCode.ConfigMissing,
     ErrorCode.ConfigInvalid,
     ErrorCode.ConfigUnstable,
@@ -37,6 +44,20 @@ ONE = f"{BACKUPS_PATH}/{{backup_id}}"
 async def make_backup(api: Api, requested_by: RequestedBy, body: BackupRequest) -> Envelope[BackupResult]:
     """Durable and proven when it answers. The same `request_id` and body again give the same backup, once."""
     return envelope("System backup completed successfully", await api.backup(body, requested_by))
+
+
+@router.get(
+    BACKUPS_PATH,
+    responses=declares(*KEYED, *BODY, ErrorCode.VolumeUnavailable),
+    summary="List the backups",
+)
+async def list_backups(
+    api: Api,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    token: Annotated[str | None, Query(alias="continue", max_length=8192)] = None,
+) -> Envelope[BackupPage]:
+    """Every file in the backup directory, a page at a time, by path; `continue` is what the page before said."""
+    return envelope("Backups listed", await api.list_backups(limit, token))
 
 
 @router.get(
@@ -57,3 +78,24 @@ async def show_backup(api: Api, backup_id: Id) -> Envelope[BackupRecord]:
 async def delete_backup(api: Api, requested_by: RequestedBy, backup_id: Id) -> Envelope[DeleteResult]:
     """Deletes exactly the file the manifest describes. One that is gone already is a success, with `existed` false."""
     return envelope("Backup deleted", await api.delete_backup(backup_id, requested_by))
+
+
+@router.post(
+    f"{ONE}/verify",
+    responses=declares(
+        *KEYED,
+        *BODY,
+        *MUTATION,
+        ErrorCode.BackupNotFound,
+        ErrorCode.BackupTooLarge,
+        ErrorCode.WrongIdentity,
+        ErrorCode.PathNotAllowed,
+    ),
+    summary="Prove a backup again",
+)
+async def verify_backup(
+    api: Api, requested_by: RequestedBy, backup_id: Id, body: VerifyRequest | None = None
+) -> Envelope[VerificationResult]:
+    """Reads the file again and checks digests and signature; opens and counts it, an encrypted one if there is an
+    `identity`. What is wrong with it stands in `problems`: the answer is 200 all the same."""
+    return envelope("Backup checked", await api.verify_backup(backup_id, body or VerifyRequest(), requested_by))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 
 from .. import __version__
 from ..contract import (
     HEALTH_PATH,
+    METRICS_PATH,
     READY_PATH,
     SYSTEM_HEALTH_PATH,
     Envelope,
@@ -16,6 +18,7 @@ from ..contract import (
     SystemHealthData,
 )
 from ..errors import ApiError
+from ..metrics import CONTENT_TYPE
 from ..openapi import KEY_NEEDED, KEYED, declares
 from .common import Api, envelope
 
@@ -36,6 +39,12 @@ async def ready(api: Api) -> Envelope[ReadyData]:
     if why is not None:
         raise ApiError(ErrorCode.NotReady, why)
     return envelope("A backup could be taken now", ReadyData())
+
+
+@router.get(METRICS_PATH, response_class=PlainTextResponse, responses=declares(), summary="For a monitor")
+async def metrics(api: Api) -> PlainTextResponse:
+    """Needs no key and holds none: counts, times and conditions, at most five seconds old, as Prometheus reads them."""
+    return PlainTextResponse(await api.metrics_page(), media_type=CONTENT_TYPE)
 
 
 @router.get(SYSTEM_HEALTH_PATH, responses=declares(*KEYED), dependencies=KEY_NEEDED, summary="Detailed health")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from ..contract import (
+    RESET_PATH,
     RESTORE_PATH,
     RESTORES_PATH,
     Envelope,
     ErrorCode,
+    ResetRequest,
+    RestorePlan,
     RestoreRequest,
     RestoreResult,
     RollbackRequest,
@@ -28,11 +31,30 @@ RESTORING = (
     ErrorCode.BackupTooLarge,
     ErrorCode.BackupHasIssues,
     ErrorCode.DigestMismatch,
-    ErrorCode.EncryptionNotSupported,
+    ErrorCode.IdentityRequired,
+    ErrorCode.WrongIdentity,
+    ErrorCode.SignatureRequired,
+    ErrorCode.SignatureInvalid,
+    ErrorCode.KeyNotTrusted,
+    ErrorCode.SigningKeyUnusable,
     ErrorCode.ConfigInvalid,
     ErrorCode.ConfigUnstable,
     ErrorCode.ConfigTooLarge,
     ErrorCode.ConfigChangedDuringRestore,
+    ErrorCode.RestorePending,
+    ErrorCode.RestoreStateUnknown,
+)
+RESETTING = (
+    ErrorCode.ResetNotConfirmed,
+    ErrorCode.AdminKeyUnknown,
+    ErrorCode.RequestIdReused,
+    ErrorCode.BackupExists,
+    ErrorCode.ConfigInvalid,
+    ErrorCode.ConfigUnstable,
+    ErrorCode.ConfigTooLarge,
+    ErrorCode.ConfigChangedDuringRestore,
+    ErrorCode.PathNotAllowed,
+    ErrorCode.SigningKeyUnusable,
     ErrorCode.RestorePending,
     ErrorCode.RestoreStateUnknown,
 )
@@ -41,9 +63,20 @@ ONE = f"{RESTORES_PATH}/{{request_id}}"
 
 
 @router.post(RESTORE_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESTORING), summary="Restore a backup")
-async def restore(api: Api, requested_by: RequestedBy, body: RestoreRequest) -> Envelope[RestoreResult]:
-    """Replaces the live config, whatever its state. With a `request_id` the caller commits or rolls back."""
+async def restore(
+    api: Api, requested_by: RequestedBy, body: RestoreRequest
+) -> Envelope[RestoreResult] | Envelope[RestorePlan]:
+    """Replaces the live config, whatever its state. With a `request_id` the caller commits or rolls back. With
+    `dry_run` nothing is changed, and the answer is the difference that the restore would make."""
+    if body.dry_run:
+        return envelope("System restore would succeed; nothing was changed", await api.preview(body))
     return envelope("System restore completed successfully", await api.restore(body, requested_by))
+
+
+@router.post(RESET_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESETTING), summary="Reset to an empty config")
+async def reset(api: Api, requested_by: RequestedBy, body: ResetRequest | None = None) -> Envelope[RestoreResult]:
+    """Replaces the live config by default settings without data, in the same transaction as a restore."""
+    return envelope("System reset completed successfully", await api.reset(body or ResetRequest(), requested_by))
 
 
 @router.get(

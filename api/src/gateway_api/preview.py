@@ -1,0 +1,72 @@
+"""A restore's dry run: every judgement that a restore makes, and the difference it would make. Takes no lock, changes
+nothing, and stands in no record."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from . import config_shape
+from . import restore_records as records
+from .config_diff import diff
+from .config_file import ConfigFile, Live
+from .config_slot import ConfigSlot
+from .context import Context
+from .contract import ConfigDiff, RestorePlan, RestoreRequest
+from .errors import backup_volume_error, config_volume_error
+from .inventory import Inventory
+from .mutations import utc_now
+from .protection import Protection
+from .restore_source import Source, refuse_new_issues, source_of
+from .settings import Settings
+from .state_folder import StateFolder
+from .transaction import refuse_if_pending
+
+
+def preview(
+    settings: Settings, config: ConfigFile, inventory: Inventory, protection: Protection, request: RestoreRequest
+) -> RestorePlan:
+    """What the restore would do. Raises what it would raise, but for what only an attempt can tell."""
+    with ExitStack() as stack:
+        try:
+            config_state = stack.enter_context(StateFolder(settings.config_dir, create=False))
+        except OSError as error:
+            raise config_volume_error(error) from None
+        try:
+            backup_state = stack.enter_context(StateFolder(settings.backup_dir, create=False))
+            inventory.refresh(backup_state.base_fd)
+        except OSError as error:
+            raise backup_volume_error(error) from None
+        context = Context(
+            settings=settings,
+            config=config,
+            slot=ConfigSlot(config_state, settings.config_file),
+            config_state=config_state,
+            backup_state=backup_state,
+            inventory=inventory,
+            clock=utc_now,
+            requested_by="dry run",
+            protection=protection,
+        )
+        if not request.supersede:
+            refuse_if_pending(records.load_journal(config_state))
+        source = source_of(context, request)
+        live = config.read()
+        refuse_new_issues(source, live, allow_issues=request.allow_issues)
+        return RestorePlan(
+            source_path=source.path,
+            source_backup_id=source.backup_id,
+            signature=source.signature,
+            previous_sha256=live.sha256,
+            restored_sha256=source.summary.sha256,
+            sections_digest=source.summary.sections_digest,
+            counts=source.summary.counts,
+            issues=list(source.summary.issues),
+            compared_with="config" if live.kind == "valid" else "nothing",
+            diff=_difference(source, live),
+        )
+
+
+def _difference(source: Source, live: Live) -> ConfigDiff:
+    wanted = config_shape.check(config_shape.parse(source.content))
+    old = config_shape.check(config_shape.parse(live.data)) if live.kind == "valid" and live.data is not None else None
+    return diff(old, wanted)

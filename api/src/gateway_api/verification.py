@@ -1,0 +1,172 @@
+"""Proving a backup again, long after it was made: is it still what its manifest says, and does a real key open it?
+
+What is found is noted beside the file for people and the operator. The note is neither signed nor ever believed by a
+restore, which looks for itself.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from pydantic import ValidationError
+
+from . import archive, durable
+from .compressed import SUFFIX
+from .config_shape import digest
+from .context import Context
+from .contract import (
+    BackupLevel,
+    BackupRecord,
+    Counts,
+    ErrorCode,
+    Problem,
+    Proof,
+    Verification,
+    VerificationResult,
+    VerifyRequest,
+)
+from .errors import ApiError, backup_volume_error
+from .inventory import Received, receive_manifest
+from .manifest import Located, Manifest, manifest_name
+from .restore_source import judge, read_stored
+from .safe_path import VERIFICATION_SUFFIX, open_file, open_parent
+from .sealed import unseal
+from .signing import Checked
+from .state_folder import StateFolder
+from .trust import Asked, refuse_unless_trusted
+
+MAX_NOTE_BYTES: Final = 64 * 1024
+
+
+def verification_name(name: str) -> str:
+    """The name of the note beside the data file ``name``."""
+    return name + VERIFICATION_SUFFIX
+
+
+def verify(context: Context, backup_id: str, request: VerifyRequest) -> VerificationResult:
+    """Reads the backup again and says what it is. What is wrong with the file is in ``problems``, not an error.
+
+    Raises ``BackupNotFound``, ``BackupTooLarge``, ``WrongIdentity``, ``VolumeUnavailable``, ``Busy`` when the file is
+    being written.
+    """
+    volume, limit = context.volume, context.settings.max_config_bytes
+    located = context.inventory.resolve(volume.base_fd, backup_id)
+    if located is None:
+        raise ApiError(ErrorCode.BackupNotFound)
+    name = located.parts[-1]
+    try:
+        with open_parent(volume.base_fd, located.parts) as parent:
+            stored = read_stored(parent, name, limit)
+            received = _received(parent, name, backup_id)
+            form = archive.form_of(name)
+            checked = context.protection.check(context.config_state, {} if received is None else received[0])
+            problems = _signature_problems(context, checked, encrypted=form.encrypted)
+            identity = None if request.identity is None else request.identity.get_secret_value()
+            claimed = located.manifest.proof if checked.verdict == "valid" else None
+            level, proof, counts = _look(located.manifest, claimed, form, stored, identity, limit, problems)
+            found = Verification(
+                backup_id=backup_id,
+                stored_sha256=digest(stored),
+                checked=context.clock(),
+                level=None if checked.verdict == "invalid" else level,
+                proof=proof,
+                signature=checked.verdict,
+                signed_by=list(checked.keys),
+                counts=counts,
+                problems=problems,
+            )
+            recorded = _note(parent, name, found)
+    except FileNotFoundError:
+        raise ApiError(ErrorCode.BackupNotFound) from None
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    return VerificationResult(**found.model_dump(), recorded=recorded)
+
+
+def _received(parent: int, name: str, backup_id: str) -> Received | None:
+    """The manifest as it was received, also that of a backup which a person has gzipped to ``name``."""
+    for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
+        found = receive_manifest(parent, manifest_name(owner))
+        if found is not None and found[1].id == backup_id:
+            return found
+    return None
+
+
+def _signature_problems(context: Context, checked: Checked, *, encrypted: bool) -> list[Problem]:
+    try:
+        refuse_unless_trusted(checked, context.protection.rules, Asked(), encrypted=encrypted)
+    except ApiError as error:
+        return [Problem(code=error.code.value, message=error.detail)]
+    return []
+
+
+def _look(
+    manifest: Manifest,
+    claimed: str | None,
+    form: archive.Form,
+    stored: bytes,
+    identity: str | None,
+    limit: int,
+    problems: list[Problem],
+) -> tuple[BackupLevel | None, Proof | None, Counts | None]:
+    """How far the bytes are proven, by what, and what was counted. Adds what is wrong to ``problems``.
+
+    ``claimed`` is the proof that a trusted signature vouches for: all there is about a file that cannot be opened.
+    """
+
+    def wrong(code: ErrorCode, message: str) -> tuple[None, None, None]:
+        problems.append(Problem(code=code.value, message=message))
+        return None, None, None
+
+    if digest(stored) != manifest.stored_sha256:
+        return wrong(ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes")
+    if form.encrypted and identity is None:
+        proven = claimed in ("payload", "recipient")
+        return (BackupLevel.Verified, "payload", None) if proven else (BackupLevel.Stored, None, None)
+    try:
+        content = unseal(stored, form, identity, limit)
+        if digest(content) != manifest.content_sha256:
+            return wrong(ErrorCode.BackupCorrupt, "the content is not the one that the manifest describes")
+        _, summary = judge(content, limit)
+    except archive.Undecodable as problem:
+        return wrong(ErrorCode.BackupCorrupt, str(problem))
+    except ApiError as error:
+        if error.code is not ErrorCode.BackupInvalid:
+            raise
+        return wrong(ErrorCode.BackupInvalid, error.detail)
+    issues = {(issue.code, issue.where) for issue in summary.issues}
+    if summary.counts != manifest.counts or issues != {(issue.code, issue.where) for issue in manifest.issues}:
+        return wrong(ErrorCode.BackupInvalid, "the counts or issues are not those that the manifest describes")
+    return BackupLevel.Verified, "recipient" if form.encrypted else "payload", summary.counts
+
+
+def _note(parent: int, name: str, found: Verification) -> bool:
+    """Writes the note; a volume that does not take it changes nothing about what was found."""
+    try:
+        durable.write_file(parent, verification_name(name), found.model_dump_json(indent=1).encode() + b"\n")
+    except (OSError, ApiError):
+        return False
+    return True
+
+
+def with_verification(state: StateFolder, located: Located, record: BackupRecord) -> BackupRecord:
+    """``record`` with what the last verify of this very file found. A note about another file is none."""
+    found = _read_note(state, located)
+    if found is None or found.backup_id != record.backup_id or found.stored_sha256 != record.stored_sha256:
+        return record
+    proof = "recipient" if found.proof == "recipient" and not found.problems else record.proof
+    return record.model_copy(update={"verification": found, "proof": proof})
+
+
+def _read_note(state: StateFolder, located: Located) -> Verification | None:
+    try:
+        with open_parent(state.base_fd, located.parts) as parent:
+            fd = open_file(parent, verification_name(located.parts[-1]))
+    except (OSError, ApiError):
+        return None
+    with os.fdopen(fd, "rb") as file:
+        try:
+            return Verification.model_validate_json(file.read(MAX_NOTE_BYTES))
+        except (OSError, ValidationError):
+            return None

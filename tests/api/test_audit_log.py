@@ -1,0 +1,159 @@
+"""The audit log of a real server: a line before and a line after, whole whatever happens, and no word of a caller."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway_api import audit_check
+from tests.api.conftest import Pair, failed, ok
+from tests.api.nursery import Nursery
+
+pytestmark = pytest.mark.api
+BACKUP = "/api/v1/system/backup"
+RESTORE = "/api/v1/system/restore"
+
+
+def _log(pair: Pair) -> Path:
+    return pair.backups / ".gateway" / "audit.jsonl"
+
+
+def _records(pair: Pair) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _log(pair).read_text().splitlines()]
+
+
+def _verify(pair: Pair) -> tuple[int, str]:
+    command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(pair.backups)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_each_mutation_has_a_line_before_and_a_line_after(api: httpx.Client, pair: Pair) -> None:
+    made = ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
+    failed(api.post(BACKUP, json={"path": "a.json"}), "BackupExists")
+    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "two"}))
+    ok(api.post("/api/v1/system/restores/two/commit"))
+    ok(api.delete(f"/api/v1/system/backups/{made['backup_id']}"))
+    records = [one for one in _records(pair) if one["operation"] != "start"]
+    assert [(one["event"], one["operation"], one.get("result")) for one in records] == [
+        ("intent", "backup", None),
+        ("outcome", "backup", "ok"),
+        ("intent", "backup", None),
+        ("outcome", "backup", "BackupExists"),
+        ("intent", "restore", None),
+        ("outcome", "restore", "ok"),
+        ("intent", "commit", None),
+        ("outcome", "commit", "ok"),
+        ("intent", "delete", None),
+        ("outcome", "delete", "ok"),
+    ]
+    assert [one["id"] for one in records[0::2]] == [one["id"] for one in records[1::2]]
+    assert records[1]["backup_id"] == made["backup_id"]
+    assert records[5]["restored_sha256"] == made["content_sha256"]
+    assert {one["by"] for one in records} == {"config"}
+    assert _log(pair).stat().st_mode & 0o777 == 0o600
+    assert _verify(pair)[0] == 0
+
+
+def test_a_manifest_carries_the_head_and_a_log_cut_at_its_end_shows(api: httpx.Client, pair: Pair) -> None:
+    ok(api.post(BACKUP, json={"path": "a.json"}))
+    ok(api.post(BACKUP, json={"path": "b.json"}))
+    whole = _log(pair).read_bytes()
+    lines = whole.splitlines(keepends=True)
+    _log(pair).write_bytes(b"".join(lines[:-2]))
+    status, said = _verify(pair)
+    assert status == 1
+    assert "b.json" in said
+    _log(pair).write_bytes(whole)
+    assert _verify(pair)[0] == 0
+    lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
+    _log(pair).write_bytes(b"".join(lines))
+    status, said = _verify(pair)
+    assert (status, said.partition(":")[0]) == (1, "line 4")
+
+
+def test_without_a_log_the_command_says_so(pair: Pair) -> None:
+    status, said = _verify(pair)
+    assert status == 2
+    assert "cannot be read" in said
+
+
+def test_a_torn_tail_is_hashed_never_cut(api: httpx.Client, pair: Pair) -> None:
+    ok(api.post(BACKUP, json={"path": "a.json"}))
+    with _log(pair).open("ab") as log:
+        log.write(b'{"seq":9,"prev"')
+    assert _verify(pair)[0] == 0
+    ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert b'{"seq":9,"prev"\n' in _log(pair).read_bytes()
+    assert "fragment_sha256" in _log(pair).read_text()
+    assert _verify(pair)[0] == 0
+
+
+def test_two_servers_keep_one_chain(pair: Pair, nursery: Nursery) -> None:
+    with (
+        nursery.server(pair.config, pair.backups, pair.key) as one,
+        nursery.server(pair.config, pair.backups, pair.key) as other,
+    ):
+
+        def send(client: httpx.Client, who: str) -> None:
+            for number in range(8):
+                client.post(BACKUP, json={"path": f"{who}/{number}.json"})
+
+        threads = [threading.Thread(target=send, args=(client, who)) for client, who in ((one, "a"), (other, "b"))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert _verify(pair)[0] == 0
+    made = len(list(pair.backups.rglob("*.manifest.json")))
+    assert sum(one.get("result") == "ok" and one["operation"] == "backup" for one in _records(pair)) == made > 0
+
+
+def test_without_the_volume_the_lines_wait_and_are_written_in_their_turn(api: httpx.Client, pair: Pair) -> None:
+    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
+    away = pair.backups.with_name("away")
+    pair.backups.rename(away)
+    assert ok(api.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
+    waiting = pair.state / "audit-waiting.jsonl"
+    assert len(waiting.read_text().splitlines()) == 2
+    assert waiting.stat().st_mode & 0o777 == 0o600
+    with waiting.open("a") as file:
+        file.write('{"cut')
+    away.rename(pair.backups)
+    ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert not waiting.exists()
+    waited = [one for one in _records(pair) if "waited_since" in one]
+    assert [(one["event"], one["operation"]) for one in waited] == [("intent", "rollback"), ("outcome", "rollback")]
+    assert _verify(pair)[0] == 0
+
+
+def test_a_log_that_is_a_link_is_not_followed(api: httpx.Client, pair: Pair, tmp_path: Path) -> None:
+    ok(api.post(BACKUP, json={"path": "a.json"}))
+    _log(pair).unlink()
+    target = tmp_path / "target"
+    _log(pair).symlink_to(target)
+    ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert not target.exists()
+    assert (pair.state / "audit-waiting.jsonl").exists()
+
+
+def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, pair: Pair) -> None:
+    canary = "canary-" + "c" * 40
+    ok(
+        api.post(
+            BACKUP, json={"path": f"{canary}.json", "metadata": {canary: canary}}, headers={"X-Request-ID": canary}
+        )
+    )
+    ok(api.post(RESTORE, json={"input_file": f"{canary}.json"}))
+    text = _log(pair).read_text()
+    assert canary not in text
+    assert pair.key not in text
+    assert audit_check.verify(pair.backups)[0]
