@@ -7,10 +7,16 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["tests.cluster.fixtures"]
+
+# In CI the same examples every time: a change is judged by what it changed. New ones are looked for elsewhere.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI") == "true":
+    hypothesis.settings.load_profile("ci")
 
 NODE = ("tests/node/", "tests/cluster/test_node.py")
 

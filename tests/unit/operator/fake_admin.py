@@ -29,6 +29,7 @@ class Admin:
         """The content on which the gateway never becomes Ready."""
         self.failing: list[AdminApiError] = []
         self.volume = VOLUME
+        self.encrypted = False
 
     def _gate(self) -> None:
         if self.failing:
@@ -52,6 +53,7 @@ class Admin:
             gateway_id="g",
             volume_id=self.volume,
             pending_request=pending,
+            encrypted=self.encrypted,
         )
 
     async def backup(self, target: AdminTarget, call: CallBackup) -> StoredBackup:

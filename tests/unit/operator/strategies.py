@@ -65,6 +65,7 @@ healths = st.builds(
     gateway_id=st.none() | st.just("g"),
     volume_id=st.none() | volumes,
     pending_request=st.none() | st.just("another"),
+    encrypted=st.booleans(),
 )
 records = st.builds(
     RestoreRecord,

@@ -136,6 +136,21 @@ def test_a_deletion_always_ends_and_in_doubt_the_file_stays(why: str) -> None:
     assert waited >= DAY if why == "unreachable" else waited == 0
 
 
+def test_where_encryption_is_demanded_the_name_says_so_and_never_changes_again() -> None:
+    world, ref = with_backup()
+    world.admin.encrypted = True
+    world.run(ref)
+    assert str(world.cluster.status(ref)["path"]).endswith(".json.zst.age")
+    call = world.faults.names.index("backup") + 1
+    world, ref = with_backup(Faults(crash_after={call}))
+    world.admin.encrypted = True
+    run_once(world, ref)
+    world.admin.encrypted = False
+    world.run(ref)
+    assert str(world.cluster.status(ref)["path"]).endswith(".json.zst.age")
+    assert world.admin.made == 1
+
+
 def test_a_file_kept_by_policy_is_nobodys_business() -> None:
     world, ref = with_backup()
     world.run(ref)

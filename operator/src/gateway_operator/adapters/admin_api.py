@@ -59,6 +59,7 @@ class HttpAdminApi:
             gateway_id=data.gateway_id,
             volume_id=data.volume_id,
             pending_request=data.pending_restore.request_id if data.pending_restore else None,
+            encrypted=data.encryption == "require",
             problems=tuple(issue.message for issue in data.issues[:5]),
         )
 

@@ -109,7 +109,10 @@ def _call(
 ) -> CallBackup:
     meta = backup.meta
     started = backup.time("startTime") or now
-    path = backup_path(backup.group, meta.created, meta.ref.name, meta.ref.uid)
+    path = str(
+        backup.status.get("path")
+        or backup_path(backup.group, meta.created, meta.ref.name, meta.ref.uid, encrypted=health.encrypted)
+    )
     status: dict[str, Any] = {
         "phase": "Running",
         "reason": str(Reason.InProgressNow),

@@ -57,6 +57,7 @@ class Health:
     gateway_id: str | None
     volume_id: str | None
     pending_request: str | None = None
+    encrypted: bool = False
     problems: tuple[str, ...] = ()
 
 

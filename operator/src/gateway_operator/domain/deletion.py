@@ -64,7 +64,8 @@ def _failure(seen: Observed) -> Failure | None:
         return seen.answer
     if isinstance(seen.gateway, Problem):
         return Failure(str(seen.gateway.reason), seen.gateway.message, retryable=True)
-    if isinstance(seen.health, Health) and seen.health.volume_id is None:
+    known = seen.backup.status.get("backupID") or seen.backup_id
+    if isinstance(seen.health, Health) and (seen.health.volume_id is None or not known):
         return Failure(Reason.VolumeUnknown, "The admin API does not say which volume it has.", retryable=True)
     return seen.health if isinstance(seen.health, Failure) else None
 

@@ -42,15 +42,17 @@ SAFETY_GROUP: Final = "safety"
 COMPONENT_LIMIT: Final = 180
 """Bytes of one path component: the admin API refuses longer ones."""
 _SUFFIX: Final = ".json.zst"
+_ENCRYPTED: Final = ".age"
 _LONGEST_COMPANION: Final = ".verification.json"
 """The longest name that the admin API puts beside a backup must fit as well."""
 _NAME_LIMIT: Final = 63
 
 
-def backup_path(group: str, created: datetime, name: str, uid: str) -> str:
-    """Where a backup lies in the gateway's backup directory. Depends only on what never changes."""
+def backup_path(group: str, created: datetime, name: str, uid: str, *, encrypted: bool = False) -> str:
+    """Where a backup lies in the gateway's backup directory. Depends only on what never changes, and on whether the
+    gateway demands encryption when it is first asked: what was chosen then stands in the status."""
     stamp = created.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    tail = f"-{uid[:8]}{_SUFFIX}"
+    tail = f"-{uid[:8]}{_SUFFIX}{_ENCRYPTED if encrypted else ''}"
     room = COMPONENT_LIMIT - len(stamp) - 1 - len(tail) - len(_LONGEST_COMPANION)
     return f"{group}/{stamp}-{name[:room]}{tail}"
 
