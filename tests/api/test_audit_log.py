@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -157,3 +159,25 @@ def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, pair: Pair)
     assert canary not in text
     assert pair.key not in text
     assert audit_check.verify(pair.backups)[0]
+
+
+def test_on_the_disk_the_intent_comes_before_the_effect_and_the_outcome_after(
+    pair: Pair, nursery: Nursery, tmp_path: Path
+) -> None:
+    if shutil.which("strace") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("strace is not installed")
+        pytest.skip("the order on disk needs strace: install the package strace")
+    trace = tmp_path / "trace"
+    with nursery.server(pair.config, pair.backups, pair.key, trace=trace) as api:
+        failed(api.post("/api/v1/system/restores/none/commit"), "RestoreNotFound")
+        done = len(trace.read_text().splitlines())
+        ok(api.post(BACKUP, json={"path": "order.json"}))
+        lines = trace.read_text().splitlines()[done:]
+    calls = [line.split(maxsplit=1)[1] for line in lines if "resumed" not in line]
+    written = [at for at, call in enumerate(calls) if call.startswith("pwrite64") and "seq" in call]
+    published = [at for at, call in enumerate(calls) if call.startswith(("link", "rename")) and '"order.json' in call]
+    intent, outcome = written
+    assert calls[intent + 1].startswith("fdatasync")
+    assert intent + 1 < min(published) <= max(published) < outcome
+    assert calls[outcome + 1].startswith("fdatasync")

@@ -173,6 +173,13 @@ def test_what_could_not_be_restored_is_not_taken(what: str, code: str, pair: Pai
         assert not (pair.backups / "x.json.gz").exists()
 
 
+def test_a_plain_file_under_an_encrypted_name_is_not_taken(api: httpx.Client, pair: Pair) -> None:
+    config = pair.config.read_bytes()
+    ok(api.put(_url("x", "manifest"), content=_manifest(config, config, path="x.json.age")))
+    failed(api.put(_url("x"), content=config), "BackupInvalid")
+    assert not (pair.backups / "x.json.age").exists()
+
+
 def test_a_file_that_is_there_is_not_replaced(api: httpx.Client, pair: Pair) -> None:
     config = pair.config.read_bytes()
     (pair.backups / "x.json").write_text("precious")

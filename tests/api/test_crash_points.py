@@ -101,7 +101,8 @@ def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[
     sick = tmp_path_factory.mktemp("sick") / "ground"
     config, _ = copy(base, sick)
     config.write_bytes(OLD[:100])
-    made["cure"] = Ground(sick, "POST", "/restore", restore)
+    recipients = {"age_recipients": [str(IDENTITY.to_public())], "encryption": "require"}
+    made["cure"] = Ground(sick, "POST", "/restore", restore, recipients)
     made["reset"] = Ground(
         base, "POST", "/reset", {"confirm": True, "rotate_admin_key": False, "request_id": "restore"}
     )
@@ -116,7 +117,6 @@ def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[
     copy(base, keyless)
     (keyless / "config" / ".gateway" / "signing_key.pem").unlink()
     sealed = {"path": "manual/fresh.json.zst.age", "request_id": "fresh"}
-    recipients = {"age_recipients": [str(IDENTITY.to_public())], "encryption": "require"}
     made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
     made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
     return made
@@ -194,6 +194,9 @@ def _check_backups(backups: Path, *, but: str = "") -> None:
         if name != but:
             assert (backups / name).is_file()
             assert (backups / f"{name}.manifest.json").is_file()
+    for raw in backups.rglob("*.invalid*"):
+        assert unseal(raw.read_bytes(), archive.form_of(raw.name), str(IDENTITY), 1 << 20) == OLD[:100]
+        assert raw.name.endswith(".age")
     assert not list(backups.rglob(".gateway-*"))
     whole, why = audit_check.verify(backups)
     assert whole, why

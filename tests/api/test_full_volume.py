@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway_api import audit_check
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
 
@@ -71,6 +72,8 @@ def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
         assert (volume / ".gateway" / "requests" / "restore-r.json").exists()
         assert (volume / ".gateway" / "reserve").stat().st_size == 1024 * 1024
         assert not list((pair.state / "requests").iterdir())
+        assert audit_check.verify(volume)[0]
+        assert not (pair.state / "audit-waiting.jsonl").exists()
 
 
 def test_read_only_a_backup_says_so_and_a_restore_works(volume: Path, pair: Pair, nursery: Nursery) -> None:

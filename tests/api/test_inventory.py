@@ -73,6 +73,10 @@ def test_what_was_gzipped_by_hand_is_the_same_backup(api: httpx.Client, pair: Pa
     assert entry["record"]["compression"] == "gzip"
     assert entry["record"]["stored_bytes"] == entry["size_bytes"]
     assert ok(api.get(f"{ALL}/{made['backup_id']}")) == entry["record"]
+    proven = ok(api.post(f"{ALL}/{made['backup_id']}/verify"))
+    assert (proven["signature"], proven["problems"]) == ("valid", [])
+    taken = api.get(f"{ALL}/{made['backup_id']}/content")
+    assert taken.content == (pair.backups / "d" / "a.json.gz").read_bytes()
     pair.write(users=6)
     for source in ({"backup_id": made["backup_id"]}, {"input_file": "d/a.json.gz"}):
         done = ok(api.post(RESTORE, json={**source, "expected_sha256": entry["record"]["stored_sha256"]}))

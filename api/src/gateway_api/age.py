@@ -27,6 +27,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_IDENTITIES: Final = 32
 _RECIPIENT: Final = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _IDENTITY: Final = re.compile(r"AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}")
+_BEGINNING: Final = b"age-encryption.org/v1\n"
 _ARMOR: Final = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _END_OF_HEADER: Final = b"\n--- "
 _NO_MATCH: Final = "No matching keys found"
@@ -125,7 +126,7 @@ def decrypt(data: bytes, identities: Sequence[Identity], limit: int) -> bytes:
     """
     import pyrage
 
-    _check_header(data)
+    check_header(data)
     out = _Writer(limit)
     try:
         pyrage.decrypt_io(_Reader(data), out, list(identities))
@@ -138,8 +139,9 @@ def decrypt(data: bytes, identities: Sequence[Identity], limit: int) -> bytes:
     return bytes(out.data)
 
 
-def _check_header(data: bytes) -> None:
-    """Refuses a header that is longer than any honest one, armored or not, before anything is computed from it."""
+def check_header(data: bytes) -> None:
+    """Raises :class:`Undecodable` for what does not begin as an age file, armored or not, or has a header longer than
+    any honest one: nothing is computed from that. All that can be said of a file without its key."""
     head = data[: 2 * MAX_HEADER_BYTES]
     if head.lstrip().startswith(_ARMOR):
         body = b"".join(head.lstrip().split()[4:])
@@ -147,5 +149,5 @@ def _check_header(data: bytes) -> None:
             head = base64.b64decode(body[: len(body) // 4 * 4].partition(b"-")[0])
         except binascii.Error:
             raise Undecodable("not an age file, or damaged") from None
-    if _END_OF_HEADER not in head[:MAX_HEADER_BYTES]:
+    if not head.startswith(_BEGINNING) or _END_OF_HEADER not in head[:MAX_HEADER_BYTES]:
         raise Undecodable("not an age file, or damaged")

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from typing import Final, Literal
 
 from .contract import ErrorCode
@@ -22,9 +23,9 @@ _RANGE: Final = re.compile(r"^bytes=([0-9]{1,15})-([0-9]{0,15})$", re.ASCII)
 
 @dataclass(slots=True)
 class Download:
-    """An open file. ``stream`` closes it."""
+    """An open file. ``stream`` closes it; one that is never streamed is closed when it is forgotten."""
 
-    fd: int
+    file: FileIO
     size: int
     sha256: str | None
     start: int
@@ -50,13 +51,13 @@ class Download:
         try:
             at = self.start
             while at < self.end:
-                piece = await run(partial(os.pread, self.fd, min(PIECE, self.end - at), at))
+                piece = await run(partial(os.pread, self.file.fileno(), min(PIECE, self.end - at), at))
                 if not piece:
                     raise OSError("the file became shorter while it was sent")
                 at += len(piece)
                 yield piece
         finally:
-            os.close(self.fd)
+            self.file.close()
 
 
 def wanted_range(header: str | None, size: int) -> tuple[int, int]:
@@ -94,7 +95,7 @@ def open_download(
             os.close(fd)
             raise ApiError(ErrorCode.BackupChanged, "the file is not the one that its manifest describes")
         start, end = wanted_range(header, size)
-        return Download(fd, size, located.manifest.stored_sha256 if part == "file" else None, start, end)
+        return Download(FileIO(fd), size, located.manifest.stored_sha256 if part == "file" else None, start, end)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:

@@ -53,3 +53,12 @@ def declares(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
         }
         for status, group in sorted(by_status.items())
     }
+
+
+def declares_beside_bytes(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """As :func:`declares`, for a route whose success is no JSON: there the framework would give errors its type too."""
+    found = declares(*codes)
+    for answer in found.values():
+        del answer["model"]
+        answer["content"]["application/json"]["schema"] = {"$ref": "#/components/schemas/ErrorBody"}
+    return found

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from . import archive, config_shape, durable, store
+from . import age, archive, config_shape, durable, store
 from . import manifest as manifests
 from .context import Context
 from .contract import ErrorCode, UploadResult
@@ -197,10 +197,11 @@ def _judge_file(context: Context, manifest: Manifest, stored: bytes) -> None:
     if config_shape.digest(stored) != manifest.stored_sha256:
         raise ApiError(ErrorCode.DigestMismatch, "the file is not the one that its manifest describes: send it anew")
     form = archive.form_of(manifests.written_to(manifest)[-1])
-    if form.encrypted:
-        return  # nothing here can read it, which is the point
     limit = context.settings.max_config_bytes
     try:
+        if form.encrypted:
+            age.check_header(stored)
+            return  # nothing here can read the rest, which is the point
         content = unseal(stored, form, None, limit)
     except archive.Undecodable as problem:
         raise ApiError(ErrorCode.BackupInvalid, str(problem)) from None

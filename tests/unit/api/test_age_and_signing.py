@@ -50,6 +50,7 @@ def test_recipients_are_x25519_keys_each_once_between_spaces_commas_and_comments
         "hunter2",
         IDENTITY,
     ],
+    ids=["short", "misspelled", "upper case", "plugin", "ssh", "a word", "a secret"],
 )
 def test_what_is_no_x25519_recipient_is_refused_at_start_and_never_repeated(bad: str) -> None:
     flags = {"config_file": "/c/c", "backup_dir": "/b", "age_recipients": bad}

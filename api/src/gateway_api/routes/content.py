@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from ..contract import BACKUPS_PATH, Envelope, ErrorCode, UploadResult
 from ..errors import ApiError
 from ..manifest import MAX_MANIFEST_BYTES
-from ..openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
+from ..openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares, declares_beside_bytes
 from .common import Api, Id, RequestedBy, envelope
 
 router = APIRouter(tags=["backups"], dependencies=KEY_NEEDED)
@@ -44,7 +44,7 @@ Part = Annotated[Literal["file", "manifest"], Query()]
     responses={
         200: {"description": "The bytes; `ETag` is the SHA-256 of the whole file", "content": BYTES},
         206: {"description": "The range that was asked for", "content": BYTES},
-        **declares(
+        **declares_beside_bytes(
             *KEYED,
             ErrorCode.InvalidRequest,
             ErrorCode.BackupNotFound,

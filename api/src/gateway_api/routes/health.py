@@ -19,7 +19,7 @@ from ..contract import (
 )
 from ..errors import ApiError
 from ..metrics import CONTENT_TYPE
-from ..openapi import KEY_NEEDED, KEYED, declares
+from ..openapi import KEY_NEEDED, KEYED, declares, declares_beside_bytes
 from .common import Api, envelope
 
 router = APIRouter(tags=["health"])
@@ -41,7 +41,7 @@ async def ready(api: Api) -> Envelope[ReadyData]:
     return envelope("A backup could be taken now", ReadyData())
 
 
-@router.get(METRICS_PATH, response_class=PlainTextResponse, responses=declares(), summary="For a monitor")
+@router.get(METRICS_PATH, response_class=PlainTextResponse, responses=declares_beside_bytes(), summary="For a monitor")
 async def metrics(api: Api) -> PlainTextResponse:
     """Needs no key and holds none: counts, times and conditions, at most five seconds old, as Prometheus reads them."""
     return PlainTextResponse(await api.metrics_page(), media_type=CONTENT_TYPE)
