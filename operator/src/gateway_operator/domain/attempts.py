@@ -95,3 +95,23 @@ def authorized(thing: Backup | Restore, problem: Problem | None, now: datetime) 
             thing.conditions, conditions.AUTHORIZED, True, Reason.Authorized, message, generation, now
         )
     return None
+
+
+def wait_for_gateway(thing: Backup | Restore, problem: Problem | None, until: datetime, now: datetime) -> Wait:
+    """The gateway cannot be called now: look again soon, at most until the deadline."""
+    if problem is None:  # nothing was looked at: look
+        return Wait(0)
+    status: dict[str, Any] = {
+        "phase": thing.phase or "Pending",
+        "reason": str(problem.reason),
+        "message": f"Waiting until {times.text(until)}: {problem.message}",
+        "observedGeneration": thing.meta.generation,
+    }
+    told = authorized(thing, problem, now)
+    if told is not None:
+        status["conditions"] = told
+    new = thing.reason != status["reason"]
+    note = Note(str(problem.reason), problem.message, warning=True) if new else None
+    since = thing.time("startTime") or thing.meta.created
+    left = max(0.5, times.seconds_until(until, now))
+    return Wait(min(times.look_again(since, now), left), status, note)

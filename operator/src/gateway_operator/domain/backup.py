@@ -69,7 +69,7 @@ def _start(seen: Observed, now: datetime) -> BackupAction:
     if now >= deadline:
         return _out_of_time(seen, now)
     if not isinstance(seen.gateway, Endpoint):
-        return _wait_for_gateway(backup, seen.gateway, deadline, now)
+        return attempts.wait_for_gateway(backup, seen.gateway, deadline, now)
     if isinstance(seen.health, Failure):
         return _failed(seen, seen.health, now)
     if seen.health is None or seen.health.volume_id is None or seen.backup_id is None:
@@ -83,25 +83,6 @@ def _deadline(backup: Backup) -> datetime:
     if started is None:
         return times.later(backup.meta.created, backup.starting_deadline)
     return times.later(started, backup.timeout)
-
-
-def _wait_for_gateway(backup: Backup, problem: Problem | None, deadline: datetime, now: datetime) -> Wait:
-    if problem is None:  # nothing was looked at: look
-        return Wait(0)
-    since = backup.time("startTime") or backup.meta.created
-    left = times.seconds_until(deadline, now)
-    status: dict[str, Any] = {
-        "phase": backup.phase or "Pending",
-        "reason": str(problem.reason),
-        "message": f"Waiting until {times.text(deadline)}: {problem.message}",
-        "observedGeneration": backup.meta.generation,
-    }
-    authorized = attempts.authorized(backup, problem, now)
-    if authorized is not None:
-        status["conditions"] = authorized
-    new = backup.reason != status["reason"]
-    note = Note(str(problem.reason), problem.message, warning=True) if new else None
-    return Wait(min(times.look_again(since, now), max(left, 0.5)), status, note)
 
 
 def _call(
@@ -195,7 +176,7 @@ def _verify(seen: Observed, now: datetime) -> BackupAction:
         return Wait(times.seconds_until(retry, now))
     if isinstance(seen.gateway, Endpoint):
         return ReadBack(str(backup.status.get("backupID", "")))
-    return _wait_for_gateway(backup, seen.gateway, _deadline(backup), now)
+    return attempts.wait_for_gateway(backup, seen.gateway, _deadline(backup), now)
 
 
 def _failed(seen: Observed, failure: Failure, now: datetime) -> BackupAction:

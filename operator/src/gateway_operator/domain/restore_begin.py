@@ -12,7 +12,7 @@ from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.names import restore_request_id, safety_backup_name
 from gateway_operator.domain.objects import Restore
 from gateway_operator.domain.reasons import Reason
-from gateway_operator.domain.restore_end import finish, out_of_time, step, wait_for_gateway
+from gateway_operator.domain.restore_end import finish, out_of_time, step
 from gateway_operator.domain.restore_observed import Observed
 from gateway_operator.domain.source import Refusal, resolve
 
@@ -39,7 +39,7 @@ def _unusable(seen: Observed, now: datetime) -> RestoreAction | None:
     if now >= deadline(restore):
         return out_of_time(restore, seen.gateway, now)
     if not isinstance(seen.gateway, Endpoint):
-        return wait_for_gateway(restore, seen.gateway, deadline(restore), now)
+        return attempts.wait_for_gateway(restore, seen.gateway, deadline(restore), now)
     if isinstance(seen.health, Failure):
         return _failed(seen, seen.health, now)
     if isinstance(seen.journal, Failure):
@@ -78,7 +78,7 @@ def pending(seen: Observed, now: datetime) -> RestoreAction:
     """Wait for a gateway that answers."""
     if isinstance(seen.answer, Failure) and seen.answer.code == Reason.NotAuthorized:
         problem = Problem(seen.answer.code, seen.answer.message, forbidden=True)
-        return wait_for_gateway(seen.restore, problem, deadline(seen.restore), now)
+        return attempts.wait_for_gateway(seen.restore, problem, deadline(seen.restore), now)
     refused = _unusable(seen, now)
     if refused is not None:
         return refused

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_operator.domain import attempts, conditions, times
-from gateway_operator.domain.actions import Finish, Note, Wait, Write
+from gateway_operator.domain.actions import Finish, Note, Write
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.objects import Restore
 from gateway_operator.domain.reasons import Reason
@@ -98,23 +98,3 @@ def out_of_time(restore: Restore, gateway: Endpoint | Problem | None, now: datet
         cause, detail = restore.reason, f" {restore.status.get('message', '')}"
     what = "Nothing was restored" if started else "It could not be started"
     return finish(restore, "Failed", cause, f"{what} within {seconds} s ({field}).{detail}", now)
-
-
-def wait_for_gateway(restore: Restore, problem: Problem | None, until: datetime, now: datetime) -> Wait:
-    """The gateway cannot be called now."""
-    if problem is None:  # nothing was looked at: look
-        return Wait(0)
-    since = restore.time("startTime") or restore.meta.created
-    status: dict[str, Any] = {
-        "phase": restore.phase or "Pending",
-        "reason": str(problem.reason),
-        "message": f"Waiting until {times.text(until)}: {problem.message}",
-        "observedGeneration": restore.meta.generation,
-    }
-    authorized = attempts.authorized(restore, problem, now)
-    if authorized is not None:
-        status["conditions"] = authorized
-    new = restore.reason != status["reason"]
-    note = Note(str(problem.reason), problem.message, warning=True) if new else None
-    left = max(0.5, times.seconds_until(until, now))
-    return Wait(min(times.look_again(since, now), left), status, note)
