@@ -19,13 +19,18 @@ _MARK = "GATEWAY_TEST_CLUSTER"
 
 
 def start_time(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None when it is gone or only waits to be reaped."""
+    """When a process started, in the kernel's ticks; None when it is gone or only waits to be reaped.
+
+    A killed process whose first thread has ended is a zombie by its state while its other threads still hold its ports.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in ("Z", "X") else fields[19]
+    dead = fields[0] == "X" or (fields[0] == "Z" and threads <= 1)
+    return None if dead else fields[19]
 
 
 def _boot_id() -> str:
