@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,3 +78,10 @@ def failed(answer: httpx.Response, code: str) -> str:
     assert answer.headers["x-request-id"]
     detail: str = body["detail"]
     return detail
+
+
+def needs(*programs: str) -> None:
+    """Skip where one of ``programs`` is missing, with the line that says what to install."""
+    for program in programs:
+        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
+            pytest.skip(f"needs the program {program}: install the package {program}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +13,7 @@ import httpx
 import pytest
 
 from gateway_api import audit_check
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.nursery import Nursery
 
 pytestmark = pytest.mark.api
@@ -164,10 +162,7 @@ def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, pair: Pair)
 def test_on_the_disk_the_intent_comes_before_the_effect_and_the_outcome_after(
     pair: Pair, nursery: Nursery, tmp_path: Path
 ) -> None:
-    if shutil.which("strace") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("strace is not installed")
-        pytest.skip("the order on disk needs strace: install the package strace")
+    needs("strace")
     trace = tmp_path / "trace"
     with nursery.server(pair.config, pair.backups, pair.key, trace=trace) as api:
         failed(api.post("/api/v1/system/restores/none/commit"), "RestoreNotFound")

@@ -27,6 +27,7 @@ from gateway_api.contract import ERRORS, ErrorCode
 from gateway_api.sealed import unseal
 from gateway_api.seed import default_config
 from tests.api.admin_process import admin_key, gateway_config
+from tests.api.conftest import needs
 from tests.api.nursery import Nursery, copy
 
 pytestmark = pytest.mark.api
@@ -69,10 +70,7 @@ class Ground:
 
 @pytest.fixture(scope="module", autouse=True)
 def _strace() -> None:
-    if shutil.which("strace") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("strace is not installed")
-        pytest.skip("crash points need strace: install the package strace")
+    needs("strace")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from gateway_api import archive
 from gateway_api.age import fingerprint
 from tests.api.admin_process import AdminProcess
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.nursery import Nursery
 
 pytestmark = pytest.mark.api
@@ -194,16 +193,8 @@ def test_no_identity_and_no_key_is_in_any_log_record_or_file(pair: Pair, keys: K
                 ]
 
 
-def _tool(*names: str) -> None:
-    for name in names:
-        if shutil.which(name) is None:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"{name} is not installed")
-            pytest.skip(f"needs the program {name}: install the package {name}")
-
-
 def test_age_zstd_and_jq_open_what_we_write(pair: Pair, nursery: Nursery, keys: Keys, tmp_path: Path) -> None:
-    _tool("age", "age-keygen", "zstd", "jq")
+    needs("age", "age-keygen", "zstd", "jq")
     key = tmp_path / "key"
     key.write_text(f"# made by age-keygen\n{keys.other_identity}\n")
     with _server(pair, nursery, keys.recipient, keys.other_recipient) as api:
@@ -218,7 +209,7 @@ def test_age_zstd_and_jq_open_what_we_write(pair: Pair, nursery: Nursery, keys: 
 
 @pytest.mark.parametrize("armor", [[], ["-a"]])
 def test_we_open_what_age_writes(armor: list[str], pair: Pair, nursery: Nursery, keys: Keys) -> None:
-    _tool("age", "zstd")
+    needs("age", "zstd")
     data = pair.config.read_bytes()
     packed = subprocess.run(["zstd", "-q", "-19"], input=data, capture_output=True, check=True).stdout
     words = ["age", *armor, "-r", keys.recipient, "-o", str(pair.backups / "theirs.json.zst.age")]

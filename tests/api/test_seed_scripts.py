@@ -19,18 +19,10 @@ import httpx
 import pytest
 
 from tests.api.admin_process import AdminProcess, free_port
-from tests.api.conftest import Pair, ok
+from tests.api.conftest import Pair, needs, ok
 
 pytestmark = pytest.mark.api
 SCRIPTS = Path(__file__).with_name("seed_scripts")
-
-
-def _needs(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"{program} is not installed")
-            pytest.skip(f"the guide's script needs {program}: install the package {program}")
 
 
 def _script(name: str, folder: Path, **changes: str) -> Path:
@@ -74,7 +66,7 @@ def _python(name: str, folder: Path, pair: Pair, process: AdminProcess, **argume
 def test_the_cron_script_backs_up_compresses_and_cleans_up_and_the_inventory_follows(
     process: AdminProcess, api: httpx.Client, pair: Pair, tmp_path: Path
 ) -> None:
-    _needs("curl", "gzip")
+    needs("curl", "gzip")
     before = pair.config.read_bytes()
     folder = pair.backups / "gateway"
     changes = {
@@ -109,7 +101,7 @@ def test_the_cron_script_backs_up_compresses_and_cleans_up_and_the_inventory_fol
 
 
 def test_the_cron_script_fails_aloud_when_the_server_is_gone(pair: Pair, tmp_path: Path) -> None:
-    _needs("curl", "gzip")
+    needs("curl", "gzip")
     changes = {
         "http://localhost:8001": f"http://127.0.0.1:{free_port()}",
         "your-admin-api-key": pair.key,
@@ -151,7 +143,7 @@ def test_the_disaster_recovery_class(process: AdminProcess, api: httpx.Client, p
 
 
 def test_the_guide_s_curl_calls(process: AdminProcess, pair: Pair, tmp_path: Path) -> None:
-    _needs("curl")
+    needs("curl")
     changes = {
         "http://localhost:8001": process.base_url,
         "your-admin-key": pair.key,
@@ -171,7 +163,7 @@ def test_the_guide_s_curl_calls(process: AdminProcess, pair: Pair, tmp_path: Pat
 
 
 def test_the_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
-    _needs("curl")
+    needs("curl")
     script = _script("health-check.sh", tmp_path, **{"http://localhost:8001": process.base_url})
     done = _bash(script)
     assert (done.returncode, done.stdout) == (0, "API server is healthy\n")
@@ -208,7 +200,7 @@ class _Webhook:
 
 
 def test_the_monitor_tells_the_webhook_what_is_wrong(pair: Pair, tmp_path: Path) -> None:
-    _needs("curl", "jq")
+    needs("curl", "jq")
     webhook = _Webhook()
     process = AdminProcess(pair.config, pair.backups, settle_seconds=0.1)
     changes = {
@@ -241,7 +233,7 @@ def test_the_monitor_tells_the_webhook_what_is_wrong(pair: Pair, tmp_path: Path)
 
 
 def test_behind_nginx_one_server_s_end_is_not_noticed(pair: Pair, tmp_path: Path) -> None:
-    _needs("nginx")
+    needs("nginx")
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     port = free_port()
     with (

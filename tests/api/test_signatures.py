@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 from gateway_api import signing
 from gateway_api.config_shape import digest
 from tests.api.admin_process import AdminProcess
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.nursery import Nursery
 
 pytestmark = pytest.mark.api
@@ -131,11 +129,7 @@ def test_a_backup_gzipped_by_hand_is_still_signed(pair: Pair, nursery: Nursery) 
 
 
 def test_jq_and_openssl_check_a_signature_as_the_manual_says(pair: Pair, nursery: Nursery, tmp_path: Path) -> None:
-    for name in ("jq", "openssl"):
-        if shutil.which(name) is None:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"{name} is not installed")
-            pytest.skip(f"needs the program {name}: install the package {name}")
+    needs("jq", "openssl")
     with nursery.server(pair.config, pair.backups, pair.key) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
     script = f"""
