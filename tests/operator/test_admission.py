@@ -29,7 +29,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         resource("GatewayRestore", "a", {**GW, "path": "x.json", "expectedSha256": "abc"}),
         "expectedSha256",
     ),
-    "an unknown field": (resource("GatewayBackup", "a", {**GW, "retention": {"keepLast": 1}}), "unknown field"),
+    "an unknown field": (resource("GatewayBackup", "a", {**GW, "retain": {"keepLast": 1}}), "unknown field"),
 }
 
 

@@ -32,6 +32,8 @@ from gateway_operator.domain.names import (
     GROUP,
     RESTORE_KIND,
     RESTORE_PLURAL,
+    SCHEDULE_KIND,
+    SCHEDULE_PLURAL,
     VERSION,
 )
 from gateway_operator.domain.names import RESTORED as RESTORED_ANNOTATION
@@ -40,7 +42,7 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 REQUEST_TIMEOUT: Final = 30.0
 COMPONENT: Final = "gateway-backup-operator"
-PLURALS: Final = {BACKUP_KIND: BACKUP_PLURAL, RESTORE_KIND: RESTORE_PLURAL}
+PLURALS: Final = {BACKUP_KIND: BACKUP_PLURAL, RESTORE_KIND: RESTORE_PLURAL, SCHEDULE_KIND: SCHEDULE_PLURAL}
 _WORKLOADS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 _MERGE: Final = "application/merge-patch+json"
 _PAGE: Final = 500

@@ -19,6 +19,8 @@ BACKUP_KIND: Final = "GatewayBackup"
 RESTORE_KIND: Final = "GatewayRestore"
 BACKUP_PLURAL: Final = "gatewaybackups"
 RESTORE_PLURAL: Final = "gatewayrestores"
+SCHEDULE_KIND: Final = "GatewayBackupSchedule"
+SCHEDULE_PLURAL: Final = "gatewaybackupschedules"
 
 FINALIZER: Final = f"{GROUP}/finalizer"
 
@@ -35,9 +37,20 @@ RESTORE_LABEL: Final = f"{GROUP}/restore"
 RESTORE_UID: Final = f"{GROUP}/restore-uid"
 """Annotation of a safety backup: the restore's uid, since a name may be used again."""
 
+SCHEDULE_LABEL: Final = f"{GROUP}/schedule"
+"""Label of a backup and of a CronJob: the schedule that made it."""
+JOB_UID: Final = f"{GROUP}/job-uid"
+"""Annotation of a backup that a Job made: the Job's uid. A retried pod finds its own backup by it."""
+ADOPTED_LABEL: Final = f"{GROUP}/adopted"
+"""Label, ``true`` on a backup that was adopted from a volume: retention keeps it until a person takes the label off."""
+DELETE_FILE: Final = f"{GROUP}/delete-file"
+"""Annotation of a backup: why its file goes with it, one of ``retention``, ``ttl``, ``requested``. Set together with
+the finalizer, before the object is deleted."""
+
 ADMIN_KEY_FIELD: Final = "admin-key"
 CA_FIELD: Final = "ca.crt"
 SAFETY_GROUP: Final = "safety"
+MANUAL_GROUP: Final = "manual"
 
 COMPONENT_LIMIT: Final = 180
 """Bytes of one path component: the admin API refuses longer ones."""
