@@ -69,5 +69,5 @@ def test_what_may_change_does(kube: Kube) -> None:
 def test_columns_and_short_names(kube: Kube) -> None:
     kube.backup("it")
     header = kube.run("get", "gwb").splitlines()[0].split()
-    assert header == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "AGE"]
+    assert header == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
     assert "gatewaybackup.mcpgateway.dev/it" in kube.run("get", "mcpgateway", "-o", "name")
