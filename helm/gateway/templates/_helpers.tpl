@@ -62,9 +62,44 @@ the Secret with the admin API's private key. The Secrets of other people are lef
 {{- .Values.tls.caSecret | default ($own | ternary (include "gateway.tlsSecret" .) (include "gateway.adminSecret" .)) -}}
 {{- end }}
 
+{{- define "gateway.signingSecret" -}}
+{{- .Values.signing.existingSecret | default (printf "%s-signing" (include "gateway.fullname" .)) -}}
+{{- end }}
+
 {{/* "true" while the hook has a Secret to make. */}}
 {{- define "gateway.makesSecrets" -}}
-{{- if or (not .Values.adminKey.existingSecret) (and .Values.tls.enabled (not .Values.tls.existingSecret)) -}}true{{- end -}}
+{{- $own := and .Values.adminKey.existingSecret .Values.signing.existingSecret -}}
+{{- if or (not $own) (and .Values.tls.enabled (not .Values.tls.existingSecret)) -}}true{{- end -}}
+{{- end }}
+
+{{/*
+The public keys that the admin API reads at its start, as the data of a ConfigMap; empty where there are none. Sorted, since a
+render must be the same twice.
+*/}}
+{{- define "gateway.publicKeys" -}}
+{{- with .Values.encryption.recipients }}
+recipients.txt: |
+  {{- range . }}
+  {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.signing.trustedKeys }}
+trusted-keys.pem: |
+  {{- range $name, $key := . }}
+  # {{ $name }}
+  -----BEGIN PUBLIC KEY-----
+  {{ regexFind "MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=" $key }}
+  -----END PUBLIC KEY-----
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "gateway.trustedKeysConfigMap" -}}
+{{- if .Values.signing.existingTrustedKeysConfigMap -}}
+{{- .Values.signing.existingTrustedKeysConfigMap -}}
+{{- else if .Values.signing.trustedKeys -}}
+{{- include "gateway.fullname" . }}-public-keys
+{{- end -}}
 {{- end }}
 
 {{- define "gateway.configClaim" -}}

@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     secrets.add_argument("--workload", required=True, help="the gateway's name, and that of its Service")
     secrets.add_argument("--admin-secret", help="gets admin-key (and ca.crt)")
     secrets.add_argument("--tls-secret", help="gets tls.crt, tls.key and ca.crt")
+    secrets.add_argument("--signing-secret", help="gets signing-key.pem; a ConfigMap of that name its public half")
     secrets.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="on a Secret that is made")
     release = commands.add_parser("release-finalizers", help="before an uninstall: let every object go without us")
     release.add_argument("--deployment", help="the operator's own, which is stopped first")

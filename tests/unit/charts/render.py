@@ -114,6 +114,14 @@ def container(objects: list[Object], name: str) -> Object:
     return found[0]
 
 
+# Recipients as age-keygen writes them, and a public key as openssl does; nobody has the private halves.
+RECIPIENTS = [
+    "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
+    "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg",
+]
+PUBLIC_KEY = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+PUBLIC_PEM = f"-----BEGIN PUBLIC KEY-----\n{PUBLIC_KEY}\n-----END PUBLIC KEY-----\n"
+
 # Values that switch on each part there is, so that what must always hold is seen to hold for all of it.
 VARIANTS: dict[str, tuple[str, Object]] = {
     "operator": ("operator", {}),
@@ -141,7 +149,11 @@ VARIANTS: dict[str, tuple[str, Object]] = {
     "gateway, plain HTTP": ("gateway", {"tls": {"enabled": False}}),
     "gateway, own Secrets": (
         "gateway",
-        {"adminKey": {"existingSecret": "mine"}, "tls": {"existingSecret": "cert", "caSecret": "ca"}},
+        {
+            "adminKey": {"existingSecret": "mine"},
+            "tls": {"existingSecret": "cert", "caSecret": "ca"},
+            "signing": {"existingSecret": "pen", "existingTrustedKeysConfigMap": "friends", "policy": "warn"},
+        },
     ),
     "gateway, all": (
         "gateway",
@@ -153,6 +165,14 @@ VARIANTS: dict[str, tuple[str, Object]] = {
             "backups": {"persistence": {"keepOnUninstall": False, "storageClassName": "-"}},
             "managementApi": {"enabled": True},
             "networkPolicy": {"enabled": True, "mcpFrom": [{"podSelector": {}}], "extraIngress": [{}]},
+            "encryption": {"policy": "require", "recipients": RECIPIENTS},
+            "signing": {"trustedKeys": {"other": PUBLIC_KEY, "a third": PUBLIC_PEM}, "allowUnsignedOverride": True},
+            "restore": {"identitySecrets": ["restore-key"]},
+            "metrics": {
+                "scrapeAnnotations": True,
+                "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+                "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+            },
             "service": {"annotations": {"a": "b"}},
             "podAnnotations": {"a": "b"},
             "podLabels": {"c": "d"},

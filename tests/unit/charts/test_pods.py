@@ -24,7 +24,7 @@ def test_every_pod_is_restricted(variant: str) -> None:
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & spec.keys(), name
         for volume in spec["volumes"]:
-            assert (volume.keys() - {"name"}) <= {"emptyDir", "persistentVolumeClaim", "secret"}, name
+            assert (volume.keys() - {"name"}) <= {"emptyDir", "persistentVolumeClaim", "secret", "configMap"}, name
         for item in containers(spec):
             assert item["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -111,6 +111,7 @@ def test_each_container_mounts_what_it_needs_and_no_more() -> None:
         "/backups": "backups",
         "/etc/gateway-admin/key": "admin-key",
         "/etc/gateway-admin/tls": "admin-tls",
+        "/etc/gateway-admin/signing": "signing-key",
         "/tmp": "tmp-admin",
     }
 
@@ -128,6 +129,9 @@ def test_the_environment_is_the_one_that_the_programs_read() -> None:
         "GATEWAY_TLS_KEY_FILE": "/etc/gateway-admin/tls/tls.key",
         "GATEWAY_TLS_PORT": "8443",
         "GATEWAY_VERSION": "2.2.4",
+        "GATEWAY_SIGNING_KEY_FILE": "/etc/gateway-admin/signing/signing-key.pem",
+        "GATEWAY_SIGNATURE_POLICY": "require",
+        "GATEWAY_ALLOW_UNSIGNED_OVERRIDE": "false",
     }
     plain = {item["name"] for item in container(render("gateway", {"tls": {"enabled": False}}), "admin")["env"]}
     assert plain == {name for name in environment if "TLS" not in name}

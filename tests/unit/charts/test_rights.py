@@ -139,35 +139,58 @@ def test_the_account_that_the_gateway_trusts_is_the_one_that_the_operators_chart
     assert subject["name"] == account["metadata"]["name"]
 
 
+MINE = {"adminKey": {"existingSecret": "mine"}}
+CERT = {"tls": {"existingSecret": "cert"}}
+PEN = {"signing": {"existingSecret": "pen"}}
+PLAIN = {"tls": {"enabled": False}}
+ADMIN, TLS, SIGNING = "my-gateway-admin", "my-gateway-admin-tls", "my-gateway-signing"
+
+
 @pytest.mark.parametrize(
-    ("values", "secrets", "arguments"),
+    ("values", "made"),
     [
-        ({}, {"my-gateway-admin", "my-gateway-admin-tls"}, {"--admin-secret", "--tls-secret"}),
-        ({"tls": {"enabled": False}}, {"my-gateway-admin"}, {"--admin-secret"}),
-        ({"adminKey": {"existingSecret": "mine"}}, {"my-gateway-admin-tls"}, {"--tls-secret"}),
-        ({"tls": {"existingSecret": "cert"}}, {"my-gateway-admin"}, {"--admin-secret"}),
+        ({}, {"--admin-secret": ADMIN, "--tls-secret": TLS, "--signing-secret": SIGNING}),
+        (PLAIN, {"--admin-secret": ADMIN, "--signing-secret": SIGNING}),
+        (MINE, {"--tls-secret": TLS, "--signing-secret": SIGNING}),
+        (CERT, {"--admin-secret": ADMIN, "--signing-secret": SIGNING}),
+        (PEN, {"--admin-secret": ADMIN, "--tls-secret": TLS}),
+        ({**MINE, **CERT}, {"--signing-secret": SIGNING}),
     ],
 )
-def test_the_install_hook_may_make_these_secrets(values: Object, secrets: set[str], arguments: set[str]) -> None:
+def test_the_install_hook_may_make_these_secrets(values: Object, made: dict[str, str]) -> None:
     objects = render("gateway", values)
     role = one(objects, "Role", "my-gateway-make-secrets")
     wanted: set[Rule] = may("create", "", "secrets")
-    for name in secrets:
+    for name in made.values():
         wanted |= may("get patch", "", "secrets", name)
+    if SIGNING in made.values():
+        wanted |= may("get patch", "", "configmaps", SIGNING) | may("create", "", "configmaps")
     assert grants(role) == wanted
     (job,) = of_kind(objects, "Job")
-    given = {argument.partition("=")[0] for argument in job["spec"]["template"]["spec"]["containers"][0]["args"]}
-    assert given == {"make-secrets", "--namespace", "--workload", "--label", *arguments}
+    arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    assert given.keys() == {"make-secrets", "--namespace", "--workload", "--label", *made}
+    assert made.items() <= given.items()
 
 
 def test_there_is_no_install_hook_when_there_is_no_secret_to_make() -> None:
-    for values in (
-        {"adminKey": {"existingSecret": "mine"}, "tls": {"existingSecret": "cert"}},
-        {"adminKey": {"existingSecret": "mine"}, "tls": {"enabled": False}},
-    ):
+    for values in ({**MINE, **CERT, **PEN}, {**MINE, **PLAIN, **PEN}):
         objects = render("gateway", values)
         assert of_kind(objects, "Job") == []
         assert of_kind(objects, "ServiceAccount") == []
+
+
+def test_the_operator_reads_only_those_identities_that_the_gateways_owner_names() -> None:
+    def secrets(values: Object) -> set[str]:
+        role = one(render("gateway", values), "Role", "my-gateway-backup-operator")
+        return {right[3] for right in grants(role) if right[2] == "secrets"}
+
+    assert secrets({}) == {ADMIN}
+    assert secrets({"restore": {"identitySecrets": ["restore-key", "paper-key"]}}) == {
+        ADMIN,
+        "restore-key",
+        "paper-key",
+    }
 
 
 def test_every_right_is_explained_on_the_page_about_security() -> None:

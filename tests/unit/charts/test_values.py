@@ -11,7 +11,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from tests.unit.charts.render import CHARTS, ROOT, VARIANTS, Object, every_variant, helm, template
+from tests.unit.charts.render import CHARTS, PUBLIC_KEY, ROOT, VARIANTS, Object, every_variant, helm, template
 
 REFUSED: list[tuple[str, Object, str]] = [
     ("operator", {"replicas": 2}, "replicas"),
@@ -46,6 +46,23 @@ REFUSED: list[tuple[str, Object, str]] = [
     ("gateway", {"operator": {"serviceAccount": {"namespace": ""}}}, "/operator/serviceAccount/namespace"),
     ("gateway", {"service": {"type": "LoadBalancer"}}, "type"),
     ("gateway", {"terminationGracePeriodSeconds": 0}, "/terminationGracePeriodSeconds"),
+    ("gateway", {"encryption": {"policy": "maybe"}}, "/encryption/policy"),
+    ("gateway", {"encryption": {"policy": "require"}}, "/encryption/recipients"),
+    ("gateway", {"encryption": {"recipients": ["ssh-ed25519 AAAA"]}}, "/encryption/recipients/0"),
+    ("gateway", {"encryption": {"recipients": [f"AGE-SECRET-KEY-1{'Q' * 58}"]}}, "/encryption/recipients/0"),
+    ("gateway", {"encryption": {"identity": "a key in values ends up in a Secret of Helm"}}, "identity"),
+    ("gateway", {"signing": {"policy": "never"}}, "/signing/policy"),
+    ("gateway", {"signing": {"key": "a key in values ends up in a Secret of Helm"}}, "key"),
+    ("gateway", {"signing": {"trustedKeys": {"a": "-----BEGIN PRIVATE KEY-----"}}}, "/signing/trustedKeys/a"),
+    ("gateway", {"signing": {"trustedKeys": {"a\nb": PUBLIC_KEY}}}, "/signing/trustedKeys"),
+    (
+        "gateway",
+        {"signing": {"trustedKeys": {"a": PUBLIC_KEY}, "existingTrustedKeysConfigMap": "b"}},
+        "/signing/trustedKeys",
+    ),
+    ("gateway", {"signing": {"allowUnsignedOverride": "yes"}}, "/signing/allowUnsignedOverride"),
+    ("gateway", {"restore": {"identitySecrets": ["No_Name"]}}, "/restore/identitySecrets/0"),
+    ("gateway", {"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval"),
 ]
 
 

@@ -19,10 +19,14 @@ from gateway_operator.certificates import make
 from gateway_operator.domain.names import ADMIN_KEY_FIELD, CA_FIELD
 from gateway_operator.domain.objects import Json
 from gateway_operator.ports import ConflictError, MissingError
+from gateway_operator.signing_keys import BadKeyError, new_private_key, public_half
 
 KEY_BYTES: Final = 48
 """64 characters of URL-safe text; the admin API wants at least 32."""
 _TLS_FIELDS: Final = ("tls.crt", "tls.key", CA_FIELD)
+SIGNING_FIELD: Final = "signing-key.pem"
+PUBLIC_FIELD: Final = "public-key.pem"
+KEY_ID_FIELD: Final = "key-id"
 _TRIES: Final = 5
 
 log = logging.getLogger("gateway_operator.make_secrets")
@@ -40,6 +44,8 @@ async def run(arguments: argparse.Namespace) -> int:
             ca = await maker.tls(arguments.tls_secret, arguments.workload)
         if arguments.admin_secret:
             await maker.admin(arguments.admin_secret, ca)
+        if arguments.signing_secret:
+            await maker.signing(arguments.signing_secret)
     finally:
         await cluster.close()
     return 0
@@ -91,12 +97,56 @@ class Maker:
                 return
         raise ConflictError(f"Secret {name} keeps changing")
 
-    def _path(self, name: str = "") -> str:
-        return f"/api/v1/namespaces/{self._namespace}/secrets{f'/{name}' if name else ''}"
+    async def signing(self, name: str) -> None:
+        """The Secret with the signing key, and a ConfigMap of the same name with its public half."""
+        for _ in range(_TRIES):
+            present = await self._read(name)
+            pem = _fields(present or {}).get(SIGNING_FIELD)
+            if pem:
+                log.info("Secret %s has a signing key and is left as it is.", name)
+                await self._publish(name, pem)
+                return
+            pem = new_private_key()
+            new = {SIGNING_FIELD: pem}
+            done = await (self._create(name, "Opaque", new) if present is None else self._patch(name, present, new))
+            if done:
+                await self._publish(name, pem)
+                return
+        raise ConflictError(f"Secret {name} keeps changing")
 
-    async def _read(self, name: str) -> Json | None:
+    async def _publish(self, name: str, pem: str) -> None:
+        """The public half follows the key: after a crash between the two, and after a key that a person changed."""
         try:
-            return await self._cluster.request("GET", self._path(name))
+            public, key_id = public_half(pem)
+        except BadKeyError as problem:
+            log.warning("Secret %s, %s: %s. The admin API will not start with it.", name, SIGNING_FIELD, problem)
+            return
+        data = {PUBLIC_FIELD: public, KEY_ID_FIELD: key_id}
+        for _ in range(_TRIES):
+            present = await self._read(name, "configmaps")
+            if present is not None and data.items() <= (present.get("data") or {}).items():
+                return
+            try:
+                if present is None:
+                    body = {"metadata": {"name": name, "labels": self._labels}, "data": data}
+                    await self._cluster.request("POST", self._path("", "configmaps"), body)
+                else:
+                    version = present["metadata"]["resourceVersion"]
+                    body = {"metadata": {"resourceVersion": version}, "data": data}
+                    path = self._path(name, "configmaps")
+                    await self._cluster.request("PATCH", path, body, content_type="application/merge-patch+json")
+            except ConflictError:
+                continue
+            log.info("ConfigMap %s has the public key %s.", name, key_id)
+            return
+        raise ConflictError(f"ConfigMap {name} keeps changing")
+
+    def _path(self, name: str = "", resource: str = "secrets") -> str:
+        return f"/api/v1/namespaces/{self._namespace}/{resource}{f'/{name}' if name else ''}"
+
+    async def _read(self, name: str, resource: str = "secrets") -> Json | None:
+        try:
+            return await self._cluster.request("GET", self._path(name, resource))
         except MissingError:
             return None
 
