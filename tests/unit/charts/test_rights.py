@@ -40,6 +40,7 @@ CLUSTER_WIDE = (
     may("get", "", "namespaces")
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewaybackups.mcpgateway.dev")
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewayrestores.mcpgateway.dev")
+    | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewaybackupschedules.mcpgateway.dev")
 )
 RELEASE = may("get list patch", OURS, "gatewaybackups") | may("get list patch", OURS, "gatewayrestores")
 NAME = "gateway-backup-operator"

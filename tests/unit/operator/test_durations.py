@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain import durations
@@ -52,6 +52,7 @@ def test_both_kinds_have_the_same_retention() -> None:
 
 
 @given(st.text(alphabet="0123456789wdhms", min_size=2, max_size=32))
+@settings(deadline=None)
 def test_the_schema_lets_in_exactly_what_is_read(text: str) -> None:
     fields = _retention("mcpgateway.dev_gatewaybackups.yaml")["properties"]
     assert isinstance(fields, dict)
