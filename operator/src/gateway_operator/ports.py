@@ -61,6 +61,26 @@ class AdminTarget:
     key: str = field(repr=False)
     ca: str | None = field(default=None, repr=False)
 
+    @property
+    def proven(self) -> bool:
+        """Whether who answers is proven by a CA of this gateway's own: what an identity may be sent to."""
+        return self.endpoint.tls and self.ca is not None
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A Secret's labels and text fields. Its text form holds none of the latter."""
+
+    labels: Mapping[str, str]
+    fields: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """An age identity on its way to one call. Its text form holds nothing of it."""
+
+    text: str = field(repr=False)
+
 
 class AdminApi(Protocol):
     """The gateways' admin APIs. Every call may raise AdminApiError."""
@@ -81,8 +101,8 @@ class AdminApi(Protocol):
         """Delete a backup's file. False if it was gone already."""
         ...
 
-    async def restore(self, target: AdminTarget, call: CallRestore) -> RestoreRecord:
-        """Replace the config, or give what this request id has done."""
+    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreRecord:
+        """Replace the config, or give what this request id has done. An identity goes over proven TLS or not at all."""
         ...
 
     async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreRecord | Gone:
@@ -129,8 +149,8 @@ class Cluster(Protocol):
         """ReplicaSets (of a Deployment) and pods that its selector selects."""
         ...
 
-    async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """The text fields of a Secret."""
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        """A Secret."""
         ...
 
     async def restart(self, workload: Workload, marker: str) -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from gateway_operator.domain.actions import CallBackup, CallRestore
 from gateway_operator.domain.calls import Counts, Gone, Health, Journal, RestoreRecord, StoredBackup
-from gateway_operator.ports import AdminApiError, AdminTarget
+from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 from tests.unit.operator.fake_cluster import Clock, Cluster, sha
 
 VOLUME = "v" * 32
+RIGHT_IDENTITY = "AGE-SECRET-KEY-1CANARY"
 
 
 class Admin:
@@ -30,6 +31,8 @@ class Admin:
         self.failing: list[AdminApiError] = []
         self.volume = VOLUME
         self.encrypted = False
+        self.identities: list[str | None] = []
+        """What each restore was given to open the file with."""
 
     def _gate(self) -> None:
         if self.failing:
@@ -89,8 +92,9 @@ class Admin:
         self._gate()
         return self.backups.pop(backup_id, None) is not None
 
-    async def restore(self, target: AdminTarget, call: CallRestore) -> RestoreRecord:
+    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreRecord:
         self._gate()
+        self.identities.append(identity.text if identity else None)
         self.request_ids.add(call.request_id)
         record = self.restore_record
         if record is not None and record.request_id == call.request_id:
@@ -100,6 +104,9 @@ class Admin:
         found = self.backups.get(call.backup_id or "")
         if found is None:
             raise AdminApiError("BackupNotFound", "absent", retryable=False)
+        if found[0].path.endswith(".age") and (identity is None or identity.text != RIGHT_IDENTITY):
+            code = "IdentityRequired" if identity is None else "WrongIdentity"
+            raise AdminApiError(code, "it stays closed", retryable=False)
         self.kept, previous = self.live, self.live
         self.live = found[1]
         self.replaced_times += 1

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from gateway_operator.domain.actions import Note
 from gateway_operator.domain.gateway import Workload
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
-from gateway_operator.ports import ConflictError, MissingError
+from gateway_operator.ports import ConflictError, ForbiddenError, MissingError, Secret
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NAMESPACE = "prod"
@@ -64,7 +64,9 @@ class Cluster:
         self.swept_because: str | None = None
         self.reload = "Watch"
         self.marker: str | None = None
-        self.secrets: dict[str, dict[str, str]] = {"gw-admin": {"admin-key": "k" * 40}}
+        self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": "ca"})}
+        self.forbidden_secrets: set[str] = set()
+        self.tls = False
 
     def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
         self.version += 1
@@ -127,6 +129,7 @@ class Cluster:
                 "annotations": {
                     "mcpgateway.dev/admin-key-secret": "gw-admin",
                     "mcpgateway.dev/config-reload": self.reload,
+                    **({"mcpgateway.dev/admin-ca-secret": "gw-admin"} if self.tls else {}),
                 },
             },
             "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "gw"}}, "template": template},
@@ -156,7 +159,9 @@ class Cluster:
         }  # fmt: skip
         return [{"metadata": {"uid": "rs", "ownerReferences": owner}}], [pod]
 
-    async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        if name in self.forbidden_secrets:
+            raise ForbiddenError(f'secrets "{name}" is forbidden')
         return self.secrets.get(name)
 
     async def restart(self, workload: Workload, marker: str) -> None:

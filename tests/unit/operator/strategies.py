@@ -128,7 +128,8 @@ backups = st.fixed_dictionaries(
         ),
     }
 ).map(Backup.parse)  # fmt: skip
-sources = st.sampled_from([{"backupName": "good"}, {"latest": {}}, {"latest": {"group": "safety"}}, {"path": "x.json"}])
+sources = st.sampled_from([{"backupName": "good"}, {"latest": {}}, {"latest": {"group": "safety"}}, {"path": "x.json"},
+                           {"path": "x.json.zst.age"}])  # fmt: skip
 restores = st.builds(
     lambda meta, source, spec, status: Restore.parse(
         {"metadata": meta, "spec": {"gatewayRef": {"name": "gw"}, **source, **spec}, "status": status}
@@ -141,6 +142,8 @@ restores = st.builds(
         restart=st.sampled_from(["Auto", "Always", "Never"]),
         timeoutSeconds=st.integers(10, 1000),
         expectedSha256=digests,
+        identitySecretRef=st.just({"name": "restore-key"}),
+        acceptUnsigned=st.booleans(),
     ),
     optional(
         phase=st.sampled_from(RESTORE_PHASES), requestID=st.just("r"), source=st.just({"backupID": "id"}),
@@ -181,5 +184,6 @@ restore_views = st.builds(
     healthy_streak=st.integers(0, 5),
     starting=st.booleans(),
     pending_owner=st.none() | st.just("other"),
+    identity=st.none() | problems,
     answer=st.none() | records | failures,
 )

@@ -16,7 +16,7 @@ from gateway_operator.domain.actions import CallBackup, CallRestore
 from gateway_operator.domain.calls import Counts, Gone, Health, Journal, RestoreRecord, StoredBackup
 from gateway_operator.domain.names import ADMIN_KEY_SECRET
 from gateway_operator.domain.reasons import Reason
-from gateway_operator.ports import AdminApiError, AdminTarget
+from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 
 CONNECT_TIMEOUT: Final = 3.0
 SHORT_TIMEOUT: Final = 10.0
@@ -92,8 +92,11 @@ class HttpAdminApi:
             raise
         return data.existed
 
-    async def restore(self, target: AdminTarget, call: CallRestore) -> RestoreRecord:
-        """Replace the config, or give what this request id has done."""
+    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreRecord:
+        """Replace the config, or give what this request id has done. An identity goes over proven TLS or not at all."""
+        if identity is not None and not target.proven:
+            detail = f"{_where(target)} is not proven by a CA: an identity is not sent to it."
+            raise AdminApiError(Reason.IdentityNeedsTLS, detail, retryable=False)
         wanted: dict[str, Any] = {
             "input_file": call.path,
             "backup_id": call.backup_id,
@@ -101,6 +104,8 @@ class HttpAdminApi:
             "safety_backup": call.safety_backup,
             "supersede": False,
             "request_id": call.request_id,
+            "identity": identity.text if identity is not None else None,
+            "accept_unsigned": True if call.accept_unsigned else None,
         }
         sent = {key: value for key, value in wanted.items() if value is not None}
         data = await self._call(

@@ -38,7 +38,7 @@ from gateway_operator.domain.names import (
 )
 from gateway_operator.domain.names import RESTORED as RESTORED_ANNOTATION
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
-from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Secret
 
 REQUEST_TIMEOUT: Final = 30.0
 COMPONENT: Final = "gateway-backup-operator"
@@ -177,13 +177,15 @@ class KubernetesCluster:
             sets = await self.all_of(f"/apis/apps/v1/namespaces/{namespace}/replicasets", selector)
         return sets, await self.all_of(f"/api/v1/namespaces/{namespace}/pods", selector)
 
-    async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """The text fields of a Secret."""
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        """A Secret."""
         try:
             body = await self.request("GET", f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
         except MissingError:
             return None
-        return {key: text for key, value in (body.get("data") or {}).items() if (text := _text(value)) is not None}
+        data = body.get("data") or {}
+        fields = {key: text for key, value in data.items() if (text := _text(value)) is not None}
+        return Secret(body["metadata"].get("labels") or {}, fields)
 
     async def restart(self, workload: Workload, marker: str) -> None:
         """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway_operator.domain.objects import IdentityRef
+
 Patch = Mapping[str, Any]
 
 
@@ -105,6 +107,10 @@ class CallRestore:
     expected_sha256: str | None
     safety_backup: bool | str
     timeout: float
+    identity: IdentityRef | None = None
+    identity_optional: bool = False
+    """The journal has the restore already: a repeat is answered without the identity, should that be gone since."""
+    accept_unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

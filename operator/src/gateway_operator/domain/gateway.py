@@ -235,6 +235,16 @@ def role_binding_line(namespace: str, gateway: str, operator: str) -> str:
     return f"kubectl create rolebinding {role} --namespace {namespace} --role {role} --serviceaccount {who}"
 
 
+def identity_grant_line(namespace: str, gateway: str, secret: str, operator: str) -> str:
+    """The commands that let the operator read one Secret with an age identity. ``operator`` as above."""
+    role = f"{gateway}-identity-{secret}"
+    who = operator or "NAMESPACE:SERVICEACCOUNT"
+    return (
+        f"kubectl create role {role} --namespace {namespace} --verb get --resource secrets --resource-name {secret} && "
+        f"kubectl create rolebinding {role} --namespace {namespace} --role {role} --serviceaccount {who}"
+    )
+
+
 _TRANSIENT: Final = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI", "ephemeral", "image"})
 
 

@@ -47,6 +47,10 @@ DELETE_FILE: Final = f"{GROUP}/delete-file"
 """Annotation of a backup: why its file goes with it, one of ``retention``, ``ttl``, ``requested``. Set together with
 the finalizer, before the object is deleted."""
 
+GATEWAY_LABEL: Final = f"{GROUP}/gateway"
+"""Label of a Secret with an age identity: the one gateway whose restores may use it."""
+
+DEFAULT_IDENTITY_KEY: Final = "identity"
 ADMIN_KEY_FIELD: Final = "admin-key"
 CA_FIELD: Final = "ca.crt"
 SAFETY_GROUP: Final = "safety"
@@ -55,7 +59,7 @@ MANUAL_GROUP: Final = "manual"
 COMPONENT_LIMIT: Final = 180
 """Bytes of one path component: the admin API refuses longer ones."""
 _SUFFIX: Final = ".json.zst"
-_ENCRYPTED: Final = ".age"
+ENCRYPTED: Final = ".age"
 _LONGEST_COMPANION: Final = ".verification.json"
 """The longest name that the admin API puts beside a backup must fit as well."""
 _NAME_LIMIT: Final = 63
@@ -65,7 +69,7 @@ def backup_path(group: str, created: datetime, name: str, uid: str, *, encrypted
     """Where a backup lies in the gateway's backup directory. Depends only on what never changes, and on whether the
     gateway demands encryption when it is first asked: what was chosen then stands in the status."""
     stamp = created.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    tail = f"-{uid[:8]}{_SUFFIX}{_ENCRYPTED if encrypted else ''}"
+    tail = f"-{uid[:8]}{_SUFFIX}{ENCRYPTED if encrypted else ''}"
     room = COMPONENT_LIMIT - len(stamp) - 1 - len(tail) - len(_LONGEST_COMPANION)
     return f"{group}/{stamp}-{name[:room]}{tail}"
 
@@ -82,6 +86,7 @@ def label_value(name: str) -> str:
 
 
 _RESTORE_DEFAULTS: Final[dict[str, Any]] = {
+    "acceptUnsigned": False,
     "safetyBackup": "Auto",
     "onFailure": "Rollback",
     "restart": "Auto",
@@ -99,6 +104,8 @@ def canonical_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     known = {key: value for key, value in spec.items() if key != "description"}
     health = dict(known.get("healthCheck") or {})
     known["healthCheck"] = {**_RESTORE_DEFAULTS["healthCheck"], **health}
+    if "identitySecretRef" in known:
+        known["identitySecretRef"] = {"key": DEFAULT_IDENTITY_KEY, **(known["identitySecretRef"] or {})}
     gateway = {"kind": "Deployment", "ordinal": 0, **(known.get("gatewayRef") or {})}
     known["gatewayRef"] = gateway
     return {key: value for key, value in known.items() if _RESTORE_DEFAULTS.get(key) != value}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway_operator.domain import times
-from gateway_operator.domain.names import BACKUP_KIND, RESTORE_KIND
+from gateway_operator.domain.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, RESTORE_KIND
 
 Json = Mapping[str, Any]
 
@@ -39,6 +39,20 @@ class GatewayRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRef:
+    """The Secret, and the key in it, that holds the age identity for a restore. It names it and never holds it."""
+
+    name: str
+    key: str = DEFAULT_IDENTITY_KEY
+
+    @classmethod
+    def parse(cls, spec: Json) -> IdentityRef | None:
+        """From ``spec.identitySecretRef``."""
+        ref = spec.get("identitySecretRef")
+        return cls(str(ref.get("name", "")), str(ref.get("key", DEFAULT_IDENTITY_KEY))) if ref else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +164,8 @@ class Restore(_Status):
     before: datetime | None
     path: str | None
     expected_sha256: str | None
+    identity: IdentityRef | None
+    accept_unsigned: bool
     safety_backup: str
     on_failure: str
     restart: str
@@ -174,6 +190,8 @@ class Restore(_Status):
             before=times.parse(spec.get("before")),
             path=spec.get("path"),
             expected_sha256=spec.get("expectedSha256"),
+            identity=IdentityRef.parse(spec),
+            accept_unsigned=bool(spec.get("acceptUnsigned", False)),
             safety_backup=str(spec.get("safetyBackup", "Auto")),
             on_failure=str(spec.get("onFailure", "Rollback")),
             restart=str(spec.get("restart", "Auto")),

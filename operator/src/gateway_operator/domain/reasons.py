@@ -52,6 +52,9 @@ class Reason(StrEnum):
     WrongVolume = "WrongVolume"
     ConfigNotPersistent = "ConfigNotPersistent"
     AlreadyApplied = "AlreadyApplied"
+    IdentityMissing = "IdentityMissing"
+    IdentityNotAllowed = "IdentityNotAllowed"
+    IdentityNeedsTLS = "IdentityNeedsTLS"
     SafetyBackupFailed = "SafetyBackupFailed"
     HealthCheckFailed = "HealthCheckFailed"
     RestartFailed = "RestartFailed"
@@ -166,6 +169,18 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.AlreadyApplied: Meaning(
         "A restore of this name and spec has already run on this volume; nothing was done now.",
         "To run it again, give it another name.",
+    ),
+    Reason.IdentityMissing: Meaning(
+        "The Secret that `identitySecretRef` names is absent, or has no such key.",
+        "Create it: it is waited for until the restore's deadline.",
+    ),
+    Reason.IdentityNotAllowed: Meaning(
+        "The Secret that `identitySecretRef` names is not labelled as this gateway's.",
+        "If it may be: `kubectl label secret NAME mcpgateway.dev/gateway=GATEWAY`, then restore under another name.",
+    ),
+    Reason.IdentityNeedsTLS: Meaning(
+        "The gateway's admin API is not proven by a CA: an identity never crosses plain HTTP.",
+        "Set `tls.enabled` in the gateway's chart, or annotate its CA, then restore under another name.",
     ),
     Reason.SafetyBackupFailed: Meaning(
         "The live config could not be backed up first, and `safetyBackup` is Required.",

@@ -9,7 +9,7 @@ from gateway_operator.domain import attempts, times
 from gateway_operator.domain.actions import CallRestore, CreateSafetyBackup, Poll, RestoreAction, Wait, Write
 from gateway_operator.domain.calls import Failure, Gone, Health, Journal, RestoreRecord
 from gateway_operator.domain.gateway import Endpoint, Problem
-from gateway_operator.domain.names import restore_request_id, safety_backup_name
+from gateway_operator.domain.names import ENCRYPTED, restore_request_id, safety_backup_name
 from gateway_operator.domain.objects import Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.restore_end import finish, out_of_time, step
@@ -37,7 +37,7 @@ def _unusable(seen: Observed, now: datetime) -> RestoreAction | None:
     if isinstance(seen.answer, Failure):
         return _failed(seen, seen.answer, now)
     if now >= deadline(restore):
-        return out_of_time(restore, seen.gateway, now)
+        return out_of_time(restore, seen.identity or seen.gateway, now)
     if not isinstance(seen.gateway, Endpoint):
         return attempts.wait_for_gateway(restore, seen.gateway, deadline(restore), now)
     if isinstance(seen.health, Failure):
@@ -143,7 +143,23 @@ def _resolve(seen: Observed, health: Health, volume_id: str, now: datetime) -> R
     source = resolve(restore, seen.backups, volume_id)
     if isinstance(source, Refusal):
         return finish(restore, "Failed", source.reason, source.message, now)
-    return Write({"source": source.status()})
+    if restore.identity is None and (source.path or "").endswith(ENCRYPTED):
+        message = f"{source.path} is encrypted: name the Secret with the age identity in spec.identitySecretRef."
+        return finish(restore, "Failed", "IdentityRequired", message, now)
+    if seen.identity is not None:
+        return _without_identity(restore, seen.identity, now)
+    status: dict[str, Any] = {"source": source.status()}
+    fixed = attempts.authorized(restore, None, now)
+    if fixed is not None:
+        status["conditions"] = fixed
+    return Write(status)
+
+
+def _without_identity(restore: Restore, problem: Problem, now: datetime) -> RestoreAction:
+    """A Secret may be applied after the restore that names it, and so may a right; the rest is a refusal."""
+    if problem.forbidden or problem.reason == Reason.IdentityMissing:
+        return attempts.wait_for_gateway(restore, problem, deadline(restore), now)
+    return finish(restore, "Failed", problem.reason, problem.message, now)
 
 
 def safety_backup(seen: Observed, now: datetime) -> RestoreAction:
@@ -215,6 +231,9 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
         expected_sha256=source.get("sha256"),
         safety_backup=_asked_of_the_api(restore),
         timeout=max(_SHORTEST_CALL, times.seconds_until(deadline(restore), now)),
+        identity=restore.identity,
+        identity_optional=record is not None and record.state is Journal.applied,
+        accept_unsigned=restore.accept_unsigned,
     )
 
 

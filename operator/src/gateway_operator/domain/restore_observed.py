@@ -26,4 +26,6 @@ class Observed:
     starting: bool = False
     healthy_streak: int = 0
     pending_owner: str | None = None
+    identity: Problem | None = None
+    """Why the age identity that the spec names cannot be used; looked at before anything is begun."""
     answer: RestoreRecord | Failure | None = None

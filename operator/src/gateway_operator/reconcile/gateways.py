@@ -68,7 +68,7 @@ def _not_configured(ref: GatewayRef) -> str:
 async def _open(ports: Ports, workload: Workload, endpoint: Endpoint) -> AdminTarget | Problem:
     name = workload.key_secret or ""
     secret = await ports.cluster.secret(workload.namespace, name)
-    key = (secret or {}).get(ADMIN_KEY_FIELD)
+    key = secret.fields.get(ADMIN_KEY_FIELD) if secret is not None else None
     if not key:
         what = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
         said = f"Secret {name}, which {workload.ref} names in {ADMIN_KEY_SECRET}, {what}."
@@ -78,7 +78,7 @@ async def _open(ports: Ports, workload: Workload, endpoint: Endpoint) -> AdminTa
     holder = (
         secret if workload.ca_secret == name else await ports.cluster.secret(workload.namespace, workload.ca_secret)
     )
-    ca = (holder or {}).get(CA_FIELD)
+    ca = holder.fields.get(CA_FIELD) if holder is not None else None
     if not ca:
         what = "does not exist" if holder is None else f"has no key {CA_FIELD}"
         said = f"Secret {workload.ca_secret}, which {workload.ref} names in {ADMIN_CA_SECRET}, {what}."

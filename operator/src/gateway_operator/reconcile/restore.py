@@ -20,6 +20,7 @@ from gateway_operator.domain.actions import (
 from gateway_operator.domain.calls import Failure, Gone, Health, RestoreRecord
 from gateway_operator.domain.gateway import (
     Endpoint,
+    Problem,
     config_is_persistent,
     role_binding_line,
     rollout,
@@ -38,8 +39,9 @@ from gateway_operator.domain.objects import Backup, Ref, Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.restore_applied import health_problem, marker
 from gateway_operator.domain.restore_observed import Observed
-from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, MissingError, Ports
+from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
 from gateway_operator.reconcile.gateways import Turns, View, look, tried
+from gateway_operator.reconcile.identities import as_failure, read_identity
 from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
 
 _LOOKS_AT_BACKUPS = ("Validating",)
@@ -107,7 +109,7 @@ class _RestoreRun:
                 case CreateSafetyBackup():
                     self._answer = await self._create_safety(restore, action.name)
                 case CallRestore():
-                    self._answer = await tried(api.restore(self._target(), action))
+                    self._answer = await self._restore(restore, action)
                 case CallCommit():
                     self._answer = await tried(api.commit(self._target(), action.request_id))
                 case CallRollback():
@@ -121,6 +123,23 @@ class _RestoreRun:
         if self._view is None or self._view.target is None:
             raise AssertionError("a call was decided on without a gateway")
         return self._view.target
+
+    async def _restore(self, restore: Restore, call: CallRestore) -> RestoreRecord | Failure:
+        target, identity = self._target(), None
+        if call.identity is not None:
+            found = await read_identity(self._ports, self._ref.namespace, restore.gateway, call.identity, target)
+            if isinstance(found, Identity):
+                identity = found
+            elif not call.identity_optional:
+                return as_failure(found)
+        return await tried(self._ports.admin_api.restore(target, call, identity))
+
+    async def _identity_problem(self, restore: Restore, target: AdminTarget | None) -> Problem | None:
+        """Before anything is begun; what is read here is let go at once, and read again for the call."""
+        if restore.phase not in _LOOKS_AT_BACKUPS or restore.source or restore.identity is None or target is None:
+            return None
+        found = await read_identity(self._ports, self._ref.namespace, restore.gateway, restore.identity, target)
+        return found if isinstance(found, Problem) else None
 
     async def _restart(self, restore: Restore, mark: str) -> Failure | None:
         if self._view is None or self._view.workload is None:
@@ -183,6 +202,7 @@ class _RestoreRun:
             starting=still_starting(view.owned),
             healthy_streak=self._streak,
             pending_owner=await self._owner_of(pending, restore),
+            identity=await self._identity_problem(restore, view.target),
             answer=self._answer,
         )
 
