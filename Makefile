@@ -67,6 +67,11 @@ test-operator: $(STAMP) ## The operator against a real Kubernetes API server and
 test-node: $(STAMP) ## Real pods on a real kubelet: charts, the real gateway, the demo's promises (root on Debian)
 	$(BIN)/python -m pytest tests/node tests/cluster -m node $(ARGS)
 
+##@ Figures
+.PHONY: bench-retention
+bench-retention: $(STAMP) ## How long a retention plan takes for 1,000, 10,000 and 100,000 backups
+	$(BIN)/python -m tests.bench.retention
+
 ##@ The test cluster and the demo's
 .PHONY: doctor
 doctor: $(STAMP) ## What this machine can run, and what to install for the rest

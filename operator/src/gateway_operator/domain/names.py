@@ -46,6 +46,10 @@ ADOPTED_LABEL: Final = f"{GROUP}/adopted"
 DELETE_FILE: Final = f"{GROUP}/delete-file"
 """Annotation of a backup: why its file goes with it, one of ``retention``, ``ttl``, ``requested``. Set together with
 the finalizer, before the object is deleted."""
+SHRINK_ACCEPTED: Final = f"{GROUP}/shrink-accepted"
+"""Annotation, ``true`` on a Suspicious backup: a person looked, and it is right that it is so small."""
+ACCEPT_INVENTORY: Final = f"{GROUP}/accept-inventory"
+"""Annotation of a schedule, ``NOW/BEFORE``: so few backups are left of so many, and retention may go on."""
 
 GATEWAY_LABEL: Final = f"{GROUP}/gateway"
 """Label of a Secret with an age identity: the one gateway whose restores may use it."""

@@ -60,6 +60,20 @@ class Reason(StrEnum):
     RestartFailed = "RestartFailed"
     ConfigOverwritten = "ConfigOverwritten"
     RollbackFailed = "RollbackFailed"
+    # retention and objectives
+    Applied = "Applied"
+    DryRun = "DryRun"
+    NoPolicy = "NoPolicy"
+    PolicyInvalid = "PolicyInvalid"
+    ListingIncomplete = "ListingIncomplete"
+    ClockBehind = "ClockBehind"
+    ClockDiffers = "ClockDiffers"
+    InventoryShrank = "InventoryShrank"
+    DeletionRefused = "DeletionRefused"
+    DeletedByRetention = "DeletedByRetention"
+    DeletedByTTL = "DeletedByTTL"
+    ObjectiveMet = "ObjectiveMet"
+    ObjectiveMissed = "ObjectiveMissed"
     # fine
     Authorized = "Authorized"
 
@@ -200,6 +214,44 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.RollbackFailed: Meaning(
         "The previous config could not be put back.",
         "The message says what the admin API answered; the previous config is still kept beside the live one.",
+    ),
+    Reason.Applied: Meaning("The set holds what its policy keeps.", _NOTHING),
+    Reason.DryRun: Meaning(
+        "The policy has `dryRun`: what it would delete is counted, and nothing is deleted.",
+        "`kubectl gateway retention explain` shows what would go; take `dryRun` off when it is right.",
+    ),
+    Reason.NoPolicy: Meaning(
+        "No rule lets a good backup go: everything is kept.", "Give the schedule a `retention` if that is not wanted."
+    ),
+    Reason.PolicyInvalid: Meaning(
+        "The retention policy cannot be understood, so nothing is deleted.", "Correct what the message names."
+    ),
+    Reason.ListingIncomplete: Meaning(
+        "The list of backups or restores could not be read to its end, so nothing is deleted.",
+        "It is tried again every half minute. If it stays, look at the API server.",
+    ),
+    Reason.ClockBehind: Meaning(
+        "A backup is newer than the operator's clock says it is now, so nothing is deleted.",
+        "Set the clocks of the nodes right.",
+    ),
+    Reason.ClockDiffers: Meaning(
+        "The operator's clock and the API server's are more than a minute apart, so nothing is deleted.",
+        "Set the clocks of the nodes right.",
+    ),
+    Reason.InventoryShrank: Meaning(
+        "Half of the good backups or more are gone since the last pass, and not by retention; so nothing is deleted.",
+        "Find out who removed them. If it is right, run the `kubectl annotate` line in the message.",
+    ),
+    Reason.DeletionRefused: Meaning(
+        "Kubernetes refused to delete a backup that the policy lets go.",
+        "The message says what it answered. It is tried again every half minute.",
+    ),
+    Reason.DeletedByRetention: Meaning("The retention policy let a backup go, file included.", _NOTHING),
+    Reason.DeletedByTTL: Meaning("A backup reached its `ttl` and goes, file included.", _NOTHING),
+    Reason.ObjectiveMet: Meaning("The newest Verified backup is as young as `objective.maxAge` wants it.", _NOTHING),
+    Reason.ObjectiveMissed: Meaning(
+        "The newest Verified backup is older than `objective.maxAge`, or there is none.",
+        "Look why none was made: `kubectl get gwb,cronjob`, and the schedule's other conditions.",
     ),
     Reason.Authorized: Meaning("The operator may do what this gateway needs.", _NOTHING),
 }

@@ -1,0 +1,79 @@
+"""How long a retention plan takes as the set grows: `make bench-retention`.
+
+Two policies: one that people use, and the worst there is, whose every rule looks at every backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from statistics import median
+from time import perf_counter
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway_operator.domain.retention import Entry, Policy, plan
+
+NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SIZES: Final = (1_000, 10_000, 100_000)
+RUNS: Final = 5
+_ALL: Final = 1_000_000
+POLICIES: Final = {
+    "usual": Policy(keep_last=3, keep_daily=14, keep_weekly=8, keep_monthly=12, zone=ZoneInfo("Europe/Berlin")),
+    "worst": Policy(
+        _ALL // 2,
+        _ALL,
+        _ALL,
+        _ALL,
+        _ALL,
+        _ALL,
+        timedelta(days=9_000),
+        timedelta(days=9_999),
+        zone=ZoneInfo("Europe/Berlin"),
+    ),
+}
+
+
+def history(number: int) -> list[Entry]:
+    """A backup every half hour, in no order, one in fifty failed, one in a hundred pinned."""
+    dice = Random(number)
+    entries = [
+        Entry(
+            name=f"nightly-{index}",
+            time=NOW - timedelta(minutes=30 * index, seconds=dice.random()),
+            phase="Failed" if index % 50 == 0 else "Completed",
+            pinned=index % 100 == 1,
+            ttl=timedelta(days=400) if index % 3 == 0 else None,
+        )
+        for index in range(number)
+    ]
+    dice.shuffle(entries)
+    return entries
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The median of several runs."""
+    times = []
+    for _ in range(RUNS):
+        began = perf_counter()
+        work()
+        times.append(perf_counter() - began)
+    return median(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    print(f"median of {RUNS} runs; the last column is the time against a tenth of the backups")
+    for name, policy in POLICIES.items():
+        before = None
+        for size in SIZES:
+            entries = history(size)
+            taken = seconds(lambda entries=entries, policy=policy: plan(entries, policy, NOW))  # type: ignore[misc]
+            ratio = "" if before is None else f"{taken / before:8.1f}"
+            print(f"{name:8} {size:8,} backups {taken * 1000:9.1f} ms {ratio}")
+            before = taken
+
+
+if __name__ == "__main__":
+    main()
