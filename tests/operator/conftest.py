@@ -13,21 +13,25 @@ from tests.operator.scripted_admin import ScriptedAdmin
 from tests.operator.workloads import Gateway, Kube, loopback
 
 ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "gateway-backup-operator:test"
+"""What the operator takes for its own image. Nothing runs it here."""
 
 
 @pytest.fixture(scope="session")
 def defined(control_plane: Cluster) -> Cluster:
     """A control plane that knows our definitions."""
     control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    for name in ("gatewaybackups", "gatewayrestores"):
-        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{name}.mcpgateway.dev", "--timeout=30s")
+    for path in (ROOT / "crds").glob("*.yaml"):
+        group, _, plural = path.stem.partition("_")
+        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=30s")
     return control_plane
 
 
 @pytest.fixture(scope="module")
 def operator(defined: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The operator, watching every namespace."""
-    with OperatorProcess(defined, tmp_path_factory.mktemp("operator") / "log") as process:
+    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
+    with OperatorProcess(defined, tmp_path_factory.mktemp("operator") / "log", environment=environment) as process:
         yield process
 
 

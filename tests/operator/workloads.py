@@ -74,6 +74,24 @@ class Kube:
         """Apply a GatewayRestore."""
         self.apply(resource("GatewayRestore", name, {"gatewayRef": {"name": "gw"}, **spec}))
 
+    def schedule(self, name: str, **spec: Any) -> None:
+        """Apply a GatewayBackupSchedule; far from due unless it says when."""
+        spec = {"gatewayRef": {"name": "gw"}, "schedule": "0 3 1 1 *", **spec}
+        self.apply(resource("GatewayBackupSchedule", name, spec))
+
+    def wait_condition(self, kind: str, name: str, condition: str, reason: str, timeout: float = 30) -> dict[str, Any]:
+        """Wait until a condition has that reason, of the generation that is there now. Gives the condition."""
+
+        def found() -> dict[str, Any] | None:
+            body = self.get(kind, name) or {"metadata": {}}
+            for one in (body.get("status") or {}).get("conditions") or ():
+                if one["type"] == condition and one["reason"] == reason:
+                    return one if one.get("observedGeneration") == body["metadata"]["generation"] else None
+            return None
+
+        answer: dict[str, Any] = until(f"{condition} {reason} of {kind} {name}", found, timeout)
+        return answer
+
     def status(self, kind: str, name: str) -> dict[str, Any]:
         """The status of an object; empty if there is none."""
         return (self.get(kind, name) or {}).get("status") or {}

@@ -49,6 +49,10 @@ class ForbiddenError(ClusterError):
     """A permission is missing."""
 
 
+class InvalidError(ClusterError):
+    """The API server refuses what was written, and will refuse it again."""
+
+
 class MissingError(ClusterError):
     """The object is gone, or another one of the same name took its place."""
 
@@ -163,6 +167,26 @@ class Cluster(Protocol):
 
     async def event(self, ref: Ref, note: Note, at: datetime) -> None:
         """Tell people. Never fails."""
+        ...
+
+
+class CronJobs(Protocol):
+    """CronJobs and what their pods need. Every call may raise ClusterError."""
+
+    async def read(self, namespace: str, name: str) -> Json | None:
+        """A CronJob."""
+        ...
+
+    async def create(self, namespace: str, body: Json) -> Json:
+        """Create one. Conflict if the name is taken, Invalid if the API server refuses it."""
+        ...
+
+    async def patch(self, namespace: str, name: str, patch: Json) -> Json:
+        """Merge into exactly the version that the patch names. Conflict if there is a newer one."""
+        ...
+
+    async def has_account(self, namespace: str, name: str) -> bool:
+        """Whether there is such a ServiceAccount."""
         ...
 
 

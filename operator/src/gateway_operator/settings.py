@@ -7,9 +7,11 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from gateway_operator.domain.schedule_job import Image
 
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _PREFIX: Final = "GATEWAY_OPERATOR_"
@@ -29,6 +31,8 @@ class Settings:
     """How many calls to admin APIs run at once."""
     call_timeout: float = 120.0
     """Seconds for one call that works on files."""
+    image: Image = field(default_factory=Image)
+    """The operator's own image, which the pods of schedules run."""
     operator: str = ""
     """NAMESPACE:NAME of the operator's own service account, for the commands in messages."""
 
@@ -50,6 +54,7 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
         verbose=arguments.verbose,
         calls_in_flight=int(environment.get(f"{_PREFIX}CALLS_IN_FLIGHT", "32")),
         call_timeout=float(environment.get(f"{_PREFIX}CALL_TIMEOUT", "120")),
+        image=image(environment),
         operator=service_account(_TOKEN),
     )
 
@@ -58,6 +63,16 @@ def namespaces(flags: Sequence[str], environment: Mapping[str, str]) -> tuple[st
     """The namespaces named by flags, or by WATCH_NAMESPACES."""
     named = list(flags) or environment.get("WATCH_NAMESPACES", "").split(",")
     return tuple(dict.fromkeys(name.strip() for name in named if name.strip()))
+
+
+def image(environment: Mapping[str, str]) -> Image:
+    """The operator's own image, as its chart says."""
+    secrets = environment.get(f"{_PREFIX}IMAGE_PULL_SECRETS", "").split(",")
+    return Image(
+        name=environment.get(f"{_PREFIX}IMAGE", ""),
+        pull_policy=environment.get(f"{_PREFIX}IMAGE_PULL_POLICY", "IfNotPresent"),
+        pull_secrets=tuple(name.strip() for name in secrets if name.strip()),
+    )
 
 
 def service_account(token: Path) -> str:

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,7 @@ from gateway_operator.domain.names import (
 )
 from gateway_operator.domain.names import RESTORED as RESTORED_ANNOTATION
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
-from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Secret
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError, Secret
 
 REQUEST_TIMEOUT: Final = 30.0
 COMPONENT: Final = "gateway-backup-operator"
@@ -49,29 +49,34 @@ _PAGE: Final = 500
 _EVENT_LIMIT: Final = 1000
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TRIES: Final = 3
+_KINDS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
 
 
 class KubernetesCluster:
     """The port Cluster."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, namespace: str = "default") -> None:
         self._client = client
+        self.namespace = namespace
+        """Where we are: the pod's namespace, or the kubeconfig's."""
 
     @classmethod
-    async def connect(cls) -> KubernetesCluster:
-        """With the pod's service account where there is one, else with the kubeconfig."""
+    async def connect(cls, context: str | None = None) -> KubernetesCluster:
+        """With the pod's service account where there is one, else, or if a context is named, with the kubeconfig."""
         configuration = Configuration()
         configuration.connection_pool_maxsize = 64
-        if _SERVICE_ACCOUNT.exists():
+        if _SERVICE_ACCOUNT.exists() and context is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            try:
-                # The client looks at KUBECONFIG only once, when it is imported.
-                where = os.environ.get("KUBECONFIG") or None
-                await load_kube_config(config_file=where, client_configuration=configuration)  # type: ignore[no-untyped-call]
-            except ConfigException as error:
-                raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
-        return cls(ApiClient(configuration))
+            return cls(ApiClient(configuration), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
+        try:
+            # The client looks at KUBECONFIG only once, when it is imported.
+            where = os.environ.get("KUBECONFIG") or None
+            loader = await load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=where, context=context, client_configuration=configuration
+            )
+        except ConfigException as error:
+            raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
+        return cls(ApiClient(configuration), str(loader.current_context["context"].get("namespace") or "default"))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -91,7 +96,7 @@ class KubernetesCluster:
         for turn in range(1, tries + 1):
             try:
                 return await self._once(method, path, body, query, content_type)
-            except (ConflictError, ForbiddenError, MissingError):
+            except (ConflictError, ForbiddenError, InvalidError, MissingError):
                 raise
             except ClusterError:
                 if turn == tries:
@@ -119,8 +124,23 @@ class KubernetesCluster:
         if response.status < 400:
             return dict(answer)
         message = str(answer.get("message") or f"HTTP {response.status}")
-        kind = {403: ForbiddenError, 404: MissingError, 409: ConflictError}.get(response.status, ClusterError)
-        raise kind(message)
+        raise _KINDS.get(response.status, ClusterError)(message)
+
+    async def watch(self, path: str, query: Mapping[str, str], seconds: float) -> AsyncIterator[Json]:
+        """The events of a watch, for at most so many seconds. Ends earlier when the server or the line ends it."""
+        asked = {**query, "watch": "true", "timeoutSeconds": str(max(1, int(seconds)))}
+        headers = {"Accept": "application/json"}
+        try:
+            verb, address, sent, _, _ = await self._client.param_serialize(
+                "GET", f"{path}?{urlencode(asked)}", header_params=headers, auth_settings=["BearerToken"]
+            )
+            response = await self._client.call_api(verb, address, sent, None, _request_timeout=seconds + 5)
+            if response.status >= 400:
+                raise _KINDS.get(response.status, ClusterError)(f"a watch of {path} was answered {response.status}")
+            async for line in response.response.content:
+                yield dict(json.loads(line))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ClusterError(f"The watch of {path} was cut: {type(error).__name__}") from error
 
     async def read(self, ref: Ref) -> Json | None:
         """One object of ours; None if it is gone or has another uid."""

@@ -55,6 +55,11 @@ GATEWAY_LABEL: Final = f"{GROUP}/gateway"
 """Label of a Secret with an age identity: the one gateway whose restores may use it."""
 
 DEFAULT_IDENTITY_KEY: Final = "identity"
+
+SPEC_DIGEST: Final = f"{GROUP}/spec-digest"
+"""Annotation of a CronJob: the digest of what the operator wanted when it last wrote it. Where it still wants the same
+and the CronJob differs, somebody else changed it."""
+
 ADMIN_KEY_FIELD: Final = "admin-key"
 CA_FIELD: Final = "ca.crt"
 SAFETY_GROUP: Final = "safety"
@@ -82,6 +87,11 @@ def safety_backup_name(restore_name: str, restore_uid: str) -> str:
     """The GatewayBackup that a restore makes of what it is about to replace."""
     tail = f"-safety-{restore_uid[:8]}"
     return restore_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
+
+
+def backup_account(gateway: str) -> str:
+    """The ServiceAccount under which a schedule's pods make backups of a gateway."""
+    return f"{gateway}-backup"
 
 
 def label_value(name: str) -> str:

@@ -74,6 +74,18 @@ class Reason(StrEnum):
     DeletedByTTL = "DeletedByTTL"
     ObjectiveMet = "ObjectiveMet"
     ObjectiveMissed = "ObjectiveMissed"
+    # a schedule
+    Scheduled = "Scheduled"
+    Suspended = "Suspended"
+    CronJobCreated = "CronJobCreated"
+    CronJobUpdated = "CronJobUpdated"
+    CronJobRestored = "CronJobRestored"
+    CronJobDeleting = "CronJobDeleting"
+    CronJobOverruled = "CronJobOverruled"
+    NameConflict = "NameConflict"
+    ScheduleRefused = "ScheduleRefused"
+    ServiceAccountMissing = "ServiceAccountMissing"
+    ImageUnknown = "ImageUnknown"
     # fine
     Authorized = "Authorized"
 
@@ -252,6 +264,40 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.ObjectiveMissed: Meaning(
         "The newest Verified backup is older than `objective.maxAge`, or there is none.",
         "Look why none was made: `kubectl get gwb,cronjob`, and the schedule's other conditions.",
+    ),
+    Reason.Scheduled: Meaning("The schedule's CronJob is as it should be.", _NOTHING),
+    Reason.Suspended: Meaning(
+        "The schedule is suspended, and so is its CronJob.",
+        "`kubectl gateway schedule resume NAME` when it is to go on.",
+    ),
+    Reason.CronJobCreated: Meaning("The CronJob of the schedule is made.", _NOTHING),
+    Reason.CronJobUpdated: Meaning("The CronJob follows a change of its schedule, or of the operator.", _NOTHING),
+    Reason.CronJobRestored: Meaning(
+        "Somebody changed or deleted the CronJob, and the operator has put it right.",
+        "Change the GatewayBackupSchedule instead; to stop it, suspend or delete that.",
+    ),
+    Reason.CronJobDeleting: Meaning(
+        "The CronJob is being deleted and waits for something; it is made again when it is gone.",
+        "Look at the finalizers of the CronJob and at its Jobs.",
+    ),
+    Reason.CronJobOverruled: Meaning(
+        "What the operator writes into the CronJob is something else a moment later.",
+        "Look for an admission webhook that changes CronJobs, and exempt this one.",
+    ),
+    Reason.NameConflict: Meaning(
+        "There is a CronJob of the schedule's name that is not its own. It is not touched.",
+        "Delete that CronJob, or give the schedule another name.",
+    ),
+    Reason.ScheduleRefused: Meaning(
+        "The API server does not take the CronJob.", "The message says which field; correct it in the schedule."
+    ),
+    Reason.ServiceAccountMissing: Meaning(
+        "The ServiceAccount `{gateway}-backup`, under which the CronJob's pods run, does not exist.",
+        "Run the `kubectl` line in the message, or let the gateway chart make it (`schedule.serviceAccount.create`).",
+    ),
+    Reason.ImageUnknown: Meaning(
+        "The operator does not know its own image, which the CronJob's pods are to run.",
+        "Set GATEWAY_OPERATOR_IMAGE in its environment; its chart does.",
     ),
     Reason.Authorized: Meaning("The operator may do what this gateway needs.", _NOTHING),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 import kopf
@@ -10,13 +11,21 @@ import kopf
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import COMPONENT, KubernetesCluster
-from gateway_operator.domain.names import FINALIZER, GROUP
+from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
+from gateway_operator.domain.names import FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
+from gateway_operator.domain.objects import Ref
 from gateway_operator.handlers.running import Parts
+from gateway_operator.handlers.schedules import Members
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.nudges import Key, Nudges
+from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.settings import Settings
 
-KINDS_WATCHED: Final = 2
+KINDS_WATCHED: Final = 4
+_SWEEP: Final = 30.0
+
+log = logging.getLogger("gateway_operator.schedules")
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
@@ -34,6 +43,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660  # a second belt: silent watches end by inactivity_timeout already
     settings.watching.reconnect_backoff = 1
+    settings.watching.label_selectors["batch", "v1", "cronjobs"] = SCHEDULE_LABEL  # not everybody's CronJobs
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.execution.default_backoff = 15
@@ -47,12 +57,30 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     own: Settings = memo.settings
     memo.cluster = await KubernetesCluster.connect()
     memo.admin_api = HttpAdminApi(calls_in_flight=own.calls_in_flight, long_timeout=own.call_timeout)
-    memo.parts = Parts(Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator), Turns())
+    memo.members = Members()
+    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator)
+    schedules = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image, memo.members)
+
+    async def look(key: Key) -> None:
+        await reconcile_schedule(schedules, Ref(SCHEDULE_KIND, *key, uid=""), log)
+
+    nudges = Nudges(look, log)
+    memo.parts = Parts(ports, Turns(), schedules, nudges)
+    memo.sweep = asyncio.create_task(_sweep(nudges), name="sweep of the schedules")
+
+
+async def _sweep(nudges: Nudges) -> None:
+    """What no event tells of: a ServiceAccount that is there now, a right that was granted."""
+    while True:
+        await asyncio.sleep(_SWEEP)
+        nudges.nudge_all()
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     """Disconnect."""
+    memo.sweep.cancel()
+    await memo.parts.nudges.stop()
     await memo.admin_api.close()
     await memo.cluster.close()
 

@@ -11,6 +11,8 @@ import kopf
 from gateway_operator.domain.objects import Ref
 from gateway_operator.ports import ClusterError, Ports
 from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.nudges import Nudges
+from gateway_operator.reconcile.schedule import ScheduleParts
 
 _LOOK_AGAIN = 3.0
 
@@ -25,6 +27,8 @@ class Parts:
 
     ports: Ports
     turns: Turns
+    schedules: ScheduleParts
+    nudges: Nudges
 
 
 def when_unfinished(terminal: Collection[str]) -> Callable[..., bool]:

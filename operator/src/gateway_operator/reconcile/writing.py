@@ -8,12 +8,13 @@ from typing import Final, TypeVar
 
 from gateway_operator.domain.actions import Note, Patch
 from gateway_operator.domain.objects import Backup, Json, Meta, Restore
+from gateway_operator.domain.scheduled import Schedule
 from gateway_operator.ports import Ports
 
 NOTHING_NEW: Final = 5.0
 """Seconds to wait where a step wrote nothing that was not there: no fault may become a loop without a pause."""
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
-Thing = TypeVar("Thing", Backup, Restore)
+Thing = TypeVar("Thing", Backup, Restore, Schedule)
 
 
 async def write(
@@ -28,7 +29,8 @@ async def write(
     if any(thing.status.get(key) != value for key, value in status.items()):
         after = parse(await ports.cluster.write_status(meta, status))
         if (after.phase, after.reason) != (thing.phase, thing.reason):
-            log.info("%s → %s (%s): %s", thing.phase or "new", after.phase, after.reason, after.status.get("message"))
+            said = after.status.get("message", "")
+            log.info("%s → %s (%s): %s", thing.phase or "new", after.phase, after.reason, said)
     if note is not None:
         await ports.cluster.event(meta.ref, note, ports.clock.now())
     return after

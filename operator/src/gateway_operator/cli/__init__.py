@@ -1,0 +1,1 @@
+"""``kubectl-gateway``: what a person types, and what the pods of schedules run."""

@@ -1,0 +1,230 @@
+"""``kubectl gateway backup``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gateway_operator.adapters.cluster import ours
+from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
+from gateway_operator.cli.values import retention
+from gateway_operator.cli.waiting import finish
+from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE, FINALIZER, JOB_UID, SCHEDULE_LABEL
+from gateway_operator.domain.objects import Json, Meta, Ref
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
+
+_TRIES: Final = 8
+_FIELDS: Final = (
+    ("description", "description"),
+    ("ttl", "ttl"),
+    ("deletion_policy", "deletionPolicy"),
+    ("timeout_seconds", "timeoutSeconds"),
+    ("retry_limit", "retryLimit"),
+    ("starting_deadline_seconds", "startingDeadlineSeconds"),
+)
+
+
+async def create(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup create``."""
+    name, meta = _identity(arguments, os.environ)
+    body = {"metadata": {"name": name, **meta}, "spec": _spec(arguments)}
+    if arguments.from_job:
+        made = await _create_once(session, name, meta["annotations"][JOB_UID], body)
+    else:
+        try:
+            made = await session.create(BACKUP_KIND, body)
+        except ConflictError:
+            raise FailedError(f"there is a GatewayBackup {name} already") from None
+    if not arguments.wait:
+        session.show(BACKUP_KIND, made, "created")
+        return
+    done = await finish(session, BACKUP_KIND, name, arguments.timeout)
+    session.show(BACKUP_KIND, done, "completed")
+
+
+def _identity(arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    labels = {SCHEDULE_LABEL: arguments.schedule} if arguments.schedule else {}
+    if not arguments.from_job:
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        tail = f"-{stamp}-{secrets.token_hex(2)}"
+        return arguments.name or arguments.gateway[: 63 - len(tail)] + tail, {"labels": labels}
+    job, uid = environment.get("JOB_NAME", ""), environment.get("JOB_UID", "")
+    if not job or not uid:
+        raise UsageError("--from-job needs JOB_NAME and JOB_UID in the environment, from the pod's labels")
+    if arguments.name:
+        raise UsageError("--from-job gives the backup the Job's name: leave NAME out")
+    return job, {"labels": labels, "annotations": {JOB_UID: uid}}
+
+
+def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
+    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
+    spec: dict[str, Any] = {"gatewayRef": gateway}
+    group = arguments.group or arguments.schedule
+    if group:
+        spec["group"] = group
+    for option, field in _FIELDS:
+        value = getattr(arguments, option)
+        if value is not None:
+            spec[field] = value
+    if arguments.pin:
+        spec["pinned"] = True
+    if arguments.retention:
+        spec["retention"] = retention(arguments.retention)
+    verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
+    if given := {key: value for key, value in verification.items() if value is not None}:
+        spec["verification"] = given
+    return spec
+
+
+async def _create_once(session: Session, name: str, job_uid: str, body: dict[str, Any]) -> Json:
+    """Create the backup of a Job, or find the one that an earlier pod of the same Job has created.
+
+    The answer of a create may be lost: then the next try finds the object.
+    """
+    for turn in range(1, _TRIES + 1):
+        try:
+            return await session.create(BACKUP_KIND, body)
+        except ConflictError:
+            found = await _found(session, name)
+            if found is not None:
+                return _own(found, name, job_uid)
+        except (ForbiddenError, InvalidError, MissingError):
+            raise
+        except ClusterError as error:
+            if turn == _TRIES:
+                raise
+            session.say(f"trying again: {error}")
+            await asyncio.sleep(min(15, 2**turn / 2))
+    raise FailedError(f"GatewayBackup {name} is created and deleted again and again")
+
+
+async def _found(session: Session, name: str) -> Json | None:
+    try:
+        return await session.get(BACKUP_KIND, name)
+    except MissingError:
+        return None
+
+
+def _own(found: Json, name: str, job_uid: str) -> Json:
+    meta = found["metadata"]
+    owner = (meta.get("annotations") or {}).get(JOB_UID)
+    if owner != job_uid:
+        whose = f"another Job of this name ({owner})" if owner else "somebody else"
+        raise FailedError(f"GatewayBackup {name} was made by {whose}: this Job makes no second one")
+    return found
+
+
+async def show(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup list``."""
+    bodies = [body for body in await session.list(BACKUP_KIND) if _wanted(body["spec"], arguments)]
+    bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
+    rows = [_row(body) for body in bodies]
+    head = ("NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "KEPT BY", "AGE")
+    session.table(BACKUP_KIND, bodies, head, rows)
+
+
+def _wanted(spec: Json, arguments: argparse.Namespace) -> bool:
+    group_fits = arguments.group in (None, spec.get("group"))
+    return bool(group_fits and arguments.gateway in (None, spec["gatewayRef"]["name"]))
+
+
+def _row(body: Json) -> tuple[str, ...]:
+    spec, status = body["spec"], body.get("status") or {}
+    return (
+        str(body["metadata"]["name"]),
+        str(status.get("phase", "Pending")),
+        str(spec["gatewayRef"]["name"]),
+        str(status.get("sizeBytes", "")),
+        str((status.get("verification") or {}).get("level", "")),
+        str(spec.get("group", "")),
+        "yes" if spec.get("pinned") else "",
+        ",".join(status.get("keptBy") or ()),
+        age(body),
+    )
+
+
+async def pin(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup pin``."""
+    await _pin(session, arguments.names, True)
+
+
+async def unpin(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup unpin``."""
+    await _pin(session, arguments.names, False)
+
+
+async def _pin(session: Session, names: list[str], pinned: bool) -> None:
+    for name in names:
+        body = await session.patch(BACKUP_KIND, name, {"spec": {"pinned": pinned}})
+        session.show(BACKUP_KIND, body, "pinned" if pinned else "unpinned")
+
+
+async def delete(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup delete``: the file too. It ends when object and file are gone, or it says what became of the file."""
+    found = [await session.get(BACKUP_KIND, name) for name in arguments.names]
+    if not arguments.yes:
+        _ask([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in found])
+    for body in found:
+        await _delete(session, Meta.parse(body, BACKUP_KIND), arguments.timeout)
+        session.show(BACKUP_KIND, body, "deleted")
+
+
+def _ask(paths: list[str]) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("it deletes files for ever: say --yes where nobody can be asked")
+    for path in paths:
+        sys.stderr.write(f"  {path}\n")
+    sys.stderr.write("Delete these backups, files included, for ever? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise FailedError("nothing was deleted")
+
+
+async def _delete(session: Session, meta: Meta, seconds: float) -> None:
+    ref = meta.ref
+    path = ours(BACKUP_KIND, ref.namespace, ref.name)
+    for _ in range(_TRIES):
+        # The wish and the finalizer in one write, so that no crash leaves an object that goes without its file.
+        patch = {
+            "metadata": {
+                "uid": ref.uid,
+                "resourceVersion": meta.resource_version,
+                "annotations": {DELETE_FILE: "requested"},
+                "finalizers": [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER],
+            }
+        }
+        try:
+            marked = await session.patch(BACKUP_KIND, ref.name, patch)
+            options = {
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "preconditions": {"uid": ref.uid, "resourceVersion": marked["metadata"]["resourceVersion"]},
+            }
+            await session.cluster.request("DELETE", path, options)
+        except ConflictError:
+            body = await session.cluster.read(ref)
+            if body is None:
+                return
+            meta = Meta.parse(body, BACKUP_KIND)
+        else:
+            await _gone(session, ref, seconds)
+            return
+    raise FailedError(f"GatewayBackup {ref.name} keeps changing")
+
+
+async def _gone(session: Session, ref: Ref, seconds: float) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        body = await session.cluster.read(ref)
+        if body is None:
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            status = body.get("status") or {}
+            raise NotInTimeError(f"GatewayBackup {ref.name} is not gone after {seconds:.0f} s: {status.get('message')}")
+        await asyncio.sleep(0.5)

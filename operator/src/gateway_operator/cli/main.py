@@ -1,0 +1,156 @@
+"""``kubectl gateway``: backups, schedules and restores of a Secure MCP Gateway.
+
+Exit codes: 0 it worked; 1 it failed; 2 the command was wrong; 3 it was not finished in time, and goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from gateway_operator.cli.values import duration, name, policy, positive, since, text
+
+_GATEWAY: Final = "the gateway's workload"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Gives the exit code."""
+    arguments = parser().parse_args(argv)
+    # Each command imports what it needs: help and mistakes are answered at once.
+    from gateway_operator.cli.session import run
+
+    module, _, function = arguments.act.partition(":")
+    act = getattr(importlib.import_module(f"gateway_operator.cli.{module}"), function)
+    try:
+        return asyncio.run(run(act, arguments))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and option."""
+    common = argparse.ArgumentParser(add_help=False)
+    where = common.add_argument_group("where")
+    where.add_argument("-n", "--namespace", help="default: the context's, in a pod the pod's")
+    where.add_argument("--context", help="a context of the kubeconfig")
+    shape = argparse.ArgumentParser(add_help=False)
+    shape.add_argument("-o", "--output", choices=["json", "name"], help="instead of text for people")
+    top = argparse.ArgumentParser(
+        prog="kubectl gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    things = top.add_subparsers(metavar="THING", required=True)
+    backup = _thing(things, "backup", "GatewayBackups")
+    schedule = _thing(things, "schedule", "GatewayBackupSchedules")
+    restore = _thing(things, "restore", "GatewayRestores")
+
+    def command(
+        group: argparse._SubParsersAction[argparse.ArgumentParser], word: str, act: str, what: str, more: str = ""
+    ) -> argparse.ArgumentParser:
+        made = group.add_parser(
+            word, parents=[common, shape], help=what, description=f"{what[0].upper()}{what[1:]}. {more}"
+        )
+        made.set_defaults(act=act)
+        return made
+
+    _backup_create(command(backup, "create", "backups:create", "make a backup"))
+    listing = command(backup, "list", "backups:show", "list backups, the newest first")
+    listing.add_argument("--group", type=name, help="only of this group")
+    listing.add_argument("--gateway", type=name, help="only of this gateway")
+    more = "`kubectl delete gatewaybackup` forgets a backup and keeps its file; this deletes both."
+    delete = command(backup, "delete", "backups:delete", "delete backups, files included", more)
+    delete.add_argument("names", nargs="+", metavar="NAME", type=name)
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.add_argument(
+        "--timeout", type=positive, default=120, metavar="SECONDS", help="to wait for each; default 120"
+    )
+    for word, act, what in (
+        ("pin", "backups:pin", "keep backups whatever retention says"),
+        ("unpin", "backups:unpin", "leave backups to retention again"),
+    ):
+        command(backup, word, act, what).add_argument("names", nargs="+", metavar="NAME", type=name)
+
+    command(schedule, "list", "schedules:show", "list schedules")
+    for word, act, what in (
+        ("suspend", "schedules:suspend", "make no new backups"),
+        ("resume", "schedules:resume", "make backups again"),
+    ):
+        command(schedule, word, act, what).add_argument("names", nargs="+", metavar="NAME", type=name)
+    more = "It starts a Job from the schedule's CronJob."
+    once = command(schedule, "run", "schedules:run", "make one of a schedule's backups now", more)
+    once.add_argument("name", metavar="NAME", type=name)
+    _waiting(once)
+
+    _restore_create(command(restore, "create", "restores:create", "put a backup back"))
+    command(restore, "list", "restores:show", "list restores, the newest first")
+    return top
+
+
+def _thing(
+    things: argparse._SubParsersAction[argparse.ArgumentParser], word: str, what: str
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    return things.add_parser(word, help=what, description=f"{what}.").add_subparsers(metavar="COMMAND", required=True)
+
+
+def _gateway(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--gateway", required=True, type=name, help=_GATEWAY)
+    made.add_argument("--kind", choices=["Deployment", "StatefulSet"], default="Deployment", help="its kind")
+    made.add_argument("--ordinal", type=int, default=0, help="which pod of a StatefulSet; default 0")
+
+
+def _waiting(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--wait", action="store_true", help="until it is finished; exit 1 if it failed")
+    made.add_argument("--timeout", type=positive, default=960, metavar="SECONDS", help="of --wait; default 960")
+
+
+def _backup_create(made: argparse.ArgumentParser) -> None:
+    made.add_argument("name", nargs="?", metavar="NAME", type=name, help="default: made of the gateway's and the time")
+    _gateway(made)
+    _waiting(made)
+    spec = made.add_argument_group("what it is made with")
+    spec.add_argument("--group", type=name, help="the set that retention sees as one; default manual, or the schedule")
+    spec.add_argument("--description", type=text, help="a note for people")
+    spec.add_argument("--pin", action="store_true", help="keep it whatever retention says")
+    spec.add_argument("--ttl", type=duration, help="delete it when it is this old, for instance 30d")
+    spec.add_argument("--retention", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
+        "its policy, for groups without a schedule: keepLast=7, failed.maxAge=30d, … (repeatable)"
+    ))  # fmt: skip
+    spec.add_argument("--deletion-policy", choices=["Retain", "Delete"])
+    spec.add_argument("--verification", choices=["Stored", "Verified"], help="how far it must be proven")
+    spec.add_argument("--max-shrink-percent", type=int, metavar="PERCENT")
+    spec.add_argument("--timeout-seconds", type=positive, help="of the backup itself")
+    spec.add_argument("--retry-limit", type=int)
+    spec.add_argument("--starting-deadline-seconds", type=positive)
+    job = made.add_argument_group("in the pod of a Job")
+    job.add_argument("--from-job", action="store_true", help=(
+        "the backup has the Job's name (JOB_NAME) and records its uid (JOB_UID): a pod that is retried finds it"
+    ))  # fmt: skip
+    job.add_argument("--schedule", type=name, help="the schedule that the Job belongs to")
+
+
+def _restore_create(made: argparse.ArgumentParser) -> None:
+    made.add_argument("name", metavar="NAME", type=name, help="a restore runs once: another one takes another name")
+    _gateway(made)
+    _waiting(made)
+    source = made.add_mutually_exclusive_group(required=True)
+    source.add_argument("--backup", type=name, metavar="NAME", help="this GatewayBackup")
+    source.add_argument("--latest", action="store_true", help="the newest Verified one")
+    source.add_argument(
+        "--before", type=since, metavar="TIME", help="the newest Verified one before 2026-01-31T12:00:00Z"
+    )
+    source.add_argument("--path", type=text, help="a file in the gateway's backup directory")
+    made.add_argument("--group", type=name, help="with --latest: only of this group")
+    made.add_argument("--safety-backup", choices=["Auto", "Required", "Skip"])
+    made.add_argument("--on-failure", choices=["Rollback", "Leave"])
+    made.add_argument("--restart", choices=["Auto", "Always", "Never"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

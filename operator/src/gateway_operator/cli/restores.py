@@ -1,0 +1,66 @@
+"""``kubectl gateway restore``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gateway_operator.cli.session import FailedError, Session, UsageError, age
+from gateway_operator.cli.waiting import finish
+from gateway_operator.domain.names import RESTORE_KIND
+from gateway_operator.domain.objects import Json
+from gateway_operator.ports import ConflictError
+
+
+async def create(session: Session, arguments: argparse.Namespace) -> None:
+    """``restore create``."""
+    body = {"metadata": {"name": arguments.name}, "spec": _spec(arguments)}
+    try:
+        made = await session.create(RESTORE_KIND, body)
+    except ConflictError:
+        said = f"there is a GatewayRestore {arguments.name} already; a restore runs once: give this one another name"
+        raise FailedError(said) from None
+    if not arguments.wait:
+        session.show(RESTORE_KIND, made, "created")
+        return
+    session.show(RESTORE_KIND, await finish(session, RESTORE_KIND, arguments.name, arguments.timeout), "completed")
+
+
+def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
+    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
+    spec: dict[str, Any] = {"gatewayRef": gateway}
+    if arguments.group and not arguments.latest:
+        raise UsageError("--group goes with --latest")
+    if arguments.latest:
+        spec["latest"] = {"group": arguments.group} if arguments.group else {}
+    for field, given in (("backupName", arguments.backup), ("before", arguments.before), ("path", arguments.path)):
+        if given is not None:
+            spec[field] = given
+    for field in ("safety_backup", "on_failure", "restart"):
+        given = getattr(arguments, field)
+        if given is not None:
+            first, *others = field.split("_")
+            spec[first + "".join(word.capitalize() for word in others)] = given
+    return spec
+
+
+async def show(session: Session, _arguments: argparse.Namespace) -> None:
+    """``restore list``."""
+    bodies = await session.list(RESTORE_KIND)
+    bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
+    session.table(
+        RESTORE_KIND, bodies, ("NAME", "PHASE", "GATEWAY", "SOURCE", "REASON", "AGE"), [_row(one) for one in bodies]
+    )
+
+
+def _row(body: Json) -> tuple[str, ...]:
+    status = body.get("status") or {}
+    source = status.get("source") or {}
+    return (
+        str(body["metadata"]["name"]),
+        str(status.get("phase", "Pending")),
+        str(body["spec"]["gatewayRef"]["name"]),
+        str(source.get("backupName") or source.get("path") or ""),
+        str(status.get("reason", "")),
+        age(body),
+    )

@@ -1,0 +1,109 @@
+"""Reconciling a GatewayBackupSchedule: its CronJob as it should be, its status as things stand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from gateway_operator.domain import schedule as decisions
+from gateway_operator.domain.actions import Stop
+from gateway_operator.domain.names import BACKUP_KIND, backup_account
+from gateway_operator.domain.objects import Json, Ref
+from gateway_operator.domain.reasons import Reason
+from gateway_operator.domain.schedule import CorrectCronJob, CreateCronJob, Standing, Trouble, grant_line
+from gateway_operator.domain.schedule_job import Image
+from gateway_operator.domain.scheduled import Member, Schedule, set_of
+from gateway_operator.ports import ConflictError, CronJobs, ForbiddenError, InvalidError, MissingError, Ports
+from gateway_operator.reconcile.writing import Log, write
+
+Backups = Callable[[Schedule], Awaitable[Sequence[Member]]]
+"""Where the backups of a schedule are known from."""
+
+
+@dataclass(frozen=True)
+class ScheduleParts:
+    """What the reconcile of a schedule works with."""
+
+    ports: Ports
+    cron_jobs: CronJobs
+    image: Image
+    backups: Backups
+
+
+def listed(ports: Ports) -> Backups:
+    """The backups of a schedule by a listing: for those who keep no index."""
+
+    async def of(schedule: Schedule) -> Sequence[Member]:
+        namespace = schedule.meta.ref.namespace
+        wanted = (namespace, schedule.gateway, schedule.name)
+        bodies = await ports.cluster.list_ours(BACKUP_KIND, namespace)
+        return [Member.parse(body) for body in bodies if set_of(body) == wanted]
+
+    return of
+
+
+async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log, *, try_again: bool = False) -> None:
+    """Once, to the end. ``try_again``: also what the API server has refused before."""
+    trouble: Trouble | None = None
+    corrected = False
+    while True:
+        body = await parts.ports.cluster.read(ref)
+        if body is None:
+            return
+        schedule = Schedule.parse(body)
+        seen = replace(await _observe(parts, schedule, trouble, try_again), corrected=corrected)
+        action = decisions.decide(seen, parts.ports.clock.now())
+        try:
+            match action:
+                case Stop():
+                    return
+                case Standing():
+                    await write(parts.ports, Schedule.parse, schedule, action.status, action.note, log)
+                    return
+                case CreateCronJob() | CorrectCronJob():
+                    trouble = await _act(parts, schedule, action, log)
+                    corrected = True
+        except MissingError:
+            return
+        except ConflictError:  # somebody wrote in between: look at what is there now
+            continue
+
+
+async def _observe(
+    parts: ScheduleParts, schedule: Schedule, trouble: Trouble | None, try_again: bool
+) -> decisions.Observed:
+    namespace = schedule.meta.ref.namespace
+    cron_job: Json | None = None
+    try:
+        cron_job = await parts.cron_jobs.read(namespace, schedule.name)
+    except ForbiddenError as error:
+        trouble = _trouble(parts, schedule, error)
+    has_account: bool | None = None
+    with suppress(ForbiddenError):  # then its Jobs say so
+        has_account = await parts.cron_jobs.has_account(namespace, backup_account(schedule.gateway.name))
+    backups = await parts.backups(schedule)
+    return decisions.Observed(schedule, cron_job, has_account, backups, parts.image, trouble, try_again)
+
+
+async def _act(
+    parts: ScheduleParts, schedule: Schedule, action: CreateCronJob | CorrectCronJob, log: Log
+) -> Trouble | None:
+    ref = schedule.meta.ref
+    try:
+        if isinstance(action, CreateCronJob):
+            await parts.cron_jobs.create(ref.namespace, action.body)
+        else:
+            await parts.cron_jobs.patch(ref.namespace, ref.name, action.patch)
+    except (ForbiddenError, InvalidError) as error:
+        return _trouble(parts, schedule, error)
+    log.info("%s", action.note.message)
+    await parts.ports.cluster.event(ref, action.note, parts.ports.clock.now())
+    return None
+
+
+def _trouble(parts: ScheduleParts, schedule: Schedule, error: ForbiddenError | InvalidError) -> Trouble:
+    if isinstance(error, InvalidError):
+        return Trouble(Reason.ScheduleRefused, f"The API server refuses the CronJob: {error}")
+    line = grant_line(schedule.meta.ref.namespace, schedule.gateway.name, parts.ports.operator)
+    return Trouble(Reason.NotAuthorized, f"{error}. To grant it: {line}")
