@@ -55,11 +55,18 @@ docs/security.md gives the reason of every line.
   resources: [gatewaybackups]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewayrestores]
+  resources: [gatewayrestores, gatewaybackupschedules]
   verbs: [get, list, watch, patch]
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewaybackups/status, gatewayrestores/status]
+  resources: [gatewaybackups/status, gatewayrestores/status, gatewaybackupschedules/status]
   verbs: [patch]
+# Some clusters let only those name an owner who may change the owner's finalizers.
+- apiGroups: [mcpgateway.dev]
+  resources: [gatewaybackupschedules/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
@@ -74,6 +81,6 @@ docs/security.md gives the reason of every line.
 {{/* What the pre-delete hook may do to the objects: see them and change their metadata. */}}
 {{- define "operator.releaseRules" -}}
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewaybackups, gatewayrestores]
+  resources: [gatewaybackups, gatewayrestores, gatewaybackupschedules]
   verbs: [get, list, patch]
 {{- end }}
