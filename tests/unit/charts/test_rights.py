@@ -28,6 +28,10 @@ def may(verbs: str, group: str, resource: str, name: str = "*") -> set[Rule]:
 OPERATOR = (
     may("get list watch create patch", OURS, "gatewaybackups")
     | may("get list watch patch", OURS, "gatewayrestores")
+    | may("get list watch patch", OURS, "gatewaybackupschedules")
+    | may("patch", OURS, "gatewaybackupschedules/status")
+    | may("update", OURS, "gatewaybackupschedules/finalizers")
+    | may("get list watch", "batch", "cronjobs")
     | may("patch", OURS, "gatewaybackups/status")
     | may("patch", OURS, "gatewayrestores/status")
     | may("create", "", "events")
@@ -42,7 +46,11 @@ CLUSTER_WIDE = (
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewayrestores.mcpgateway.dev")
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewaybackupschedules.mcpgateway.dev")
 )
-RELEASE = may("get list patch", OURS, "gatewaybackups") | may("get list patch", OURS, "gatewayrestores")
+RELEASE = (
+    may("get list patch", OURS, "gatewaybackups")
+    | may("get list patch", OURS, "gatewayrestores")
+    | may("get list patch", OURS, "gatewaybackupschedules")
+)
 NAME = "gateway-backup-operator"
 
 
@@ -92,7 +100,7 @@ def test_people_see_with_view_and_make_with_edit() -> None:
     objects = render("operator")
     view, edit = one(objects, "ClusterRole", "gateway-backup-view"), one(objects, "ClusterRole", "gateway-backup-edit")
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
-    for resource in ("gatewaybackups", "gatewayrestores"):
+    for resource in ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules"):
         assert may("get list watch", OURS, resource) <= grants(view)
         assert may("create update patch delete deletecollection", OURS, resource) <= grants(edit)
     assert all("/status" not in right[2] for right in grants(view) | grants(edit))
