@@ -131,6 +131,8 @@ def test_the_operator_may_read_one_gateways_secrets_and_restart_it() -> None:
         may("get", "", "secrets", "my-gateway-admin")
         | may("get", "", "secrets", "ca")
         | may("get patch", "apps", "deployments", "my-gateway")
+        | may("create patch", "batch", "cronjobs")
+        | may("get", "", "serviceaccounts", "my-gateway-backup")
     )
     binding = one(objects, "RoleBinding", "my-gateway-backup-operator")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAME}]
@@ -140,6 +142,17 @@ def test_the_operator_may_read_one_gateways_secrets_and_restart_it() -> None:
 def test_the_operator_does_not_read_the_admin_apis_private_key() -> None:
     role = one(render("gateway"), "Role", "my-gateway-backup-operator")
     assert {right for right in grants(role) if right[2] == "secrets"} == may("get", "", "secrets", "my-gateway-admin")
+
+
+def test_the_pods_of_schedules_may_make_a_backup_and_wait_for_it() -> None:
+    objects = render("gateway")
+    assert grants(one(objects, "Role", "my-gateway-backup")) == may("create get watch", OURS, "gatewaybackups")
+    (subject,) = one(objects, "RoleBinding", "my-gateway-backup")["subjects"]
+    account = one(objects, "ServiceAccount", "my-gateway-backup")
+    assert (subject["name"], subject["namespace"]) == ("my-gateway-backup", account["metadata"]["namespace"])
+    without = render("gateway", {"schedule": {"serviceAccount": {"create": False}}})
+    names = {item["metadata"]["name"] for kind in ("Role", "ServiceAccount") for item in of_kind(without, kind)}
+    assert "my-gateway-backup" not in names
 
 
 def test_the_account_that_the_gateway_trusts_is_the_one_that_the_operators_chart_makes() -> None:
@@ -186,7 +199,7 @@ def test_there_is_no_install_hook_when_there_is_no_secret_to_make() -> None:
     for values in ({**MINE, **CERT, **PEN}, {**MINE, **PLAIN, **PEN}):
         objects = render("gateway", values)
         assert of_kind(objects, "Job") == []
-        assert of_kind(objects, "ServiceAccount") == []
+        assert [item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")] == ["my-gateway-backup"]
 
 
 def test_the_operator_reads_only_those_identities_that_the_gateways_owner_names() -> None:
