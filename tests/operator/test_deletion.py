@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from gateway_api.contract import ErrorCode
-from tests.operator.operator_process import OperatorProcess
 from tests.operator.scripted_admin import ScriptedAdmin
 from tests.operator.workloads import Gateway, Kube, until
 
@@ -98,23 +97,3 @@ def test_one_that_waits_for_its_gateway_can_be_deleted(kube: Kube) -> None:
     kube.backup("waiting", deletionPolicy="Delete")
     kube.wait_phase("gwb", "waiting", "Pending")
     kube.run("delete", "gwb/waiting", "--timeout=20s")
-
-
-def test_finalizers_are_released_before_an_uninstall(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, operator: OperatorProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gateway_operator.main import main
-
-    completed(kube, "held", deletionPolicy="Delete")
-    operator.stop()
-    monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
-    monkeypatch.setenv("WATCH_NAMESPACES", kube.namespace)
-    try:
-        assert main(["release-finalizers"]) == 0
-        body = kube.get("gwb", "held")
-        assert body is not None
-        assert "finalizers" not in body["metadata"]
-        kube.run("delete", "gwb/held", "--timeout=10s")
-        assert len(admin.backups) == 1
-    finally:
-        operator.start()

@@ -53,7 +53,7 @@ docs/security.md gives the reason of every line.
 {{- define "operator.rules" -}}
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackups]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [mcpgateway.dev]
   resources: [gatewayrestores, gatewaybackupschedules]
   verbs: [get, list, watch, patch]

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from gateway_operator.domain.actions import CallBackup, CallRestore, Note
 from gateway_operator.domain.calls import Gone, Health, RestoreRecord, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Workload
+from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
 
 
@@ -145,6 +146,23 @@ class Cluster(Protocol):
         """Merge into the status of exactly the version that was read. Conflict if there is a newer one."""
         ...
 
+    async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
+        """Say that a GatewayBackup's file goes with it, and why: one of ``names.FILE_GOES``.
+
+        Annotation and finalizer are one write, on top of exactly the version that was read: Conflict if there is a
+        newer one. Gives the object as it is then.
+        """
+        ...
+
+    async def unmark_file(self, meta: Meta) -> Json:
+        """Take that mark back, with the same condition."""
+        ...
+
+    async def delete_ours(self, meta: Meta) -> None:
+        """Delete an object of ours, if it is exactly the version that was read. Conflict if there is a newer one,
+        Missing if it is gone."""
+        ...
+
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         """The workload of a gateway."""
         ...
@@ -204,9 +222,11 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything a reconcile is given. ``operator`` names the ServiceAccount in hints, as NAMESPACE:NAME."""
+    """Everything a reconcile is given. ``operator`` names the ServiceAccount in hints, as NAMESPACE:NAME. ``known`` is
+    what the watch has shown of the GatewayBackups; without it they are listed each time they are needed."""
 
     cluster: Cluster
     admin_api: AdminApi
     clock: Clock
     operator: str = ""
+    known: KnownBackups | None = None

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from gateway_operator.domain.actions import Note
 from gateway_operator.domain.gateway import Workload
+from gateway_operator.domain.names import DELETE_FILE, FINALIZER
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
 from gateway_operator.ports import ConflictError, ForbiddenError, MissingError, Secret
 
@@ -117,6 +118,36 @@ class Cluster:
         merged = {**(found.get("status") or {}), **_copy(dict(status))}
         found["status"] = {key: value for key, value in merged.items() if value is not None}
         return _copy(found)
+
+    def _exactly(self, meta: Meta) -> dict[str, Any]:
+        found = self.objects.get((meta.ref.kind, meta.ref.name))
+        if found is None or found["metadata"]["uid"] != meta.ref.uid:
+            raise MissingError("gone")
+        if found["metadata"]["resourceVersion"] != meta.resource_version:
+            raise ConflictError("newer")
+        self.version += 1
+        return found
+
+    async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
+        found = self._exactly(meta)
+        found["metadata"]["annotations"] = {**(found["metadata"].get("annotations") or {}), DELETE_FILE: why}
+        found["metadata"]["finalizers"] = [FINALIZER]
+        found["metadata"]["resourceVersion"] = str(self.version)
+        return _copy(found)
+
+    async def unmark_file(self, meta: Meta) -> Json:
+        found = self._exactly(meta)
+        (found["metadata"].get("annotations") or {}).pop(DELETE_FILE, None)
+        found["metadata"]["resourceVersion"] = str(self.version)
+        return _copy(found)
+
+    async def delete_ours(self, meta: Meta) -> None:
+        found = self._exactly(meta)
+        if found["metadata"].get("finalizers"):
+            found["metadata"]["deletionTimestamp"] = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            found["metadata"]["resourceVersion"] = str(self.version)
+        else:
+            del self.objects[(meta.ref.kind, meta.ref.name)]
 
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         if not self.present:

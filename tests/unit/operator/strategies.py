@@ -11,6 +11,8 @@ from gateway_api.contract import ErrorCode
 from gateway_operator.domain import backup, deletion
 from gateway_operator.domain.calls import Failure, Gone, Health, Journal, RestoreRecord, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Problem, Rollout
+from gateway_operator.domain.known import Burst
+from gateway_operator.domain.names import DELETE_FILE
 from gateway_operator.domain.objects import Backup, Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.restore_observed import Observed as RestoreObserved
@@ -94,7 +96,10 @@ meta = st.fixed_dictionaries(
         "generation": st.just(1),
         "resourceVersion": st.just("7"),
     },
-    optional={"deletionTimestamp": texts},
+    optional={
+        "deletionTimestamp": texts,
+        "annotations": st.sampled_from(["retention", "ttl", "requested", "other"]).map(lambda why: {DELETE_FILE: why}),
+    },
 )
 common = {
     "reason": codes,
@@ -120,6 +125,8 @@ backups = st.fixed_dictionaries(
                 "startingDeadlineSeconds": st.integers(1, 1000),
                 "deletionPolicy": st.sampled_from(["Retain", "Delete"]),
                 "description": st.just("note"),
+                "pinned": st.booleans(),
+                "existing": st.just({"path": "manual/x.json.zst"}),
             },
         ),
         "status": optional(
@@ -165,6 +172,7 @@ deletion_views = st.builds(
     deletion.Observed,
     backup=backups,
     swept=st.none() | st.just("its namespace is being deleted"),
+    burst=st.none() | st.builds(Burst, st.integers(1, 5), st.integers(5, 9), st.booleans()),
     gateway=gateways,
     health=st.none() | healths | failures,
     backup_id=st.none() | st.just("id"),

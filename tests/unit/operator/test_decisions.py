@@ -146,11 +146,13 @@ def test_deletions(view: deletion.Observed, now: datetime) -> None:
     action = deletion.decide(view, now)
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     thing = view.backup
-    if thing.deletion_policy != "Delete":
+    if thing.deletion_policy != "Delete" and thing.marked is None:
         assert action == Release()
     if isinstance(action, DeleteFile):
         assert view.swept is None
         assert action.backup_id
+        assert thing.marked == "requested" or not (thing.pinned and thing.marked)
+        assert thing.marked or view.burst is None or not view.burst.sweep
     if isinstance(action, Wait):
         assert 0 < action.seconds <= 600
         since = thing.meta.deleting_since or now

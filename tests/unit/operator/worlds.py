@@ -12,7 +12,8 @@ from typing import Any
 
 from gateway_operator.domain.objects import Ref
 from gateway_operator.ports import AdminApiError, Ports
-from gateway_operator.reconcile.backup import forget_backup, reconcile_backup
+from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.deletion import forget_backup
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.restore import reconcile_restore
 from tests.unit.operator.fake_admin import Admin

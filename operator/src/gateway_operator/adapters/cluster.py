@@ -29,6 +29,8 @@ from gateway_operator.domain.names import (
     API_VERSION,
     BACKUP_KIND,
     BACKUP_PLURAL,
+    DELETE_FILE,
+    FINALIZER,
     GROUP,
     RESTORE_KIND,
     RESTORE_PLURAL,
@@ -176,6 +178,26 @@ class KubernetesCluster:
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version}, "status": status}
         path = f"{ours(ref.kind, ref.namespace, ref.name)}/status"
         return await self.request("PATCH", path, body, content_type=_MERGE)
+
+    async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
+        """Say that a GatewayBackup's file goes with it, and why."""
+        finalizers = [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER]
+        return await self._mark(meta, {"annotations": {DELETE_FILE: why}, "finalizers": finalizers})
+
+    async def unmark_file(self, meta: Meta) -> Json:
+        """Take that mark back. The finalizer stays: the operator takes off what is not needed."""
+        return await self._mark(meta, {"annotations": {DELETE_FILE: None}})
+
+    async def _mark(self, meta: Meta, changes: Mapping[str, Any]) -> Json:
+        ref = meta.ref
+        body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version, **changes}}
+        return await self.request("PATCH", ours(ref.kind, ref.namespace, ref.name), body, content_type=_MERGE)
+
+    async def delete_ours(self, meta: Meta) -> None:
+        """Delete an object of ours, if it is exactly the version that was read."""
+        ref = meta.ref
+        body = {"preconditions": {"uid": ref.uid, "resourceVersion": meta.resource_version}}
+        await self.request("DELETE", ours(ref.kind, ref.namespace, ref.name), body)
 
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         """The workload of a gateway."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,12 @@ class Counts:
             "apiKeys": self.api_keys,
             "disabledApiKeys": self.disabled_api_keys,
         }
+
+    @classmethod
+    def parse(cls, status: Mapping[str, Any]) -> Counts:
+        """From a status."""
+        names = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
+        return cls(*(int(status.get(name) or 0) for name in names))
 
 
 @dataclass(frozen=True, slots=True)

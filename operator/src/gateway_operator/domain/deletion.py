@@ -1,6 +1,7 @@
-"""What becomes of the file when a GatewayBackup with ``deletionPolicy: Delete`` goes. It always ends.
+"""What becomes of the file when a GatewayBackup goes. It always ends.
 
-In doubt the file stays: a file too many can be deleted, a file too few cannot be made again.
+The file goes with ``deletionPolicy: Delete``, or where retention, ttl or a person said so (the annotation
+``names.DELETE_FILE``). In doubt it stays: a file too many can be deleted, a file too few cannot be made again.
 """
 
 from __future__ import annotations
@@ -9,15 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway_operator.domain import attempts, times
+from gateway_operator.domain import attempts, conditions, times
 from gateway_operator.domain.actions import DeleteFile, DeletionAction, Note, Release, Wait
 from gateway_operator.domain.calls import Failure, Health
 from gateway_operator.domain.gateway import Endpoint, Problem
+from gateway_operator.domain.known import Burst
+from gateway_operator.domain.names import REQUESTED
 from gateway_operator.domain.objects import Backup
 from gateway_operator.domain.reasons import Reason
 
 PATIENCE: Final = 24 * 3600.0
 """Seconds from the deletion for which an unreachable gateway is asked again."""
+SETTLE: Final = 10.0
+"""Seconds in which others may follow, and make a sweep of it: before them no file goes that nobody asked for."""
+HOLD: Final = 5.0
+"""Seconds for which one that was found to be part of a sweep stays, so that those beside it see the verdict."""
 _SLOWEST: Final = 600.0
 
 
@@ -27,24 +34,73 @@ class Observed:
 
     backup: Backup
     swept: str | None = None
+    burst: Burst | None = None
     gateway: Endpoint | Problem | None = None
     health: Health | Failure | None = None
     backup_id: str | None = None
     answer: bool | Failure | None = None
 
 
+def file_goes(backup: Backup) -> bool:
+    """Whether its file is to go with it, as far as the object itself says."""
+    return backup.marked is not None or backup.deletion_policy == "Delete"
+
+
+def has_file(backup: Backup) -> bool:
+    """Whether there may be a file of its own. One that failed to adopt a file has none: it may be another's."""
+    if backup.existing is not None:
+        return conditions.holds(backup.conditions, conditions.COMPLETED) is True
+    return bool(backup.status.get("startTime"))
+
+
+def asked_for(backup: Backup) -> bool:
+    """Whether somebody decided about this very file, and not only about the object."""
+    return backup.marked is not None
+
+
 def decide(seen: Observed, now: datetime) -> DeletionAction:
     """Delete the file, wait, or let go."""
     backup = seen.backup
     path = str(backup.status.get("path") or "its file")
-    if backup.deletion_policy != "Delete":
+    if not file_goes(backup) or not has_file(backup):
         return Release()
-    if not backup.status.get("startTime"):
-        return Release()  # nothing was ever asked of a gateway
+    if seen.answer is True or seen.answer is False:
+        return Release(Note(Reason.FileDeleted, f"{path} was deleted with its GatewayBackup ({_why(backup)})."))
     if seen.swept is not None:
         return _kept(path, seen.swept)
-    if seen.answer is True or seen.answer is False:
-        return Release(Note(Reason.FileDeleted, f"{path} was deleted with its GatewayBackup."))
+    if backup.pinned and backup.marked not in (None, REQUESTED):
+        return _kept(path, "it is pinned")
+    held = None if asked_for(backup) else _held_back(seen, path, now)
+    return held or _go_on(seen, path, now)
+
+
+def _why(backup: Backup) -> str:
+    return backup.marked or "deletionPolicy: Delete"
+
+
+def _held_back(seen: Observed, path: str, now: datetime) -> DeletionAction | None:
+    """Nobody asked for this file: is it swept away with most of the others?"""
+    backup, burst = seen.backup, seen.burst
+    since = backup.meta.deleting_since or now
+    if burst is None or backup.reason == Reason.MassDeletion:
+        return _mass(path) if backup.reason == Reason.MassDeletion else None
+    if burst.sweep:
+        message = f"{burst.going} of {burst.all} backups of {backup.gateway} are being deleted at once: {path} is kept."
+        return Wait(HOLD, {"phase": "Deleting", "reason": str(Reason.MassDeletion), "message": message})
+    left = times.seconds_until(times.later(since, SETTLE), now)
+    return Wait(min(left, SETTLE)) if burst.possible and left > 0 else None
+
+
+def _mass(path: str) -> Release:
+    message = (
+        f"{path} stays on the volume: most backups of its gateway were deleted at once, and nobody asked for their "
+        "files. A GatewayBackupImport brings the objects back."
+    )
+    return Release(Note(Reason.MassDeletion, message, warning=True))
+
+
+def _go_on(seen: Observed, path: str, now: datetime) -> DeletionAction:
+    backup = seen.backup
     failure = _failure(seen)
     if failure is None and isinstance(seen.health, Health):
         return _ask(seen, path, seen.health)
@@ -75,8 +131,10 @@ def _ask(seen: Observed, path: str, health: Health) -> DeletionAction:
     recorded = backup.status.get("volumeID")
     if recorded and recorded != health.volume_id:
         return _kept(path, f"its gateway now has another volume ({health.volume_id}, not {recorded})")
-    backup_id = str(backup.status.get("backupID") or seen.backup_id or "")
-    message = f"{path} is being deleted with its GatewayBackup."
+    backup_id = str(backup.status.get("backupID") or ("" if backup.existing else seen.backup_id) or "")
+    if not backup_id:
+        return _kept(path, "it has no manifest, and the admin API deletes only what it knows")
+    message = f"{path} is being deleted with its GatewayBackup ({_why(backup)})."
     return DeleteFile(backup_id, {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message})
 
 
@@ -92,3 +150,13 @@ def _wait(backup: Backup, problem: Failure, since: datetime, now: datetime) -> W
     status = {"phase": "Deleting", "reason": problem.code, "message": message}
     note = Note(problem.code, message, warning=True) if backup.reason != problem.code else None
     return Wait(delay, status, note)
+
+
+def left_behind(backup: Backup) -> Note | None:
+    """What to tell about one that vanished without asking anybody: its file stays. None where it has none."""
+    path = backup.status.get("path")
+    if file_goes(backup) or not path or backup.phase != "Completed":
+        return None
+    return Note(
+        Reason.FileKept, f"{path} stays on the volume: a GatewayBackup with `existing: {{path: {path}}}` adopts it."
+    )

@@ -46,6 +46,11 @@ ADOPTED_LABEL: Final = f"{GROUP}/adopted"
 DELETE_FILE: Final = f"{GROUP}/delete-file"
 """Annotation of a backup: why its file goes with it, one of ``retention``, ``ttl``, ``requested``. Set together with
 the finalizer, before the object is deleted."""
+BY_RETENTION: Final = "retention"
+BY_TTL: Final = "ttl"
+REQUESTED: Final = "requested"
+FILE_GOES: Final = frozenset({BY_RETENTION, BY_TTL, REQUESTED})
+"""The values of that annotation. Any other counts for nothing."""
 SHRINK_ACCEPTED: Final = f"{GROUP}/shrink-accepted"
 """Annotation, ``true`` on a Suspicious backup: a person looked, and it is right that it is so small."""
 ACCEPT_INVENTORY: Final = f"{GROUP}/accept-inventory"

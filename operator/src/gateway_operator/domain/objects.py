@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway_operator.domain import times
-from gateway_operator.domain.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, RESTORE_KIND
+from gateway_operator.domain.calls import Counts
+from gateway_operator.domain.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, DELETE_FILE, FILE_GOES, RESTORE_KIND
 
 Json = Mapping[str, Any]
 
@@ -128,11 +129,19 @@ class Backup(_Status):
     starting_deadline: int
     description: str
     status: Json
+    pinned: bool = False
+    ttl: str | None = None
+    retention: Json | None = None
+    wanted_level: str = "Verified"
+    max_shrink: int = 50
+    existing: str | None = None
+    """The path of the file that is adopted; None where a new one is made."""
 
     @classmethod
     def parse(cls, body: Json) -> Backup:
         """From an object as the API server gives it; the defaults are those of the schema."""
         spec = body.get("spec") or {}
+        verification = spec.get("verification") or {}
         return cls(
             meta=Meta.parse(body, BACKUP_KIND),
             gateway=GatewayRef.parse(spec),
@@ -143,7 +152,25 @@ class Backup(_Status):
             starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
             description=str(spec.get("description", "")),
             status=body.get("status") or {},
+            pinned=bool(spec.get("pinned", False)),
+            ttl=spec.get("ttl"),
+            retention=spec.get("retention"),
+            wanted_level=str(verification.get("level", "Verified")),
+            max_shrink=int(verification.get("maxShrinkPercent", 50)),
+            existing=(spec.get("existing") or {}).get("path"),
         )
+
+    @property
+    def marked(self) -> str | None:
+        """Why its file is to go with it, one of ``FILE_GOES``; None where nobody said so."""
+        why = self.meta.annotations.get(DELETE_FILE)
+        return str(why) if why in FILE_GOES else None
+
+    @property
+    def counts(self) -> Counts | None:
+        """What its config holds; None while that is not known."""
+        found = self.status.get("counts")
+        return Counts.parse(found) if isinstance(found, Mapping) else None
 
     @property
     def level(self) -> str:

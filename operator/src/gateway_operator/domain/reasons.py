@@ -38,6 +38,7 @@ class Reason(StrEnum):
     Deleting = "Deleting"
     FileDeleted = "FileDeleted"
     FileKept = "FileKept"
+    MassDeletion = "MassDeletion"
     # a restore
     Validating = "Validating"
     SafetyBackup = "SafetyBackup"
@@ -158,12 +159,18 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "Something changed the file or its manifest. Make another backup, and look who writes to that volume.",
     ),
     Reason.Deleting: Meaning(
-        "The object was deleted and its file is to go with it (`deletionPolicy: Delete`).", _NOTHING
+        "The object was deleted and its file is to go with it (`deletionPolicy: Delete`, retention, ttl or a request).",
+        _NOTHING,
     ),
     Reason.FileDeleted: Meaning("The file went with the object.", _NOTHING),
     Reason.FileKept: Meaning(
         "The object went, and the file stays on the volume.",
-        "The event says why. Delete the file by hand if it is not wanted.",
+        "The event says why. A GatewayBackup with `existing: {path}` adopts it again; the admin API can delete it.",
+    ),
+    Reason.MassDeletion: Meaning(
+        "Most of a gateway's GatewayBackups were deleted at once (a prune, `--all`): the files stay on the volume.",
+        "If it was a mistake, a GatewayBackupImport brings the objects back. If not, delete the files on purpose: "
+        "`kubectl gateway backup delete`, or retention.",
     ),
     Reason.Validating: Meaning("The source is being looked up.", _NOTHING),
     Reason.SafetyBackup: Meaning("The live config is being backed up before it is replaced.", _NOTHING),

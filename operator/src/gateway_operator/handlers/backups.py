@@ -7,16 +7,39 @@ from typing import Any
 import kopf
 
 from gateway_operator.domain.backup import TERMINAL
-from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, GROUP, VERSION
+from gateway_operator.domain.deletion import left_behind
+from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, DELETE_FILE, FILE_GOES, GROUP, VERSION
+from gateway_operator.domain.objects import Backup
 from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
-from gateway_operator.reconcile.backup import forget_backup, reconcile_backup
+from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.deletion import forget_backup
 
 unfinished = when_unfinished(TERMINAL)
 
 
-def file_goes_too(spec: kopf.Spec, **_: Any) -> bool:
-    """Only such an object gets our finalizer: any other may go without asking us."""
-    return bool(spec.get("deletionPolicy") == "Delete")
+def file_goes_too(spec: kopf.Spec, annotations: kopf.Annotations, **_: Any) -> bool:
+    """Only such an object gets our finalizer, or keeps the one that it was marked with: any other goes without us."""
+    return bool(spec.get("deletionPolicy") == "Delete" or annotations.get(DELETE_FILE) in FILE_GOES)
+
+
+@kopf.index(GROUP, VERSION, BACKUP_PLURAL)
+async def known_backups(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
+    """Remember each one. As an index, so that all are known before the first handler runs; what is kept is our own."""
+    parts: Parts = memo.parts
+    parts.known.see(Backup.parse(body))
+
+
+@kopf.on.event(GROUP, VERSION, BACKUP_PLURAL)
+async def vanished(memo: kopf.Memo, type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
+    """Forget one that is gone, and tell where its file is if nobody was asked about it."""
+    if type != "DELETED":
+        return
+    parts: Parts = memo.parts
+    backup, now = Backup.parse(body), parts.ports.clock.now()
+    parts.known.forget(backup, now)
+    note = left_behind(backup)
+    if note is not None:
+        await parts.ports.cluster.event(backup.meta.ref, note, now)
 
 
 @kopf.on.resume(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)

@@ -12,7 +12,8 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import COMPONENT, KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
-from gateway_operator.domain.names import FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
+from gateway_operator.domain.known import KnownBackups
+from gateway_operator.domain.names import DELETE_FILE, FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
 from gateway_operator.domain.objects import Ref
 from gateway_operator.handlers.running import Parts
 from gateway_operator.handlers.schedules import Members
@@ -33,7 +34,10 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.persistence.finalizer = FINALIZER
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(
-        prefix=GROUP, key="last-handled", v1=False, ignored_fields=["metadata.labels"]
+        prefix=GROUP,
+        key="last-handled",
+        v1=False,
+        ignored_fields=["metadata.labels", ("metadata", "annotations", DELETE_FILE)],
     )
     settings.peering.standalone = True  # another kopf operator in the cluster must not be able to pause this one
     settings.scanning.disabled = True  # no list and watch of every definition and namespace
@@ -58,7 +62,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     memo.cluster = await KubernetesCluster.connect()
     memo.admin_api = HttpAdminApi(calls_in_flight=own.calls_in_flight, long_timeout=own.call_timeout)
     memo.members = Members()
-    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator)
+    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator, KnownBackups())
     schedules = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image, memo.members)
 
     async def look(key: Key) -> None:

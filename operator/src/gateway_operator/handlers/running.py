@@ -8,6 +8,7 @@ from typing import Any
 
 import kopf
 
+from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import Ref
 from gateway_operator.ports import ClusterError, Ports
 from gateway_operator.reconcile.gateways import Turns
@@ -29,6 +30,13 @@ class Parts:
     turns: Turns
     schedules: ScheduleParts
     nudges: Nudges
+
+    @property
+    def known(self) -> KnownBackups:
+        """The GatewayBackups that the watch has shown."""
+        if self.ports.known is None:
+            raise AssertionError("the operator's ports come with what is known")
+        return self.ports.known
 
 
 def when_unfinished(terminal: Collection[str]) -> Callable[..., bool]:

@@ -1,22 +1,19 @@
-"""Reconciling a GatewayBackup, and seeing to its file when it is deleted."""
+"""Reconciling a GatewayBackup."""
 
 from __future__ import annotations
 
 from gateway_operator.domain import backup as decisions
-from gateway_operator.domain import deletion
 from gateway_operator.domain.actions import (
     CallBackup,
-    DeleteFile,
     Finish,
     ReadBack,
-    Release,
     Stop,
     Wait,
 )
 from gateway_operator.domain.calls import Failure, Gone, Health, StoredBackup
 from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import Turns, View, look, tried
+from gateway_operator.reconcile.gateways import Turns, View, backup_id_of, look, tried
 from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
 
 
@@ -89,7 +86,7 @@ class _BackupRun:
             backup=backup,
             gateway=self._view.gateway,
             health=self._health,
-            backup_id=_backup_id(self._ports, self._health, self._ref),
+            backup_id=backup_id_of(self._ports, self._health, self._ref),
             answer=self._answer,
             stored=self._stored,
         )
@@ -99,57 +96,3 @@ class _BackupRun:
         if self._view is None or self._view.target is None:
             raise AssertionError("a call was decided on without a gateway")
         return self._view.target
-
-
-def _backup_id(ports: Ports, health: Health | Failure | None, ref: Ref) -> str | None:
-    if isinstance(health, Health) and health.volume_id is not None:
-        return ports.admin_api.backup_id(health.volume_id, ref.uid)
-    return None
-
-
-async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
-    """See to the file of a GatewayBackup that is being deleted. None: let the object go."""
-    answer: bool | Failure | None = None
-    while True:
-        body = await ports.cluster.read(ref)
-        if body is None:
-            return None
-        backup = Backup.parse(body)
-        seen, target = await _before_deletion(ports, backup, answer)
-        action = deletion.decide(seen, ports.clock.now())
-        try:
-            match action:
-                case Release():
-                    if action.note is not None:
-                        log.info("%s: %s", action.note.reason, action.note.message)
-                        await ports.cluster.event(ref, action.note, ports.clock.now())
-                    return None
-                case Wait():
-                    await write(ports, Backup.parse, backup, action.status, action.note, log)
-                    return action.seconds
-                case DeleteFile():
-                    await write(ports, Backup.parse, backup, action.status, None, log)
-                    if target is None:
-                        raise AssertionError("a deletion was decided on without a gateway")
-                    answer = await tried(ports.admin_api.delete_backup(target, action.backup_id))
-                case _:
-                    await write(ports, Backup.parse, backup, action.status, action.note, log)
-        except MissingError:
-            return None
-        except ConflictError:
-            continue
-
-
-async def _before_deletion(
-    ports: Ports, backup: Backup, answer: bool | Failure | None
-) -> tuple[deletion.Observed, AdminTarget | None]:
-    ref = backup.meta.ref
-    if backup.deletion_policy != "Delete" or not backup.status.get("startTime") or answer is not None:
-        return deletion.Observed(backup, answer=answer), None
-    swept = await ports.cluster.swept(ref.namespace, ref.kind)
-    if swept is not None:
-        return deletion.Observed(backup, swept=swept), None
-    view = await look(ports, ref.namespace, backup.gateway)
-    health = await tried(ports.admin_api.health(view.target)) if view.target is not None else None
-    backup_id = _backup_id(ports, health, ref)
-    return deletion.Observed(backup, gateway=view.gateway, health=health, backup_id=backup_id), view.target

@@ -9,10 +9,10 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from gateway_operator.domain.attempts import FREE
-from gateway_operator.domain.calls import Failure
+from gateway_operator.domain.calls import Failure, Health
 from gateway_operator.domain.gateway import Endpoint, Problem, Workload, choose, owned_pods, role_binding_line
 from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
-from gateway_operator.domain.objects import GatewayRef, Json
+from gateway_operator.domain.objects import GatewayRef, Json, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
 
@@ -100,6 +100,13 @@ async def tried(call: Awaitable[T]) -> T | Failure:
             free=error.code in FREE,
             unsure=error.unsure,
         )
+
+
+def backup_id_of(ports: Ports, health: Health | Failure | None, ref: Ref) -> str | None:
+    """The id of the backup that is made for an object on the volume that was seen; None while none was."""
+    if isinstance(health, Health) and health.volume_id is not None:
+        return ports.admin_api.backup_id(health.volume_id, ref.uid)
+    return None
 
 
 class Turns:

@@ -1,0 +1,137 @@
+"""What is remembered of GatewayBackups answers as a list of them would; and when many going is a sweep."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_operator.domain.calls import Counts
+from gateway_operator.domain.known import Burst, KnownBackups
+from gateway_operator.domain.objects import Backup, GatewayRef
+
+DAWN = datetime(2026, 1, 1, tzinfo=UTC)
+PLACE = ("prod", GatewayRef("Deployment", "gw"))
+
+
+def backup(
+    number: int,
+    *,
+    at: int = 0,
+    digest: str = "a",
+    group: str = "manual",
+    phase: str = "Completed",
+    gateway: str = "gw",
+    going: int | None = None,
+    marked: bool = False,
+    reason: str = "BackedUp",
+) -> Backup:
+    """A GatewayBackup, seconds after the dawn."""
+    meta: dict[str, Any] = {"namespace": "prod", "name": f"b{number}", "uid": f"u{number:04d}"}
+    if going is not None:
+        meta["deletionTimestamp"] = (DAWN + timedelta(seconds=going)).isoformat()
+    if marked:
+        meta["annotations"] = {"mcpgateway.dev/delete-file": "retention"}
+    status = {
+        "phase": phase,
+        "reason": reason,
+        "snapshotTime": (DAWN + timedelta(seconds=at)).isoformat(),
+        "volumeID": "v",
+        "contentDigest": digest,
+        "counts": {"users": number},
+        "contentBytes": 10,
+    }
+    spec = {"gatewayRef": {"name": gateway}, "group": group}
+    return Backup.parse({"metadata": meta, "spec": spec, "status": status})
+
+
+histories = st.lists(
+    st.builds(
+        backup,
+        st.integers(0, 8),
+        at=st.integers(0, 6),
+        digest=st.sampled_from("ab"),
+        group=st.sampled_from(["manual", "daily"]),
+        phase=st.sampled_from(["Completed", "Completed", "Failed", "Running"]),
+        going=st.none() | st.just(100),
+    )
+    | st.integers(0, 8),
+    max_size=30,
+)
+
+
+@given(histories, st.integers(0, 7), st.sampled_from("ab"), st.sampled_from(["manual", "daily"]))
+@settings(deadline=None, max_examples=300)
+def test_it_answers_as_a_list_of_all_would(history: list[Backup | int], at: int, digest: str, group: str) -> None:
+    known = KnownBackups()
+    alive: dict[str, Backup] = {}
+    for event in history:
+        if isinstance(event, int):
+            gone = alive.pop(f"u{event:04d}", None)
+            if gone is not None:
+                known.forget(gone, DAWN)
+            continue
+        uid = event.meta.ref.uid
+        late = uid in alive and alive[uid].phase in ("Completed", "Failed") and event.phase == "Running"
+        known.see(event)
+        if not late or event.meta.deleting_since is not None:
+            alive[uid] = event
+    moment = (DAWN + timedelta(seconds=at), "u0004")
+    there = [
+        ((one.time("snapshotTime") or DAWN, one.meta.ref.uid), one)
+        for one in alive.values()
+        if one.phase == "Completed" and one.meta.deleting_since is None
+    ]
+    there.sort(key=lambda pair: pair[0])
+    before = [one for when, one in there if when < moment and one.group == group]
+    same = [one for when, one in there if when < moment and one.status["contentDigest"] == digest]
+    found = known.before(PLACE, group, moment)
+    assert (found and found.uid) == (before[-1].meta.ref.uid if before else None)
+    like = known.same(PLACE, "v", digest, moment)
+    assert (like and like.uid) == (same[0].meta.ref.uid if same else None)
+
+
+def test_it_keeps_what_comparisons_need() -> None:
+    found = KnownBackups([backup(3, at=1)]).before(PLACE, "manual", (DAWN + timedelta(seconds=2), ""))
+    assert found is not None
+    assert (found.name, found.counts, found.content_bytes) == ("b3", Counts(users=3), 10)
+
+
+@pytest.mark.parametrize(
+    ("going", "every", "sweep"), [(1, 1, False), (2, 2, False), (3, 3, True), (3, 6, True), (3, 7, False)]
+)
+def test_a_sweep_is_three_and_half_of_all(going: int, every: int, sweep: bool) -> None:
+    assert Burst(going, every).sweep is sweep
+
+
+def test_going_at_once_counts_by_gateway_and_time_and_not_what_was_asked_for() -> None:
+    mine = backup(0, going=100)
+    known = KnownBackups(
+        [
+            mine,
+            backup(1, going=130),
+            backup(2, going=161),
+            backup(3, going=100, marked=True),
+            backup(4, gateway="other", going=100),
+            backup(5),
+        ]
+    )
+    assert known.burst(mine) == Burst(2, 4)
+    known.forget(backup(1, going=130), DAWN + timedelta(seconds=140))
+    assert known.burst(mine) == Burst(2, 4)
+    known.see(backup(2, going=150, reason="MassDeletion"))
+    assert known.burst(mine).judged
+
+
+def test_what_vanished_is_forgotten_in_the_end() -> None:
+    known = KnownBackups()
+    for second in range(1000):
+        known.see(backup(second))
+        known.forget(backup(second), DAWN + timedelta(seconds=second))
+    assert known.burst(backup(1, going=1000)).going <= 62
+    known.see(backup(1))
+    known.forget(backup(1), DAWN + timedelta(seconds=5000))
+    assert known.burst(backup(1, going=4000)) == Burst(1, 1)
