@@ -26,7 +26,7 @@ def may(verbs: str, group: str, resource: str, name: str = "*") -> set[Rule]:
 
 
 OPERATOR = (
-    may("get list watch create patch", OURS, "gatewaybackups")
+    may("get list watch create patch delete", OURS, "gatewaybackups")
     | may("get list watch patch", OURS, "gatewayrestores")
     | may("get list watch patch", OURS, "gatewaybackupschedules")
     | may("patch", OURS, "gatewaybackupschedules/status")
