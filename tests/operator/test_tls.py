@@ -11,7 +11,7 @@ import pytest
 
 from gateway_operator.certificates import make
 from gateway_operator.main import main
-from tests.operator.real_gateway import RealGateway, real_gateway
+from tests.operator.real_gateway import RealGateway, tls_gateway
 from tests.operator.workloads import Kube
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
@@ -20,13 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 @pytest.fixture
 def secured(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
     """A gateway whose admin API speaks TLS, with the Secrets that the chart's hook makes."""
-    bundle = make("gw", kube.namespace, datetime.now(UTC))
-    (tmp_path / "tls.crt").write_text(bundle.certificate)
-    (tmp_path / "tls.key").write_text(bundle.key)
-    with real_gateway(
-        kube, tmp_path, create=False, port=8443, port_name="admin-tls", ca=bundle.ca,
-        admin_tls_cert=tmp_path / "tls.crt", admin_tls_key=tmp_path / "tls.key", admin_tls_port=8443,
-    ) as found:  # fmt: skip
+    with tls_gateway(kube, tmp_path, create=False) as found:
         yield found
 
 
