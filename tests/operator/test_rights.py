@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.api.conftest import needs
 from tests.cluster import Cluster
 from tests.operator.operator_process import OperatorProcess
-from tests.operator.real_gateway import real_gateway
+from tests.operator.real_gateway import AgeKey, encrypted_gateway, real_gateway
 from tests.operator.workloads import Kube
 
 pytestmark = pytest.mark.cluster
@@ -53,12 +54,12 @@ def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProces
         yield process
 
 
-def grant(kube: Kube, account: str) -> None:
+def grant(kube: Kube, account: str, *more: str) -> None:
     """The Role and RoleBinding that the gateway's chart makes for a gateway of that name."""
     for one in rendered(
         kube.cluster, "gateway", "gw", kube.namespace,
         "fullnameOverride=gw", "tls.enabled=false", "adminKey.existingSecret=gw-admin",
-        f"operator.serviceAccount.name={account}", f"operator.serviceAccount.namespace={kube.namespace}",
+        f"operator.serviceAccount.name={account}", f"operator.serviceAccount.namespace={kube.namespace}", *more,
     ):  # fmt: skip
         if one["kind"] in ("Role", "RoleBinding"):
             kube.apply(one)
@@ -98,3 +99,34 @@ def test_with_the_charts_rights_everything_works(
         assert kube.events("back")
         log = limited.log()
         assert "forbidden" not in log.lower(), log[-3000:]
+
+
+@pytest.mark.parametrize("by", ["the line in the message", "the chart"])
+def test_an_identity_is_read_only_once_it_is_granted_by_name(
+    kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path, by: str
+) -> None:
+    needs("age")
+    grant(kube, account)
+    key = AgeKey.make(tmp_path / "key.txt")
+    with encrypted_gateway(kube, tmp_path, key) as gw:
+        kube.backup("good")
+        kube.wait_phase("gwb", "good", "Completed", timeout=60)
+        gw.write(users=5)
+        kube.run("create", "secret", "generic", "restore-key", f"--from-file=identity={key.file}")
+        kube.run("label", "secret", "restore-key", "mcpgateway.dev/gateway=gw")
+        quick = {"timeoutSeconds": 8, "consecutive": 2}
+        kube.restore("back", backupName="good", identitySecretRef={"name": "restore-key"}, healthCheck=quick)
+        status = kube.wait_status("gwr", "back", lambda status: status.get("reason") == "NotAuthorized")
+        assert {one["type"]: one["status"] for one in status["conditions"]} == {"Authorized": "False"}
+        assert gw.users() == 5
+        line = status["message"].partition("or: ")[2]
+        if by == "the chart":
+            grant(kube, account, "restore.identitySecrets={restore-key}")
+        else:
+            # Outside the pod the operator does not know its own account.
+            for command in line.replace("NAMESPACE:SERVICEACCOUNT", f"{kube.namespace}:{account}").split(" && "):
+                kube.run(*command.split()[1:])
+        status = kube.wait_phase("gwr", "back", "Completed", "Failed", timeout=90)
+        assert status["phase"] == "Completed", status
+        assert {one["type"]: one["status"] for one in status["conditions"]}["Authorized"] == "True"
+        assert key.secret not in limited.log()
