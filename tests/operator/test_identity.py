@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway_api.age import fingerprint
 from tests.api.conftest import needs
 from tests.operator.operator_process import OperatorProcess
 from tests.operator.real_gateway import AgeKey, RealGateway, encrypted_gateway, real_gateway
@@ -61,6 +62,9 @@ def test_the_file_opens_with_age_and_comes_back_with_the_identity(
     assert len(json.loads(plain)["users"]) == 2
     give(kube, key)
     status = kube.status("gwb", "good")
+    assert status["encryption"] == {"recipients": [fingerprint(key.recipient)]}
+    (signer,) = status["signature"]["keyIDs"]
+    assert len(signer) == 32
     sources: dict[str, dict[str, Any]] = {
         "by-name": {"backupName": "good"},
         "newest": {"latest": {"group": "manual"}},

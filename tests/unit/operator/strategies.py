@@ -56,6 +56,8 @@ stored = st.builds(
     stored_sha256=digests,
     stored_bytes=st.integers(0, 10),
     level=st.sampled_from(["Stored", "Verified"]),
+    recipients=st.just(()) | st.just(("f" * 32,)),
+    signed_by=st.just(()) | st.just(("k" * 32,)),
 )
 healths = st.builds(
     Health,

@@ -269,6 +269,8 @@ def _stored(data: contract.BackupRecord) -> StoredBackup:
         stored_bytes=data.stored_bytes,
         level=data.level.value,
         counts=_counts(data.counts),
+        recipients=tuple(data.recipients),
+        signed_by=tuple(data.signed_by),
     )
 
 

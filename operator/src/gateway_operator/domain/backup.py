@@ -150,6 +150,7 @@ def _record(made: StoredBackup, now: datetime) -> dict[str, Any]:
         "contentDigest": made.content_sha256,
         "counts": made.counts.status(),
         "verification": {"level": made.level, "time": times.text(now)},
+        **made.protection(),
     }
 
 

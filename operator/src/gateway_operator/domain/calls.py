@@ -51,6 +51,16 @@ class StoredBackup:
     stored_bytes: int
     level: str
     counts: Counts = field(default_factory=Counts)
+    recipients: tuple[str, ...] = ()
+    signed_by: tuple[str, ...] = ()
+
+    def protection(self) -> dict[str, dict[str, list[str]]]:
+        """Whom it is encrypted to and who signed it, as a status shows them; a plain or unsigned one says nothing."""
+        shown = {
+            "encryption": {"recipients": list(self.recipients[:64])},
+            "signature": {"keyIDs": list(self.signed_by[:16])},
+        }
+        return {name: value for name, value in shown.items() if any(value.values())}
 
 
 @dataclass(frozen=True, slots=True)
