@@ -34,7 +34,7 @@ def helm_program() -> Path:
         pytest.fail(f"helm is missing and cannot be built: {error}", pytrace=False)
 
 
-def helm(*arguments: str, values: Object | None = None) -> subprocess.CompletedProcess[str]:
+def helm(*arguments: str, values: Object | None = None, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run helm; values go to its standard input."""
     # Nothing of the person's own helm: no plugins, no cluster.
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "KUBECONFIG": "/nonexistent"}
@@ -46,6 +46,7 @@ def helm(*arguments: str, values: Object | None = None) -> subprocess.CompletedP
         timeout=60,
         check=False,
         env=environment,
+        cwd=folder,
     )
 
 

@@ -2,10 +2,11 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
-from tests.unit.charts.render import CHARTS, ROOT, helm
+from tests.unit.charts.render import CHARTS, PUBLIC_PEM, ROOT, helm
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 _INSTALL = re.compile(r"helm install (?P<release>[\w-]+) helm/(?P<chart>\w+)(?P<rest>(?:[^\n`\\]|\\\n)*)")
@@ -21,9 +22,14 @@ def test_the_docs_install_both_charts() -> None:
 
 
 @pytest.mark.parametrize(("page", "release", "chart", "rest"), INSTALLS)
-def test_an_install_in_the_docs_is_one_that_the_chart_takes(page: str, release: str, chart: str, rest: str) -> None:
+def test_an_install_in_the_docs_is_one_that_the_chart_takes(
+    page: str, release: str, chart: str, rest: str, tmp_path: Path
+) -> None:
+    # Files that a page tells to keep.
+    (tmp_path / "values.yaml").write_text("managementApi: {enabled: true}\n")
+    (tmp_path / "public-key.pem").write_text(PUBLIC_PEM)
     words = [word for word in shlex.split(rest) if word != "--wait"]
-    done = helm("template", release, str(CHARTS[chart]), "--kube-version", "1.30.0", *words)
+    done = helm("template", release, str(CHARTS[chart]), "--kube-version", "1.30.0", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
