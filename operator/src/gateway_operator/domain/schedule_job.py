@@ -82,7 +82,7 @@ def wanted(schedule: Schedule, image: Image) -> dict[str, Any]:
             "startingDeadlineSeconds": schedule.starting_deadline,
             "successfulJobsHistoryLimit": schedule.successful_jobs,
             "failedJobsHistoryLimit": schedule.failed_jobs,
-            "jobTemplate": {"metadata": {"labels": labels}, "spec": _job(schedule, image, labels)},
+            "jobTemplate": {"metadata": {"labels": dict(labels)}, "spec": _job(schedule, image, labels)},
         },
     }
     body["metadata"]["annotations"] = {SPEC_DIGEST: _digest(body["spec"])}
