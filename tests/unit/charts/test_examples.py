@@ -7,6 +7,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from gateway_operator.cli.main import parser
 from tests.unit.charts.render import ROOT, Object
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -46,13 +47,36 @@ def test_an_example_is_valid_and_explains_itself(path: Path) -> None:
     documents = _documents(path)
     assert documents
     for document in documents:
+        assert "namespace" not in document["metadata"], "an example works in whatever namespace one is in"
+        if document["kind"] == "CronJob":
+            _check_cron_job(document)
+            continue
         assert document["apiVersion"] == "mcpgateway.dev/v1alpha1"
         jsonschema.validate(document, _schemas()[document["kind"]], cls=jsonschema.Draft202012Validator)
         assert document["spec"]["gatewayRef"]["name"] == "my-gateway"
-        assert "namespace" not in document["metadata"], "an example works in whatever namespace one is in"
     if any(document["kind"] == "GatewayRestore" for document in documents):
         sources = [{"backupName", "latest", "before", "path"} & document["spec"].keys() for document in documents]
         assert all(len(source) == 1 for source in sources)
+
+
+def _check_cron_job(body: Object) -> None:
+    """One that makes no second backup, runs wherever pods are restricted, and creates what the CRD takes."""
+    job = body["spec"]["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+    assert job["backoffLimit"] == 0
+    assert pod["restartPolicy"] == "Never"
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert not container["image"].endswith(":latest")
+    if container["command"] == ["kubectl-gateway"]:
+        arguments = parser().parse_args(container["args"])
+        assert (arguments.gateway, arguments.from_job, arguments.wait) == ("my-gateway", True, True)
+        return
+    manifest = yaml.safe_load(container["args"][0].partition("<<END\n")[2].partition("\nEND\n")[0])
+    assert manifest["apiVersion"] == "mcpgateway.dev/v1alpha1"
+    assert "generateName" in manifest["metadata"]
+    jsonschema.validate(manifest, _schemas()["GatewayBackup"], cls=jsonschema.Draft202012Validator)
 
 
 def test_no_two_examples_have_one_name() -> None:
