@@ -176,7 +176,7 @@ def test_without_a_cluster_it_says_so(tmp_path: Path) -> None:
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path)}
         done = subprocess.run([*MODULE, "backup", "list"], env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
-        assert done.stderr.startswith("error: ")
+        assert done.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
 
 

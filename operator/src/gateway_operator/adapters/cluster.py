@@ -76,7 +76,12 @@ class KubernetesCluster:
             loader = await load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=where, context=context, client_configuration=configuration
             )
-        except ConfigException as error:
+        except (
+            ConfigException,
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:  # of an empty file the client makes a TypeError
             raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
         return cls(ApiClient(configuration), str(loader.current_context["context"].get("namespace") or "default"))
 
