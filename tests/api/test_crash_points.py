@@ -7,65 +7,22 @@ strace, the same request, the blow, a restart, and the promises checked.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
-import pyrage
 import pytest
 
-from gateway_api import archive, audit_check
-from gateway_api.config_shape import digest
 from gateway_api.contract import ERRORS, ErrorCode
-from gateway_api.sealed import unseal
-from gateway_api.seed import default_config
-from tests.api.admin_process import admin_key, gateway_config
-from tests.api.conftest import needs
+from tests.api.conftest import needs, ok
+from tests.api.grounds import KEY, MUTATIONS, PREFIX, Ground, check_after, prepare
 from tests.api.nursery import Nursery, copy
 
 pytestmark = pytest.mark.api
-
-PREFIX = "/api/v1/system"
-KEY = admin_key()
-IDENTITY = pyrage.x25519.Identity.generate()
-OLD = json.dumps(gateway_config(KEY, users=3), indent=2).encode()
-NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
-EMPTY = json.dumps(default_config(KEY), indent=2).encode()
-MUTATIONS = (
-    "backup",
-    "replace",
-    "delete",
-    "restore",
-    "cure",
-    "reset",
-    "upload",
-    "commit",
-    "rollback",
-    "sealed",
-    "verify",
-)
-
-
-@dataclass(frozen=True)
-class Ground:
-    """A prepared pair of directories, and the request whose every step is to fail."""
-
-    folder: Path
-    method: str
-    path: str
-    body: dict[str, Any] | None
-    settings: dict[str, Any] = field(default_factory=dict)
-    content: bytes | None = None
-
-    def send(self, client: httpx.Client) -> httpx.Response:
-        return client.request(self.method, PREFIX + self.path, json=self.body, content=self.content)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,73 +32,7 @@ def _strace() -> None:
 
 @pytest.fixture(scope="module")
 def grounds(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ground]:
-    """One prepared state for each mutation, made by a server that nothing happens to."""
-    base = tmp_path_factory.mktemp("base")
-    (base / "config").mkdir()
-    (base / "backups").mkdir()
-    config, backups = base / "config" / "config.json", base / "backups"
-    config.write_bytes(NEW)
-    made: dict[str, Ground] = {}
-    with nursery.server(config, backups, KEY) as client:
-        new = _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/new.json.zst", "request_id": "new"}))
-        config.write_bytes(OLD)
-        _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/old.json.gz", "request_id": "old"}))
-        _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/spare.json", "request_id": "spare"}))
-        _ok(client.post(f"{PREFIX}/backup", json={"output_file": str(backups / "daily.json")}))
-    spare = json.loads((backups / "manual/spare.json.manifest.json").read_text())["id"]
-    restore = {"backup_id": new["backup_id"], "request_id": "restore"}
-    body = {"path": "manual/fresh.json.zst", "request_id": "fresh"}
-    made["backup"] = Ground(base, "POST", "/backup", body)
-    replace = {"path": "manual/spare.json", "overwrite": True, "request_id": "again", "metadata": {"n": "2"}}
-    made["replace"] = Ground(base, "POST", "/backup", replace)
-    made["delete"] = Ground(base, "DELETE", f"/backups/{spare}", None)
-    made["restore"] = Ground(base, "POST", "/restore", restore)
-    sick = tmp_path_factory.mktemp("sick") / "ground"
-    config, _ = copy(base, sick)
-    config.write_bytes(OLD[:100])
-    recipients = {"age_recipients": [str(IDENTITY.to_public())], "encryption": "require"}
-    made["cure"] = Ground(sick, "POST", "/restore", restore, recipients)
-    made["reset"] = Ground(
-        base, "POST", "/reset", {"confirm": True, "rotate_admin_key": False, "request_id": "restore"}
-    )
-    made["upload"] = _half_uploaded(nursery, base, backups, tmp_path_factory.mktemp("upload") / "ground")
-    applied = tmp_path_factory.mktemp("applied") / "ground"
-    config, backups = copy(base, applied)
-    with nursery.server(config, backups, KEY) as client:
-        _ok(client.post(f"{PREFIX}/restore", json=restore))
-    made["commit"] = Ground(applied, "POST", "/restores/restore/commit", None)
-    made["rollback"] = Ground(applied, "POST", "/restores/restore/rollback", None)
-    keyless = tmp_path_factory.mktemp("keyless") / "ground"
-    copy(base, keyless)
-    (keyless / "config" / ".gateway" / "signing_key.pem").unlink()
-    sealed = {"path": "manual/fresh.json.zst.age", "request_id": "fresh"}
-    made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
-    made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
-    return made
-
-
-def _half_uploaded(nursery: Nursery, base: Path, backups: Path, folder: Path) -> Ground:
-    """A ground on which the manifest of a backup from elsewhere has arrived; its file is to follow."""
-    stored = archive.pack(NEW, "zstd")
-    manifest = json.loads((backups / "manual/new.json.zst.manifest.json").read_text())
-    del manifest["signatures"]
-    manifest |= {
-        "id": "elsewhere",
-        "volume_id": "0" * 32,
-        "path": "brought/it.json.zst",
-        "stored_sha256": digest(stored),
-    }
-    config, there = copy(base, folder)
-    path = "/backups/elsewhere/content"
-    with nursery.server(config, there, KEY) as client:
-        _ok(client.put(f"{PREFIX}{path}?part=manifest", content=json.dumps(manifest)))
-    return Ground(folder, "PUT", path, None, content=stored)
-
-
-def _ok(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 200, answer.text
-    data: dict[str, Any] = answer.json()["data"]
-    return data
+    return prepare(nursery, tmp_path_factory.mktemp("grounds"))
 
 
 def _steps(nursery: Nursery, ground: Ground, scratch: Path) -> list[tuple[str, int]]:
@@ -154,7 +45,7 @@ def _steps(nursery: Nursery, ground: Ground, scratch: Path) -> list[tuple[str, i
         # Refused after recovery: from then on the writing thread does nothing on its own.
         client.post(f"{PREFIX}/restores/absent/commit")
         before = _writer_calls(trace)
-        _ok(ground.send(client))
+        ok(ground.send(client))
         after = _writer_calls(trace)
     assert sum(after.values()) > sum(before.values())
     return [(name, step) for name in after for step in range(before[name] + 1, after[name] + 1)]
@@ -178,76 +69,6 @@ def scratch() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _check_backups(backups: Path, *, but: str = "") -> None:
-    """Whatever is listed is whole, what was there still is, and nothing half-made is left."""
-    for manifest_file in backups.rglob("*.manifest.json"):
-        manifest = json.loads(manifest_file.read_text())
-        stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest.json")).read_bytes()
-        assert digest(stored) == manifest["stored_sha256"]
-        form = archive.form_of(manifest["path"])
-        assert form.encrypted == bool(manifest["recipients"])
-        content = unseal(stored, form, str(IDENTITY), 1 << 20)
-        assert digest(content) == manifest["content_sha256"]
-    for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
-        if name != but:
-            assert (backups / name).is_file()
-            assert (backups / f"{name}.manifest.json").is_file()
-    for raw in backups.rglob("*.invalid*"):
-        assert unseal(raw.read_bytes(), archive.form_of(raw.name), str(IDENTITY), 1 << 20) == OLD[:100]
-        assert raw.name.endswith(".age")
-    assert not list(backups.rglob(".gateway-*"))
-    whole, why = audit_check.verify(backups)
-    assert whole, why
-
-
-def _check_after(name: str, ground: Ground, client: httpx.Client, config: Path, backups: Path) -> None:
-    """The promises, after the blow and a restart."""
-    before = (ground.folder / "config" / "config.json").read_bytes()
-    live = config.read_bytes()
-    assert live in {before, NEW, OLD, EMPTY}
-    if name in ("backup", "replace", "delete", "sealed", "upload"):
-        assert live == before
-    done = _ok(ground.send(client))
-    again = _ok(ground.send(client))
-    if name == "delete":
-        assert not again["existed"]
-        assert client.get(f"{PREFIX}{ground.path}").status_code == 404
-        assert not (backups / "manual/spare.json").exists()
-        _check_backups(backups, but="manual/spare.json")
-        return
-    if name == "verify":
-        assert live == before
-        assert (done["level"], done["problems"]) == (again["level"], again["problems"]) == ("Verified", [])
-        _check_backups(backups)
-        return
-    assert again["replayed"]
-    assert {**again, "replayed": done["replayed"]} == done
-    _check_backups(backups)
-    if name == "upload":
-        assert (done["state"], done["record"]["path"]) == ("stored", "brought/it.json.zst")
-        assert (backups / "brought/it.json.zst").read_bytes() == ground.content
-        assert not list((backups / ".gateway" / "uploads").iterdir())
-        return
-    if name == "sealed":
-        proven = _ok(client.post(f"{PREFIX}/backups/{done['backup_id']}/verify", json={"identity": str(IDENTITY)}))
-        assert (proven["proof"], proven["signature"], proven["problems"]) == ("recipient", "valid", [])
-    if name in ("backup", "replace", "sealed"):
-        named = [
-            manifest
-            for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest.json")))
-            if manifest["request_id"] == done["request_id"]
-        ]
-        assert len(named) == 1
-    elif name in ("restore", "cure", "reset"):
-        assert config.read_bytes() == (EMPTY if name == "reset" else NEW)
-        assert config.stat().st_nlink == 1
-        _ok(client.post(f"{PREFIX}/restores/restore/rollback"))
-        assert config.read_bytes() == before
-    else:
-        assert config.read_bytes() == (NEW if name == "commit" else OLD)
-        assert done["state"] == ("committed" if name == "commit" else "rolled_back")
-
-
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_killed_at_any_step_nothing_is_lost_and_a_repeat_succeeds_once(
     name: str, nursery: Nursery, grounds: dict[str, Ground], scratch: Path
@@ -265,7 +86,7 @@ def test_killed_at_any_step_nothing_is_lost_and_a_repeat_succeeds_once(
             pytest.fail(f"{call} {step} did not kill the server: {answer.text}")
         try:
             with nursery.server(config, backups, KEY, **ground.settings) as client:
-                _check_after(name, ground, client, config, backups)
+                check_after(name, ground, client, config, backups)
         except AssertionError as error:
             raise AssertionError(f"{name}, killed at {call} {step}: {error}") from error
     print(f"{name}: {len(steps)} kill points")
@@ -291,6 +112,6 @@ def test_refused_by_the_disk_at_any_step_is_a_declared_error_and_nothing_is_lost
                     code = ErrorCode(answer.json()["code"])
                     assert answer.status_code == ERRORS[code].status
                     assert code is not ErrorCode.InternalError
-                _check_after(name, ground, client, config, backups)
+                check_after(name, ground, client, config, backups)
         except (AssertionError, httpx.TransportError) as failure:
             raise AssertionError(f"{name}, {error} at {call} {step}: {failure}") from failure
