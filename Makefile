@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 CONTEXT ?=
 # Arguments for the demo: make demo DEMO_ARGS="--name other --down"
 DEMO_ARGS ?=
+# Arguments for the torture: make torture TORTURE_ARGS="--share 20 --seed 3"
+TORTURE_ARGS ?=
 # Arguments for pytest: make test ARGS="-k restore -x"
 ARGS ?=
 
@@ -58,6 +60,10 @@ layers: $(STAMP) ## Dependencies point one way (import-linter)
 .PHONY: test-api
 test-api: $(STAMP) ## The admin API as a real process: endpoints, attacks, crash points, full volumes
 	$(BIN)/python -m pytest tests/api $(ARGS)
+
+.PHONY: torture
+torture: $(STAMP) ## Kill and refuse every system call of every mutation, and a table (TORTURE_ARGS="--share 20 --seed 3 --jobs 2")
+	$(BIN)/python -m tests.api.torture $(TORTURE_ARGS)
 
 .PHONY: test-operator
 test-operator: $(STAMP) ## The operator against a real Kubernetes API server and real admin APIs

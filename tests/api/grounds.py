@@ -44,7 +44,10 @@ MUTATIONS = (
 
 @dataclass(frozen=True)
 class Ground:
-    """A prepared pair of directories, and the request whose every step is to fail."""
+    """A prepared pair of directories, and the request whose every step is to fail.
+
+    ``original`` is the config from before the request, where the directories are those of a request begun or done.
+    """
 
     folder: Path
     method: str
@@ -52,6 +55,17 @@ class Ground:
     body: dict[str, Any] | None
     settings: dict[str, Any] = field(default_factory=dict)
     content: bytes | None = None
+    original: bytes | None = None
+
+    @property
+    def now(self) -> bytes:
+        """The config that lies in the prepared directory."""
+        return (self.folder / "config" / "config.json").read_bytes()
+
+    @property
+    def before(self) -> bytes:
+        """The config before the request was sent for the first time."""
+        return self.now if self.original is None else self.original
 
     def send(self, client: httpx.Client) -> httpx.Response:
         return client.request(self.method, PREFIX + self.path, json=self.body, content=self.content)
@@ -158,14 +172,20 @@ def check_backups(backups: Path, *, but: str = "") -> None:
     assert whole, why
 
 
-def check_after(name: str, ground: Ground, client: httpx.Client, config: Path, backups: Path) -> None:
-    """The promises, after the blow and a restart."""
-    before = (ground.folder / "config" / "config.json").read_bytes()
+def check_after(
+    name: str, ground: Ground, client: httpx.Client, config: Path, backups: Path, answer: httpx.Response | None = None
+) -> None:
+    """The promises, after the blow and perhaps a restart. ``answer`` is what the struck request got."""
+    succeeded = answer is not None and answer.status_code == 200
+    before = ground.before
     live = config.read_bytes()
     assert live in {before, NEW, OLD, EMPTY}
     if name in ("backup", "replace", "delete", "sealed", "upload"):
         assert live == before
+    if succeeded and name == "delete":
+        assert not (backups / "manual/spare.json").exists(), "said to be deleted, and there"
     done = _ok(ground.send(client))
+    assert not succeeded or name in ("delete", "verify") or done["replayed"], "succeeded twice"
     again = _ok(ground.send(client))
     if name == "delete":
         assert not again["existed"]

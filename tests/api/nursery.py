@@ -14,9 +14,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,19 @@ from tests.api.admin_process import free_port
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATHS = {"config_file", "backup_dir", "admin_key_file", "signing_key_file", "trusted_keys_file"}
 CALLS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdirat,pwrite64"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers, and a client of it."""
+
+    pid: int
+    client: httpx.Client
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return _alive(self.pid)
 
 
 class Nursery:
@@ -70,6 +85,21 @@ class Nursery:
 
         ``settings`` are fields of the server's Settings.
         """
+        with self.running(config, backups, key, inject=inject, trace=trace, **settings) as served:
+            yield served.client
+
+    @contextmanager
+    def running(
+        self,
+        config: Path,
+        backups: Path,
+        key: str,
+        *,
+        inject: str | None = None,
+        trace: Path | None = None,
+        **settings: Any,
+    ) -> Iterator[Served]:
+        """As :meth:`server`, with the server's pid beside the client."""
         port = free_port()
         settings.setdefault("settle_seconds", 0.02)
         pid = self._fork(config_file=str(config), backup_dir=str(backups), port=port, **settings)
@@ -82,7 +112,7 @@ class Nursery:
         try:
             with httpx.Client(base_url=url, headers=headers, timeout=15, trust_env=False, verify=False) as client:
                 _wait(client, pid, self._log)
-                yield client
+                yield Served(pid, client)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -155,6 +185,9 @@ def _serve_children() -> None:
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(2, 1)
         _let_trace()
+        _name_threads()
+        if settings.pop("one_reader", False):
+            _one_reader()
         os.kill(os.getpid(), signal.SIGSTOP)
         for name in PATHS & settings.keys():
             settings[name] = Path(settings[name])
@@ -168,6 +201,26 @@ def _serve_children() -> None:
 def _let_trace() -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
+
+
+def _name_threads() -> None:
+    """Threads carry their names where a test can see them, in `/proc`."""
+    set_name, run = ctypes.CDLL(None).prctl, threading.Thread.run
+
+    def named(thread: threading.Thread) -> None:
+        set_name(15, thread.name.encode()[:15], 0, 0, 0)
+        run(thread)
+
+    threading.Thread.run = named  # type: ignore[method-assign, assignment]
+
+
+def _one_reader() -> None:
+    """The pool of readers has one thread, where a call is to be found again by its thread and its number there."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gateway_api import service
+
+    setattr(service, "ThreadPoolExecutor", lambda _, name: ThreadPoolExecutor(1, name))  # noqa: B010
 
 
 def _wait_stopped(pid: int) -> None:

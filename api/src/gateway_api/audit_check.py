@@ -9,7 +9,7 @@ from pathlib import Path
 from . import audit
 from .audit_log import LOG
 from .context import VOLUME_ID
-from .durable import read_all
+from .durable import close, read_all
 from .inventory import Inventory, load_beside
 from .manifest import Located
 from .safe_path import FILE_FLAGS
@@ -48,7 +48,7 @@ def _read(state: StateFolder) -> bytes:
     try:
         return read_all(fd, NO_LIMIT)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _witnesses(state: StateFolder, volume_id: str | None) -> Iterator[Located]:

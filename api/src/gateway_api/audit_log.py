@@ -18,7 +18,7 @@ from typing import Any, Final
 from . import audit, logs
 from .audit import Head, Tail
 from .context import Context
-from .durable import is_full, sync_directory, unlink_quietly
+from .durable import close, is_full, sync_directory, unlink_quietly
 from .errors import ApiError, config_volume_error, rfc3339
 from .state_folder import StateFolder
 from .store import RESERVE
@@ -98,7 +98,7 @@ def _append_once(volume: StateFolder, entry: Mapping[str, Any], now: str) -> Hea
         line, head = audit.chain(_tail(fd, size), entry, now)
         _put(fd, line, size)
     finally:
-        os.close(fd)
+        close(fd)
     if size == 0:
         sync_directory(volume.fd)
     return head
@@ -107,7 +107,7 @@ def _append_once(volume: StateFolder, entry: Mapping[str, Any], now: str) -> Hea
 def _open(state: StateFolder, name: str) -> int:
     fd = os.open(name, _FLAGS, 0o600, dir_fd=state.fd)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+        close(fd)
         raise OSError(errno.EINVAL, "not a regular file")
     return fd
 
@@ -137,7 +137,7 @@ def _wait(config_state: StateFolder, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
         _put(fd, (b"\n" if cut else b"") + line, size)
     finally:
-        os.close(fd)
+        close(fd)
     if size == 0:
         os.fsync(config_state.fd)
 

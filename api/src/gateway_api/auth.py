@@ -16,7 +16,7 @@ from typing import Final
 
 from .config_file import ConfigFile, Live, Signature, signature_of
 from .config_shape import MIN_KEY_LENGTH
-from .durable import read_all
+from .durable import close, read_all
 from .errors import ApiError
 from .state_folder import StateFolder
 
@@ -101,7 +101,7 @@ class KeyRing:
         except OSError:
             return ()
         finally:
-            os.close(fd)
+            close(fd)
 
     def _remember(self, live: Live) -> None:
         if live.summary is None or live.summary.warnings or live.summary.admin_key_sha256 == self._last:

@@ -10,7 +10,7 @@ from .contract import BackupRecord, BackupRequest, BackupResult, DeleteResult, E
 from .deletion import delete
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory
-from .manifest import backup_id, body_digest, record_of
+from .manifest import Located, backup_id, body_digest, record_of
 from .mutations import identities
 from .safe_path import parse_absolute, parse_relative
 from .settings import Settings
@@ -28,7 +28,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     gateway_id, volume_id = identities(context)
     body_sha256 = body_digest("backup", request)
     identity = secrets.token_hex(16) if request.request_id is None else backup_id(volume_id, request.request_id)
-    if request.request_id is not None and (done := _already(context, identity, body_sha256)) is not None:
+    if request.request_id is not None and (done := _already(context, parts, identity, body_sha256)) is not None:
         return done
     recipients = context.protection.recipients_for(parts[-1])
     live = context.config.read()
@@ -52,10 +52,15 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     return BackupResult.model_validate(record.model_dump())
 
 
-def _already(context: Context, identity: str, body_sha256: str) -> BackupResult | None:
+def _already(context: Context, parts: tuple[str, ...], identity: str, body_sha256: str) -> BackupResult | None:
     volume = context.volume
-    located = context.inventory.resolve(volume.base_fd, identity)
+    located = context.inventory.resolve(volume.base_fd, identity, new=True)
     try:
+        if located is None and (beside := store.beside(volume, parts)) is not None and beside.id == identity:
+            # Where the request would put it is looked at whatever the index says: a listing may have failed.
+            located = Located(beside, parts)
+        if located is None:
+            store.refuse_unfinished(volume, identity)
         known = located.manifest if located is not None else store.tombstone_of(volume, identity)
         there = located is not None and store.has_data(volume, located)
     except OSError as error:

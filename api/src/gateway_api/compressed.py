@@ -15,7 +15,7 @@ from typing import Final
 from . import archive
 from .config_file import Signature, signature_of
 from .config_shape import digest
-from .durable import read_all
+from .durable import close, read_all
 from .errors import ApiError
 from .manifest import Manifest, manifest_name
 from .safe_path import existing_kind, open_file
@@ -61,7 +61,7 @@ class DigestCache:
         except OSError:
             return None
         finally:
-            os.close(fd)
+            close(fd)
         found = Digests(digest(stored), len(stored), _content_digest(stored, expected))
         with self._lock:
             self._known[signature, expected] = found

@@ -12,6 +12,7 @@ from .auth import KeyRing
 from .config_file import ConfigFile, Live, why_not_replaceable
 from .context import GATEWAY_ID, VOLUME_ID
 from .contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
+from .durable import close
 from .errors import ApiError
 from .settings import Settings
 from .state_folder import StateFolder
@@ -135,7 +136,7 @@ def _space(backup_dir: Path) -> VolumeSpace | None:
     except OSError:
         return None
     finally:
-        os.close(fd)
+        close(fd)
     return VolumeSpace(free_bytes=free, total_bytes=total)
 
 

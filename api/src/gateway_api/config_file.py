@@ -18,7 +18,7 @@ from typing import Final, Literal
 from . import config_shape
 from .config_shape import NotAConfig, Summary
 from .contract import ErrorCode
-from .durable import make_temporary, read_all, unlink_quietly
+from .durable import close, make_temporary, read_all, unlink_quietly
 from .errors import ApiError
 from .safe_path import FILE_FLAGS
 
@@ -163,7 +163,7 @@ class ConfigFile:
         except OSError:
             return Live("unreadable", problem="the config cannot be read")
         finally:
-            os.close(fd)
+            close(fd)
         if signature_of(after) != signature or len(data) != before.st_size:
             return Live("unstable", None, None, "", signature)
         summary, problem = self._judge(data)
@@ -227,5 +227,5 @@ def why_not_replaceable(path: Path) -> str | None:
             return None
         return "the config's directory is not writable"
     finally:
-        os.close(fd)
+        close(fd)
     return None

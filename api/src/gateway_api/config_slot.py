@@ -15,7 +15,7 @@ from typing import Final
 
 from .config_file import ConfigFile, signature_of
 from .contract import ErrorCode
-from .durable import list_names, make_temporary, read_all, sync_directory, unlink_quietly
+from .durable import close, list_names, make_temporary, read_all, sync_directory, unlink_quietly
 from .errors import ApiError, config_volume_error
 from .safe_path import FILE_FLAGS, existing_kind
 from .state_folder import StateFolder
@@ -74,7 +74,7 @@ class ConfigSlot:
         try:
             return read_all(fd, NO_LIMIT)
         finally:
-            os.close(fd)
+            close(fd)
 
     def read(self, name: str) -> bytes | None:
         """The bytes of ``name`` in the state folder, or None."""
@@ -129,15 +129,19 @@ class ConfigSlot:
             raise config_volume_error(error) from None
 
     def drop_matching(self, prefix: str, *, but: str) -> None:
-        """Removes every ``prefix``… but one."""
-        self.drop(*(name for name in list_names(self.state.fd) if name.startswith(prefix) and name != but))
+        """Removes every ``prefix``… but one. What cannot be listed now is dropped another time."""
+        try:
+            names = list_names(self.state.fd)
+        except OSError:
+            return
+        self.drop(*(name for name in names if name.startswith(prefix) and name != but))
 
 
 def wait_until_settled(config: ConfigFile, settle: float) -> str | None:
     """Waits until the file has been left alone for ``settle`` seconds; returns the digest it then has.
 
     The gateway may have been halfway through its own read-modify-write when its config was replaced.
-    Raises ``ConfigChangedDuringRestore`` if it is never left alone.
+    Raises ``ConfigChangedDuringRestore`` if it is never left alone, ``VolumeUnavailable`` if it cannot be read.
     """
     end = time.monotonic() + 4 * settle + 2.0
     since = time.monotonic()
@@ -151,7 +155,10 @@ def wait_until_settled(config: ConfigFile, settle: float) -> str | None:
         if now_seen != seen:
             seen, since = now_seen, now
         if now - since >= settle:
-            return config.digest()
+            found = config.digest()
+            if found is None and seen is not None:
+                raise ApiError(ErrorCode.VolumeUnavailable, "the config cannot be read")
+            return found
         if now >= end:
             raise ApiError(ErrorCode.ConfigChangedDuringRestore)
         time.sleep(min(POLL_SECONDS, max(settle / 4, 0.002)))

@@ -14,7 +14,7 @@ from . import manifest as manifests
 from .compressed import SUFFIX
 from .config_shape import digest
 from .contract import ErrorCode
-from .durable import list_names, sync_directory, unlink_quietly
+from .durable import close, list_names, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import read_manifest
 from .manifest import Located
@@ -58,7 +58,7 @@ def _is_exact(state: StateFolder, located: Located) -> bool:
     name, manifest = located.parts[-1], located.manifest
     with open_parent(state.base_fd, located.parts) as parent:
         try:
-            os.close(open_file(parent, name))
+            close(open_file(parent, name))
         except FileNotFoundError:
             return False
         except ApiError:

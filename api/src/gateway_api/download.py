@@ -11,6 +11,7 @@ from io import FileIO
 from typing import Final, Literal
 
 from .contract import ErrorCode
+from .durable import close
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory
 from .manifest import manifest_name
@@ -92,7 +93,7 @@ def open_download(
                 fd = open_file(parent, name)
         size = os.fstat(fd).st_size
         if part == "file" and size != located.manifest.stored_bytes:
-            os.close(fd)
+            close(fd)
             raise ApiError(ErrorCode.BackupChanged, "the file is not the one that its manifest describes")
         start, end = wanted_range(header, size)
         return Download(FileIO(fd), size, located.manifest.stored_sha256 if part == "file" else None, start, end)
@@ -101,4 +102,4 @@ def open_download(
     except OSError as error:
         raise backup_volume_error(error) from None
     finally:
-        os.close(root_fd)
+        close(root_fd)

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+from contextlib import suppress
 from typing import Final
 
 from .contract import ErrorCode
@@ -18,6 +19,12 @@ from .errors import FULL, ApiError
 
 TEMPORARY: Final = re.compile(r"^\.gateway-[0-9a-f]{16}\.tmp$")
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+
+
+def close(fd: int) -> None:
+    """Gives a descriptor back. What the system says then is no news: whatever had to be durable was fsynced before."""
+    with suppress(OSError):
+        os.close(fd)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -79,7 +86,7 @@ def _make_once(dir_fd: int, data: bytes, mode: int, gid: int | None) -> str:
             write_all(fd, data)
             os.fsync(fd)
         finally:
-            os.close(fd)
+            close(fd)
     except BaseException:
         unlink_quietly(dir_fd, name)
         raise

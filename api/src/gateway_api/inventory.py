@@ -6,6 +6,7 @@ about to be used is always read afresh: the index only says where to look.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -18,13 +19,16 @@ from typing import Any, Final, NamedTuple
 from . import manifest as manifests
 from .compressed import SUFFIX, DigestCache, adopt
 from .config_file import Signature, signature_of
-from .durable import TEMPORARY, read_all, unlink_quietly
-from .errors import ApiError
+from .contract import ErrorCode
+from .durable import TEMPORARY, close, read_all, unlink_quietly
+from .errors import ApiError, backup_volume_error
 from .manifest import BadManifest, Located, Manifest
 from .safe_path import DIRECTORY_FLAGS, MANIFEST_SUFFIX, MAX_DEPTH, existing_kind, open_file, open_parent
 
 YOUNG_SECONDS: Final = 2.0
 SMALL_BYTES: Final = 4096
+_OTHERS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR})
+"""Of folders and files that are not ours, as `lost+found` is not: what else fails, fails on ours."""
 Received = tuple[dict[str, Any], Manifest]
 """A manifest and the object that it was received as."""
 
@@ -60,6 +64,7 @@ class Inventory:
     def __init__(self) -> None:
         self._root = _Directory()
         self._by_id: dict[str, list[tuple[str, ...]]] = {}
+        self._hidden = False
         self._lock = threading.Lock()
         self.digests = DigestCache()
 
@@ -70,6 +75,7 @@ class Inventory:
         """
         with self._lock:
             found: dict[str, list[tuple[str, ...]]] = {}
+            self._hidden = False
             self._visit(os.dup(root_fd), self._root, (), found, clean)
             self._by_id = found
 
@@ -81,20 +87,23 @@ class Inventory:
             settled = node.seen - signature[3] / 1e9 >= YOUNG_SECONDS
             if signature != node.signature or not settled:
                 node.seen = time.time()
-                self._list(fd, node, clean)
-                node.signature = signature
+                whole = self._list(fd, node, clean)
+                node.signature = signature if whole else None
             for name, known in node.manifests.items():
                 found.setdefault(known.id, []).append((*at, name.removesuffix(MANIFEST_SUFFIX)))
             for name, below in node.below.items() if len(at) + 1 < MAX_DEPTH else ():
                 try:
                     child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
-                except OSError:
+                except OSError as error:
+                    self._hidden |= error.errno not in _OTHERS
                     continue
                 self._visit(child, below, (*at, name), found, clean)
         finally:
-            os.close(fd)
+            close(fd)
 
-    def _list(self, fd: int, node: _Directory, clean: bool) -> None:
+    def _list(self, fd: int, node: _Directory, clean: bool) -> bool:
+        """Lists one directory; returns whether all that it holds could be read."""
+        whole = True
         manifests_now: dict[str, Known] = {}
         below: dict[str, _Directory] = {}
         files: list[str] = []
@@ -107,13 +116,19 @@ class Inventory:
                 elif entry.is_dir(follow_symlinks=False):
                     below[name] = node.below.get(name) or _Directory()
                 elif name.endswith(MANIFEST_SUFFIX):
-                    known = self._identify(fd, name, node.manifests.get(name))
+                    try:
+                        known = self._identify(fd, name, node.manifests.get(name))
+                    except OSError as error:
+                        whole = False
+                        self._hidden |= error.errno not in _OTHERS
+                        continue
                     if known is not None:
                         manifests_now[name] = known
                 elif entry.is_file(follow_symlinks=False):
                     files.append(name)
         node.manifests, node.below = manifests_now, below
         node.names = sorted((*files, *below))
+        return whole
 
     @staticmethod
     def _identify(fd: int, name: str, known: Known | None) -> Known | None:
@@ -143,16 +158,27 @@ class Inventory:
         with self._lock:
             return sorted(place for places in self._by_id.values() for place in places)
 
-    def resolve(self, root_fd: int, backup_id: str) -> Located | None:
-        """The manifest of ``backup_id``, read now, or None. Of several copies, the one that lies where it was made."""
+    def resolve(self, root_fd: int, backup_id: str, *, new: bool = False) -> Located | None:
+        """The manifest of ``backup_id``, read now, or None. Of several copies, the one that lies where it was made.
+
+        Raises ``VolumeUnavailable`` when a manifest that had that id cannot be read; and, unless the id may be ``new``,
+        when none is found but the disk did not let all of the volume be read.
+        """
         candidates: list[Located] = []
         for parts in self.places(backup_id):
-            found = load_beside(root_fd, parts)
+            try:
+                found = load_beside(root_fd, parts)
+            except OSError as error:
+                raise backup_volume_error(error) from None
             if found is not None and found.id == backup_id:
                 candidates.append(Located(found, parts))
         at_home = [one for one in candidates if one.path == one.manifest.path]
         chosen = next(iter(at_home or candidates), None)
-        return None if chosen is None else self._where_it_is(root_fd, chosen)
+        if chosen is None:
+            if self._hidden and not new:
+                raise ApiError(ErrorCode.VolumeUnavailable, "a part of the backup volume cannot be read")
+            return None
+        return self._where_it_is(root_fd, chosen)
 
     def _where_it_is(self, root_fd: int, located: Located) -> Located:
         """``located``, or the same backup as a person has gzipped it."""
@@ -178,7 +204,10 @@ def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Ite
 
 
 def read_manifest(dir_fd: int, name: str) -> Manifest | None:
-    """The manifest in the file ``name``, or None when there is none that can be believed."""
+    """The manifest in the file ``name``, or None when there is none that can be believed.
+
+    Raises ``OSError`` when there is one that cannot be read now: that is not the same, and nothing may follow from it.
+    """
     found = receive_manifest(dir_fd, name)
     return None if found is None else found[1]
 
@@ -187,7 +216,7 @@ def receive_manifest(dir_fd: int, name: str) -> Received | None:
     """As :func:`read_manifest`, with the object as it was received, for its signatures."""
     try:
         fd = open_file(dir_fd, name)
-    except (OSError, ApiError):
+    except (FileNotFoundError, ApiError):
         return None
     try:
         data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
@@ -195,18 +224,18 @@ def receive_manifest(dir_fd: int, name: str) -> Received | None:
             return None
         received = manifests.receive(data)
         return received, manifests.model(received)
-    except (OSError, BadManifest):
+    except BadManifest:
         return None
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def load_beside(root_fd: int, parts: tuple[str, ...]) -> Manifest | None:
-    """The manifest beside the data file at ``parts``, or None."""
+    """The manifest beside the data file at ``parts``, or None. Raises ``OSError`` when it cannot be read."""
     if len(parts) > MAX_DEPTH:
         return None
     try:
         with open_parent(root_fd, parts) as parent:
             return read_manifest(parent, manifests.manifest_name(parts[-1]))
-    except (OSError, ApiError):
+    except (FileNotFoundError, ApiError):
         return None

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from .compressed import SUFFIX, adopt
 from .config_file import signature_of
 from .contract import BackupEntry, BackupPage, ErrorCode
+from .durable import close
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory, Known, Named, read_manifest
 from .manifest import Located, Manifest, manifest_name, record_of
@@ -56,7 +57,7 @@ def page(settings: Settings, inventory: Inventory, limit: int, token: str | None
     except OSError as error:
         raise backup_volume_error(error) from None
     finally:
-        os.close(root_fd)
+        close(root_fd)
 
 
 def _page(root_fd: int, inventory: Inventory, limit: int, after: tuple[str, ...]) -> BackupPage:
@@ -124,4 +125,7 @@ def _manifest(parent: int, name: str, known: Known | None) -> Manifest | None:
             return Manifest.model_validate_json(known.content)
         except ValidationError:
             return None
-    return read_manifest(parent, name)
+    try:
+        return read_manifest(parent, name)
+    except OSError:
+        return None

@@ -48,21 +48,32 @@ def save_journal(config_state: StateFolder, journal: Journal) -> Journal:
 
 
 def find_ended(config_state: StateFolder, backup_state: StateFolder | None, request_id: str) -> Journal | None:
-    """The record of a restore that was committed or rolled back, wherever it lies."""
+    """The record of a restore that was committed or rolled back, wherever it lies.
+
+    Raises ``VolumeUnavailable`` when there is none and yet not everything could be read: what may have been done is not
+    to be done again.
+    """
+    unread = backup_state is None
     for state in (config_state, backup_state):
         if state is None:
             continue
         try:
             data = read_record(state.fd, f"{REQUESTS}/{_name(request_id)}")
         except OSError:
+            unread = True
             continue
         if data is not None:
             return _parse(data)
+    if unread:
+        raise ApiError(ErrorCode.VolumeUnavailable, "the records of ended restores cannot be read")
     return None
 
 
 def find(config_state: StateFolder, backup_state: StateFolder | None, request_id: str) -> Journal:
-    """The record of a restore whatever its state. Raises ``RestoreNotFound``, ``RestoreStateUnknown``."""
+    """The record of a restore whatever its state.
+
+    Raises ``RestoreNotFound``, ``RestoreStateUnknown``, ``VolumeUnavailable``.
+    """
     journal = load_journal(config_state)
     if journal is None or journal.request_id != request_id:
         journal = find_ended(config_state, backup_state, request_id)

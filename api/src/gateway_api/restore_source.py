@@ -18,7 +18,7 @@ from .config_file import Live, signature_of
 from .config_shape import NotAConfig, Summary
 from .context import Context
 from .contract import ErrorCode, Issue, RestoreRequest, SignatureState
-from .durable import read_all
+from .durable import close, read_all
 from .errors import ApiError, backup_volume_error
 from .inventory import Received, receive_manifest
 from .manifest import manifest_name
@@ -108,7 +108,7 @@ def read_stored(parent: int, name: str, limit: int) -> bytes:
             raise ApiError(ErrorCode.Busy, "the backup file is being written")
         return data
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _manifest_of(parent: int, name: str, stored: bytes) -> Received | None:

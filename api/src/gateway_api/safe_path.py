@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from .contract import ErrorCode
+from .durable import close
 from .errors import ApiError
 
 TYPE_CHECKING = False
@@ -95,7 +96,7 @@ def open_parent(root_fd: int, parts: tuple[str, ...]) -> Iterator[int]:
             current = _step(current, part)
         yield current
     finally:
-        os.close(current)
+        close(current)
 
 
 def _step(current: int, part: str) -> int:
@@ -105,7 +106,7 @@ def _step(current: int, part: str) -> int:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise refused("a component of the path is a link or not a directory") from None
         raise
-    os.close(current)
+    close(current)
     return below
 
 
@@ -127,9 +128,9 @@ def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
                     os.fchmod(current, 0o700)
                     os.fsync(parent)
             finally:
-                os.close(parent)
+                close(parent)
     finally:
-        os.close(current)
+        close(current)
 
 
 def open_file(parent_fd: int, name: str) -> int:
@@ -145,7 +146,7 @@ def open_file(parent_fd: int, name: str) -> int:
         raise
     info = os.fstat(fd)
     if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
-        os.close(fd)
+        close(fd)
         raise refused("the path names something other than a regular file with one link")
     return fd
 

@@ -55,7 +55,7 @@ def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
     except OSError as error:
         raise backup_volume_error(error) from None
     backup_id = hashlib.sha256(manifests.canonical(["safety", volume_id, request_id, live.sha256])).hexdigest()[:32]
-    located = context.inventory.resolve(volume.base_fd, backup_id)
+    located = context.inventory.resolve(volume.base_fd, backup_id, new=True)
     if located is None or not store.has_data(volume, located):
         parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
         new = NewBackup(

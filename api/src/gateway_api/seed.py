@@ -16,7 +16,7 @@ from typing import Any, Final
 from .auth import LAST_KEY
 from .config_shape import NotAConfig, check, parse, unwrap
 from .context import GATEWAY_ID
-from .durable import make_temporary, publish_new, sync_directory, unlink_quietly
+from .durable import close, make_temporary, publish_new, sync_directory, unlink_quietly
 from .journal import JOURNAL
 from .state_folder import StateFolder
 
@@ -109,7 +109,7 @@ def seed(config_file: Path, source: Path | None) -> str:
                 unlink_quietly(fd, temporary)
             sync_directory(fd)
         finally:
-            os.close(fd)
+            close(fd)
     except OSError as error:
         raise CannotSeed(f"the config's directory cannot be written: {error.strerror}") from None
     return f"made the first config at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from .durable import read_all, remove_temporaries, sync_directory, write_file
+from .durable import close, read_all, remove_temporaries, sync_directory, write_file
 from .safe_path import DIRECTORY_FLAGS, FILE_FLAGS
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ class StateFolder:
         try:
             self.fd = self._open(create)
         except BaseException:
-            os.close(self.base_fd)
+            close(self.base_fd)
             raise
 
     def _open(self, create: bool) -> int:
@@ -67,8 +67,8 @@ class StateFolder:
 
     def close(self) -> None:
         """Gives both descriptors back."""
-        os.close(self.fd)
-        os.close(self.base_fd)
+        close(self.fd)
+        close(self.base_fd)
 
     def __enter__(self) -> StateFolder:
         return self
@@ -101,8 +101,9 @@ class StateFolder:
                 yield
             finally:
                 _note_holder(fd, "")
+                fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
-            os.close(fd)
+            close(fd)
 
     def identity(self, name: str) -> str:
         """The 128-bit identity kept in ``name``, made once. Two servers that start together agree on it."""
@@ -133,7 +134,7 @@ class StateFolder:
         try:
             return read_all(fd, MAX_RECORD_BYTES)
         finally:
-            os.close(fd)
+            close(fd)
 
     def write(self, name: str, data: bytes) -> None:
         """Replaces the record ``name`` durably."""
@@ -161,7 +162,7 @@ class StateFolder:
         try:
             yield fd
         finally:
-            os.close(fd)
+            close(fd)
 
     def clean(self, *folders: str) -> None:
         """Removes temporaries of a dead server here and in ``folders``. For the holder of the lock alone."""
@@ -188,7 +189,7 @@ def read_record(dir_fd: int, name: str) -> bytes | None:
     try:
         return read_all(fd, MAX_RECORD_BYTES)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def dump_record(record: dict[str, Any]) -> bytes:

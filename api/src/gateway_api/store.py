@@ -19,7 +19,7 @@ from . import manifest as manifests
 from .config_file import Live
 from .config_shape import digest
 from .contract import ErrorCode
-from .durable import list_names, make_temporary, publish_new, read_all, sync_directory, unlink_quietly
+from .durable import close, list_names, make_temporary, publish_new, read_all, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import load_beside, read_manifest
 from .manifest import Located, Manifest
@@ -141,7 +141,7 @@ def bring(state: StateFolder, manifest: Manifest, stored: bytes, raw: bytes) -> 
 def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
     if existing_kind(parent, new.parts[-1]) is None:
         return
-    os.close(open_file(parent, new.parts[-1]))
+    close(open_file(parent, new.parts[-1]))
     if not new.replace:
         raise ApiError(ErrorCode.BackupExists)
 
@@ -192,7 +192,7 @@ def _install(pending: int, waiting: str, parent: int, name: str) -> None:
             try:
                 data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
             finally:
-                os.close(fd)
+                close(fd)
             durable.write_file(parent, name, data)
             os.unlink(waiting, dir_fd=pending)
     except OSError:
@@ -211,7 +211,7 @@ def prove(parent: int, temporary: str, content: bytes, sealed: Sealed) -> None:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         again = read_all(fd, len(sealed.stored))
     finally:
-        os.close(fd)
+        close(fd)
     if not sealed.opens_to(again, content):
         raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
 
@@ -259,17 +259,25 @@ def read_data(parent: int, name: str, expected: int) -> bytes | None:
             return None
         return read_all(fd, expected)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def has_data(state: StateFolder, located: Located) -> bool:
     """Whether the data file that the manifest stands beside is there."""
     try:
         with open_parent(state.base_fd, located.parts) as parent:
-            os.close(open_file(parent, located.parts[-1]))
+            close(open_file(parent, located.parts[-1]))
     except (FileNotFoundError, ApiError):
         return False
     return True
+
+
+def refuse_unfinished(state: StateFolder, backup_id: str) -> None:
+    """Raises ``VolumeUnavailable`` when an earlier try has given the data their name, and recovery could not yet give
+    the manifest its own: what is there then is neither a stranger's nor a backup. Raises ``OSError``."""
+    with state.folder(PENDING) as pending:
+        if existing_kind(pending, f"{backup_id}.json") is not None:
+            raise ApiError(ErrorCode.VolumeUnavailable, "what an earlier try began cannot be finished yet")
 
 
 def tombstone_of(state: StateFolder, backup_id: str) -> Manifest | None:
@@ -279,5 +287,5 @@ def tombstone_of(state: StateFolder, backup_id: str) -> Manifest | None:
 
 
 def beside(state: StateFolder, parts: tuple[str, ...]) -> Manifest | None:
-    """The manifest beside the data file at ``parts``, or None."""
+    """The manifest beside the data file at ``parts``, or None. Raises ``OSError`` when it cannot be read."""
     return load_beside(state.base_fd, parts)

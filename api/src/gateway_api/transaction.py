@@ -164,15 +164,16 @@ def _forget(context: Context, journal: Journal, *, restore_too: bool) -> None:
 
 
 def _settle(context: Context, journal: Journal) -> RestoreResult:
-    if wait_until_settled(context.config, context.settings.settle_seconds) != journal.result.restored_sha256:
-        raise ApiError(
-            ErrorCode.ConfigChangedDuringRestore,
-            f"the gateway wrote its config over the one that restore {journal.request_id} had put there",
-        )
-    journal = records.save_journal(context.config_state, journal.model_copy(update={"settled": True}))
-    if journal.bare:
-        return end(context, journal, RestoreState.committed).result
-    return journal.result
+    with _renamed_already():
+        if wait_until_settled(context.config, context.settings.settle_seconds) != journal.result.restored_sha256:
+            raise ApiError(
+                ErrorCode.ConfigChangedDuringRestore,
+                f"the gateway wrote its config over the one that restore {journal.request_id} had put there",
+            )
+        journal = records.save_journal(context.config_state, journal.model_copy(update={"settled": True}))
+        if journal.bare:
+            return end(context, journal, RestoreState.committed).result
+        return journal.result
 
 
 def end(context: Context, journal: Journal, state: RestoreState) -> Journal:
@@ -261,7 +262,9 @@ def _unroll(context: Context, journal: Journal) -> None:
 def _settle_rollback(context: Context, journal: Journal, kept: bytes) -> None:
     try:
         unchanged = wait_until_settled(context.config, context.settings.settle_seconds) == digest(kept)
-    except ApiError:
+    except ApiError as error:
+        if error.code is not ErrorCode.ConfigChangedDuringRestore:
+            raise
         unchanged = False
     if not unchanged:
         records.save_journal(context.config_state, journal.model_copy(update={"phase": "applied"}))

@@ -18,7 +18,7 @@ from . import age, archive, config_shape, durable, store
 from . import manifest as manifests
 from .context import Context
 from .contract import ErrorCode, UploadResult
-from .durable import list_names, read_all, unlink_quietly
+from .durable import close, list_names, read_all, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import receive_manifest
 from .manifest import BadManifest, Manifest, record_of
@@ -84,6 +84,7 @@ def _already(context: Context, backup_id: str) -> UploadResult | None:
     try:
         if located is not None and store.has_data(volume, located):
             return _stored(located, replayed=True)
+        store.refuse_unfinished(volume, backup_id)
         if store.tombstone_of(volume, backup_id) is not None:
             raise ApiError(ErrorCode.Deleted)
     except OSError as error:
@@ -121,7 +122,7 @@ class Collector:
                 try:
                     self._begin(state, start)
                 except BaseException:
-                    os.close(self._fd)
+                    close(self._fd)
                     raise
         except FileNotFoundError:
             raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first") from None
@@ -135,7 +136,7 @@ class Collector:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(fd)
+            close(fd)
             raise ApiError(ErrorCode.InProgress) from None
         return fd
 
@@ -166,7 +167,7 @@ class Collector:
 
     def close(self) -> None:
         """Lets others go on."""
-        os.close(self._fd)
+        close(self._fd)
 
 
 def finish(context: Context, backup_id: str) -> UploadResult:
@@ -218,7 +219,7 @@ def _read(folder: int, name: str, limit: int) -> bytes | None:
     try:
         return read_all(fd, limit)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 @contextmanager
@@ -228,7 +229,7 @@ def _whole(uploads: int, name: str) -> Iterator[bytes]:
     try:
         yield read_all(fd, 1 << 40)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _size(folder: int, name: str) -> int:
