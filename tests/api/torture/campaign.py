@@ -28,7 +28,7 @@ CHUNK: Final = 60
 
 @dataclass(frozen=True)
 class Plan:
-    """Which blows: of these mutations, kinds and calls (None: all), one in ``share``; the same for the same ``seed``."""
+    """Which blows: of these mutations, kinds and calls (None: all), one in ``share``, chosen by ``seed``."""
 
     mutations: tuple[str, ...] = ALL
     kinds: tuple[str, ...] = KINDS
