@@ -81,7 +81,7 @@ class Condition:
             guardrails_configured=summary is not None and summary.guardrails_configured,
             uptime_seconds=round(uptime_seconds, 3),
             gateway_id=gateway_id,
-            volume_id=_volume_id(self._settings.backup_dir),
+            volume_id=known_volume(self._settings.backup_dir),
             pending_restore=pending,
             issues=issues,
             warnings=warnings,
@@ -140,7 +140,17 @@ def _space(backup_dir: Path) -> VolumeSpace | None:
     return VolumeSpace(free_bytes=free, total_bytes=total)
 
 
-def _volume_id(backup_dir: Path) -> str | None:
+def known_gateway(config_dir: Path) -> str | None:
+    """The identity of the config's volume; None while it has none or cannot be read."""
+    try:
+        with StateFolder(config_dir, create=False) as state:
+            return state.known_identity(GATEWAY_ID)
+    except OSError:
+        return None
+
+
+def known_volume(backup_dir: Path) -> str | None:
+    """The identity of the backup volume; None while it has none or cannot be read."""
     try:
         with StateFolder(backup_dir, create=False) as state:
             return state.known_identity(VOLUME_ID)

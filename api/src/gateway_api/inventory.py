@@ -148,6 +148,19 @@ class Inventory:
         with self._lock:
             return list(islice(_after(self._root, (), after), most))
 
+    def named(self, parts: tuple[str, ...]) -> Named | None:
+        """The data file at exactly this path, as of the last refresh."""
+        with self._lock:
+            node = self._root
+            for part in parts[:-1]:
+                below = node.below.get(part)
+                if below is None:
+                    return None
+                node = below
+            if parts[-1] in node.below or parts[-1] not in node.names:
+                return None
+            return _named(node, parts[:-1], parts[-1])
+
     def places(self, backup_id: str) -> list[tuple[str, ...]]:
         """Where manifests with this id were seen, as components of their data files' paths."""
         with self._lock:
@@ -198,9 +211,13 @@ def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Ite
         if name in node.below:
             yield from _after(node.below[name], (*at, name), after[1:] if first else ())
         elif not first:
-            stem = name.removesuffix(SUFFIX)
-            beside = None if stem == name else node.manifests.get(manifests.manifest_name(stem))
-            yield Named((*at, name), node.manifests.get(manifests.manifest_name(name)), beside)
+            yield _named(node, at, name)
+
+
+def _named(node: _Directory, at: tuple[str, ...], name: str) -> Named:
+    stem = name.removesuffix(SUFFIX)
+    beside = None if stem == name else node.manifests.get(manifests.manifest_name(stem))
+    return Named((*at, name), node.manifests.get(manifests.manifest_name(name)), beside)
 
 
 def read_manifest(dir_fd: int, name: str) -> Manifest | None:

@@ -22,7 +22,7 @@ from .durable import close
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory, Known, Named, read_manifest
 from .manifest import Located, Manifest, manifest_name, record_of
-from .safe_path import check_component, existing_kind, open_parent
+from .safe_path import check_component, existing_kind, open_parent, parse_relative
 from .settings import Settings
 
 STEP: Final = 200
@@ -44,20 +44,35 @@ def parse_token(token: str | None) -> tuple[str, ...]:
     return tuple(text.split("/"))
 
 
-def page(settings: Settings, inventory: Inventory, limit: int, token: str | None) -> BackupPage:
-    """The next ``limit`` files. Raises ``InvalidRequest`` for a bad token, ``VolumeUnavailable``."""
+def page(
+    settings: Settings, inventory: Inventory, limit: int, token: str | None, path: str | None = None
+) -> BackupPage:
+    """The next ``limit`` files; with ``path``, the one of exactly that path, if there is one.
+
+    Raises ``InvalidRequest`` for a bad token, ``PathNotAllowed``, ``VolumeUnavailable``.
+    """
     after = parse_token(token)
+    wanted = None if path is None else parse_relative(path)
     try:
         root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise backup_volume_error(error) from None
     try:
         inventory.refresh(root_fd)
+        if wanted is not None:
+            found = entry_at(root_fd, inventory, wanted)
+            return BackupPage.model_validate({"items": [] if found is None else [found], "continue": None})
         return _page(root_fd, inventory, limit, after)
     except OSError as error:
         raise backup_volume_error(error) from None
     finally:
         close(root_fd)
+
+
+def entry_at(root_fd: int, inventory: Inventory, parts: tuple[str, ...]) -> BackupEntry | None:
+    """The file at exactly this path, as of the inventory's last refresh."""
+    named = inventory.named(parts)
+    return None if named is None else _entry(root_fd, inventory, named)
 
 
 def _page(root_fd: int, inventory: Inventory, limit: int, after: tuple[str, ...]) -> BackupPage:

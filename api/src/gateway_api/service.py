@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, Literal, TypeVar
 
-from . import backups, listing, logs, transaction, upload, verification
+from . import backups, inspection, listing, logs, transaction, upload, verification
 from . import restore_records as records
 from .auth import KeyRing
 from .condition import Condition
@@ -22,6 +22,8 @@ from .contract import (
     BackupResult,
     DeleteResult,
     ErrorCode,
+    FileInspection,
+    InspectRequest,
     ResetRequest,
     RestorePlan,
     RestoreRequest,
@@ -117,9 +119,13 @@ class Service:
             "backup", request.request_id, requested_by, lambda context: backups.make(context, request)
         )
 
-    async def list_backups(self, limit: int, token: str | None) -> BackupPage:
-        """A page of the inventory."""
-        return await self._read(partial(listing.page, self.settings, self._inventory, limit, token))
+    async def list_backups(self, limit: int, token: str | None, path: str | None) -> BackupPage:
+        """A page of the inventory, or the file at ``path``."""
+        return await self._read(partial(listing.page, self.settings, self._inventory, limit, token, path))
+
+    async def inspect_file(self, request: InspectRequest) -> FileInspection:
+        """What a file in the backup directory holds."""
+        return await self._read(partial(inspection.inspect, self.settings, self._inventory, request))
 
     async def show_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""

@@ -133,6 +133,36 @@ class BackupPage(BaseModel):
     continue_token: str | None = Field(None, alias="continue")
 
 
+class InspectRequest(BaseModel):
+    """``path`` is relative to the backup directory. Without an ``identity`` an encrypted file stays closed."""
+
+    model_config = STRICT
+    path: str = Field(min_length=1, max_length=4096)
+    identity: Identity | None = None
+
+
+class FileInspection(BaseModel):
+    """What a file in the backup directory holds, whoever made it. ``content_sha256`` is of what it holds when unpacked;
+    that and what follows from it is absent for a file that cannot be opened. ``volume_id``: of the volume it lies on
+    now."""
+
+    model_config = OPEN
+    path: str
+    kind: Literal["backup", "compressed", "changed", "foreign"]
+    backup_id: str | None = None
+    gateway_id: str | None = None
+    volume_id: str | None = None
+    modified: datetime
+    stored_sha256: str
+    stored_bytes: int
+    content_sha256: str | None = None
+    content_bytes: int | None = None
+    counts: Counts | None = None
+    issues: list[Issue] = []
+    level: BackupLevel | None = Field(default=None, description="Absent when something is wrong with it.")
+    problems: list[Problem] = []
+
+
 class UploadResult(BaseModel):
     """How far an upload is. ``stored``: it is a backup now, ``record``; ``partial``: go on at ``received_bytes``."""
 

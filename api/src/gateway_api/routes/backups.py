@@ -16,6 +16,8 @@ from ..contract import (
     DeleteResult,
     Envelope,
     ErrorCode,
+    FileInspection,
+    InspectRequest,
     VerificationResult,
     VerifyRequest,
 )
@@ -48,16 +50,38 @@ async def make_backup(api: Api, requested_by: RequestedBy, body: BackupRequest) 
 
 @router.get(
     BACKUPS_PATH,
-    responses=declares(*KEYED, *BODY, ErrorCode.VolumeUnavailable),
+    responses=declares(*KEYED, *BODY, ErrorCode.PathNotAllowed, ErrorCode.VolumeUnavailable),
     summary="List the backups",
 )
 async def list_backups(
     api: Api,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     token: Annotated[str | None, Query(alias="continue", max_length=8192)] = None,
+    path: Annotated[str | None, Query(min_length=1, max_length=4096)] = None,
 ) -> Envelope[BackupPage]:
-    """Every file in the backup directory, a page at a time, by path; `continue` is what the page before said."""
-    return envelope("Backups listed", await api.list_backups(limit, token))
+    """Every file in the backup directory, a page at a time, by path; `continue` is what the page before said. With
+    `path`, relative to the backup directory, only the file there, if there is one."""
+    return envelope("Backups listed", await api.list_backups(limit, token, path))
+
+
+@router.post(
+    f"{BACKUPS_PATH}/inspect",
+    responses=declares(
+        *KEYED,
+        *BODY,
+        ErrorCode.BackupNotFound,
+        ErrorCode.BackupTooLarge,
+        ErrorCode.Busy,
+        ErrorCode.PathNotAllowed,
+        ErrorCode.VolumeUnavailable,
+        ErrorCode.WrongIdentity,
+    ),
+    summary="Look into any file",
+)
+async def inspect_file(api: Api, body: InspectRequest) -> Envelope[FileInspection]:
+    """Digests and counts of a file in the backup directory, whoever made it. Reads it and changes nothing; what is
+    wrong with it stands in `problems`: the answer is 200 all the same. Signatures are not looked at: a verify does."""
+    return envelope("File inspected", await api.inspect_file(body))
 
 
 @router.get(
