@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from gateway_operator.domain.actions import CallBackup, CallRestore, Note
-from gateway_operator.domain.calls import Gone, Health, RestoreRecord, StoredBackup
+from gateway_operator.domain.calls import Checked, Gone, Health, Listed, RestoreRecord, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Workload
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
@@ -102,6 +102,21 @@ class AdminApi(Protocol):
         """The record of a backup."""
         ...
 
+    async def find_file(self, target: AdminTarget, path: str) -> StoredBackup | Gone:
+        """What lies at a path of the backup directory, whoever made it; without a manifest it has no backup id.
+
+        A file that is not whole is an error.
+        """
+        ...
+
+    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> Checked | Gone:
+        """Read a stored file again and prove it; by its path where it has no id."""
+        ...
+
+    async def list_files(self, target: AdminTarget, token: str | None) -> tuple[Sequence[Listed], str | None]:
+        """A page of the inventory, and the token of the next one, if there is one."""
+        ...
+
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         """Delete a backup's file. False if it was gone already."""
         ...
@@ -144,6 +159,10 @@ class Cluster(Protocol):
 
     async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
         """Merge into the status of exactly the version that was read. Conflict if there is a newer one."""
+        ...
+
+    async def put_label(self, meta: Meta, key: str, value: str) -> Json:
+        """Label an object of ours, on top of exactly the version that was read. Gives what it is now."""
         ...
 
     async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway_operator.domain.actions import CallBackup, CallRestore
-from gateway_operator.domain.calls import Counts, Gone, Health, Journal, RestoreRecord, StoredBackup
+from gateway_operator.domain.calls import Checked, Counts, Gone, Health, Journal, Listed, RestoreRecord, StoredBackup
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 from tests.unit.operator.fake_cluster import Clock, Cluster, sha
 
@@ -30,6 +31,13 @@ class Admin:
         """The content on which the gateway never becomes Ready."""
         self.failing: list[AdminApiError] = []
         self.volume = VOLUME
+        self.foreign: dict[str, StoredBackup] = {}
+        """Files without a manifest, by their path."""
+        self.problems: tuple[tuple[str, str], ...] = ()
+        """What a check finds wrong."""
+        self.level = "Verified"
+        """How far a new backup is proven."""
+        self.counts = Counts(1, 1, 1, 1, 0)
         self.encrypted = False
         self.identities: list[str | None] = []
         """What each restore was given to open the file with."""
@@ -77,8 +85,11 @@ class Admin:
                 content_sha256=sha(content),
                 stored_sha256=sha("stored" + content),
                 stored_bytes=len(content),
-                level="Verified",
-                counts=Counts(1, 1, 1, 1, 0),
+                level=self.level,
+                counts=self.counts,
+                content_bytes=len(content),
+                proof="payload",
+                metadata=call.metadata,
             )
             self.backups[backup_id] = (made, content)
         return self.backups[backup_id][0]
@@ -87,6 +98,26 @@ class Admin:
         self._gate()
         found = self.backups.get(backup_id)
         return found[0] if found else Gone()
+
+    async def find_file(self, target: AdminTarget, path: str) -> StoredBackup | Gone:
+        self._gate()
+        made = [one for one, _ in self.backups.values() if one.path == path]
+        return made[0] if made else self.foreign.get(path, Gone())
+
+    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> Checked | Gone:
+        self._gate()
+        found = self.backups[backup_id][0] if backup_id in self.backups else self.foreign.get(path)
+        if found is None:
+            return Gone()
+        return Checked(found.stored_sha256, None if self.problems else found.level, "payload", self.problems)
+
+    async def list_files(self, target: AdminTarget, token: str | None) -> tuple[Sequence[Listed], str | None]:
+        """A page of two, so that there are several."""
+        self._gate()
+        files = [Listed(one.path, "backup", one.created, one) for one, _ in self.backups.values()]
+        files += [Listed(path, "foreign", one.created) for path, one in self.foreign.items()]
+        later = sorted((one for one in files if one.path > (token or "")), key=lambda one: one.path)
+        return later[:2], later[1].path if len(later) > 2 else None
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         self._gate()

@@ -128,6 +128,12 @@ class Cluster:
         self.version += 1
         return found
 
+    async def put_label(self, meta: Meta, key: str, value: str) -> Json:
+        found = self._exactly(meta)
+        found["metadata"]["labels"] = {**(found["metadata"].get("labels") or {}), key: value}
+        found["metadata"]["resourceVersion"] = str(self.version)
+        return _copy(found)
+
     async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
         found = self._exactly(meta)
         found["metadata"]["annotations"] = {**(found["metadata"].get("annotations") or {}), DELETE_FILE: why}

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gateway_api.contract import ErrorCode
 from gateway_operator.domain import backup, deletion
-from gateway_operator.domain.calls import Failure, Gone, Health, Journal, RestoreRecord, StoredBackup
+from gateway_operator.domain.calls import Checked, Failure, Gone, Health, Journal, RestoreRecord, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Problem, Rollout
-from gateway_operator.domain.known import Burst
+from gateway_operator.domain.known import Burst, KnownBackups
 from gateway_operator.domain.names import DELETE_FILE
 from gateway_operator.domain.objects import Backup, Restore
 from gateway_operator.domain.reasons import Reason
@@ -58,6 +58,13 @@ stored = st.builds(
     level=st.sampled_from(["Stored", "Verified"]),
     recipients=st.just(()) | st.just(("f" * 32,)),
     signed_by=st.just(()) | st.just(("k" * 32,)),
+)
+checks = st.builds(
+    Checked,
+    stored_sha256=digests,
+    level=st.sampled_from([None, "Stored", "Verified"]),
+    proof=st.sampled_from([None, "payload", "recipient"]),
+    problems=st.sampled_from([(), (("BackupCorrupt", "it is torn"),)]),
 )
 healths = st.builds(
     Health,
@@ -129,6 +136,10 @@ backups = st.fixed_dictionaries(
                 "description": st.just("note"),
                 "pinned": st.booleans(),
                 "existing": st.just({"path": "manual/x.json.zst"}),
+                "ttl": st.just("30d"),
+                "verification": st.fixed_dictionaries(
+                    {}, optional={"level": st.sampled_from(["Stored", "Verified"]), "maxShrinkPercent": st.just(10)}
+                ),
             },
         ),
         "status": optional(
@@ -167,8 +178,10 @@ backup_views = st.builds(
     gateway=gateways,
     health=healths | failures,
     backup_id=st.none() | st.just("id"),
-    answer=st.none() | stored | failures,
+    answer=st.none() | stored | st.just(Gone()) | failures,
     stored=st.none() | stored | st.just(Gone()) | failures,
+    checked=st.none() | checks | st.just(Gone()) | failures,
+    known=st.lists(backups, max_size=3).map(KnownBackups),
 )
 deletion_views = st.builds(
     deletion.Observed,

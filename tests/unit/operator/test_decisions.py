@@ -17,10 +17,13 @@ from gateway_operator.domain.actions import (
     CallCommit,
     CallRestore,
     CallRollback,
+    CheckFile,
     CreateSafetyBackup,
     DeleteFile,
+    FindFile,
     Finish,
     Poll,
+    PutLabel,
     ReadBack,
     Release,
     Restart,
@@ -91,6 +94,15 @@ def test_backups(view: backup.Observed, now: datetime) -> None:
         case ReadBack():
             assert isinstance(view.gateway, Endpoint)
             assert view.stored is None
+            assert thing.existing is None
+        case FindFile():
+            assert action.path == thing.existing
+            assert action.status["adopted"] is True
+        case CheckFile():
+            assert isinstance(view.gateway, Endpoint)
+            assert thing.phase == "Verifying"
+        case PutLabel():
+            assert thing.existing is not None
         case Write():
             assert action.status["phase"] != thing.phase
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -12,9 +12,9 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from gateway_api import contract
+from gateway_operator.adapters.admin_wire import counts_of, refusal, restore_record, stored
 from gateway_operator.domain.actions import CallBackup, CallRestore
-from gateway_operator.domain.calls import Counts, Gone, Health, Journal, RestoreRecord, StoredBackup
-from gateway_operator.domain.names import ADMIN_KEY_SECRET
+from gateway_operator.domain.calls import Checked, Gone, Health, Listed, RestoreRecord, StoredBackup
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 
@@ -22,14 +22,9 @@ CONNECT_TIMEOUT: Final = 3.0
 SHORT_TIMEOUT: Final = 10.0
 _BODY_LIMIT: Final = 8 * 1024 * 1024
 _CONTEXTS_KEPT: Final = 256
+_PAGE: Final = 500
 
-_BY_NAME: Final = {code.value: spec for code, spec in contract.ERRORS.items()}
 M = TypeVar("M", bound=BaseModel)
-
-KEY_REFUSED: Final = "The admin API refused the operator's key."
-KEY_CURE: Final = (
-    f"Compare the Secret that the workload's annotation {ADMIN_KEY_SECRET} names with the one that its pod mounts."
-)
 
 
 class HttpAdminApi:
@@ -69,17 +64,90 @@ class HttpAdminApi:
         data = await self._call(
             target, "POST", contract.BACKUP_PATH, contract.BackupResult, sent, min(call.timeout, self._long)
         )
-        return _stored(data)
+        return stored(data)
 
     async def read_backup(self, target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
         """The record of a backup."""
         path = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}"
         try:
-            return _stored(await self._call(target, "GET", path, contract.BackupRecord))
+            return stored(await self._call(target, "GET", path, contract.BackupRecord))
         except AdminApiError as error:
             if error.code in (contract.ErrorCode.BackupNotFound, contract.ErrorCode.Deleted):
                 return Gone()
             raise
+
+    async def find_file(self, target: AdminTarget, path: str) -> StoredBackup | Gone:
+        """What lies at a path of the backup directory."""
+        listed = await self._call(
+            target, "GET", f"{contract.BACKUPS_PATH}?path={quote(path, safe='')}", contract.BackupPage, limit=self._long
+        )
+        if not listed.items:
+            return Gone()
+        (entry,) = listed.items
+        if entry.record is not None and entry.kind != "changed":
+            return stored(entry.record)
+        found = await self._inspect(target, path)
+        if found is None:
+            return Gone()
+        for problem in found.problems:
+            raise AdminApiError(problem.code, f"{path}: {problem.message}", retryable=False, status=200)
+        return StoredBackup(
+            backup_id="",
+            path=found.path,
+            created=found.modified,
+            gateway_id=found.gateway_id or "",
+            volume_id=found.volume_id or "",
+            gateway_version=None,
+            content_sha256=found.content_sha256 or "",
+            stored_sha256=found.stored_sha256,
+            stored_bytes=found.stored_bytes,
+            level=found.level.value if found.level else "",
+            counts=counts_of(found.counts) if found.counts else None,
+            content_bytes=found.content_bytes,
+        )
+
+    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> Checked | Gone:
+        """Read a stored file again and prove it."""
+        if not backup_id:
+            seen = await self._inspect(target, path)
+            if seen is None:
+                return Gone()
+            problems = tuple((one.code, one.message) for one in seen.problems)
+            return Checked(seen.stored_sha256, seen.level.value if seen.level else None, None, problems)
+        where = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}/verify"
+        try:
+            found = await self._call(target, "POST", where, contract.VerificationResult, {}, self._long)
+        except AdminApiError as error:
+            if error.code in (contract.ErrorCode.BackupNotFound, contract.ErrorCode.Deleted):
+                return Gone()
+            raise
+        return Checked(
+            found.stored_sha256,
+            found.level.value if found.level else None,
+            found.proof,
+            tuple((one.code, one.message) for one in found.problems),
+        )
+
+    async def _inspect(self, target: AdminTarget, path: str) -> contract.FileInspection | None:
+        where = f"{contract.BACKUPS_PATH}/inspect"
+        try:
+            return await self._call(target, "POST", where, contract.FileInspection, {"path": path}, self._long)
+        except AdminApiError as error:
+            if error.code == contract.ErrorCode.BackupNotFound:
+                return None
+            raise
+
+    async def list_files(self, target: AdminTarget, token: str | None) -> tuple[Sequence[Listed], str | None]:
+        """A page of the inventory, and the token of the next one, if there is one."""
+        more = f"&continue={quote(token, safe='')}" if token else ""
+        page = await self._call(
+            target, "GET", f"{contract.BACKUPS_PATH}?limit={_PAGE}{more}", contract.BackupPage, limit=self._long
+        )
+        found = [
+            Listed(one.path, one.kind, one.modified, stored(one.record) if one.record is not None else None)
+            for one in page.items
+        ]
+        return found, page.continue_token
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         """Delete a backup's file. False if it was gone already."""
@@ -111,13 +179,13 @@ class HttpAdminApi:
         data = await self._call(
             target, "POST", contract.RESTORE_PATH, contract.RestoreResult, sent, min(call.timeout, self._long)
         )
-        return _record(data)
+        return restore_record(data)
 
     async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreRecord | Gone:
         """The journal of a restore."""
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}"
         try:
-            return _record(await self._call(target, "GET", path, contract.RestoreResult))
+            return restore_record(await self._call(target, "GET", path, contract.RestoreResult))
         except AdminApiError as error:
             if error.code == contract.ErrorCode.RestoreNotFound:
                 return Gone()
@@ -126,12 +194,14 @@ class HttpAdminApi:
     async def commit(self, target: AdminTarget, request_id: str) -> RestoreRecord:
         """Make a restore final."""
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/commit"
-        return _record(await self._call(target, "POST", path, contract.RestoreResult, {}, self._long))
+        return restore_record(await self._call(target, "POST", path, contract.RestoreResult, {}, self._long))
 
     async def rollback(self, target: AdminTarget, request_id: str) -> RestoreRecord:
         """Put the previous config back, unless something else was written over the restored one."""
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/rollback"
-        return _record(await self._call(target, "POST", path, contract.RestoreResult, {"force": False}, self._long))
+        return restore_record(
+            await self._call(target, "POST", path, contract.RestoreResult, {"force": False}, self._long)
+        )
 
     def backup_id(self, volume_id: str, request_id: str) -> str:
         """The id of the backup that a request makes on a volume."""
@@ -149,7 +219,7 @@ class HttpAdminApi:
         async with self._in_flight:
             status, headers, raw = await self._exchange(target, method, path, body, limit)
         if status >= 400:
-            raise _refusal(status, headers, raw)
+            raise refusal(status, headers, raw)
         try:
             return contract.Envelope[model].model_validate_json(raw).data  # type: ignore[valid-type]
         except ValidationError as error:
@@ -176,7 +246,7 @@ class HttpAdminApi:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=limit, sock_connect=CONNECT_TIMEOUT),
             ) as response:
-                return response.status, response.headers, await response.content.read(_BODY_LIMIT)
+                return response.status, response.headers, await _whole(response)
         except aiohttp.ConnectionTimeoutError:
             detail = f"{_where(target)} did not accept a connection within {CONNECT_TIMEOUT:.0f} s."
             raise AdminApiError(Reason.Unreachable, detail, retryable=True) from None
@@ -218,6 +288,18 @@ class HttpAdminApi:
         return context
 
 
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, unless it is larger than any that the admin API sends."""
+    pieces = bytearray()
+    async for piece in response.content.iter_any():
+        pieces += piece
+        if len(pieces) > _BODY_LIMIT:
+            raise AdminApiError(
+                Reason.UnexpectedAnswer, "The answer is too large to be the admin API's.", retryable=True
+            )
+    return bytes(pieces)
+
+
 def _where(target: AdminTarget) -> str:
     endpoint = target.endpoint
     return f"pod {endpoint.pod} ({endpoint.host}:{endpoint.port})"
@@ -226,66 +308,3 @@ def _where(target: AdminTarget) -> str:
 def _tls_words(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> str:
     inner = getattr(error, "certificate_error", None) or error.os_error
     return str(getattr(inner, "verify_message", None) or getattr(inner, "reason", None) or inner)
-
-
-def _refusal(status: int, headers: Mapping[str, str], raw: bytes) -> AdminApiError:
-    """An error body as an exception. A code this version does not know goes by its HTTP status."""
-    try:
-        body = contract.ErrorBody.model_validate_json(raw)
-    except ValidationError:
-        retryable = status >= 500 or status in (408, 429)
-        detail = f"HTTP {status} with a body that is not the admin API's."
-        return AdminApiError(Reason.UnexpectedAnswer, detail, retryable=retryable, status=status, unsure=status >= 500)
-    known = _BY_NAME.get(body.code)
-    refused = body.code == contract.ErrorCode.Unauthorized  # the API's own words are for people with curl
-    return AdminApiError(
-        body.code,
-        KEY_REFUSED if refused else body.detail,
-        retryable=known.retryable if known else status >= 500,
-        status=status,
-        cure=KEY_CURE if refused else known.cure if known else "",
-        retry_after=_seconds(headers.get("Retry-After")),
-        unsure=status >= 500 or body.code == contract.ErrorCode.InProgress,
-    )
-
-
-def _seconds(value: str | None) -> float | None:
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
-        return None
-
-
-def _stored(data: contract.BackupRecord) -> StoredBackup:
-    return StoredBackup(
-        backup_id=data.backup_id,
-        path=data.path,
-        created=data.created,
-        gateway_id=data.gateway_id,
-        volume_id=data.volume_id,
-        gateway_version=data.gateway_version,
-        content_sha256=data.content_sha256,
-        stored_sha256=data.stored_sha256,
-        stored_bytes=data.stored_bytes,
-        level=data.level.value,
-        counts=_counts(data.counts),
-        recipients=tuple(data.recipients),
-        signed_by=tuple(data.signed_by),
-    )
-
-
-def _counts(data: contract.Counts) -> Counts:
-    return Counts(data.configs, data.projects, data.users, data.api_keys, data.disabled_api_keys)
-
-
-def _record(data: contract.RestoreResult) -> RestoreRecord:
-    return RestoreRecord(
-        request_id=data.request_id,
-        state=Journal(data.state.value),
-        previous_sha256=data.previous_sha256,
-        restored_sha256=data.restored_sha256,
-        sections_digest=data.sections_digest,
-        safety_kind=data.safety_backup.kind,
-        safety_path=data.safety_backup.path,
-        counts=_counts(data.counts),
-    )

@@ -184,6 +184,10 @@ class KubernetesCluster:
         path = f"{ours(ref.kind, ref.namespace, ref.name)}/status"
         return await self.request("PATCH", path, body, content_type=_MERGE)
 
+    async def put_label(self, meta: Meta, key: str, value: str) -> Json:
+        """Label an object of ours."""
+        return await self._mark(meta, {"labels": {key: value}})
+
     async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
         """Say that a GatewayBackup's file goes with it, and why."""
         finalizers = [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER]

@@ -76,6 +76,30 @@ class ReadBack:
 
 
 @dataclass(frozen=True, slots=True)
+class FindFile:
+    """Look at a file that lies on the volume already. ``status`` is written first: it is the claim."""
+
+    path: str
+    status: Patch
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFile:
+    """Have a stored file read again and proven."""
+
+    backup_id: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutLabel:
+    """Put a label on the object itself."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteFile:
     """Delete the file of a backup. ``status`` is written first."""
 
@@ -134,7 +158,7 @@ class Restart:
     marker: str
 
 
-BackupAction = Stop | Write | Finish | Wait | CallBackup | ReadBack
+BackupAction = Stop | Write | Finish | Wait | CallBackup | ReadBack | FindFile | CheckFile | PutLabel
 DeletionAction = Write | Wait | DeleteFile | Release
 RestoreAction = (
     Stop | Write | Finish | Wait | Poll | CreateSafetyBackup | CallRestore | CallCommit | CallRollback | Restart

@@ -6,33 +6,49 @@ delete handler; what the volume already holds beats every deadline; only then is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_operator.domain import attempts, conditions, times
-from gateway_operator.domain.actions import BackupAction, CallBackup, Finish, Note, ReadBack, Stop, Wait, Write
-from gateway_operator.domain.calls import Failure, Gone, Health, StoredBackup
+from gateway_operator.domain import adoption, attempts, backup_end, times
+from gateway_operator.domain.actions import (
+    BackupAction,
+    CallBackup,
+    CheckFile,
+    FindFile,
+    Finish,
+    PutLabel,
+    ReadBack,
+    Stop,
+    Wait,
+    Write,
+)
+from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Problem
-from gateway_operator.domain.names import backup_path
+from gateway_operator.domain.known import KnownBackups
+from gateway_operator.domain.names import ADOPTED_LABEL, backup_path
 from gateway_operator.domain.objects import Backup
 from gateway_operator.domain.reasons import Reason
 
 TERMINAL: Final = frozenset({"Completed", "Failed", "Deleting"})
 _SHORTEST_CALL: Final = 5.0
+_UNDECIDED: Final = 2.0
+_LEVELS: Final = ("", "Stored", "Verified")
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What one look gave. ``answer`` is what the last call of this run brought, ``stored`` what was read back."""
+    """What one look gave. ``answer`` is what the last call of this run brought, ``stored`` what was read back, and
+    ``checked`` what looking at the file again found; ``known`` are the other backups."""
 
     backup: Backup
     gateway: Endpoint | Problem | None = None
     health: Health | Failure | None = None
     backup_id: str | None = None
-    answer: StoredBackup | Failure | None = None
+    answer: StoredBackup | Gone | Failure | None = None
     stored: StoredBackup | Gone | Failure | None = None
+    checked: Checked | Gone | Failure | None = None
+    known: KnownBackups = field(default_factory=KnownBackups)
 
 
 def needs_gateway(backup: Backup, now: datetime) -> bool:
@@ -52,7 +68,10 @@ def decide(seen: Observed, now: datetime) -> BackupAction:
     if is_terminal(backup) or backup.meta.deleting_since:
         return Stop()
     if isinstance(seen.answer, StoredBackup) and backup.phase != "Verifying":
-        return _made(backup, seen.answer, now)
+        return _made(backup, seen.answer, now) if backup.existing is None else _found(seen, seen.answer, now)
+    if isinstance(seen.answer, Gone):
+        message = f"There is no file {backup.existing} in the backup directory of {backup.gateway}."
+        return backup_end.failed(backup, Reason.FileNotFound, message, now)
     if backup.phase == "Verifying":
         return _verify(seen, now)
     if isinstance(seen.answer, Failure):
@@ -75,6 +94,8 @@ def _start(seen: Observed, now: datetime) -> BackupAction:
     if seen.health is None or seen.health.volume_id is None or seen.backup_id is None:
         message = f"The admin API in pod {seen.gateway.pod} does not say which volume it has."
         return _failed(seen, Failure(Reason.VolumeUnknown, message, retryable=True), now)
+    if backup.existing is not None:
+        return _find(backup, backup.existing, seen.gateway, seen.health, now)
     return _call(backup, seen.gateway, seen.health, seen.backup_id, deadline, now)
 
 
@@ -94,23 +115,8 @@ def _call(
         backup.status.get("path")
         or backup_path(backup.group, meta.created, meta.ref.name, meta.ref.uid, encrypted=health.encrypted)
     )
-    status: dict[str, Any] = {
-        "phase": "Running",
-        "reason": str(Reason.InProgressNow),
-        "message": f"Pod {pod.pod} has been asked for the backup.",
-        "observedGeneration": meta.generation,
-        "startTime": times.text(started),
-        "attempt": attempts.current(backup),
-        "nextRetryTime": None,
-        "pod": pod.pod,
-        "path": path,
-        "backupID": backup_id,
-        "volumeID": health.volume_id,
-        "gatewayID": health.gateway_id,
-    }
-    authorized = attempts.authorized(backup, None, now)
-    if authorized is not None:
-        status["conditions"] = authorized
+    status = _running(backup, pod, health, path, now)
+    status.update(message=f"Pod {pod.pod} has been asked for the backup.", backupID=backup_id)
     left = times.seconds_until(max(deadline, times.later(started, backup.timeout)), now)
     metadata = {
         "namespace": meta.ref.namespace,
@@ -124,60 +130,127 @@ def _call(
     return CallBackup(path, meta.ref.uid, metadata, max(left, _SHORTEST_CALL), status)
 
 
+def _running(backup: Backup, pod: Endpoint, health: Health, path: str, now: datetime) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "phase": "Running",
+        "reason": str(Reason.InProgressNow),
+        "observedGeneration": backup.meta.generation,
+        "startTime": times.text(backup.time("startTime") or now),
+        "attempt": attempts.current(backup),
+        "nextRetryTime": None,
+        "pod": pod.pod,
+        "path": path,
+        "volumeID": health.volume_id,
+        "gatewayID": health.gateway_id,
+    }
+    authorized = attempts.authorized(backup, None, now)
+    if authorized is not None:
+        status["conditions"] = authorized
+    return status
+
+
+def _find(backup: Backup, path: str, pod: Endpoint, health: Health, now: datetime) -> FindFile:
+    status = _running(backup, pod, health, path, now)
+    status.update(message=f"Pod {pod.pod} has been asked about {path}.", adopted=True)
+    return FindFile(path, status)
+
+
+def _found(seen: Observed, found: StoredBackup, now: datetime) -> BackupAction:
+    """The path was claimed before the file was looked at; now it is seen who else wants it."""
+    backup = seen.backup
+    volume_id = str(backup.status.get("volumeID") or "")
+    others = seen.known.naming(backup.meta.ref.namespace, found.path, found.backup_id)
+    owned = adoption.owner(backup, others, volume_id)
+    if owned is None:
+        return _made(backup, replace(found, volume_id=volume_id), now)
+    if owned.undecided and now < _deadline(backup):
+        return Wait(_UNDECIDED)
+    message = f"{found.path} belongs to GatewayBackup {owned.by}: one file, one resource."
+    return backup_end.failed(backup, Reason.AlreadyOwned, message, now)
+
+
 def _made(backup: Backup, made: StoredBackup, now: datetime) -> Write:
+    done = "made" if backup.existing is None else "found"
+    what = "its record is being read back" if backup.existing is None else "it is being read again"
     return Write(
         {
             "phase": "Verifying",
             "reason": str(Reason.Verifying),
-            "message": "The backup is made; its record is being read back.",
+            "message": f"The backup is {done}; {what}.",
             "observedGeneration": backup.meta.generation,
             "nextRetryTime": None,
-            **_record(made, now),
+            **backup_end.record(made, now),
         }
     )
 
 
-def _record(made: StoredBackup, now: datetime) -> dict[str, Any]:
-    return {
-        "snapshotTime": times.precise(made.created),
-        "backupID": made.backup_id,
-        "volumeID": made.volume_id,
-        "gatewayID": made.gateway_id,
-        "gatewayVersion": made.gateway_version,
-        "path": made.path,
-        "sizeBytes": made.stored_bytes,
-        "sha256": made.stored_sha256,
-        "contentDigest": made.content_sha256,
-        "counts": made.counts.status(),
-        "verification": {"level": made.level, "time": times.text(now)},
-        **made.protection(),
-    }
-
-
 def _verify(seen: Observed, now: datetime) -> BackupAction:
-    backup, stored = seen.backup, seen.stored
-    if isinstance(stored, StoredBackup):
-        wanted = (backup.status.get("sha256"), backup.status.get("contentDigest"), backup.status.get("volumeID"))
-        found = (stored.stored_sha256, stored.content_sha256, stored.volume_id)
-        if wanted != found:
-            message = f"The record of {backup.status.get('path')} changed between two reads: another file is there now."
-            return _finish(backup, False, Reason.RecordMismatch, message, now)
-        message = f"{stored.path}, {stored.stored_bytes} bytes, {stored.level}."
-        verification = {"verification": {"level": stored.level, "time": times.text(now)}}
-        return _finish(backup, True, Reason.BackedUp, message, now, verification)
-    if isinstance(stored, Gone):
-        message = f"{backup.status.get('path')} was made and is not on the volume any more: somebody removed it."
-        return _finish(backup, False, Reason.RecordMismatch, message, now)
+    backup, stored, checked = seen.backup, seen.stored, seen.checked
+    path = backup.status.get("path")
+    if isinstance(stored, StoredBackup) and not _is_recorded(backup, stored):
+        message = f"The record of {path} changed between two reads: another file is there now."
+        return backup_end.failed(backup, Reason.RecordMismatch, message, now)
+    if isinstance(stored, Gone) or isinstance(checked, Gone):
+        message = f"{path} was there and is not on the volume any more: somebody removed it."
+        return backup_end.failed(backup, Reason.RecordMismatch, message, now)
+    level = _level(backup, stored, checked)
+    if level is not None:
+        if backup.existing is not None and ADOPTED_LABEL not in backup.meta.labels:
+            return PutLabel(ADOPTED_LABEL, "true")
+        proof = checked.proof if isinstance(checked, Checked) else None
+        return backup_end.completed(backup, level, proof, seen.known, now)
+    if isinstance(checked, Checked):
+        return _not_proven(backup, checked, now)
     if now >= _deadline(backup):
         return _out_of_time(seen, now)
-    if isinstance(stored, Failure):
-        return _failed(seen, stored, now)
+    failure = checked if isinstance(checked, Failure) else stored if isinstance(stored, Failure) else None
+    if failure is not None:
+        return _failed(seen, failure, now)
     retry = backup.time("nextRetryTime")
     if retry is not None and retry > now:
         return Wait(times.seconds_until(retry, now))
-    if isinstance(seen.gateway, Endpoint):
-        return ReadBack(str(backup.status.get("backupID", "")))
-    return attempts.wait_for_gateway(backup, seen.gateway, _deadline(backup), now)
+    if not isinstance(seen.gateway, Endpoint):
+        return attempts.wait_for_gateway(backup, seen.gateway, _deadline(backup), now)
+    backup_id = str(backup.status.get("backupID") or "")
+    if stored is None and backup.existing is None:
+        return ReadBack(backup_id)
+    return CheckFile(backup_id, str(path))
+
+
+def _is_recorded(backup: Backup, stored: StoredBackup) -> bool:
+    wanted = (backup.status.get("sha256"), backup.status.get("contentDigest"), backup.status.get("volumeID"))
+    return wanted == (stored.stored_sha256, stored.content_sha256, stored.volume_id)
+
+
+def _level(backup: Backup, stored: StoredBackup | Gone | Failure | None, checked: object) -> str | None:
+    """How far the file is proven, once that is as far as it must be.
+
+    What was made a moment ago was proven when it was made, and its record says so. A file that lay there is proven now.
+    """
+    if isinstance(checked, Checked):
+        whole = not checked.problems and checked.stored_sha256 == backup.status.get("sha256")
+        level = checked.level or ""
+        return level if whole and _suffices(level, backup) else None
+    if isinstance(stored, StoredBackup) and backup.existing is None:
+        return stored.level if _suffices(stored.level, backup) else None
+    return None
+
+
+def _suffices(level: str, backup: Backup) -> bool:
+    return _LEVELS.index(level) >= _LEVELS.index(backup.wanted_level)
+
+
+def _not_proven(backup: Backup, checked: Checked, now: datetime) -> Finish:
+    path = backup.status.get("path")
+    for code, message in checked.problems:
+        return backup_end.failed(backup, code, f"{path}: {message}.", now)
+    if checked.stored_sha256 != backup.status.get("sha256"):
+        return backup_end.failed(backup, Reason.RecordMismatch, f"{path} changed between two reads.", now)
+    message = (
+        f"{path} is proven only as {checked.level or 'nothing'}, and {backup.wanted_level} is wanted: an encrypted "
+        "file cannot be opened without its identity. `verification.level: Stored` accepts it."
+    )
+    return backup_end.failed(backup, Reason.NotVerified, message, now)
 
 
 def _failed(seen: Observed, failure: Failure, now: datetime) -> BackupAction:
@@ -192,12 +265,13 @@ def _failed(seen: Observed, failure: Failure, now: datetime) -> BackupAction:
             return _made(backup, seen.stored, now)
         said = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = attempts.with_error(backup, failure, now)
-        return _finish(backup, False, failure.code, said, now, {"lastErrors": errors, "attempt": attempt})
+        return backup_end.failed(backup, failure.code, said, now, {"lastErrors": errors, "attempt": attempt})
     return attempts.again(backup, failure, now)
 
 
 def _can_look(seen: Observed) -> bool:
-    return bool(seen.backup.status.get("backupID")) and isinstance(seen.gateway, Endpoint)
+    backup = seen.backup
+    return backup.existing is None and bool(backup.status.get("backupID")) and isinstance(seen.gateway, Endpoint)
 
 
 def _out_of_time(seen: Observed, now: datetime) -> BackupAction:
@@ -219,26 +293,4 @@ def _out_of_time(seen: Observed, now: datetime) -> BackupAction:
         cause, detail = backup.reason, f" {backup.status.get('message', '')}"
     else:
         detail = ""
-    return _finish(backup, False, cause, f"{what} within {seconds} s ({field}).{detail}", now)
-
-
-def _finish(
-    backup: Backup,
-    succeeded: bool,
-    reason: str,
-    message: str,
-    now: datetime,
-    more: Mapping[str, Any] | None = None,
-) -> Finish:
-    generation = backup.meta.generation
-    status = {
-        **(more or {}),
-        "phase": "Completed" if succeeded else "Failed",
-        "reason": str(reason),
-        "message": message,
-        "observedGeneration": generation,
-        "completionTime": times.text(now),
-        "nextRetryTime": None,
-        "conditions": conditions.at_the_end(backup.conditions, succeeded, str(reason), message, generation, now),
-    }
-    return Finish(status, Note(str(reason), message, warning=not succeeded))
+    return backup_end.failed(backup, cause, f"{what} within {seconds} s ({field}).{detail}", now)

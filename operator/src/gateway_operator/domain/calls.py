@@ -50,9 +50,12 @@ class StoredBackup:
     stored_sha256: str
     stored_bytes: int
     level: str
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts | None = field(default_factory=Counts)
     recipients: tuple[str, ...] = ()
     signed_by: tuple[str, ...] = ()
+    content_bytes: int | None = None
+    proof: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def protection(self) -> dict[str, dict[str, list[str]]]:
         """Whom it is encrypted to and who signed it, as a status shows them; a plain or unsigned one says nothing."""
@@ -61,6 +64,29 @@ class StoredBackup:
             "signature": {"keyIDs": list(self.signed_by[:16])},
         }
         return {name: value for name, value in shown.items() if any(value.values())}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What looking at a stored file again has found. ``level`` is None, and ``problems`` says why, if it is not whole.
+
+    ``problems`` are (code, sentence) pairs.
+    """
+
+    stored_sha256: str
+    level: str | None
+    proof: str | None = None
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file on a gateway's volume. ``stored`` is absent where no manifest describes it, or not this content."""
+
+    path: str
+    kind: str
+    modified: datetime
+    stored: StoredBackup | None = None
 
 
 @dataclass(frozen=True, slots=True)

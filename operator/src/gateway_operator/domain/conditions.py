@@ -15,6 +15,7 @@ FINISHED: Final = "Finished"
 COMPLETED: Final = "Completed"
 FAILED: Final = "Failed"
 AUTHORIZED: Final = "Authorized"
+SUSPICIOUS: Final = "Suspicious"
 
 Conditions = list[dict[str, Any]]
 _MESSAGE_LIMIT: Final = 32_000

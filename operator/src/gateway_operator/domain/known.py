@@ -35,6 +35,7 @@ class Known:
 
     name: str
     uid: str
+    created: datetime
     place: Place
     group: str
     phase: str
@@ -43,6 +44,9 @@ class Known:
     marked: bool
     snapshot: datetime | None
     volume_id: str
+    path: str
+    backup_id: str
+    adopts: bool
     digest: str
     content_bytes: int | None
     counts: Counts | None
@@ -55,6 +59,7 @@ class Known:
         return cls(
             name=backup.meta.ref.name,
             uid=backup.meta.ref.uid,
+            created=backup.meta.created,
             place=(backup.meta.ref.namespace, backup.gateway),
             group=backup.group,
             phase=backup.phase,
@@ -63,10 +68,19 @@ class Known:
             marked=backup.marked is not None,
             snapshot=backup.time("snapshotTime"),
             volume_id=str(status.get("volumeID") or ""),
+            path=str(status.get("path") or backup.existing or ""),
+            backup_id=str(status.get("backupID") or ""),
+            adopts=backup.existing is not None,
             digest=str(status.get("contentDigest") or ""),
             content_bytes=size if isinstance(size, int) else None,
             counts=backup.counts,
         )
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """What it names of a file: where it is, and which it is."""
+        namespace = self.place[0]
+        return tuple((namespace, name) for name in (self.path, self.backup_id) if name)
 
     @property
     def moment(self) -> Moment | None:
@@ -116,6 +130,7 @@ class KnownBackups:
 
     def __init__(self, backups: Iterable[Backup] = ()) -> None:
         self._gateways: dict[Place, _Gateway] = {}
+        self._files: dict[tuple[str, str], dict[str, Known]] = {}
         for backup in backups:
             self.see(backup)
 
@@ -129,6 +144,8 @@ class KnownBackups:
                 return  # a watch can be late: no finished one becomes unfinished again
             self._take_out(gateway, before)
         gateway.backups[now.uid] = now
+        for file in now.files:
+            self._files.setdefault(file, {})[now.uid] = now
         if now.moment is not None:
             for order in gateway.orders(now):
                 insort(order, now.moment)
@@ -147,8 +164,12 @@ class KnownBackups:
         if not gateway.backups and not gateway.vanished:
             del self._gateways[known.place]
 
-    @staticmethod
-    def _take_out(gateway: _Gateway, known: Known) -> None:
+    def _take_out(self, gateway: _Gateway, known: Known) -> None:
+        for file in known.files:
+            namers = self._files.get(file, {})
+            namers.pop(known.uid, None)
+            if not namers:
+                self._files.pop(file, None)
         if known.moment is None:
             return
         for order in gateway.orders(known):
@@ -178,6 +199,11 @@ class KnownBackups:
             if found.going_since is None:
                 return found
         return None
+
+    def naming(self, namespace: str, path: str, backup_id: str = "") -> list[Known]:
+        """Those of a namespace that name this path or this backup, whichever gateway they are of."""
+        found = {**self._files.get((namespace, path), {}), **self._files.get((namespace, backup_id), {})}
+        return list(found.values())
 
     def burst(self, backup: Backup) -> Burst:
         """How many go at once with this one, which is being deleted."""

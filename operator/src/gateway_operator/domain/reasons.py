@@ -34,6 +34,11 @@ class Reason(StrEnum):
     InProgressNow = "Running"
     Verifying = "Verifying"
     BackedUp = "BackedUp"
+    Suspicious = "Suspicious"
+    NotVerified = "NotVerified"
+    Adopted = "Adopted"
+    FileNotFound = "FileNotFound"
+    AlreadyOwned = "AlreadyOwned"
     RecordMismatch = "RecordMismatch"
     Deleting = "Deleting"
     FileDeleted = "FileDeleted"
@@ -154,6 +159,24 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.InProgressNow: Meaning("The admin API has been asked for the backup.", _NOTHING),
     Reason.Verifying: Meaning("The backup is made; its record is being read back.", _NOTHING),
     Reason.BackedUp: Meaning("The file is on the volume, proven as `status.verification` says.", _NOTHING),
+    Reason.Suspicious: Meaning(
+        "The backup is complete, and holds much less than the one before it (`verification.maxShrinkPercent`), which "
+        "is protected.",
+        "Look at `status.changes`. If it is right so: `kubectl annotate gwb NAME mcpgateway.dev/shrink-accepted=true`. "
+        "If not, restore the one before.",
+    ),
+    Reason.NotVerified: Meaning(
+        "The file is there and its digest is right, and it is not proven as far as `verification.level` wants.",
+        "For an encrypted file that was adopted: `verification.level: Stored`, and verify it with its identity.",
+    ),
+    Reason.Adopted: Meaning("The file lay on the volume already, and is this object's now.", _NOTHING),
+    Reason.FileNotFound: Meaning(
+        "No file lies at `existing.path` in the gateway's backup directory.",
+        "`GET /api/v1/system/backups` lists what is there; a GatewayBackupImport adopts all of it.",
+    ),
+    Reason.AlreadyOwned: Meaning(
+        "Another GatewayBackup of the namespace has that file.", "Use that one: the message has its name."
+    ),
     Reason.RecordMismatch: Meaning(
         "The volume's record of the backup is not what was answered when it was made.",
         "Something changed the file or its manifest. Make another backup, and look who writes to that volume.",

@@ -5,12 +5,17 @@ from __future__ import annotations
 from gateway_operator.domain import backup as decisions
 from gateway_operator.domain.actions import (
     CallBackup,
+    CheckFile,
+    FindFile,
     Finish,
+    PutLabel,
     ReadBack,
     Stop,
     Wait,
 )
-from gateway_operator.domain.calls import Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.known import KnownBackups
+from gateway_operator.domain.names import BACKUP_KIND
 from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateways import Turns, View, backup_id_of, look, tried
@@ -38,8 +43,10 @@ class _BackupRun:
         self._log = log
         self._view: View | None = None
         self._health: Health | Failure | None = None
-        self._answer: StoredBackup | Failure | None = None
+        self._answer: StoredBackup | Gone | Failure | None = None
         self._stored: StoredBackup | Gone | Failure | None = None
+        self._checked: Checked | Gone | Failure | None = None
+        self._known = ports.known
 
     async def go(self, backup: Backup | None) -> float | None:
         """Step by step until there is nothing to do, or something to wait for."""
@@ -55,13 +62,26 @@ class _BackupRun:
                     case Stop():
                         return None
                     case Finish():
-                        await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
+                        after = await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
+                        if self._ports.known is not None:  # sooner than the watch: the next one is compared with it
+                            self._ports.known.see(after)
                         return None
                     case Wait():
                         await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
                         return action.seconds
                     case ReadBack():
                         self._stored = await tried(self._ports.admin_api.read_backup(self._target(), action.backup_id))
+                    case FindFile():
+                        backup = await write(self._ports, Backup.parse, backup, action.status, None, self._log)
+                        if self._ports.known is not None:
+                            self._ports.known.see(backup)
+                        self._answer = await tried(self._ports.admin_api.find_file(self._target(), action.path))
+                    case CheckFile():
+                        call = self._ports.admin_api.check_file(self._target(), action.backup_id, action.path)
+                        self._checked = await tried(call)
+                    case PutLabel():
+                        body = await self._ports.cluster.put_label(backup.meta, action.key, action.value)
+                        backup = Backup.parse(body)
                     case CallBackup():
                         backup = await write(self._ports, Backup.parse, backup, action.status, None, self._log)
                         self._answer = await tried(self._ports.admin_api.backup(self._target(), action))
@@ -89,7 +109,16 @@ class _BackupRun:
             backup_id=backup_id_of(self._ports, self._health, self._ref),
             answer=self._answer,
             stored=self._stored,
+            checked=self._checked,
+            known=await self._others(backup),
         )
+
+    async def _others(self, backup: Backup) -> KnownBackups:
+        """The other backups, where they matter: from the watch, or listed once, after the claim was written."""
+        if self._known is None and (backup.phase == "Verifying" or (backup.existing and backup.phase == "Running")):
+            listed = await self._ports.cluster.list_ours(BACKUP_KIND, self._ref.namespace)
+            self._known = KnownBackups(Backup.parse(body) for body in listed)
+        return self._known or KnownBackups()
 
     def _target(self) -> AdminTarget:
         # A decision asks for a call only where it saw an endpoint, and an endpoint comes with its key.
