@@ -74,7 +74,7 @@ def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: A
 @contextmanager
 def tls_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: Any) -> Iterator[RealGateway]:
     """The same, with the admin API behind TLS and the Secrets that the chart's hook makes."""
-    bundle = make("gw", kube.namespace, datetime.now(UTC))
+    bundle = make(settings.get("name", "gw"), kube.namespace, datetime.now(UTC))
     (folder / "tls.crt").write_text(bundle.certificate)
     (folder / "tls.key").write_text(bundle.key)
     with real_gateway(

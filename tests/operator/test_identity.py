@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway_api.age import fingerprint
+from gateway_operator.signing_keys import new_private_key, public_half
 from tests.api.conftest import needs
 from tests.operator.operator_process import OperatorProcess
 from tests.operator.real_gateway import AgeKey, RealGateway, encrypted_gateway, real_gateway
@@ -184,6 +186,40 @@ def test_a_foreign_file_is_taken_by_its_digest_where_the_gateway_allows_it(
         kube.restore("known", path="theirs.json", acceptUnsigned=True, expectedSha256=digest, healthCheck=QUICK)
         kube.wait_phase("gwr", "known", "Completed", timeout=60)
         assert gw.users() == 2
+
+
+def test_copied_files_restore_on_another_volume_of_a_gateway_that_trusts_the_old_key(
+    kube: Kube, tmp_path: Path, key: AgeKey, operator: OperatorProcess
+) -> None:
+    """Another config, volume and signing key, as on a new cluster; and the same after a key was changed on purpose."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "signing-key.pem").write_text(new_private_key())
+    (old / "public.pem").write_text(public_half((old / "signing-key.pem").read_text())[0])
+    (new / "trusted.pem").write_text("")
+    with encrypted_gateway(kube, old, key, admin_signing_key_file=old / "signing-key.pem") as gw:
+        kube.backup("good")
+        path = kube.wait_phase("gwb", "good", "Completed")["path"]
+        written = gw.backups / "manual"
+    settings = {"admin_signing_key_file": new / "signing-key.pem", "admin_trusted_keys_file": new / "trusted.pem"}
+    with encrypted_gateway(kube, new, key, name="gw2", **settings) as gw:
+        shutil.copytree(written, gw.backups / "manual")
+        gw.write(users=5)
+        give(kube, key, label="gw2")
+        spec = {"gatewayRef": {"name": "gw2"}, "path": path, "identitySecretRef": IDENTITY, "healthCheck": QUICK}
+        kube.restore("unknown", **spec)
+        assert kube.wait_phase("gwr", "unknown", "Failed", "Completed")["reason"] == "KeyNotTrusted"
+        assert gw.users() == 5
+        gw.process.stop()
+        shutil.copy(old / "public.pem", new / "trusted.pem")
+        gw.process.start()
+        kube.restore("trusted", **spec)
+        done = kube.wait_phase("gwr", "trusted", "Failed", "Completed", timeout=60)
+        assert (done["phase"], gw.users()) == ("Completed", 2), done
+        kube.backup("by-the-new-key", gatewayRef={"name": "gw2"})
+        signed = kube.wait_phase("gwb", "by-the-new-key", "Completed")["signature"]
+        assert signed == {"keyIDs": [public_half((new / "signing-key.pem").read_text())[1]]}
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway_operator.adapters.admin_api import HttpAdminApi
+from gateway_operator.domain.actions import CallRestore
+from gateway_operator.domain.gateway import Endpoint
 from gateway_operator.domain.names import restore_request_id
-from gateway_operator.domain.objects import Ref
-from gateway_operator.ports import AdminApiError, Identity, Secret
+from gateway_operator.domain.objects import IdentityRef, Ref
+from gateway_operator.ports import AdminApiError, AdminTarget, Identity, Secret
 from tests.unit.operator.fake_admin import RIGHT_IDENTITY
 from tests.unit.operator.worlds import World
 
@@ -86,6 +90,28 @@ def test_each_thing_that_is_wrong_has_its_own_reason_and_changes_nothing(case: s
     assert (made.admin.live, made.admin.replaced_times) == ("new", 0)
     assert case == "the wrong one" or made.admin.identities == []
     assert "AGE-SECRET-KEY" not in json.dumps(status) + str(made.cluster.events)
+
+
+def test_no_secret_is_read_for_a_backup_that_is_not_encrypted() -> None:
+    made = World()
+    backup = made.cluster.add("GatewayBackup", "good", {})
+    made.run(backup)
+    made.admin.live = "new"
+    made.cluster.forbidden_secrets.add("restore-key")
+    ref = made.cluster.add("GatewayRestore", "back", {"backupName": "good", "identitySecretRef": IDENTITY})
+    made.run(ref)
+    assert (made.cluster.status(ref)["phase"], made.admin.live) == ("Completed", "old")
+    assert made.admin.identities == [None]
+
+
+@pytest.mark.parametrize(("tls", "ca"), [(False, None), (True, None), (False, "ca")])
+def test_the_adapter_sends_no_identity_where_nobody_is_proven(tls: bool, ca: str | None) -> None:
+    endpoint = Endpoint("gw-1", "192.0.2.1", 8001, tls, None, True, "admin")
+    call = CallRestore("r", "id", None, None, False, 5.0, IdentityRef("restore-key"))
+    with pytest.raises(AdminApiError) as refused:
+        asyncio.run(HttpAdminApi().restore(AdminTarget(endpoint, "k" * 40, ca), call, Identity("canary")))
+    assert refused.value.code == "IdentityNeedsTLS"
+    assert "canary" not in str(refused.value)
 
 
 def test_no_safety_backup_is_made_for_a_restore_that_cannot_open_its_file() -> None:

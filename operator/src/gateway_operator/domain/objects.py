@@ -9,7 +9,14 @@ from typing import Any
 
 from gateway_operator.domain import times
 from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, DELETE_FILE, FILE_GOES, RESTORE_KIND
+from gateway_operator.domain.names import (
+    BACKUP_KIND,
+    DEFAULT_IDENTITY_KEY,
+    DELETE_FILE,
+    ENCRYPTED,
+    FILE_GOES,
+    RESTORE_KIND,
+)
 
 Json = Mapping[str, Any]
 
@@ -238,6 +245,11 @@ class Restore(_Status):
     def source(self) -> Json:
         """What the spec's source turned out to be; empty until it is resolved."""
         return self.status.get("source") or {}
+
+    @property
+    def needed_identity(self) -> IdentityRef | None:
+        """What opens the source; None where it is not encrypted, or not known yet: then no Secret is read."""
+        return self.identity if str(self.source.get("path") or "").endswith(ENCRYPTED) else None
 
     @property
     def uid(self) -> str:

@@ -112,8 +112,12 @@ def validating(seen: Observed, now: datetime) -> RestoreAction:
         return _known_already(restore, seen.journal, now)
     if not restore.source:
         return _resolve(seen, health, health.volume_id, now)
+    if seen.identity is not None:
+        return _without_identity(restore, seen.identity, now)
+    fixed = attempts.authorized(restore, None, now)
     message = "The live config is being backed up before it is replaced."
-    return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now)
+    more = {"conditions": fixed} if fixed is not None else {}
+    return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, more)
 
 
 def _known_already(restore: Restore, record: RestoreRecord, now: datetime) -> RestoreAction:
@@ -146,13 +150,7 @@ def _resolve(seen: Observed, health: Health, volume_id: str, now: datetime) -> R
     if restore.identity is None and (source.path or "").endswith(ENCRYPTED):
         message = f"{source.path} is encrypted: name the Secret with the age identity in spec.identitySecretRef."
         return finish(restore, "Failed", "IdentityRequired", message, now)
-    if seen.identity is not None:
-        return _without_identity(restore, seen.identity, now)
-    status: dict[str, Any] = {"source": source.status()}
-    fixed = attempts.authorized(restore, None, now)
-    if fixed is not None:
-        status["conditions"] = fixed
-    return Write(status)
+    return Write({"source": source.status()})
 
 
 def _without_identity(restore: Restore, problem: Problem, now: datetime) -> RestoreAction:
@@ -231,7 +229,7 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
         expected_sha256=source.get("sha256"),
         safety_backup=_asked_of_the_api(restore),
         timeout=max(_SHORTEST_CALL, times.seconds_until(deadline(restore), now)),
-        identity=restore.identity,
+        identity=restore.needed_identity,
         identity_optional=record is not None and record.state is Journal.applied,
         accept_unsigned=restore.accept_unsigned,
     )

@@ -136,9 +136,10 @@ class _RestoreRun:
 
     async def _identity_problem(self, restore: Restore, target: AdminTarget | None) -> Problem | None:
         """Before anything is begun; what is read here is let go at once, and read again for the call."""
-        if restore.phase not in _LOOKS_AT_BACKUPS or restore.source or restore.identity is None or target is None:
+        wanted = restore.needed_identity
+        if restore.phase not in _LOOKS_AT_BACKUPS or wanted is None or target is None:
             return None
-        found = await read_identity(self._ports, self._ref.namespace, restore.gateway, restore.identity, target)
+        found = await read_identity(self._ports, self._ref.namespace, restore.gateway, wanted, target)
         return found if isinstance(found, Problem) else None
 
     async def _restart(self, restore: Restore, mark: str) -> Failure | None:
