@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.cluster import Cluster
@@ -26,12 +26,14 @@ class OperatorProcess:
         *namespaces: str,
         kubeconfig: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self._cluster = cluster
         self._log = log
         self._namespaces = namespaces
         self._kubeconfig = kubeconfig or cluster.kubeconfig
         self._environment = dict(environment or {})
+        self._flags = tuple(flags)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -48,7 +50,7 @@ class OperatorProcess:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         command = [sys.executable, "-m", "gateway_operator.main", "run", f"--liveness=127.0.0.1:{self.port}"]
-        command += [f"--namespace={namespace}" for namespace in self._namespaces]
+        command += [*(f"--namespace={namespace}" for namespace in self._namespaces), *self._flags]
         environment = {**os.environ, "KUBECONFIG": str(self._kubeconfig), **self._environment}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)

@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="reconcile GatewayBackups and GatewayRestores")
     run.add_argument("--namespace", action="append", default=[], help="watch only this one (repeatable)")
     run.add_argument("--liveness", default=":8080", help="HOST:PORT of /healthz; empty for none")
+    run.add_argument("--sweep-seconds", type=float, default=30.0, help="between two passes of retention; default 30")
     run.add_argument("--log-format", choices=["json", "plain"], help="default json")
     run.add_argument("--verbose", action="store_true", help="say more")
     secrets = commands.add_parser("make-secrets", help="make the Secrets of a gateway that are missing")

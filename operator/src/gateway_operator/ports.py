@@ -142,6 +142,16 @@ class AdminApi(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of a list. ``more`` leads to the next one; empty after the last."""
+
+    items: Sequence[Json]
+    more: str
+    server_time: datetime | None
+    """The API server's clock when it answered."""
+
+
 class Cluster(Protocol):
     """The Kubernetes API. Every call may raise ClusterError."""
 
@@ -151,6 +161,13 @@ class Cluster(Protocol):
 
     async def list_ours(self, kind: str, namespace: str) -> list[Json]:
         """All objects of one of our kinds in a namespace."""
+        ...
+
+    async def page(self, kind: str, namespace: str, after: str = "") -> Page:
+        """A page of all objects of one of our kinds, fresh and of one instant; of all namespaces if it is empty.
+
+        ClusterError if there is any doubt that it is whole.
+        """
         ...
 
     async def create_ours(self, kind: str, namespace: str, body: Json) -> None:

@@ -33,6 +33,8 @@ class Settings:
     """Seconds for one call that works on files."""
     image: Image = field(default_factory=Image)
     """The operator's own image, which the pods of schedules run."""
+    sweep_seconds: float = 30.0
+    """Seconds between two passes of retention, ttl and objectives."""
     operator: str = ""
     """NAMESPACE:NAME of the operator's own service account, for the commands in messages."""
 
@@ -55,6 +57,7 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
         calls_in_flight=int(environment.get(f"{_PREFIX}CALLS_IN_FLIGHT", "32")),
         call_timeout=float(environment.get(f"{_PREFIX}CALL_TIMEOUT", "120")),
         image=image(environment),
+        sweep_seconds=arguments.sweep_seconds,
         operator=service_account(_TOKEN),
     )
 

@@ -13,7 +13,7 @@ from gateway_operator.domain.actions import Note
 from gateway_operator.domain.gateway import Workload
 from gateway_operator.domain.names import DELETE_FILE, FINALIZER
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
-from gateway_operator.ports import ConflictError, ForbiddenError, MissingError, Secret
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Page, Secret
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NAMESPACE = "prod"
@@ -29,6 +29,15 @@ def _copy(thing: T) -> T:
 def sha(text: str) -> str:
     """A digest."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """A JSON merge patch."""
+    if not isinstance(new, dict):
+        return new
+    base = old if isinstance(old, dict) else {}
+    both = {**base, **{key: _merged(base.get(key), value) for key, value in new.items()}}
+    return {key: value for key, value in both.items() if value is not None}
 
 
 @dataclass
@@ -65,6 +74,8 @@ class Cluster:
         self.swept_because: str | None = None
         self.reload = "Watch"
         self.marker: str | None = None
+        self.listing_ends_early = False
+        self.server_time: datetime | None = None
         self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": "ca"})}
         self.forbidden_secrets: set[str] = set()
         self.tls = False
@@ -99,6 +110,15 @@ class Cluster:
     async def list_ours(self, kind: str, namespace: str) -> list[Json]:
         return [_copy(body) for (one, _), body in self.objects.items() if one == kind]
 
+    async def page(self, kind: str, namespace: str, after: str = "") -> Page:
+        """Three at a time. ``listing_ends_early``: the line is cut after the first page."""
+        begin = int(after or 0)
+        if begin and self.listing_ends_early:
+            raise ClusterError("410: the list is too old")
+        found = [_copy(body) for (one, _), body in self.objects.items() if one == kind]
+        more = str(begin + 3) if begin + 3 < len(found) else ""
+        return Page(found[begin : begin + 3], more, self.server_time or self.clock.now())
+
     async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
         meta = body["metadata"]
         if (kind, meta["name"]) in self.objects:
@@ -115,8 +135,7 @@ class Cluster:
         self.version += 1
         self.writes += 1
         found["metadata"]["resourceVersion"] = str(self.version)
-        merged = {**(found.get("status") or {}), **_copy(dict(status))}
-        found["status"] = {key: value for key, value in merged.items() if value is not None}
+        found["status"] = _merged(found.get("status") or {}, _copy(dict(status)))
         return _copy(found)
 
     def _exactly(self, meta: Meta) -> dict[str, Any]:

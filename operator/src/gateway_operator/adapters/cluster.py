@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -40,7 +41,7 @@ from gateway_operator.domain.names import (
 )
 from gateway_operator.domain.names import RESTORED as RESTORED_ANNOTATION
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
-from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError, Secret
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError, Page, Secret
 
 REQUEST_TIMEOUT: Final = 30.0
 COMPONENT: Final = "gateway-backup-operator"
@@ -99,6 +100,11 @@ class KubernetesCluster:
         content_type: str = "application/json",
     ) -> Json:
         """One request, its answer as JSON. Reads are tried three times over a broken connection or a busy server."""
+        return (await self._tried(method, path, body, query, content_type))[0]
+
+    async def _tried(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
+    ) -> tuple[Json, datetime | None]:
         tries = _TRIES if method == "GET" else 1
         for turn in range(1, tries + 1):
             try:
@@ -113,7 +119,7 @@ class KubernetesCluster:
 
     async def _once(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
-    ) -> Json:
+    ) -> tuple[Json, datetime | None]:
         url = f"{path}?{urlencode(query)}" if query else path
         headers = {"Accept": "application/json", "Content-Type": content_type}
         try:
@@ -129,7 +135,7 @@ class KubernetesCluster:
         except ValueError:
             answer = {"message": raw[:200].decode("utf-8", "replace")}
         if response.status < 400:
-            return dict(answer)
+            return dict(answer), _date(response.headers)
         message = str(answer.get("message") or f"HTTP {response.status}")
         raise _KINDS.get(response.status, ClusterError)(message)
 
@@ -172,6 +178,19 @@ class KubernetesCluster:
             if not token:
                 return found
             query["continue"] = str(token)
+
+    async def page(self, kind: str, namespace: str, after: str = "") -> Page:
+        """A page of all objects of one of our kinds, fresh and of one instant; of all namespaces if it is empty.
+
+        Without a resourceVersion the API server asks its store, and all pages are of the first one's instant; when that
+        is too old it says so, and the list is to be begun anew.
+        """
+        query = {"limit": str(_PAGE), **({"continue": after} if after else {})}
+        body, served = await self._tried("GET", ours(kind, namespace), None, query, "application/json")
+        items, meta = body.get("items"), body.get("metadata") or {}
+        if body.get("kind") != f"{kind}List" or not isinstance(items, list) or not meta.get("resourceVersion"):
+            raise ClusterError(f"The Kubernetes API answered a list of {kind}s with something else.")
+        return Page(items, str(meta.get("continue") or ""), served)
 
     async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
         """Create an object of ours. Conflict if the name is taken."""
@@ -304,6 +323,13 @@ def ours(kind: str, namespace: str, name: str = "") -> str:
     root = f"/apis/{GROUP}/{VERSION}"
     space = f"/namespaces/{quote(namespace)}" if namespace else ""
     return f"{root}{space}/{PLURALS[kind]}{f'/{quote(name)}' if name else ''}"
+
+
+def _date(headers: Mapping[str, str] | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime((headers or {}).get("Date", ""))
+    except (TypeError, ValueError):
+        return None
 
 
 def _text(value: str) -> str | None:

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     ClockBehind = "ClockBehind"
     ClockDiffers = "ClockDiffers"
     InventoryShrank = "InventoryShrank"
+    RestoreChoosing = "RestoreChoosing"
     DeletionRefused = "DeletionRefused"
     DeletedByRetention = "DeletedByRetention"
     DeletedByTTL = "DeletedByTTL"
@@ -260,7 +261,7 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.Applied: Meaning("The set holds what its policy keeps.", _NOTHING),
     Reason.DryRun: Meaning(
         "The policy has `dryRun`: what it would delete is counted, and nothing is deleted.",
-        "`kubectl gateway retention explain` shows what would go; take `dryRun` off when it is right.",
+        "`status.retention.wouldDelete` says how many; take `dryRun` off when that is right.",
     ),
     Reason.NoPolicy: Meaning(
         "No rule lets a good backup go: everything is kept.", "Give the schedule a `retention` if that is not wanted."
@@ -283,6 +284,10 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.InventoryShrank: Meaning(
         "Half of the good backups or more are gone since the last pass, and not by retention; so nothing is deleted.",
         "Find out who removed them. If it is right, run the `kubectl annotate` line in the message.",
+    ),
+    Reason.RestoreChoosing: Meaning(
+        "An unfinished restore of this gateway may still choose any backup, so nothing is deleted.",
+        "Wait for it to end.",
     ),
     Reason.DeletionRefused: Meaning(
         "Kubernetes refused to delete a backup that the policy lets go.",

@@ -180,7 +180,8 @@ def _protect(ordered: Sequence[Entry], policy: Policy, kept: _Why) -> None:
             kept[index].append("suspicious")
         elif completed and entry.level == VERIFIED and verified[entry.volume] < policy.min_keep:
             verified[entry.volume] += 1
-            kept[index].append("minKeep")
+            if policy.has_rules or entry.ttl is not None:  # else nothing could let it go
+                kept[index].append("minKeep")
         if completed and entry.suspicious:
             after = entry
         elif completed and after is not None:

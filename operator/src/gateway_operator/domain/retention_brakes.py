@@ -67,6 +67,11 @@ def brake(seen: Seen, now: datetime) -> Brake | None:
     return None
 
 
+def choosing(restore: str) -> Brake:
+    """While a restore has not settled on its source."""
+    return Brake(Reason.RestoreChoosing, f"Nothing is deleted until GatewayRestore {restore} has chosen its backup.")
+
+
 def shrank(inventory: int, before: int) -> bool:
     """Whether half or more is gone."""
     return before > 0 and inventory * 2 <= before

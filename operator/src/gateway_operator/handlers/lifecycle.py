@@ -15,6 +15,7 @@ from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import DELETE_FILE, FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
 from gateway_operator.domain.objects import Ref
+from gateway_operator.handlers import sweeper
 from gateway_operator.handlers.running import Parts
 from gateway_operator.handlers.schedules import Members
 from gateway_operator.ports import Ports
@@ -24,7 +25,6 @@ from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedul
 from gateway_operator.settings import Settings
 
 KINDS_WATCHED: Final = 4
-_SWEEP: Final = 30.0
 
 log = logging.getLogger("gateway_operator.schedules")
 
@@ -70,20 +70,13 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
 
     nudges = Nudges(look, log)
     memo.parts = Parts(ports, Turns(), schedules, nudges)
-    memo.sweep = asyncio.create_task(_sweep(nudges), name="sweep of the schedules")
-
-
-async def _sweep(nudges: Nudges) -> None:
-    """What no event tells of: a ServiceAccount that is there now, a right that was granted."""
-    while True:
-        await asyncio.sleep(_SWEEP)
-        nudges.nudge_all()
+    memo.sweeper = sweeper.start(ports, own, nudges.nudge_all)
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     """Disconnect."""
-    memo.sweep.cancel()
+    await sweeper.stop(memo.sweeper)
     await memo.parts.nudges.stop()
     await memo.admin_api.close()
     await memo.cluster.close()
@@ -106,4 +99,6 @@ async def watches(memo: kopf.Memo, **_: Any) -> int:
     alive = sum(1 for task in asyncio.all_tasks() if task.get_name().startswith("watcher for") and not task.done())
     if alive < wanted:
         raise kopf.PermanentError(f"{alive} of {wanted} watches are alive")
+    if memo.sweeper.done():
+        raise kopf.PermanentError("the sweeper has ended")
     return alive

@@ -1,0 +1,206 @@
+"""What time drives: retention, ttl and objectives, in one pass over all sets after another.
+
+A pass lists everything anew, decides with pure functions, shows what it decided, remembers what it is about to leave,
+and then deletes one backup at a time, each looked at again before. It may die anywhere: the next pass begins anew, and
+finds what is left of the work. Two operators by mistake do the same work twice, and each write names the version it
+is based on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from gateway_operator.domain.names import ACCEPT_INVENTORY, BACKUP_KIND, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.objects import Json, Meta, Ref, Restore
+from gateway_operator.domain.retention import Decision, Policy, plan
+from gateway_operator.domain.retention_brakes import Brake, Seen, brake, choosing
+from gateway_operator.domain.retention_outcome import Outcome, conclude
+from gateway_operator.domain.retention_sets import BackupSet, Candidate, Key, Schedule, gather, shown
+from gateway_operator.domain.retention_standing import inventory_before, standing
+from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
+from gateway_operator.reconcile.sweep_deletions import Deletions
+from gateway_operator.reconcile.writing import Log
+
+_MANY = 500
+"""So many backups of a set are planned beside the event loop and not on it."""
+
+
+@dataclass
+class Listed:
+    """What a pass works on. ``complete``: whether backups and restores were listed to their ends."""
+
+    complete: bool = False
+    candidates: list[Candidate] = field(default_factory=list)
+    restores: list[Restore] = field(default_factory=list)
+    schedules: list[Schedule] = field(default_factory=list)
+    skew: timedelta | None = None
+    """By how much the API server's clock is ahead of ours."""
+
+
+class Sweeper:
+    """Passes over the sets of some namespaces; of all of them if none is named."""
+
+    def __init__(self, ports: Ports, namespaces: Sequence[str], log: Log) -> None:
+        self._ports = ports
+        self._namespaces = tuple(namespaces) or ("",)
+        self._log = log
+        self._inventories: dict[Key, int] = {}
+        """Of the sets without a schedule, which have no status to remember it in."""
+
+    async def sweep(self) -> None:
+        """One pass. What goes wrong with one set or namespace is told, and does not hold the others up."""
+        for namespace in self._namespaces:
+            try:
+                listed = await self._list(namespace)
+            except ClusterError as error:
+                self._log.warning("the schedules cannot be listed, so nothing is swept: %s", error)
+                continue
+            for backups in self._sets(listed):
+                try:
+                    await self._sweep_set(backups, listed)
+                except (ConflictError, MissingError) as error:  # somebody wrote in between: the next pass looks again
+                    self._log.debug("%s: %s", backups.key, error)
+                except ClusterError as error:
+                    self._log.warning("%s of %s: %s", backups.key.group, backups.key.gateway, error)
+
+    async def _list(self, namespace: str) -> Listed:
+        listed = Listed()
+        listed.schedules = [Schedule.parse(body) for body in await self._whole(SCHEDULE_KIND, namespace, listed)]
+        try:
+            # Restores after backups: one that was created in between is seen.
+            listed.candidates = await self._candidates(namespace)
+            listed.restores = [Restore.parse(body) for body in await self._whole(RESTORE_KIND, namespace, listed)]
+            listed.complete = True
+        except ClusterError as error:
+            self._log.warning("the listing is incomplete, so nothing is deleted: %s", error)
+        return listed
+
+    async def _whole(self, kind: str, namespace: str, listed: Listed) -> list[Json]:
+        found: list[Json] = []
+        more = ""
+        while True:
+            page = await self._ports.cluster.page(kind, namespace, more)
+            found.extend(page.items)
+            if page.server_time is not None:
+                listed.skew = page.server_time - self._ports.clock.now()
+            more = page.more
+            if not more:
+                return found
+
+    async def _candidates(self, namespace: str) -> list[Candidate]:
+        """Page by page, so that ten thousand whole objects are never in memory at once."""
+        found: list[Candidate] = []
+        more = ""
+        while True:
+            page = await self._ports.cluster.page(BACKUP_KIND, namespace, more)
+            found.extend(Candidate.parse(body) for body in page.items)
+            more = page.more
+            if not more:
+                return found
+
+    @staticmethod
+    def _sets(listed: Listed) -> list[BackupSet]:
+        if listed.complete:
+            return gather(listed.candidates, listed.schedules, listed.restores)
+        return gather([], listed.schedules, [])
+
+    async def _sweep_set(self, backups: BackupSet, listed: Listed) -> None:
+        policy = backups.policy if isinstance(backups.policy, Policy) else Policy()
+        now = self._ports.clock.now()
+        if len(backups.members) < _MANY:
+            decisions = plan(backups.entries, policy, now)
+        else:
+            decisions = await asyncio.to_thread(plan, backups.entries, policy, now)
+        outcome = conclude(decisions, backups.policy, self._brake(backups, listed))
+        if outcome.deletions and backups.choosing:
+            outcome = conclude(decisions, backups.policy, choosing(backups.choosing))
+        if listed.complete and not isinstance(backups.policy, str):
+            await self._show(backups, decisions)
+        if not outcome.deletions:
+            await self._settle(backups, outcome, 0, listed.complete)
+            return
+        owner = await self._promise(backups, outcome)
+        deletions = Deletions(self._ports, backups, owner.meta.ref if owner else None, self._log)
+        for decision in outcome.deletions:
+            await deletions.delete(decision)
+        schedule = replace(backups, schedule=owner)
+        await self._settle(schedule, deletions.conclusion(outcome), deletions.done, True)
+
+    def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
+        schedule, now = backups.schedule, self._ports.clock.now()
+        before = self._inventories.get(backups.key) if schedule is None else inventory_before(schedule)
+        seen = Seen(
+            complete=listed.complete,
+            newest=backups.newest,
+            server_time=now + listed.skew if listed.skew is not None else None,
+            inventory=backups.inventory,
+            before=before,
+            accepted=str(schedule.meta.annotations.get(ACCEPT_INVENTORY, "")) if schedule is not None else "",
+            hint=f"-n {backups.key.namespace} gwbs {backups.key.group}",
+        )
+        return brake(seen, now)
+
+    async def _show(self, backups: BackupSet, decisions: Sequence[Decision]) -> None:
+        """What keeps each one, where that is news. One that goes is not written to any more."""
+        for one in decisions:
+            candidate = backups.members[one.entry.name]
+            if not one.keep or one.entry.phase not in ("Completed", "Failed"):
+                continue
+            news = shown(one.reasons, one.expires_at)
+            if (list(candidate.kept_by) or None, candidate.expires_at or None) == (news["keptBy"], news["expiresAt"]):
+                continue
+            ref = Ref(BACKUP_KIND, backups.key.namespace, one.entry.name, candidate.uid)
+            try:
+                await self._ports.cluster.write_status(_version(ref, candidate.resource_version), news)
+            except (ConflictError, MissingError):  # the next pass sees what is there then
+                continue
+
+    async def _promise(self, backups: BackupSet, outcome: Outcome) -> Schedule | None:
+        """Remember what the deletions will leave, before the first: else a crash in the middle looks like a loss.
+
+        Gives the schedule as it is then. Conflict ends the pass over this set before anything is deleted.
+        """
+        schedule = backups.schedule
+        if outcome.inventory is None:
+            return schedule
+        if schedule is None:
+            self._inventories[backups.key] = outcome.inventory
+            return None
+        if inventory_before(schedule) == outcome.inventory:
+            return schedule
+        status = {"retention": {"inventory": outcome.inventory}}
+        return Schedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
+
+    async def _settle(self, backups: BackupSet, outcome: Outcome, deleted: int, complete: bool) -> None:
+        """Say how it stands, where that is news."""
+        schedule = backups.schedule
+        if schedule is None:
+            if outcome.inventory is not None:
+                self._inventories[backups.key] = outcome.inventory
+            elif complete and not backups.members:
+                self._inventories.pop(backups.key, None)
+            return
+        now = self._ports.clock.now()
+        for _ in range(3):
+            news = standing(schedule, backups if complete else None, outcome, deleted, now)
+            if all(schedule.status.get(name) == value for name, value in news.status.items()):
+                return
+            try:
+                await self._ports.cluster.write_status(schedule.meta, news.status)
+                break
+            except ConflictError:  # its other reconcile writes to it as well
+                body = await self._ports.cluster.read(schedule.meta.ref)
+                if body is None:
+                    return
+                schedule = Schedule.parse(body)
+        for note in news.notes:
+            self._log.info("%s: %s", schedule.meta.ref.name, note.message)
+            await self._ports.cluster.event(schedule.meta.ref, note, now)
+
+
+def _version(ref: Ref, resource_version: str) -> Meta:
+    """An object's version, of which nothing else was kept."""
+    return replace(Meta.parse({}, ref.kind), ref=ref, resource_version=resource_version)
