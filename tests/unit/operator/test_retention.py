@@ -33,7 +33,7 @@ def of(decisions: list[Decision], name: str) -> Decision:
 def test_without_a_policy_everything_is_kept_and_nothing_is_said() -> None:
     decisions = plan(daily(50), Policy(), NOW)
     assert len(names(decisions)) == 50
-    assert {one.reasons for one in decisions} == {("minKeep",), ()}
+    assert {one.reasons for one in decisions} == {()}
     assert {one.expires_at for one in decisions} == {None}
 
 
