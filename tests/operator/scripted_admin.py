@@ -64,7 +64,7 @@ class ScriptedAdmin:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        runner = web.AppRunner(self._app(), shutdown_timeout=0)
+        runner = web.AppRunner(self.app(), shutdown_timeout=0)
         try:
             self._loop.run_until_complete(runner.setup())
             self._loop.run_until_complete(web.TCPSite(runner, self.host, self.port).start())
@@ -76,7 +76,8 @@ class ScriptedAdmin:
         self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
 
-    def _app(self) -> web.Application:
+    def app(self) -> web.Application:
+        """The server, for whoever runs several in one loop."""
         app = web.Application(middlewares=[self._guard])
         app.add_routes(
             [

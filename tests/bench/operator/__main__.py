@@ -1,0 +1,51 @@
+"""``python -m tests.bench.operator``: what ``make bench-operator`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from tests.bench.operator.contenders import contenders
+from tests.bench.operator.ground import Measured, ground
+from tests.bench.operator.report import machine, table
+from tests.cluster import requirements
+from tests.cluster.output import to_stderr
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    """One run of everything."""
+    print(machine())
+    programs = contenders(arguments.contenders, to_stderr)
+    measured: dict[int, dict[str, list[Measured]]] = {}
+    async with ground(to_stderr) as place:
+        for size in arguments.sizes:
+            runs: dict[str, list[Measured]] = {program.name: [] for program in programs}
+            measured[size] = runs
+            for turn in range(arguments.repeats):
+                # Each turn begins with another one: whatever drifts, drifts for all.
+                for program in programs[turn % len(programs) :] + programs[: turn % len(programs)]:
+                    one = await place.measure(program, size, arguments.singles)
+                    runs[program.name].append(one)
+                    to_stderr(f"{size} objects, turn {turn + 1}, {program.name}: {one.rate:.0f}/s {one.kinds}")
+            print(table(size, runs), flush=True)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.operator", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 3000])
+    parser.add_argument("--full", action="store_true", help="10,000 objects too")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--singles", type=int, default=40, help="backups one by one, for what a single one takes")
+    parser.add_argument("--contenders", nargs="+", default=["operator", "twin", "floor"])
+    arguments = parser.parse_args(argv)
+    if arguments.full:
+        arguments.sizes.append(10_000)
+    return arguments
+
+
+if __name__ == "__main__":
+    if reason := requirements.why_no_control_plane():
+        sys.exit(f"skipped: {reason}")
+    asyncio.run(main(_parse(sys.argv[1:])))

@@ -1,0 +1,135 @@
+"""The bare client of the API server that the bench loads it with: aiohttp and JSON, nothing between."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import aiohttp
+import yaml
+
+from tests.cluster import Cluster
+
+BACKUPS = "/apis/mcpgateway.dev/v1alpha1/namespaces/{}/gatewaybackups"
+MERGE = "application/merge-patch+json"
+_COUNTED = re.compile(r'^apiserver_request_total\{([^}]*)\} (\S+)$', re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Call(NamedTuple):
+    """A kind of request, as the API server counts them."""
+
+    verb: str
+    resource: str
+    subresource: str
+
+
+class ApiServer:
+    """Use as an async context manager."""
+
+    def __init__(self, server: str, authority: str, token: str) -> None:
+        self._server = server
+        self._trust = ssl.create_default_context(cadata=authority)
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> ApiServer:
+        """As cluster-admin."""
+        return cls(cluster.server, (cluster.paths.pki / "ca.crt").read_text(), cluster.state.tokens["admin"])
+
+    @classmethod
+    def from_kubeconfig(cls, text: str) -> ApiServer:
+        """As the kubeconfig's one user, with the one cluster's authority."""
+        import base64
+
+        config = yaml.safe_load(text)
+        cluster = config["clusters"][0]["cluster"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        return cls(cluster["server"], authority, config["users"][0]["user"]["token"])
+
+    async def __aenter__(self) -> ApiServer:
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._trust)
+        self._session = aiohttp.ClientSession(self._server, connector=connector, headers=self._headers, trust_env=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """One request; what is no success raises with the server's words."""
+        assert self._session is not None
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": content_type}
+        async with self._session.request(method, path, data=data, headers=headers, params=query) as response:
+            raw = await response.read()
+            if response.status >= 400:
+                raise RuntimeError(f"{method} {path}: {response.status} {raw[:500].decode(errors='replace')}")
+            answer: dict[str, Any] = json.loads(raw)
+            return answer
+
+    async def lines(self, path: str, version: str) -> AsyncIterator[bytes]:
+        """A watch, each event as the bytes it came in: whoever wants one in a hundred need not parse them all."""
+        assert self._session is not None
+        query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3600"}
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=None)
+        async with self._session.get(path, params=query, timeout=timeout) as response:
+            assert response.status == 200, response.status
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line
+
+    async def version_of(self, path: str) -> str:
+        """The version of a list, to watch from."""
+        return str((await self.call("GET", path, query={"limit": "1"}))["metadata"]["resourceVersion"])
+
+    async def counted(self) -> Counter[Call]:
+        """How many requests the server has answered since it started. Watches, which have not ended, are not in it."""
+        assert self._session is not None
+        async with self._session.get("/metrics") as response:
+            text = await response.text()
+        found: Counter[Call] = Counter()
+        for labels, value in _COUNTED.findall(text):
+            label = dict(_LABEL.findall(labels))
+            found[Call(label["verb"], label["resource"], label["subresource"])] += int(float(value))
+        return found
+
+
+WRITES = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE"})
+READS = frozenset({"GET", "LIST"})
+_OURS = frozenset({"gatewaybackups", "gatewayrestores", "gatewaybackupschedules", "events"})
+_LOOKED_AT = frozenset({"gatewaybackups", "deployments", "statefulsets", "replicasets", "pods", "secrets"})
+
+
+def writes(before: Counter[Call], after: Counter[Call], created: int) -> tuple[int, dict[str, int]]:
+    """Writes of our objects and of events between two counts, without the ``created`` ones, and what they were."""
+    kinds = {
+        " ".join(part for part in call if part): count
+        for call, count in (after - before).items()
+        if call.verb in WRITES and call.resource in _OURS
+    }
+    return sum(kinds.values()) - created, kinds
+
+
+def reads(before: Counter[Call], after: Counter[Call]) -> int:
+    """Reads of what a backup looks at. A few are the controllers'."""
+    kinds = (after - before).items()
+    return sum(count for call, count in kinds if call.verb in READS and call.resource in _LOOKED_AT)

@@ -1,0 +1,212 @@
+"""``python -m tests.bench.operator.floor``: the floor. The operator's calls for a backup, from a bare asyncio client.
+
+No framework, no decisions, no models: a watch, a task for each new object, the same requests in the same order with the
+same bodies, one at a time to each gateway. Less than this no operator in Python can do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway_api.contract import backup_id_for
+from tests.bench.operator.api_server import BACKUPS, MERGE, ApiServer
+
+_IN_FLIGHT = 32
+
+
+@dataclass
+class _Gateway:
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    seen: tuple[str, str, str] = ("", "", "")
+    looked: float = float("-inf")
+
+
+class Floor:
+    """One run, until it is killed."""
+
+    def __init__(self, api: ApiServer, http: aiohttp.ClientSession, namespace: str, share: float) -> None:
+        self._api = api
+        self._http = http
+        self._namespace = namespace
+        self._share = share
+        self._free = asyncio.Semaphore(_IN_FLIGHT)
+        self._gateways: dict[str, _Gateway] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Watch, and back up what appears."""
+        path = BACKUPS.format(self._namespace)
+        version = await self._api.version_of(path)
+        print("ready", flush=True)
+        async for line in self._api.lines(path, version):
+            event = json.loads(line)
+            if event["type"] == "ADDED":
+                task = asyncio.create_task(self._back_up(event["object"]))
+                self._tasks.add(task)
+                task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        task.result()
+
+    async def _back_up(self, body: dict[str, Any]) -> None:
+        name = body["spec"]["gatewayRef"]["name"]
+        gateway = self._gateways.setdefault(name, _Gateway())
+        async with gateway.turn:
+            backup = await self._api.call("GET", f"{BACKUPS.format(self._namespace)}/{body['metadata']['name']}")
+            if time.monotonic() - gateway.looked >= self._share:
+                gateway.seen = await self._look(name)
+                gateway.looked = time.monotonic()
+            await self._through(name, gateway.seen, backup)
+
+    async def _through(self, gateway: str, seen: tuple[str, str, str], backup: dict[str, Any]) -> None:
+        pod = seen[0]
+        health = await self._call(seen, "GET", "/api/v1/system/health")
+        meta, now = backup["metadata"], _now()
+        uid, volume = meta["uid"], health["volume_id"]
+        path = f"manual/{meta['creationTimestamp']}-{meta['name']}-{uid[:8]}.json.zst".replace(":", "")
+        backup = await self._status(
+            backup,
+            phase="Running",
+            reason="InProgress",
+            message=f"Pod {pod} has been asked for the backup.",
+            startTime=now,
+            attempt=1,
+            nextRetryTime=None,
+            pod=pod,
+            path=path,
+            backupID=backup_id_for(volume, uid),
+            volumeID=volume,
+            gatewayID=health["gateway_id"],
+        )
+        about = {"namespace": self._namespace, "name": meta["name"], "uid": uid, "group": "manual"}
+        request = {"path": path, "request_id": uid, "metadata": {**about, "gateway": f"Deployment {gateway}"}}
+        made = await self._call(seen, "POST", "/api/v1/system/backup", request)
+        counts = made["counts"]
+        verification = {"level": made["level"], "time": _now()}
+        backup = await self._status(
+            backup,
+            phase="Verifying",
+            reason="Verifying",
+            message="The backup is made; its record is being read back.",
+            nextRetryTime=None,
+            snapshotTime=made["created"],
+            backupID=made["backup_id"],
+            volumeID=made["volume_id"],
+            gatewayID=made["gateway_id"],
+            gatewayVersion=made["gateway_version"],
+            path=made["path"],
+            sizeBytes=made["stored_bytes"],
+            sha256=made["stored_sha256"],
+            contentDigest=made["content_sha256"],
+            verification=verification,
+            counts={
+                "configs": counts["configs"],
+                "projects": counts["projects"],
+                "users": counts["users"],
+                "apiKeys": counts["api_keys"],
+                "disabledApiKeys": counts["disabled_api_keys"],
+            },
+        )
+        stored = await self._call(seen, "GET", f"/api/v1/system/backups/{made['backup_id']}")
+        said = f"{stored['path']}, {stored['stored_bytes']} bytes, {stored['level']}."
+        end = {"reason": "BackedUp", "message": said, "lastTransitionTime": _now(), "observedGeneration": 1}
+        kinds = {"Finished": "True", "Completed": "True", "Failed": "False"}
+        backup = await self._status(
+            backup,
+            phase="Completed",
+            reason="BackedUp",
+            message=said,
+            completionTime=_now(),
+            nextRetryTime=None,
+            verification=verification,
+            conditions=[{"type": kind, "status": status, **end} for kind, status in kinds.items()],
+        )
+        await self._event(meta, said)
+
+    async def _look(self, name: str) -> tuple[str, str, str]:
+        apps, core = f"/apis/apps/v1/namespaces/{self._namespace}", f"/api/v1/namespaces/{self._namespace}"
+        workload = await self._api.call("GET", f"{apps}/deployments/{name}")
+        match = workload["spec"]["selector"]["matchLabels"]
+        query = {"limit": "500", "labelSelector": ",".join(f"{key}={value}" for key, value in match.items())}
+        sets = await self._api.call("GET", f"{apps}/replicasets", query=query)
+        pods = await self._api.call("GET", f"{core}/pods", query=query)
+        ours = {one["metadata"]["uid"] for one in sets["items"] if _owned_by(one, {workload["metadata"]["uid"]})}
+        pod = next(one for one in pods["items"] if _owned_by(one, ours))
+        holder = workload["metadata"]["annotations"]["mcpgateway.dev/admin-key-secret"]
+        secret = await self._api.call("GET", f"{core}/secrets/{holder}")
+        key = base64.b64decode(secret["data"]["admin-key"]).decode()
+        return pod["metadata"]["name"], pod["status"]["podIP"], key
+
+    async def _status(self, backup: dict[str, Any], **status: Any) -> dict[str, Any]:
+        meta = backup["metadata"]
+        body = {
+            "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+            "status": {"observedGeneration": meta["generation"], **status},
+        }
+        path = f"{BACKUPS.format(self._namespace)}/{meta['name']}/status"
+        return await self._api.call("PATCH", path, body, content_type=MERGE)
+
+    async def _event(self, meta: dict[str, Any], said: str) -> None:
+        about = {"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "namespace": self._namespace}
+        hashed = hashlib.sha256(f"{meta['uid']}{said}".encode()).hexdigest()[:16]
+        body = {
+            "metadata": {"name": f"{meta['name']}.{hashed}", "namespace": self._namespace},
+            "involvedObject": {**about, "name": meta["name"], "uid": meta["uid"]},
+            "type": "Normal",
+            "reason": "BackedUp",
+            "message": said,
+            "source": {"component": "floor"},
+            "reportingComponent": "floor",
+            "reportingInstance": "floor",
+            "firstTimestamp": _now(),
+            "lastTimestamp": _now(),
+            "count": 1,
+        }
+        await self._api.call("POST", f"/api/v1/namespaces/{self._namespace}/events", body)
+
+    async def _call(self, seen: tuple[str, str, str], method: str, path: str, body: Any = None) -> dict[str, Any]:
+        url = f"http://{seen[1]}:8001{path}"
+        headers = {"Authorization": f"Bearer {seen[2]}"}
+        async with self._free, self._http.request(method, url, json=body, headers=headers) as response:
+            response.raise_for_status()
+            data: dict[str, Any] = json.loads(await response.read())["data"]
+            return data
+
+
+def _owned_by(body: dict[str, Any], uids: set[str]) -> bool:
+    return any(owner["uid"] in uids for owner in body["metadata"].get("ownerReferences", ()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def main() -> None:
+    """Until it is killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--namespace", required=True)
+    parser.add_argument("--share", type=float, default=0.0)
+    arguments = parser.parse_args()
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5)
+    async with (
+        ApiServer.from_kubeconfig(arguments.kubeconfig.read_text()) as api,
+        aiohttp.ClientSession(connector=connector, trust_env=False) as http,
+    ):
+        await Floor(api, http, arguments.namespace, arguments.share).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

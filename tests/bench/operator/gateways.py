@@ -1,0 +1,54 @@
+"""Twenty gateways: workloads and pods made by hand as everywhere in the operator's tests, but all in a few calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.bench.operator.api_server import MERGE, ApiServer
+from tests.cluster import Cluster
+from tests.operator.workloads import Gateway, Kube, pod_status
+
+
+@dataclass
+class _Collected(Kube):
+    """Keeps what is applied, to apply it in one command."""
+
+    bodies: list[Any] = field(default_factory=list)
+
+    def apply(self, body: Any) -> None:
+        """Keep it."""
+        self.bodies.append(body)
+
+
+def names(count: int) -> list[str]:
+    """What the gateways are called."""
+    return [f"gw-{number}" for number in range(count)]
+
+
+async def make_gateways(
+    cluster: Cluster, api: ApiServer, namespace: str, hosts: Sequence[str], keys: Sequence[str], folder: str = "/config"
+) -> list[str]:
+    """A ready gateway for each admin API."""
+    collected = _Collected(cluster, namespace)
+    wanted = dict(zip(names(len(hosts)), hosts, strict=True))
+    for (name, host), key in zip(wanted.items(), keys, strict=True):
+        gateway = Gateway(collected, host, key, name, config_folder=folder)
+        gateway.secret()
+        gateway.deployment()
+    Kube(cluster, namespace).apply({"apiVersion": "v1", "kind": "List", "items": collected.bodies})
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    ready: set[str] = set()
+    for _ in range(300):
+        for pod in (await api.call("GET", pods))["items"]:
+            name, of = pod["metadata"]["name"], pod["metadata"]["labels"]["app"]
+            if of not in ready:
+                status = {"status": pod_status(wanted[of])}
+                await api.call("PATCH", f"{pods}/{name}/status", status, content_type=MERGE)
+                ready.add(of)
+        if ready == set(wanted):
+            return list(wanted)
+        await asyncio.sleep(0.2)
+    raise RuntimeError(f"no pods of {sorted(set(wanted) - ready)}")

@@ -1,0 +1,340 @@
+// The twin: what the operator does for one GatewayBackup, written with controller-runtime.
+//
+// It makes the calls of gateway_operator's reconcile, in the same order and with the same bodies: its own read of the
+// object, one look at the gateway (workload, ReplicaSets, pods, Secret; shared between the backups of a gateway for as
+// long as the operator shares it), the health, three status patches on top of the version that was seen, the backup, the
+// record read back, one event. One call at a time to each gateway, a bounded number in flight, no finalizer.
+// It handles the good path alone: it is a measure, not an operator.
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+)
+
+var (
+	backupKind = schema.GroupVersionKind{Group: "mcpgateway.dev", Version: "v1alpha1", Kind: "GatewayBackup"}
+	deployment = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
+	replicaSet = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "ReplicaSet"}
+	pod        = schema.GroupVersionKind{Version: "v1", Kind: "Pod"}
+	secret     = schema.GroupVersionKind{Version: "v1", Kind: "Secret"}
+	eventKind  = schema.GroupVersionKind{Version: "v1", Kind: "Event"}
+)
+
+type object = map[string]any
+
+func main() {
+	namespace := flag.String("namespace", "", "the namespace to watch")
+	share := flag.Duration("share", 0, "how long a look at a gateway is shared")
+	inFlight := flag.Int("calls-in-flight", 32, "calls to admin APIs at once")
+	workers := flag.Int("workers", 1000, "reconciles at once, as those that wait for their gateway's turn hold a worker")
+	flag.Parse()
+	if err := run(*namespace, *share, *inFlight, *workers); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(namespace string, share time.Duration, inFlight, workers int) error {
+	ctrl.SetLogger(zap.New())
+	config, err := ctrl.GetConfig() // of the flag -kubeconfig, which is controller-runtime's own
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // the operator does not hold itself back either
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:  runtime.NewScheme(),
+		Metrics: server.Options{BindAddress: "0"},
+		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
+	})
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second}
+	twin := &reconciler{
+		write: manager.GetClient(), read: manager.GetAPIReader(), share: share,
+		http: &http.Client{Timeout: 120 * time.Second, Transport: transport},
+		free: make(chan struct{}, inFlight), gateways: map[string]*gateway{},
+	}
+	watched := &unstructured.Unstructured{}
+	watched.SetGroupVersionKind(backupKind)
+	unfinished := predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !finished(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectNew.GetGeneration() != e.ObjectOld.GetGeneration() },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+	}
+	err = ctrl.NewControllerManagedBy(manager).Named("gatewaybackup").For(watched).WithEventFilter(unfinished).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).Complete(twin)
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-manager.Elected()
+		if manager.GetCache().WaitForCacheSync(context.Background()) {
+			fmt.Println("ready")
+		}
+	}()
+	return manager.Start(ctrl.SetupSignalHandler())
+}
+
+func finished(o client.Object) bool {
+	phase, _, _ := unstructured.NestedString(o.(*unstructured.Unstructured).Object, "status", "phase")
+	return phase == "Completed" || phase == "Failed"
+}
+
+// gateway is what is known of one: whose turn it is, and the last look at it.
+type gateway struct {
+	turn   sync.Mutex
+	seen   view
+	looked time.Time
+}
+
+type view struct{ pod, address, key string }
+
+type reconciler struct {
+	write    client.Client
+	read     client.Reader
+	http     *http.Client
+	share    time.Duration
+	free     chan struct{}
+	mutex    sync.Mutex
+	gateways map[string]*gateway
+}
+
+func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	cached := &unstructured.Unstructured{}
+	cached.SetGroupVersionKind(backupKind)
+	if err := r.write.Get(ctx, request.NamespacedName, cached); err != nil { // from memory, as kopf's own body
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	name, _, _ := unstructured.NestedString(cached.Object, "spec", "gatewayRef", "name")
+	of := r.gateway(name)
+	of.turn.Lock()
+	defer of.turn.Unlock()
+	backup := &unstructured.Unstructured{}
+	backup.SetGroupVersionKind(backupKind)
+	if err := r.read.Get(ctx, request.NamespacedName, backup); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if finished(backup) {
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{}, r.backUp(ctx, of, name, backup)
+}
+
+func (r *reconciler) gateway(name string) *gateway {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.gateways[name] == nil {
+		r.gateways[name] = &gateway{}
+	}
+	return r.gateways[name]
+}
+
+func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backup *unstructured.Unstructured) error {
+	if time.Since(of.looked) >= r.share {
+		seen, err := r.look(ctx, backup.GetNamespace(), name)
+		if err != nil {
+			return err
+		}
+		of.seen, of.looked = seen, time.Now()
+	}
+	seen := of.seen
+	health, err := r.call(ctx, seen, "GET", "/api/v1/system/health", nil)
+	if err != nil {
+		return err
+	}
+	uid, now := string(backup.GetUID()), time.Now().UTC()
+	volume, _ := health["volume_id"].(string)
+	sum := sha256.Sum256([]byte(volume + "\n" + uid))
+	path := fmt.Sprintf("manual/%s-%s-%s.json.zst",
+		backup.GetCreationTimestamp().UTC().Format("20060102T150405Z"), backup.GetName(), uid[:8])
+	err = r.status(ctx, backup, object{
+		"phase": "Running", "reason": "InProgress", "message": "Pod " + seen.pod + " has been asked for the backup.",
+		"observedGeneration": backup.GetGeneration(), "startTime": now.Format(time.RFC3339), "attempt": 1,
+		"nextRetryTime": nil, "pod": seen.pod, "path": path, "backupID": hex.EncodeToString(sum[:])[:32],
+		"volumeID": volume, "gatewayID": health["gateway_id"],
+	})
+	if err != nil {
+		return err
+	}
+	made, err := r.call(ctx, seen, "POST", "/api/v1/system/backup", object{
+		"path": path, "request_id": uid,
+		"metadata": object{
+			"namespace": backup.GetNamespace(), "name": backup.GetName(), "uid": uid, "group": "manual",
+			"gateway": "Deployment " + name,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	verification := object{"level": made["level"], "time": time.Now().UTC().Format(time.RFC3339)}
+	counts, _ := made["counts"].(object)
+	err = r.status(ctx, backup, object{
+		"phase": "Verifying", "reason": "Verifying", "message": "The backup is made; its record is being read back.",
+		"observedGeneration": backup.GetGeneration(), "nextRetryTime": nil, "snapshotTime": made["created"],
+		"backupID": made["backup_id"], "volumeID": made["volume_id"], "gatewayID": made["gateway_id"],
+		"gatewayVersion": made["gateway_version"], "path": made["path"], "sizeBytes": made["stored_bytes"],
+		"sha256": made["stored_sha256"], "contentDigest": made["content_sha256"], "verification": verification,
+		"counts": object{
+			"configs": counts["configs"], "projects": counts["projects"], "users": counts["users"],
+			"apiKeys": counts["api_keys"], "disabledApiKeys": counts["disabled_api_keys"],
+		},
+	})
+	if err != nil {
+		return err
+	}
+	stored, err := r.call(ctx, seen, "GET", "/api/v1/system/backups/"+made["backup_id"].(string), nil)
+	if err != nil {
+		return err
+	}
+	if stored["stored_sha256"] != made["stored_sha256"] {
+		return fmt.Errorf("the record of %s changed", path)
+	}
+	message := fmt.Sprintf("%v, %v bytes, %v.", stored["path"], stored["stored_bytes"], stored["level"])
+	end := time.Now().UTC().Format(time.RFC3339)
+	condition := func(kind, status string) object {
+		return object{
+			"type": kind, "status": status, "reason": "BackedUp", "message": message, "lastTransitionTime": end,
+			"observedGeneration": backup.GetGeneration(),
+		}
+	}
+	err = r.status(ctx, backup, object{
+		"phase": "Completed", "reason": "BackedUp", "message": message, "observedGeneration": backup.GetGeneration(),
+		"completionTime": end, "nextRetryTime": nil, "verification": verification,
+		"conditions": []any{condition("Finished", "True"), condition("Completed", "True"), condition("Failed", "False")},
+	})
+	if err != nil {
+		return err
+	}
+	return r.event(ctx, backup, message, end)
+}
+
+// look finds the gateway's pod and the key that opens its admin API.
+func (r *reconciler) look(ctx context.Context, namespace, name string) (view, error) {
+	workload, key := &unstructured.Unstructured{}, &unstructured.Unstructured{}
+	workload.SetGroupVersionKind(deployment)
+	key.SetGroupVersionKind(secret)
+	if err := r.read.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, workload); err != nil {
+		return view{}, err
+	}
+	match, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
+	sets, pods := &unstructured.UnstructuredList{}, &unstructured.UnstructuredList{}
+	for list, kind := range map[*unstructured.UnstructuredList]schema.GroupVersionKind{sets: replicaSet, pods: pod} {
+		list.SetGroupVersionKind(schema.GroupVersionKind{Group: kind.Group, Version: kind.Version, Kind: kind.Kind + "List"})
+		selected := client.MatchingLabelsSelector{Selector: labels.SelectorFromSet(match)}
+		if err := r.read.List(ctx, list, client.InNamespace(namespace), selected, client.Limit(500)); err != nil {
+			return view{}, err
+		}
+	}
+	ours := map[types.UID]bool{}
+	for _, set := range sets.Items {
+		for _, owner := range set.GetOwnerReferences() {
+			if owner.UID == workload.GetUID() {
+				ours[set.GetUID()] = true
+			}
+		}
+	}
+	holder := workload.GetAnnotations()["mcpgateway.dev/admin-key-secret"]
+	if err := r.read.Get(ctx, types.NamespacedName{Namespace: namespace, Name: holder}, key); err != nil {
+		return view{}, err
+	}
+	encoded, _, _ := unstructured.NestedString(key.Object, "data", "admin-key")
+	decoded, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return view{}, err
+	}
+	for _, one := range pods.Items {
+		for _, owner := range one.GetOwnerReferences() {
+			address, _, _ := unstructured.NestedString(one.Object, "status", "podIP")
+			if ours[owner.UID] && address != "" {
+				return view{one.GetName(), address, string(bytes.TrimSpace(decoded))}, nil
+			}
+		}
+	}
+	return view{}, fmt.Errorf("%s has no pod", name)
+}
+
+// status merges into the status of exactly the version that was read; the answer is the new version.
+func (r *reconciler) status(ctx context.Context, backup *unstructured.Unstructured, status object) error {
+	body, err := json.Marshal(object{
+		"metadata": object{"uid": backup.GetUID(), "resourceVersion": backup.GetResourceVersion()},
+		"status":   status,
+	})
+	if err != nil {
+		return err
+	}
+	return r.write.Status().Patch(ctx, backup, client.RawPatch(types.MergePatchType, body))
+}
+
+func (r *reconciler) event(ctx context.Context, backup *unstructured.Unstructured, message, at string) error {
+	sum := sha256.Sum256([]byte(string(backup.GetUID()) + message))
+	told := &unstructured.Unstructured{Object: object{
+		"metadata": object{"name": backup.GetName() + "." + hex.EncodeToString(sum[:8]), "namespace": backup.GetNamespace()},
+		"involvedObject": object{
+			"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "namespace": backup.GetNamespace(),
+			"name": backup.GetName(), "uid": string(backup.GetUID()),
+		},
+		"type": "Normal", "reason": "BackedUp", "message": message, "source": object{"component": "twin"},
+		"reportingComponent": "twin", "reportingInstance": "twin", "firstTimestamp": at, "lastTimestamp": at,
+		"count": int64(1),
+	}}
+	told.SetGroupVersionKind(eventKind)
+	return r.write.Create(ctx, told)
+}
+
+func (r *reconciler) call(ctx context.Context, at view, method, path string, body any) (object, error) {
+	r.free <- struct{}{}
+	defer func() { <-r.free }()
+	sent, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+at.address+":8001"+path, bytes.NewReader(sent))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+at.key)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := r.http.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode >= 400 {
+		return nil, fmt.Errorf("%s %s: %d", method, path, response.StatusCode)
+	}
+	var answer struct {
+		Data object `json:"data"`
+	}
+	return answer.Data, json.Unmarshal(raw, &answer)
+}
