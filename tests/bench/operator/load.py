@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.bench.operator.api_server import BACKUPS, ApiServer
 
+_END = re.compile(rb'"phase":"(Completed|Failed)"')
 _NAME = re.compile(rb'"name":"((?:one|all)-[0-9]+)"')
 _CREATORS = 32
 
@@ -75,22 +76,32 @@ async def _create(api: ApiServer, namespace: str, seen: Seen, name: str, gateway
 async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Seen, asyncio.Event]]:
     seen, changed = Seen(), asyncio.Event()
     path = BACKUPS.format(namespace)
-    version = await api.version_of(path)
+
+    def look_at(name: str, phase: bytes) -> None:
+        if phase == b"Failed":
+            seen.failed.add(name)
+        seen.done.setdefault(name, time.perf_counter())
+        changed.set()
 
     async def watch() -> None:
-        async for line in api.lines(path, version):
-            done, failed = b'"phase":"Completed"' in line, b'"phase":"Failed"' in line
-            if (done or failed) and (found := _NAME.search(line)):
-                name = found[1].decode()
-                if failed:
-                    seen.failed.add(name)
-                seen.done.setdefault(name, time.perf_counter())
-                changed.set()
-        raise RuntimeError("the watch ended")
+        while True:
+            listed = await api.call("GET", path)
+            for one in listed["items"]:
+                phase = one.get("status", {}).get("phase", "").encode()
+                if phase in (b"Completed", b"Failed") and one["metadata"]["name"] in seen.sent:
+                    look_at(one["metadata"]["name"], phase)
+            async for line in api.lines(path, listed["metadata"]["resourceVersion"]):
+                if (end := _END.search(line)) and (found := _NAME.search(line)):
+                    look_at(found[1].decode(), end[1])
+            # A young API server closes watches of definitions it has just learned: again, from a list.
 
     task = asyncio.create_task(watch())
     try:
         yield seen, changed
+    except RuntimeError as error:
+        if task.done() and not task.cancelled():
+            raise RuntimeError("the bench's own watch broke") from task.exception()
+        raise error
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
