@@ -17,7 +17,7 @@ from tests.cluster import Cluster
 
 BACKUPS = "/apis/mcpgateway.dev/v1alpha1/namespaces/{}/gatewaybackups"
 MERGE = "application/merge-patch+json"
-_COUNTED = re.compile(r'^apiserver_request_total\{([^}]*)\} (\S+)$', re.MULTILINE)
+_COUNTED = re.compile(r"^apiserver_request_total\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 

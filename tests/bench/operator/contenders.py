@@ -18,7 +18,7 @@ from tests.cluster.output import Log
 from tests.cluster.paths import ClusterError
 from tests.operator.operator_process import OperatorProcess
 
-SHARE = 0.0
+SHARE = 1.0
 """Seconds for which the operator shares one look at a gateway between its backups; the others do as it does."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -25,7 +25,15 @@ def built(log: Log) -> Path:
             log(f"building the Go twin: once, up to 5 minutes on two cores, into {cache_dir()}")
             target.parent.mkdir(parents=True, exist_ok=True)
             half = target.with_suffix(".half")
-            command = [str(find_go(log)), "build", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w", "-o", str(half)]
+            command = [
+                str(find_go(log)),
+                "build",
+                "-buildvcs=false",
+                "-mod=readonly",
+                "-ldflags=-s -w",
+                "-o",
+                str(half),
+            ]
             run([*command, "."], cwd=_SOURCE, env={**os.environ, "GOWORK": "off"}, timeout=1200)
             half.replace(target)
     return target

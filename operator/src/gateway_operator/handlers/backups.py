@@ -9,7 +9,7 @@ import kopf
 from gateway_operator.domain.backup import TERMINAL
 from gateway_operator.domain.deletion import left_behind
 from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, DELETE_FILE, FILE_GOES, GROUP, VERSION
-from gateway_operator.domain.objects import Backup
+from gateway_operator.domain.objects import Backup, GatewayRef
 from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.deletion import forget_backup
@@ -48,7 +48,8 @@ async def vanished(memo: kopf.Memo, type: str | None, body: kopf.Body, **_: Any)
 async def backup(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     """Bring a backup forward."""
     parts: Parts = memo.parts
-    await until_done(reconcile_backup(parts.ports, parts.turns, ref_of(BACKUP_KIND, **kwargs), logger))
+    gateway = GatewayRef.parse(kwargs["spec"])
+    await until_done(reconcile_backup(parts.ports, parts.turns, ref_of(BACKUP_KIND, **kwargs), logger, gateway), memo)
 
 
 @kopf.on.delete(GROUP, VERSION, BACKUP_PLURAL, when=file_goes_too)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from gateway_operator.reconcile.nudges import Nudges
 from gateway_operator.reconcile.schedule import ScheduleParts
 
 _LOOK_AGAIN = 3.0
+_ECHOES = 10.0
+"""Seconds. Not for ever: who puts an older etcd back wants its unfinished objects looked at."""
 
 
 class WaitingError(kopf.TemporaryError):
@@ -45,8 +48,8 @@ def when_unfinished(terminal: Collection[str]) -> Callable[..., bool]:
     A status can only be seen too old, never too new, so a terminal phase may be believed without asking again.
     """
 
-    def unfinished(status: kopf.Status, **_: Any) -> bool:
-        return status.get("phase") not in terminal
+    def unfinished(status: kopf.Status, memo: kopf.Memo, **_: Any) -> bool:
+        return status.get("phase") not in terminal and time.monotonic() >= memo.get("echoes_until", 0.0)
 
     return unfinished
 
@@ -56,11 +59,16 @@ def ref_of(kind: str, namespace: str | None, name: str | None, uid: str | None, 
     return Ref(kind, namespace or "", name or "", uid or "")
 
 
-async def until_done(step: Awaitable[float | None]) -> None:
-    """Run a step, and have the object back when it wants to be looked at again."""
+async def until_done(step: Awaitable[float | None], memo: kopf.Memo | None = None) -> None:
+    """Run a step, and have the object back when it wants to be looked at again.
+
+    ``memo`` is that of a record: when it is done, the watch still has the echoes of our own writes to it to bring.
+    """
     try:
         seconds = await step
     except ClusterError as error:
         raise WaitingError(f"waiting for the Kubernetes API: {error}", delay=_LOOK_AGAIN) from error
     if seconds is not None:
         raise WaitingError(f"waiting {seconds:.1f} s", delay=max(seconds, 0.1))
+    if memo is not None:
+        memo.echoes_until = time.monotonic() + _ECHOES

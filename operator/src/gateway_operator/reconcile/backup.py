@@ -16,30 +16,41 @@ from gateway_operator.domain.actions import (
 from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import BACKUP_KIND
-from gateway_operator.domain.objects import Backup, Ref
+from gateway_operator.domain.objects import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import Turns, View, backup_id_of, look, tried
+from gateway_operator.reconcile.gateways import Turn, Turns, View, backup_id_of, tried
 from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
 
 
-async def reconcile_backup(ports: Ports, turns: Turns, ref: Ref, log: Log) -> float | None:
-    """Bring a GatewayBackup forward. Gives the seconds until it wants to be looked at again; None if never."""
-    body = await ports.cluster.read(ref)
-    if body is None:
-        return None
-    backup = Backup.parse(body)
-    if not decisions.needs_gateway(backup, ports.clock.now()):
-        return await _BackupRun(ports, ref, log).go(backup)
-    async with turns.of(ref.namespace, backup.gateway):
-        return await _BackupRun(ports, ref, log).go(None)
+async def reconcile_backup(
+    ports: Ports, turns: Turns, ref: Ref, log: Log, gateway: GatewayRef | None = None
+) -> float | None:
+    """Bring a GatewayBackup forward. Gives the seconds until it wants to be looked at again; None if never.
+
+    ``gateway`` is its spec's, which never changes: who has it at hand spares a read.
+    """
+    if gateway is None:
+        body = await ports.cluster.read(ref)
+        if body is None:
+            return None
+        gateway = Backup.parse(body).gateway
+    turn = turns.of(ref.namespace, gateway)
+    async with turn:
+        run = _BackupRun(ports, ref, turn, log)
+        try:
+            return await run.go()
+        finally:
+            if not run.went_well:
+                turn.forget()
 
 
 class _BackupRun:
     """One run. What its calls answered lives here, for one run; all else is in the status."""
 
-    def __init__(self, ports: Ports, ref: Ref, log: Log) -> None:
+    def __init__(self, ports: Ports, ref: Ref, turn: Turn, log: Log) -> None:
         self._ports = ports
         self._ref = ref
+        self._turn = turn
         self._log = log
         self._view: View | None = None
         self._health: Health | Failure | None = None
@@ -48,8 +59,14 @@ class _BackupRun:
         self._checked: Checked | Gone | Failure | None = None
         self._known = ports.known
 
-    async def go(self, backup: Backup | None) -> float | None:
+    @property
+    def went_well(self) -> bool:
+        """Whether the gateway, as it was seen, made a backup and gave its record."""
+        return isinstance(self._stored, StoredBackup)
+
+    async def go(self) -> float | None:
         """Step by step until there is nothing to do, or something to wait for."""
+        backup: Backup | None = None
         while True:
             if backup is None:
                 body = await self._ports.cluster.read(self._ref)
@@ -99,7 +116,7 @@ class _BackupRun:
         if not decisions.needs_gateway(backup, self._ports.clock.now()):
             return decisions.Observed(backup)
         if self._view is None:
-            self._view = await look(self._ports, self._ref.namespace, backup.gateway)
+            self._view = await self._turn.look(self._ports, self._ref.namespace, backup.gateway)
             if self._view.target is not None and backup.phase != "Verifying":
                 self._health = await tried(self._ports.admin_api.health(self._view.target))
         return decisions.Observed(

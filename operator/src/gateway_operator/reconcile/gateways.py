@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from gateway_operator.domain.attempts import FREE
@@ -16,6 +17,8 @@ from gateway_operator.domain.objects import GatewayRef, Json, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
 
+SHARED: Final = 1.0
+"""Seconds. As long as a Service may lag behind its pods; whatever does not go well ends it at once."""
 T = TypeVar("T")
 
 
@@ -109,16 +112,40 @@ def backup_id_of(ports: Ports, health: Health | Failure | None, ref: Ref) -> str
     return None
 
 
+class Turn(asyncio.Lock):
+    """The turn at one gateway. Those that queue for it share a look at the gateway for a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looked: tuple[datetime, View] | None = None
+
+    async def look(self, ports: Ports, namespace: str, ref: GatewayRef) -> View:
+        """As the function does; or what the last look of this turn found, if that is younger than ``SHARED`` and good.
+
+        Only while it is one's turn. A backup that comes alone always looks for itself.
+        """
+        now = ports.clock.now()
+        if self._looked is not None and 0 <= (now - self._looked[0]).total_seconds() < SHARED:
+            return self._looked[1]
+        view = await look(ports, namespace, ref)
+        self._looked = (now, view) if view.target is not None else None
+        return view
+
+    def forget(self) -> None:
+        """The next one looks for itself: through what was seen no backup was made."""
+        self._looked = None
+
+
 class Turns:
     """One call at a time to each gateway: the admin API would answer the others `Busy`."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[str, GatewayRef], asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[tuple[str, GatewayRef], Turn] = WeakValueDictionary()
 
-    def of(self, namespace: str, ref: GatewayRef) -> asyncio.Lock:
-        """The lock of a gateway. It lives as long as somebody holds it or waits for it."""
+    def of(self, namespace: str, ref: GatewayRef) -> Turn:
+        """The turn at a gateway. It lives as long as somebody has it or waits for it."""
         key = (namespace, ref)
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = Turn()
+        return turn
