@@ -90,7 +90,7 @@ class ApiServer:
         query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3600"}
         timeout = aiohttp.ClientTimeout(total=None, sock_read=None)
         async with self._session.get(path, params=query, timeout=timeout) as response:
-            assert response.status == 200, response.status
+            response.raise_for_status()
             rest = b""
             async for chunk in response.content.iter_any():
                 *whole, rest = (rest + chunk).split(b"\n")

@@ -6,8 +6,10 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+
+import aiohttp
 
 from tests.bench.operator.api_server import BACKUPS, ApiServer
 
@@ -38,10 +40,10 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-async def all_at_once(api: ApiServer, namespace: str, gateways: Sequence[str], count: int) -> Seen:
-    """``count`` backups as fast as the API server takes them."""
+async def all_at_once(api: ApiServer, namespace: str, gateways: Sequence[str], count: int, first: int = 0) -> Seen:
+    """``count`` backups as fast as the API server takes them, their names numbered from ``first``."""
     async with _watched(api, namespace) as (seen, changed):
-        names = iter(range(count))
+        names = iter(range(first, first + count))
 
         async def create() -> None:
             for number in names:
@@ -90,10 +92,11 @@ async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Seen, 
                 phase = one.get("status", {}).get("phase", "").encode()
                 if phase in (b"Completed", b"Failed") and one["metadata"]["name"] in seen.sent:
                     look_at(one["metadata"]["name"], phase)
-            async for line in api.lines(path, listed["metadata"]["resourceVersion"]):
-                if (end := _END.search(line)) and (found := _NAME.search(line)):
-                    look_at(found[1].decode(), end[1])
             # A young API server closes watches of definitions it has just learned: again, from a list.
+            with suppress(aiohttp.ClientError):
+                async for line in api.lines(path, listed["metadata"]["resourceVersion"]):
+                    if (end := _END.search(line)) and (found := _NAME.search(line)):
+                        look_at(found[1].decode(), end[1])
 
     task = asyncio.create_task(watch())
     try:

@@ -18,7 +18,7 @@ from gateway_operator.domain.objects import Ref
 from gateway_operator.handlers import sweeper
 from gateway_operator.handlers.running import Parts
 from gateway_operator.handlers.schedules import Members
-from gateway_operator.handlers.storage import DiffBase
+from gateway_operator.handlers.storage import DiffBase, Progress
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.nudges import Key, Nudges
@@ -33,7 +33,7 @@ log = logging.getLogger("gateway_operator.schedules")
 def configure(settings: kopf.OperatorSettings) -> None:
     """Kopf's settings. What is stored on objects (prefix, finalizer) may not change between versions."""
     settings.persistence.finalizer = FINALIZER
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
+    settings.persistence.progress_storage = Progress(prefix=GROUP, v1=False)
     settings.persistence.diffbase_storage = DiffBase(
         prefix=GROUP,
         key="last-handled",

@@ -35,3 +35,13 @@ class DiffBase(kopf.AnnotationsDiffBaseStorage):
         """Remember what was handled."""
         if body.get("kind") not in RECORDS:
             super().store(body=body, patch=patch, essence=essence)
+
+
+class Progress(kopf.AnnotationsProgressStorage):
+    """Kopf's annotations with how far an object's handlers are; nothing where they came to their end in one run."""
+
+    def purge(self, *, key: kopf.HandlerId, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Forget a handler's progress; and if nothing else is to be written, the mark that kopf puts beside it."""
+        super().purge(key=key, body=body, patch=patch)
+        if list(patch) == ["metadata"] and patch["metadata"] == {"annotations": {f"{self.prefix}/kopf-managed": "yes"}}:
+            del patch["metadata"]
