@@ -78,6 +78,15 @@ test-node: $(STAMP) ## Real pods on a real kubelet: charts, the real gateway, th
 bench-retention: $(STAMP) ## How long a retention plan takes for 1,000, 10,000 and 100,000 backups
 	$(BIN)/python -m tests.bench.retention
 
+##@ Figures
+# FULL=1: up to 10,000 objects; BENCH_ARGS="--sizes 300 --repeats 1"
+FULL ?=
+BENCH_ARGS ?=
+
+.PHONY: bench-operator
+bench-operator: $(STAMP) ## The operator against the floor and a Go twin, 100 to 3,000 backups (FULL=1: 10,000)
+	$(BIN)/python -m tests.bench.operator $(if $(FULL),--full) $(BENCH_ARGS)
+
 ##@ The test cluster and the demo's
 .PHONY: doctor
 doctor: $(STAMP) ## What this machine can run, and what to install for the rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import ssl
@@ -17,6 +18,7 @@ from tests.cluster import Cluster
 
 BACKUPS = "/apis/mcpgateway.dev/v1alpha1/namespaces/{}/gatewaybackups"
 MERGE = "application/merge-patch+json"
+_TRIES = 30
 _COUNTED = re.compile(r"^apiserver_request_total\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -73,16 +75,23 @@ class ApiServer:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """One request; what is no success raises with the server's words."""
+        """One request; what is no success raises with the server's words.
+
+        A server that asks for patience gets it: it does so for seconds after it has learned a definition.
+        """
         assert self._session is not None
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type}
-        async with self._session.request(method, path, data=data, headers=headers, params=query) as response:
-            raw = await response.read()
-            if response.status >= 400:
-                raise RuntimeError(f"{method} {path}: {response.status} {raw[:500].decode(errors='replace')}")
-            answer: dict[str, Any] = json.loads(raw)
-            return answer
+        for left in reversed(range(_TRIES)):
+            async with self._session.request(method, path, data=data, headers=headers, params=query) as response:
+                raw = await response.read()
+                if response.status < 400:
+                    answer: dict[str, Any] = json.loads(raw)
+                    return answer
+                if response.status != 429 or not left:
+                    raise RuntimeError(f"{method} {path}: {response.status} {raw[:500].decode(errors='replace')}")
+            await asyncio.sleep(1)
+        raise AssertionError("unreachable")
 
     async def lines(self, path: str, version: str) -> AsyncIterator[bytes]:
         """A watch, each event as the bytes it came in: whoever wants one in a hundred need not parse them all."""
