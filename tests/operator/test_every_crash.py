@@ -21,17 +21,20 @@ import pytest
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
+from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.objects import Ref
+from gateway_operator.domain.schedule_job import Image
 from gateway_operator.ports import Clock, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.restore import reconcile_restore
+from gateway_operator.reconcile.schedule import ScheduleParts, listed, reconcile_schedule
 from tests.operator.real_gateway import RealGateway, real_gateway
 from tests.operator.workloads import Kube
 from tests.unit.operator.worlds import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
-EFFECTS = {"write_status", "create_ours", "backup", "restore", "commit", "restart", "event"}
+EFFECTS = {"write_status", "create_ours", "backup", "restore", "commit", "restart", "event", "create", "patch"}
 log = logging.getLogger("tests.every_crash")
 
 
@@ -145,3 +148,46 @@ async def restored(kube: Kube, gw: RealGateway, name: str, faults: Faults) -> No
     ]
     assert len(safety) == 1, (name, faults.names)
     assert safety[0]["status"]["counts"]["users"] == 5, (name, faults.names)
+
+
+async def look(kube: Kube, name: str, faults: Faults) -> None:
+    """The reconcile of a schedule to its end, started anew after each crash."""
+    ref = Ref("GatewayBackupSchedule", kube.namespace, name, "")
+    for _ in range(10):
+        cluster = await KubernetesCluster.connect()
+        ports = Ports(faults.wrap(cluster, False), HttpAdminApi(), Impatient())
+        cron_jobs = faults.wrap(KubernetesCronJobs(cluster), False)
+        try:
+            await reconcile_schedule(ScheduleParts(ports, cron_jobs, Image("operator:1"), listed(ports)), ref, log)
+        except CrashError:
+            continue
+        finally:
+            await cluster.close()
+        return
+    raise AssertionError(f"{name} does not end: {kube.status('gwbs', name)}")
+
+
+async def life_of_a_schedule(kube: Kube, name: str, faults: Faults) -> None:
+    """Made; its CronJob edited; its CronJob deleted; changed. After each the CronJob is what the schedule says."""
+    kube.schedule(name)
+    await look(kube, name, faults)
+    kube.run("patch", "cronjob", name, "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    await look(kube, name, faults)
+    assert (kube.get("cronjob", name) or {})["spec"]["suspend"] is False, faults.names
+    kube.run("delete", "cronjob", name)
+    await look(kube, name, faults)
+    kube.schedule(name, schedule="0 4 1 1 *")
+    await look(kube, name, faults)
+    assert (kube.get("cronjob", name) or {})["spec"]["schedule"] == "0 4 1 1 *", faults.names
+    status = kube.status("gwbs", name)
+    assert status["observedGeneration"] == 2, (name, faults.names)
+    assert [(one["type"], one["status"]) for one in status["conditions"]] == [("Ready", "True")], (name, faults.names)
+
+
+async def test_a_schedule(kube: Kube, config: None) -> None:
+    kube.run("create", "serviceaccount", "gw-backup")
+    without = Faults()
+    await life_of_a_schedule(kube, "whole", without)
+    for number, faults in enumerate(crashes(without)):
+        await life_of_a_schedule(kube, f"after-{number}", faults)
+    assert len(kube.items("cronjobs")) == 1 + len(crashes(without))

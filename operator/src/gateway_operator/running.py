@@ -12,14 +12,14 @@ import kopf
 from gateway_operator.settings import Settings
 
 
-class _WaitsAreNoErrors(logging.Filter):
-    """Kopf logs every TemporaryError as an error, and ours are waits: they are for the debug level."""
+class _WhatMatters(logging.Filter):
+    """Kopf logs every TemporaryError as an error, and ours are waits; and that it has called a handler, each time."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if record.levelno == logging.ERROR and "failed temporarily: waiting" in message:
             record.levelno, record.levelname = logging.INFO, "INFO"
-        return True
+        return not (record.levelno == logging.INFO and message.endswith("' succeeded."))
 
 
 def run(settings: Settings) -> int:
@@ -29,7 +29,7 @@ def run(settings: Settings) -> int:
     # A line for every probe tells nobody anything.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_WaitsAreNoErrors())
+        handler.addFilter(_WhatMatters())
     # Importing them registers them.
     from gateway_operator.handlers import backups, lifecycle, restores, schedules
 
