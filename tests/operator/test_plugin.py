@@ -124,6 +124,38 @@ def test_pins_and_suspensions(kube: Kube, gateway: Gateway, plugin: Plugin) -> N
     assert "not found" in plugin.run("backup", "pin", "nothing", code=1).stderr
 
 
+def test_a_deletion_takes_the_file_along_and_asks_first(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, plugin: Plugin
+) -> None:
+    for name in ("one", "two", "kept"):
+        plugin.run("backup", "create", name, "--gateway=gw", "--wait")
+    assert "say --yes" in plugin.run("backup", "delete", "one", code=2).stderr
+    done = plugin.run("backup", "delete", "one", "two", "--yes")
+    assert done.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name} deleted" for name in ("one", "two")]
+    assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["kept"]
+    assert [record.path.split("-")[1] for record in admin.backups.values()] == ["kept"]
+    kube.run("delete", "gwb/kept")
+    assert len(admin.backups) == 1, "kubectl delete forgets a backup and keeps its file"
+    assert "not found" in plugin.run("backup", "delete", "kept", "--yes", code=1).stderr
+
+
+def test_a_file_that_could_not_be_deleted_is_told(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, plugin: Plugin
+) -> None:
+    plugin.run("backup", "create", "stays", "--gateway=gw", "--wait")
+    kube.run("delete", "deployment", "gw")
+    said = plugin.run("backup", "delete", "stays", "--yes", code=1)
+    assert "Deployment gw is gone" in said.stderr
+    assert kube.get("gwb", "stays") is None
+
+
+def test_a_file_is_adopted(kube: Kube, plugin: Plugin) -> None:
+    plugin.run("backup", "adopt", "found", "--gateway=gw", "--path=nightly/old.json.gz", "--group=nightly")
+    spec = (kube.get("gwb", "found") or {})["spec"]
+    assert spec["existing"] == {"path": "nightly/old.json.gz"}
+    assert spec["group"] == "nightly"
+
+
 def test_a_restore_is_made_and_a_second_of_its_name_refused(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
     options = ("--gateway=gw", "--latest", "--group=nightly", "--on-failure=Leave", "--safety-backup=Required")
     plugin.run("restore", "create", "back", *options)
@@ -193,10 +225,9 @@ def test_kubectl_finds_it(kube: Kube, tmp_path: Path) -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    commands = [word for word in dir(parser()) if word == "print_help"]
-    assert commands
     for words in (
-        ("backup", "create"), ("backup", "list"), ("backup", "delete"), ("backup", "pin"), ("backup", "unpin"),
+        ("backup", "create"), ("backup", "list"), ("backup", "delete"), ("backup", "adopt"),
+        ("backup", "pin"), ("backup", "unpin"),
         ("schedule", "list"), ("schedule", "suspend"), ("schedule", "resume"), ("schedule", "run"),
         ("restore", "create"), ("restore", "list"),
     ):  # fmt: skip

@@ -15,8 +15,9 @@ from gateway_operator.adapters.cluster import ours
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.values import retention
 from gateway_operator.cli.waiting import finish
-from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE, FINALIZER, JOB_UID, SCHEDULE_LABEL
+from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE, FINALIZER, JOB_UID, REQUESTED, SCHEDULE_LABEL
 from gateway_operator.domain.objects import Json, Meta, Ref
+from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
 _TRIES: Final = 8
@@ -120,6 +121,21 @@ def _own(found: Json, name: str, job_uid: str) -> Json:
     return found
 
 
+async def adopt(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup adopt``: a GatewayBackup for a file that lies on the volume already."""
+    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
+    spec: dict[str, Any] = {"gatewayRef": gateway, "existing": {"path": arguments.path}}
+    if arguments.group:
+        spec["group"] = arguments.group
+    try:
+        made = await session.create(BACKUP_KIND, {"metadata": {"name": arguments.name}, "spec": spec})
+    except ConflictError:
+        raise FailedError(f"there is a GatewayBackup {arguments.name} already") from None
+    if arguments.wait:
+        made = await finish(session, BACKUP_KIND, arguments.name, arguments.timeout)
+    session.show(BACKUP_KIND, made, "adopted" if arguments.wait else "created")
+
+
 async def show(session: Session, arguments: argparse.Namespace) -> None:
     """``backup list``."""
     bodies = [body for body in await session.list(BACKUP_KIND) if _wanted(body["spec"], arguments)]
@@ -170,9 +186,14 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
     found = [await session.get(BACKUP_KIND, name) for name in arguments.names]
     if not arguments.yes:
         _ask([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in found])
+    kept: list[str] = []
     for body in found:
-        await _delete(session, Meta.parse(body, BACKUP_KIND), arguments.timeout)
+        meta = Meta.parse(body, BACKUP_KIND)
+        await _delete(session, meta, arguments.timeout)
         session.show(BACKUP_KIND, body, "deleted")
+        kept += await _what_was_kept(session, meta.ref)
+    if kept:
+        raise FailedError(" ".join(kept))
 
 
 def _ask(paths: list[str]) -> None:
@@ -195,7 +216,7 @@ async def _delete(session: Session, meta: Meta, seconds: float) -> None:
             "metadata": {
                 "uid": ref.uid,
                 "resourceVersion": meta.resource_version,
-                "annotations": {DELETE_FILE: "requested"},
+                "annotations": {DELETE_FILE: REQUESTED},
                 "finalizers": [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER],
             }
         }
@@ -216,6 +237,16 @@ async def _delete(session: Session, meta: Meta, seconds: float) -> None:
             await _gone(session, ref, seconds)
             return
     raise FailedError(f"GatewayBackup {ref.name} keeps changing")
+
+
+async def _what_was_kept(session: Session, ref: Ref) -> list[str]:
+    """What the operator said of a file that it could not delete. Whoever may not read events does not learn it."""
+    query = {"fieldSelector": f"involvedObject.uid={ref.uid}"}
+    try:
+        events = await session.cluster.request("GET", f"/api/v1/namespaces/{ref.namespace}/events", query=query)
+    except ForbiddenError:
+        return []
+    return [str(one.get("message")) for one in events.get("items") or () if one.get("reason") == Reason.FileKept]
 
 
 async def _gone(session: Session, ref: Ref, seconds: float) -> None:

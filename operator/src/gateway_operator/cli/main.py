@@ -71,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
     delete.add_argument(
         "--timeout", type=positive, default=120, metavar="SECONDS", help="to wait for each; default 120"
     )
+    adopt = command(backup, "adopt", "backups:adopt", "make a GatewayBackup of a file that lies on the volume already")
+    adopt.add_argument("name", metavar="NAME", type=name)
+    _gateway(adopt)
+    adopt.add_argument("--path", required=True, type=text, help="the file, in the gateway's backup directory")
+    adopt.add_argument("--group", type=name, help="default manual")
+    _waiting(adopt)
     for word, act, what in (
         ("pin", "backups:pin", "keep backups whatever retention says"),
         ("unpin", "backups:unpin", "leave backups to retention again"),
