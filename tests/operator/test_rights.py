@@ -11,9 +11,10 @@ import yaml
 
 from tests.api.conftest import needs
 from tests.cluster import Cluster
+from tests.operator.conftest import IMAGE
 from tests.operator.operator_process import OperatorProcess
 from tests.operator.real_gateway import AgeKey, encrypted_gateway, real_gateway
-from tests.operator.workloads import Kube
+from tests.operator.workloads import Kube, until
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,9 @@ def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProces
     config["users"] = [{"name": one["name"], "user": {"token": token}} for one in config["users"]]
     kubeconfig = tmp_path / "limited-kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    with OperatorProcess(kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig) as process:
+    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
+    log = tmp_path / "operator.log"
+    with OperatorProcess(kube.cluster, log, kubeconfig=kubeconfig, environment=environment) as process:
         yield process
 
 
@@ -79,6 +82,25 @@ def test_without_the_gateways_role_it_says_which_command_grants_it(
         conditions = {one["type"]: one["status"] for one in status["conditions"]}
         assert conditions["Authorized"] == "True"
         assert len(gw.files()) == 1
+
+
+def test_a_schedule_without_the_gateways_role_says_which_command_grants_it(
+    kube: Kube, account: str, limited: OperatorProcess
+) -> None:
+    kube.schedule("nightly")
+    said = kube.wait_condition("gwbs", "nightly", "Ready", "NotAuthorized")
+    assert 'cannot create resource "cronjobs"' in said["message"]
+    assert f"kubectl -n {kube.namespace} create role gw-backup-schedules --verb=" in said["message"]
+    assert kube.wait_condition("gwbs", "nightly", "Authorized", "NotAuthorized")["status"] == "False"
+    assert ("Warning", "NotAuthorized") in kube.events("nightly")
+    grant(kube, account)
+    kube.run("create", "serviceaccount", "gw-backup")
+    kube.wait_condition("gwbs", "nightly", "Ready", "Scheduled", timeout=90)
+    assert kube.wait_condition("gwbs", "nightly", "Authorized", "Authorized")["status"] == "True"
+    kube.run("patch", "cronjob", "nightly", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    until("it is put right", lambda: not (kube.get("cronjob", "nightly") or {})["spec"]["suspend"])
+    kube.run("delete", "gwbs", "nightly")
+    until("the CronJob goes", lambda: kube.get("cronjob", "nightly") is None)
 
 
 def test_with_the_charts_rights_everything_works(

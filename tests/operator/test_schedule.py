@@ -129,6 +129,24 @@ def test_a_deleted_cron_job_is_made_again_and_told(ready: Kube) -> None:
     until("the event", lambda: ("Warning", "CronJobRestored") in ready.events("returns"))
 
 
+def test_what_happened_while_the_operator_was_down_is_put_right(ready: Kube, operator: OperatorProcess) -> None:
+    for name in ("edited", "deleted", "going"):
+        ready.schedule(name)
+        ready_is(ready, name, "Scheduled")
+    before = cron_job(ready, "edited")["spec"]
+    operator.kill()
+    ready.run("patch", "cronjob", "edited", "--type=merge", "-p", '{"spec":{"schedule":"* * 1 1 *"}}')
+    ready.run("delete", "cronjob", "deleted")
+    ready.run("delete", "gwbs", "going")
+    ready.schedule("new")
+    operator.start()
+    until("the edit is undone", lambda: cron_job(ready, "edited")["spec"] == before)
+    until("it is there again", lambda: ready.get("cronjob", "deleted"))
+    ready_is(ready, "new", "Scheduled")
+    until("its CronJob goes", lambda: ready.get("cronjob", "going") is None)
+    assert ("Warning", "CronJobRestored") in ready.events("edited")
+
+
 def test_what_others_add_beside_is_left_alone(ready: Kube) -> None:
     """Labels and annotations of other people's tools are no drift."""
     ready.schedule("shared")

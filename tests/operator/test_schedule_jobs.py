@@ -244,10 +244,11 @@ def due(kube: Kube, name: str) -> list[dict[str, Any]]:
 def test_the_controller_fires_each_minute_but_not_what_is_suspended_and_forbid_waits(
     kube: Kube, pod_of: Plugin
 ) -> None:
-    """Three schedules and two minutes of the real CronJob controller. None of the pods ever ends."""
+    """Four schedules and two minutes of the real CronJob controller. None of the pods ever ends."""
     for name, spec in (
         ("allow", {"concurrencyPolicy": "Allow"}),
         ("forbid", {"concurrencyPolicy": "Forbid"}),
+        ("replace", {"concurrencyPolicy": "Replace"}),
         ("still", {"suspend": True}),
     ):
         kube.schedule(name, schedule="* * * * *", **spec)
@@ -255,6 +256,11 @@ def test_the_controller_fires_each_minute_but_not_what_is_suspended_and_forbid_w
     until("two Jobs", lambda: len(due(kube, "allow")) >= 2, timeout=190)
     assert len(due(kube, "forbid")) == 1
     assert due(kube, "still") == []
+    newest = max(one["metadata"]["name"].rpartition("-")[2] for one in due(kube, "allow"))
+    until(
+        "the older one is replaced",
+        lambda: [one["metadata"]["name"] for one in due(kube, "replace")] == [f"replace-{newest}"],
+    )
     job = due(kube, "forbid")[0]["metadata"]["name"]
     assert job.startswith("forbid-")
     status = kube.wait_status("gwbs", "forbid", lambda status: status.get("lastScheduleTime"))
