@@ -156,6 +156,24 @@ def test_a_file_is_adopted(kube: Kube, plugin: Plugin) -> None:
     assert spec["group"] == "nightly"
 
 
+def test_retention_explains_itself_and_tries_another_policy(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
+    kube.schedule("nightly", retention={"keepLast": 5, "minKeep": 1}, suspend=True)
+    for name in ("one", "two", "three"):
+        plugin.run("backup", "create", name, "--gateway=gw", "--wait", "--group=nightly")
+    done = plugin.run("retention", "explain", "nightly")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", "three", "two", "one"]
+    assert "keepLast" in done.stdout
+    assert "Of 3 backups of Deployment gw in the group nightly, 3 stay and 0 go." in done.stderr
+    other = plugin.run("retention", "explain", "nightly", "--policy=keepLast=1", "-o", "name")
+    assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in ("two", "one")]
+    assert "it is not in force" in other.stderr
+    rows = json.loads(plugin.run("retention", "explain", "--group=nightly", "-o", "json").stdout)
+    assert {row["verdict"] for row in rows} == {"keep"}
+    assert len(kube.items("gwb")) == 3
+    assert "no GatewayBackupSchedule" in plugin.run("retention", "explain", "nothing", code=1).stderr
+    plugin.run("retention", "explain", code=2)
+
+
 def test_a_restore_is_made_and_a_second_of_its_name_refused(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
     options = ("--gateway=gw", "--latest", "--group=nightly", "--on-failure=Leave", "--safety-backup=Required")
     plugin.run("restore", "create", "back", *options)
@@ -229,7 +247,7 @@ def test_every_command_explains_itself() -> None:
         ("backup", "create"), ("backup", "list"), ("backup", "delete"), ("backup", "adopt"),
         ("backup", "pin"), ("backup", "unpin"),
         ("schedule", "list"), ("schedule", "suspend"), ("schedule", "resume"), ("schedule", "run"),
-        ("restore", "create"), ("restore", "list"),
+        ("restore", "create"), ("restore", "list"), ("retention", "explain"),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as ended_with:
             parser().parse_args([*words, "--help"])

@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     backup = _thing(things, "backup", "GatewayBackups")
     schedule = _thing(things, "schedule", "GatewayBackupSchedules")
     restore = _thing(things, "restore", "GatewayRestores")
+    retention = _thing(things, "retention", "what is kept, and why")
 
     def command(
         group: argparse._SubParsersAction[argparse.ArgumentParser], word: str, act: str, what: str, more: str = ""
@@ -93,6 +94,15 @@ def parser() -> argparse.ArgumentParser:
     once = command(schedule, "run", "schedules:run", "make one of a schedule's backups now", more)
     once.add_argument("name", metavar="NAME", type=name)
     _waiting(once)
+
+    more = "Nothing is changed; -o name gives what goes."
+    explain = command(retention, "explain", "retention:show", "what stays, what goes, and why", more)
+    explain.add_argument("schedule", nargs="?", metavar="SCHEDULE", type=name)
+    explain.add_argument("--group", type=name, help="a group that has no schedule")
+    explain.add_argument("--gateway", type=name, help="where several gateways have that group")
+    explain.add_argument("--policy", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
+        "what another policy would do: keepLast=7, … (repeatable)"
+    ))  # fmt: skip
 
     _restore_create(command(restore, "create", "restores:create", "put a backup back"))
     command(restore, "list", "restores:show", "list restores, the newest first")

@@ -71,9 +71,13 @@ class Session:
         elif not rows:
             self.say(f"No {kind} in namespace {self.namespace}.")
         else:
-            widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
-            for line in (head, *rows):
-                self.put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+            self.lines(head, rows)
+
+    def lines(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table for people."""
+        widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
+        for line in (head, *rows):
+            self.put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
     async def get(self, kind: str, name: str) -> Json:
         """An object that must be there."""
