@@ -85,8 +85,9 @@ def guarded(installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPa
 def test_the_file_on_the_volume_opens_with_age_zstd_and_jq(guarded: Guarded) -> None:
     status = guarded.subject.status("gatewaybackup/first")
     assert status["path"].endswith(".json.zst.age")
-    inside = guarded.installed.run("admin", "base64", f"/backups/{status['path']}", release=NAME, namespace=OLD)
-    (guarded.folder / "backup.json.zst.age").write_bytes(base64.b64decode(inside))
+    pod = guarded.installed.pod(NAME, OLD)["metadata"]["name"]
+    copy = guarded.folder / "backup.json.zst.age"
+    guarded.kubectl("cp", f"{pod}:/backups/{status['path']}", str(copy), "-c", "admin")
     script = "age -d -i key.txt backup.json.zst.age | zstd -d | jq -r '.projects[].project_name'"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", script], cwd=guarded.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
