@@ -55,10 +55,10 @@ docs/security.md gives the reason of every line.
   resources: [gatewaybackups]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewayrestores, gatewaybackupschedules]
+  resources: [gatewayrestores, gatewaybackupschedules, gatewaybackupimports]
   verbs: [get, list, watch, patch]
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewaybackups/status, gatewayrestores/status, gatewaybackupschedules/status]
+  resources: [gatewaybackups/status, gatewayrestores/status, gatewaybackupschedules/status, gatewaybackupimports/status]
   verbs: [patch]
 # Some clusters let only those name an owner who may change the owner's finalizers.
 - apiGroups: [mcpgateway.dev]
@@ -81,6 +81,6 @@ docs/security.md gives the reason of every line.
 {{/* What the pre-delete hook may do to the objects: see them and change their metadata. */}}
 {{- define "operator.releaseRules" -}}
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewaybackups, gatewayrestores, gatewaybackupschedules]
+  resources: [gatewaybackups, gatewayrestores, gatewaybackupschedules, gatewaybackupimports]
   verbs: [get, list, patch]
 {{- end }}

@@ -31,9 +31,9 @@ def run(settings: Settings) -> int:
     for handler in logging.getLogger().handlers:
         handler.addFilter(_WhatMatters())
     # Importing them registers them.
-    from gateway_operator.handlers import backups, lifecycle, restores, schedules
+    from gateway_operator.handlers import backups, imports, lifecycle, restores, schedules
 
-    for module in (backups, lifecycle, restores, schedules):
+    for module in (backups, imports, lifecycle, restores, schedules):
         logging.getLogger(__name__).debug("handlers of %s", module.__name__)
     # Else kopf asks the password file who we are, and the uid that a cluster gives us is in no such file.
     os.environ.setdefault("POD_ID", socket.gethostname())

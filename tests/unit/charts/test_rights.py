@@ -29,7 +29,9 @@ OPERATOR = (
     may("get list watch create patch delete", OURS, "gatewaybackups")
     | may("get list watch patch", OURS, "gatewayrestores")
     | may("get list watch patch", OURS, "gatewaybackupschedules")
+    | may("get list watch patch", OURS, "gatewaybackupimports")
     | may("patch", OURS, "gatewaybackupschedules/status")
+    | may("patch", OURS, "gatewaybackupimports/status")
     | may("update", OURS, "gatewaybackupschedules/finalizers")
     | may("get list watch", "batch", "cronjobs")
     | may("patch", OURS, "gatewaybackups/status")
@@ -45,11 +47,13 @@ CLUSTER_WIDE = (
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewaybackups.mcpgateway.dev")
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewayrestores.mcpgateway.dev")
     | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewaybackupschedules.mcpgateway.dev")
+    | may("get", "apiextensions.k8s.io", "customresourcedefinitions", "gatewaybackupimports.mcpgateway.dev")
 )
 RELEASE = (
     may("get list patch", OURS, "gatewaybackups")
     | may("get list patch", OURS, "gatewayrestores")
     | may("get list patch", OURS, "gatewaybackupschedules")
+    | may("get list patch", OURS, "gatewaybackupimports")
 )
 NAME = "gateway-backup-operator"
 
@@ -100,7 +104,7 @@ def test_people_see_with_view_and_make_with_edit() -> None:
     objects = render("operator")
     view, edit = one(objects, "ClusterRole", "gateway-backup-view"), one(objects, "ClusterRole", "gateway-backup-edit")
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
-    for resource in ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules"):
+    for resource in ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules", "gatewaybackupimports"):
         assert may("get list watch", OURS, resource) <= grants(view)
         assert may("create update patch delete deletecollection", OURS, resource) <= grants(edit)
     assert all("/status" not in right[2] for right in grants(view) | grants(edit))

@@ -15,6 +15,7 @@ from gateway_operator.ports import AdminApiError, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.deletion import forget_backup
 from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.importing import reconcile_import
 from gateway_operator.reconcile.restore import reconcile_restore
 from tests.unit.operator.fake_admin import Admin
 from tests.unit.operator.fake_cluster import NAMESPACE, Clock, Cluster
@@ -99,6 +100,9 @@ class World:
                     wait = await forget_backup(self.ports, ref, log)
                 elif ref.kind == "GatewayBackup":
                     wait = await reconcile_backup(self.ports, turns, ref, log)
+                elif ref.kind == "GatewayBackupImport":
+                    wait = await reconcile_import(self.ports, ref, log)
+                    await self._others()
                 else:
                     wait = await reconcile_restore(self.ports, turns, ref, log)
             except CrashError:

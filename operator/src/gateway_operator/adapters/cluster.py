@@ -33,6 +33,8 @@ from gateway_operator.domain.names import (
     DELETE_FILE,
     FINALIZER,
     GROUP,
+    IMPORT_KIND,
+    IMPORT_PLURAL,
     RESTORE_KIND,
     RESTORE_PLURAL,
     SCHEDULE_KIND,
@@ -45,7 +47,12 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 REQUEST_TIMEOUT: Final = 30.0
 COMPONENT: Final = "gateway-backup-operator"
-PLURALS: Final = {BACKUP_KIND: BACKUP_PLURAL, RESTORE_KIND: RESTORE_PLURAL, SCHEDULE_KIND: SCHEDULE_PLURAL}
+PLURALS: Final = {
+    BACKUP_KIND: BACKUP_PLURAL,
+    RESTORE_KIND: RESTORE_PLURAL,
+    SCHEDULE_KIND: SCHEDULE_PLURAL,
+    IMPORT_KIND: IMPORT_PLURAL,
+}
 _WORKLOADS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 _MERGE: Final = "application/merge-patch+json"
 _PAGE: Final = 500

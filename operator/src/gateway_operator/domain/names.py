@@ -22,6 +22,9 @@ RESTORE_PLURAL: Final = "gatewayrestores"
 SCHEDULE_KIND: Final = "GatewayBackupSchedule"
 SCHEDULE_PLURAL: Final = "gatewaybackupschedules"
 
+IMPORT_KIND: Final = "GatewayBackupImport"
+IMPORT_PLURAL: Final = "gatewaybackupimports"
+
 FINALIZER: Final = f"{GROUP}/finalizer"
 
 ADMIN_KEY_SECRET: Final = f"{GROUP}/admin-key-secret"
@@ -46,6 +49,10 @@ ADOPTED_LABEL: Final = f"{GROUP}/adopted"
 DELETE_FILE: Final = f"{GROUP}/delete-file"
 """Annotation of a backup: why its file goes with it, one of ``retention``, ``ttl``, ``requested``. Set together with
 the finalizer, before the object is deleted."""
+IMPORT_LABEL: Final = f"{GROUP}/import"
+"""Label of a backup: the GatewayBackupImport that created it."""
+IMPORT_UID: Final = f"{GROUP}/import-uid"
+"""Annotation of it: that import's uid, since a name may be used again."""
 BY_RETENTION: Final = "retention"
 BY_TTL: Final = "ttl"
 REQUESTED: Final = "requested"

@@ -15,6 +15,7 @@ from gateway_operator.domain.names import (
     DELETE_FILE,
     ENCRYPTED,
     FILE_GOES,
+    IMPORT_KIND,
     RESTORE_KIND,
 )
 
@@ -107,6 +108,11 @@ class _Status:
     def reason(self) -> str:
         """The reason; empty while there is none."""
         return str(self.status.get("reason") or "")
+
+    @property
+    def message(self) -> str:
+        """The message; empty while there is none."""
+        return str(self.status.get("message") or "")
 
     @property
     def attempt(self) -> int:
@@ -255,3 +261,28 @@ class Restore(_Status):
     def uid(self) -> str:
         """The object's uid."""
         return self.meta.ref.uid
+
+
+@dataclass(frozen=True)
+class Import(_Status):
+    """A GatewayBackupImport."""
+
+    meta: Meta
+    gateway: GatewayRef
+    paths: tuple[str, ...]
+    dry_run: bool
+    timeout: int
+    status: Json
+
+    @classmethod
+    def parse(cls, body: Json) -> Import:
+        """From an object as the API server gives it; the defaults are those of the schema."""
+        spec = body.get("spec") or {}
+        return cls(
+            meta=Meta.parse(body, IMPORT_KIND),
+            gateway=GatewayRef.parse(spec),
+            paths=tuple(str(one) for one in spec.get("paths") or ()),
+            dry_run=bool(spec.get("dryRun", False)),
+            timeout=int(spec.get("timeoutSeconds", 3600)),
+            status=body.get("status") or {},
+        )

@@ -44,6 +44,11 @@ class Reason(StrEnum):
     FileDeleted = "FileDeleted"
     FileKept = "FileKept"
     MassDeletion = "MassDeletion"
+    # an import
+    Importing = "Importing"
+    Imported = "Imported"
+    ImportedInPart = "ImportedInPart"
+    WouldImport = "WouldImport"
     # a restore
     Validating = "Validating"
     SafetyBackup = "SafetyBackup"
@@ -196,6 +201,13 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "If it was a mistake, a GatewayBackupImport brings the objects back. If not, delete the files on purpose: "
         "`kubectl gateway backup delete`, or retention.",
     ),
+    Reason.Importing: Meaning("The volume was read; what no GatewayBackup owns is being adopted.", _NOTHING),
+    Reason.Imported: Meaning("Every backup on the volume has its GatewayBackup.", _NOTHING),
+    Reason.ImportedInPart: Meaning(
+        "Some files on the volume could not be adopted.",
+        "`status.problems` says which and why. Delete the GatewayBackups that failed and import again, or leave it so.",
+    ),
+    Reason.WouldImport: Meaning("It was only asked what would be adopted.", "Create an import without `dryRun`."),
     Reason.Validating: Meaning("The source is being looked up.", _NOTHING),
     Reason.SafetyBackup: Meaning("The live config is being backed up before it is replaced.", _NOTHING),
     Reason.Restoring: Meaning("The admin API has been asked to replace the config.", _NOTHING),

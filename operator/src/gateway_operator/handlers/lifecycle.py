@@ -25,7 +25,7 @@ from gateway_operator.reconcile.nudges import Key, Nudges
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.settings import Settings
 
-KINDS_WATCHED: Final = 4
+KINDS_WATCHED: Final = 5
 
 log = logging.getLogger("gateway_operator.schedules")
 
