@@ -66,7 +66,8 @@ def test_other_peoples_files_are_adopted_by_what_they_hold(kube: Kube, gw: RealG
         found = completed(kube, name, existing={"path": path})
         assert (found["phase"], found["reason"]) == ("Failed", reason), name
     gw.write(users=5)
-    kube.restore("back", backupName="foreign", acceptUnsigned=True, healthCheck={"consecutive": 1})
+    digest = status["sha256"]
+    kube.restore("back", backupName="foreign", expectedSha256=digest, healthCheck={"consecutive": 1})
     assert kube.wait_phase("gwr", "back", "Completed", "Failed")["phase"] == "Completed"
     assert gw.users() == 2
 
