@@ -66,12 +66,10 @@ class Plugin:
 
 
 def field(pod: Mapping[str, Any], path: str) -> str:
-    """A field of a pod as the downward API gives it."""
+    """A label of a pod as the downward API gives it."""
     label = re.fullmatch(r"metadata\.labels\['(.+)'\]", path)
-    if label:
-        return str(pod["metadata"]["labels"][label[1]])
-    assert path == "metadata.namespace"
-    return str(pod["metadata"]["namespace"])
+    assert label is not None, path
+    return str(pod["metadata"]["labels"][label[1]])
 
 
 def expanded(word: str) -> str:

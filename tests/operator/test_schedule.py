@@ -63,7 +63,7 @@ def test_a_schedule_owns_a_cron_job_that_does_what_it_says(ready: Kube) -> None:
     (container,) = pod["containers"]
     assert container["image"] == IMAGE
     assert {"--ttl=30d", "--timeout-seconds=900", "--retry-limit=0"} <= set(container["args"])
-    assert "--description=a $$(HOME) of 1$" in container["args"]
+    assert "--description=a $$(HOME) of 1$$" in container["args"]
     assert "secret" not in json.dumps(body).lower()
     status = schedule["status"]
     assert status["cronJob"] == "nightly"

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gateway-operator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="reconcile GatewayBackups and GatewayRestores")
+    run = commands.add_parser("run", help="reconcile GatewayBackups, their schedules, and GatewayRestores")
     run.add_argument("--namespace", action="append", default=[], help="watch only this one (repeatable)")
     run.add_argument("--liveness", default=":8080", help="HOST:PORT of /healthz; empty for none")
     run.add_argument("--sweep-seconds", type=float, default=30.0, help="between two passes of retention; default 30")

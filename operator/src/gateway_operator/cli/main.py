@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from gateway_operator.cli.values import duration, name, policy, positive, since, text
 
@@ -35,17 +35,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Without abbreviations: --tim must not become another option one day."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command and option."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     where = common.add_argument_group("where")
     where.add_argument("-n", "--namespace", help="default: the context's, in a pod the pod's")
     where.add_argument("--context", help="a context of the kubeconfig")
-    shape = argparse.ArgumentParser(add_help=False)
+    shape = _Parser(add_help=False)
     shape.add_argument("-o", "--output", choices=["json", "name"], help="instead of text for people")
-    top = argparse.ArgumentParser(
-        prog="kubectl gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = _Parser(prog="kubectl gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     things = top.add_subparsers(metavar="THING", required=True)
     backup = _thing(things, "backup", "GatewayBackups")
     schedule = _thing(things, "schedule", "GatewayBackupSchedules")
@@ -53,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     retention = _thing(things, "retention", "what is kept, and why")
 
     def command(
-        group: argparse._SubParsersAction[argparse.ArgumentParser], word: str, act: str, what: str, more: str = ""
+        group: argparse._SubParsersAction[_Parser], word: str, act: str, what: str, more: str = ""
     ) -> argparse.ArgumentParser:
         made = group.add_parser(
             word, parents=[common, shape], help=what, description=f"{what[0].upper()}{what[1:]}. {more}"
@@ -109,9 +114,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _thing(
-    things: argparse._SubParsersAction[argparse.ArgumentParser], word: str, what: str
-) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+def _thing(things: argparse._SubParsersAction[_Parser], word: str, what: str) -> argparse._SubParsersAction[_Parser]:
     return things.add_parser(word, help=what, description=f"{what}.").add_subparsers(metavar="COMMAND", required=True)
 
 

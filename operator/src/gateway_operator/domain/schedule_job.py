@@ -141,9 +141,8 @@ def _pod(schedule: Schedule, image: Image) -> dict[str, Any]:
                 "command": ["kubectl-gateway"],
                 "args": arguments(schedule),
                 "env": [
-                    _of_the_pod("POD_NAMESPACE", "metadata.namespace"),
-                    _of_the_pod("JOB_NAME", "metadata.labels['batch.kubernetes.io/job-name']"),
-                    _of_the_pod("JOB_UID", "metadata.labels['batch.kubernetes.io/controller-uid']"),
+                    _of_the_pod("JOB_NAME", "batch.kubernetes.io/job-name"),
+                    _of_the_pod("JOB_UID", "batch.kubernetes.io/controller-uid"),
                 ],
                 "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
                 "securityContext": {
@@ -158,8 +157,8 @@ def _pod(schedule: Schedule, image: Image) -> dict[str, Any]:
     }
 
 
-def _of_the_pod(name: str, path: str) -> dict[str, Any]:
-    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+def _of_the_pod(name: str, label: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{label}']"}}}
 
 
 def arguments(schedule: Schedule) -> list[str]:
@@ -167,14 +166,14 @@ def arguments(schedule: Schedule) -> list[str]:
     gateway, template = schedule.gateway, schedule.template
     words = ["backup", "create", "--from-job", "--wait", f"--schedule={schedule.name}", f"--gateway={gateway.name}"]
     words += [f"--kind={gateway.kind}", f"--ordinal={gateway.ordinal}", f"--timeout={longest(template)}"]
-    words += [f"{flag}={template[field]}" for field, flag in _FLAGS if field in template]
+    words += [f"{flag}={template[field]}" for field, flag in _FLAGS if template.get(field) not in (None, "")]
     verification = template.get("verification") or {}
     if "level" in verification:
         words.append(f"--verification={verification['level']}")
     if "maxShrinkPercent" in verification:
         words.append(f"--max-shrink-percent={verification['maxShrinkPercent']}")
     # The kubelet puts variables in place of $(NAME), and $$ stands for a dollar.
-    return [word.replace("$(", "$$(") for word in words]
+    return [word.replace("$", "$$") for word in words]
 
 
 def _digest(spec: Json) -> str:
