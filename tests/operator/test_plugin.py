@@ -174,6 +174,16 @@ def test_retention_explains_itself_and_tries_another_policy(kube: Kube, gateway:
     plugin.run("retention", "explain", code=2)
 
 
+def test_everything_on_a_volume_is_imported(kube: Kube, plugin: Plugin) -> None:
+    done = plugin.run("backup", "import", "--gateway=gw", "--under=nightly/", "--dry-run", "-o", "json")
+    made = json.loads(done.stdout)
+    assert made["kind"] == "GatewayBackupImport"
+    assert made["spec"]["paths"] == ["nightly/"]
+    assert made["spec"]["dryRun"] is True
+    plugin.run("backup", "import", "again", "--gateway=gw")
+    assert "runs once" in plugin.run("backup", "import", "again", "--gateway=gw", code=1).stderr
+
+
 def test_a_restore_is_made_and_a_second_of_its_name_refused(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
     options = ("--gateway=gw", "--latest", "--group=nightly", "--on-failure=Leave", "--safety-backup=Required")
     plugin.run("restore", "create", "back", *options)
@@ -245,7 +255,7 @@ def test_kubectl_finds_it(kube: Kube, tmp_path: Path) -> None:
 def test_every_command_explains_itself() -> None:
     for words in (
         ("backup", "create"), ("backup", "list"), ("backup", "delete"), ("backup", "adopt"),
-        ("backup", "pin"), ("backup", "unpin"),
+        ("backup", "import"), ("backup", "pin"), ("backup", "unpin"),
         ("schedule", "list"), ("schedule", "suspend"), ("schedule", "resume"), ("schedule", "run"),
         ("restore", "create"), ("restore", "list"), ("retention", "explain"),
     ):  # fmt: skip

@@ -15,7 +15,15 @@ from gateway_operator.adapters.cluster import ours
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.values import retention
 from gateway_operator.cli.waiting import finish
-from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE, FINALIZER, JOB_UID, REQUESTED, SCHEDULE_LABEL
+from gateway_operator.domain.names import (
+    BACKUP_KIND,
+    DELETE_FILE,
+    FINALIZER,
+    IMPORT_KIND,
+    JOB_UID,
+    REQUESTED,
+    SCHEDULE_LABEL,
+)
 from gateway_operator.domain.objects import Json, Meta, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
@@ -49,12 +57,15 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
     session.show(BACKUP_KIND, done, "completed")
 
 
+def _name_of_its_own(gateway: str) -> str:
+    tail = f"-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return gateway[: 63 - len(tail)] + tail
+
+
 def _identity(arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     labels = {SCHEDULE_LABEL: arguments.schedule} if arguments.schedule else {}
     if not arguments.from_job:
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        tail = f"-{stamp}-{secrets.token_hex(2)}"
-        return arguments.name or arguments.gateway[: 63 - len(tail)] + tail, {"labels": labels}
+        return arguments.name or _name_of_its_own(arguments.gateway), {"labels": labels}
     job, uid = environment.get("JOB_NAME", ""), environment.get("JOB_UID", "")
     if not job or not uid:
         raise UsageError("--from-job needs JOB_NAME and JOB_UID in the environment, from the pod's labels")
@@ -134,6 +145,24 @@ async def adopt(session: Session, arguments: argparse.Namespace) -> None:
     if arguments.wait:
         made = await finish(session, BACKUP_KIND, arguments.name, arguments.timeout)
     session.show(BACKUP_KIND, made, "adopted" if arguments.wait else "created")
+
+
+async def bring_in(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup import``: a GatewayBackup for every backup on a volume that has none."""
+    name = arguments.name or _name_of_its_own(arguments.gateway)
+    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
+    spec: dict[str, Any] = {"gatewayRef": gateway}
+    if arguments.under:
+        spec["paths"] = arguments.under
+    if arguments.dry_run:
+        spec["dryRun"] = True
+    try:
+        made = await session.create(IMPORT_KIND, {"metadata": {"name": name}, "spec": spec})
+    except ConflictError:
+        raise FailedError(f"there is a GatewayBackupImport {name} already, and it runs once") from None
+    if arguments.wait:
+        made = await finish(session, IMPORT_KIND, name, arguments.timeout)
+    session.show(IMPORT_KIND, made, "completed" if arguments.wait else "created")
 
 
 async def show(session: Session, arguments: argparse.Namespace) -> None:

@@ -83,6 +83,15 @@ def parser() -> argparse.ArgumentParser:
     adopt.add_argument("--path", required=True, type=text, help="the file, in the gateway's backup directory")
     adopt.add_argument("--group", type=name, help="default manual")
     _waiting(adopt)
+    more = "It creates a GatewayBackupImport, which deletes nothing."
+    found = command(backup, "import", "backups:bring_in", "make a GatewayBackup of every backup on a volume", more)
+    found.add_argument("name", nargs="?", metavar="NAME", type=name, help="default: made of the gateway's and the time")
+    _gateway(found)
+    found.add_argument("--under", action="append", default=[], metavar="PATH", type=text, help=(
+        "only files whose paths begin like this, such as nightly/ (repeatable)"
+    ))  # fmt: skip
+    found.add_argument("--dry-run", action="store_true", help="say what would be adopted, and create nothing")
+    _waiting(found)
     for word, act, what in (
         ("pin", "backups:pin", "keep backups whatever retention says"),
         ("unpin", "backups:unpin", "leave backups to retention again"),
