@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,9 @@ from gateway_operator.domain import times
 from gateway_operator.domain.calls import Counts, Health, StoredBackup
 from gateway_operator.domain.names import ACCEPT_INVENTORY, FINALIZER, RESTORE_UID
 from gateway_operator.domain.objects import Meta, Ref
+from gateway_operator.domain.retention import plan
+from gateway_operator.domain.retention_explain import explain
+from gateway_operator.domain.retention_sets import Candidate, Schedule, gather
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
 from gateway_operator.reconcile.deletion import forget_backup
 from gateway_operator.reconcile.sweep import Sweeper
@@ -449,6 +453,87 @@ def test_a_gateway_that_is_away_is_asked_later_and_a_pass_deletes_nothing_twice(
     setattr(place.admin, "health", answer)  # noqa: B010
     place.sweep(sweeper=sweeper)
     assert place.names() == place.files() == {"d0", "d1"}
+
+
+def test_files_that_no_backup_names_are_counted_now_and_then_and_left_alone() -> None:
+    place = Place()
+    place.schedule()
+    place.daily(2)
+    place.add("mine", DAY, group="manual")
+    gone = place.add("forgotten", DAY)
+    del place.cluster.objects["GatewayBackup", "forgotten"]
+    stored = place.admin.backups[place.admin.backup_id(VOLUME, gone.uid)][0]
+    place.admin.foreign["by-hand.json"] = replace(stored, path="by-hand.json")
+    sweeper = place.sweep()
+    assert place.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2
+    place.admin.foreign.clear()
+    place.sweep(sweeper=sweeper)
+    assert place.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2, "not at every pass"
+    place.clock.advance(601)
+    place.cluster.present = False
+    place.sweep(sweeper=sweeper)
+    assert place.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2, (
+        "a gateway that is away says nothing"
+    )
+    place.cluster.present = True
+    place.clock.advance(601)
+    place.sweep(sweeper=sweeper)
+    assert place.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 1
+    assert len(place.files()) == 4
+
+
+def test_a_great_clearing_takes_several_passes_and_is_no_loss_in_between() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 250})
+    place.daily(250)
+    place.sweep()
+    place.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 2}), "GatewayBackupSchedule")
+    for left in (150, 50, 2):
+        place.sweep()  # each with a sweeper that knows nothing
+        assert len(place.names()) == len(place.files()) == left
+        assert place.condition() == ("True", "Applied")
+        remembered = place.status_of("nightly", "GatewayBackupSchedule")["retention"]
+        assert (remembered["inventory"], remembered["wouldDelete"]) == (2, left - 2)
+    assert remembered["deletedTotal"] == 248
+
+
+def test_a_set_of_which_nothing_is_left_begins_anew() -> None:
+    place = Place()
+    place.daily(8, group="byhand", retention={"keepLast": 1})
+    sweeper = place.sweep()
+    del place.cluster.objects["GatewayBackup", "d0"]
+    place.sweep(sweeper=sweeper)
+    place.daily(3, group="byhand", retention={"keepLast": 1})
+    place.sweep(sweeper=sweeper)
+    assert place.names() == {"d0"}
+
+
+def test_an_adopted_one_from_the_future_holds_nothing_back() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 1})
+    place.daily(3)
+    place.add("alien", timedelta(days=-400), labels={"mcpgateway.dev/adopted": "true"})
+    place.sweep()
+    assert place.names() == {"d0", "alien"}
+
+
+def test_what_is_explained_is_what_a_pass_does() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 2})
+    place.daily(4)
+    place.add("mine", DAY, group="manual")
+
+    def listed(kind: str) -> list[dict[str, Any]]:
+        return [body for (one, _), body in place.cluster.objects.items() if one == kind]
+
+    backups, schedules = (
+        map(Candidate.parse, listed("GatewayBackup")),
+        map(Schedule.parse, listed("GatewayBackupSchedule")),
+    )
+    sets = gather(backups, schedules, [])
+    rows = [row for one in sets for row in explain(plan(one.entries, one.policy, place.clock.now()))]  # type: ignore[arg-type]
+    place.sweep()
+    assert {row.name for row in rows if row.verdict == "keep"} == place.names()
 
 
 # objectives

@@ -273,7 +273,7 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.Applied: Meaning("The set holds what its policy keeps.", _NOTHING),
     Reason.DryRun: Meaning(
         "The policy has `dryRun`: what it would delete is counted, and nothing is deleted.",
-        "`status.retention.wouldDelete` says how many; take `dryRun` off when that is right.",
+        "`kubectl gateway retention explain` shows what would go; take `dryRun` off when that is right.",
     ),
     Reason.NoPolicy: Meaning(
         "No rule lets a good backup go: everything is kept.", "Give the schedule a `retention` if that is not wanted."

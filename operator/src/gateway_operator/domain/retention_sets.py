@@ -81,7 +81,7 @@ class Candidate:
             uid=meta.ref.uid,
             resource_version=meta.resource_version,
             entry=entry,
-            path=str(status.get("path") or ""),
+            path=str(status.get("path") or (spec.get("existing") or {}).get("path") or ""),
             backup_id=str(status.get("backupID") or ""),
             restore_uid=safety,
             policy=policy if isinstance(policy, Mapping) else None,
@@ -139,8 +139,8 @@ class BackupSet:
 
     @property
     def newest(self) -> datetime | None:
-        """When the newest backup that there is was made."""
-        return max((one.time for one in self._good()), default=None)
+        """When the newest backup was made, by the clocks that are here: one that was adopted may come from anywhere."""
+        return max((one.time for one in self._good() if not one.adopted), default=None)
 
     @property
     def newest_verified(self) -> datetime | None:
@@ -223,7 +223,9 @@ def _policy(key: Key, schedule: Schedule | None, members: Sequence[Candidate]) -
             return replace(SAFETY, own_only=True)
         if key.group == MANUAL_GROUP:
             return KEEP_ALL
-        carrying = [one for one in members if one.policy is not None and not one.entry.going]
+        # One that has not come to a good end changes nothing for the others.
+        good = (one for one in members if one.entry.phase == "Completed" and not one.entry.going)
+        carrying = [one for one in good if one.policy is not None]
         newest = max(carrying, key=lambda one: (one.entry.time, one.entry.name), default=None)
         return KEEP_ALL if newest is None or newest.policy is None else parse(newest.policy, own_only=True)
     except ValueError as error:

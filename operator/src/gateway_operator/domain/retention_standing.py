@@ -53,8 +53,16 @@ def inventory_before(schedule: Schedule) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def standing(schedule: Schedule, backups: BackupSet | None, outcome: Outcome, deleted: int, now: datetime) -> Standing:
-    """``backups``: None where they could not be listed; the objective then stands as it was judged last."""
+def standing(
+    schedule: Schedule,
+    backups: BackupSet | None,
+    outcome: Outcome,
+    deleted: int,
+    now: datetime,
+    unowned: int | None = None,
+) -> Standing:
+    """``backups``: None where they could not be listed; the objective then stands as it was judged last. ``unowned``:
+    how many files no GatewayBackup names; None where the volume was not looked at."""
     present = [dict(one) for one in schedule.status.get("conditions") or ()]
     generation, notes = schedule.meta.generation, []
     wanted = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
@@ -73,4 +81,6 @@ def standing(schedule: Schedule, backups: BackupSet | None, outcome: Outcome, de
     status: dict[str, Any] = {"conditions": present}
     if backups is not None:
         status["retention"] = remembered(schedule, outcome, deleted, now)
+    if unowned is not None:
+        status["unownedFiles"] = unowned
     return Standing(status, notes)

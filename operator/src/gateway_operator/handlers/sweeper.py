@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from time import monotonic
 from typing import Final
 
 from gateway_operator.ports import Ports
@@ -14,7 +13,7 @@ from gateway_operator.reconcile.sweep import Sweeper
 from gateway_operator.settings import Settings
 
 _SHARE: Final = 20
-"""A pass that took long is followed by a pause this many times as long: at most a twentieth of the time is sweeping."""
+"""A long listing is followed by a pause this many times as long: it takes a twentieth of the time at most."""
 
 log = logging.getLogger("gateway_operator.sweeper")
 
@@ -34,10 +33,9 @@ async def stop(task: asyncio.Task[None]) -> None:
 
 async def _forever(sweeper: Sweeper, seconds: float, look_again: Callable[[], None]) -> None:
     while True:
-        began = monotonic()
         try:
             await sweeper.sweep()
             look_again()
         except Exception:  # a mistake of ours in one pass must not end all that follow
             log.exception("a pass failed")
-        await asyncio.sleep(max(seconds, _SHARE * (monotonic() - began)))
+        await asyncio.sleep(max(seconds, _SHARE * sweeper.listing))

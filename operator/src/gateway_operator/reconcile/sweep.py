@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from time import monotonic
+from typing import Final
 
 from gateway_operator.domain.names import ACCEPT_INVENTORY, BACKUP_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.objects import Json, Meta, Ref, Restore
@@ -22,10 +24,13 @@ from gateway_operator.domain.retention_sets import BackupSet, Candidate, Key, Sc
 from gateway_operator.domain.retention_standing import inventory_before, standing
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.sweep_deletions import Deletions
+from gateway_operator.reconcile.sweep_files import Place, Volumes, unowned
 from gateway_operator.reconcile.writing import Log
 
-_MANY = 500
+_MANY: Final = 500
 """So many backups of a set are planned beside the event loop and not on it."""
+_AT_ONCE: Final = 100
+"""So many deletions of a set in one pass at most: the other sets have their turn, and the list does not grow old."""
 
 
 @dataclass
@@ -38,6 +43,8 @@ class Listed:
     schedules: list[Schedule] = field(default_factory=list)
     skew: timedelta | None = None
     """By how much the API server's clock is ahead of ours."""
+    unowned: dict[Place, int] = field(default_factory=dict)
+    """How many files no GatewayBackup names, of the gateways whose volume was looked at in this pass."""
 
 
 class Sweeper:
@@ -47,18 +54,30 @@ class Sweeper:
         self._ports = ports
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
+        self._volumes = Volumes(ports, log)
         self._inventories: dict[Key, int] = {}
         """Of the sets without a schedule, which have no status to remember it in."""
+        self._held: dict[Key, str] = {}
+        """What holds those back, so that it is logged once."""
+        self.listing = 0.0
+        """Seconds that the last pass spent on listing: by them its pace is set."""
 
     async def sweep(self) -> None:
         """One pass. What goes wrong with one set or namespace is told, and does not hold the others up."""
+        self.listing = 0.0
         for namespace in self._namespaces:
+            began = monotonic()
             try:
                 listed = await self._list(namespace)
             except ClusterError as error:
                 self._log.warning("the schedules cannot be listed, so nothing is swept: %s", error)
                 continue
-            for backups in self._sets(listed):
+            finally:
+                self.listing += monotonic() - began
+            sets = self._sets(listed)
+            if listed.complete:
+                self._forget(namespace, {backups.key for backups in sets})
+            for backups in sets:
                 try:
                     await self._sweep_set(backups, listed)
                 except (ConflictError, MissingError) as error:  # somebody wrote in between: the next pass looks again
@@ -66,14 +85,24 @@ class Sweeper:
                 except ClusterError as error:
                     self._log.warning("%s of %s: %s", backups.key.group, backups.key.gateway, error)
 
+    def _forget(self, namespace: str, present: set[Key]) -> None:
+        """Sets of which nothing is left."""
+        for memory in (self._inventories, self._held):
+            for key in [one for one in memory if namespace in ("", one.namespace) and one not in present]:
+                del memory[key]
+
     async def _list(self, namespace: str) -> Listed:
         listed = Listed()
         listed.schedules = [Schedule.parse(body) for body in await self._whole(SCHEDULE_KIND, namespace, listed)]
+        files = await self._volumes.due(listed.schedules)
         try:
             # Restores after backups: one that was created in between is seen.
             listed.candidates = await self._candidates(namespace)
             listed.restores = [Restore.parse(body) for body in await self._whole(RESTORE_KIND, namespace, listed)]
             listed.complete = True
+            for place, found in files.items():
+                own = (one for one in listed.candidates if (one.key.namespace, one.key.gateway) == place)
+                listed.unowned[place] = unowned(found, own)
         except ClusterError as error:
             self._log.warning("the listing is incomplete, so nothing is deleted: %s", error)
         return listed
@@ -120,14 +149,15 @@ class Sweeper:
         if listed.complete and not isinstance(backups.policy, str):
             await self._show(backups, decisions)
         if not outcome.deletions:
-            await self._settle(backups, outcome, 0, listed.complete)
+            await self._settle(backups, outcome, 0, listed)
             return
         owner = await self._promise(backups, outcome)
         deletions = Deletions(self._ports, backups, owner.meta.ref if owner else None, self._log)
-        for decision in outcome.deletions:
+        for decision in outcome.deletions[:_AT_ONCE]:
             await deletions.delete(decision)
-        schedule = replace(backups, schedule=owner)
-        await self._settle(schedule, deletions.conclusion(outcome), deletions.done, True)
+        deletions.leave(outcome.deletions[_AT_ONCE:])
+        backups = replace(backups, schedule=owner)
+        await self._settle(backups, deletions.conclusion(outcome), deletions.done, listed)
 
     def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
         schedule, now = backups.schedule, self._ports.clock.now()
@@ -174,18 +204,17 @@ class Sweeper:
         status = {"retention": {"inventory": outcome.inventory}}
         return Schedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
 
-    async def _settle(self, backups: BackupSet, outcome: Outcome, deleted: int, complete: bool) -> None:
+    async def _settle(self, backups: BackupSet, outcome: Outcome, deleted: int, listed: Listed) -> None:
         """Say how it stands, where that is news."""
-        schedule = backups.schedule
+        schedule, complete = backups.schedule, listed.complete
         if schedule is None:
             if outcome.inventory is not None:
                 self._inventories[backups.key] = outcome.inventory
-            elif complete and not backups.members:
-                self._inventories.pop(backups.key, None)
+            self._log_hold(backups.key, outcome)
             return
-        now = self._ports.clock.now()
+        now, files = self._ports.clock.now(), listed.unowned.get((backups.key.namespace, backups.key.gateway))
         for _ in range(3):
-            news = standing(schedule, backups if complete else None, outcome, deleted, now)
+            news = standing(schedule, backups if complete else None, outcome, deleted, now, files)
             if all(schedule.status.get(name) == value for name, value in news.status.items()):
                 return
             try:
@@ -199,6 +228,13 @@ class Sweeper:
         for note in news.notes:
             self._log.info("%s: %s", schedule.meta.ref.name, note.message)
             await self._ports.cluster.event(schedule.meta.ref, note, now)
+
+    def _log_hold(self, key: Key, outcome: Outcome) -> None:
+        """A set without a schedule has no condition that could say it."""
+        why = outcome.message if outcome.inventory is None else ""
+        if why and self._held.get(key) != why:
+            self._log.warning("%s/%s of %s: %s", key.namespace, key.group, key.gateway, why)
+        self._held[key] = why
 
 
 def _version(ref: Ref, resource_version: str) -> Meta:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -28,6 +29,7 @@ class Deletions:
         self._log = log
         self._left: list[Decision] = []
         self._answer = ""
+        self._refusals = 0
         self.done = 0
 
     async def delete(self, decision: Decision) -> None:
@@ -61,6 +63,10 @@ class Deletions:
         self.done += 1
         await self._tell(ref, decision)
 
+    def leave(self, decisions: Sequence[Decision]) -> None:
+        """To the next pass."""
+        self._left.extend(decisions)
+
     async def _tell(self, ref: Ref, decision: Decision) -> None:
         said, now = note(decision), self._ports.clock.now()
         self._log.info("%s/%s: %s", ref.namespace, self._set.key.group, said.message)
@@ -71,6 +77,7 @@ class Deletions:
     async def _refused(self, ref: Ref, decision: Decision, answer: str) -> None:
         self._log.warning("GatewayBackup %s/%s could not be deleted: %s", ref.namespace, ref.name, answer)
         self._left.append(decision)
+        self._refusals += 1
         if not self._answer and self._owner is None:  # a schedule's condition says it; others have only this
             await self._ports.cluster.event(ref, refused(decision, answer), self._ports.clock.now())
         self._answer = self._answer or answer
@@ -84,5 +91,5 @@ class Deletions:
         outcome = replace(outcome, kept=outcome.kept + good, would_delete=outcome.would_delete + len(self._left))
         if not self._answer:
             return outcome
-        message = f"{len(self._left)} backups could not be deleted: {self._answer}"
+        message = f"{self._refusals} backups could not be deleted: {self._answer}"
         return replace(outcome, applied=False, reason=Reason.DeletionRefused, message=message)
