@@ -87,6 +87,10 @@ BENCH_ARGS ?=
 bench-operator: $(STAMP) ## The operator against the floor and a Go twin, 100 to 3,000 backups (FULL=1: 10,000)
 	$(BIN)/python -m tests.bench.operator $(if $(FULL),--full) $(BENCH_ARGS)
 
+.PHONY: bench-api
+bench-api: $(STAMP) ## Backups of 10 kB, 1 MB and 64 MB beside the guide's script, restic and a zstd | age pipe, in ratios
+	$(BIN)/python -m tests.bench.api $(ARGS)
+
 ##@ The test cluster and the demo's
 .PHONY: doctor
 doctor: $(STAMP) ## What this machine can run, and what to install for the rest

@@ -16,10 +16,10 @@ import pyrage
 
 from gateway_api import archive, audit_check
 from gateway_api.config_shape import digest
-from gateway_api.sealed import unseal
 from gateway_api.seed import default_config
 from tests.api.admin_process import admin_key, gateway_config
 from tests.api.nursery import Nursery, copy
+from tests.api.packing import pack, unseal
 
 PREFIX = "/api/v1/system"
 KEY = admin_key()
@@ -128,7 +128,7 @@ def age(folder: Path) -> None:
 
 def _half_uploaded(nursery: Nursery, base: Path, backups: Path, folder: Path) -> Ground:
     """A ground on which the manifest of a backup from elsewhere has arrived; its file is to follow."""
-    stored = archive.pack(NEW, "zstd")
+    stored = pack(NEW, "zstd")
     manifest = json.loads((backups / "manual/new.json.zst.manifest.json").read_text())
     del manifest["signatures"]
     manifest |= {

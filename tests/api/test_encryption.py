@@ -19,6 +19,7 @@ from gateway_api.age import fingerprint
 from tests.api.admin_process import AdminProcess
 from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.nursery import Nursery
+from tests.api.packing import pack, unpack
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -60,7 +61,7 @@ def test_an_encrypted_backup_is_proven_described_and_restored_with_the_identity(
         stored = (pair.backups / name).read_bytes()
         assert stored.startswith(b"age-encryption.org/v1\n")
         opened = pyrage.decrypt(stored, [pyrage.x25519.Identity.from_str(keys.identity)])
-        assert archive.unpack(opened, archive.form_of(name).compression, len(data)) == data
+        assert unpack(opened, archive.form_of(name).compression, len(data)) == data
         pair.write(users=5)
         body = {"backup_id": made["backup_id"], "request_id": "r"}
         failed(api.post(RESTORE, json=body), "IdentityRequired")
@@ -164,7 +165,7 @@ def test_damaged_and_foreign_age_files_have_their_own_errors(pair: Pair, nursery
             (pair.backups / "foreign.json.zst.age").write_bytes(content)
             failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupInvalid")
         recipient = pyrage.x25519.Recipient.from_str(keys.recipient)
-        bomb = pyrage.encrypt(archive.pack(b" " * 70_000_000, "zstd"), [recipient])
+        bomb = pyrage.encrypt(pack(b" " * 70_000_000, "zstd"), [recipient])
         (pair.backups / "foreign.json.zst.age").write_bytes(bomb)
         failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupTooLarge")
         (pair.backups / "foreign.json.age").write_bytes(pyrage.passphrase.encrypt(b"{}", "password"))

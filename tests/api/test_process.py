@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway_api.config_shape import read
+from gateway_api.summary import read
 from tests.api.admin_process import AdminProcess, free_port
 from tests.api.conftest import Pair, failed, ok
 

@@ -11,14 +11,15 @@ import base64
 import binascii
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from .archive import Undecodable, too_large
+from .archive import Output, Undecodable
+from .content import Content
 from .contract import ErrorCode
 from .errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pyrage.x25519 import Identity, Recipient
 
@@ -67,40 +68,58 @@ def fingerprint(recipient: str) -> str:
     return hashlib.sha256(recipient.encode()).hexdigest()[:32]
 
 
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._view = memoryview(data)
-        self._offset = 0
+class Sink(Protocol):
+    """What takes bytes in order."""
 
-    def read(self, size: int) -> bytes:
-        piece = bytes(self._view[self._offset : self._offset + size])
-        self._offset += len(piece)
-        return piece
-
-
-class _Writer:
-    def __init__(self, limit: int) -> None:
-        self.data = bytearray()
-        self._limit = limit
-
-    def write(self, piece: bytes) -> int:
-        self.data += piece
-        if len(self.data) > self._limit:
-            raise too_large(self._limit)
-        return len(piece)
+    def write(self, piece: bytes, /) -> int:
+        """Takes the next ones."""
+        ...
 
     def flush(self) -> None:
-        """pyrage flushes what it wrote."""
+        """Called at the end."""
+        ...
 
 
-def encrypt(data: bytes, recipients: Sequence[str]) -> tuple[bytes, Identity]:
-    """``data`` encrypted to ``recipients`` and to a new identity that exists only here: it proves the file."""
+class _Reader:
+    """Gives what an iterator gives, in the sizes that are asked for."""
+
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+        self._pieces = iter(pieces)
+        self._view = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        while not self._view:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._view = memoryview(piece)
+        part, self._view = self._view[:size], self._view[size:]
+        return bytes(part)
+
+
+def one_time_identity() -> Identity:
+    """A new identity that exists only here: a file that is also encrypted to it can be proven without any key."""
     import pyrage
 
-    once = pyrage.x25519.Identity.generate()
-    out = _Writer(2 * len(data) + 2 * MAX_HEADER_BYTES)
-    pyrage.encrypt_io(_Reader(data), out, [*map(_recipient, recipients), once.to_public()])
-    return bytes(out.data), once
+    return pyrage.x25519.Identity.generate()
+
+
+def encrypt(pieces: Iterable[bytes | memoryview], out: Sink, recipients: Sequence[str], once: Identity) -> None:
+    """Writes ``pieces`` to ``out``, encrypted to ``recipients`` and to ``once``."""
+    import pyrage
+
+    pyrage.encrypt_io(_Reader(pieces), out, [*map(_recipient, recipients), once.to_public()])
+
+
+def decrypt_own(pieces: Iterable[bytes | memoryview], out: Sink, once: Identity) -> bool:
+    """Writes to ``out`` what we have just encrypted ourselves; whether all of it was authentic."""
+    import pyrage
+
+    try:
+        pyrage.decrypt_io(_Reader(pieces), out, [once])
+    except (pyrage.DecryptError, OSError):
+        return False
+    return True
 
 
 def parse_identities(text: str) -> list[Identity]:
@@ -119,7 +138,7 @@ def parse_identities(text: str) -> list[Identity]:
         raise ApiError(ErrorCode.WrongIdentity, "the identity is misspelled: its checksum is wrong") from None
 
 
-def decrypt(data: bytes, identities: Sequence[Identity], limit: int) -> bytes:
+def decrypt(data: Content, identities: Sequence[Identity], limit: int) -> Content:
     """What ``data`` holds, at most ``limit`` bytes of it, and only once all of it has been authenticated.
 
     Raises :class:`Undecodable`, ``WrongIdentity``, or ``BackupTooLarge`` as soon as the limit is passed.
@@ -127,22 +146,22 @@ def decrypt(data: bytes, identities: Sequence[Identity], limit: int) -> bytes:
     import pyrage
 
     check_header(data)
-    out = _Writer(limit)
+    out = Output(limit)
     try:
-        pyrage.decrypt_io(_Reader(data), out, list(identities))
+        pyrage.decrypt_io(_Reader(data.pieces()), out, list(identities))
     except pyrage.DecryptError as error:
         if str(error) == _NO_MATCH:
             raise ApiError(ErrorCode.WrongIdentity) from None
         raise Undecodable("not an age file, or damaged") from None
     except OSError:
         raise Undecodable("the age file is damaged or ends early") from None
-    return bytes(out.data)
+    return out.content()
 
 
-def check_header(data: bytes) -> None:
+def check_header(data: Content) -> None:
     """Raises :class:`Undecodable` for what does not begin as an age file, armored or not, or has a header longer than
     any honest one: nothing is computed from that. All that can be said of a file without its key."""
-    head = data[: 2 * MAX_HEADER_BYTES]
+    head = bytes(next(data.pieces(), b"")[: 2 * MAX_HEADER_BYTES])
     if head.lstrip().startswith(_ARMOR):
         body = b"".join(head.lstrip().split()[4:])
         try:

@@ -30,6 +30,8 @@ _FLAGS: Final[tuple[tuple[str, str, str], ...]] = (
     ("--trusted-keys-file", "trusted_keys_file", "public Ed25519 keys (PEM) whose signatures count besides our own"),
     ("--signature-policy", "signature_policy", "require or warn (warn): whether a restore wants a trusted signature"),
     ("--allow-unsigned-override", "allow_unsigned_override", "true or false (false): whether accept_unsigned counts"),
+    ("--worker-above-bytes", "worker_above_bytes", "a config larger than this has a process to parse it (1 MiB)"),
+    ("--worker-seconds", "worker_seconds", "how long that process may take (120)"),
     ("--settle-seconds", "settle_seconds", "how long a file must be left alone to be believed (2)"),
 )
 

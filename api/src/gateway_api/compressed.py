@@ -14,8 +14,8 @@ from typing import Final
 
 from . import archive
 from .config_file import Signature, signature_of
-from .config_shape import digest
-from .durable import close, read_all
+from .content import Content, collect
+from .durable import close
 from .errors import ApiError
 from .manifest import Manifest, manifest_name
 from .safe_path import existing_kind, open_file
@@ -55,14 +55,14 @@ class DigestCache:
             limit = expected + expected // 100 + 64 * 1024
             if signature[2] > limit:
                 return None
-            stored = read_all(fd, limit)
-            if signature_of(os.fstat(fd)) != signature or len(stored) != signature[2]:
+            stored = collect(fd, limit)
+            if signature_of(os.fstat(fd)) != signature or stored.size != signature[2]:
                 return None
         except OSError:
             return None
         finally:
             close(fd)
-        found = Digests(digest(stored), len(stored), _content_digest(stored, expected))
+        found = Digests(stored.sha256, stored.size, _content_digest(stored, expected))
         with self._lock:
             self._known[signature, expected] = found
             while len(self._known) > REMEMBERED:
@@ -70,10 +70,10 @@ class DigestCache:
         return found
 
 
-def _content_digest(stored: bytes, expected: int) -> str | None:
+def _content_digest(stored: Content, expected: int) -> str | None:
     try:
-        return digest(archive.unpack(stored, "gzip", expected))
-    except (archive.Undecodable, ApiError):
+        return archive.unpack(stored, "gzip", expected).sha256
+    except (archive.Undecodable, ApiError, OSError):
         return None
 
 

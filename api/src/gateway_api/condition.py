@@ -25,6 +25,7 @@ _READY_TEXT: Final = {
     "too_large": "the config is too large",
     "unstable": "the config keeps changing",
     "unreadable": "the config cannot be read",
+    "unjudged": "no process could be started to read the config",
 }
 
 
@@ -52,7 +53,7 @@ class Condition:
 
     def health(self, uptime_seconds: float) -> SystemHealthData:
         """The detailed health, whatever is broken. Never raises."""
-        live = self._config.look()
+        live = self._config.look(sections=True)
         summary = live.summary
         space = _space(self._settings.backup_dir)
         warnings = list(summary.warnings) if summary is not None else []

@@ -15,14 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from . import config_shape
-from .config_shape import NotAConfig, Summary
+from .config_shape import NotAConfig
+from .content import Content, collect, digest_of
 from .contract import ErrorCode
-from .durable import close, make_temporary, read_all, unlink_quietly
+from .durable import close, make_temporary, unlink_quietly
 from .errors import ApiError
+from .judging import Judge
 from .safe_path import FILE_FLAGS
+from .summary import Summary
 
-Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable"]
+Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "unjudged"]
 Signature = tuple[int, int, int, int, int]
 POLL_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 8.0
@@ -35,16 +37,17 @@ _CODES: Final[dict[Kind, ErrorCode]] = {
     "too_large": ErrorCode.ConfigTooLarge,
     "unstable": ErrorCode.ConfigUnstable,
     "unreadable": ErrorCode.VolumeUnavailable,
+    "unjudged": ErrorCode.WorkerFailed,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What was found. ``data`` are the exact bytes, ``summary`` stands when they are a config, ``problem`` says why
+    """What was found. ``content`` are the exact bytes, ``summary`` stands when they are a config, ``problem`` says why
     not, without a value of the file. ``mode`` and ``gid`` are the file's own; ``read_at`` is when it had been read."""
 
     kind: Kind
-    data: bytes | None = None
+    content: Content | None = None
     summary: Summary | None = None
     problem: str = ""
     signature: Signature | None = None
@@ -57,7 +60,7 @@ class Live:
         """Digest of the bytes, if they could be read."""
         if self.summary is not None:
             return self.summary.sha256
-        return None if self.data is None else config_shape.digest(self.data)
+        return None if self.content is None else self.content.sha256
 
     def error(self) -> ApiError:
         """The failure of an operation that needs a valid config."""
@@ -80,36 +83,50 @@ def is_believable(*, age: float, still: float, agrees: bool, whole: bool, settle
 
 
 class ConfigFile:
-    """The adapter around one config path. Remembers one judgement, by signature and by digest."""
+    """The adapter around one config path. Remembers one judgement by the file's signature."""
 
-    def __init__(self, path: Path, limit: int, settle: float) -> None:
+    def __init__(self, path: Path, limit: int, settle: float, judge: Judge) -> None:
         self.path = path
+        self.judge = judge
         self._limit = limit
         self._settle = settle
         self._cached: tuple[Signature, Live] | None = None
-        self._judged: tuple[str, Summary | None, str] | None = None
 
     def read(self, *, patience: float = PATIENCE_SECONDS) -> Live:
         """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises."""
-        return self._read(patience, use_cache=False)
+        return self._read(patience, use_cache=False, sections=False)
 
-    def look(self) -> Live:
-        """As :meth:`read`, from memory when the file is the one that was read last; then without its bytes."""
-        return self._read(self._settle + 1.0, use_cache=True)
+    def look(self, *, sections: bool = False) -> Live:
+        """As :meth:`read`, from memory when the file is the one that was read last; then without its bytes.
+        ``sections``: the summary is to hold their digest."""
+        return self._read(self._settle + 1.0, use_cache=True, sections=sections)
 
     def digest(self) -> str | None:
-        """Digest of what is there at this moment, torn or not; None when it cannot be read."""
-        live = self._attempt(False)
-        return live.sha256
+        """Digest of what is there at this moment, torn or not; None when it changes just now or cannot be read."""
+        try:
+            fd = os.open(self.path, FILE_FLAGS)
+        except OSError:
+            return None
+        try:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode) or before.st_size > self._limit:
+                return None
+            sha256, size = digest_of(fd, self._limit)
+            unchanged = signature_of(os.fstat(fd)) == signature_of(before) and size == before.st_size
+            return sha256 if unchanged else None
+        except OSError:
+            return None
+        finally:
+            close(fd)
 
-    def _read(self, patience: float, *, use_cache: bool) -> Live:
+    def _read(self, patience: float, *, use_cache: bool, sections: bool) -> Live:
         end = time.monotonic() + patience
         previous: Live | None = None
         unchanged_since = time.monotonic()
         while True:
-            live = self._attempt(use_cache)
+            live = self._attempt(use_cache, sections)
             now = time.monotonic()
-            if live.kind in ("unreadable", "too_large"):
+            if live.kind in ("unreadable", "too_large", "unjudged"):
                 return live
             if previous is None or previous.signature != live.signature or live.kind == "unstable":
                 unchanged_since = now
@@ -126,17 +143,18 @@ class ConfigFile:
             elif live.kind == "missing" and previous is not None and previous.kind == "missing":
                 # Nobody truncates a file by removing it: a second look is only for a rename in between.
                 return live
-            if now >= end:
+            # Reading a large config may alone take longer: a second reading that agrees is always waited for.
+            if now >= end and previous is not None:
                 return Live("unstable", problem="the config kept changing while it was read")
             previous = live
             time.sleep(min(POLL_SECONDS, max(self._settle, 0.005)))
 
     def _remember(self, live: Live, age: float) -> None:
         if live.signature is not None and live.kind == "valid" and age >= 2.0:
-            bare = replace(live, data=None)
+            bare = replace(live, content=None)
             self._cached = (live.signature, bare)
 
-    def _attempt(self, use_cache: bool) -> Live:
+    def _attempt(self, use_cache: bool, sections: bool) -> Live:
         try:
             fd = os.open(self.path, FILE_FLAGS)
         except FileNotFoundError:
@@ -151,37 +169,34 @@ class ConfigFile:
                 return Live("unreadable", problem="the config is not a regular file")
             signature = signature_of(before)
             cached = self._cached
-            if use_cache and cached is not None and cached[0] == signature:
+            if use_cache and cached is not None and cached[0] == signature and _suffices(cached[1], sections):
                 return replace(cached[1], read_at=time.time())
             mode, gid = stat.S_IMODE(before.st_mode), before.st_gid
             if before.st_size > self._limit:
                 why = f"the config is larger than {self._limit} bytes"
                 return Live("too_large", None, None, why, signature, mode, gid)
-            data = read_all(fd, self._limit)
+            content = collect(fd, self._limit)
             after = os.fstat(fd)
             read_at = time.time()
         except OSError:
             return Live("unreadable", problem="the config cannot be read")
         finally:
             close(fd)
-        if signature_of(after) != signature or len(data) != before.st_size:
+        if signature_of(after) != signature or content.size != before.st_size:
             return Live("unstable", None, None, "", signature)
-        summary, problem = self._judge(data)
-        if summary is None:
-            return Live("invalid", data, None, problem, signature, mode, gid, read_at)
-        return Live("valid", data, summary, "", signature, mode, gid, read_at)
+        try:
+            summary = self.judge.summary(content, sections=sections)
+        except NotAConfig as problem:
+            return Live("invalid", content, None, str(problem), signature, mode, gid, read_at)
+        except ApiError as error:
+            return Live("unjudged", content, None, error.detail, signature, mode, gid, read_at)
+        except OSError:
+            return Live("unreadable", problem="there is no memory to read the config")
+        return Live("valid", content, summary, "", signature, mode, gid, read_at)
 
-    def _judge(self, data: bytes) -> tuple[Summary | None, str]:
-        """The summary of ``data``, or why there is none. The same bytes are parsed once: a young file is read twice."""
-        sha256 = config_shape.digest(data)
-        judged = self._judged
-        if judged is None or judged[0] != sha256:
-            try:
-                judged = (sha256, config_shape.read(data), "")
-            except NotAConfig as problem:
-                judged = (sha256, None, str(problem))
-            self._judged = judged
-        return judged[1], judged[2]
+
+def _suffices(live: Live, sections: bool) -> bool:
+    return not sections or live.summary is None or live.summary.sections_digest is not None
 
 
 def is_mount_point(path: Path) -> bool:

@@ -1,4 +1,5 @@
-"""What makes a file a gateway config: parsing and judging, without reading or writing anything.
+"""What makes a file a gateway config: parsing and judging, without reading or writing anything, and with the standard
+library alone, so that a worker process starts at once.
 
 The real gateway is stopped for good by a config of the wrong shape, so this is strict where it would die, silent
 where it does not look, and reports what it survives (dangling references) as issues. Values never enter a message:
@@ -10,10 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
-from typing import Any, Final
-
-from .contract import Counts, Issue
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 SECTIONS: Final = ("mcp_configs", "projects", "users", "apikeys")
 MIN_KEY_LENGTH: Final = 32
@@ -29,21 +29,12 @@ class NotAConfig(Exception):  # noqa: N818 - reads as what it says
         super().__init__(why)
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """All that is remembered of a config once it has been read. Digests are lower-case hex SHA-256."""
+class Issue(NamedTuple):
+    """What a gateway survives but a person should mend. ``where`` names a place by section and id, never a value."""
 
-    sha256: str
-    size: int
-    sections_digest: str
-    counts: Counts
-    admin_key_sha256: str
-    cache_enabled: bool
-    cache_type: str
-    telemetry_enabled: bool
-    guardrails_configured: bool
-    issues: tuple[Issue, ...] = ()
-    warnings: tuple[Issue, ...] = ()
+    code: str
+    where: str
+    message: str
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -64,15 +55,15 @@ def _finite(text: str) -> float:
     return number
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes | memoryview) -> Any:
     """The JSON value in ``data``: strict UTF-8, no byte order mark, no duplicate keys, only finite numbers.
 
     Raises :class:`NotAConfig` for everything else, with the line and column where there is one.
     """
-    if data.startswith(b"\xef\xbb\xbf"):
+    if bytes(data[:3]) == b"\xef\xbb\xbf":
         raise NotAConfig("the file begins with a byte order mark", parsed=False)
     try:
-        text = data.decode("utf-8")
+        text = str(data, "utf-8")
     except UnicodeDecodeError as error:
         raise NotAConfig(f"byte {error.start} is not UTF-8", parsed=False) from None
     try:
@@ -137,15 +128,6 @@ def _optional_object(parent: dict[str, Any], name: str, where: str) -> dict[str,
     return {} if value is None else _object(value, where)
 
 
-@dataclass(slots=True)
-class _Findings:
-    issues: list[Issue] = field(default_factory=list)
-
-    def add(self, code: str, where: str, message: str) -> None:
-        if len(self.issues) < MAX_ISSUES:
-            self.issues.append(Issue(code=code, where=where, message=message))
-
-
 def check(config: Any) -> dict[str, Any]:
     """``config`` if a gateway could start with it. Raises :class:`NotAConfig` at the first place where not."""
     top = _object(config, "the config")
@@ -167,7 +149,8 @@ def check(config: Any) -> dict[str, Any]:
         if section not in top:
             raise NotAConfig(f"{section} is missing", parsed=True)
         for name, entry in _object(top[section], section).items():
-            _object(entry, f"{section}.{key_name(name) if section == 'apikeys' else _id(name)}")
+            if not isinstance(entry, dict):
+                _object(entry, f"{section}.{key_name(name) if section == 'apikeys' else _id(name)}")
     for name, entry in top.get("mcp_configs", {}).items():
         servers = entry.get("mcp_config", [])
         if not isinstance(servers, list) or not all(isinstance(server, dict) for server in servers):
@@ -180,33 +163,32 @@ def check(config: Any) -> dict[str, Any]:
 
 def find_issues(config: dict[str, Any]) -> tuple[Issue, ...]:
     """What the gateway survives but a person should mend: references to things that are not there."""
-    found = _Findings()
+    return tuple(islice(_dangling(config), MAX_ISSUES))
+
+
+def _dangling(config: dict[str, Any]) -> Iterator[Issue]:
     mcp_configs, projects, users, keys = (config.get(name, {}) for name in SECTIONS)
     for name, project in projects.items():
         reference = project.get("mcp_config_id")
         if reference is not None and (not isinstance(reference, str) or reference not in mcp_configs):
-            found.add("DanglingConfig", f"projects.{_id(name)}.mcp_config_id", "names an MCP config that is not there")
+            where = f"projects.{_id(name)}.mcp_config_id"
+            yield Issue("DanglingConfig", where, "names an MCP config that is not there")
         for index, user in enumerate(project.get("users") or []):
             if not isinstance(user, str) or user not in users:
-                found.add("DanglingUser", f"projects.{_id(name)}.users[{index}]", "names a user that is not there")
+                yield Issue("DanglingUser", f"projects.{_id(name)}.users[{index}]", "names a user that is not there")
     for name, entry in keys.items():
-        where = f"apikeys.{key_name(name)}"
-        if not isinstance(entry.get("project_id"), str) or entry["project_id"] not in projects:
-            found.add("DanglingProject", f"{where}.project_id", "names a project that is not there")
-        if not isinstance(entry.get("user_id"), str) or entry["user_id"] not in users:
-            found.add("DanglingUser", f"{where}.user_id", "names a user that is not there")
-    return tuple(found.issues)
+        project, user = entry.get("project_id"), entry.get("user_id")
+        if not isinstance(project, str) or project not in projects:
+            where = f"apikeys.{key_name(name)}.project_id"
+            yield Issue("DanglingProject", where, "names a project that is not there")
+        if not isinstance(user, str) or user not in users:
+            yield Issue("DanglingUser", f"apikeys.{key_name(name)}.user_id", "names a user that is not there")
 
 
 def _warnings(config: dict[str, Any]) -> tuple[Issue, ...]:
     if len(config["admin_apikey"].encode("utf-8", "surrogatepass")) < MIN_KEY_LENGTH:
-        return (
-            Issue(
-                code="ShortAdminKey",
-                where="admin_apikey",
-                message=f"is shorter than {MIN_KEY_LENGTH} bytes, so this API does not accept it",
-            ),
-        )
+        message = f"is shorter than {MIN_KEY_LENGTH} bytes, so this API does not accept it"
+        return (Issue("ShortAdminKey", "admin_apikey", message),)
     return ()
 
 
@@ -219,8 +201,11 @@ def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and value > 0
 
 
-def summarize(data: bytes, config: dict[str, Any]) -> Summary:
-    """The summary of a config that :func:`check` has passed; ``data`` are the bytes it was read from."""
+def facts_of(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
+    """All that is remembered of a config that :func:`check` has passed, as JSON has it; no key, only digests.
+
+    ``sections`` asks for their digest, which takes longer than all the rest.
+    """
     common = config["common_mcp_gateway_config"]
     keys = config.get("apikeys", {})
     telemetry = _optional_object(_optional_object(config, "plugins", "plugins"), "telemetry", "plugins.telemetry")
@@ -228,31 +213,34 @@ def summarize(data: bytes, config: dict[str, Any]) -> Summary:
     servers = [
         server for entry in config.get("mcp_configs", {}).values() for server in entry.get("mcp_config", []) or []
     ]
-    return Summary(
-        sha256=digest(data),
-        size=len(data),
-        sections_digest=sections_digest(config),
-        counts=Counts(
-            configs=len(config.get("mcp_configs", {})),
-            projects=len(config.get("projects", {})),
-            users=len(config.get("users", {})),
-            api_keys=len(keys),
-            disabled_api_keys=sum(1 for entry in keys.values() if entry.get("disabled") is True),
-        ),
-        admin_key_sha256=hashlib.sha256(config["admin_apikey"].encode("utf-8", "surrogatepass")).hexdigest(),
-        cache_enabled=_positive(common.get("enkrypt_tool_cache_expiration", 4))
+    return {
+        "sections_digest": sections_digest(config) if sections else None,
+        "counts": {
+            "configs": len(config.get("mcp_configs", {})),
+            "projects": len(config.get("projects", {})),
+            "users": len(config.get("users", {})),
+            "api_keys": len(keys),
+            "disabled_api_keys": sum(1 for entry in keys.values() if entry.get("disabled") is True),
+        },
+        "admin_key_sha256": hashlib.sha256(config["admin_apikey"].encode("utf-8", "surrogatepass")).hexdigest(),
+        "cache_enabled": _positive(common.get("enkrypt_tool_cache_expiration", 4))
         or _positive(common.get("enkrypt_gateway_cache_expiration", 24)),
-        cache_type="external" if common.get("enkrypt_mcp_use_external_cache") is True else "local",
-        telemetry_enabled=isinstance(settings, dict) and settings.get("enabled") is True,
-        guardrails_configured=any(
+        "cache_type": "external" if common.get("enkrypt_mcp_use_external_cache") is True else "local",
+        "telemetry_enabled": isinstance(settings, dict) and settings.get("enabled") is True,
+        "guardrails_configured": any(
             _enabled(server, "input_guardrails_config") or _enabled(server, "output_guardrails_config")
             for server in servers
         ),
-        issues=find_issues(config),
-        warnings=_warnings(config),
-    )
+        "issues": find_issues(config),
+        "warnings": _warnings(config),
+    }
 
 
-def read(data: bytes) -> Summary:
-    """Parses, checks and summarizes a live config. Raises :class:`NotAConfig`."""
-    return summarize(data, check(parse(data)))
+def admin_key_of(data: bytes | memoryview) -> str | None:
+    """The admin key of a config, also of one of the wrong shape; None when it cannot be told."""
+    try:
+        value = parse(data)
+    except NotAConfig:
+        return None
+    key = value.get("admin_apikey") if isinstance(value, dict) else None
+    return key if isinstance(key, str) and key.strip() else None

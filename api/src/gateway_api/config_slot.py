@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from .config_file import ConfigFile, signature_of
+from .content import Content, collect
 from .contract import ErrorCode
-from .durable import close, list_names, make_temporary, read_all, sync_directory, unlink_quietly
+from .durable import close, list_names, make_temporary, sync_directory, unlink_quietly
 from .errors import ApiError, config_volume_error
 from .safe_path import FILE_FLAGS, existing_kind
 from .state_folder import StateFolder
@@ -35,7 +36,7 @@ class ConfigSlot:
         """Whether the state folder holds ``name``."""
         return existing_kind(self.state.fd, name) is not None
 
-    def stage(self, name: str, content: bytes, *, mode: int, gid: int | None) -> None:
+    def stage(self, name: str, content: Content, *, mode: int, gid: int | None) -> None:
         """``name`` in the state folder holds ``content``, durably, ready to become the config."""
         try:
             temporary = make_temporary(self.state.fd, content, mode=mode & 0o770, gid=gid)
@@ -44,7 +45,7 @@ class ConfigSlot:
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def keep(self, name: str, *, content: bytes | None) -> None:
+    def keep(self, name: str, *, content: Content | None) -> None:
         """Keeps the live config as ``name``: a hard link, which also catches what the gateway still writes into it,
         or ``content`` where the file system has no links."""
         fd = self.state.fd
@@ -58,7 +59,7 @@ class ConfigSlot:
                 return
             raise config_volume_error(error) from None
 
-    def _copy(self, name: str, content: bytes | None) -> None:
+    def _copy(self, name: str, content: Content | None) -> None:
         try:
             if content is None:
                 content = self._read(self.state.base_fd, self.name)
@@ -69,14 +70,14 @@ class ConfigSlot:
             raise config_volume_error(error) from None
 
     @staticmethod
-    def _read(dir_fd: int, name: str) -> bytes:
+    def _read(dir_fd: int, name: str) -> Content:
         fd = os.open(name, FILE_FLAGS, dir_fd=dir_fd)
         try:
-            return read_all(fd, NO_LIMIT)
+            return collect(fd, NO_LIMIT)
         finally:
             close(fd)
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> Content | None:
         """The bytes of ``name`` in the state folder, or None."""
         try:
             return self._read(self.state.fd, name)

@@ -12,7 +12,6 @@ from typing import Final
 from . import durable
 from . import manifest as manifests
 from .compressed import SUFFIX
-from .config_shape import digest
 from .contract import ErrorCode
 from .durable import close, list_names, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
@@ -20,7 +19,7 @@ from .inventory import read_manifest
 from .manifest import Located
 from .safe_path import VERIFICATION_SUFFIX, existing_kind, open_file, open_parent
 from .state_folder import StateFolder
-from .store import RESERVE, RESERVE_BYTES, TOMBSTONES, free_bytes, read_data
+from .store import RESERVE, RESERVE_BYTES, TOMBSTONES, data_digest, free_bytes
 
 BEGUN: Final = ".deleting"
 DONE: Final = ".json"
@@ -63,8 +62,7 @@ def _is_exact(state: StateFolder, located: Located) -> bool:
             return False
         except ApiError:
             raise ApiError(ErrorCode.BackupChanged) from None
-        data = read_data(parent, name, manifest.stored_bytes)
-        if data is None or digest(data) != manifest.stored_sha256:
+        if data_digest(parent, name, manifest.stored_bytes) != manifest.stored_sha256:
             raise ApiError(ErrorCode.BackupChanged)
         return True
 
@@ -85,8 +83,7 @@ def _finish(state: StateFolder, located: Located) -> None:
     name = located.parts[-1]
     try:
         with open_parent(state.base_fd, located.parts) as parent:
-            data = read_data(parent, name, located.manifest.stored_bytes)
-            if data is not None and digest(data) == located.manifest.stored_sha256:
+            if data_digest(parent, name, located.manifest.stored_bytes) == located.manifest.stored_sha256:
                 os.unlink(name, dir_fd=parent)
                 sync_directory(parent)
             # A backup that was gzipped by hand has left its manifest beside its old name.

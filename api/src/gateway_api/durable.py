@@ -14,6 +14,7 @@ import secrets
 from contextlib import suppress
 from typing import Final
 
+from .content import Content, write_pieces
 from .contract import ErrorCode
 from .errors import FULL, ApiError
 
@@ -25,14 +26,6 @@ def close(fd: int) -> None:
     """Gives a descriptor back. What the system says then is no news: whatever had to be durable was fsynced before."""
     with suppress(OSError):
         os.close(fd)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Writes every byte from the start of the file, however many calls it takes."""
-    view = memoryview(data)
-    offset = 0
-    while offset < len(view):
-        offset += os.pwrite(fd, view[offset:], offset)
 
 
 def read_all(fd: int, limit: int) -> bytes:
@@ -61,7 +54,7 @@ def unlink_quietly(dir_fd: int, name: str) -> None:
         return
 
 
-def make_temporary(dir_fd: int, data: bytes, *, mode: int = 0o600, gid: int | None = None) -> str:
+def make_temporary(dir_fd: int, data: bytes | Content, *, mode: int = 0o600, gid: int | None = None) -> str:
     """A new, fsynced temporary file in ``dir_fd`` holding ``data``; returns its name. Mode is exact under any umask.
 
     A failed fsync is answered by one fresh file, then by the ``OSError``; whatever was begun is removed.
@@ -74,7 +67,7 @@ def make_temporary(dir_fd: int, data: bytes, *, mode: int = 0o600, gid: int | No
         return _make_once(dir_fd, data, mode, gid)
 
 
-def _make_once(dir_fd: int, data: bytes, mode: int, gid: int | None) -> str:
+def _make_once(dir_fd: int, data: bytes | Content, mode: int, gid: int | None) -> str:
     name = f".gateway-{secrets.token_hex(8)}.tmp"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
@@ -83,7 +76,7 @@ def _make_once(dir_fd: int, data: bytes, mode: int, gid: int | None) -> str:
             if gid is not None and os.fstat(fd).st_gid != gid:
                 _adopt_group(fd, gid)
             os.fchmod(fd, mode)
-            write_all(fd, data)
+            write_pieces(fd, data.pieces() if isinstance(data, Content) else [data])
             os.fsync(fd)
         finally:
             close(fd)

@@ -9,22 +9,23 @@ import os
 
 from . import archive
 from .condition import known_gateway, known_volume
-from .config_shape import digest
+from .content import Content
 from .contract import BackupEntry, BackupLevel, ErrorCode, FileInspection, InspectRequest, Problem
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory
+from .judging import Judge
 from .listing import entry_at
-from .restore_source import judge, read_stored
+from .restore_source import accept, read_stored
 from .safe_path import open_parent, parse_relative
 from .sealed import unseal
 from .settings import Settings
 
 
-def inspect(settings: Settings, inventory: Inventory, request: InspectRequest) -> FileInspection:
+def inspect(settings: Settings, inventory: Inventory, judge: Judge, request: InspectRequest) -> FileInspection:
     """What the file holds. What is wrong with it is in ``problems``, not an error.
 
     Raises ``BackupNotFound``, ``BackupTooLarge``, ``Busy`` when the file is being written, ``PathNotAllowed``,
-    ``WrongIdentity``, ``VolumeUnavailable``.
+    ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed``.
     """
     parts = parse_relative(request.path)
     try:
@@ -51,14 +52,19 @@ def inspect(settings: Settings, inventory: Inventory, request: InspectRequest) -
         gateway_id=known_gateway(settings.config_dir),
         volume_id=known_volume(settings.backup_dir),
         modified=entry.modified,
-        stored_sha256=digest(stored),
-        stored_bytes=len(stored),
+        stored_sha256=stored.sha256,
+        stored_bytes=stored.size,
     )
     identity = None if request.identity is None else request.identity.get_secret_value()
-    return _look(found, entry, stored, identity, settings.max_config_bytes)
+    try:
+        return _look(judge, found, entry, stored, identity, settings.max_config_bytes)
+    except OSError as error:
+        raise backup_volume_error(error) from None
 
 
-def _look(found: FileInspection, entry: BackupEntry, stored: bytes, identity: str | None, limit: int) -> FileInspection:
+def _look(
+    judge: Judge, found: FileInspection, entry: BackupEntry, stored: Content, identity: str | None, limit: int
+) -> FileInspection:
     form = archive.form_of(entry.path.rpartition("/")[2])
     described = entry.record.stored_sha256 if entry.record is not None else found.stored_sha256
     if entry.kind == "changed" or (entry.kind == "backup" and described != found.stored_sha256):
@@ -67,7 +73,7 @@ def _look(found: FileInspection, entry: BackupEntry, stored: bytes, identity: st
         return found.model_copy(update={"level": BackupLevel.Stored})
     try:
         content = unseal(stored, form, identity, limit)
-        _, summary = judge(content, limit)
+        _, summary = accept(judge, content, limit)
     except archive.Undecodable as problem:
         return _wrong(found, ErrorCode.BackupInvalid, str(problem))
     except ApiError as error:
@@ -76,8 +82,8 @@ def _look(found: FileInspection, entry: BackupEntry, stored: bytes, identity: st
         return _wrong(found, ErrorCode.BackupInvalid, error.detail)
     return found.model_copy(
         update={
-            "content_sha256": digest(content),
-            "content_bytes": len(content),
+            "content_sha256": content.sha256,
+            "content_bytes": content.size,
             "counts": summary.counts,
             "issues": list(summary.issues),
             "level": BackupLevel.Verified,

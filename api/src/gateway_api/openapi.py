@@ -19,6 +19,7 @@ MUTATION: Final = (
     ErrorCode.VolumeFull,
     ErrorCode.VolumeUnavailable,
     ErrorCode.DurabilityUnknown,
+    ErrorCode.WorkerFailed,
 )
 
 _bearer = HTTPBearer(auto_error=False, description="The admin key.")

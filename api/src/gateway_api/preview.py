@@ -5,18 +5,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from . import config_shape
 from . import restore_records as records
-from .config_diff import diff
-from .config_file import ConfigFile, Live
+from .config_file import ConfigFile
 from .config_slot import ConfigSlot
 from .context import Context
-from .contract import ConfigDiff, RestorePlan, RestoreRequest
+from .contract import RestorePlan, RestoreRequest
 from .errors import backup_volume_error, config_volume_error
 from .inventory import Inventory
 from .mutations import utc_now
 from .protection import Protection
-from .restore_source import Source, refuse_new_issues, source_of
+from .restore_source import refuse_new_issues, source_of
 from .settings import Settings
 from .state_folder import StateFolder
 from .transaction import refuse_if_pending
@@ -58,15 +56,9 @@ def preview(
             signature=source.signature,
             previous_sha256=live.sha256,
             restored_sha256=source.summary.sha256,
-            sections_digest=source.summary.sections_digest,
+            sections_digest=source.sections_digest,
             counts=source.summary.counts,
             issues=list(source.summary.issues),
             compared_with="config" if live.kind == "valid" else "nothing",
-            diff=_difference(source, live),
+            diff=config.judge.difference(live.content if live.kind == "valid" else None, source.content),
         )
-
-
-def _difference(source: Source, live: Live) -> ConfigDiff:
-    wanted = config_shape.check(config_shape.parse(source.content))
-    old = config_shape.check(config_shape.parse(live.data)) if live.kind == "valid" and live.data is not None else None
-    return diff(old, wanted)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import secrets
 
-from . import config_shape
-from .config_file import Live
-from .config_shape import NotAConfig
+from . import summary
+from .content import Content
 from .context import Context
 from .contract import ErrorCode, ResetRequest, RestoreResult
-from .errors import ApiError
+from .errors import ApiError, config_volume_error
 from .restore_source import Source
 from .seed import default_config
 from .transaction import Wanted, replace_config
@@ -31,19 +30,17 @@ def reset(context: Context, request: ResetRequest) -> RestoreResult:
 
 
 def _empty(context: Context, request: ResetRequest) -> Source:
-    key = secrets.token_urlsafe(KEY_BYTES) if request.rotate_admin_key else admin_key_of(context.config.read())
+    key = secrets.token_urlsafe(KEY_BYTES) if request.rotate_admin_key else _current_key(context)
     if key is None:
         raise ApiError(ErrorCode.AdminKeyUnknown)
     config = default_config(key)
-    content = json.dumps(config, indent=2).encode()
-    return Source("", None, content, config_shape.summarize(content, config), ())
+    data = json.dumps(config, indent=2).encode()
+    return Source("", None, Content.of(data), summary.read(data), ())
 
 
-def admin_key_of(live: Live) -> str | None:
-    """The admin key of a config, also of one of the wrong shape; None when it cannot be told."""
+def _current_key(context: Context) -> str | None:
+    live = context.config.read()
     try:
-        value = config_shape.parse(live.data or b"")
-    except NotAConfig:
-        return None
-    key = value.get("admin_apikey") if isinstance(value, dict) else None
-    return key if isinstance(key, str) and key.strip() else None
+        return None if live.content is None else context.config.judge.admin_key(live.content)
+    except OSError as error:
+        raise config_volume_error(error) from None

@@ -6,25 +6,27 @@ content alone. A manifest beside the file binds it.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import archive, config_shape
+from . import archive
 from .compressed import SUFFIX, DigestCache, adopt
 from .config_file import Live, signature_of
-from .config_shape import NotAConfig, Summary
+from .config_shape import NotAConfig
+from .content import Content, collect
 from .context import Context
 from .contract import ErrorCode, Issue, RestoreRequest, SignatureState
-from .durable import close, read_all
+from .durable import close
 from .errors import ApiError, backup_volume_error
 from .inventory import Received, receive_manifest
+from .judging import Judge
 from .manifest import manifest_name
 from .safe_path import existing_kind, open_file, open_parent, parse_either
 from .sealed import stored_limit, unseal
 from .state_folder import StateFolder
+from .summary import Summary
 from .trust import Asked
 
 
@@ -34,10 +36,16 @@ class Source:
 
     path: str
     backup_id: str | None
-    content: bytes
+    content: Content
     summary: Summary
     known_issues: tuple[Issue, ...]
     signature: SignatureState | None = None
+
+    @property
+    def sections_digest(self) -> str:
+        """Digest of the four data sections: a source is always judged with it."""
+        assert self.summary.sections_digest is not None
+        return self.summary.sections_digest
 
 
 Admit = Callable[[dict[str, Any] | None, bool], SignatureState]
@@ -53,12 +61,13 @@ def open_source(
     expected_sha256: str | None,
     identity: str | None,
     admit: Admit,
+    judge: Judge,
 ) -> Source:
     """Reads and judges the file at ``parts``. Nothing is decrypted or unpacked before ``admit`` has let it in.
 
     Raises ``BackupNotFound``, ``PathNotAllowed``, ``BackupTooLarge``, ``BackupCorrupt``, ``BackupInvalid``,
-    ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable`` and what ``admit`` raises;
-    changes nothing.
+    ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed`` and what
+    ``admit`` raises; changes nothing.
     """
     form = archive.form_of(parts[-1])
     try:
@@ -76,12 +85,13 @@ def open_source(
     except archive.Undecodable as problem:
         code = ErrorCode.BackupInvalid if manifest is None else ErrorCode.BackupCorrupt
         raise ApiError(code, str(problem)) from None
-    content_sha256 = config_shape.digest(content)
-    if manifest is not None and content_sha256 != manifest.content_sha256:
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    if manifest is not None and content.sha256 != manifest.content_sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
-    if expected_sha256 is not None and expected_sha256 not in (content_sha256, config_shape.digest(stored)):
+    if expected_sha256 is not None and expected_sha256 not in (content.sha256, stored.sha256):
         raise ApiError(ErrorCode.DigestMismatch)
-    content, summary = judge(content, limit)
+    content, summary = accept(judge, content, limit)
     return Source(
         path="/".join(parts),
         backup_id=None if manifest is None else manifest.id,
@@ -92,7 +102,7 @@ def open_source(
     )
 
 
-def read_stored(parent: int, name: str, limit: int) -> bytes:
+def read_stored(parent: int, name: str, limit: int) -> Content:
     """The bytes of a file that holds a config of at most ``limit`` bytes.
 
     Raises ``BackupTooLarge``, ``PathNotAllowed``, ``Busy`` when it changes meanwhile, ``OSError``.
@@ -103,20 +113,20 @@ def read_stored(parent: int, name: str, limit: int) -> bytes:
         before = os.fstat(fd)
         if before.st_size > limit:
             raise ApiError(ErrorCode.BackupTooLarge)
-        data = read_all(fd, limit)
-        if signature_of(os.fstat(fd)) != signature_of(before) or len(data) != before.st_size:
+        stored = collect(fd, limit)
+        if signature_of(os.fstat(fd)) != signature_of(before) or stored.size != before.st_size:
             raise ApiError(ErrorCode.Busy, "the backup file is being written")
-        return data
+        return stored
     finally:
         close(fd)
 
 
-def _manifest_of(parent: int, name: str, stored: bytes) -> Received | None:
+def _manifest_of(parent: int, name: str, stored: Content) -> Received | None:
     beside = manifest_name(name)
     if existing_kind(parent, beside) is None:
         return None
     found = receive_manifest(parent, beside)
-    if found is None or found[1].stored_sha256 != config_shape.digest(stored):
+    if found is None or found[1].stored_sha256 != stored.sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
     return found
 
@@ -129,21 +139,18 @@ def _manifest_before_gzip(parent: int, name: str) -> Received | None:
     return None if beside is None or adopted is None else (beside[0], adopted)
 
 
-def judge(content: bytes, limit: int) -> tuple[bytes, Summary]:
+def accept(judge: Judge, content: Content, limit: int) -> tuple[Content, Summary]:
     """The bytes to write and their summary, for content that is a config or an envelope of one.
 
-    Raises ``BackupInvalid`` saying where, ``BackupTooLarge`` when an unwrapped config passes the limit.
+    Raises ``BackupInvalid`` saying where, ``BackupTooLarge`` when an unwrapped config passes the limit,
+    ``WorkerFailed``.
     """
     try:
-        value, enveloped = config_shape.unwrap(config_shape.parse(content))
-        config = config_shape.check(value)
+        return judge.accept(content, limit)
     except NotAConfig as problem:
         raise ApiError(ErrorCode.BackupInvalid, f"not a whole gateway config: {problem}") from None
-    if enveloped:
-        content = json.dumps(config, indent=2).encode()
-        if len(content) > limit:
-            raise ApiError(ErrorCode.BackupTooLarge)
-    return content, config_shape.summarize(content, config)
+    except OSError as error:
+        raise backup_volume_error(error) from None
 
 
 def new_issues(source: Source, live: Live) -> tuple[Issue, ...]:
@@ -181,4 +188,5 @@ def source_of(context: Context, request: RestoreRequest) -> Source:
         expected_sha256=request.expected_sha256,
         identity=None if request.identity is None else request.identity.get_secret_value(),
         admit=lambda received, encrypted: context.admit(received, asked, encrypted=encrypted),
+        judge=context.config.judge,
     )

@@ -9,10 +9,10 @@ from . import manifest as manifests
 from . import store
 from .archive import form_of
 from .config_file import Live
-from .config_shape import digest
+from .content import Content
 from .context import GATEWAY_ID, VOLUME_ID, Context
 from .contract import ErrorCode, SafetyBackup
-from .durable import make_temporary, publish_new, sync_directory, unlink_quietly
+from .durable import publish_new, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .safe_path import existing_kind, make_parents, open_parent
 from .sealed import seal
@@ -35,8 +35,8 @@ def save(context: Context, live: Live, request_id: str, wanted: bool | Literal["
     try:
         if live.kind == "valid":
             return _backup(context, live, request_id)
-        if live.data is not None:
-            return _raw(context, live.data, request_id)
+        if live.content is not None:
+            return _raw(context, live.content, request_id)
         raise live.error() if wanted == "required" else ApiError(ErrorCode.VolumeUnavailable)
     except ApiError as error:
         if wanted == "required" or error.code not in SURVIVABLE:
@@ -74,17 +74,17 @@ def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
     return SafetyBackup(kind="backup", path=located.path, backup_id=backup_id)
 
 
-def _raw(context: Context, data: bytes, request_id: str) -> SafetyBackup:
+def _raw(context: Context, content: Content, request_id: str) -> SafetyBackup:
     volume = context.volume
-    parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{digest(data)[:8]}.json.invalid"))
-    sealed = seal(data, form_of(parts[-1]), context.protection.recipients_for(parts[-1]))
+    parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"))
+    recipients = context.protection.recipients_for(parts[-1])
     try:
+        stored = seal(content, form_of(parts[-1]), recipients)
         make_parents(volume.base_fd, parts)
         with open_parent(volume.base_fd, parts) as parent:
             if existing_kind(parent, parts[-1]) is None:
-                temporary = make_temporary(parent, sealed.stored)
+                temporary = store.write_proven(parent, stored)
                 try:
-                    store.prove(parent, temporary, data, sealed)
                     publish_new(parent, temporary, parts[-1])
                 except (OSError, ApiError):
                     unlink_quietly(parent, temporary)

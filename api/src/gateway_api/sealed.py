@@ -1,52 +1,70 @@
 """From a config's bytes to a file's bytes and back: compression first, then encryption, as the name says.
 
-What is sealed can be proven by whoever sealed it, without any recipient's key: an encrypted file is also encrypted
-to an identity that is forgotten with the :class:`Sealed`.
+What is sealed is opened again at once, without any recipient's key: an encrypted file is also encrypted to an identity
+that nobody else ever sees. Whoever finds the digest of the sealed bytes on a disk knows that they open to the config.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from . import age, archive
 from .archive import Form
+from .content import Content, ContentWriter
 from .contract import ErrorCode
 from .errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pyrage.x25519 import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A file's bytes, and what opens them again for the proof."""
+def seal(content: Content, form: Form, recipients: Sequence[str]) -> Content:
+    """The file that holds ``content``, proven to open to it. ``recipients`` are used exactly if ``form`` is encrypted.
 
-    form: Form
-    stored: bytes
-    once: Identity | None
+    Raises ``OSError`` when there is no memory for it, and ``InternalError`` when it does not open.
+    """
+    if form == Form("none", False):
+        return content
+    once = age.one_time_identity() if form.encrypted else None
+    out = ContentWriter()
+    if content.is_large:
+        # While one thread seals, another opens what there is already.
+        with ThreadPoolExecutor(1, "proof") as proofs:
+            opening = proofs.submit(opens, out.following(), form, once, content)
+            try:
+                _seal(content, form, recipients, once, out)
+            finally:
+                out.end()
+            opened = opening.result()
+    else:
+        _seal(content, form, recipients, once, out)
+        out.end()
+        opened = opens(out.following(), form, once, content)
+    if not opened:
+        raise ApiError(ErrorCode.InternalError, "the backup does not open to the config; nothing was changed")
+    return out.content()
 
-    def opens_to(self, again: bytes, content: bytes) -> bool:
-        """Whether ``again``, the bytes read back, are these, and unpack to ``content``."""
-        if again != self.stored:
-            return False
-        try:
-            if self.once is not None:
-                again = age.decrypt(again, [self.once], stored_limit(len(content)))
-            return archive.unpack(again, self.form.compression, len(content)) == content
-        except (archive.Undecodable, ApiError):
-            return False
+
+def _seal(content: Content, form: Form, recipients: Sequence[str], once: Identity | None, out: ContentWriter) -> None:
+    pieces = archive.packed(content, form.compression)
+    if once is not None:
+        age.encrypt(pieces, out, recipients, once)
+        return
+    for piece in pieces:
+        out.write(piece)
 
 
-def seal(content: bytes, form: Form, recipients: Sequence[str]) -> Sealed:
-    """The file that holds ``content``. ``recipients`` are used exactly if ``form`` is encrypted."""
-    packed = archive.pack(content, form.compression)
-    if not form.encrypted:
-        return Sealed(form, packed, None)
-    stored, once = age.encrypt(packed, recipients)
-    return Sealed(form, stored, once)
+def opens(stored: Iterable[bytes | memoryview], form: Form, once: Identity | None, content: Content) -> bool:
+    """Whether ``stored``, which we have sealed, decrypts with ``once`` and unpacks to ``content``."""
+    proof = archive.Proof(form.compression)
+    if once is not None:
+        return age.decrypt_own(stored, proof, once) and proof.gave(content)
+    for piece in stored:
+        proof.write(piece)
+    return proof.gave(content)
 
 
 def stored_limit(limit: int) -> int:
@@ -54,7 +72,7 @@ def stored_limit(limit: int) -> int:
     return limit + limit // 500 + 2 * age.MAX_HEADER_BYTES
 
 
-def unseal(stored: bytes, form: Form, identity: str | None, limit: int) -> bytes:
+def unseal(stored: Content, form: Form, identity: str | None, limit: int) -> Content:
     """The config in a file's bytes, at most ``limit`` bytes.
 
     Raises ``IdentityRequired``, ``WrongIdentity``, ``BackupTooLarge``, :class:`archive.Undecodable`.

@@ -36,6 +36,7 @@ from .contract import (
 from .download import Download, open_download
 from .errors import ApiError, config_volume_error
 from .inventory import Inventory
+from .judging import Judge
 from .metrics import Metrics
 from .mutations import Mutations
 from .preview import preview
@@ -53,7 +54,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._config = ConfigFile(settings.config_file, settings.max_config_bytes, settings.settle_seconds)
+        judge = Judge(settings.worker_above_bytes, settings.worker_seconds)
+        self._config = ConfigFile(settings.config_file, settings.max_config_bytes, settings.settle_seconds, judge)
         self._inventory = Inventory()
         self._readers = ThreadPoolExecutor(3, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
@@ -125,7 +127,9 @@ class Service:
 
     async def inspect_file(self, request: InspectRequest) -> FileInspection:
         """What a file in the backup directory holds."""
-        return await self._read(partial(inspection.inspect, self.settings, self._inventory, request))
+        return await self._read(
+            partial(inspection.inspect, self.settings, self._inventory, self._config.judge, request)
+        )
 
     async def show_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""

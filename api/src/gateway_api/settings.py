@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from .contract import DEFAULT_PORT, DEFAULT_TLS_PORT
 
 DEFAULT_MAX_CONFIG_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_SETTLE_SECONDS: Final = 2.0
+DEFAULT_WORKER_ABOVE_BYTES: Final = 1024 * 1024
+DEFAULT_WORKER_SECONDS: Final = 120.0
 MAX_RECIPIENTS_BYTES: Final = 64 * 1024
 
 Encryption = Literal["require", "allow"]
@@ -32,8 +35,10 @@ class Settings:
 
     ``config_file`` is the gateway's live config and ``backup_dir`` the folder all backups lie below; both absolute.
     ``settle_seconds`` is how long a file must stay unchanged before it is believed; ``max_config_bytes`` bounds a
-    config and everything that is decompressed into one. ``age_recipients`` are public keys; ``encryption`` says whether
-    every backup must be encrypted to them, ``signature_policy`` whether a restore wants a trusted signature.
+    config and everything that is decompressed into one. A config larger than ``worker_above_bytes`` is parsed by a
+    process of its own, for at most ``worker_seconds``, so that no probe waits for it. ``age_recipients`` are public
+    keys; ``encryption`` says whether every backup must be encrypted to them, ``signature_policy`` whether a restore
+    wants a trusted signature.
     """
 
     config_file: Path
@@ -47,6 +52,8 @@ class Settings:
     gateway_version: str | None = None
     max_config_bytes: int = DEFAULT_MAX_CONFIG_BYTES
     settle_seconds: float = DEFAULT_SETTLE_SECONDS
+    worker_above_bytes: int = DEFAULT_WORKER_ABOVE_BYTES
+    worker_seconds: float = DEFAULT_WORKER_SECONDS
     age_recipients: tuple[str, ...] = ()
     encryption: Encryption = "allow"
     signing_key_file: Path | None = None
@@ -77,6 +84,8 @@ ENVIRONMENT: Final[dict[str, str]] = {
     "gateway_version": "GATEWAY_VERSION",
     "max_config_bytes": "GATEWAY_MAX_CONFIG_BYTES",
     "settle_seconds": "GATEWAY_SETTLE_SECONDS",
+    "worker_above_bytes": "GATEWAY_WORKER_ABOVE_BYTES",
+    "worker_seconds": "GATEWAY_WORKER_SECONDS",
     "age_recipients": "GATEWAY_AGE_RECIPIENTS",
     "age_recipients_file": "GATEWAY_AGE_RECIPIENTS_FILE",
     "encryption": "GATEWAY_ENCRYPTION",
@@ -121,6 +130,18 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
             raise SettingsError(f"{ENVIRONMENT[field]}: a whole number from {low} to {high}")
         return int(value)
 
+    def seconds(field: str, default: float, low: float, high: float) -> float:
+        value = raw(field)
+        if value is None:
+            return default
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not low <= found <= high:
+            raise SettingsError(f"{ENVIRONMENT[field]}: seconds from {low:g} to {high:g}")
+        return found
+
     def one_of(field: str, words: tuple[T, ...], default: T) -> T:
         value = raw(field)
         if value is None:
@@ -130,14 +151,6 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
                 return word
         raise SettingsError(f"{ENVIRONMENT[field]}: one of {', '.join(words)}")
 
-    settle = DEFAULT_SETTLE_SECONDS
-    if (text := raw("settle_seconds")) is not None:
-        try:
-            settle = float(text)
-        except ValueError:
-            settle = -1.0
-        if not 0 <= settle <= 60:
-            raise SettingsError(f"{ENVIRONMENT['settle_seconds']}: seconds from 0 to 60")
     config_file, backup_dir = required("config_file", "--config"), required("backup_dir", "--backups")
     if config_file.is_relative_to(backup_dir):
         raise SettingsError("the config must not lie in the backup directory: a backup could replace it")
@@ -159,7 +172,9 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
         tls_port=integer("tls_port", DEFAULT_TLS_PORT, 0, 65535),
         gateway_version=raw("gateway_version"),
         max_config_bytes=integer("max_config_bytes", DEFAULT_MAX_CONFIG_BYTES, 1024, 1024**3),
-        settle_seconds=settle,
+        settle_seconds=seconds("settle_seconds", DEFAULT_SETTLE_SECONDS, 0, 60),
+        worker_above_bytes=integer("worker_above_bytes", DEFAULT_WORKER_ABOVE_BYTES, 0, 1024**3),
+        worker_seconds=seconds("worker_seconds", DEFAULT_WORKER_SECONDS, 0.1, 3600),
         age_recipients=recipients,
         encryption=encryption,
         signing_key_file=path("signing_key_file"),

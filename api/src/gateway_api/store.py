@@ -17,14 +17,14 @@ from typing import Final
 from . import age, archive, durable
 from . import manifest as manifests
 from .config_file import Live
-from .config_shape import digest
+from .content import Content, digest_of
 from .contract import ErrorCode
 from .durable import close, list_names, make_temporary, publish_new, read_all, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import load_beside, read_manifest
 from .manifest import Located, Manifest
 from .safe_path import existing_kind, make_parents, open_file, open_parent
-from .sealed import Sealed, seal
+from .sealed import seal
 from .state_folder import StateFolder
 
 PENDING: Final = "pending"
@@ -67,9 +67,9 @@ def owed_to_reserve(state_fd: int) -> int:
         return 0
 
 
-def describe(new: NewBackup, live: Live, sealed: Sealed, recipients: Sequence[str]) -> Manifest:
+def describe(new: NewBackup, live: Live, stored: Content, recipients: Sequence[str]) -> Manifest:
     """The manifest of a backup of ``live``, a valid config with its bytes."""
-    if live.summary is None or live.data is None:
+    if live.summary is None:
         raise live.error()
     return Manifest(
         format_version=manifests.FORMAT_VERSION,
@@ -83,9 +83,9 @@ def describe(new: NewBackup, live: Live, sealed: Sealed, recipients: Sequence[st
         created=new.created,
         content_sha256=live.summary.sha256,
         content_bytes=live.summary.size,
-        stored_sha256=digest(sealed.stored),
-        stored_bytes=len(sealed.stored),
-        compression=sealed.form.compression,
+        stored_sha256=stored.sha256,
+        stored_bytes=stored.size,
+        compression=archive.form_of(new.parts[-1]).compression,
         recipients=[age.fingerprint(recipient) for recipient in recipients],
         counts=live.summary.counts,
         issues=list(live.summary.issues),
@@ -104,23 +104,23 @@ def create(
     Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and what ``sign`` raises;
     ``DurabilityUnknown`` when the last fsync failed after the names were given.
     """
-    if live.data is None:
+    if live.content is None:
         raise live.error()
-    sealed = seal(live.data, archive.form_of(new.parts[-1]), recipients)
-    manifest = sign(describe(new, live, sealed, recipients))
     try:
+        stored = seal(live.content, archive.form_of(new.parts[-1]), recipients)
+        manifest = sign(describe(new, live, stored, recipients))
         free, _ = free_bytes(state.base_fd)
-        if len(sealed.stored) + OVERHEAD_BYTES + owed_to_reserve(state.fd) > free:
+        if stored.size + OVERHEAD_BYTES + owed_to_reserve(state.fd) > free:
             raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
         make_parents(state.base_fd, new.parts)
         with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
             _refuse_other_kinds(parent, new)
-            return _publish(state, parent, pending, new, live.data, sealed, manifest)
+            return _publish(state, parent, pending, new, stored, manifest)
     except OSError as error:
         raise backup_volume_error(error) from None
 
 
-def bring(state: StateFolder, manifest: Manifest, stored: bytes, raw: bytes) -> Located:
+def bring(state: StateFolder, manifest: Manifest, stored: Content, raw: bytes) -> Located:
     """Makes a backup of a file from elsewhere that is what its manifest says, or changes nothing. ``raw`` are the
     manifest's own bytes. Raises ``BackupExists``, ``PathNotAllowed``, ``OSError``, ``DurabilityUnknown``."""
     new = NewBackup(
@@ -131,11 +131,10 @@ def bring(state: StateFolder, manifest: Manifest, stored: bytes, raw: bytes) -> 
         gateway_id=manifest.gateway_id,
         volume_id=manifest.volume_id,
     )
-    as_it_is = Sealed(archive.Form("none", False), stored, None)
     make_parents(state.base_fd, new.parts)
     with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
         _refuse_other_kinds(parent, new)
-        return _publish(state, parent, pending, new, stored, as_it_is, manifest, raw)
+        return _publish(state, parent, pending, new, stored, manifest, raw)
 
 
 def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
@@ -151,16 +150,14 @@ def _publish(
     parent: int,
     pending: int,
     new: NewBackup,
-    content: bytes,
-    sealed: Sealed,
+    stored: Content,
     manifest: Manifest,
     raw: bytes | None = None,
 ) -> Located:
     name = new.parts[-1]
     waiting = f"{new.backup_id}.json"
-    temporary = make_temporary(parent, sealed.stored)
+    temporary = write_proven(parent, stored)
     try:
-        prove(parent, temporary, content, sealed)
         durable.write_file(pending, waiting, raw or manifests.dump(manifest))
         _remember_replaced(state, parent, name)
         if new.replace:
@@ -201,19 +198,28 @@ def _install(pending: int, waiting: str, parent: int, name: str) -> None:
     sync_directory(pending)
 
 
-def prove(parent: int, temporary: str, content: bytes, sealed: Sealed) -> None:
-    """Reads the temporary file back from the disk and opens it: it must be the config, byte for byte.
+def write_proven(parent: int, stored: Content) -> str:
+    """A new temporary file that holds ``stored``, read back from the disk; returns its name.
 
-    Raises ``VolumeUnavailable`` if not.
+    Raises ``VolumeUnavailable`` if the disk gave back other bytes, ``OSError``.
     """
+    temporary = make_temporary(parent, stored)
+    try:
+        if not _reads_back(parent, temporary, stored):
+            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
+    except BaseException:
+        unlink_quietly(parent, temporary)
+        raise
+    return temporary
+
+
+def _reads_back(parent: int, temporary: str, stored: Content) -> bool:
     fd = open_file(parent, temporary)
     try:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        again = read_all(fd, len(sealed.stored))
+        return digest_of(fd, stored.size) == (stored.sha256, stored.size)
     finally:
         close(fd)
-    if not sealed.opens_to(again, content):
-        raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
 
 
 def _remember_replaced(state: StateFolder, parent: int, name: str) -> None:
@@ -239,8 +245,7 @@ def finish_pending(state: StateFolder) -> None:
             try:
                 parts = manifests.written_to(manifest)
                 with open_parent(state.base_fd, parts) as parent:
-                    data = read_data(parent, parts[-1], manifest.stored_bytes)
-                    if data is not None and digest(data) == manifest.stored_sha256:
+                    if data_digest(parent, parts[-1], manifest.stored_bytes) == manifest.stored_sha256:
                         _install(pending, waiting, parent, manifests.manifest_name(parts[-1]))
                     else:
                         unlink_quietly(pending, waiting)
@@ -248,8 +253,8 @@ def finish_pending(state: StateFolder) -> None:
                 unlink_quietly(pending, waiting)
 
 
-def read_data(parent: int, name: str, expected: int) -> bytes | None:
-    """The bytes of a data file of ``expected`` size; None when it is absent, of another kind or of another size."""
+def data_digest(parent: int, name: str, expected: int) -> str | None:
+    """Digest of a data file of ``expected`` size; None when it is absent, of another kind or of another size."""
     try:
         fd = open_file(parent, name)
     except (FileNotFoundError, ApiError):
@@ -257,7 +262,7 @@ def read_data(parent: int, name: str, expected: int) -> bytes | None:
     try:
         if os.fstat(fd).st_size != expected:
             return None
-        return read_all(fd, expected)
+        return digest_of(fd, expected)[0]
     finally:
         close(fd)
 

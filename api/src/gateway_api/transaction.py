@@ -15,8 +15,8 @@ from typing import Literal
 from . import restore_records as records
 from . import safety
 from .config_file import Live, why_not_replaceable
-from .config_shape import digest
 from .config_slot import wait_until_settled
+from .content import Content
 from .context import Context
 from .contract import ErrorCode, ResetRequest, RestoreRequest, RestoreResult, RestoreState
 from .errors import ApiError, config_volume_error
@@ -83,7 +83,7 @@ def replace_config(context: Context, wanted: Wanted) -> RestoreResult:
         source_backup_id=source.backup_id,
         previous_sha256=live.sha256,
         restored_sha256=source.summary.sha256,
-        sections_digest=source.summary.sections_digest,
+        sections_digest=source.sections_digest,
         counts=source.summary.counts,
         issues=list(source.summary.issues),
         safety_backup=saved,
@@ -126,7 +126,7 @@ def _apply(context: Context, journal: Journal, source: Source, live: Live, *, fi
         if first:
             journal = records.save_journal(context.config_state, journal)
             if journal.had_config:
-                slot.keep(journal.kept, content=live.data)
+                slot.keep(journal.kept, content=live.content)
         elif journal.result.restored_sha256 != source.summary.sha256:
             # A reset that makes a new key each time it is applied.
             result = journal.result.model_copy(update={"restored_sha256": source.summary.sha256})
@@ -227,7 +227,7 @@ def rollback(context: Context, request_id: str, *, force: bool) -> RestoreResult
     if live != journal.result.restored_sha256 and not force:
         raise ApiError(ErrorCode.ConfigChanged)
     slot, state = context.slot, context.config_state
-    kept: bytes | None = None
+    kept: Content | None = None
     if journal.had_config:
         kept = slot.read(journal.kept)
         if kept is None:
@@ -259,9 +259,9 @@ def _unroll(context: Context, journal: Journal) -> None:
         return
 
 
-def _settle_rollback(context: Context, journal: Journal, kept: bytes) -> None:
+def _settle_rollback(context: Context, journal: Journal, kept: Content) -> None:
     try:
-        unchanged = wait_until_settled(context.config, context.settings.settle_seconds) == digest(kept)
+        unchanged = wait_until_settled(context.config, context.settings.settle_seconds) == kept.sha256
     except ApiError as error:
         if error.code is not ErrorCode.ConfigChangedDuringRestore:
             raise

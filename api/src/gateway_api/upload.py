@@ -14,15 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from . import age, archive, config_shape, durable, store
+from . import age, archive, durable, store
 from . import manifest as manifests
+from .content import Content, collect
 from .context import Context
 from .contract import ErrorCode, UploadResult
 from .durable import close, list_names, read_all, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import receive_manifest
 from .manifest import BadManifest, Manifest, record_of
-from .restore_source import judge
+from .restore_source import accept
 from .sealed import stored_limit, unseal
 from .settings import Settings
 from .state_folder import StateFolder
@@ -184,8 +185,8 @@ def finish(context: Context, backup_id: str) -> UploadResult:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
             manifest = _judge_manifest(context, backup_id, raw)
             with _whole(uploads, f"{backup_id}.part") as stored:
-                if len(stored) < manifest.stored_bytes:
-                    return _partial(manifest, len(stored))
+                if stored.size < manifest.stored_bytes:
+                    return _partial(manifest, stored.size)
                 _judge_file(context, manifest, stored)
                 located = store.bring(volume, manifest, stored, raw)
     except OSError as error:
@@ -194,8 +195,8 @@ def finish(context: Context, backup_id: str) -> UploadResult:
     return _stored(located, replayed=False)
 
 
-def _judge_file(context: Context, manifest: Manifest, stored: bytes) -> None:
-    if config_shape.digest(stored) != manifest.stored_sha256:
+def _judge_file(context: Context, manifest: Manifest, stored: Content) -> None:
+    if stored.sha256 != manifest.stored_sha256:
         raise ApiError(ErrorCode.DigestMismatch, "the file is not the one that its manifest describes: send it anew")
     form = archive.form_of(manifests.written_to(manifest)[-1])
     limit = context.settings.max_config_bytes
@@ -206,9 +207,9 @@ def _judge_file(context: Context, manifest: Manifest, stored: bytes) -> None:
         content = unseal(stored, form, None, limit)
     except archive.Undecodable as problem:
         raise ApiError(ErrorCode.BackupInvalid, str(problem)) from None
-    if config_shape.digest(content) != manifest.content_sha256:
+    if content.sha256 != manifest.content_sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
-    judge(content, limit)
+    accept(context.config.judge, content, limit)
 
 
 def _read(folder: int, name: str, limit: int) -> bytes | None:
@@ -223,11 +224,11 @@ def _read(folder: int, name: str, limit: int) -> bytes | None:
 
 
 @contextmanager
-def _whole(uploads: int, name: str) -> Iterator[bytes]:
+def _whole(uploads: int, name: str) -> Iterator[Content]:
     """All that has arrived, while nothing more can."""
     fd = Collector._open(uploads, name)
     try:
-        yield read_all(fd, 1 << 40)
+        yield collect(fd, 1 << 40)
     finally:
         close(fd)
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from . import archive, durable
 from .compressed import SUFFIX
-from .config_shape import digest
+from .content import Content
 from .context import Context
 from .contract import (
     BackupLevel,
@@ -29,7 +29,7 @@ from .contract import (
 from .errors import ApiError, backup_volume_error
 from .inventory import Received, receive_manifest
 from .manifest import Located, Manifest, manifest_name
-from .restore_source import judge, read_stored
+from .restore_source import accept, read_stored
 from .safe_path import VERIFICATION_SUFFIX, open_file, open_parent
 from .sealed import unseal
 from .signing import Checked
@@ -64,10 +64,10 @@ def verify(context: Context, backup_id: str, request: VerifyRequest) -> Verifica
             problems = _signature_problems(context, checked, encrypted=form.encrypted)
             identity = None if request.identity is None else request.identity.get_secret_value()
             claimed = located.manifest.proof if checked.verdict == "valid" else None
-            level, proof, counts = _look(located.manifest, claimed, form, stored, identity, limit, problems)
+            level, proof, counts = _look(context, located.manifest, claimed, form, stored, identity, problems)
             found = Verification(
                 backup_id=backup_id,
-                stored_sha256=digest(stored),
+                stored_sha256=stored.sha256,
                 checked=context.clock(),
                 level=None if checked.verdict == "invalid" else level,
                 proof=proof,
@@ -102,12 +102,12 @@ def _signature_problems(context: Context, checked: Checked, *, encrypted: bool) 
 
 
 def _look(
+    context: Context,
     manifest: Manifest,
     claimed: str | None,
     form: archive.Form,
-    stored: bytes,
+    stored: Content,
     identity: str | None,
-    limit: int,
     problems: list[Problem],
 ) -> tuple[BackupLevel | None, Proof | None, Counts | None]:
     """How far the bytes are proven, by what, and what was counted. Adds what is wrong to ``problems``.
@@ -119,16 +119,17 @@ def _look(
         problems.append(Problem(code=code.value, message=message))
         return None, None, None
 
-    if digest(stored) != manifest.stored_sha256:
+    if stored.sha256 != manifest.stored_sha256:
         return wrong(ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes")
     if form.encrypted and identity is None:
         proven = claimed in ("payload", "recipient")
         return (BackupLevel.Verified, "payload", None) if proven else (BackupLevel.Stored, None, None)
+    limit = context.settings.max_config_bytes
     try:
         content = unseal(stored, form, identity, limit)
-        if digest(content) != manifest.content_sha256:
+        if content.sha256 != manifest.content_sha256:
             return wrong(ErrorCode.BackupCorrupt, "the content is not the one that the manifest describes")
-        _, summary = judge(content, limit)
+        _, summary = accept(context.config.judge, content, limit)
     except archive.Undecodable as problem:
         return wrong(ErrorCode.BackupCorrupt, str(problem))
     except ApiError as error:

@@ -15,12 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from gateway_api import age, archive, signing
 from gateway_api import manifest as manifests
 from gateway_api.archive import Form, Undecodable
+from gateway_api.content import Content
 from gateway_api.errors import ApiError
 from gateway_api.manifest import BadManifest
-from gateway_api.sealed import seal, stored_limit, unseal
+from gateway_api.sealed import opens, stored_limit
 from gateway_api.settings import SettingsError, load
 from gateway_api.signing import BadKey, Checked, check, load_signer, load_trusted, message, new_key
 from gateway_api.trust import Asked, Rules, refuse_unless_trusted
+from tests.api.packing import seal, unseal
 
 
 def _pair() -> tuple[str, str]:
@@ -72,17 +74,19 @@ def test_with_recipients_encryption_is_required_unless_allowed() -> None:
 @pytest.mark.parametrize("name", ["a.json.age", "a.json.gz.age", "a.json.zst.age"])
 def test_either_recipient_opens_a_file_and_so_does_its_writer_once(name: str) -> None:
     form = archive.form_of(name)
-    sealed = seal(b"config" * 1000, form, (RECIPIENT, OTHER_RECIPIENT))
-    assert sealed.opens_to(sealed.stored, b"config" * 1000)
-    assert not sealed.opens_to(sealed.stored, b"config")
-    assert not sealed.opens_to(sealed.stored[:-1], b"config" * 1000)
+    stored = seal(b"config" * 1000, form, (RECIPIENT, OTHER_RECIPIENT))
+    once = pyrage.x25519.Identity.from_str(IDENTITY)
+    content = Content.of(b"config" * 1000)
+    assert opens([stored], form, once, content)
+    assert not opens([stored], form, once, Content.of(b"config"))
+    assert not opens([stored[:-1]], form, once, content)
     for identity in (IDENTITY, OTHER_IDENTITY, f"# created: now\n# public key: {RECIPIENT}\n{IDENTITY}\n"):
-        assert unseal(sealed.stored, form, identity, 10_000) == b"config" * 1000
+        assert unseal(stored, form, identity, 10_000) == b"config" * 1000
 
 
 def test_a_missing_a_wrong_and_a_misspelled_identity_have_their_own_errors() -> None:
     form = Form("none", True)
-    stored = seal(b"x", form, (RECIPIENT,)).stored
+    stored = seal(b"x", form, (RECIPIENT,))
     with pytest.raises(ApiError, match="IdentityRequired"):
         unseal(stored, form, None, 100)
     for wrong in (OTHER_IDENTITY, MISSPELLED, "", "AGE-PLUGIN-X-1QQ", RECIPIENT, f"{IDENTITY}\n" * 40):
@@ -93,7 +97,7 @@ def test_a_missing_a_wrong_and_a_misspelled_identity_have_their_own_errors() -> 
 
 def test_any_damage_to_an_encrypted_file_is_told() -> None:
     form = Form("zstd", True)
-    stored = seal(b"some config" * 50, form, (RECIPIENT,)).stored
+    stored = seal(b"some config" * 50, form, (RECIPIENT,))
     for place in range(len(stored)):
         damaged = bytearray(stored)
         damaged[place] ^= 1
@@ -106,7 +110,7 @@ def test_any_damage_to_an_encrypted_file_is_told() -> None:
 
 def test_nothing_is_decrypted_beyond_the_limit_and_no_endless_header_is_read() -> None:
     form = Form("none", True)
-    stored = seal(b"a" * 5_000_000, form, (RECIPIENT,)).stored
+    stored = seal(b"a" * 5_000_000, form, (RECIPIENT,))
     assert len(stored) < stored_limit(5_000_000)
     with pytest.raises(ApiError, match="BackupTooLarge"):
         unseal(stored, form, IDENTITY, 1_000_000)

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_api import manifest as manifests
-from gateway_api.archive import Compression, Form, Undecodable, form_of, pack, unpack
+from gateway_api.archive import Compression, Form, Undecodable, form_of
 from gateway_api.contract import BackupLevel, BackupRequest, Counts, RestoreRequest
 from gateway_api.errors import ApiError
 from gateway_api.manifest import BadManifest, Located, Manifest
+from tests.api.packing import pack, unpack
 
 FORMS: list[Compression] = ["none", "gzip", "zstd"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_api.config_diff import diff
+from gateway_api import config_diff
 from gateway_api.contract import ConfigDiff, EntryDiff, KeyDiff
 from tests.api.admin_process import gateway_config
 
@@ -26,6 +26,10 @@ SAME = ConfigDiff(
     api_keys=KeyDiff(added=0, removed=0, changed=0, disabled=0, enabled=0),
     settings_changed=[],
 )
+
+
+def diff(old: dict[str, Any] | None, new: dict[str, Any]) -> ConfigDiff:
+    return ConfigDiff.model_validate(config_diff.diff(old, new), strict=True)
 
 
 def _changed(**expected: Any) -> ConfigDiff:

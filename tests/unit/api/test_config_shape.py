@@ -17,10 +17,10 @@ from gateway_api.config_shape import (
     find_issues,
     key_name,
     parse,
-    read,
     sections_digest,
     unwrap,
 )
+from gateway_api.summary import read
 
 KEY = "k" * 64
 

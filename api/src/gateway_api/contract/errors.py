@@ -61,6 +61,7 @@ class ErrorCode(StrEnum):
     VolumeFull = "VolumeFull"
     VolumeUnavailable = "VolumeUnavailable"
     DurabilityUnknown = "DurabilityUnknown"
+    WorkerFailed = "WorkerFailed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,9 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.VolumeFull: ErrorSpec(507, True, "Free space on the volume, or make it larger."),
     ErrorCode.VolumeUnavailable: ErrorSpec(
         503, True, "The volume is read-only, gone or failing: look at the pod's volumes."
+    ),
+    ErrorCode.WorkerFailed: ErrorSpec(
+        503, True, "The process that reads large configs died or could not start: give the container more memory."
     ),
     ErrorCode.DurabilityUnknown: ErrorSpec(
         500, True, "The disk did not confirm a write: look at the volume, then repeat."

@@ -74,6 +74,7 @@ async def list_backups(
         ErrorCode.Busy,
         ErrorCode.PathNotAllowed,
         ErrorCode.VolumeUnavailable,
+        ErrorCode.WorkerFailed,
         ErrorCode.WrongIdentity,
     ),
     summary="Look into any file",
