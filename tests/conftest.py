@@ -13,10 +13,12 @@ from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["tests.cluster.fixtures"]
 
+# No clock: a machine that is busy makes examples slowly, and nothing follows from that.
+NO_CLOCK = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("here", NO_CLOCK)
 # In CI the same examples every time: a change is judged by what it changed. New ones are looked for elsewhere.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI") == "true":
-    hypothesis.settings.load_profile("ci")
+hypothesis.settings.register_profile("ci", NO_CLOCK, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 NODE = ("tests/node/", "tests/cluster/test_node.py")
 

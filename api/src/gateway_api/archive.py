@@ -25,7 +25,8 @@ _CHUNK: Final = 64 * 1024
 _ZSTD_PIECE: Final = 256
 """A zstd block of four bytes becomes 128 KiB: pieces this small keep one step of a bomb below 8 MiB."""
 _MAX_MEMBERS: Final = 1024
-_PROOF_PIECE: Final = 16 * 1024
+_PROOF_PIECE: Final = 128 * 1024
+"""Fewer and larger steps: each gives the interpreter up and waits to get it back."""
 
 
 class Undecodable(Exception):  # noqa: N818 - reads as what it says
@@ -212,6 +213,7 @@ class Proof:
         self._hasher = hashlib.sha256()
         self._failures = (zlib.error, zstandard.ZstdError)
         self._damaged = False
+        self._waiting = bytearray()
         self._unpacker: Any = None
         if compression != "none":
             gzip = compression == "gzip"
@@ -219,19 +221,23 @@ class Proof:
 
     def write(self, piece: bytes | memoryview) -> int:
         """Takes the next bytes. Never raises for what they are."""
-        view = memoryview(piece)
-        try:
-            for start in range(0, len(view), _PROOF_PIECE):
-                part = view[start : start + _PROOF_PIECE]
-                self._hasher.update(part if self._unpacker is None else self._unpacker.decompress(part))
-        except self._failures:
-            self._damaged = True
-        return len(view)
+        self._waiting += piece
+        if len(self._waiting) >= _PROOF_PIECE:
+            self._unpack()
+        return len(piece)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """What waits for more is unpacked at the end."""
+
+    def _unpack(self) -> None:
+        data, self._waiting = self._waiting, bytearray()
+        try:
+            self._hasher.update(data if self._unpacker is None else self._unpacker.decompress(data))
+        except self._failures:
+            self._damaged = True
 
     def gave(self, content: Content) -> bool:
         """Whether the bytes, which were all, unpacked to ``content`` and nothing more."""
+        self._unpack()
         ended = self._unpacker is None or (self._unpacker.eof and not self._unpacker.unused_data)
         return ended and not self._damaged and self._hasher.hexdigest() == content.sha256
