@@ -140,8 +140,10 @@ class Floor:
         workload = await self._api.call("GET", f"{apps}/deployments/{name}")
         match = workload["spec"]["selector"]["matchLabels"]
         query = {"limit": "500", "labelSelector": ",".join(f"{key}={value}" for key, value in match.items())}
-        sets = await self._api.call("GET", f"{apps}/replicasets", query=query)
-        pods = await self._api.call("GET", f"{core}/pods", query=query)
+        sets, pods = await asyncio.gather(
+            self._api.call("GET", f"{apps}/replicasets", query=query),
+            self._api.call("GET", f"{core}/pods", query=query),
+        )
         ours = {one["metadata"]["uid"] for one in sets["items"] if _owned_by(one, {workload["metadata"]["uid"]})}
         pod = next(one for one in pods["items"] if _owned_by(one, ours))
         holder = workload["metadata"]["annotations"]["mcpgateway.dev/admin-key-secret"]

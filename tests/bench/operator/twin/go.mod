@@ -4,6 +4,7 @@ module gateway-backup-operator/tests/bench/operator/twin
 go 1.24.0
 
 require (
+	golang.org/x/sync v0.12.0
 	k8s.io/apimachinery v0.34.4
 	sigs.k8s.io/controller-runtime v0.22.4
 )
@@ -46,7 +47,6 @@ require (
 	go.yaml.in/yaml/v3 v3.0.4 // indirect
 	golang.org/x/net v0.38.0 // indirect
 	golang.org/x/oauth2 v0.27.0 // indirect
-	golang.org/x/sync v0.12.0 // indirect
 	golang.org/x/sys v0.31.0 // indirect
 	golang.org/x/term v0.30.0 // indirect
 	golang.org/x/text v0.23.0 // indirect

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -245,12 +246,16 @@ func (r *reconciler) look(ctx context.Context, namespace, name string) (view, er
 	}
 	match, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
 	sets, pods := &unstructured.UnstructuredList{}, &unstructured.UnstructuredList{}
+	selected := client.MatchingLabelsSelector{Selector: labels.SelectorFromSet(match)}
+	var both errgroup.Group
 	for list, kind := range map[*unstructured.UnstructuredList]schema.GroupVersionKind{sets: replicaSet, pods: pod} {
 		list.SetGroupVersionKind(schema.GroupVersionKind{Group: kind.Group, Version: kind.Version, Kind: kind.Kind + "List"})
-		selected := client.MatchingLabelsSelector{Selector: labels.SelectorFromSet(match)}
-		if err := r.read.List(ctx, list, client.InNamespace(namespace), selected, client.Limit(500)); err != nil {
-			return view{}, err
-		}
+		both.Go(func() error {
+			return r.read.List(ctx, list, client.InNamespace(namespace), selected, client.Limit(500))
+		})
+	}
+	if err := both.Wait(); err != nil {
+		return view{}, err
 	}
 	ours := map[types.UID]bool{}
 	for _, set := range sets.Items {
