@@ -79,13 +79,14 @@ bench-retention: $(STAMP) ## How long a retention plan takes for 1,000, 10,000 a
 	$(BIN)/python -m tests.bench.retention
 
 ##@ Figures
-# FULL=1: up to 10,000 objects; BENCH_ARGS="--sizes 300 --repeats 1"
+# FULL=1: up to 10,000 objects; NODE=1: a pod per backup too (root on Debian); BENCH_ARGS="--sizes 300 --repeats 1"
 FULL ?=
+NODE ?=
 BENCH_ARGS ?=
 
 .PHONY: bench-operator
-bench-operator: $(STAMP) ## The operator against the floor and a Go twin, 100 to 3,000 backups (FULL=1: 10,000)
-	$(BIN)/python -m tests.bench.operator $(if $(FULL),--full) $(BENCH_ARGS)
+bench-operator: $(STAMP) ## The operator against the floor and a Go twin, 100 to 3,000 backups (FULL=1: 10,000; NODE=1: and a pod per backup)
+	$(BIN)/python -m tests.bench.operator $(if $(FULL),--full) $(if $(NODE),--node) $(BENCH_ARGS)
 
 .PHONY: bench-api
 bench-api: $(STAMP) ## Backups of 10 kB, 1 MB and 64 MB beside the guide's script, restic and a zstd | age pipe, in ratios

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from tests.api.admin_process import AdminProcess, admin_key, gateway_config
 from tests.bench.operator.api_server import MERGE, ApiServer
 from tests.cluster import Cluster
-from tests.operator.workloads import Gateway, Kube, pod_status
+from tests.operator.workloads import Gateway, Kube, loopback, pod_status
 
 
 @dataclass
@@ -52,3 +56,21 @@ async def make_gateways(
             return list(wanted)
         await asyncio.sleep(0.2)
     raise RuntimeError(f"no pods of {sorted(set(wanted) - ready)}")
+
+
+@contextmanager
+def real_admins(folder: Path, count: int = 5) -> Iterator[tuple[list[str], list[str], Callable[[], int]]]:
+    """Real admin APIs: their hosts, their keys, and how many backups lie on their volumes."""
+    with ExitStack() as stack:
+        hosts, keys, volumes = [], [], []
+        for number in range(count):
+            place, key = folder / f"real-{number}", admin_key()
+            config, backups = place / "config" / "config.json", place / "backups"
+            config.parent.mkdir(parents=True)
+            backups.mkdir()
+            config.write_text(json.dumps(gateway_config(key)))
+            process = stack.enter_context(AdminProcess(config, backups, loopback(), 8001))
+            hosts.append(process.host)
+            keys.append(key)
+            volumes.append(backups)
+        yield hosts, keys, lambda: sum(len(list(volume.rglob("*.manifest.json"))) for volume in volumes)

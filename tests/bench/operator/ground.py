@@ -7,15 +7,15 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 
 from tests.bench.operator import load
 from tests.bench.operator.api_server import BACKUPS, ApiServer, reads, writes
-from tests.bench.operator.contenders import Contender, program, usage
-from tests.bench.operator.gateways import make_gateways
+from tests.bench.operator.contenders import Contender, operator, program, usage
+from tests.bench.operator.gateways import make_gateways, real_admins
 from tests.cluster import Cluster, lifecycle
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
@@ -65,10 +65,23 @@ class Ground:
     async def measure(self, contender: Contender, count: int, singles: int) -> Measured:
         """``singles`` one by one, then ``count`` at once, on empty admin APIs and an empty namespace."""
         admins = [sys.executable, "-m", "tests.bench.operator.admins", *self.hosts]
-        with (
-            program(admins, self.folder / "admins.log"),
-            contender.run(self.cluster, self.namespace, self.folder / f"{contender.name}.log") as pid,
-        ):
+        with program(admins, self.folder / "admins.log"):
+            found = await self._measure(contender, count, singles)
+            await self._check(_WARM + singles + count)
+        return found
+
+    async def with_real_admins(self, count: int) -> Measured:
+        """The operator with real ``gateway-admin`` processes, a small config behind each."""
+        with real_admins(self.folder) as (hosts, keys, made):
+            create_namespace(self.cluster, "real")
+            gateways = await make_gateways(self.cluster, self.api, "real", hosts, keys)
+            real = replace(self, namespace="real", hosts=hosts, gateways=gateways)
+            found = await real._measure(Contender("operator", operator), count, singles=20)
+            assert made() == _WARM + 20 + count, f"{made()} files"
+        return found
+
+    async def _measure(self, contender: Contender, count: int, singles: int) -> Measured:
+        with contender.run(self.cluster, self.namespace, self.folder / f"{contender.name}.log") as pid:
             await load.all_at_once(self.api, self.namespace, self.gateways, _WARM)
             await self.clean()
             alone = await load.one_by_one(self.api, self.namespace, self.gateways, singles)
@@ -78,7 +91,6 @@ class Ground:
             together = await load.all_at_once(self.api, self.namespace, self.gateways, count)
             await asyncio.sleep(1)  # an event may follow the last status
             after, counted_after, server_after = usage(pid), await self.api.counted(), usage(server)
-            await self._check(_WARM + singles + count)
         await self.clean()
         written, kinds = writes(counted, counted_after, count)
         return Measured(

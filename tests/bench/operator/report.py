@@ -36,7 +36,7 @@ def machine() -> str:
     return f"{now}; {os.cpu_count()} cores, {cpu}; Python {platform.python_version()}; load before: {load}"
 
 
-def table(size: int, runs: Mapping[str, Sequence[Measured]]) -> str:
+def table(size: int, runs: Mapping[str, Sequence[Measured]], about: str = "20 ms of work") -> str:
     """All contenders at one size; under them, the operator's share of each."""
     medians = {
         name: {column: statistics.median(value(one) for one in several) for column, value in _COLUMNS.items()}
@@ -44,7 +44,7 @@ def table(size: int, runs: Mapping[str, Sequence[Measured]]) -> str:
         if several
     }
     count = max(len(several) for several in runs.values())
-    lines = [f"\n{size} backups, {count} runs each, medians", "| | " + " | ".join(_COLUMNS) + " |"]
+    lines = [f"\n{size} backups ({about}), {count} runs each, medians", "| | " + " | ".join(_COLUMNS) + " |"]
     lines.append("|---" * (len(_COLUMNS) + 1) + "|")
     for name, values in medians.items():
         lines.append(f"| {name} | " + " | ".join(_number(values[column]) for column in _COLUMNS) + " |")
