@@ -29,11 +29,14 @@ async def known_backups(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     parts.known.see(Backup.parse(body))
 
 
-@kopf.on.event(GROUP, VERSION, BACKUP_PLURAL)
-async def vanished(memo: kopf.Memo, type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
+def gone(type: str | None, **_: Any) -> bool:  # noqa: A002 - kopf's name
+    """Asked before a handler is called, which costs kopf ten times as much."""
+    return type == "DELETED"
+
+
+@kopf.on.event(GROUP, VERSION, BACKUP_PLURAL, when=gone)
+async def vanished(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     """Forget one that is gone, and tell where its file is if nobody was asked about it."""
-    if type != "DELETED":
-        return
     parts: Parts = memo.parts
     backup, now = Backup.parse(body), parts.ports.clock.now()
     parts.known.forget(backup, now)

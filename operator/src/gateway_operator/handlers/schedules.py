@@ -51,14 +51,19 @@ async def cron_job_seen(memo: kopf.Memo, **kwargs: Any) -> None:
     parts.nudges.nudge((ref.namespace, ref.name))
 
 
-@kopf.index(GROUP, VERSION, BACKUP_PLURAL)
+def of_a_set(body: kopf.Body, **_: Any) -> bool:
+    """Whether a schedule can have this backup."""
+    return set_of(cast(Any, body)) is not None
+
+
+@kopf.index(GROUP, VERSION, BACKUP_PLURAL, when=of_a_set)
 async def members(body: kopf.Body, **_: Any) -> dict[Set, Member]:
     """Of each backup what the status of its schedule is made of."""
     found = set_of(cast(Any, body))
     return {} if found is None else {found: Member.parse(cast(Any, body))}
 
 
-@kopf.on.event(GROUP, VERSION, BACKUP_PLURAL)
+@kopf.on.event(GROUP, VERSION, BACKUP_PLURAL, when=of_a_set)
 async def backup_seen(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     """One of a schedule's backups has begun, ended or gone."""
     parts: Parts = memo.parts
