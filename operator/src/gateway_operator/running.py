@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -35,6 +36,10 @@ def run(settings: Settings) -> int:
 
     for module in (backups, imports, lifecycle, restores, schedules):
         logging.getLogger(__name__).debug("handlers of %s", module.__name__)
+    # What is imported stays, and what a backup makes is gone with it: the collector need not look at all of it, all the
+    # time. A seventh of the CPU.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
     # Else kopf asks the password file who we are, and the uid that a cluster gives us is in no such file.
     os.environ.setdefault("POD_ID", socket.gethostname())
     asyncio.run(
