@@ -11,6 +11,7 @@ import httpx
 import pytest
 import zstandard
 
+from gateway_api.contract import backup_id_for
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
 
@@ -65,6 +66,15 @@ def test_the_same_request_again_is_the_same_backup_and_another_body_is_refused(a
     failed(api.post(URL, json={**body, "path": "b.json"}), "RequestIdReused")
     ok(api.delete(f"{ALL}/{first['backup_id']}"))
     failed(api.post(URL, json=body), "Deleted")
+
+
+def test_a_backup_s_id_is_known_before_it_is_made(api: httpx.Client) -> None:
+    """A caller whose answer was lost asks by this id; the server must not have another way to make one."""
+    made = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    known = backup_id_for(made["volume_id"], "one")
+    assert made["backup_id"] == known
+    assert ok(api.get(f"{ALL}/{known}"))["path"] == "a.json"
+    assert len({known, backup_id_for("other", "one"), backup_id_for(made["volume_id"], "two")}) == 3
 
 
 def test_a_replaced_backup_s_request_is_not_run_again(api: httpx.Client) -> None:

@@ -78,6 +78,18 @@ class OperatorProcess:
         except (urllib.error.URLError, OSError):
             return False
 
+    def pause(self) -> None:
+        """As a machine that swaps does: it lives, and sees nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on from there."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, sign: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(sign)
+
     def kill(self) -> None:
         """As a node that dies does."""
         self._end(signal.SIGKILL)

@@ -6,11 +6,11 @@ import secrets
 
 from . import store
 from .context import Context
-from .contract import BackupRecord, BackupRequest, BackupResult, DeleteResult, ErrorCode
+from .contract import BackupRecord, BackupRequest, BackupResult, DeleteResult, ErrorCode, backup_id_for
 from .deletion import delete
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory
-from .manifest import Located, backup_id, body_digest, record_of
+from .manifest import Located, body_digest, record_of
 from .mutations import identities
 from .safe_path import parse_absolute, parse_relative
 from .settings import Settings
@@ -27,7 +27,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
         parts = parse_relative(request.path or "")
     gateway_id, volume_id = identities(context)
     body_sha256 = body_digest("backup", request)
-    identity = secrets.token_hex(16) if request.request_id is None else backup_id(volume_id, request.request_id)
+    identity = secrets.token_hex(16) if request.request_id is None else backup_id_for(volume_id, request.request_id)
     if request.request_id is not None and (done := _already(context, parts, identity, body_sha256)) is not None:
         return done
     recipients = context.protection.recipients_for(parts[-1])

@@ -150,11 +150,6 @@ def body_digest(operation: str, body: BaseModel) -> str:
     return hashlib.sha256(canonical([operation, value])).hexdigest()
 
 
-def backup_id(volume_id: str, request_id: str) -> str:
-    """The id of the backup that ``request_id`` makes on this volume: known before, during and after."""
-    return hashlib.sha256(canonical(["backup", volume_id, request_id])).hexdigest()[:32]
-
-
 def written_to(manifest: Manifest) -> tuple[str, ...]:
     """The components of the path that the manifest was made for. Raises ``PathNotAllowed``."""
     return parse_relative(manifest.path)

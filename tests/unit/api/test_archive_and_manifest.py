@@ -125,8 +125,3 @@ def test_the_body_s_digest_ignores_order_and_defaults_and_tells_bodies_apart() -
     assert len({of(path="a"), of(path="b"), of(output_file="a"), of(path="a", overwrite=True)}) == 4
     restore = RestoreRequest.model_validate({"backup_id": "a"})
     assert manifests.body_digest("restore", restore) != manifests.body_digest("other", restore)
-
-
-def test_a_backup_s_id_is_known_before_it_is_made() -> None:
-    assert manifests.backup_id("v", "r") == manifests.backup_id("v", "r")
-    assert len({manifests.backup_id("v", "r"), manifests.backup_id("w", "r"), manifests.backup_id("v", "s")}) == 3
