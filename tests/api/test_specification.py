@@ -37,7 +37,11 @@ EXAMPLES = 12
 @pytest.fixture(scope="module")
 def served(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, httpx.Client]]:
     pair = Pair(tmp_path_factory.mktemp("served"))
-    with nursery.server(pair.config, pair.backups, pair.key, max_config_bytes=200_000, settle_seconds=0.0) as client:
+    # A generated reset may change the config's own key.
+    keys = pair.config.parent.parent / "keys"
+    keys.write_text(pair.key)
+    limits: dict[str, Any] = {"max_config_bytes": 200_000, "settle_seconds": 0.0}
+    with nursery.server(pair.config, pair.backups, pair.key, admin_key_file=str(keys), **limits) as client:
         for number in range(2):
             ok(client.post("/api/v1/system/backup", json={"path": f"{number}.json.zst", "request_id": f"b{number}"}))
         yield pair, client
@@ -71,8 +75,8 @@ def test_no_answer_is_undeclared_and_none_is_a_500(keyed: bool, mode: str, serve
         @given(case=operation.as_strategy(generation_mode=generation))
         def one(case: Any) -> None:
             answer = case.call(base_url=str(client.base_url), headers=headers, timeout=20)
-            if answer.content == b"Invalid HTTP request received.":
-                return  # an address of more than 64 KiB, which ends at the HTTP parser
+            if answer.status_code in (400, 431) and answer.json()["code"] in ("RequestMalformed", "HeadersTooLarge"):
+                return  # an address that ends at the HTTP parser, before there is an operation
             seen.add(answer.status_code)
             case.validate_response(answer, checks=CHECKS, headers=headers)
             assert set(answer.headers) >= {"x-request-id"}
@@ -121,7 +125,7 @@ def test_what_is_no_request_does_no_harm(number: int, served: tuple[Pair, httpx.
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, MALFORMED[number])
-    except ConnectionError:
+    except OSError:  # cut off while it was still being sent
         answer = b""
     assert not answer.startswith(b"HTTP/1.1 500")
     assert b'"config_valid"' not in answer
@@ -134,7 +138,7 @@ def test_any_bytes_do_no_harm(served: tuple[Pair, httpx.Client], data: bytes) ->
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, b"POST /api/v1/system/" + data)
-    except ConnectionError:
+    except OSError:  # cut off while it was still being sent
         answer = b""
     assert not answer.startswith(b"HTTP/1.1 500")
     assert client.get("/health").status_code == 200

@@ -158,6 +158,12 @@ def decrypt(data: Content, identities: Sequence[Identity], limit: int) -> Conten
     return out.content()
 
 
+def may_begin(data: bytes) -> bool:
+    """Whether ``data``, perhaps only a few bytes, may be how an age file begins, armored or not."""
+    text = data.lstrip()
+    return any(begun.startswith(mark[: len(begun)]) for begun, mark in ((data, _BEGINNING), (text, _ARMOR)))
+
+
 def check_header(data: Content) -> None:
     """Raises :class:`Undecodable` for what does not begin as an age file, armored or not, or has a header longer than
     any honest one: nothing is computed from that. All that can be said of a file without its key."""

@@ -4,6 +4,9 @@ Every line holds the SHA-256 of the line before it, so that a changed, lost or i
 the head of their time, so that a log rewritten to its end shows as well. A line that a crash cut short stays: the
 record behind it hashes the fragment. Pure: reading and writing are in `audit_log`.
 
+A log that has grown goes on in a new segment, whose first record hangs on the last of the one before: the oldest may be
+removed, and the rest is still a chain.
+
 No line holds what a caller wrote, but for the request id: backups are named by id and digest.
 """
 
@@ -11,12 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 START: Final = "0" * 64
 """What the first line hangs on."""
+BEGINS_SEGMENT: Final = "begins_segment"
+"""In the first record of every segment but the first: what was cut off elsewhere is no beginning."""
 SHOWN: Final = (
     "backup_id",
     "source_backup_id",
@@ -91,6 +96,16 @@ def chain(tail: Tail, entry: Mapping[str, Any], time: str) -> tuple[bytes, Head]
     return out + line, head
 
 
+def chain_all(tail: Tail, entries: Sequence[Mapping[str, Any]], time: str) -> tuple[bytes, Head]:
+    """As :func:`chain`, of several entries in their order."""
+    lines: list[bytes] = []
+    for entry in entries:
+        line, head = chain(tail, entry, time)
+        lines.append(line)
+        tail = Tail(head)
+    return b"".join(lines), tail.head
+
+
 def _link(head: Head, entry: Mapping[str, Any]) -> tuple[bytes, Head]:
     line = _encode({"seq": head.lines + 1, "prev": head.sha256, **entry})
     return line + b"\n", Head(head.lines + 1, line_digest(line))
@@ -112,27 +127,36 @@ def tail_of(data: bytes) -> Tail | None:
     return None
 
 
-def heads(data: bytes) -> Iterator[Head | Broken]:
-    """Every head of the chain in a whole log, then, if it breaks, where."""
-    head = Head()
+def start_of(data: bytes) -> tuple[Head, str]:
+    """What the first record of a segment hangs on by its own word, and its time: where a kept log begins whose older
+    segments a person has removed. The start of the whole log for what is no beginning of a segment."""
+    record = parse(data.partition(b"\n")[0])
+    if record is None or record.get(BEGINS_SEGMENT) is not True:
+        return Head(), ""
+    return Head(record["seq"] - 1, record["prev"]), str(record.get("time", ""))
+
+
+def heads(data: bytes, start: Head) -> Iterator[Head | Broken]:
+    """Every head of the chain in a whole segment that hangs on ``start``, then, if it breaks, where."""
+    head = start
     yield head
     at, number = 0, 0
     torn_from: tuple[int, int] | None = None
     while at < len(data):
         number += 1
-        start, at = at, data.find(b"\n", at) + 1 or len(data)
-        line = data[start:at].removesuffix(b"\n")
+        begin, at = at, data.find(b"\n", at) + 1 or len(data)
+        line = data[begin:at].removesuffix(b"\n")
         record = parse(line)
         if torn_from is not None:
             if record is None or record.get("event") != "torn" or not _hangs(record, head):
                 continue
-            fragment = data[torn_from[0] : start]
+            fragment = data[torn_from[0] : begin]
             if record.get("fragment_sha256") != line_digest(fragment):
                 yield Broken(torn_from[1], "the fragment here is not the one that the record behind it hashes")
                 return
             torn_from = None
         elif record is None:
-            torn_from = (start, number)
+            torn_from = (begin, number)
             continue
         elif not _hangs(record, head):
             yield Broken(number, "does not hang on the line before it")
@@ -152,14 +176,15 @@ def _is_fresh(rest: bytes) -> bool:
     return b"\n" not in rest
 
 
-def check(data: bytes) -> tuple[set[str], Broken | None]:
-    """The digests of every head, and the first broken line if there is one."""
-    seen: set[str] = set()
-    for found in heads(data):
+def check(data: bytes, start: Head, seen: set[str]) -> Head | Broken:
+    """The head behind a segment, or its first broken line. Adds the digest of every head to ``seen``."""
+    head = start
+    for found in heads(data, start):
         if isinstance(found, Broken):
-            return seen, found
+            return found
+        head = found
         seen.add(found.sha256)
-    return seen, None
+    return head
 
 
 def details(result: object) -> dict[str, Any]:

@@ -1,15 +1,18 @@
-"""`gateway-admin audit verify`: is the chain whole, and do the manifests' heads lie on it?"""
+"""`gateway-admin audit verify`: is the chain whole, across all segments, and do the manifests' heads lie on it?"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import audit
-from .audit_log import LOG
+from .audit import Broken, Head
+from .audit_log import LOG, segments
 from .context import VOLUME_ID
 from .durable import close, read_all
+from .errors import rfc3339
 from .inventory import Inventory, load_beside
 from .manifest import Located
 from .safe_path import FILE_FLAGS
@@ -22,29 +25,73 @@ class Unreadable(Exception):  # noqa: N818 - reads as what it says
     """There is no log, or it cannot be read. The text is for the person at the terminal."""
 
 
+@dataclass
+class _Found:
+    """What the segments say: the digests on the chain, how many records, and from where the kept ones begin."""
+
+    seen: set[str] = field(default_factory=set)
+    records: int = 0
+    removed: int = 0
+    begins: str = ""
+    broken: str | None = None
+
+
 def verify(backup_dir: Path) -> tuple[bool, str]:
     """Whether the log of a backup directory is whole, and a sentence. Changes nothing; raises :class:`Unreadable`."""
     try:
         with StateFolder(backup_dir, create=False) as state:
-            data = _read(state)
+            found = _read_all(state)
             volume_id = state.known_identity(VOLUME_ID)
             witnesses = list(_witnesses(state, volume_id))
     except OSError as error:
         raise Unreadable(f"the audit log cannot be read: {error.strerror}") from None
-    seen, broken = audit.check(data)
-    if broken is not None:
-        return False, f"line {broken.line}: {broken.why}"
+    if found.broken is not None:
+        return False, found.broken
+    older = 0
     for located in witnesses:
-        if located.manifest.audit_head not in seen:
-            return False, (
-                f"line 1: {located.path} was made when the log had a line that is not in it:"
-                " the log was rewritten, or is another volume's"
-            )
-    return True, f"whole: {len(seen) - 1} records, {len(witnesses)} manifests agree"
+        if located.manifest.audit_head in found.seen:
+            continue
+        if found.removed and rfc3339(located.manifest.created) <= found.begins:
+            older += 1
+            continue
+        return False, (
+            f"{LOG}, line 1: {located.path} was made when the log had a line that is not in it:"
+            " the log was rewritten, or is another volume's"
+        )
+    text = f"whole: {found.records} records, {len(witnesses) - older} manifests agree"
+    if found.removed:
+        text += (
+            f"; it begins with record {found.removed + 1}: older segments were removed,"
+            f" and {older} manifests are from their time"
+        )
+    return True, text
 
 
-def _read(state: StateFolder) -> bytes:
-    fd = os.open(LOG, FILE_FLAGS, dir_fd=state.fd)
+def _read_all(state: StateFolder) -> _Found:
+    found = _Found()
+    names = [*segments(state), LOG]
+    head: Head | None = None
+    for name in names:
+        try:
+            data = _read(state, name)
+        except FileNotFoundError:
+            if name != LOG or len(names) == 1:
+                raise
+            continue  # a crash came between the end of a segment and the next line
+        if head is None:
+            head, found.begins = audit.start_of(data)
+            found.removed = head.lines
+        after = audit.check(data, head, found.seen)
+        if isinstance(after, Broken):
+            found.broken = f"{name}, line {after.line}: {after.why}"
+            return found
+        found.records += after.lines - head.lines
+        head = after
+    return found
+
+
+def _read(state: StateFolder, name: str) -> bytes:
+    fd = os.open(name, FILE_FLAGS, dir_fd=state.fd)
     try:
         return read_all(fd, NO_LIMIT)
     finally:

@@ -32,6 +32,8 @@ _FLAGS: Final[tuple[tuple[str, str, str], ...]] = (
     ("--allow-unsigned-override", "allow_unsigned_override", "true or false (false): whether accept_unsigned counts"),
     ("--worker-above-bytes", "worker_above_bytes", "a config larger than this has a process to parse it (1 MiB)"),
     ("--worker-seconds", "worker_seconds", "how long that process may take (120)"),
+    ("--idle-seconds", "idle_seconds", "how long the rest of a request may keep the server waiting (30)"),
+    ("--audit-bytes", "audit_bytes", "how long the audit log grows before a new segment is begun (64 MiB)"),
     ("--settle-seconds", "settle_seconds", "how long a file must be left alone to be believed (2)"),
 )
 

@@ -31,6 +31,7 @@ from .settings import Settings
 from .state_folder import LockTaken, StateFolder
 from .store import PENDING, REQUESTS, TOMBSTONES, finish_pending
 from .transaction import recover_restores
+from .upload import drop_stale
 
 T = TypeVar("T")
 PATIENCE_SECONDS: Final = 2.0
@@ -162,6 +163,7 @@ class Mutations:
             finish_deletes(volume)
             self._inventory.refresh(volume.base_fd)
             keep_reserve(volume)
+            drop_stale(volume)
         except (OSError, ApiError):
             logs.event("recovery_incomplete", failed=True, volume="backups")
         return context

@@ -16,6 +16,8 @@ import uvicorn
 from . import __version__, logs
 from .app import create_app
 from .gate import App, ProbesOnly
+from .http_protocol import Protocol
+from .no_core import forbid_core_files
 from .service import Service
 from .settings import Settings, SettingsError
 
@@ -44,7 +46,7 @@ def _uvicorn(app: App, settings: Settings, *, tls: bool) -> _Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=type("Protocol", (Protocol,), {"waits": settings.idle_seconds}),
         ws="none",
         lifespan="off",
         access_log=False,
@@ -127,6 +129,7 @@ async def _serve(settings: Settings) -> None:
 
 def run(settings: Settings) -> None:
     """Serves until a signal says stop, then finishes what is in flight. Raises :class:`SettingsError`."""
+    forbid_core_files()
     logs.configure()
     import uvloop
 

@@ -16,6 +16,8 @@ DEFAULT_MAX_CONFIG_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_SETTLE_SECONDS: Final = 2.0
 DEFAULT_WORKER_ABOVE_BYTES: Final = 1024 * 1024
 DEFAULT_WORKER_SECONDS: Final = 120.0
+DEFAULT_IDLE_SECONDS: Final = 30
+DEFAULT_AUDIT_BYTES: Final = 64 * 1024 * 1024
 MAX_RECIPIENTS_BYTES: Final = 64 * 1024
 
 Encryption = Literal["require", "allow"]
@@ -36,8 +38,9 @@ class Settings:
     ``config_file`` is the gateway's live config and ``backup_dir`` the folder all backups lie below; both absolute.
     ``settle_seconds`` is how long a file must stay unchanged before it is believed; ``max_config_bytes`` bounds a
     config and everything that is decompressed into one. A config larger than ``worker_above_bytes`` is parsed by a
-    process of its own, for at most ``worker_seconds``, so that no probe waits for it. ``age_recipients`` are public
-    keys; ``encryption`` says whether every backup must be encrypted to them, ``signature_policy`` whether a restore
+    process of its own, for at most ``worker_seconds``, so that no probe waits for it. ``idle_seconds``
+    is how long a client may keep a request waiting, ``audit_bytes`` how long a segment of the audit log grows.
+    ``age_recipients`` are public keys; ``encryption`` says whether every backup must be encrypted to them, ``signature_policy`` whether a restore
     wants a trusted signature.
     """
 
@@ -54,6 +57,8 @@ class Settings:
     settle_seconds: float = DEFAULT_SETTLE_SECONDS
     worker_above_bytes: int = DEFAULT_WORKER_ABOVE_BYTES
     worker_seconds: float = DEFAULT_WORKER_SECONDS
+    idle_seconds: int = DEFAULT_IDLE_SECONDS
+    audit_bytes: int = DEFAULT_AUDIT_BYTES
     age_recipients: tuple[str, ...] = ()
     encryption: Encryption = "allow"
     signing_key_file: Path | None = None
@@ -86,6 +91,8 @@ ENVIRONMENT: Final[dict[str, str]] = {
     "settle_seconds": "GATEWAY_SETTLE_SECONDS",
     "worker_above_bytes": "GATEWAY_WORKER_ABOVE_BYTES",
     "worker_seconds": "GATEWAY_WORKER_SECONDS",
+    "idle_seconds": "GATEWAY_IDLE_SECONDS",
+    "audit_bytes": "GATEWAY_AUDIT_BYTES",
     "age_recipients": "GATEWAY_AGE_RECIPIENTS",
     "age_recipients_file": "GATEWAY_AGE_RECIPIENTS_FILE",
     "encryption": "GATEWAY_ENCRYPTION",
@@ -175,6 +182,8 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
         settle_seconds=seconds("settle_seconds", DEFAULT_SETTLE_SECONDS, 0, 60),
         worker_above_bytes=integer("worker_above_bytes", DEFAULT_WORKER_ABOVE_BYTES, 0, 1024**3),
         worker_seconds=seconds("worker_seconds", DEFAULT_WORKER_SECONDS, 0.1, 3600),
+        idle_seconds=integer("idle_seconds", DEFAULT_IDLE_SECONDS, 1, 3600),
+        audit_bytes=integer("audit_bytes", DEFAULT_AUDIT_BYTES, 4096, 1 << 40),
         age_recipients=recipients,
         encryption=encryption,
         signing_key_file=path("signing_key_file"),

@@ -125,14 +125,14 @@ class StateFolder:
         text = (self.read(name) or b"").decode("ascii", "replace").strip()
         return text if IDENTITY.match(text) else None
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, limit: int = MAX_RECORD_BYTES) -> bytes | None:
         """What the record ``name`` holds, or None."""
         try:
             fd = os.open(name, FILE_FLAGS, dir_fd=self.fd)
         except FileNotFoundError:
             return None
         try:
-            return read_all(fd, MAX_RECORD_BYTES)
+            return read_all(fd, limit)
         finally:
             close(fd)
 

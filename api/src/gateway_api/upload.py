@@ -6,12 +6,12 @@ connection loses nothing. What is whole becomes a backup in one mutation, by the
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from . import age, archive, durable, store
@@ -24,12 +24,14 @@ from .errors import ApiError, backup_volume_error
 from .inventory import receive_manifest
 from .manifest import BadManifest, Manifest, record_of
 from .restore_source import accept
+from .safe_path import existing_kind
 from .sealed import stored_limit, unseal
 from .settings import Settings
 from .state_folder import StateFolder
 
 UPLOADS: Final = "uploads"
-STALE_SECONDS: Final = 7 * 86400.0
+STALE_SECONDS: Final = 86400.0
+"""How long lies what nobody goes on sending: it may be plain, where nothing demands encryption."""
 
 
 def take_manifest(context: Context, backup_id: str, data: bytes) -> UploadResult:
@@ -62,14 +64,19 @@ def _judge_manifest(context: Context, backup_id: str, data: bytes) -> Manifest:
         raise ApiError(ErrorCode.InvalidRequest, f"body: {problem}") from None
     if manifest.id != backup_id:
         raise ApiError(ErrorCode.InvalidRequest, "body: the manifest of another backup")
-    form = archive.form_of(manifests.written_to(manifest)[-1])
-    if context.protection.rules.encryption_required and not form.encrypted:
-        raise ApiError(ErrorCode.EncryptionRequired)
+    _refuse_plain(manifest, required=context.protection.rules.encryption_required)
     if context.protection.check(context.config_state, received).verdict == "invalid":
         raise ApiError(ErrorCode.SignatureInvalid)
     if not 0 <= manifest.stored_bytes <= stored_limit(context.settings.max_config_bytes):
         raise ApiError(ErrorCode.BackupTooLarge)
     return manifest
+
+
+def _refuse_plain(manifest: Manifest, *, required: bool) -> None:
+    """Before a byte of the file is taken."""
+    form = archive.form_of(manifests.written_to(manifest)[-1])
+    if required and not form.encrypted:
+        raise ApiError(ErrorCode.EncryptionRequired)
 
 
 def _partial(manifest: Manifest, received: int) -> UploadResult:
@@ -118,7 +125,9 @@ class Collector:
                 found = receive_manifest(uploads, f"{backup_id}.json")
                 if found is None:
                     raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
+                _refuse_plain(found[1], required=settings.encryption == "require")
                 self.expected = found[1].stored_bytes
+                self._encrypted = settings.encryption == "require"
                 self._fd = self._open(uploads, f"{backup_id}.part")
                 try:
                     self._begin(state, start)
@@ -154,7 +163,10 @@ class Collector:
         os.ftruncate(self._fd, self.received)
 
     def add(self, piece: bytes) -> None:
-        """Writes the next piece. Raises ``DigestMismatch`` for more than the manifest says, ``VolumeFull``."""
+        """Writes the next piece. Raises ``DigestMismatch`` for more than the manifest says, ``VolumeFull``;
+        ``EncryptionRequired`` where that is so and the file does not begin as an encrypted one does."""
+        if self.received == 0 and self._encrypted and not age.may_begin(piece):
+            raise ApiError(ErrorCode.EncryptionRequired, "the file is not encrypted, whatever its name says")
         if self.received + len(piece) > self.expected:
             raise ApiError(ErrorCode.DigestMismatch, "the file is larger than its manifest says")
         try:
@@ -187,7 +199,12 @@ def finish(context: Context, backup_id: str) -> UploadResult:
             with _whole(uploads, f"{backup_id}.part") as stored:
                 if stored.size < manifest.stored_bytes:
                     return _partial(manifest, stored.size)
-                _judge_file(context, manifest, stored)
+                try:
+                    _judge_file(context, manifest, stored)
+                except ApiError:
+                    # Nothing that is sent behind it could mend it, and it may be plain.
+                    unlink_quietly(uploads, f"{backup_id}.part")
+                    raise
                 located = store.bring(volume, manifest, stored, raw)
     except OSError as error:
         raise backup_volume_error(error) from None
@@ -249,13 +266,22 @@ def _forget(volume: StateFolder, backup_id: str) -> None:
         return
 
 
+def drop_stale(volume: StateFolder) -> None:
+    """Gives up what nobody has gone on sending for a day. For the holder of the lock. Raises ``OSError``."""
+    if existing_kind(volume.fd, UPLOADS) is not None:
+        with volume.folder(UPLOADS) as uploads:
+            _drop_stale(uploads)
+
+
 def _drop_stale(uploads: int) -> None:
-    """Gives up what nobody has gone on with for a week."""
+    newest: dict[str, float] = {}
+    for name in list_names(uploads):
+        if (info := existing_kind(uploads, name)) is not None and not stat.S_ISDIR(info.st_mode):
+            stem = name.rpartition(".")[0]
+            newest[stem] = max(newest.get(stem, 0.0), info.st_mtime)
     before = time.time() - STALE_SECONDS
     for name in list_names(uploads):
-        try:
-            if os.stat(name, dir_fd=uploads, follow_symlinks=False).st_mtime < before:
+        # A manifest is as young as the last piece of its file.
+        if newest.get(name.rpartition(".")[0], before) < before:
+            with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=uploads)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EISDIR):
-                raise

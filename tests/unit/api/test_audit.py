@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_api.audit import START, Broken, Head, Tail, chain, check, details, tail_of
+from gateway_api.audit import BEGINS_SEGMENT, START, Broken, Head, Tail, chain, check, details, start_of, tail_of
 
 NOW = "2026-01-01T00:00:00.000000Z"
 
@@ -26,15 +26,30 @@ def _log(lines: int) -> bytes:
 
 
 def _broken(data: bytes) -> Broken | None:
-    return check(data)[1]
+    found = check(data, Head(), set())
+    return found if isinstance(found, Broken) else None
 
 
 def test_a_whole_log_has_a_head_for_each_line() -> None:
-    heads, broken = check(_log(5))
-    assert broken is None
+    heads: set[str] = set()
+    end = check(_log(5), Head(), heads)
+    assert isinstance(end, Head)
+    assert end.lines == 5
     assert len(heads) == 6
-    assert START in heads
-    assert check(b"") == ({START}, None)
+    assert {START, end.sha256} <= heads
+    assert check(b"", Head(), set()) == Head()
+
+
+def test_only_what_began_a_segment_may_be_the_oldest_that_is_kept() -> None:
+    log = _log(3)
+    end = check(log, Head(), set())
+    assert isinstance(end, Head)
+    begun, _ = chain(Tail(end), {"event": "intent", BEGINS_SEGMENT: True}, NOW)
+    assert start_of(begun) == (end, NOW)
+    assert isinstance(check(begun, end, set()), Head)
+    assert isinstance(check(begun, Head(), set()), Broken)
+    assert start_of(log.partition(b"\n")[2]) == (Head(), "")
+    assert start_of(b"") == start_of(b"x\n") == (Head(), "")
 
 
 @given(st.integers(2, 6), st.data())

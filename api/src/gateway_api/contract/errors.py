@@ -20,6 +20,9 @@ class ErrorCode(StrEnum):
     RouteNotFound = "RouteNotFound"
     MethodNotAllowed = "MethodNotAllowed"
     BodyTooLarge = "BodyTooLarge"
+    RequestMalformed = "RequestMalformed"
+    HeadersTooLarge = "HeadersTooLarge"
+    RequestTimeout = "RequestTimeout"
     InvalidRequest = "InvalidRequest"
     InternalError = "InternalError"
     NotReady = "NotReady"
@@ -81,6 +84,9 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.RouteNotFound: ErrorSpec(404, False, "Look the path up in /docs."),
     ErrorCode.MethodNotAllowed: ErrorSpec(405, False, "Use a method named in the Allow header."),
     ErrorCode.BodyTooLarge: ErrorSpec(413, False, "Send a smaller body."),
+    ErrorCode.RequestMalformed: ErrorSpec(400, False, "Send HTTP/1.1: a client or a proxy made bytes that are none."),
+    ErrorCode.HeadersTooLarge: ErrorSpec(431, False, "Send a request line and headers of at most 64 KiB together."),
+    ErrorCode.RequestTimeout: ErrorSpec(408, True, "Send the whole request without pauses: the connection is closed."),
     ErrorCode.InvalidRequest: ErrorSpec(422, False, "Correct the field that the detail names."),
     ErrorCode.InternalError: ErrorSpec(500, True, "Look for the request id in the server's log, and report it."),
     ErrorCode.NotReady: ErrorSpec(503, True, "Follow the reason in the detail."),
