@@ -15,7 +15,6 @@ import httpx
 import pyrage
 import pytest
 
-from gateway_api import age
 from tests.api.admin_process import gateway_config
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
@@ -210,7 +209,8 @@ def test_a_sender_that_goes_away_leaves_what_arrived(api: httpx.Client, pair: Pa
 
 
 def _age_file(content: bytes) -> bytes:
-    return age.encrypt(content, [str(pyrage.x25519.Identity.generate().to_public())])[0]
+    made: bytes = pyrage.encrypt(content, [pyrage.x25519.Identity.generate().to_public()])
+    return made
 
 
 def test_where_all_must_be_encrypted_no_plain_byte_is_taken(pair: Pair, nursery: Nursery) -> None:

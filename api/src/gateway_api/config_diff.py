@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from .config_shape import admin_key_in
+
 DATA: Final = frozenset({"admin_apikey", "mcp_configs", "projects", "users", "apikeys"})
 SETTINGS: Final = ("common_mcp_gateway_config", "enkrypt_config", "local_server_overrides", "plugins")
 OTHER: Final = "other"
@@ -20,7 +22,7 @@ def diff(live: dict[str, Any] | None, wanted: dict[str, Any]) -> dict[str, Any]:
     old = {} if live is None else live
     old_emails, new_emails = _emails(old), _emails(wanted)
     return {
-        "admin_key_changes": old.get("admin_apikey") != wanted["admin_apikey"],
+        "admin_key_changes": admin_key_in(old) != admin_key_in(wanted),
         "configs": _entries(old, wanted, "mcp_configs"),
         "projects": _entries(old, wanted, "projects"),
         "users": _entries(old, wanted, "users"),

@@ -128,10 +128,17 @@ def _optional_object(parent: dict[str, Any], name: str, where: str) -> dict[str,
     return {} if value is None else _object(value, where)
 
 
+def admin_key_in(config: dict[str, Any]) -> Any:
+    """The admin key, whatever its type: at the top, or where old releases had it and 2.2 still looks."""
+    key = config.get("admin_apikey")
+    old = config.get("enkrypt_config")
+    return old.get("admin_apikey") if key is None and isinstance(old, dict) else key
+
+
 def check(config: Any) -> dict[str, Any]:
     """``config`` if a gateway could start with it. Raises :class:`NotAConfig` at the first place where not."""
     top = _object(config, "the config")
-    key = top.get("admin_apikey")
+    key = admin_key_in(top)
     if not isinstance(key, str) or not key.strip():
         raise NotAConfig("admin_apikey must be a string that is not empty", parsed=True)
     _object(top.get("common_mcp_gateway_config"), "common_mcp_gateway_config")
@@ -186,7 +193,7 @@ def _dangling(config: dict[str, Any]) -> Iterator[Issue]:
 
 
 def _warnings(config: dict[str, Any]) -> tuple[Issue, ...]:
-    if len(config["admin_apikey"].encode("utf-8", "surrogatepass")) < MIN_KEY_LENGTH:
+    if len(admin_key_in(config).encode("utf-8", "surrogatepass")) < MIN_KEY_LENGTH:
         message = f"is shorter than {MIN_KEY_LENGTH} bytes, so this API does not accept it"
         return (Issue("ShortAdminKey", "admin_apikey", message),)
     return ()
@@ -222,7 +229,7 @@ def facts_of(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
             "api_keys": len(keys),
             "disabled_api_keys": sum(1 for entry in keys.values() if entry.get("disabled") is True),
         },
-        "admin_key_sha256": hashlib.sha256(config["admin_apikey"].encode("utf-8", "surrogatepass")).hexdigest(),
+        "admin_key_sha256": hashlib.sha256(admin_key_in(config).encode("utf-8", "surrogatepass")).hexdigest(),
         "cache_enabled": _positive(common.get("enkrypt_tool_cache_expiration", 4))
         or _positive(common.get("enkrypt_gateway_cache_expiration", 24)),
         "cache_type": "external" if common.get("enkrypt_mcp_use_external_cache") is True else "local",
@@ -242,5 +249,5 @@ def admin_key_of(data: bytes | memoryview) -> str | None:
         value = parse(data)
     except NotAConfig:
         return None
-    key = value.get("admin_apikey") if isinstance(value, dict) else None
+    key = admin_key_in(value) if isinstance(value, dict) else None
     return key if isinstance(key, str) and key.strip() else None

@@ -38,10 +38,10 @@ class Settings:
     ``config_file`` is the gateway's live config and ``backup_dir`` the folder all backups lie below; both absolute.
     ``settle_seconds`` is how long a file must stay unchanged before it is believed; ``max_config_bytes`` bounds a
     config and everything that is decompressed into one. A config larger than ``worker_above_bytes`` is parsed by a
-    process of its own, for at most ``worker_seconds``, so that no probe waits for it. ``idle_seconds``
-    is how long a client may keep a request waiting, ``audit_bytes`` how long a segment of the audit log grows.
-    ``age_recipients`` are public keys; ``encryption`` says whether every backup must be encrypted to them, ``signature_policy`` whether a restore
-    wants a trusted signature.
+    process of its own, for at most ``worker_seconds``, so that no probe waits for it. ``idle_seconds`` is how long
+    a client may keep a request waiting, ``audit_bytes`` how long a segment of the audit log grows. ``age_recipients``
+    are public keys; ``encryption`` says whether every backup must be encrypted to them, ``signature_policy`` whether a
+    restore wants a trusted signature.
     """
 
     config_file: Path
