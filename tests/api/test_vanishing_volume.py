@@ -61,6 +61,7 @@ def _unmounted(folder: Path) -> Iterator[None]:
 def mounted(pair: Pair) -> Iterator[Pair]:
     """Both directories on volumes of their own, where this machine allows it."""
     content = pair.config.read_bytes()
+    pair.config.unlink()  # or it would show when the volume goes
     done: list[Path] = []
     try:
         for folder in (pair.config.parent, pair.backups):
