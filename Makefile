@@ -65,6 +65,10 @@ test-api: $(STAMP) ## The admin API as a real process: endpoints, attacks, crash
 torture: $(STAMP) ## Kill and refuse every system call of every mutation, and a table (TORTURE_ARGS="--share 20 --seed 3 --jobs 2")
 	$(BIN)/python -m tests.api.torture $(TORTURE_ARGS)
 
+.PHONY: compare-upstream
+compare-upstream: $(STAMP) ## The real gateway under load, backed up by itself and by ours: a table of what is lost
+	$(BIN)/python -m tests.api.compare_upstream
+
 .PHONY: test-operator
 test-operator: $(STAMP) ## The operator against a real Kubernetes API server and real admin APIs
 	$(BIN)/python -m pytest tests/operator tests/cluster -m "not node" $(ARGS)

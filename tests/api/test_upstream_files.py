@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.compare_upstream import by_ours
 from tests.api.conftest import ok
 from tests.api.nursery import Nursery
 from tests.api.upstream import Upstream
@@ -158,3 +159,11 @@ def test_a_config_with_the_admin_key_where_old_releases_had_it(
     fresh["enkrypt_config"]["admin_apikey"] = key
     upstream.config.write_text(json.dumps(fresh, indent=2))
     _there_and_back(upstream, ours, key)
+
+
+def test_under_the_gateway_s_own_writes_no_backup_is_torn_and_ours_lives() -> None:
+    found = by_ours(5)
+    assert found["backups acknowledged"]
+    assert found["files that are no whole config"] == 0
+    assert found["ours answers at the end"] == "yes"
+    assert "InternalError" not in str(found["answers"])
