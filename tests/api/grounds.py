@@ -117,8 +117,8 @@ def prepare(nursery: Nursery, folder: Path) -> dict[str, Ground]:
     made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
     made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
     # A backup whose audit line begins a new segment.
-    made["rotate"] = Ground(base, "POST", "/backup", body, {"audit_bytes": 4096})
-    assert (base / "backups" / ".gateway" / "audit.jsonl").stat().st_size > 4096
+    made["rotate"] = Ground(base, "POST", "/backup", body, {"audit_bytes": 1000})
+    assert (base / "backups" / ".gateway" / "audit.jsonl").stat().st_size > 1000
     age(folder)
     return made
 
