@@ -6,6 +6,7 @@ nor a memory dump of this module's state tells a key.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
@@ -16,6 +17,7 @@ from typing import Final
 
 from .config_file import ConfigFile, Live, Signature, signature_of
 from .config_shape import MIN_KEY_LENGTH
+from .contract import ErrorCode
 from .durable import close, read_all
 from .errors import ApiError
 from .state_folder import StateFolder
@@ -25,6 +27,7 @@ MAX_KEY_FILE_BYTES: Final = 64 * 1024
 MAX_PEERS: Final = 4096
 BURST: Final = 10.0
 REFILL_PER_SECOND: Final = 0.2
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def digest_of(key: bytes) -> str:
@@ -72,7 +75,7 @@ class KeyRing:
     def candidates(self) -> tuple[tuple[str, str], ...]:
         """Every accepted key as (kind, digest)."""
         live = self._config.look()
-        found = [("key_file", digest) for digest in self._from_file()]
+        found = [("key_file", digest) for digest in self._from_file() or ()]
         if live.summary is not None:
             self._remember(live)
             if not live.summary.warnings:
@@ -81,18 +84,26 @@ class KeyRing:
         return (*found, ("last_valid", last)) if last is not None else tuple(found)
 
     def check(self, presented: bytes) -> str | None:
-        """The kind of key ``presented`` is, or None when it is none that is accepted."""
-        # The key file first, so that the owner of a torn config need not wait for it to settle.
-        from_file = tuple(("key_file", digest) for digest in self._from_file())
-        return match(presented, from_file) or match(presented, self.candidates())
+        """The kind of key ``presented`` is, or None when it is none that is accepted.
 
-    def _from_file(self) -> tuple[str, ...]:
+        Raises ``NotReady`` when that cannot be told, because the process may open no more files.
+        """
+        # The key file first, so that the owner of a torn config need not wait for it to settle.
+        from_file = self._from_file()
+        pairs = tuple(("key_file", digest) for digest in from_file or ())
+        found = match(presented, pairs) or match(presented, self.candidates())
+        if found is None and from_file is None:
+            raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")
+        return found
+
+    def _from_file(self) -> tuple[str, ...] | None:
+        """Digests of the keys in the key file; None when the process is short of what it takes to read it."""
         if self._key_file is None:
             return ()
         try:
             fd = os.open(self._key_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return ()
+        except OSError as error:
+            return None if error.errno in _SHORTAGES else ()
         try:
             signature = signature_of(os.fstat(fd))
             if self._file_keys is None or self._file_keys[0] != signature:
