@@ -82,7 +82,6 @@ test-node: $(STAMP) ## Real pods on a real kubelet: charts, the real gateway, th
 bench-retention: $(STAMP) ## How long a retention plan takes for 1,000, 10,000 and 100,000 backups
 	$(BIN)/python -m tests.bench.retention
 
-##@ Figures
 # FULL=1: up to 10,000 objects; NODE=1: a pod per backup too (root on Debian); BENCH_ARGS="--sizes 300 --repeats 1"
 FULL ?=
 NODE ?=
