@@ -12,7 +12,7 @@ import pytest
 
 from gateway_operator.domain import times
 from gateway_operator.domain.calls import Counts, Health, StoredBackup
-from gateway_operator.domain.names import ACCEPT_INVENTORY, FINALIZER, RESTORE_UID
+from gateway_operator.domain.names import ACCEPT_INVENTORY, BY_RETENTION, DELETE_FILE, FINALIZER, RESTORE_UID
 from gateway_operator.domain.objects import Meta, Ref
 from gateway_operator.domain.retention import plan
 from gateway_operator.domain.retention_explain import explain
@@ -589,3 +589,26 @@ def _calls_of_a_pass() -> int:
     place = _many(Faults())
     place.sweep(ports=place.ports)
     return place.faults.calls
+
+
+def test_a_mark_of_a_pass_that_died_is_taken_back_when_the_backup_is_kept_after_all() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 2})
+    place.daily(3)
+    marks = {DELETE_FILE: BY_RETENTION}
+    place.edit("d1", lambda body: body["metadata"].update(annotations=marks, finalizers=[FINALIZER]))
+    place.edit("d2", lambda body: body["metadata"].update(annotations=dict(marks), finalizers=[FINALIZER]))
+    place.edit("d2", lambda body: body["spec"].update(pinned=True))
+    place.sweep()
+    assert place.names() == {"d0", "d1", "d2"}
+    for name in ("d1", "d2"):
+        assert DELETE_FILE not in place.cluster.objects["GatewayBackup", name]["metadata"]["annotations"]
+
+
+def test_a_mark_that_a_person_set_is_left_alone() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 2})
+    place.daily(1)
+    place.edit("d0", lambda body: body["metadata"].update(annotations={DELETE_FILE: "requested"}))
+    place.sweep()
+    assert place.cluster.objects["GatewayBackup", "d0"]["metadata"]["annotations"] == {DELETE_FILE: "requested"}

@@ -14,6 +14,9 @@ from typing import Final
 from gateway_operator.domain import conditions, durations, times
 from gateway_operator.domain.names import (
     ADOPTED_LABEL,
+    BY_RETENTION,
+    BY_TTL,
+    DELETE_FILE,
     MANUAL_GROUP,
     RESTORE_UID,
     SAFETY_GROUP,
@@ -54,6 +57,8 @@ class Candidate:
     kept_by: tuple[str, ...]
     """What its status says now."""
     expires_at: str
+    marked: bool = False
+    """A pass has said that its file goes with it, and did not come to delete it."""
 
     @classmethod
     def parse(cls, body: Json) -> Candidate:
@@ -87,6 +92,7 @@ class Candidate:
             policy=policy if isinstance(policy, Mapping) else None,
             kept_by=tuple(str(reason) for reason in status.get("keptBy") or ()),
             expires_at=str(status.get("expiresAt") or ""),
+            marked=meta.annotations.get(DELETE_FILE) in (BY_RETENTION, BY_TTL) and meta.deleting_since is None,
         )
 
 

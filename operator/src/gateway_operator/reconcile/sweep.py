@@ -146,8 +146,10 @@ class Sweeper:
         outcome = conclude(decisions, backups.policy, self._brake(backups, listed))
         if outcome.deletions and backups.choosing:
             outcome = conclude(decisions, backups.policy, choosing(backups.choosing))
-        if listed.complete and not isinstance(backups.policy, str):
-            await self._show(backups, decisions)
+        if listed.complete:
+            await self._take_marks_back(backups, outcome)
+            if not isinstance(backups.policy, str):
+                await self._show(backups, decisions)
         if not outcome.deletions:
             await self._settle(backups, outcome, 0, listed)
             return
@@ -172,6 +174,19 @@ class Sweeper:
             hint=f"-n {backups.key.namespace} gwbs {backups.key.group}",
         )
         return brake(seen, now)
+
+    async def _take_marks_back(self, backups: BackupSet, outcome: Outcome) -> None:
+        """From what a pass that died was about to delete, and this one keeps: else whoever deletes the object some day,
+        to forget it, would delete the file too."""
+        going = {decision.entry.name for decision in outcome.deletions}
+        for name, candidate in backups.members.items():
+            if not candidate.marked or name in going:
+                continue
+            ref = Ref(BACKUP_KIND, backups.key.namespace, name, candidate.uid)
+            try:
+                await self._ports.cluster.unmark_file(_version(ref, candidate.resource_version))
+            except (ConflictError, MissingError):  # the next pass sees what is there then
+                continue
 
     async def _show(self, backups: BackupSet, decisions: Sequence[Decision]) -> None:
         """What keeps each one, where that is news. One that goes is not written to any more."""
