@@ -1,7 +1,4 @@
-"""The Kubernetes API. The one module that imports the client: raw requests and plain JSON, no generated models.
-
-The generated models cost some 60 MiB of memory for the few fields that are read here.
-"""
+"""What the operator asks of a cluster: the port Cluster, in requests to the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -9,20 +6,12 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import json
-import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-import aiohttp
-from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
-
+from gateway_operator.adapters.kubernetes_api import MERGE, PAGE, KubernetesApi
 from gateway_operator.domain import times
 from gateway_operator.domain.actions import Note
 from gateway_operator.domain.gateway import Workload
@@ -43,9 +32,8 @@ from gateway_operator.domain.names import (
 )
 from gateway_operator.domain.names import RESTORED as RESTORED_ANNOTATION
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
-from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError, Page, Secret
+from gateway_operator.ports import ClusterError, ForbiddenError, MissingError, Page, Secret
 
-REQUEST_TIMEOUT: Final = 30.0
 COMPONENT: Final = "gateway-backup-operator"
 PLURALS: Final = {
     BACKUP_KIND: BACKUP_PLURAL,
@@ -54,115 +42,11 @@ PLURALS: Final = {
     IMPORT_KIND: IMPORT_PLURAL,
 }
 _WORKLOADS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
-_MERGE: Final = "application/merge-patch+json"
-_PAGE: Final = 500
 _EVENT_LIMIT: Final = 1000
-_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-_TRIES: Final = 3
-_KINDS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
 
 
-class KubernetesCluster:
+class KubernetesCluster(KubernetesApi):
     """The port Cluster."""
-
-    def __init__(self, client: ApiClient, namespace: str = "default") -> None:
-        self._client = client
-        self.namespace = namespace
-        """Where we are: the pod's namespace, or the kubeconfig's."""
-
-    @classmethod
-    async def connect(cls, context: str | None = None) -> KubernetesCluster:
-        """With the pod's service account where there is one, else, or if a context is named, with the kubeconfig."""
-        configuration = Configuration()
-        configuration.connection_pool_maxsize = 64
-        # Else each request asks two threads for a proxy and a .netrc: a third of what it costs, for what no pod has.
-        configuration.client_session_kwargs = {"trust_env": False}
-        if _SERVICE_ACCOUNT.exists() and context is None:
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            return cls(ApiClient(configuration), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
-        try:
-            # The client looks at KUBECONFIG only once, when it is imported.
-            where = os.environ.get("KUBECONFIG") or None
-            loader = await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=where, context=context, client_configuration=configuration
-            )
-        except (
-            ConfigException,
-            OSError,
-            TypeError,
-            ValueError,
-        ) as error:  # of an empty file the client makes a TypeError
-            raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
-        return cls(ApiClient(configuration), str(loader.current_context["context"].get("namespace") or "default"))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()  # type: ignore[no-untyped-call]
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
-    ) -> Json:
-        """One request, its answer as JSON. Reads are tried three times over a broken connection or a busy server."""
-        return (await self._tried(method, path, body, query, content_type))[0]
-
-    async def _tried(
-        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
-    ) -> tuple[Json, datetime | None]:
-        tries = _TRIES if method == "GET" else 1
-        for turn in range(1, tries + 1):
-            try:
-                return await self._once(method, path, body, query, content_type)
-            except (ConflictError, ForbiddenError, InvalidError, MissingError):
-                raise
-            except ClusterError:
-                if turn == tries:
-                    raise
-                await asyncio.sleep(0.2 * 2**turn)
-        raise AssertionError("unreachable")
-
-    async def _once(
-        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
-    ) -> tuple[Json, datetime | None]:
-        url = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        try:
-            verb, address, sent, _, _ = await self._client.param_serialize(
-                method, url, header_params=headers, auth_settings=["BearerToken"]
-            )
-            response = await self._client.call_api(verb, address, sent, body, _request_timeout=REQUEST_TIMEOUT)
-            raw = await response.read()  # type: ignore[no-untyped-call]
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ClusterError(f"The Kubernetes API did not answer {method} {path}: {type(error).__name__}") from error
-        try:
-            answer = json.loads(raw) if raw else {}
-        except ValueError:
-            answer = {"message": raw[:200].decode("utf-8", "replace")}
-        if response.status < 400:
-            return dict(answer), _date(response.headers)
-        message = str(answer.get("message") or f"HTTP {response.status}")
-        raise _KINDS.get(response.status, ClusterError)(message)
-
-    async def watch(self, path: str, query: Mapping[str, str], seconds: float) -> AsyncIterator[Json]:
-        """The events of a watch, for at most so many seconds. Ends earlier when the server or the line ends it."""
-        asked = {**query, "watch": "true", "timeoutSeconds": str(max(1, int(seconds)))}
-        headers = {"Accept": "application/json"}
-        try:
-            verb, address, sent, _, _ = await self._client.param_serialize(
-                "GET", f"{path}?{urlencode(asked)}", header_params=headers, auth_settings=["BearerToken"]
-            )
-            response = await self._client.call_api(verb, address, sent, None, _request_timeout=seconds + 5)
-            if response.status >= 400:
-                raise _KINDS.get(response.status, ClusterError)(f"a watch of {path} was answered {response.status}")
-            async for line in response.response.content:
-                yield dict(json.loads(line))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ClusterError(f"The watch of {path} was cut: {type(error).__name__}") from error
 
     async def read(self, ref: Ref) -> Json | None:
         """One object of ours; None if it is gone or has another uid."""
@@ -176,26 +60,14 @@ class KubernetesCluster:
         """All objects of one of our kinds in a namespace; in all, if it is empty."""
         return await self.all_of(ours(kind, namespace))
 
-    async def all_of(self, path: str, selector: str | None = None) -> list[Json]:
-        """A whole list, page by page."""
-        found: list[Json] = []
-        query = {"limit": str(_PAGE), **({"labelSelector": selector} if selector else {})}
-        while True:
-            page = await self.request("GET", path, query=query)
-            found.extend(page.get("items") or ())
-            token = (page.get("metadata") or {}).get("continue")
-            if not token:
-                return found
-            query["continue"] = str(token)
-
     async def page(self, kind: str, namespace: str, after: str = "") -> Page:
         """A page of all objects of one of our kinds, fresh and of one instant; of all namespaces if it is empty.
 
         Without a resourceVersion the API server asks its store, and all pages are of the first one's instant; when that
         is too old it says so, and the list is to be begun anew.
         """
-        query = {"limit": str(_PAGE), **({"continue": after} if after else {})}
-        body, served = await self._tried("GET", ours(kind, namespace), None, query, "application/json")
+        query = {"limit": str(PAGE), **({"continue": after} if after else {})}
+        body, served = await self.answered("GET", ours(kind, namespace), None, query, "application/json")
         items, meta = body.get("items"), body.get("metadata") or {}
         if body.get("kind") != f"{kind}List" or not isinstance(items, list) or not meta.get("resourceVersion"):
             raise ClusterError(f"The Kubernetes API answered a list of {kind}s with something else.")
@@ -210,7 +82,7 @@ class KubernetesCluster:
         ref = meta.ref
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version}, "status": status}
         path = f"{ours(ref.kind, ref.namespace, ref.name)}/status"
-        return await self.request("PATCH", path, body, content_type=_MERGE)
+        return await self.request("PATCH", path, body, content_type=MERGE)
 
     async def put_label(self, meta: Meta, key: str, value: str) -> Json:
         """Label an object of ours."""
@@ -228,7 +100,7 @@ class KubernetesCluster:
     async def _mark(self, meta: Meta, changes: Mapping[str, Any]) -> Json:
         ref = meta.ref
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version, **changes}}
-        return await self.request("PATCH", ours(ref.kind, ref.namespace, ref.name), body, content_type=_MERGE)
+        return await self.request("PATCH", ours(ref.kind, ref.namespace, ref.name), body, content_type=MERGE)
 
     async def delete_ours(self, meta: Meta) -> None:
         """Delete an object of ours, if it is exactly the version that was read."""
@@ -277,7 +149,7 @@ class KubernetesCluster:
             "metadata": {"uid": workload.uid},
             "spec": {"template": {"metadata": {"annotations": {RESTORED_ANNOTATION: marker}}}},
         }
-        await self.request("PATCH", path, patch, content_type=_MERGE)
+        await self.request("PATCH", path, patch, content_type=MERGE)
 
     async def swept(self, namespace: str, kind: str) -> str | None:
         """Why objects of a kind are being swept away with their namespace or their definition; None if they are not.
@@ -335,13 +207,6 @@ def ours(kind: str, namespace: str, name: str = "") -> str:
     root = f"/apis/{GROUP}/{VERSION}"
     space = f"/namespaces/{quote(namespace)}" if namespace else ""
     return f"{root}{space}/{PLURALS[kind]}{f'/{quote(name)}' if name else ''}"
-
-
-def _date(headers: Mapping[str, str] | None) -> datetime | None:
-    try:
-        return parsedate_to_datetime((headers or {}).get("Date", ""))
-    except (TypeError, ValueError):
-        return None
 
 
 def _text(value: str) -> str | None:

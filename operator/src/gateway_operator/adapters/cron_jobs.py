@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
 from urllib.parse import quote
 
-from gateway_operator.adapters.cluster import KubernetesCluster
+from gateway_operator.adapters.kubernetes_api import MERGE, KubernetesApi
 from gateway_operator.domain.objects import Json
 from gateway_operator.ports import MissingError
-
-_MERGE: Final = "application/merge-patch+json"
 
 
 class KubernetesCronJobs:
     """The port CronJobs."""
 
-    def __init__(self, cluster: KubernetesCluster) -> None:
-        self._cluster = cluster
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
 
     async def read(self, namespace: str, name: str) -> Json | None:
         """A CronJob."""
         try:
-            return await self._cluster.request("GET", _path(namespace, name))
+            return await self._api.request("GET", _path(namespace, name))
         except MissingError:
             return None
 
     async def create(self, namespace: str, body: Json) -> Json:
         """Create one. Conflict if the name is taken, Invalid if the API server refuses it."""
-        return await self._cluster.request("POST", _path(namespace), body)
+        return await self._api.request("POST", _path(namespace), body)
 
     async def patch(self, namespace: str, name: str, patch: Json) -> Json:
         """Merge into exactly the version that the patch names. Conflict if there is a newer one."""
-        return await self._cluster.request("PATCH", _path(namespace, name), patch, content_type=_MERGE)
+        return await self._api.request("PATCH", _path(namespace, name), patch, content_type=MERGE)
 
     async def has_account(self, namespace: str, name: str) -> bool:
         """Whether there is such a ServiceAccount."""
         try:
-            await self._cluster.request("GET", f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(name)}")
+            await self._api.request("GET", f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(name)}")
         except MissingError:
             return False
         return True

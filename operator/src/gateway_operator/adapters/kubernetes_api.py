@@ -1,0 +1,155 @@
+"""Requests to the Kubernetes API, as raw paths and plain JSON. The one module that imports the client.
+
+The generated models cost some 60 MiB of memory for the few fields that are read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from gateway_operator.domain.objects import Json
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
+
+REQUEST_TIMEOUT: Final = 30.0
+MERGE: Final = "application/merge-patch+json"
+PAGE: Final = 500
+"""So many objects are listed at once."""
+_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_TRIES: Final = 3
+_KINDS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
+
+
+class KubernetesApi:
+    """One connection, and what goes over it. Every call may raise ClusterError."""
+
+    def __init__(self, client: ApiClient, namespace: str = "default") -> None:
+        self._client = client
+        self.namespace = namespace
+        """Where we are: the pod's namespace, or the kubeconfig's."""
+
+    @classmethod
+    async def connect(cls, context: str | None = None) -> Self:
+        """With the pod's service account where there is one, else, or if a context is named, with the kubeconfig."""
+        configuration = Configuration()
+        configuration.connection_pool_maxsize = 64
+        # Else each request asks two threads for a proxy and a .netrc: a third of what it costs, for what no pod has.
+        configuration.client_session_kwargs = {"trust_env": False}
+        if _SERVICE_ACCOUNT.exists() and context is None:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            return cls(ApiClient(configuration), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
+        try:
+            # The client looks at KUBECONFIG only once, when it is imported.
+            where = os.environ.get("KUBECONFIG") or None
+            loader = await load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=where, context=context, client_configuration=configuration
+            )
+        except (
+            ConfigException,
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:  # of an empty file the client makes a TypeError
+            raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
+        return cls(ApiClient(configuration), str(loader.current_context["context"].get("namespace") or "default"))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        """One request, its answer as JSON. Reads are tried three times over a broken connection or a busy server."""
+        return (await self.answered(method, path, body, query, content_type))[0]
+
+    async def answered(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
+    ) -> tuple[Json, datetime | None]:
+        """The same with the time by the API server's clock."""
+        tries = _TRIES if method == "GET" else 1
+        for turn in range(1, tries + 1):
+            try:
+                return await self._once(method, path, body, query, content_type)
+            except (ConflictError, ForbiddenError, InvalidError, MissingError):
+                raise
+            except ClusterError:
+                if turn == tries:
+                    raise
+                await asyncio.sleep(0.2 * 2**turn)
+        raise AssertionError("unreachable")
+
+    async def _once(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
+    ) -> tuple[Json, datetime | None]:
+        url = f"{path}?{urlencode(query)}" if query else path
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            verb, address, sent, _, _ = await self._client.param_serialize(
+                method, url, header_params=headers, auth_settings=["BearerToken"]
+            )
+            response = await self._client.call_api(verb, address, sent, body, _request_timeout=REQUEST_TIMEOUT)
+            raw = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterError(f"The Kubernetes API did not answer {method} {path}: {type(error).__name__}") from error
+        try:
+            answer = json.loads(raw) if raw else {}
+        except ValueError:
+            answer = {"message": raw[:200].decode("utf-8", "replace")}
+        if response.status < 400:
+            return dict(answer), _date(response.headers)
+        message = str(answer.get("message") or f"HTTP {response.status}")
+        raise _KINDS.get(response.status, ClusterError)(message)
+
+    async def watch(self, path: str, query: Mapping[str, str], seconds: float) -> AsyncIterator[Json]:
+        """The events of a watch, for at most so many seconds. Ends earlier when the server or the line ends it."""
+        asked = {**query, "watch": "true", "timeoutSeconds": str(max(1, int(seconds)))}
+        headers = {"Accept": "application/json"}
+        try:
+            verb, address, sent, _, _ = await self._client.param_serialize(
+                "GET", f"{path}?{urlencode(asked)}", header_params=headers, auth_settings=["BearerToken"]
+            )
+            response = await self._client.call_api(verb, address, sent, None, _request_timeout=seconds + 5)
+            if response.status >= 400:
+                raise _KINDS.get(response.status, ClusterError)(f"a watch of {path} was answered {response.status}")
+            async for line in response.response.content:
+                yield dict(json.loads(line))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ClusterError(f"The watch of {path} was cut: {type(error).__name__}") from error
+
+    async def all_of(self, path: str, selector: str | None = None) -> list[Json]:
+        """A whole list, page by page."""
+        found: list[Json] = []
+        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        while True:
+            page = await self.request("GET", path, query=query)
+            found.extend(page.get("items") or ())
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return found
+            query["continue"] = str(token)
+
+
+def _date(headers: Mapping[str, str] | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime((headers or {}).get("Date", ""))
+    except (TypeError, ValueError):
+        return None
