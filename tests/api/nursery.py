@@ -170,6 +170,7 @@ def _serve_children() -> None:
     from gateway_api import age, archive, server, signing
     from gateway_api.content import Content
     from gateway_api.settings import Settings
+    from tests.api.torture.workers import obey
 
     list(archive.packed(Content.of(b"{}"), "zstd"))
     signing.load_signer(signing.new_key()).signature({})
@@ -191,6 +192,8 @@ def _serve_children() -> None:
         setattr(server, "forbid_core_files", lambda: None)  # noqa: B010
         if settings.pop("one_reader", False):
             _one_reader()
+        if workers := settings.pop("workers", None):
+            obey(Path(workers))
         os.kill(os.getpid(), signal.SIGSTOP)
         for name in PATHS & settings.keys():
             settings[name] = Path(settings[name])

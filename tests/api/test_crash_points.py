@@ -14,9 +14,9 @@ from tests.api.conftest import needs
 from tests.api.grounds import MUTATIONS, Ground
 from tests.api.nursery import Nursery
 from tests.api.torture.campaign import ALL, Plan, Share, run_share, scratch
-from tests.api.torture.points import KILL
+from tests.api.torture.points import ERRORS, FATAL, GROUP, KILL, SERVER
 from tests.api.torture.rounds import Tally
-from tests.api.torture.second_tries import prepare_all
+from tests.api.torture.second_tries import BY_WORKERS, WORKER, prepare_all
 
 pytestmark = pytest.mark.api
 DURABLE = frozenset(
@@ -44,7 +44,7 @@ def grounds(nursery: Nursery, memory: Path) -> dict[str, Ground]:
 def _strike(plan: Plan, name: str, grounds: dict[str, Ground], nursery: Nursery, memory: Path) -> Tally:
     tally = Tally()
     for fatal in (True, False):
-        if any((kind == KILL) is fatal for kind in plan.kinds):
+        if any((kind in FATAL) is fatal for kind in plan.kinds):
             tally.add(run_share(plan, Share(name, fatal, 0, 1), grounds[name], nursery, memory / "round"))
     print(f"{name}: {tally.fell.total()} blows, answers {dict(tally.answers)}, missed {tally.missed}")
     assert not tally.broken, "\n".join(tally.broken)
@@ -67,8 +67,25 @@ def test_refused_by_the_disk_at_any_step_is_a_declared_error_and_nothing_is_lost
     assert _strike(Plan(kinds=(error,), calls=DURABLE), name, grounds, nursery, memory).fell.total() > 9
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if not name.endswith(WORKER)])
 def test_struck_at_any_other_call_also_on_a_second_try_nothing_is_lost(
     name: str, nursery: Nursery, grounds: dict[str, Ground], memory: Path
 ) -> None:
-    assert _strike(Plan(share=ONE_IN), name, grounds, nursery, memory).fell.total() > 2
+    assert _strike(Plan(kinds=(KILL, *ERRORS), share=ONE_IN), name, grounds, nursery, memory).fell.total() > 2
+
+
+def test_killed_with_all_its_processes_at_once_nothing_is_lost_and_a_repeat_succeeds_once(
+    nursery: Nursery, grounds: dict[str, Ground], memory: Path
+) -> None:
+    plan = Plan(kinds=(GROUP,), share=2 * ONE_IN)
+    assert sum(_strike(plan, name, grounds, nursery, memory).fell.total() for name in MUTATIONS) > 9
+
+
+@pytest.mark.parametrize("name", BY_WORKERS)
+def test_worker_and_server_killed_each_alone_and_together_leave_no_process_and_lose_nothing(
+    name: str, nursery: Nursery, grounds: dict[str, Ground], memory: Path
+) -> None:
+    # Where a worker takes up the config: a call that a server's own points do not have.
+    plan = Plan(kinds=FATAL, calls=frozenset(("mmap",)))
+    fell = _strike(plan, f"{name}{WORKER}", grounds, nursery, memory).fell
+    assert {kind for _, _, kind in fell} == {KILL, GROUP, SERVER}

@@ -17,12 +17,12 @@ from typing import Final
 
 from tests.api.grounds import MUTATIONS, Ground
 from tests.api.nursery import Nursery
-from tests.api.torture.points import ERRORS, KILL, Blow, blows
+from tests.api.torture.points import ERRORS, FATAL, Blow, blows
 from tests.api.torture.rounds import Round, Tally
 from tests.api.torture.second_tries import NAMES, prepare_all
 
 ALL: Final = (*MUTATIONS, *NAMES)
-KINDS: Final = (KILL, *ERRORS)
+KINDS: Final = (*FATAL, *ERRORS)
 CHUNK: Final = 60
 
 
@@ -83,7 +83,7 @@ def run_share(plan: Plan, share: Share, ground: Ground, young: Nursery, folder: 
     """Strikes the blows of one share."""
     folder.mkdir(exist_ok=True)
     one = Round(share.mutation, ground, young, folder)
-    kinds = tuple(kind for kind in plan.kinds if (kind == KILL) is share.fatal)
+    kinds = tuple(kind for kind in plan.kinds if (kind in FATAL) is share.fatal)
     found = one.points_of_fresh() if share.fatal else one.points_of_long_served()
     mine = [blow for blow in blows(found, kinds) if plan.takes(share.mutation, blow)][share.part :: share.of]
     (one.kill if share.fatal else one.refuse)(mine)
@@ -117,7 +117,7 @@ def _deal(plan: Plan, grounds: dict[str, Ground], young: Nursery, folder: Path) 
         one = Round(mutation, grounds[mutation], young, folder / "count")
         found = one.points_of_long_served()
         for fatal in (True, False):
-            kinds = tuple(kind for kind in plan.kinds if (kind == KILL) is fatal)
+            kinds = tuple(kind for kind in plan.kinds if (kind in FATAL) is fatal)
             number = sum(plan.takes(mutation, blow) for blow in blows(found, kinds))
             of = -(-number // CHUNK)
             shares += [Share(mutation, fatal, part, of) for part in range(of)]
@@ -146,10 +146,10 @@ def table(tally: Tally) -> str:
     rows = [["mutation", *calls, "all", "kills"]]
     for mutation in sorted({name for name, _, _ in tally.fell}, key=ALL.index):
         cells = [_sum(tally, mutation=mutation, call=call) for call in calls]
-        kills = _sum(tally, mutation=mutation, kind=KILL)
+        kills = sum(_sum(tally, mutation=mutation, kind=kind) for kind in FATAL)
         rows.append([mutation, *(str(cell or "") for cell in cells), str(sum(cells)), str(kills)])
     every = [_sum(tally, call=call) for call in calls]
-    rows.append(["all", *map(str, every), str(sum(every)), str(_sum(tally, kind=KILL))])
+    rows.append(["all", *map(str, every), str(sum(every)), str(sum(_sum(tally, kind=kind) for kind in FATAL))])
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     kinds = Counter[str]()

@@ -11,9 +11,10 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ READING: Final = ("pread64", "read", "getdents64", "fstatfs")
 ERRORS: Final = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES", "EMFILE")
 KILL: Final = "KILL"
 GROUP: Final = "GROUP"
+SERVER: Final = "SERVER"
+FATAL: Final = (KILL, GROUP, SERVER)
 _PLACE: Final = re.compile(r"^\d+ +(?P<call>\w+)\((?P<rest>.*)$")
 _NOISE: Final = re.compile(r"[0-9a-f]{16,}|\d{8}T\d{6}Z")
 
@@ -46,7 +49,11 @@ class Point:
 
 @dataclass(frozen=True, order=True)
 class Blow:
-    """What is to happen at a point: an error, ``KILL`` for the process that makes the call, or ``GROUP`` for all."""
+    """What is to happen at a point.
+
+    An error; or ``KILL`` for the process that makes the call, ``GROUP`` for the server and its workers all at once,
+    just after it, ``SERVER`` for the server alone, while a worker stands at the call.
+    """
 
     point: Point
     kind: str
@@ -57,13 +64,20 @@ class Blow:
 
 def blows(points: list[Point], kinds: tuple[str, ...]) -> list[Blow]:
     """Every blow of ``kinds`` at every point. Readings are refused as a bad disk does; a kill there is the same as one
-    at the next change."""
+    at the next change. A worker only dies: it has no disk; and what has begun to exit cannot be made to wait."""
     found = []
     for point in points:
-        if point.call in READING:
+        if point.role.startswith("worker"):
+            found += [
+                Blow(point, kind) for kind in kinds if kind == KILL or (kind in FATAL and point.call != "exit_group")
+            ]
+        elif point.call in READING:
+            fit = (KILL,) if point.call == "exit_group" else FATAL
+            found += [Blow(point, kind) for kind in kinds if kind in fit]
+        elif point.call in READING:
             found += [Blow(point, kind) for kind in kinds if kind == "EIO"]
         else:
-            found += [Blow(point, kind) for kind in kinds]
+            found += [Blow(point, kind) for kind in kinds if kind != SERVER]
     return found
 
 
@@ -153,6 +167,35 @@ class Struck:
     fell: bool = False
 
 
+def end(members: list[int]) -> None:
+    """Kills processes that were found a moment ago."""
+    for member in members:
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+
+
+@contextmanager
+def when_stopped(record: Path, act: Callable[[], None]) -> Iterator[threading.Event]:
+    """In the block, ``act`` is called when strace writes to ``record`` that its process was stopped; then the event
+    is set."""
+    fell, over = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.002):
+            if record.exists() and b"stopped by SIGSTOP" in record.read_bytes():
+                act()
+                fell.set()
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield fell
+    finally:
+        over.set()
+        watcher.join()
+
+
 @contextmanager
 def struck(pid: int, blow: Blow) -> Iterator[Struck]:
     """In the block, the blow falls on the server when its call comes. Raises ``LookupError`` for an unknown role."""
@@ -163,10 +206,12 @@ def struck(pid: int, blow: Blow) -> Iterator[Struck]:
     file = Path(tempfile.mkstemp(prefix="torture-", suffix=".blow")[1])
     call = blow.point.call
     inject = f"inject={call}:{what}:when={blow.point.number}"
-    strace = _attach(["-o", str(file), "-e", f"trace={call}", "-e", inject, f"-p{tids[0]}"])
+    seen = ["-e", "signal=STOP"] if blow.kind == GROUP else []
+    strace = _attach(["-o", str(file), "-e", f"trace={call}", *seen, "-e", inject, f"-p{tids[0]}"])
     result = Struck()
     try:
-        yield result
+        with when_stopped(file, lambda: end(family(pid))) if blow.kind == GROUP else nullcontext():
+            yield result
     finally:
         _detach(strace)
         text = file.read_text(errors="replace")

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,8 @@ import httpx
 from gateway_api.contract import ERRORS, ErrorCode
 from tests.api.grounds import KEY, PREFIX, Ground, check_after
 from tests.api.nursery import Nursery, Served, copy
-from tests.api.torture.points import GROUP, KILL, Blow, Point, struck, traced
+from tests.api.torture.points import FATAL, Blow, Point, Struck, struck, traced
+from tests.api.torture.workers import ROLE, outlived, struck_worker, traced_workers
 
 UNKNOWN: Final = frozenset(
     {ErrorCode.DurabilityUnknown, ErrorCode.ConfigChangedDuringRestore, ErrorCode.RestoreStateUnknown}
@@ -58,6 +59,7 @@ class Round:
         self.tally = Tally()
         self._nursery = nursery
         self._pair = folder / "pair"
+        self._orders = folder / "workers"
 
     def _reset(self) -> tuple[Path, Path]:
         return copy(self.ground.folder, self._pair)
@@ -66,6 +68,8 @@ class Round:
     def _serving(self) -> Iterator[Served]:
         config, backups = self._reset()
         settings = {**self.ground.settings, "one_reader": True}
+        if self.ground.by_workers:
+            settings["workers"] = str(self._orders)
         with self._nursery.running(config, backups, KEY, **settings) as served:
             # Refused after recovery: from then on no thread does anything on its own, and all have been made.
             served.client.post(f"{PREFIX}/restores/absent/commit")
@@ -87,7 +91,13 @@ class Round:
         with traced(served.pid, self._pair) as found:
             answer = self.ground.send(served.client)
         assert answer.status_code == 200, answer.text
-        return found
+        if not self.ground.by_workers:
+            return found
+        self._reset()
+        with traced_workers(self._orders) as more:
+            answer = self.ground.send(served.client)
+        assert answer.status_code == 200, answer.text
+        return found + more
 
     @contextmanager
     def _warm(self) -> Iterator[Served]:
@@ -116,23 +126,28 @@ class Round:
                 self.tally.missed.append(f"{self.name}:{blow}")
                 return
             self._count(blow, answer)
-            assert client.get("/health").status_code == 200, "/health does not answer"
-            config = self._pair / "config" / "config.json"
-            if answer.status_code != 200:
-                code = ErrorCode(answer.json()["code"])
-                assert answer.status_code == ERRORS[code].status
-                assert code is not ErrorCode.InternalError, "InternalError"
-                unchanged = config.read_bytes() == self.ground.now
-                assert code in UNKNOWN or unchanged, f"{code} and yet the config was changed"
-            check_after(self.mutation, self.ground, client, config, self._pair / "backups", answer)
+            self._check_going_on(client, answer)
             if blow.point.call != "close":  # which was never called, so what was to be closed is open
                 more = _left_open(served.pid, descriptors)
                 assert not more, f"left open: {more}"
         except (AssertionError, httpx.TransportError, OSError, ValueError) as failure:
             self._break(blow, failure)
 
+    def _check_going_on(self, client: httpx.Client, answer: httpx.Response) -> None:
+        """The promises, of the server that was struck."""
+        assert client.get("/health").status_code == 200, "/health does not answer"
+        config = self._pair / "config" / "config.json"
+        if answer.status_code != 200:
+            code = ErrorCode(answer.json()["code"])
+            assert answer.status_code == ERRORS[code].status
+            assert code is not ErrorCode.InternalError, "InternalError"
+            unchanged = config.read_bytes() == self.ground.now
+            assert code in UNKNOWN or unchanged, f"{code} and yet the config was changed"
+        check_after(self.mutation, self.ground, client, config, self._pair / "backups", answer)
+
     def kill(self, blows: Iterable[Blow]) -> None:
-        """Every blow, which must be a kill, each on a server of its own and followed by another's start."""
+        """Every blow, which must be a kill, each on a server of its own and followed by another's start, unless the
+        server lives on."""
         for blow in blows:
             config, backups = self._pair / "config" / "config.json", self._pair / "backups"
             try:
@@ -140,7 +155,13 @@ class Round:
                     if not self._kill_once(served, blow):
                         self.tally.missed.append(f"{self.name}:{blow}")
                         continue
+                    lived_on = served.alive
                 self.tally.fell[self.name, blow.point.call, blow.kind] += 1
+                if self.ground.by_workers:
+                    left = outlived(served.pid)
+                    assert not left, f"outlived the server: {left}"
+                if lived_on:
+                    continue  # and has been checked
                 with self._nursery.server(config, backups, KEY, **self.ground.settings) as client:
                     check_after(self.mutation, self.ground, client, config, backups)
             except (AssertionError, httpx.TransportError, OSError, ValueError) as failure:
@@ -152,18 +173,24 @@ class Round:
             assert self._kill_once(served, blow), f"{blow} did not kill the server"
 
     def _kill_once(self, served: Served, blow: Blow) -> bool:
-        with struck(served.pid, blow) as result:
-            try:
-                answer = self.ground.send(served.client)
-            except httpx.TransportError:
-                return True
-            if blow.point.role.startswith("server"):
-                return False
-            self._count(blow, answer)
-        return result.fell
+        answer = None
+        with self._struck(served.pid, blow) as result, contextlib.suppress(httpx.TransportError):
+            answer = self.ground.send(served.client)
+        if answer is None:
+            return True
+        if blow.point.role.startswith("server") or not result.fell:
+            return False
+        self._count(blow, answer)
+        self._check_going_on(served.client, answer)
+        return True
+
+    def _struck(self, pid: int, blow: Blow) -> AbstractContextManager[Struck]:
+        if blow.point.role.startswith(ROLE):
+            return struck_worker(pid, blow, self._orders)
+        return struck(pid, blow)
 
     def _count(self, blow: Blow, answer: httpx.Response) -> None:
-        if blow.kind not in (KILL, GROUP):
+        if blow.kind not in FATAL:
             self.tally.fell[self.name, blow.point.call, blow.kind] += 1
         self.tally.answers["success" if answer.status_code == 200 else str(answer.json()["code"])] += 1
 

@@ -1,7 +1,7 @@
 """Grounds on which a request comes a second time: after it was done, and after a kill in its midst.
 
 The second time every call is struck as well: a replay must not do the thing twice because the disk hid the first, and a
-recovery that is itself cut short must be taken up again.
+recovery that is itself cut short must be taken up again. And grounds on which a worker does every reading.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from tests.api.torture.rounds import Round
 
 AGAIN: Final = "+again"
 HALF: Final = "+half"
+WORKER: Final = "+worker"
 REPEATED: Final = ("backup", "replace", "delete", "restore", "upload", "rollback", "sealed")
 CUT_SHORT: Final = ("backup", "replace", "delete", "restore", "cure", "upload", "commit", "rollback")
-NAMES: Final = tuple(name + AGAIN for name in REPEATED) + tuple(name + HALF for name in CUT_SHORT)
+BY_WORKERS: Final = ("backup", "sealed", "restore")
+NAMES: Final = (
+    *(name + AGAIN for name in REPEATED),
+    *(name + HALF for name in CUT_SHORT),
+    *(name + WORKER for name in BY_WORKERS),
+)
 
 
 def prepare_all(nursery: Nursery, folder: Path) -> dict[str, Ground]:
@@ -29,6 +35,9 @@ def prepare_all(nursery: Nursery, folder: Path) -> dict[str, Ground]:
         grounds[name + AGAIN] = _done(nursery, grounds[name], folder / f"{name}-again")
     for name in CUT_SHORT:
         grounds[name + HALF] = _half(nursery, name, grounds[name], folder / f"{name}-half")
+    for name in BY_WORKERS:
+        settings = {**grounds[name].settings, "worker_above_bytes": 0}
+        grounds[name + WORKER] = replace(grounds[name], settings=settings)
     age(folder)
     return grounds
 
