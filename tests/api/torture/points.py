@@ -68,10 +68,6 @@ def blows(points: list[Point], kinds: tuple[str, ...]) -> list[Blow]:
     found = []
     for point in points:
         if point.role.startswith("worker"):
-            found += [
-                Blow(point, kind) for kind in kinds if kind == KILL or (kind in FATAL and point.call != "exit_group")
-            ]
-        elif point.call in READING:
             fit = (KILL,) if point.call == "exit_group" else FATAL
             found += [Blow(point, kind) for kind in kinds if kind in fit]
         elif point.call in READING:

@@ -25,7 +25,6 @@ CALLS: Final = ("brk", "read", "mmap", "prctl", "getppid", "write", "exit_group"
 ROLE: Final = "worker"
 _GIVEN: Final = re.compile(r"<pipe:|<[^>]*memfd:")
 _ALWAYS: Final = ("brk", "prctl", "getppid", "exit_group")
-_BEFORE_IT_IS_BOUND: Final = ("brk", "read")
 _PATIENCE_SECONDS: Final = 10.0
 
 
@@ -117,8 +116,8 @@ def struck_worker(pid: int, blow: Blow, folder: Path) -> Iterator[Struck]:
     def fall() -> None:
         workers = family(pid)[1:]
         end([pid] if blow.kind == SERVER else [pid, *workers])
-        # Later the kernel must take it away as it stands; until then it has to find out by itself.
-        for worker in workers if call in _BEFORE_IT_IS_BOUND else ():
+        # Stopped by us, not by what is tested: from here it is on its own.
+        for worker in workers:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGCONT)
 
