@@ -109,9 +109,12 @@ def test_the_operator_reads_no_secret_until_a_gateway_lets_it(
         ("create", "pods"),
         ("delete", "pods"),
         ("create", "gatewayrestores.mcpgateway.dev"),
-        ("delete", "gatewaybackups.mcpgateway.dev"),
+        ("delete", "gatewayrestores.mcpgateway.dev"),
+        ("delete", "gatewaybackupschedules.mcpgateway.dev"),
+        ("create", "gatewaybackupschedules.mcpgateway.dev"),
     ):
         assert not can(control_plane, operator, verb, what, gateway), (verb, what)
+    assert can(control_plane, operator, "delete", "gatewaybackups.mcpgateway.dev", gateway), "retention and ttl need it"
     assert not can(control_plane, operator, "get", "secrets/my-gateway-admin", operator_namespace)
     assert can(control_plane, operator, "patch", "gatewaybackups.mcpgateway.dev", gateway, "--subresource=status")
 
