@@ -196,18 +196,12 @@ def _row(body: Json) -> tuple[str, ...]:
 
 async def pin(session: Session, arguments: argparse.Namespace) -> None:
     """``backup pin``."""
-    await _pin(session, arguments.names, True)
+    await session.set_each(BACKUP_KIND, arguments.names, "pinned", True, "pinned")
 
 
 async def unpin(session: Session, arguments: argparse.Namespace) -> None:
     """``backup unpin``."""
-    await _pin(session, arguments.names, False)
-
-
-async def _pin(session: Session, names: list[str], pinned: bool) -> None:
-    for name in names:
-        body = await session.patch(BACKUP_KIND, name, {"spec": {"pinned": pinned}})
-        session.show(BACKUP_KIND, body, "pinned" if pinned else "unpinned")
+    await session.set_each(BACKUP_KIND, arguments.names, "pinned", False, "unpinned")
 
 
 async def delete(session: Session, arguments: argparse.Namespace) -> None:

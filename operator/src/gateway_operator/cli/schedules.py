@@ -45,18 +45,12 @@ def _word(schedule: Schedule, kind: str) -> str:
 
 async def suspend(session: Session, arguments: argparse.Namespace) -> None:
     """``schedule suspend``."""
-    await _suspend(session, arguments.names, True)
+    await session.set_each(SCHEDULE_KIND, arguments.names, "suspend", True, "suspended")
 
 
 async def resume(session: Session, arguments: argparse.Namespace) -> None:
     """``schedule resume``."""
-    await _suspend(session, arguments.names, False)
-
-
-async def _suspend(session: Session, names: list[str], suspended: bool) -> None:
-    for name in names:
-        body = await session.patch(SCHEDULE_KIND, name, {"spec": {"suspend": suspended}})
-        session.show(SCHEDULE_KIND, body, "suspended" if suspended else "resumed")
+    await session.set_each(SCHEDULE_KIND, arguments.names, "suspend", False, "resumed")
 
 
 async def run(session: Session, arguments: argparse.Namespace) -> None:

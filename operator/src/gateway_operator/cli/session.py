@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster, ours
+from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.names import API_VERSION, GROUP
 from gateway_operator.domain.objects import Json
 from gateway_operator.domain.schedule_job import EXIT_FAILED, EXIT_USAGE
@@ -18,7 +19,6 @@ from gateway_operator.ports import ClusterError, ForbiddenError, InvalidError
 
 OK: Final = 0
 TIMED_OUT: Final = 3
-MERGE: Final = "application/merge-patch+json"
 
 
 class FailedError(Exception):
@@ -95,6 +95,11 @@ class Session:
     async def patch(self, kind: str, name: str, patch: dict[str, Any]) -> Json:
         """Merge into an object."""
         return await self.cluster.request("PATCH", ours(kind, self.namespace, name), patch, content_type=MERGE)
+
+    async def set_each(self, kind: str, names: Sequence[str], field: str, value: bool, done: str) -> None:
+        """Set a field of the spec of each of some objects, one after the other."""
+        for name in names:
+            self.show(kind, await self.patch(kind, name, {"spec": {field: value}}), done)
 
 
 Act = Callable[[Session, argparse.Namespace], Awaitable[int | None]]

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gateway_operator.adapters.cluster import KubernetesCluster
+from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.certificates import make
 from gateway_operator.domain.names import ADMIN_KEY_FIELD, CA_FIELD
 from gateway_operator.domain.objects import Json
@@ -134,7 +135,7 @@ class Maker:
                     version = present["metadata"]["resourceVersion"]
                     body = {"metadata": {"resourceVersion": version}, "data": data}
                     path = self._path(name, "configmaps")
-                    await self._cluster.request("PATCH", path, body, content_type="application/merge-patch+json")
+                    await self._cluster.request("PATCH", path, body, content_type=MERGE)
             except ConflictError:
                 continue
             log.info("ConfigMap %s has the public key %s.", name, key_id)
@@ -164,7 +165,7 @@ class Maker:
         version = present["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "data": data}
         try:
-            await self._cluster.request("PATCH", self._path(name), body, content_type="application/merge-patch+json")
+            await self._cluster.request("PATCH", self._path(name), body, content_type=MERGE)
         except ConflictError:
             return False
         log.info("Secret %s is given %s.", name, ", ".join(fields))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster, ours
+from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.gateway import Workload
 from gateway_operator.domain.names import FINALIZER
 from gateway_operator.domain.objects import GatewayRef, Meta
@@ -20,7 +21,6 @@ from gateway_operator.ports import ClusterError, ConflictError, MissingError
 from gateway_operator.settings import namespaces
 
 STOP_TIMEOUT: Final = 90.0
-_MERGE: Final = "application/merge-patch+json"
 _TRIES: Final = 5
 
 log = logging.getLogger("gateway_operator.release_finalizers")
@@ -46,7 +46,7 @@ async def stop(cluster: KubernetesCluster, namespace: str, name: str) -> None:
     if workload is None:
         return
     scale = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
-    await cluster.request("PATCH", scale, {"spec": {"replicas": 0}}, content_type=_MERGE)
+    await cluster.request("PATCH", scale, {"spec": {"replicas": 0}}, content_type=MERGE)
     deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT
     while await _pods(cluster, workload):
         if asyncio.get_running_loop().time() > deadline:
@@ -82,7 +82,7 @@ async def _release_one(cluster: KubernetesCluster, meta: Meta) -> int:
         kept = [one for one in meta.finalizers if one != FINALIZER]
         body = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": kept or None}}
         try:
-            await cluster.request("PATCH", path, body, content_type=_MERGE)
+            await cluster.request("PATCH", path, body, content_type=MERGE)
         except MissingError:
             return 0
         except ConflictError:
