@@ -209,6 +209,9 @@ def check_after(
     if name == "verify":
         assert live == before
         assert (done["level"], done["problems"]) == (again["level"], again["problems"]) == ("Verified", [])
+        (listed,) = _ok(client.get(f"{PREFIX}/backups", params={"path": "manual/new.json.zst"}))["items"]
+        assert again["recorded"]
+        assert listed["record"]["verification"]["checked"] == again["checked"]
         check_backups(backups, ground)
         return
     assert again["replayed"]

@@ -144,7 +144,8 @@ def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
         for number in range(3):
             ok(api.post(BACKUP, json={"path": f"{number}.json"}))
             subprocess.run(["gzip", str(pair.backups / f"{number}.json")], check=True)
-            ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
+            made = ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
+            ok(api.post(f"{ALL}/{made['backup_id']}/verify"))
     for folder in range(20):
         (pair.backups / f"old{folder:02}").mkdir()
         for number in range(5000):
@@ -177,7 +178,8 @@ def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
             first = len(reads)
     assert len(seen[0]) == len(set(seen[0])) == 100_006
     assert seen[0] == seen[1]
-    assert 0 < first <= 6 * 2 + 3 * 2  # six manifests and three gzipped files, each to its end
+    # Six manifests, three gzipped files and three notes of verifies, each to its end.
+    assert 0 < first <= 6 * 2 + 3 * 2 + 3 * 2
     assert len(reads) == first
 
 

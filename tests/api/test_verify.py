@@ -47,6 +47,60 @@ def test_a_verify_proves_a_backup_again_and_its_note_is_shown_until_the_backup_g
         assert not list(pair.backups.glob("a.json*"))
 
 
+def _shown(api: httpx.Client, backup_id: str, path: str) -> list[tuple[str | None, str | None]]:
+    """Level and proof as the list, the backup itself and the last verify have them, in that order."""
+    (entry,) = ok(api.get("/api/v1/system/backups", params={"path": path}))["items"]
+    one = ok(api.get(f"/api/v1/system/backups/{backup_id}"))
+    assert entry["record"] == one
+    inspected = ok(api.post("/api/v1/system/backups/inspect", json={"path": path}))
+    assert inspected["verification"] == one["verification"]
+    assert inspected["level"] == one["level"]
+    last = one["verification"]
+    return [(one["level"], one["proof"]), (last["level"], last["proof"])]
+
+
+def test_list_show_inspect_and_verify_agree_also_after_a_restart(pair: Pair, nursery: Nursery) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "allow"}
+    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+        plain = ok(api.post(BACKUP, json={"path": "d/a.json"}))["backup_id"]
+        sealed = ok(api.post(BACKUP, json={"path": "d/b.json.age"}))["backup_id"]
+        unsigned = ok(api.post(BACKUP, json={"path": "d/c.json.age"}))["backup_id"]
+        manifest = pair.backups / "d/c.json.age.manifest.json"
+        described = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
+        _verify(api, plain)
+        _verify(api, unsigned)
+        assert _shown(api, plain, "d/a.json") == [("Verified", "payload")] * 2
+        assert _shown(api, unsigned, "d/c.json.age") == [("Stored", None)] * 2
+        _verify(api, sealed, identity=str(identity))
+    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+        assert _shown(api, sealed, "d/b.json.age") == [("Verified", "recipient")] * 2
+        assert _shown(api, unsigned, "d/c.json.age") == [("Stored", None)] * 2
+        _verify(api, unsigned, identity=str(identity))
+        assert _shown(api, unsigned, "d/c.json.age") == [("Verified", "recipient")] * 2
+
+
+def test_a_broken_file_is_never_called_proven_once_a_verify_saw_it(pair: Pair, nursery: Nursery) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        made = ok(api.post(BACKUP, json={"path": "a.json"}))["backup_id"]
+        _verify(api, made)
+        file = pair.backups / "a.json"
+        good = file.read_bytes()
+        file.write_bytes(good.replace(b"user-0@", b"user-9@"))
+        _verify(api, made)
+        assert _shown(api, made, "a.json") == [(None, None)] * 2
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        assert _shown(api, made, "a.json") == [(None, None)] * 2
+        file.write_bytes(good)
+        assert ok(api.get(f"/api/v1/system/backups/{made}"))["level"] is None, "good again only when it was looked at"
+        _verify(api, made)
+        assert _shown(api, made, "a.json") == [("Verified", "payload")] * 2
+        file.write_bytes(good[:-1])
+        one = ok(api.get(f"/api/v1/system/backups/{made}"))
+        assert (one["level"], one["proof"]) == (None, None), "another size needs no verify to be told"
+
+
 def test_a_verify_says_what_is_wrong(pair: Pair, nursery: Nursery) -> None:
     with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))

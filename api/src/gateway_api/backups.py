@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 
 from . import store
 from .context import Context
 from .contract import BackupRecord, BackupRequest, BackupResult, DeleteResult, ErrorCode, backup_id_for
 from .deletion import delete
+from .durable import close
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory
 from .manifest import Located, body_digest, record_of
 from .mutations import identities
-from .safe_path import parse_absolute, parse_relative
+from .notes import noted
+from .safe_path import open_file, open_parent, parse_absolute, parse_relative
 from .settings import Settings
 from .state_folder import StateFolder
 from .store import NewBackup
-from .verification import with_verification
 
 
 def make(context: Context, request: BackupRequest) -> BackupResult:
@@ -88,12 +90,27 @@ def show(settings: Settings, inventory: Inventory, identity: str) -> BackupRecor
         with StateFolder(settings.backup_dir, create=False) as state:
             inventory.refresh(state.base_fd)
             located = inventory.resolve(state.base_fd, identity)
-            if located is None or not store.has_data(state, located):
+            if located is None:
                 raise ApiError(ErrorCode.BackupNotFound)
-            return with_verification(state, located, record_of(located))
+            return _standing(state, inventory, located)
     except FileNotFoundError:
         if settings.backup_dir.is_dir():
             raise ApiError(ErrorCode.BackupNotFound) from None
         raise ApiError(ErrorCode.VolumeUnavailable) from None
     except OSError as error:
         raise backup_volume_error(error) from None
+
+
+def _standing(state: StateFolder, inventory: Inventory, located: Located) -> BackupRecord:
+    name = located.parts[-1]
+    with open_parent(state.base_fd, located.parts) as parent:
+        try:
+            fd = open_file(parent, name)
+        except (FileNotFoundError, ApiError):
+            raise ApiError(ErrorCode.BackupNotFound) from None
+        try:
+            size = os.fstat(fd).st_size
+        finally:
+            close(fd)
+        record = noted(record_of(located), inventory.notes.of(parent, name, located.manifest.id))
+    return record if size == record.stored_bytes else record.model_copy(update={"level": None, "proof": None})

@@ -17,7 +17,8 @@ from .durable import close, list_names, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import read_manifest
 from .manifest import Located
-from .safe_path import VERIFICATION_SUFFIX, existing_kind, open_file, open_parent
+from .notes import note_name
+from .safe_path import existing_kind, open_file, open_parent
 from .state_folder import StateFolder
 from .store import RESERVE, RESERVE_BYTES, TOMBSTONES, data_digest, free_bytes
 
@@ -91,7 +92,7 @@ def _finish(state: StateFolder, located: Located) -> None:
                 beside = read_manifest(parent, manifests.manifest_name(owner))
                 if beside is not None and beside.id == located.manifest.id:
                     for noted in dict.fromkeys((name, owner)):
-                        unlink_quietly(parent, noted + VERIFICATION_SUFFIX)
+                        unlink_quietly(parent, note_name(noted))
                     os.unlink(manifests.manifest_name(owner), dir_fd=parent)
                     sync_directory(parent)
     except FileNotFoundError:

@@ -54,6 +54,7 @@ def inspect(settings: Settings, inventory: Inventory, judge: Judge, request: Ins
         modified=entry.modified,
         stored_sha256=stored.sha256,
         stored_bytes=stored.size,
+        verification=None if entry.record is None else entry.record.verification,
     )
     identity = None if request.identity is None else request.identity.get_secret_value()
     try:
@@ -69,8 +70,12 @@ def _look(
     described = entry.record.stored_sha256 if entry.record is not None else found.stored_sha256
     if entry.kind == "changed" or (entry.kind == "backup" and described != found.stored_sha256):
         return _wrong(found, ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes")
+    last = found.verification
+    if last is not None and last.level is None and last.stored_sha256 == found.stored_sha256:
+        return found.model_copy(update={"problems": last.problems})
     if form.encrypted and identity is None:
-        return found.model_copy(update={"level": BackupLevel.Stored})
+        known = None if entry.record is None else entry.record.level
+        return found.model_copy(update={"level": known or BackupLevel.Stored})
     try:
         content = unseal(stored, form, identity, limit)
         _, summary = accept(judge, content, limit)

@@ -23,6 +23,7 @@ from .contract import ErrorCode
 from .durable import TEMPORARY, close, read_all, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .manifest import BadManifest, Located, Manifest
+from .notes import Notes
 from .safe_path import DIRECTORY_FLAGS, MANIFEST_SUFFIX, MAX_DEPTH, existing_kind, open_file, open_parent
 
 YOUNG_SECONDS: Final = 2.0
@@ -67,6 +68,7 @@ class Inventory:
         self._hidden = False
         self._lock = threading.Lock()
         self.digests = DigestCache()
+        self.notes = Notes()
 
     def refresh(self, root_fd: int, *, clean: bool = False) -> None:
         """Walks what changed. ``clean`` also removes temporaries that a dead server left: for the lock's holder alone.

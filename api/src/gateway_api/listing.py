@@ -22,6 +22,7 @@ from .durable import close
 from .errors import ApiError, backup_volume_error
 from .inventory import Inventory, Known, Named, read_manifest
 from .manifest import Located, Manifest, manifest_name, record_of
+from .notes import noted
 from .safe_path import check_component, existing_kind, open_parent, parse_relative
 from .settings import Settings
 
@@ -117,14 +118,14 @@ def _describe(parent: int, inventory: Inventory, named: Named, info: os.stat_res
     if own is not None:
         if own.stored_bytes != info.st_size:
             return entry.model_copy(update={"kind": "changed", "backup_id": own.id})
-        record = record_of(Located(own, named.parts))
+        record = noted(record_of(Located(own, named.parts)), inventory.notes.of(parent, name, own.id))
         return entry.model_copy(update={"kind": "backup", "backup_id": own.id, "record": record})
     stem = name.removesuffix(SUFFIX)
     beside = _manifest(parent, manifest_name(stem), named.beside)
     adopted = None if beside is None else adopt(parent, beside, stem, inventory.digests)
     if adopted is None:
         return entry
-    record = record_of(Located(adopted, named.parts))
+    record = noted(record_of(Located(adopted, named.parts)), inventory.notes.of(parent, name, adopted.id))
     return entry.model_copy(update={"kind": "compressed", "backup_id": adopted.id, "record": record})
 
 

@@ -1,23 +1,18 @@
 """Proving a backup again, long after it was made: is it still what its manifest says, and does a real key open it?
 
-What is found is noted beside the file for people and the operator. The note is neither signed nor ever believed by a
-restore, which looks for itself.
+What is found is noted beside the file, for people.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Final
+from functools import partial
 
-from pydantic import ValidationError
-
-from . import archive, durable
+from . import archive
 from .compressed import SUFFIX
 from .content import Content
 from .context import Context
 from .contract import (
     BackupLevel,
-    BackupRecord,
     Counts,
     ErrorCode,
     Problem,
@@ -26,22 +21,16 @@ from .contract import (
     VerificationResult,
     VerifyRequest,
 )
+from .durable import unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .inventory import Received, receive_manifest
-from .manifest import Located, Manifest, manifest_name
+from .manifest import Manifest, manifest_name
 from .restore_source import accept, read_stored
-from .safe_path import VERIFICATION_SUFFIX, open_file, open_parent
+from .safe_path import open_parent
 from .sealed import unseal
 from .signing import Checked
-from .state_folder import StateFolder
+from .store import RESERVE
 from .trust import Asked, refuse_unless_trusted
-
-MAX_NOTE_BYTES: Final = 64 * 1024
-
-
-def verification_name(name: str) -> str:
-    """The name of the note beside the data file ``name``."""
-    return name + VERIFICATION_SUFFIX
 
 
 def verify(context: Context, backup_id: str, request: VerifyRequest) -> VerificationResult:
@@ -65,18 +54,21 @@ def verify(context: Context, backup_id: str, request: VerifyRequest) -> Verifica
             identity = None if request.identity is None else request.identity.get_secret_value()
             claimed = located.manifest.proof if checked.verdict == "valid" else None
             level, proof, counts = _look(context, located.manifest, claimed, form, stored, identity, problems)
+            if checked.verdict == "invalid":
+                level, proof = None, None
             found = Verification(
                 backup_id=backup_id,
                 stored_sha256=stored.sha256,
                 checked=context.clock(),
-                level=None if checked.verdict == "invalid" else level,
+                level=level,
                 proof=proof,
                 signature=checked.verdict,
                 signed_by=list(checked.keys),
                 counts=counts,
                 problems=problems,
             )
-            recorded = _note(parent, name, found)
+            room = partial(unlink_quietly, volume.fd, RESERVE)
+            recorded = context.inventory.notes.write(parent, name, found, room)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
@@ -140,34 +132,3 @@ def _look(
     if summary.counts != manifest.counts or issues != {(issue.code, issue.where) for issue in manifest.issues}:
         return wrong(ErrorCode.BackupInvalid, "the counts or issues are not those that the manifest describes")
     return BackupLevel.Verified, "recipient" if form.encrypted else "payload", summary.counts
-
-
-def _note(parent: int, name: str, found: Verification) -> bool:
-    """Writes the note; a volume that does not take it changes nothing about what was found."""
-    try:
-        durable.write_file(parent, verification_name(name), found.model_dump_json(indent=1).encode() + b"\n")
-    except (OSError, ApiError):
-        return False
-    return True
-
-
-def with_verification(state: StateFolder, located: Located, record: BackupRecord) -> BackupRecord:
-    """``record`` with what the last verify of this very file found. A note about another file is none."""
-    found = _read_note(state, located)
-    if found is None or found.backup_id != record.backup_id or found.stored_sha256 != record.stored_sha256:
-        return record
-    proof = "recipient" if found.proof == "recipient" and not found.problems else record.proof
-    return record.model_copy(update={"verification": found, "proof": proof})
-
-
-def _read_note(state: StateFolder, located: Located) -> Verification | None:
-    try:
-        with open_parent(state.base_fd, located.parts) as parent:
-            fd = open_file(parent, verification_name(located.parts[-1]))
-    except (OSError, ApiError):
-        return None
-    with os.fdopen(fd, "rb") as file:
-        try:
-            return Verification.model_validate_json(file.read(MAX_NOTE_BYTES))
-        except (OSError, ValidationError):
-            return None

@@ -80,7 +80,8 @@ class VerificationResult(Verification):
 
 
 class BackupRecord(BaseModel):
-    """A backup as its manifest describes it. Sizes in bytes; ``path`` is relative to the backup directory."""
+    """A backup as its manifest describes it, and how far it is proven by now. Sizes in bytes; ``path`` is relative to
+    the backup directory."""
 
     model_config = OPEN
     backup_id: str
@@ -99,10 +100,12 @@ class BackupRecord(BaseModel):
     issues: list[Issue] = []
     recipients: list[str] = Field(default=[], description="Fingerprints of those it is encrypted to; none: it is not.")
     signed_by: list[str] = Field(default=[], description="Key ids that the signatures name; a verify checks them.")
-    level: BackupLevel
+    level: BackupLevel | None = Field(
+        description="As the manifest says, or as the last verify found; absent when the file is not what it should be."
+    )
     proof: Proof | None = None
     metadata: dict[str, str] = {}
-    verification: Verification | None = Field(default=None, description="What the last verify of this very file found.")
+    verification: Verification | None = Field(default=None, description="What the last verify found.")
 
 
 class BackupResult(BackupRecord):
@@ -161,6 +164,7 @@ class FileInspection(BaseModel):
     issues: list[Issue] = []
     level: BackupLevel | None = Field(default=None, description="Absent when something is wrong with it.")
     problems: list[Problem] = []
+    verification: Verification | None = Field(default=None, description="What the last verify found.")
 
 
 class UploadResult(BaseModel):

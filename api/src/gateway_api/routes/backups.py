@@ -91,7 +91,7 @@ async def inspect_file(api: Api, body: InspectRequest) -> Envelope[FileInspectio
     summary="Show a backup",
 )
 async def show_backup(api: Api, backup_id: Id) -> Envelope[BackupRecord]:
-    """What the backup's manifest says, if its file is there."""
+    """What the backup's manifest says, if its file is there, and what the last verify found."""
     return envelope("Backup found", await api.show_backup(backup_id))
 
 

@@ -61,7 +61,7 @@ def stored(data: contract.BackupRecord) -> StoredBackup:
         content_sha256=data.content_sha256,
         stored_sha256=data.stored_sha256,
         stored_bytes=data.stored_bytes,
-        level=data.level.value,
+        level=data.level.value if data.level else "",
         counts=counts_of(data.counts),
         content_bytes=data.content_bytes,
         proof=data.proof,
