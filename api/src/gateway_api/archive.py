@@ -231,6 +231,9 @@ class Proof:
 
     def _unpack(self) -> None:
         data, self._waiting = self._waiting, bytearray()
+        if not data:
+            # zstandard takes even nothing, after the end of a frame, for a misuse.
+            return
         try:
             self._hasher.update(data if self._unpacker is None else self._unpacker.decompress(data))
         except self._failures:
