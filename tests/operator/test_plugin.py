@@ -186,8 +186,12 @@ def test_everything_on_a_volume_is_imported(kube: Kube, plugin: Plugin) -> None:
 
 def test_a_restore_is_made_and_a_second_of_its_name_refused(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
     options = ("--gateway=gw", "--latest", "--group=nightly", "--on-failure=Leave", "--safety-backup=Required")
-    plugin.run("restore", "create", "back", *options)
+    sealed = ("--identity-secret=key", "--accept-unsigned", f"--expected-sha256={'a' * 64}", "--health-consecutive=1")
+    plugin.run("restore", "create", "back", *options, *sealed)
     spec = (kube.get("gwr", "back") or {})["spec"]
+    assert spec["identitySecretRef"] == {"name": "key", "key": "identity"}
+    assert (spec["acceptUnsigned"], spec["expectedSha256"]) == (True, "a" * 64)
+    assert spec["healthCheck"]["consecutive"] == 1
     assert spec["latest"] == {"group": "nightly"}
     assert (spec["onFailure"], spec["safetyBackup"]) == ("Leave", "Required")
     assert "runs once" in plugin.run("restore", "create", "back", *options, code=1).stderr
@@ -210,6 +214,8 @@ def test_a_restore_is_made_and_a_second_of_its_name_refused(kube: Kube, gateway:
         ("restore", "create", "x", "--gateway=gw", "--before=yesterday"),
         ("restore", "create", "x", "--gateway=gw", "--path=a", "--latest"),
         ("restore", "create", "x", "--gateway=gw", "--path=a", "--group=b"),
+        ("restore", "create", "x", "--gateway=gw", "--path=a", "--accept-unsigned"),
+        ("restore", "create", "x", "--gateway=gw", "--path=a", "--identity-secret=AGE-SECRET-KEY-1"),
     ],
     ids=" ".join,
 )

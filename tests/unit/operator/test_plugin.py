@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from argparse import ArgumentTypeError
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, cast
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_operator.cli import values
+from gateway_operator.cli import backups, restores, values
 from gateway_operator.cli.backups import _spec
 from gateway_operator.cli.main import parser
+from gateway_operator.cli.session import Session, UsageError
 from gateway_operator.domain.schedule_job import arguments
 from tests.unit.operator.test_schedule import schedule
 
+CRDS: Final = Path(__file__).parents[3] / "crds"
 NOTES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
 TEMPLATES = st.fixed_dictionaries(
     {},
@@ -75,6 +80,9 @@ def test_what_the_schedule_says_is_what_the_pod_creates(template: dict[str, Any]
             ["keepLast", "keepLast=x", "failed.keepDaily=1", "keepEver=1", "dryRun=yes", "maxAge=1", "=1"],
         ),
         (values.text, ["x"], [""]),
+        (values.digest, ["a" * 64, "A" * 64], ["", "a" * 63, "g" * 64]),
+        (values.secret_key, ["identity", "key.txt"], ["", "a/b", "x" * 254]),
+        (values.secret_name, ["x" * 253], ["", "A", "x" * 254, "AGE-SECRET-KEY-1X"]),
     ],
 )
 def test_values(read: Any, good: list[str], bad: list[str]) -> None:
@@ -83,6 +91,97 @@ def test_values(read: Any, good: list[str], bad: list[str]) -> None:
     for value in bad:
         with pytest.raises(ArgumentTypeError):
             read(value)
+
+
+WHERE = ["--gateway=gw", "--kind=StatefulSet", "--ordinal=1"]
+CARE = ["--description=x", "--pin", "--ttl=30d", "--retention=keepLast=1", "--verification=Stored"]
+CARE += ["--timeout-seconds=60", "--retry-limit=1", "--starting-deadline-seconds=60"]
+MADE = ["--deletion-policy=Delete", "--max-shrink-percent=10"]
+RESTORE = ["--expected-sha256", "a" * 64, "--accept-unsigned", "--identity-secret=s", "--identity-key=k"]
+RESTORE += ["--safety-backup=Skip", "--on-failure=Leave", "--restart=Never", "--health-timeout-seconds=60"]
+RESTORE += ["--health-consecutive=2", "--timeout-seconds=60", "--starting-deadline-seconds=60", "--description=x"]
+
+
+class _CreatedError(Exception):
+    pass
+
+
+class _Session:
+    """Takes what a command would create."""
+
+    async def create(self, _kind: object, body: dict[str, Any]) -> dict[str, Any]:
+        self.spec = body["spec"]
+        raise _CreatedError
+
+
+def _created(act: Any, words: list[str]) -> dict[str, Any]:
+    session = _Session()
+    with pytest.raises(_CreatedError):
+        asyncio.run(act(session, parser().parse_args(words)))
+    return dict(session.spec)
+
+
+def _leaves(properties: dict[str, Any], spec: dict[str, Any], at: str = "") -> set[str]:
+    """The fields of the schema that the spec leaves out."""
+    missing: set[str] = set()
+    for name, schema in properties.items():
+        if name not in spec:
+            missing.add(at + name)
+        elif name != "retention" and isinstance(spec[name], dict):
+            missing |= _leaves(schema["properties"], spec[name], f"{at}{name}.")
+    return missing
+
+
+def _schema(plural: str) -> dict[str, Any]:
+    crd = yaml.safe_load((CRDS / f"mcpgateway.dev_{plural}.yaml").read_text())
+    properties: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    return dict(properties["spec"]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("plural", "act", "words", "left_out"),
+    [
+        ("gatewaybackups", backups.create, ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE], {"existing"}),
+        (
+            "gatewaybackups",
+            backups.adopt,
+            ["backup", "adopt", "x", "--group=g", "--path=a", *WHERE, *CARE],
+            {"deletionPolicy", "verification.maxShrinkPercent"},
+        ),
+        (
+            "gatewaybackupimports",
+            backups.bring_in,
+            ["backup", "import", "x", "--under=a", "--dry-run", "--timeout-seconds=60", *WHERE],
+            set(),
+        ),
+        (
+            "gatewayrestores",
+            restores.create,
+            ["restore", "create", "x", "--latest", "--group=g", *WHERE, *RESTORE],
+            {"backupName", "before", "path"},
+        ),
+    ],
+)
+def test_every_field_of_a_spec_can_be_given_on_the_command_line(
+    plural: str, act: Any, words: list[str], left_out: set[str]
+) -> None:
+    assert _leaves(_schema(plural), _created(act, words)) == left_out
+
+
+def test_a_restore_says_no_more_than_it_was_told() -> None:
+    spec = _created(restores.create, ["restore", "create", "x", "--gateway=gw", "--backup=b"])
+    assert spec == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "backupName": "b"}
+
+
+@pytest.mark.parametrize("words", [["--accept-unsigned"], ["--identity-key=k"], ["--group=g"]])
+def test_options_of_a_restore_that_need_another_say_which(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="goes with"):
+        asyncio.run(
+            restores.create(
+                cast(Session, _Session()),
+                parser().parse_args(["restore", "create", "x", "--gateway=g", "--path=a", *words]),
+            )
+        )
 
 
 def test_a_policy_is_put_together_from_its_rules() -> None:

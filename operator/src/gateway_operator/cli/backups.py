@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway_operator.adapters.cluster import ours
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
-from gateway_operator.cli.values import retention
+from gateway_operator.cli.values import fields, retention
 from gateway_operator.cli.waiting import finish
 from gateway_operator.domain.names import (
     BACKUP_KIND,
@@ -29,14 +29,8 @@ from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
 _TRIES: Final = 8
-_FIELDS: Final = (
-    ("description", "description"),
-    ("ttl", "ttl"),
-    ("deletion_policy", "deletionPolicy"),
-    ("timeout_seconds", "timeoutSeconds"),
-    ("retry_limit", "retryLimit"),
-    ("starting_deadline_seconds", "startingDeadlineSeconds"),
-)
+_ADOPTED: Final = ("description", "ttl", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
+_MADE: Final = (*_ADOPTED, "deletion_policy")
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
@@ -80,15 +74,17 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
     group = arguments.group or arguments.schedule
     if group:
         spec["group"] = group
-    for option, field in _FIELDS:
-        value = getattr(arguments, option)
-        if value is not None:
-            spec[field] = value
+    verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
+    return {**spec, **fields(arguments, _MADE), **_care(arguments, verification)}
+
+
+def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
+    """How a backup is kept and proven, whether it is made or adopted."""
+    spec: dict[str, Any] = {}
     if arguments.pin:
         spec["pinned"] = True
     if arguments.retention:
         spec["retention"] = retention(arguments.retention)
-    verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
     if given := {key: value for key, value in verification.items() if value is not None}:
         spec["verification"] = given
     return spec
@@ -135,9 +131,8 @@ def _own(found: Json, name: str, job_uid: str) -> Json:
 async def adopt(session: Session, arguments: argparse.Namespace) -> None:
     """``backup adopt``: a GatewayBackup for a file that lies on the volume already."""
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
-    spec: dict[str, Any] = {"gatewayRef": gateway, "existing": {"path": arguments.path}}
-    if arguments.group:
-        spec["group"] = arguments.group
+    spec = {"gatewayRef": gateway, "existing": {"path": arguments.path}, **fields(arguments, ("group", *_ADOPTED))}
+    spec |= _care(arguments, {"level": arguments.verification})
     try:
         made = await session.create(BACKUP_KIND, {"metadata": {"name": arguments.name}, "spec": spec})
     except ConflictError:
@@ -151,7 +146,7 @@ async def bring_in(session: Session, arguments: argparse.Namespace) -> None:
     """``backup import``: a GatewayBackup for every backup on a volume that has none."""
     name = arguments.name or _name_of_its_own(arguments.gateway)
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
-    spec: dict[str, Any] = {"gatewayRef": gateway}
+    spec: dict[str, Any] = {"gatewayRef": gateway, **fields(arguments, ("timeout_seconds",))}
     if arguments.under:
         spec["paths"] = arguments.under
     if arguments.dry_run:

@@ -13,7 +13,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway_operator.cli.values import duration, name, policy, positive, since, text
+from gateway_operator.cli.values import (
+    digest,
+    duration,
+    name,
+    policy,
+    positive,
+    secret_key,
+    secret_name,
+    since,
+    text,
+)
 
 _GATEWAY: Final = "the gateway's workload"
 
@@ -83,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     adopt.add_argument("--path", required=True, type=text, help="the file, in the gateway's backup directory")
     adopt.add_argument("--group", type=name, help="default manual")
     _waiting(adopt)
+    _care(adopt.add_argument_group("how it is kept and proven"))
     more = "It creates a GatewayBackupImport, which deletes nothing."
     found = command(backup, "import", "backups:bring_in", "make a GatewayBackup of every backup on a volume", more)
     found.add_argument("name", nargs="?", metavar="NAME", type=name, help="default: made of the gateway's and the time")
@@ -91,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
         "only files whose paths begin like this, such as nightly/ (repeatable)"
     ))  # fmt: skip
     found.add_argument("--dry-run", action="store_true", help="say what would be adopted, and create nothing")
+    found.add_argument("--timeout-seconds", type=positive, help="of the import itself")
     _waiting(found)
     for word, act, what in (
         ("pin", "backups:pin", "keep backups whatever retention says"),
@@ -144,23 +156,33 @@ def _backup_create(made: argparse.ArgumentParser) -> None:
     _waiting(made)
     spec = made.add_argument_group("what it is made with")
     spec.add_argument("--group", type=name, help="the set that retention sees as one; default manual, or the schedule")
+    _care(spec)
+    spec.add_argument("--deletion-policy", choices=["Retain", "Delete"], help="of its file, when its object is deleted")
+    spec.add_argument("--max-shrink-percent", type=int, metavar="PERCENT", help=(
+        "how much less than the one before is Suspicious; default 50"
+    ))  # fmt: skip
+    job = made.add_argument_group("in the pod of a Job")
+    job.add_argument("--from-job", action="store_true", help=(
+        "the backup has the Job's name (JOB_NAME) and records its uid (JOB_UID): a pod that is retried finds it"
+    ))  # fmt: skip
+    job.add_argument("--schedule", type=name, help="the schedule that the Job belongs to")
+
+
+def _care(spec: argparse._ArgumentGroup) -> None:
     spec.add_argument("--description", type=text, help="a note for people")
     spec.add_argument("--pin", action="store_true", help="keep it whatever retention says")
     spec.add_argument("--ttl", type=duration, help="delete it when it is this old, for instance 30d")
     spec.add_argument("--retention", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
         "its policy, for groups without a schedule: keepLast=7, failed.maxAge=30d, … (repeatable)"
     ))  # fmt: skip
-    spec.add_argument("--deletion-policy", choices=["Retain", "Delete"])
-    spec.add_argument("--verification", choices=["Stored", "Verified"], help="how far it must be proven")
-    spec.add_argument("--max-shrink-percent", type=int, metavar="PERCENT")
-    spec.add_argument("--timeout-seconds", type=positive, help="of the backup itself")
-    spec.add_argument("--retry-limit", type=int)
-    spec.add_argument("--starting-deadline-seconds", type=positive)
-    job = made.add_argument_group("in the pod of a Job")
-    job.add_argument("--from-job", action="store_true", help=(
-        "the backup has the Job's name (JOB_NAME) and records its uid (JOB_UID): a pod that is retried finds it"
+    spec.add_argument("--verification", choices=["Stored", "Verified"], help=(
+        "how far it must be proven; a file that is encrypted and was adopted can be no more than Stored"
     ))  # fmt: skip
-    job.add_argument("--schedule", type=name, help="the schedule that the Job belongs to")
+    spec.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help="of the backup itself; default 600")
+    spec.add_argument("--retry-limit", type=int, metavar="TIMES", help="default 5")
+    spec.add_argument("--starting-deadline-seconds", type=positive, metavar="SECONDS", help=(
+        "how long to wait for the gateway"
+    ))  # fmt: skip
 
 
 def _restore_create(made: argparse.ArgumentParser) -> None:
@@ -175,9 +197,34 @@ def _restore_create(made: argparse.ArgumentParser) -> None:
     )
     source.add_argument("--path", type=text, help="a file in the gateway's backup directory")
     made.add_argument("--group", type=name, help="with --latest: only of this group")
-    made.add_argument("--safety-backup", choices=["Auto", "Required", "Skip"])
-    made.add_argument("--on-failure", choices=["Rollback", "Leave"])
-    made.add_argument("--restart", choices=["Auto", "Always", "Never"])
+    file = made.add_argument_group("the file")
+    file.add_argument("--expected-sha256", type=digest, metavar="DIGEST", help=(
+        "refuse any other; the digest of the file or of the config in it"
+    ))  # fmt: skip
+    file.add_argument("--identity-secret", type=secret_name, metavar="NAME", help=(
+        "the Secret with the age identity that opens an encrypted one; it has the label mcpgateway.dev/gateway"
+    ))  # fmt: skip
+    file.add_argument("--identity-key", type=secret_key, metavar="KEY", help="the key in that Secret; default identity")
+    file.add_argument("--accept-unsigned", action="store_true", help=(
+        "take it though no trusted key has signed it; with --expected-sha256, and where the gateway's chart allows it"
+    ))  # fmt: skip
+    spec = made.add_argument_group("how it is done")
+    spec.add_argument("--safety-backup", choices=["Auto", "Required", "Skip"], help="of the live config; default Auto")
+    spec.add_argument("--on-failure", choices=["Rollback", "Leave"], help="default Rollback")
+    spec.add_argument("--restart", choices=["Auto", "Always", "Never"], help="the gateway's pods; default Auto")
+    spec.add_argument("--health-timeout-seconds", type=positive, metavar="SECONDS", help=(
+        "how long the gateway has to become healthy; default 180"
+    ))  # fmt: skip
+    spec.add_argument("--health-consecutive", type=positive, metavar="TIMES", help=(
+        "healthy answers wanted in a row; default 3"
+    ))  # fmt: skip
+    spec.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help=(
+        "of the restore itself until the config is replaced; default 600"
+    ))  # fmt: skip
+    spec.add_argument("--starting-deadline-seconds", type=positive, metavar="SECONDS", help=(
+        "how long to wait for the gateway; default 300"
+    ))  # fmt: skip
+    spec.add_argument("--description", type=text, help="a note for people")
 
 
 if __name__ == "__main__":

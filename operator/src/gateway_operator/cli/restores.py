@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from gateway_operator.cli.session import FailedError, Session, UsageError, age
+from gateway_operator.cli.values import fields
 from gateway_operator.cli.waiting import finish
 from gateway_operator.domain.names import RESTORE_KIND
 from gateway_operator.domain.objects import Json
 from gateway_operator.ports import ConflictError
+
+_FIELDS: Final = (
+    "expected_sha256",
+    "safety_backup",
+    "on_failure",
+    "restart",
+    "timeout_seconds",
+    "starting_deadline_seconds",
+    "description",
+)
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
@@ -36,12 +47,20 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
     for field, given in (("backupName", arguments.backup), ("before", arguments.before), ("path", arguments.path)):
         if given is not None:
             spec[field] = given
-    for field in ("safety_backup", "on_failure", "restart"):
-        given = getattr(arguments, field)
-        if given is not None:
-            first, *others = field.split("_")
-            spec[first + "".join(word.capitalize() for word in others)] = given
-    return spec
+    if arguments.accept_unsigned:
+        if arguments.expected_sha256 is None:
+            raise UsageError(
+                "--accept-unsigned goes with --expected-sha256: nothing else says that it is the file you mean"
+            )
+        spec["acceptUnsigned"] = True
+    if arguments.identity_key is not None and arguments.identity_secret is None:
+        raise UsageError("--identity-key goes with --identity-secret")
+    identity = {"name": arguments.identity_secret, "key": arguments.identity_key}
+    health = {"timeoutSeconds": arguments.health_timeout_seconds, "consecutive": arguments.health_consecutive}
+    for field, parts in (("identitySecretRef", identity), ("healthCheck", health)):
+        if said := {key: value for key, value in parts.items() if value is not None}:
+            spec[field] = said
+    return {**spec, **fields(arguments, _FIELDS)}
 
 
 async def show(session: Session, _arguments: argparse.Namespace) -> None:

@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
 from gateway_operator.domain import durations
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SECRET_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+", re.ASCII)
 _WHOLE: Final = ("keepLast", "keepHourly", "keepDaily", "keepWeekly", "keepMonthly", "keepYearly", "minKeep")
 _LONG: Final = ("keepWithin", "maxAge")
+
+
+def fields(arguments: Namespace, options: Iterable[str]) -> dict[str, Any]:
+    """Those of the options that were given, named as fields of a spec are: ``retry_limit`` is ``retryLimit``."""
+    found: dict[str, Any] = {}
+    for option in options:
+        if (value := getattr(arguments, option)) is not None:
+            first, *others = option.split("_")
+            found[first + "".join(word.capitalize() for word in others)] = value
+    return found
+
+
+def digest(value: str) -> str:
+    """A SHA-256, as programs print it."""
+    if not _DIGEST.fullmatch(value.lower()):
+        raise ArgumentTypeError(f"{value!r} is no SHA-256: 64 digits and letters from a to f")
+    return value.lower()
+
+
+def secret_key(value: str) -> str:
+    """A key of a Secret."""
+    if len(value) > 253 or not _SECRET_KEY.fullmatch(value):
+        raise ArgumentTypeError(f"{value!r} is no key of a Secret: letters, digits, dashes, underscores and dots")
+    return value
+
+
+def secret_name(value: str) -> str:
+    """The name of a Secret, which may be longer than those of our objects. A key itself is never shown."""
+    if len(value) > 253 or not _NAME.fullmatch(value):
+        raise ArgumentTypeError("that is no name of a Secret: lower-case letters, digits, dashes and dots")
+    return value
 
 
 def name(value: str) -> str:
