@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import zstandard
 from gateway_api.contract import backup_id_for
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
+from tests.bench.api.configs import config_of
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/backup"
@@ -35,6 +37,15 @@ def test_a_backup_opens_with_ordinary_tools_and_is_the_config_byte_for_byte(
     assert record["counts"] == {"configs": 1, "projects": 2, "users": 2, "api_keys": 1, "disabled_api_keys": 0}
     assert record["metadata"] == {"why": "test"}
     assert ok(api.get(f"{ALL}/{record['backup_id']}")) == {k: v for k, v in record.items() if k != "replayed"}
+
+
+@pytest.mark.parametrize("kilobytes", [100, 200, 400, 700, 900, 1100, 3000])
+@pytest.mark.parametrize("suffix", ["json", "json.gz", "json.zst"])
+def test_a_backup_of_any_size_is_proven(api: httpx.Client, pair: Pair, kilobytes: int, suffix: str) -> None:
+    """However large the pieces are in which the proof gets what was packed."""
+    pair.config.write_bytes(config_of(kilobytes * 1000, pair.key))
+    made = ok(api.post(URL, json={"path": f"a.{suffix}"}))
+    assert made["content_sha256"] == hashlib.sha256(pair.config.read_bytes()).hexdigest()
 
 
 def test_an_absolute_output_file_is_replaced_as_the_scripts_expect(api: httpx.Client, pair: Pair) -> None:

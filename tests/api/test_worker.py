@@ -136,9 +136,11 @@ def test_health_answers_all_the_while_a_large_backup_runs(pair: Pair) -> None:
         with ThreadPoolExecutor(2) as threads:
             asking = threads.submit(ask)
             began = time.monotonic()
-            ok(client.post(BACKUP, json={"path": "large.json.zst"}))
-            end = time.monotonic()
-            ended.set()
+            try:
+                ok(client.post(BACKUP, json={"path": "large.json.zst"}))
+            finally:
+                end = time.monotonic()
+                ended.set()
             asking.result()
         during = [at for at in answered if began <= at <= end]
         # Were the interpreter held while the config is parsed, a handful would get through.

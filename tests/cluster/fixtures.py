@@ -53,7 +53,8 @@ def create_namespace(cluster: Cluster, name: str) -> None:
     def has_account() -> bool:
         return bool(cluster.kubectl("get", "serviceaccount", "-n", name, "-o", "name", check=False).strip())
 
-    wait_until(has_account, f"the service account of namespace {name}", timeout=30, pause=0.2)
+    # After an API server was away, the controllers may wait half a minute before they ask again, and then do so slowly.
+    wait_until(has_account, f"the service account of namespace {name}", timeout=120, pause=0.2)
 
 
 @pytest.hookimpl(wrapper=True)

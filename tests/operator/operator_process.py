@@ -101,10 +101,15 @@ class OperatorProcess:
     def _end(self, sign: signal.Signals) -> int:
         if self._process is None:
             return 0
-        self._process.send_signal(sign)
-        code = self._process.wait(30)
-        self._process = None
-        return code
+        process, self._process = self._process, None
+        process.send_signal(sign)
+        try:
+            return process.wait(30)
+        except subprocess.TimeoutExpired:
+            # Left alive, it would act on the objects of every later test.
+            process.kill()
+            process.wait(30)
+            raise AssertionError(f"the operator did not stop within 30 s:\n{self.log()[-8000:]}") from None
 
     def log(self) -> str:
         """What it has written."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from . import age, archive
+from . import age, archive, logs
 from .archive import Form
 from .content import Content, ContentWriter
 from .contract import ErrorCode
@@ -44,6 +44,7 @@ def seal(content: Content, form: Form, recipients: Sequence[str]) -> Content:
         out.end()
         opened = opens(out.following(), form, once, content)
     if not opened:
+        logs.event("proof_failed", 40, compression=form.compression, encrypted=form.encrypted)
         raise ApiError(ErrorCode.InternalError, "the backup does not open to the config; nothing was changed")
     return out.content()
 

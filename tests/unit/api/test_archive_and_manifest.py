@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import UTC, datetime
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_api import manifest as manifests
-from gateway_api.archive import Compression, Form, Undecodable, form_of
+from gateway_api.archive import Compression, Form, Proof, Undecodable, form_of, packed
+from gateway_api.content import Content
 from gateway_api.contract import BackupLevel, BackupRequest, Counts, RestoreRequest
 from gateway_api.errors import ApiError
 from gateway_api.manifest import BadManifest, Located, Manifest
@@ -42,6 +45,29 @@ def test_what_is_packed_is_unpacked_and_always_packed_alike(data: bytes, form: C
     packed = pack(data, form)
     assert packed == pack(data, form)
     assert unpack(packed, form, len(data)) == data
+
+
+NOISE = Random(1).randbytes(300_000)
+"""What no compression makes smaller."""
+
+
+@given(st.data(), st.sampled_from(FORMS), st.sampled_from([0, 1, 1000, 128 * 1024, 300_000]))
+def test_however_the_packed_bytes_are_cut_the_proof_is_the_same(
+    data: st.DataObject, form: Compression, size: int
+) -> None:
+    content = Content.of(NOISE[:size])
+    stored = b"".join(map(bytes, packed(content, form)))
+    cuts = data.draw(st.lists(st.integers(0, len(stored)), max_size=6))
+    assert _gave(content, form, stored, cuts)
+    assert not _gave(content, form, stored + b"x", cuts)
+    assert not stored or not _gave(content, form, stored[:-1], cuts)
+
+
+def _gave(content: Content, form: Compression, stored: bytes, cuts: list[int]) -> bool:
+    proof = Proof(form)
+    for begin, end in itertools.pairwise(sorted([0, *cuts, len(stored)])):
+        proof.write(stored[begin:end])
+    return proof.gave(content)
 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
