@@ -119,6 +119,20 @@ def test_a_mass_prune_takes_no_file_with_it(kube: Kube, gw: RealGateway) -> None
         told(kube, name, "MassDeletion")
 
 
+def test_a_slow_prune_takes_a_few_files_and_no_more_over_restarts(
+    kube: Kube, gw: RealGateway, operator: OperatorProcess
+) -> None:
+    names = [f"slow-{number}" for number in range(5)]
+    completed(kube, *names, deletionPolicy="Delete")
+    for name in names:
+        kube.run("delete", f"gwb/{name}", "--timeout=60s")
+        operator.stop()  # what it has seen is forgotten
+        operator.start()
+    assert len(gw.files()) == 3
+    for name in names[2:]:
+        told(kube, name, "MassDeletion")
+
+
 def test_a_mass_prune_of_kept_and_other_ones_takes_no_file_with_it(kube: Kube, gw: RealGateway) -> None:
     """Those that are kept vanish at once and are counted all the same."""
     completed(kube, "kept-1", "kept-2", "kept-3")

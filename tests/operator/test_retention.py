@@ -57,6 +57,29 @@ def settled(kube: Kube, gw: RealGateway, wanted: set[str]) -> None:
     until(f"only {wanted}", lambda: names(kube) == wanted and files(gw) == wanted, timeout=60)
 
 
+def test_a_loss_while_the_operator_was_down_stops_retention_also_without_a_schedule(kube: Kube, tmp_path: Path) -> None:
+    lost = ["b4", "b5", "b6", "b7", "b8"]
+    with real_gateway(kube, tmp_path) as gw:
+        with sweeping(kube, tmp_path):
+            completed(kube, "b1", "b2", "b3", *lost, retention={"keepLast": 8})
+            until("the note", lambda: _notes(kube).get("inventory.mcpgateway.dev/nightly") == "8")
+        kube.run("delete", "gwb", *lost)
+        with sweeping(kube, tmp_path, "second") as process:
+            completed(kube, "new", retention={"keepLast": 1})
+            until("the event", lambda: ("Warning", "InventoryShrank") in kube.events("new"), timeout=60)
+            until("the word in the log", lambda: "--overwrite accept-inventory" in process.log())
+            assert names(kube) == {"b1", "b2", "b3", "new"}
+        with sweeping(kube, tmp_path, "third"):
+            kube.run("annotate", "deployment", "gw", "--overwrite", "accept-inventory.mcpgateway.dev/nightly=4/8")
+            until("only the new one is left", lambda: names(kube) == {"new"}, timeout=60)
+        assert files(gw) == {"new", *lost}, "nobody asked for the files of what was lost"
+
+
+def _notes(kube: Kube) -> dict[str, str]:
+    notes: dict[str, str] = (kube.get("deployment", "gw") or {})["metadata"]["annotations"]
+    return notes
+
+
 def test_the_files_that_no_rule_keeps_go_and_all_others_stay(kube: Kube, tmp_path: Path) -> None:
     with real_gateway(kube, tmp_path) as gw, sweeping(kube, tmp_path) as process:
         completed(kube, "mine", group="manual")

@@ -211,6 +211,10 @@ class Cluster(Protocol):
         """A Secret."""
         ...
 
+    async def annotate(self, workload: Workload, key: str, value: str) -> None:
+        """Note something on exactly the version of a workload that was read. Conflict if there is a newer one."""
+        ...
+
     async def restart(self, workload: Workload, marker: str) -> None:
         """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""
         ...

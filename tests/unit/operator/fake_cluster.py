@@ -79,6 +79,9 @@ class Cluster:
         self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": "ca"})}
         self.forbidden_secrets: set[str] = set()
         self.tls = False
+        self.notes: dict[str, str] = {}
+        self.workload_version = 0
+        self.may_annotate = True
 
     def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
         self.version += 1
@@ -182,9 +185,11 @@ class Cluster:
             "metadata": {
                 "uid": "w",
                 "generation": 1,
+                "resourceVersion": str(self.workload_version),
                 "annotations": {
                     "mcpgateway.dev/admin-key-secret": "gw-admin",
                     "mcpgateway.dev/config-reload": self.reload,
+                    **self.notes,
                     **({"mcpgateway.dev/admin-ca-secret": "gw-admin"} if self.tls else {}),
                 },
             },
@@ -219,6 +224,14 @@ class Cluster:
         if name in self.forbidden_secrets:
             raise ForbiddenError(f'secrets "{name}" is forbidden')
         return self.secrets.get(name)
+
+    async def annotate(self, workload: Workload, key: str, value: str) -> None:
+        if not self.may_annotate:
+            raise ForbiddenError('deployments "gw" is forbidden')
+        if workload.body["metadata"]["resourceVersion"] != str(self.workload_version):
+            raise ConflictError("newer")
+        self.workload_version += 1
+        self.notes[key] = value
 
     async def restart(self, workload: Workload, marker: str) -> None:
         if self.marker != marker:

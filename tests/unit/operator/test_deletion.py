@@ -14,7 +14,7 @@ from gateway_operator.ports import ConflictError
 from gateway_operator.reconcile.deletion import delete_with_file, forget_backup
 from tests.unit.operator.test_bad_days import deleted, reasons
 from tests.unit.operator.test_crashes import with_backup
-from tests.unit.operator.worlds import World, log
+from tests.unit.operator.worlds import Faults, World, log
 
 
 def finished(number: int = 1, **spec: Any) -> tuple[World, list[Ref]]:
@@ -143,6 +143,65 @@ def test_one_of_many_goes_with_its_file_but_not_before_others_could_have_followe
     world.run(refs[0], forget=True)
     assert len(world.admin.backups) == 3
     assert (world.clock.now() - started).total_seconds() == SETTLE
+
+
+def _one_after_the_other(world: World, refs: list[Ref], pause: float) -> None:
+    """Each is deleted, and gone, before the next one is."""
+    for ref in refs:
+        go(world, ref)
+        world.run(ref, forget=True)
+        del world.cluster.objects[(ref.kind, ref.name)]
+        world.clock.advance(pause)
+
+
+@pytest.mark.parametrize("pause", [15, 70, 3600])
+def test_a_sweep_that_is_slow_takes_a_quarter_and_no_more_whatever_is_remembered(pause: float) -> None:
+    world, refs = finished(16, deletionPolicy="Delete")
+    _one_after_the_other(world, refs[:12], pause)  # each by an operator that has just begun
+    assert len(world.admin.backups) == 12
+    assert reasons(world).count("MassDeletion") == 8
+    assert "4 of 16 files" in world.cluster.events[-1].message
+    assert "`kubectl gateway backup delete` deletes files on purpose" in world.cluster.events[-1].message
+
+
+def test_a_few_by_hand_take_their_files_along_day_after_day() -> None:
+    world, refs = finished(7, deletionPolicy="Delete")
+    for day in range(3):
+        _one_after_the_other(world, refs[2 * day : 2 * day + 2], 3600)
+        world.clock.advance(86400)
+    assert len(world.admin.backups) == 1
+    assert "MassDeletion" not in reasons(world)
+
+
+def test_what_somebody_asked_for_is_not_counted() -> None:
+    world, refs = finished(6, deletionPolicy="Delete")
+    for ref in refs[:4]:
+        remove(world, ref, "requested")
+        world.run(ref, forget=True)
+        del world.cluster.objects[(ref.kind, ref.name)]
+    assert world.cluster.notes == {}
+    _one_after_the_other(world, refs[4:], 15)
+    assert world.admin.backups == {}
+
+
+def test_what_cannot_be_counted_stays() -> None:
+    world, refs = finished(4, deletionPolicy="Delete")
+    world.cluster.may_annotate = False
+    _one_after_the_other(world, refs[:1], 15)
+    assert len(world.admin.backups) == 4
+    assert world.cluster.events[-1].reason == "FileKept"
+
+
+def test_a_file_is_counted_once_wherever_the_operator_dies() -> None:
+    for call in range(1, 40):
+        for faults in (Faults(crash_before={call}), Faults(crash_after={call})):
+            world, refs = finished(8, deletionPolicy="Delete")
+            world.faults.before, world.faults.after, world.faults.calls = faults.before, faults.after, 0
+            go(world, refs[0])
+            world.run(refs[0], forget=True)
+            assert len(world.admin.backups) == 7
+            said = world.cluster.notes["mcpgateway.dev/files-deleted"].split()
+            assert said[1:] == ["8", refs[0].uid[:8]]
 
 
 def test_what_was_asked_for_is_no_sweep_and_waits_for_nobody() -> None:

@@ -258,6 +258,83 @@ def test_a_set_without_a_schedule_has_that_brake_from_one_start_to_the_next() ->
     assert len(place.names()) == 4
 
 
+def _half_lost() -> Place:
+    """Of eight that a pass saw, four newest are lost, and the newest policy that is left would leave one."""
+    place = Place()
+    place.daily(8, group="byhand", retention={"maxAge": "30d"})
+    place.sweep()
+    for day in range(4):
+        del place.cluster.objects["GatewayBackup", f"d{day}"]
+    place.clock.advance(40 * 86400)
+    return place
+
+
+def test_without_a_schedule_it_has_that_brake_over_a_restart_until_a_person_says_so() -> None:
+    place = _half_lost()
+    place.sweep(passes=2)  # by a sweeper that knows nothing
+    place.sweep()
+    assert len(place.names()) == 4
+    (said,) = {note.message for note in place.cluster.events if note.reason == "InventoryShrank"}
+    wanted = "accept-inventory.mcpgateway.dev/byhand=4/8"
+    assert said.endswith(f"kubectl annotate -n prod deployment gw --overwrite {wanted}")
+    name, _, value = wanted.partition("=")
+    place.cluster.notes[name] = "4/9"
+    place.sweep()
+    assert len(place.names()) == 4, "that is another loss"
+    place.cluster.notes[name] = value
+    place.sweep()
+    assert place.names() == place.files() - {f"d{day}" for day in range(4)} == {"d4"}
+    assert place.cluster.notes["inventory.mcpgateway.dev/byhand"] == "1"
+
+
+def test_without_a_schedule_its_own_deletions_are_no_loss_wherever_it_dies() -> None:
+    calls = 0
+    while True:
+        place = Place(Faults(crash_after={calls + 1}) if calls % 2 else Faults(crash_before={calls + 1}))
+        place.daily(8, group="byhand", retention={"keepLast": 8})
+        place.sweep()
+        place.add("new", timedelta(minutes=1), group="byhand", retention={"keepLast": 2})
+        try:
+            place.sweep(ports=place.ports)
+        except CrashError:
+            pass
+        else:
+            break
+        asyncio.run(place.finish())
+        place.sweep(passes=2)
+        assert place.names() == place.files() == {"new", "d0"}, calls
+        calls += 1
+    assert calls > 20
+
+
+def test_a_set_whose_loss_is_whole_is_not_forgotten() -> None:
+    place = Place()
+    place.daily(8, group="byhand", retention={"maxAge": "30d"})
+    place.sweep()
+    for day in range(8):
+        del place.cluster.objects["GatewayBackup", f"d{day}"]
+    place.sweep(passes=2)
+    place.add("a", 40 * DAY, group="byhand", retention={"maxAge": "30d"})
+    place.add("b", timedelta(0), group="byhand", retention={"maxAge": "30d"})
+    place.sweep()
+    assert place.names() == {"a", "b"}
+
+
+def test_what_cannot_be_noted_is_not_deleted_and_a_set_of_which_nothing_may_go_is_not_noted() -> None:
+    place = Place()
+    place.daily(3, group="byhand", retention={"keepLast": 2})
+    place.add("mine", DAY, group="manual")
+    place.cluster.may_annotate = False
+    place.sweep(passes=2)
+    assert len(place.names()) == 4
+    place.cluster.may_annotate = True
+    place.sweep()
+    assert place.cluster.notes == {"inventory.mcpgateway.dev/byhand": "2"}
+    writes = place.cluster.workload_version
+    place.sweep(passes=3)
+    assert place.cluster.workload_version == writes
+
+
 def test_its_own_deletions_are_no_loss_wherever_it_dies() -> None:
     """From eight to one: an operator that dies in the middle and then stopped for ever would be of no use."""
     for crash in range(1, 60):

@@ -110,9 +110,8 @@ class KubernetesCluster(KubernetesApi):
 
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         """The workload of a gateway."""
-        path = f"/apis/apps/v1/namespaces/{quote(namespace)}/{_WORKLOADS[ref.kind]}/{quote(ref.name)}"
         try:
-            body = await self.request("GET", path)
+            body = await self.request("GET", _workload(namespace, ref))
         except MissingError:
             return None
         return Workload(ref, namespace, str(body["metadata"]["uid"]), body)
@@ -141,15 +140,19 @@ class KubernetesCluster(KubernetesApi):
         fields = {key: text for key, value in data.items() if (text := _text(value)) is not None}
         return Secret(body["metadata"].get("labels") or {}, fields)
 
+    async def annotate(self, workload: Workload, key: str, value: str) -> None:
+        """Note something on exactly the version of a workload that was read. Its pods are not touched."""
+        version = workload.body["metadata"]["resourceVersion"]
+        body = {"metadata": {"uid": workload.uid, "resourceVersion": version, "annotations": {key: value}}}
+        await self.request("PATCH", _workload(workload.namespace, workload.ref), body, content_type=MERGE)
+
     async def restart(self, workload: Workload, marker: str) -> None:
         """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""
-        plural = _WORKLOADS[workload.ref.kind]
-        path = f"/apis/apps/v1/namespaces/{quote(workload.namespace)}/{plural}/{quote(workload.ref.name)}"
         patch = {
             "metadata": {"uid": workload.uid},
             "spec": {"template": {"metadata": {"annotations": {RESTORED_ANNOTATION: marker}}}},
         }
-        await self.request("PATCH", path, patch, content_type=MERGE)
+        await self.request("PATCH", _workload(workload.namespace, workload.ref), patch, content_type=MERGE)
 
     async def swept(self, namespace: str, kind: str) -> str | None:
         """Why objects of a kind are being swept away with their namespace or their definition; None if they are not.
@@ -207,6 +210,10 @@ def ours(kind: str, namespace: str, name: str = "") -> str:
     root = f"/apis/{GROUP}/{VERSION}"
     space = f"/namespaces/{quote(namespace)}" if namespace else ""
     return f"{root}{space}/{PLURALS[kind]}{f'/{quote(name)}' if name else ''}"
+
+
+def _workload(namespace: str, ref: GatewayRef) -> str:
+    return f"/apis/apps/v1/namespaces/{quote(namespace)}/{_WORKLOADS[ref.kind]}/{quote(ref.name)}"
 
 
 def _text(value: str) -> str | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway_operator.domain import attempts, conditions, times
-from gateway_operator.domain.actions import DeleteFile, DeletionAction, Note, Release, Wait
+from gateway_operator.domain import attempts, conditions, times, traces
+from gateway_operator.domain.actions import CountFile, DeleteFile, DeletionAction, Note, Release, Wait
 from gateway_operator.domain.calls import Failure, Health
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.known import Burst
@@ -30,7 +30,8 @@ _SLOWEST: Final = 600.0
 
 @dataclass(frozen=True)
 class Observed:
-    """What one look gave. ``swept``: why the object goes with something larger, if it does."""
+    """What one look gave. ``swept``: why the object goes with something larger, if it does. ``spent``: what the
+    workload says of the files that went today; ``barred``: why that cannot be written."""
 
     backup: Backup
     swept: str | None = None
@@ -39,6 +40,8 @@ class Observed:
     health: Health | Failure | None = None
     backup_id: str | None = None
     answer: bool | Failure | None = None
+    spent: object = None
+    barred: str | None = None
 
 
 def file_goes(backup: Backup) -> bool:
@@ -103,7 +106,7 @@ def _go_on(seen: Observed, path: str, now: datetime) -> DeletionAction:
     backup = seen.backup
     failure = _failure(seen)
     if failure is None and isinstance(seen.health, Health):
-        return _ask(seen, path, seen.health)
+        return _ask(seen, path, seen.health, now)
     if isinstance(seen.gateway, Problem) and seen.gateway.reason == Reason.GatewayNotFound:
         return _kept(path, f"{backup.gateway} is gone")
     problem = failure or Failure(Reason.Unreachable, "The gateway was not looked at.", retryable=True)
@@ -126,7 +129,7 @@ def _failure(seen: Observed) -> Failure | None:
     return seen.health if isinstance(seen.health, Failure) else None
 
 
-def _ask(seen: Observed, path: str, health: Health) -> DeletionAction:
+def _ask(seen: Observed, path: str, health: Health, now: datetime) -> DeletionAction:
     backup = seen.backup
     recorded = backup.status.get("volumeID")
     if recorded and recorded != health.volume_id:
@@ -134,8 +137,29 @@ def _ask(seen: Observed, path: str, health: Health) -> DeletionAction:
     backup_id = str(backup.status.get("backupID") or ("" if backup.existing else seen.backup_id) or "")
     if not backup_id:
         return _kept(path, "it has no manifest, and the admin API deletes only what it knows")
+    counted = None if asked_for(backup) else _counted(seen, path, now)
+    if counted is not None:
+        return counted
     message = f"{path} is being deleted with its GatewayBackup ({_why(backup)})."
     return DeleteFile(backup_id, {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message})
+
+
+def _counted(seen: Observed, path: str, now: datetime) -> DeletionAction | None:
+    """A sweep may be slow: of what nobody asked for, a part goes in a day and no more. None: it is counted and goes."""
+    backup, uid = seen.backup, seen.backup.meta.ref.uid
+    day = traces.spent(seen.spent, seen.burst.with_files if seen.burst is not None else 1, now)
+    if day.counts(uid):
+        return None
+    if day.exhausted:
+        message = (
+            f"{path} stays on the volume: since {times.text(day.began)} {len(day.uids)} of {day.of} files of "
+            f"{backup.gateway} went with their GatewayBackups, and more in a day is taken for a mistake. "
+            "`kubectl gateway backup delete` deletes files on purpose; a GatewayBackupImport brings objects back."
+        )
+        return Release(Note(Reason.MassDeletion, message, warning=True))
+    if seen.barred is not None:
+        return _kept(path, f"that it goes could not be noted on {backup.gateway}. {seen.barred}")
+    return CountFile(traces.files_note(backup.gateway), day.plus(uid).text())
 
 
 def _kept(path: str, why: str) -> Release:

@@ -51,7 +51,8 @@ class Workload:
     body: Json
 
     @property
-    def _annotations(self) -> Json:
+    def annotations(self) -> Json:
+        """Its annotations."""
         return (self.body.get("metadata") or {}).get("annotations") or {}
 
     @property
@@ -62,17 +63,17 @@ class Workload:
     @property
     def key_secret(self) -> str | None:
         """The Secret with the admin key, if it says so."""
-        return self._annotations.get(ADMIN_KEY_SECRET) or None
+        return self.annotations.get(ADMIN_KEY_SECRET) or None
 
     @property
     def ca_secret(self) -> str | None:
         """The Secret with the CA, if it says so."""
-        return self._annotations.get(ADMIN_CA_SECRET) or None
+        return self.annotations.get(ADMIN_CA_SECRET) or None
 
     @property
     def reloads_config(self) -> bool:
         """Whether the gateway reads a new config without a restart."""
-        return bool(self._annotations.get(CONFIG_RELOAD) == "Watch")
+        return bool(self.annotations.get(CONFIG_RELOAD) == "Watch")
 
     @property
     def restored(self) -> str | None:

@@ -42,6 +42,8 @@ class Known:
     reason: str
     going_since: datetime | None
     marked: bool
+    with_file: bool
+    """Its file goes with it when it is deleted."""
     snapshot: datetime | None
     volume_id: str
     path: str
@@ -66,6 +68,7 @@ class Known:
             reason=backup.reason,
             going_since=backup.meta.deleting_since,
             marked=backup.marked is not None,
+            with_file=backup.deletion_policy == "Delete",
             snapshot=backup.time("snapshotTime"),
             volume_id=str(status.get("volumeID") or ""),
             path=str(status.get("path") or backup.existing or ""),
@@ -92,12 +95,14 @@ class Known:
 class Burst:
     """How many of a gateway's backups go at once, this one included, without anybody having asked for their files.
 
-    ``judged``: one of them was already found to be part of a sweep.
+    ``judged``: one of them was already found to be part of a sweep. ``with_files``: how many there are whose files go
+    with them, this one included.
     """
 
     going: int = 0
     all: int = 0
     judged: bool = False
+    with_files: int = 1
 
     @property
     def possible(self) -> bool:
@@ -213,7 +218,8 @@ class KnownBackups:
         going = [one for one in others if one.going_since is not None and _at_once(one.going_since, since)]
         vanished = sum(1 for then in gateway.vanished if _at_once(then, since))
         judged = any(one.reason == Reason.MassDeletion for one in going)
-        return Burst(1 + len(going) + vanished, 1 + len(others) + vanished, judged)
+        with_files = 1 + sum(1 for one in others if one.with_file)
+        return Burst(1 + len(going) + vanished, 1 + len(others) + vanished, judged, with_files)
 
 
 def _at_once(one: datetime, other: datetime) -> bool:

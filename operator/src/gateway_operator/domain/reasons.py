@@ -197,7 +197,8 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "The event says why. A GatewayBackup with `existing: {path}` adopts it again; the admin API can delete it.",
     ),
     Reason.MassDeletion: Meaning(
-        "Most of a gateway's GatewayBackups were deleted at once (a prune, `--all`): the files stay on the volume.",
+        "Many of a gateway's GatewayBackups were deleted at once or within a day (a prune, `--all`): the files stay on "
+        "the volume.",
         "If it was a mistake, a GatewayBackupImport brings the objects back. If not, delete the files on purpose: "
         "`kubectl gateway backup delete`, or retention.",
     ),

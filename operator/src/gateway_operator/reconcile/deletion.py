@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway_operator.domain import deletion
-from gateway_operator.domain.actions import DeleteFile, Release, Wait
+from gateway_operator.domain import deletion, traces
+from gateway_operator.domain.actions import CountFile, DeleteFile, Release, Wait
 from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.known import Burst, KnownBackups
 from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE
 from gateway_operator.domain.objects import Backup, Json, Meta, Ref
-from gateway_operator.ports import AdminTarget, Cluster, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import backup_id_of, look, tried
+from gateway_operator.ports import Cluster, ConflictError, ForbiddenError, MissingError, Ports
+from gateway_operator.reconcile.gateways import View, backup_id_of, look, tried
 from gateway_operator.reconcile.writing import Log, write
 
 _TRIES = 5
@@ -18,12 +18,13 @@ _TRIES = 5
 async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
     """See to the file of a GatewayBackup that is being deleted. None: let the object go."""
     answer: bool | Failure | None = None
+    barred: str | None = None
     while True:
         body = await ports.cluster.read(ref)
         if body is None:
             return None
         backup = Backup.parse(body)
-        seen, target = await _look(ports, backup, answer)
+        seen, view = await _look(ports, backup, answer, barred)
         action = deletion.decide(seen, ports.clock.now())
         try:
             match action:
@@ -35,11 +36,18 @@ async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
                 case Wait():
                     await write(ports, Backup.parse, backup, action.status, action.note, log)
                     return action.seconds
+                case CountFile():
+                    if view is None or view.workload is None:
+                        raise AssertionError("a file was counted without a gateway")
+                    try:
+                        await ports.cluster.annotate(view.workload, action.key, action.value)
+                    except ForbiddenError as error:
+                        barred = str(error)
                 case DeleteFile():
                     await write(ports, Backup.parse, backup, action.status, None, log)
-                    if target is None:
+                    if view is None or view.target is None:
                         raise AssertionError("a deletion was decided on without a gateway")
-                    answer = await tried(ports.admin_api.delete_backup(target, action.backup_id))
+                    answer = await tried(ports.admin_api.delete_backup(view.target, action.backup_id))
                 case _:
                     await write(ports, Backup.parse, backup, action.status, action.note, log)
         except MissingError:
@@ -49,8 +57,8 @@ async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
 
 
 async def _look(
-    ports: Ports, backup: Backup, answer: bool | Failure | None
-) -> tuple[deletion.Observed, AdminTarget | None]:
+    ports: Ports, backup: Backup, answer: bool | Failure | None, barred: str | None
+) -> tuple[deletion.Observed, View | None]:
     ref = backup.meta.ref
     if not deletion.file_goes(backup) or not deletion.has_file(backup) or answer is not None:
         return deletion.Observed(backup, answer=answer), None
@@ -61,7 +69,8 @@ async def _look(
     view = await look(ports, ref.namespace, backup.gateway)
     health = await tried(ports.admin_api.health(view.target)) if view.target is not None else None
     backup_id = backup_id_of(ports, health, ref)
-    return deletion.Observed(backup, None, burst, view.gateway, health, backup_id), view.target
+    spent = view.workload.annotations.get(traces.files_note(backup.gateway)) if view.workload is not None else None
+    return deletion.Observed(backup, None, burst, view.gateway, health, backup_id, None, spent, barred), view
 
 
 async def _burst(ports: Ports, backup: Backup) -> Burst:

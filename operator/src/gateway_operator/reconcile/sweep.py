@@ -15,6 +15,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Final
 
+from gateway_operator.domain.actions import Note
 from gateway_operator.domain.names import ACCEPT_INVENTORY, BACKUP_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.objects import Json, Meta, Ref, Restore
 from gateway_operator.domain.retention import Decision, Policy, plan
@@ -22,9 +23,11 @@ from gateway_operator.domain.retention_brakes import Brake, Seen, brake, choosin
 from gateway_operator.domain.retention_outcome import Outcome, conclude
 from gateway_operator.domain.retention_sets import BackupSet, Candidate, Key, Schedule, gather, shown
 from gateway_operator.domain.retention_standing import inventory_before, standing
+from gateway_operator.domain.traces import accept_note
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.sweep_deletions import Deletions
 from gateway_operator.reconcile.sweep_files import Place, Volumes, unowned
+from gateway_operator.reconcile.sweep_memory import Inventories
 from gateway_operator.reconcile.writing import Log
 
 _MANY: Final = 500
@@ -55,8 +58,7 @@ class Sweeper:
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
         self._volumes = Volumes(ports, log)
-        self._inventories: dict[Key, int] = {}
-        """Of the sets without a schedule, which have no status to remember it in."""
+        self._inventories = Inventories(ports)
         self._held: dict[Key, str] = {}
         """What holds those back, so that it is logged once."""
         self.listing = 0.0
@@ -87,9 +89,9 @@ class Sweeper:
 
     def _forget(self, namespace: str, present: set[Key]) -> None:
         """Sets of which nothing is left."""
-        for memory in (self._inventories, self._held):
-            for key in [one for one in memory if namespace in ("", one.namespace) and one not in present]:
-                del memory[key]
+        self._inventories.forget(namespace, present)
+        for key in [one for one in self._held if namespace in ("", one.namespace) and one not in present]:
+            del self._held[key]
 
     async def _list(self, namespace: str) -> Listed:
         listed = Listed()
@@ -143,7 +145,7 @@ class Sweeper:
             decisions = plan(backups.entries, policy, now)
         else:
             decisions = await asyncio.to_thread(plan, backups.entries, policy, now)
-        outcome = conclude(decisions, backups.policy, self._brake(backups, listed))
+        outcome = conclude(decisions, backups.policy, await self._brake(backups, listed))
         if outcome.deletions and backups.choosing:
             outcome = conclude(decisions, backups.policy, choosing(backups.choosing))
         if listed.complete:
@@ -161,17 +163,23 @@ class Sweeper:
         backups = replace(backups, schedule=owner)
         await self._settle(backups, deletions.conclusion(outcome), deletions.done, listed)
 
-    def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
-        schedule, now = backups.schedule, self._ports.clock.now()
-        before = self._inventories.get(backups.key) if schedule is None else inventory_before(schedule)
+    async def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
+        schedule, now, key = backups.schedule, self._ports.clock.now(), backups.key
+        if schedule is None:
+            before, accepted = await self._inventories.before(backups)
+            where, accept = f"{key.gateway.kind.lower()} {key.gateway.name}", accept_note(key.gateway, key.group)
+        else:
+            before, accepted = inventory_before(schedule), str(schedule.meta.annotations.get(ACCEPT_INVENTORY, ""))
+            where, accept = f"gwbs {key.group}", ACCEPT_INVENTORY
         seen = Seen(
             complete=listed.complete,
             newest=backups.newest,
             server_time=now + listed.skew if listed.skew is not None else None,
             inventory=backups.inventory,
             before=before,
-            accepted=str(schedule.meta.annotations.get(ACCEPT_INVENTORY, "")) if schedule is not None else "",
-            hint=f"-n {backups.key.namespace} gwbs {backups.key.group}",
+            accepted=accepted,
+            hint=f"-n {key.namespace} {where}",
+            accept=accept,
         )
         return brake(seen, now)
 
@@ -212,7 +220,7 @@ class Sweeper:
         if outcome.inventory is None:
             return schedule
         if schedule is None:
-            self._inventories[backups.key] = outcome.inventory
+            await self._inventories.promise(backups, outcome.inventory)
             return None
         if inventory_before(schedule) == outcome.inventory:
             return schedule
@@ -223,9 +231,9 @@ class Sweeper:
         """Say how it stands, where that is news."""
         schedule, complete = backups.schedule, listed.complete
         if schedule is None:
+            await self._tell_hold(backups, outcome)
             if outcome.inventory is not None:
-                self._inventories[backups.key] = outcome.inventory
-            self._log_hold(backups.key, outcome)
+                await self._inventories.remember(backups, outcome.inventory)
             return
         now, files = self._ports.clock.now(), listed.unowned.get((backups.key.namespace, backups.key.gateway))
         for _ in range(3):
@@ -244,11 +252,14 @@ class Sweeper:
             self._log.info("%s: %s", schedule.meta.ref.name, note.message)
             await self._ports.cluster.event(schedule.meta.ref, note, now)
 
-    def _log_hold(self, key: Key, outcome: Outcome) -> None:
-        """A set without a schedule has no condition that could say it."""
-        why = outcome.message if outcome.inventory is None else ""
+    async def _tell_hold(self, backups: BackupSet, outcome: Outcome) -> None:
+        """A set without a schedule has no condition that could say it: its newest backup gets an event."""
+        key, why = backups.key, outcome.message if outcome.inventory is None else ""
         if why and self._held.get(key) != why:
             self._log.warning("%s/%s of %s: %s", key.namespace, key.group, key.gateway, why)
+            newest = max(backups.members.values(), key=lambda one: (one.entry.time, one.entry.name))
+            ref = Ref(BACKUP_KIND, key.namespace, newest.entry.name, newest.uid)
+            await self._ports.cluster.event(ref, Note(str(outcome.reason), why, warning=True), self._ports.clock.now())
         self._held[key] = why
 
 
