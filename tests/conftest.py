@@ -20,7 +20,7 @@ hypothesis.settings.register_profile("here", NO_CLOCK)
 hypothesis.settings.register_profile("ci", NO_CLOCK, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
-NODE = ("tests/node/", "tests/cluster/test_node.py")
+NODE = ("tests/node/", "tests/cluster/test_node.py", "tests/cluster/test_gateway_image.py")
 
 
 class OneNode(LoadFileScheduling):  # type: ignore[misc]

@@ -17,7 +17,7 @@ def completed(kube: Kube, name: str, **spec: object) -> None:
     kube.wait_phase("gwb", name, "Completed")
 
 
-def gone(kube: Kube, name: str, timeout: float = 20) -> None:
+def gone(kube: Kube, name: str, timeout: float = 60) -> None:
     """Wait until there is no such GatewayBackup."""
     until(f"{name} is gone", lambda: kube.get("gwb", name) is None, timeout)
 

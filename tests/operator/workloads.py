@@ -25,7 +25,7 @@ def loopback() -> str:
     return f"127.{one}.{two}.{three}"
 
 
-def until(what: str, check: Callable[[], Any], timeout: float = 20) -> Any:
+def until(what: str, check: Callable[[], Any], timeout: float = 60) -> Any:
     """Wait until a check gives something true."""
     deadline = time.monotonic() + timeout
     while True:
@@ -204,6 +204,7 @@ class Gateway:
         found: dict[str, Any] = until(
             f"a pod of {self.name}",
             lambda: next((pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]), None),
+            timeout=120,  # controllers that lost their API server ask again after up to half a minute
         )
         return str(found["metadata"]["name"])
 
