@@ -43,14 +43,30 @@ def account(kube: Kube) -> Iterator[str]:
             kube.run("delete", one["kind"], one["metadata"]["name"], check=False)
 
 
-@pytest.fixture
-def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """The operator under that account's token."""
+def role_only(kube: Kube) -> str:
+    """The operator's ServiceAccount with the Role of Role-only mode in this namespace, as the chart makes them."""
+    values = ("crds.install=false", f"watchNamespaces={{{kube.namespace}}}")
+    objects = rendered(kube.cluster, "operator", "limited", kube.namespace, *values)
+    assert not [one for one in objects if one["kind"].startswith("Cluster")]
+    for one in objects:
+        kube.apply(one)
+    return next(str(one["metadata"]["name"]) for one in objects if one["kind"] == "ServiceAccount")
+
+
+def kubeconfig_of(kube: Kube, account: str, tmp_path: Path) -> Path:
+    """A kubeconfig with that account's token."""
     token = kube.cluster.token_for(account, kube.namespace)
     config = yaml.safe_load(kube.cluster.kubeconfig.read_text())
     config["users"] = [{"name": one["name"], "user": {"token": token}} for one in config["users"]]
     kubeconfig = tmp_path / "limited-kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
+    return kubeconfig
+
+
+@pytest.fixture
+def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """The operator under that account's token."""
+    kubeconfig = kubeconfig_of(kube, account, tmp_path)
     environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
     log = tmp_path / "operator.log"
     with OperatorProcess(kube.cluster, log, kubeconfig=kubeconfig, environment=environment) as process:

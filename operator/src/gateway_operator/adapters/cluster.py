@@ -42,6 +42,8 @@ PLURALS: Final = {
     IMPORT_KIND: IMPORT_PLURAL,
 }
 _WORKLOADS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
+_OFFERS_LAG: Final = 3.0
+"""Seconds in which a change of a definition shows in what the API server offers: some milliseconds, by far."""
 _EVENT_LIMIT: Final = 1000
 
 
@@ -157,22 +159,41 @@ class KubernetesCluster(KubernetesApi):
     async def swept(self, namespace: str, kind: str) -> str | None:
         """Why objects of a kind are being swept away with their namespace or their definition; None if they are not.
 
-        A read that is not allowed counts as a yes: whoever cannot know must not delete.
+        A read that is not allowed counts as a yes: whoever cannot know must not delete. A definition may be read by a
+        ClusterRole alone; without one, what the API server offers is asked for, as everybody may.
         """
-        definition = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURALS[kind]}.{GROUP}"
-        for path, said in (
-            (f"/api/v1/namespaces/{quote(namespace)}", "its namespace is being deleted"),
-            (definition, "the definition of GatewayBackup is being deleted"),
-        ):
-            try:
-                body = await self.request("GET", path)
-            except MissingError:
+        said = "its namespace is being deleted"
+        try:
+            if await self._is_going(f"/api/v1/namespaces/{quote(namespace)}"):
                 return said
-            except ForbiddenError as error:
-                return f"it cannot be seen whether {said} ({error})"
-            if body["metadata"].get("deletionTimestamp"):
-                return said
-        return None
+        except ForbiddenError as error:
+            return f"it cannot be seen whether {said} ({error})"
+        said = f"the definition of {kind} is being deleted"
+        try:
+            going = await self._is_going(
+                f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURALS[kind]}.{GROUP}"
+            )
+        except ForbiddenError:
+            going = await self._is_not_created_any_more(kind)
+        return said if going else None
+
+    async def _is_going(self, path: str) -> bool:
+        try:
+            body = await self.request("GET", path)
+        except MissingError:
+            return True
+        return bool(body["metadata"].get("deletionTimestamp"))
+
+    async def _is_not_created_any_more(self, kind: str) -> bool:
+        """Of a definition that is being deleted the API server offers no `create`. It says so a moment after the first
+        object may be gone, so it is given that moment."""
+        await asyncio.sleep(_OFFERS_LAG)
+        try:
+            body = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
+        except (MissingError, ForbiddenError):
+            return True
+        verbs = [one.get("verbs") or () for one in body.get("resources") or () if one.get("name") == PLURALS[kind]]
+        return not any("create" in one for one in verbs)
 
     async def event(self, ref: Ref, note: Note, at: datetime) -> None:
         """Tell people. Never fails: an event that is lost is no reason to stop.
