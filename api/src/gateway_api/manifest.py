@@ -20,6 +20,8 @@ from .signing import KEY_ID
 
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 2 * 1024 * 1024
+MAX_DEPTH: Final = 32
+"""Ours are four levels deep. What is much deeper cannot be written again."""
 
 
 class BadManifest(Exception):  # noqa: N818 - reads as what it says
@@ -102,7 +104,33 @@ def receive(data: bytes) -> dict[str, Any]:
         raise BadManifest("not a manifest") from None
     if not isinstance(value, dict):
         raise BadManifest("not a manifest")
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        _refuse_deep(value)
+    if b"\\u" in data:
+        _refuse_halves(value)
     return value
+
+
+def _refuse_deep(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return
+    raise BadManifest("a manifest is not nested so deeply")
+
+
+def _refuse_halves(value: Any) -> None:
+    """Half a Unicode character can be escaped in JSON, but stands in no UTF-8, and RFC 8785 knows no form of it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadManifest("a manifest holds half a Unicode character") from None
 
 
 def model(received: dict[str, Any]) -> Manifest:
