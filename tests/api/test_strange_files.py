@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import os
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.api.conftest import Pair, failed, ok
+from tests.api.nursery import Nursery
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -75,3 +78,47 @@ def test_a_manifest_that_a_later_version_has_written_is_kept_as_it_is(api: httpx
     assert ok(api.get(ALL))["items"][0]["kind"] == "backup"
     assert ok(api.get(f"{ALL}/x"))["path"] == "x.json"
     assert ok(api.delete(f"{ALL}/x"))["existed"]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "cafe\u0301".encode(), b"a\nb", b"x.tmp", b"y" * 200], ids=repr)
+def test_what_lies_under_a_name_that_no_request_can_use_is_not_there(
+    name: bytes, api: httpx.Client, pair: Pair
+) -> None:
+    request = {"path": "a.json", "request_id": "once"}
+    made = ok(api.post(BACKUP, json=request))
+    folder = os.path.join(os.fsencode(pair.backups), name)
+    os.mkdir(folder)
+    for file in (b"a.json", b"a.json.manifest.json"):
+        os.rename(os.path.join(os.fsencode(pair.backups), file), os.path.join(folder, file))
+    one = f"{ALL}/{made['backup_id']}"
+    assert ok(api.get(ALL))["items"] == []
+    failed(api.get(one), "BackupNotFound")
+    failed(api.post(f"{one}/verify"), "BackupNotFound")
+    failed(api.get(f"{one}/content"), "BackupNotFound")
+    failed(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "BackupNotFound")
+    assert not ok(api.delete(one))["existed"]
+    assert os.path.exists(os.path.join(folder, b"a.json"))
+    assert not ok(api.post(BACKUP, json=request))["replayed"]
+
+
+@pytest.mark.parametrize("length", [177, 178, 180])
+def test_a_backup_of_the_longest_name_may_be_gzipped_by_hand(length: int, pair: Pair, nursery: Nursery) -> None:
+    name = "n" * (length - 5) + ".json"
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        made = ok(api.post(BACKUP, json={"path": name}))
+        data = (pair.backups / name).read_bytes()
+        (pair.backups / f"{name}.gz").write_bytes(gzip.compress(data))
+        (pair.backups / name).unlink()
+        items = ok(api.get(ALL))["items"]
+        assert [(item["kind"], item["path"]) for item in items] == [("compressed", f"{name}.gz")]
+        assert ok(api.get(ALL, params={"path": f"{name}.gz"}))["items"] == items
+        assert ok(api.post(f"{ALL}/inspect", json={"path": f"{name}.gz"}))["level"] == "Verified"
+        ok(api.post("/api/v1/system/restore", json={"input_file": f"{name}.gz"}))
+        assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+        assert not list(pair.backups.glob("n*"))
+
+
+def test_a_name_of_181_bytes_is_not_allowed(api: httpx.Client) -> None:
+    ok(api.post(BACKUP, json={"path": "n" * 180}))
+    failed(api.post(BACKUP, json={"path": "n" * 181}), "PathNotAllowed")
+    failed(api.post(BACKUP, json={"path": "n" * 181 + ".gz"}), "PathNotAllowed")

@@ -18,9 +18,9 @@ from .content import Content, collect
 from .durable import close
 from .errors import ApiError
 from .manifest import Manifest, manifest_name
-from .safe_path import existing_kind, open_file
+from .safe_path import GZIPPED, existing_kind, open_file
 
-SUFFIX: Final = ".gz"
+SUFFIX: Final = GZIPPED
 REMEMBERED: Final = 200_000
 
 

@@ -24,7 +24,7 @@ from .durable import TEMPORARY, close, read_all, unlink_quietly
 from .errors import ApiError, backup_volume_error
 from .manifest import BadManifest, Located, Manifest
 from .notes import Notes
-from .safe_path import DIRECTORY_FLAGS, MANIFEST_SUFFIX, MAX_DEPTH, existing_kind, open_file, open_parent
+from .safe_path import DIRECTORY_FLAGS, MANIFEST_SUFFIX, MAX_DEPTH, existing_kind, is_usable, open_file, open_parent
 
 YOUNG_SECONDS: Final = 2.0
 SMALL_BYTES: Final = 4096
@@ -116,8 +116,12 @@ class Inventory:
                     if clean and TEMPORARY.match(name):
                         unlink_quietly(fd, name)
                 elif entry.is_dir(follow_symlinks=False):
+                    if not is_usable(name):
+                        continue
                     below[name] = node.below.get(name) or _Directory()
                 elif name.endswith(MANIFEST_SUFFIX):
+                    if not is_usable(name.removesuffix(MANIFEST_SUFFIX)):
+                        continue
                     try:
                         known = self._identify(fd, name, node.manifests.get(name))
                     except OSError as error:
@@ -126,7 +130,7 @@ class Inventory:
                         continue
                     if known is not None:
                         manifests_now[name] = known
-                elif entry.is_file(follow_symlinks=False):
+                elif entry.is_file(follow_symlinks=False) and is_usable(name):
                     files.append(name)
         node.manifests, node.below = manifests_now, below
         node.names = sorted((*files, *below))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_COMPONENT_BYTES: Final = 180
+GZIPPED: Final = ".gz"
+"""Not counted: a backup of the longest name stays within reach when a person gzips it."""
 MAX_DEPTH: Final = 16
 MANIFEST_SUFFIX: Final = ".manifest.json"
 VERIFICATION_SUFFIX: Final = ".verification.json"
@@ -46,15 +48,25 @@ def check_component(name: str) -> str:
         encoded = name.encode("utf-8")
     except UnicodeEncodeError:
         raise refused("the path is not valid Unicode") from None
-    if len(encoded) > MAX_COMPONENT_BYTES:
+    if len(encoded.removesuffix(GZIPPED.encode())) > MAX_COMPONENT_BYTES:
         raise refused(f"a component of the path is longer than {MAX_COMPONENT_BYTES} bytes")
-    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
-        raise refused("the path holds a control character")
-    if unicodedata.normalize("NFC", name) != name:
-        raise refused("the path is not in Unicode's NFC form")
+    if not (name.isascii() and name.isprintable()):
+        if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+            raise refused("the path holds a control character")
+        if unicodedata.normalize("NFC", name) != name:
+            raise refused("the path is not in Unicode's NFC form")
     if name.lower().endswith(RESERVED_SUFFIXES):
         raise refused("the name ends in a suffix that this API uses itself")
     return name
+
+
+def is_usable(name: str) -> bool:
+    """Whether a request could name it: what a person has put under another name is not looked at."""
+    try:
+        check_component(name)
+    except ApiError:
+        return False
+    return True
 
 
 def parse_relative(path: str) -> tuple[str, ...]:
