@@ -101,17 +101,19 @@ class ConfigFile:
         ``sections``: the summary is to hold their digest."""
         return self._read(self._settle + 1.0, use_cache=True, sections=sections)
 
-    def digest(self) -> str | None:
-        """Digest of what is there at this moment, torn or not; None when it changes just now or cannot be read."""
+    def digest(self, *, at_least: int = 0) -> str | None:
+        """Digest of what is there at this moment, torn or not; None when it changes just now or cannot be read, or is
+        larger than a config may be and than ``at_least`` bytes."""
+        limit = max(self._limit, at_least)
         try:
             fd = os.open(self.path, FILE_FLAGS)
         except OSError:
             return None
         try:
             before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode) or before.st_size > self._limit:
+            if not stat.S_ISREG(before.st_mode) or before.st_size > limit:
                 return None
-            sha256, size = digest_of(fd, self._limit)
+            sha256, size = digest_of(fd, limit)
             unchanged = signature_of(os.fstat(fd)) == signature_of(before) and size == before.st_size
             return sha256 if unchanged else None
         except OSError:

@@ -36,6 +36,14 @@ class ConfigSlot:
         """Whether the state folder holds ``name``."""
         return existing_kind(self.state.fd, name) is not None
 
+    @property
+    def has_config(self) -> bool:
+        """Whether there is a config, whatever it is."""
+        try:
+            return existing_kind(self.state.base_fd, self.name) is not None
+        except OSError as error:
+            raise config_volume_error(error) from None
+
     def stage(self, name: str, content: Content, *, mode: int, gid: int | None) -> None:
         """``name`` in the state folder holds ``content``, durably, ready to become the config."""
         try:
@@ -138,8 +146,9 @@ class ConfigSlot:
         self.drop(*(name for name in names if name.startswith(prefix) and name != but))
 
 
-def wait_until_settled(config: ConfigFile, settle: float) -> str | None:
-    """Waits until the file has been left alone for ``settle`` seconds; returns the digest it then has.
+def wait_until_settled(config: ConfigFile, settle: float, *, at_least: int = 0) -> str | None:
+    """Waits until the file has been left alone for ``settle`` seconds; returns the digest it then has, also if it has
+    ``at_least`` bytes, which is more than a config may have.
 
     The gateway may have been halfway through its own read-modify-write when its config was replaced.
     Raises ``ConfigChangedDuringRestore`` if it is never left alone, ``VolumeUnavailable`` if it cannot be read.
@@ -156,7 +165,7 @@ def wait_until_settled(config: ConfigFile, settle: float) -> str | None:
         if now_seen != seen:
             seen, since = now_seen, now
         if now - since >= settle:
-            found = config.digest()
+            found = config.digest(at_least=at_least)
             if found is None and seen is not None:
                 raise ApiError(ErrorCode.VolumeUnavailable, "the config cannot be read")
             return found

@@ -238,7 +238,7 @@ def rollback(context: Context, request_id: str, *, force: bool) -> RestoreResult
         if kept is None:
             slot.take_away(journal.replaced)
         else:
-            if live is not None:
+            if slot.has_config:
                 slot.keep(journal.replaced, content=None)
             slot.put(journal.staged)
     except ApiError as error:
@@ -261,7 +261,9 @@ def _unroll(context: Context, journal: Journal) -> None:
 
 def _settle_rollback(context: Context, journal: Journal, kept: Content) -> None:
     try:
-        unchanged = wait_until_settled(context.config, context.settings.settle_seconds) == kept.sha256
+        # What was kept may be larger than a config may be: that is why it was restored over.
+        settle = context.settings.settle_seconds
+        unchanged = wait_until_settled(context.config, settle, at_least=kept.size) == kept.sha256
     except ApiError as error:
         if error.code is not ErrorCode.ConfigChangedDuringRestore:
             raise
