@@ -1,10 +1,9 @@
-"""At every limit: one less, the limit itself, one more. Below and at it all works; above it is told, and nothing is lost."""
+"""At every limit: one less, the limit itself, one more. Up to it all works; above it is told, and nothing is lost."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -63,3 +62,47 @@ def test_a_forced_rollback_keeps_a_config_that_is_too_large_until_it_has_ended(
     ok(limited.post("/api/v1/system/restores/r/rollback", json={"force": True}))
     assert pair.config.read_bytes() == before
     assert large in [file.read_bytes() for file in pair.state.glob("replaced-*")]
+
+
+def _nested(key: str, depth: int) -> str:
+    """A config with a value that deep in one of its users."""
+    config = gateway_config(key)
+    config["users"]["u-0"]["deep"] = "@"
+    return json.dumps(config).replace('"@"', "[" * depth + "]" * depth)
+
+
+def _code(answer: httpx.Response) -> str:
+    return "ok" if answer.status_code == 200 else str(answer.json()["code"])
+
+
+@pytest.mark.parametrize("worker_above_bytes", [0, 1 << 20], ids=["worker", "thread"])
+def test_a_config_is_nested_too_deeply_for_all_or_for_none(
+    worker_above_bytes: int, pair: Pair, nursery: Nursery
+) -> None:
+    """What is backed up can be compared, restored and taken out of an envelope; the depth where that ends is one."""
+    keys = pair.config.parent.parent / "keys"
+    keys.write_text(pair.key)
+    settings: dict[str, Any] = {"worker_above_bytes": worker_above_bytes, "admin_key_file": str(keys)}
+    flat = pair.config.read_bytes()
+    taken = []
+    with nursery.server(pair.config, pair.backups, pair.key, settle_seconds=0.0, **settings) as api:
+        ok(api.post(BACKUP, json={"path": "flat.json"}))
+        for depth in [400, *range(668, 704, 8), 990]:
+            text = _nested(pair.key, depth)
+            (pair.backups / "deep.json").write_text(text)
+            (pair.backups / "envelope.json").write_text(f'{{"backup_version": "1", "config": {text}}}')
+            pair.config.write_text(text)
+            codes = [_code(api.post(BACKUP, json={"path": f"{depth}.json"}))]
+            codes += [
+                _code(api.post(RESTORE, json={"input_file": name, "dry_run": True}))
+                for name in ("deep.json", "envelope.json", "flat.json")
+            ]
+            pair.config.write_bytes(flat)
+            codes += [_code(api.post(RESTORE, json={"input_file": name})) for name in ("deep.json", "envelope.json")]
+            taken.append(depth if codes == ["ok"] * 6 else 0)
+            if not taken[-1]:
+                refused = ["ConfigInvalid", "BackupInvalid", "BackupInvalid", "ok", "BackupInvalid", "BackupInvalid"]
+                assert codes == refused, depth
+    assert 400 in taken
+    assert taken[-1] == 0
+    assert taken == sorted(taken, key=lambda depth: depth == 0)

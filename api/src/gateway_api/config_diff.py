@@ -70,9 +70,18 @@ def _emails(config: dict[str, Any]) -> set[str]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON, where ``true`` is not ``1``."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+    """Equal as JSON, where ``true`` is not ``1``, however deeply it is nested."""
+    waiting = [(one, other)]
+    while waiting:
+        a, b = waiting.pop()
+        if isinstance(a, dict) and isinstance(b, dict):
+            if a.keys() != b.keys():
+                return False
+            waiting.extend((a[name], b[name]) for name in a)
+        elif isinstance(a, list) and isinstance(b, list):
+            if len(a) != len(b):
+                return False
+            waiting.extend(zip(a, b, strict=True))
+        elif isinstance(a, bool) != isinstance(b, bool) or a != b:
+            return False
+    return True

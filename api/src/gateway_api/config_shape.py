@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,9 @@ SECTIONS: Final = ("mcp_configs", "projects", "users", "apikeys")
 MIN_KEY_LENGTH: Final = 32
 MAX_ISSUES: Final = 1000
 MAX_ID_LENGTH: Final = 80
+PARSING_DEPTH: Final = 300
+"""Frames above which no JSON is parsed: how deeply it may be nested is the same for all who read it, and what is done
+with it later has as much room."""
 
 
 class NotAConfig(Exception):  # noqa: N818 - reads as what it says
@@ -55,6 +59,17 @@ def _finite(text: str) -> float:
     return number
 
 
+def _frames() -> int:
+    frame, count = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame, count = frame.f_back, count + 1
+    return count
+
+
+def _below(frames: int, call: Callable[[], Any]) -> Any:
+    return call() if frames <= 0 else _below(frames - 1, call)
+
+
 def parse(data: bytes | memoryview) -> Any:
     """The JSON value in ``data``: strict UTF-8, no byte order mark, no duplicate keys, only finite numbers.
 
@@ -67,7 +82,10 @@ def parse(data: bytes | memoryview) -> Any:
     except UnicodeDecodeError as error:
         raise NotAConfig(f"byte {error.start} is not UTF-8", parsed=False) from None
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        return _below(
+            PARSING_DEPTH - _frames(),
+            lambda: json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite),
+        )
     except json.JSONDecodeError as error:
         raise NotAConfig(f"not JSON at line {error.lineno}, column {error.colno}", parsed=False) from None
     except RecursionError:

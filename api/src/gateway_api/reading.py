@@ -26,12 +26,14 @@ def judge(data: Bytes, *, unwrap: bool, sections: bool, limit: int) -> Answer:
         if unwrap:
             value, enveloped = config_shape.unwrap(value)
         config = config_shape.check(value)
+        content = json.dumps(config, indent=2).encode() if enveloped else None
+        if content is not None and len(content) > limit:
+            return {"too_large": True}, None
+        return {"facts": config_shape.facts_of(config, sections=sections)}, content
     except NotAConfig as problem:
         return {"refused": str(problem), "parsed": problem.parsed}, None
-    content = json.dumps(config, indent=2).encode() if enveloped else None
-    if content is not None and len(content) > limit:
-        return {"too_large": True}, None
-    return {"facts": config_shape.facts_of(config, sections=sections)}, content
+    except RecursionError:
+        return {"refused": "the JSON is nested too deeply", "parsed": False}, None
 
 
 def difference(old: Bytes | None, new: Bytes) -> Answer:
