@@ -122,14 +122,14 @@ def test_a_mass_prune_takes_no_file_with_it(kube: Kube, gw: RealGateway) -> None
 def test_a_slow_prune_takes_a_few_files_and_no_more_over_restarts(
     kube: Kube, gw: RealGateway, operator: OperatorProcess
 ) -> None:
-    names = [f"slow-{number}" for number in range(5)]
+    names = [f"slow-{number}" for number in range(7)]
     completed(kube, *names, deletionPolicy="Delete")
     for name in names:
         kube.run("delete", f"gwb/{name}", "--timeout=60s")
         operator.stop()  # what it has seen is forgotten
         operator.start()
-    assert len(gw.files()) == 3
-    for name in names[2:]:
+    assert len(gw.files()) == 2
+    for name in names[5:]:
         told(kube, name, "MassDeletion")
 
 

@@ -156,18 +156,18 @@ def _one_after_the_other(world: World, refs: list[Ref], pause: float) -> None:
 
 @pytest.mark.parametrize("pause", [15, 70, 3600])
 def test_a_sweep_that_is_slow_takes_a_quarter_and_no_more_whatever_is_remembered(pause: float) -> None:
-    world, refs = finished(16, deletionPolicy="Delete")
+    world, refs = finished(24, deletionPolicy="Delete")
     _one_after_the_other(world, refs[:12], pause)  # each by an operator that has just begun
-    assert len(world.admin.backups) == 12
-    assert reasons(world).count("MassDeletion") == 8
-    assert "4 of 16 files" in world.cluster.events[-1].message
+    assert len(world.admin.backups) == 18
+    assert reasons(world).count("MassDeletion") == 6
+    assert "6 of 24 files" in world.cluster.events[-1].message
     assert "`kubectl gateway backup delete` deletes files on purpose" in world.cluster.events[-1].message
 
 
 def test_a_few_by_hand_take_their_files_along_day_after_day() -> None:
-    world, refs = finished(7, deletionPolicy="Delete")
+    world, refs = finished(16, deletionPolicy="Delete")
     for day in range(3):
-        _one_after_the_other(world, refs[2 * day : 2 * day + 2], 3600)
+        _one_after_the_other(world, refs[5 * day : 5 * day + 5], 3600)
         world.clock.advance(86400)
     assert len(world.admin.backups) == 1
     assert "MassDeletion" not in reasons(world)

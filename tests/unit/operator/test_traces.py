@@ -40,7 +40,7 @@ def test_what_was_written_is_read(of: int, uids: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "allowed"), [(0, 2), (1, 2), (8, 2), (11, 2), (12, 3), (100, 25), (401, 100), (9999, 100)]
+    ("of", "allowed"), [(0, 5), (1, 5), (20, 5), (23, 5), (24, 6), (100, 25), (401, 100), (9999, 100)]
 )
 def test_a_day_allows_a_quarter(of: int, allowed: int) -> None:
     day, went = Spent(NOW, of), 0

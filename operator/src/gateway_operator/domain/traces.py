@@ -15,7 +15,7 @@ from gateway_operator.domain.names import GROUP
 from gateway_operator.domain.objects import GatewayRef
 
 DAY: Final = timedelta(days=1)
-FREE: Final = 2
+FREE: Final = 5
 """So many files go in a day with their objects, unasked, however few there are."""
 MOST: Final = 100
 """And no more than so many, however many there are."""
