@@ -47,7 +47,8 @@ def conclude(decisions: Sequence[Decision], policy: Policy | str, brake: Brake |
         return Outcome(now, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left)
     if not policy.has_rules and policy.failed == Limits():
         return Outcome(now, False, Reason.NoPolicy, "No rule lets a backup go: all are kept.", left, 0, left)
-    return Outcome(now, True, Reason.Applied, f"{left} backups are kept.", left, 0, left)
+    said = "1 backup is kept." if left == 1 else f"{left} backups are kept."
+    return Outcome(now, True, Reason.Applied, said, left, 0, left)
 
 
 def note(decision: Decision) -> Note:
