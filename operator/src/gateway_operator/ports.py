@@ -207,6 +207,10 @@ class Cluster(Protocol):
         """ReplicaSets (of a Deployment) and pods that its selector selects."""
         ...
 
+    async def pod(self, namespace: str, name: str, replica_set: str | None) -> tuple[Json | None, Json | None]:
+        """A ReplicaSet, if one is named, and a pod, each by its name and as fresh as the lists of ``pods``."""
+        ...
+
     async def secret(self, namespace: str, name: str) -> Secret | None:
         """A Secret."""
         ...

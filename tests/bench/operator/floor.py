@@ -30,6 +30,8 @@ class _Gateway:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     seen: tuple[str, str, str] = ("", "", "")
     looked: float = float("-inf")
+    names: tuple[str, str] | None = None
+    """Of its pod and that pod's ReplicaSet, to ask for them and not for lists."""
 
 
 class Floor:
@@ -66,7 +68,7 @@ class Floor:
         async with gateway.turn:
             backup = await self._api.call("GET", f"{BACKUPS.format(self._namespace)}/{body['metadata']['name']}")
             if time.monotonic() - gateway.looked >= self._share:
-                gateway.seen = await self._look(name)
+                gateway.seen = await self._look(name, gateway)
                 gateway.looked = time.monotonic()
             await self._through(name, gateway.seen, backup)
 
@@ -135,17 +137,27 @@ class Floor:
         )
         await self._event(meta, said)
 
-    async def _look(self, name: str) -> tuple[str, str, str]:
+    async def _look(self, name: str, gateway: _Gateway) -> tuple[str, str, str]:
         apps, core = f"/apis/apps/v1/namespaces/{self._namespace}", f"/api/v1/namespaces/{self._namespace}"
-        workload = await self._api.call("GET", f"{apps}/deployments/{name}")
-        match = workload["spec"]["selector"]["matchLabels"]
-        query = {"limit": "500", "labelSelector": ",".join(f"{key}={value}" for key, value in match.items())}
-        sets, pods = await asyncio.gather(
-            self._api.call("GET", f"{apps}/replicasets", query=query),
-            self._api.call("GET", f"{core}/pods", query=query),
-        )
-        ours = {one["metadata"]["uid"] for one in sets["items"] if _owned_by(one, {workload["metadata"]["uid"]})}
-        pod = next(one for one in pods["items"] if _owned_by(one, ours))
+        asked = self._api.call("GET", f"{apps}/deployments/{name}")
+        if gateway.names is None:
+            workload = await asked
+            match = workload["spec"]["selector"]["matchLabels"]
+            query = {"limit": "500", "labelSelector": ",".join(f"{key}={value}" for key, value in match.items())}
+            sets, pods = await asyncio.gather(
+                self._api.call("GET", f"{apps}/replicasets", query=query),
+                self._api.call("GET", f"{core}/pods", query=query),
+            )
+            candidates = [(one, pod) for one in sets["items"] for pod in pods["items"]]
+        else:
+            workload, *found = await asyncio.gather(
+                asked,
+                self._api.call("GET", f"{apps}/replicasets/{gateway.names[1]}"),
+                self._api.call("GET", f"{core}/pods/{gateway.names[0]}"),
+            )
+            candidates = [(found[0], found[1])]
+        one, pod = next(two for two in candidates if _owned_by(two[0], workload) and _owned_by(two[1], two[0]))
+        gateway.names = pod["metadata"]["name"], one["metadata"]["name"]
         holder = workload["metadata"]["annotations"]["mcpgateway.dev/admin-key-secret"]
         secret = await self._api.call("GET", f"{core}/secrets/{holder}")
         key = base64.b64decode(secret["data"]["admin-key"]).decode()
@@ -187,8 +199,8 @@ class Floor:
             return data
 
 
-def _owned_by(body: dict[str, Any], uids: set[str]) -> bool:
-    return any(owner["uid"] in uids for owner in body["metadata"].get("ownerReferences", ()))
+def _owned_by(body: dict[str, Any], owner: dict[str, Any]) -> bool:
+    return any(one["uid"] == owner["metadata"]["uid"] for one in body["metadata"].get("ownerReferences", ()))
 
 
 def _now() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -59,6 +59,10 @@ class Clock:
             await call()
 
 
+def _named(bodies: Sequence[Json], name: str | None) -> Json | None:
+    return next((body for body in bodies if body["metadata"]["name"] == name), None)
+
+
 class Cluster:
     """Objects with versions, one Deployment, and its pod."""
 
@@ -71,6 +75,7 @@ class Cluster:
         self.restarts: list[str] = []
         self.present = True
         self.pod_ready = True
+        self.pod_name = "gw-1"
         self.swept_because: str | None = None
         self.reload = "Watch"
         self.marker: str | None = None
@@ -194,7 +199,12 @@ class Cluster:
                 },
             },
             "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "gw"}}, "template": template},
-            "status": {"observedGeneration": 1, "updatedReplicas": 1, "replicas": 1},
+            "status": {
+                "observedGeneration": 1,
+                "updatedReplicas": 1,
+                "replicas": 1,
+                "readyReplicas": int(self.pod_ready),
+            },
         }
         return Workload(ref, namespace, "w", body)
 
@@ -202,8 +212,10 @@ class Cluster:
         owner = [{"controller": True, "uid": "w"}]
         pod = {
             "metadata": {
-                "name": "gw-1",
-                "ownerReferences": [{"controller": True, "uid": "rs"}],
+                "name": self.pod_name,
+                "uid": f"uid of {self.pod_name}",
+                "labels": {"app": "gw"},
+                "ownerReferences": [{"controller": True, "uid": "rs", "name": "gw-rs"}],
                 "annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {},
             },
             "spec": {
@@ -218,7 +230,12 @@ class Cluster:
                 "conditions": [{"type": "Ready", "status": str(self.pod_ready)}],
             },
         }  # fmt: skip
-        return [{"metadata": {"uid": "rs", "ownerReferences": owner}}], [pod]
+        return [{"metadata": {"name": "gw-rs", "uid": "rs", "ownerReferences": owner}}], [pod]
+
+    async def pod(self, namespace: str, name: str, replica_set: str | None) -> tuple[Json | None, Json | None]:
+        workload = await self.workload(namespace, GatewayRef("Deployment", "gw"))
+        sets, pods = ([], []) if workload is None else await self.pods(workload)
+        return _named(sets, replica_set), _named(pods, name)
 
     async def secret(self, namespace: str, name: str) -> Secret | None:
         if name in self.forbidden_secrets:

@@ -132,6 +132,24 @@ class KubernetesCluster(KubernetesApi):
         found = await asyncio.gather(sets, pods)
         return found[0], found[1]
 
+    async def pod(self, namespace: str, name: str, replica_set: str | None) -> tuple[Json | None, Json | None]:
+        """A ReplicaSet, if one is named, and a pod, each by its name and as fresh as the lists of ``pods``."""
+        # Without a resourceVersion a read by name asks the store itself.
+        space = quote(namespace)
+        pod = self._one(f"/api/v1/namespaces/{space}/pods/{quote(name)}")
+        if replica_set is None:
+            return None, await pod
+        found = await asyncio.gather(
+            self._one(f"/apis/apps/v1/namespaces/{space}/replicasets/{quote(replica_set)}"), pod
+        )
+        return found[0], found[1]
+
+    async def _one(self, path: str) -> Json | None:
+        try:
+            return await self.request("GET", path)
+        except MissingError:
+            return None
+
     async def secret(self, namespace: str, name: str) -> Secret | None:
         """A Secret."""
         try:

@@ -102,7 +102,8 @@ class Workload:
         return ",".join(parts) or None
 
 
-def _controller(body: Json) -> Json:
+def controller(body: Json) -> Json:
+    """The owner that controls an object; empty if nobody does."""
     for owner in (body.get("metadata") or {}).get("ownerReferences") or ():
         if owner.get("controller"):
             return dict(owner)
@@ -114,14 +115,14 @@ def owned_pods(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[
     if workload.ref.kind == "StatefulSet":
         name = f"{workload.ref.name}-{workload.ref.ordinal}"
         return [
-            pod for pod in pods if _controller(pod).get("uid") == workload.uid and pod["metadata"].get("name") == name
+            pod for pod in pods if controller(pod).get("uid") == workload.uid and pod["metadata"].get("name") == name
         ]
     sets = {
         replica_set["metadata"]["uid"]
         for replica_set in replica_sets
-        if _controller(replica_set).get("uid") == workload.uid
+        if controller(replica_set).get("uid") == workload.uid
     }
-    return [pod for pod in pods if _controller(pod).get("uid") in sets]
+    return [pod for pod in pods if controller(pod).get("uid") in sets]
 
 
 def _admin_container(pod: Json, port_name: str) -> tuple[str, int] | None:

@@ -40,7 +40,7 @@ async def reconcile_backup(
         try:
             return await run.go()
         finally:
-            if not run.went_well:
+            if run.went_badly:
                 turn.forget()
 
 
@@ -60,9 +60,9 @@ class _BackupRun:
         self._known = ports.known
 
     @property
-    def went_well(self) -> bool:
-        """Whether the gateway, as it was seen, made a backup and gave its record."""
-        return isinstance(self._stored, StoredBackup)
+    def went_badly(self) -> bool:
+        """Whether it looked at the gateway, and what it saw did not make a backup and give its record."""
+        return self._view is not None and not isinstance(self._stored, StoredBackup)
 
     async def go(self) -> float | None:
         """Step by step until there is nothing to do, or something to wait for."""
@@ -116,7 +116,7 @@ class _BackupRun:
         if not decisions.needs_gateway(backup, self._ports.clock.now()):
             return decisions.Observed(backup)
         if self._view is None:
-            self._view = await self._turn.look(self._ports, self._ref.namespace, backup.gateway)
+            self._view = await self._turn.look(self._ports)
             if self._view.target is not None and backup.phase != "Verifying":
                 self._health = await tried(self._ports.admin_api.health(self._view.target))
         return decisions.Observed(

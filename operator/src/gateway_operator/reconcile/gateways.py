@@ -15,10 +15,14 @@ from gateway_operator.domain.gateway import Endpoint, Problem, Workload, choose,
 from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
 from gateway_operator.domain.objects import GatewayRef, Json, Ref
 from gateway_operator.domain.reasons import Reason
-from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
+from gateway_operator.domain.sighting import Sighting, found_again
+from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, ForbiddenError, Ports
 
 SHARED: Final = 1.0
 """Seconds. As long as a Service may lag behind its pods; whatever does not go well ends it at once."""
+SIGHTINGS: Final = 10_000
+"""So many gateways are remembered by name; some hundred bytes each."""
+Place = tuple[str, GatewayRef]
 T = TypeVar("T")
 
 
@@ -55,6 +59,22 @@ async def look(ports: Ports, namespace: str, ref: GatewayRef) -> View:
     if isinstance(target, Problem):
         return _with(view, target)
     return View(chosen[0], target, workload, chosen[1], view.owned)
+
+
+async def look_again(ports: Ports, namespace: str, ref: GatewayRef, sighting: Sighting) -> View | None:
+    """Find a gateway by what was seen of it before: reads by name alone. None where that leaves any doubt."""
+    try:
+        workload, (replica_set, pod) = await asyncio.gather(
+            ports.cluster.workload(namespace, ref),
+            ports.cluster.pod(namespace, sighting.pod, sighting.replica_set),
+        )
+        found = None if workload is None else found_again(sighting, workload, replica_set, pod)
+        if workload is None or found is None or workload.key_secret is None:
+            return None
+        target = await _open(ports, workload, found[0])
+    except ClusterError:  # the whole look will say what is wrong
+        return None
+    return None if isinstance(target, Problem) else View(found[0], target, workload, found[1], [found[1]])
 
 
 def _with(view: View, problem: Problem) -> View:
@@ -115,37 +135,50 @@ def backup_id_of(ports: Ports, health: Health | Failure | None, ref: Ref) -> str
 class Turn(asyncio.Lock):
     """The turn at one gateway. Those that queue for it share a look at the gateway for a moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place, sightings: dict[Place, Sighting]) -> None:
         super().__init__()
+        self._place = place
+        self._sightings = sightings
         self._looked: tuple[datetime, View] | None = None
 
-    async def look(self, ports: Ports, namespace: str, ref: GatewayRef) -> View:
+    async def look(self, ports: Ports) -> View:
         """As the function does; or what the last look of this turn found, if that is younger than ``SHARED`` and good.
 
-        Only while it is one's turn. A backup that comes alone always looks for itself.
+        Only while it is one's turn. A backup that comes alone always looks for itself: first by the names under which
+        the gateway was found before.
         """
         now = ports.clock.now()
         if self._looked is not None and 0 <= (now - self._looked[0]).total_seconds() < SHARED:
             return self._looked[1]
-        view = await look(ports, namespace, ref)
-        self._looked = (now, view) if view.target is not None else None
+        self._looked = None
+        sighting = self._sightings.pop(self._place, None)
+        view = None if sighting is None else await look_again(ports, *self._place, sighting)
+        if view is None:
+            view = await look(ports, *self._place)
+        if view.workload is not None and view.pod is not None:
+            self._looked = (now, view)
+            self._sightings[self._place] = Sighting.of(view.workload, view.pod)
+            if len(self._sightings) > SIGHTINGS:
+                del self._sightings[next(iter(self._sightings))]  # the oldest
         return view
 
     def forget(self) -> None:
-        """The next one looks for itself: through what was seen no backup was made."""
+        """The next one looks for itself, and as if for the first time: through what was seen no backup was made."""
         self._looked = None
+        self._sightings.pop(self._place, None)
 
 
 class Turns:
     """One call at a time to each gateway: the admin API would answer the others `Busy`."""
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[tuple[str, GatewayRef], Turn] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[Place, Turn] = WeakValueDictionary()
+        self._sightings: dict[Place, Sighting] = {}
 
     def of(self, namespace: str, ref: GatewayRef) -> Turn:
         """The turn at a gateway. It lives as long as somebody has it or waits for it."""
-        key = (namespace, ref)
-        turn = self._turns.get(key)
+        place = (namespace, ref)
+        turn = self._turns.get(place)
         if turn is None:
-            turn = self._turns[key] = Turn()
+            turn = self._turns[place] = Turn(place, self._sightings)
         return turn

@@ -1,8 +1,8 @@
 // The twin: what the operator does for one GatewayBackup, written with controller-runtime.
 //
 // It makes the calls of gateway_operator's reconcile, in the same order and with the same bodies: its own read of the
-// object, one look at the gateway (workload, ReplicaSets, pods, Secret; shared between the backups of a gateway for as
-// long as the operator shares it), the health, three status patches on top of the version that was seen, the backup, the
+// object, one look at the gateway (workload, ReplicaSet, pod, Secret: by lists the first time, then by the names that were
+// found; shared between the backups of a gateway for as long as the operator shares it), the health, three status patches on top of the version that was seen, the backup, the
 // record read back, one event. One call at a time to each gateway, a bounded number in flight, no finalizer.
 // It handles the good path alone: it is a measure, not an operator.
 package main
@@ -72,6 +72,8 @@ func run(namespace string, share time.Duration, inFlight, workers int) error {
 		Scheme:  runtime.NewScheme(),
 		Metrics: server.Options{BindAddress: "0"},
 		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
+		// Else objects without a Go type are read from the API server each time, what is watched notwithstanding.
+		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 	})
 	if err != nil {
 		return err
@@ -115,7 +117,7 @@ type gateway struct {
 	looked time.Time
 }
 
-type view struct{ pod, address, key string }
+type view struct{ pod, replicaSet, address, key string }
 
 type reconciler struct {
 	write    client.Client
@@ -159,7 +161,7 @@ func (r *reconciler) gateway(name string) *gateway {
 
 func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backup *unstructured.Unstructured) error {
 	if time.Since(of.looked) >= r.share {
-		seen, err := r.look(ctx, backup.GetNamespace(), name)
+		seen, err := r.look(ctx, backup.GetNamespace(), name, of.seen)
 		if err != nil {
 			return err
 		}
@@ -236,37 +238,41 @@ func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backu
 	return r.event(ctx, backup, message, end)
 }
 
-// look finds the gateway's pod and the key that opens its admin API.
-func (r *reconciler) look(ctx context.Context, namespace, name string) (view, error) {
-	workload, key := &unstructured.Unstructured{}, &unstructured.Unstructured{}
-	workload.SetGroupVersionKind(deployment)
-	key.SetGroupVersionKind(secret)
-	if err := r.read.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, workload); err != nil {
-		return view{}, err
+// look finds the gateway's pod and the key that opens its admin API. What was seen before is asked for by name.
+func (r *reconciler) look(ctx context.Context, namespace, name string, before view) (view, error) {
+	workload, key := typed(deployment), typed(secret)
+	sets, pods := []unstructured.Unstructured{*typed(replicaSet)}, []unstructured.Unstructured{*typed(pod)}
+	get := func(into *unstructured.Unstructured, name string) error {
+		return r.read.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, into)
 	}
-	match, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
-	sets, pods := &unstructured.UnstructuredList{}, &unstructured.UnstructuredList{}
-	selected := client.MatchingLabelsSelector{Selector: labels.SelectorFromSet(match)}
-	var both errgroup.Group
-	for list, kind := range map[*unstructured.UnstructuredList]schema.GroupVersionKind{sets: replicaSet, pods: pod} {
-		list.SetGroupVersionKind(schema.GroupVersionKind{Group: kind.Group, Version: kind.Version, Kind: kind.Kind + "List"})
-		both.Go(func() error {
-			return r.read.List(ctx, list, client.InNamespace(namespace), selected, client.Limit(500))
-		})
-	}
-	if err := both.Wait(); err != nil {
-		return view{}, err
-	}
-	ours := map[types.UID]bool{}
-	for _, set := range sets.Items {
-		for _, owner := range set.GetOwnerReferences() {
-			if owner.UID == workload.GetUID() {
-				ours[set.GetUID()] = true
+	var all errgroup.Group
+	if before.pod != "" {
+		all.Go(func() error { return get(workload, name) })
+		all.Go(func() error { return get(&sets[0], before.replicaSet) })
+		all.Go(func() error { return get(&pods[0], before.pod) })
+	} else {
+		if err := get(workload, name); err != nil {
+			return view{}, err
+		}
+		match, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
+		list := func(kind schema.GroupVersionKind, into *[]unstructured.Unstructured) func() error {
+			return func() error {
+				found := &unstructured.UnstructuredList{}
+				found.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+				selected := client.MatchingLabelsSelector{Selector: labels.SelectorFromSet(match)}
+				err := r.read.List(ctx, found, client.InNamespace(namespace), selected, client.Limit(500))
+				*into = found.Items
+				return err
 			}
 		}
+		all.Go(list(replicaSet, &sets))
+		all.Go(list(pod, &pods))
+	}
+	if err := all.Wait(); err != nil {
+		return view{}, err
 	}
 	holder := workload.GetAnnotations()["mcpgateway.dev/admin-key-secret"]
-	if err := r.read.Get(ctx, types.NamespacedName{Namespace: namespace, Name: holder}, key); err != nil {
+	if err := get(key, holder); err != nil {
 		return view{}, err
 	}
 	encoded, _, _ := unstructured.NestedString(key.Object, "data", "admin-key")
@@ -274,15 +280,30 @@ func (r *reconciler) look(ctx context.Context, namespace, name string) (view, er
 	if err != nil {
 		return view{}, err
 	}
-	for _, one := range pods.Items {
-		for _, owner := range one.GetOwnerReferences() {
+	for _, set := range sets {
+		for _, one := range pods {
 			address, _, _ := unstructured.NestedString(one.Object, "status", "podIP")
-			if ours[owner.UID] && address != "" {
-				return view{one.GetName(), address, string(bytes.TrimSpace(decoded))}, nil
+			if owned(&set, workload) && owned(&one, &set) && address != "" {
+				return view{one.GetName(), set.GetName(), address, string(bytes.TrimSpace(decoded))}, nil
 			}
 		}
 	}
 	return view{}, fmt.Errorf("%s has no pod", name)
+}
+
+func typed(kind schema.GroupVersionKind) *unstructured.Unstructured {
+	made := &unstructured.Unstructured{}
+	made.SetGroupVersionKind(kind)
+	return made
+}
+
+func owned(one, by *unstructured.Unstructured) bool {
+	for _, owner := range one.GetOwnerReferences() {
+		if owner.UID == by.GetUID() {
+			return true
+		}
+	}
+	return false
 }
 
 // status merges into the status of exactly the version that was read; the answer is the new version.
