@@ -14,13 +14,14 @@ from gateway_operator.settings import Settings
 
 
 class _WhatMatters(logging.Filter):
-    """Kopf logs every TemporaryError as an error, and ours are waits; and that it has called a handler, each time."""
+    """Kopf logs every TemporaryError as an error, and ours are waits; and that it has called handlers, each time."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if record.levelno == logging.ERROR and "failed temporarily: waiting" in message:
             record.levelno, record.levelname = logging.INFO, "INFO"
-        return not (record.levelno == logging.INFO and message.endswith("' succeeded."))
+        called = message.endswith("' succeeded.") or (" is processed: " in message and message.endswith("; 0 failed."))
+        return not (record.levelno == logging.INFO and called)
 
 
 def run(settings: Settings) -> int:

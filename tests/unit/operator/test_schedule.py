@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain import conditions
-from gateway_operator.domain.objects import Json, Ref
+from gateway_operator.domain.objects import Backup, Json, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule import (
     CorrectCronJob,
@@ -26,7 +26,7 @@ from gateway_operator.domain.schedule import (
     decide,
 )
 from gateway_operator.domain.schedule_job import Image, correction, differences, longest, wanted
-from gateway_operator.domain.scheduled import Member, Schedule, progress, set_of
+from gateway_operator.domain.scheduled import Member, Members, Schedule, progress, set_of
 from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, Ports
 from gateway_operator.reconcile.nudges import Nudges
 from gateway_operator.reconcile.schedule import ScheduleParts, listed, reconcile_schedule
@@ -275,13 +275,30 @@ def test_the_progress_is_that_of_its_backups() -> None:
     assert progress(schedule(), [])["lastBackup"] is None
 
 
+def backup_of(group: str | None, uid: str = "u", **status: Any) -> Backup:
+    spec = {"gatewayRef": {"name": "gw"}, **({} if group is None else {"group": group})}
+    return Backup.parse({"metadata": {"namespace": "prod", "name": "b", "uid": uid}, "spec": spec, "status": status})
+
+
 def test_the_reserved_groups_belong_to_no_schedule() -> None:
-    meta = {"namespace": "prod"}
-    for group in ("manual", "safety"):
-        assert set_of({"metadata": meta, "spec": {"gatewayRef": {"name": "gw"}, "group": group}}) is None
-    assert set_of({"metadata": meta, "spec": {"gatewayRef": {"name": "gw"}}}) is None
-    found = set_of({"metadata": meta, "spec": {"gatewayRef": {"name": "gw"}, "group": "x"}})
-    assert found == ("prod", schedule().gateway, "x")
+    for group in ("manual", "safety", None):
+        assert set_of(backup_of(group)) is None
+    assert set_of(backup_of("x")) == ("prod", schedule().gateway, "x")
+
+
+async def test_the_backups_of_a_schedule_are_those_that_the_watch_has_shown() -> None:
+    members, mine = Members(), schedule()
+    group = mine.name
+    assert members.see(backup_of("manual")) is None
+    assert members.see(backup_of(group, "one")) == members.see(backup_of(group, "two")) == set_of(backup_of(group))
+    members.see(backup_of("another", "three"))
+    members.see(backup_of(group, "one", phase="Completed"))
+    assert sorted(one.phase for one in await members(mine)) == ["", "Completed"]
+    assert members.forget(backup_of(group, "one")) == set_of(backup_of(group))
+    assert len(await members(mine)) == 1
+    members.forget(backup_of(group, "two"))
+    members.forget(backup_of(group, "two"))  # an event that comes twice
+    assert await members(mine) == []
 
 
 class CronJobs:

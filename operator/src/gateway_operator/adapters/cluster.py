@@ -69,7 +69,7 @@ class KubernetesCluster(KubernetesApi):
         is too old it says so, and the list is to be begun anew.
         """
         query = {"limit": str(PAGE), **({"continue": after} if after else {})}
-        body, served = await self.answered("GET", ours(kind, namespace), None, query, "application/json")
+        body, served = await self.answered(ours(kind, namespace), query)
         items, meta = body.get("items"), body.get("metadata") or {}
         if body.get("kind") != f"{kind}List" or not isinstance(items, list) or not meta.get("resourceVersion"):
             raise ClusterError(f"The Kubernetes API answered a list of {kind}s with something else.")

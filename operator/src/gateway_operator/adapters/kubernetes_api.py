@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from gateway_operator.domain.objects import Json
@@ -46,7 +47,8 @@ class KubernetesApi:
         configuration = Configuration()
         configuration.connection_pool_maxsize = 64
         # Else each request asks two threads for a proxy and a .netrc: a third of what it costs, for what no pod has.
-        configuration.client_session_kwargs = {"trust_env": False}
+        # And each request and answer is held against a jar of cookies, of which the API has none.
+        configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
         if _SERVICE_ACCOUNT.exists() and context is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return cls(ApiClient(configuration), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
@@ -79,12 +81,16 @@ class KubernetesApi:
         content_type: str = "application/json",
     ) -> Json:
         """One request, its answer as JSON. Reads are tried three times over a broken connection or a busy server."""
-        return (await self.answered(method, path, body, query, content_type))[0]
+        return (await self._answered(method, path, body, query, content_type))[0]
 
-    async def answered(
+    async def answered(self, path: str, query: Mapping[str, str]) -> tuple[Json, datetime | None]:
+        """What a GET gives, with the time by the API server's clock."""
+        body, headers = await self._answered("GET", path, None, query, "application/json")
+        return body, _date(headers)
+
+    async def _answered(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
-    ) -> tuple[Json, datetime | None]:
-        """The same with the time by the API server's clock."""
+    ) -> tuple[Json, Mapping[str, str]]:
         tries = _TRIES if method == "GET" else 1
         for turn in range(1, tries + 1):
             try:
@@ -99,14 +105,10 @@ class KubernetesApi:
 
     async def _once(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
-    ) -> tuple[Json, datetime | None]:
+    ) -> tuple[Json, Mapping[str, str]]:
         url = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Accept": "application/json", "Content-Type": content_type}
         try:
-            verb, address, sent, _, _ = await self._client.param_serialize(
-                method, url, header_params=headers, auth_settings=["BearerToken"]
-            )
-            response = await self._client.call_api(verb, address, sent, body, _request_timeout=REQUEST_TIMEOUT)
+            response = await self._send(method, url, body, content_type, REQUEST_TIMEOUT)
             raw = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(f"The Kubernetes API did not answer {method} {path}: {type(error).__name__}") from error
@@ -115,19 +117,26 @@ class KubernetesApi:
         except ValueError:
             answer = {"message": raw[:200].decode("utf-8", "replace")}
         if response.status < 400:
-            return dict(answer), _date(response.headers)
+            return answer, response.headers
         message = str(answer.get("message") or f"HTTP {response.status}")
         raise _KINDS.get(response.status, ClusterError)(message)
+
+    async def _send(self, method: str, url: str, body: Any, content_type: str, seconds: float) -> RESTResponse:
+        """By the client's connection and with its credentials. What else it does serves its models: bodies are walked
+        through, headers rewritten."""
+        headers = {**self._client.default_headers, "Accept": "application/json", "Content-Type": content_type}
+        await self._client.update_params_for_auth(headers, None, ["BearerToken"], url, method, body)
+        address = f"{self._client.configuration.host}{url}"
+        limit = aiohttp.ClientTimeout(total=seconds)
+        client: Any = self._client.rest_client
+        response: RESTResponse = await client.request(method, address, headers, body, _request_timeout=limit)
+        return response
 
     async def watch(self, path: str, query: Mapping[str, str], seconds: float) -> AsyncIterator[Json]:
         """The events of a watch, for at most so many seconds. Ends earlier when the server or the line ends it."""
         asked = {**query, "watch": "true", "timeoutSeconds": str(max(1, int(seconds)))}
-        headers = {"Accept": "application/json"}
         try:
-            verb, address, sent, _, _ = await self._client.param_serialize(
-                "GET", f"{path}?{urlencode(asked)}", header_params=headers, auth_settings=["BearerToken"]
-            )
-            response = await self._client.call_api(verb, address, sent, None, _request_timeout=seconds + 5)
+            response = await self._send("GET", f"{path}?{urlencode(asked)}", None, "application/json", seconds + 5)
             if response.status >= 400:
                 raise _KINDS.get(response.status, ClusterError)(f"a watch of {path} was answered {response.status}")
             async for line in response.response.content:
@@ -148,8 +157,8 @@ class KubernetesApi:
             query["continue"] = str(token)
 
 
-def _date(headers: Mapping[str, str] | None) -> datetime | None:
+def _date(headers: Mapping[str, str]) -> datetime | None:
     try:
-        return parsedate_to_datetime((headers or {}).get("Date", ""))
+        return parsedate_to_datetime(headers.get("Date", ""))
     except (TypeError, ValueError):
         return None

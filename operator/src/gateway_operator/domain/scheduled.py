@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -97,9 +97,8 @@ class Member:
         return self.completed is not None
 
     @classmethod
-    def parse(cls, body: Json) -> Member:
-        """From a GatewayBackup as the API server gives it."""
-        backup = Backup.parse(body)
+    def of(cls, backup: Backup) -> Member:
+        """From the object."""
         return cls(
             name=backup.meta.ref.name,
             phase=backup.phase,
@@ -108,7 +107,7 @@ class Member:
             completed=backup.time("completionTime"),
             proven=backup.level in _PROVEN,
             suspicious=bool(conditions.holds(backup.conditions, "Suspicious")),
-            pinned=bool((body.get("spec") or {}).get("pinned")),
+            pinned=backup.pinned,
             reason=backup.reason,
         )
 
@@ -117,13 +116,39 @@ Set = tuple[str, GatewayRef, str]
 """The set that a backup belongs to: namespace, gateway, group."""
 
 
-def set_of(body: Mapping[str, Any]) -> Set | None:
+def set_of(backup: Backup) -> Set | None:
     """Which set a GatewayBackup belongs to; None for one that no schedule can have."""
-    spec = body.get("spec") or {}
-    group = str(spec.get("group", MANUAL_GROUP))
-    if group in NO_SCHEDULES_GROUP:
+    if backup.group in NO_SCHEDULES_GROUP:
         return None
-    return str((body.get("metadata") or {}).get("namespace", "")), GatewayRef.parse(spec), group
+    return backup.meta.ref.namespace, backup.gateway, backup.group
+
+
+class Members:
+    """The backups of each set, fed by the watch."""
+
+    def __init__(self) -> None:
+        self._sets: dict[Set, dict[str, Member]] = {}
+
+    def see(self, backup: Backup) -> Set | None:
+        """One was created, changed, or listed. Gives its set."""
+        found = set_of(backup)
+        if found is not None:  # for ever: gateway and group never change
+            self._sets.setdefault(found, {})[backup.meta.ref.uid] = Member.of(backup)
+        return found
+
+    def forget(self, backup: Backup) -> Set | None:
+        """One is gone. Gives its set."""
+        found = set_of(backup)
+        if found is not None and found in self._sets:
+            self._sets[found].pop(backup.meta.ref.uid, None)
+            if not self._sets[found]:
+                del self._sets[found]
+        return found
+
+    async def __call__(self, schedule: Schedule) -> Sequence[Member]:
+        """The backups of a schedule."""
+        wanted = (schedule.meta.ref.namespace, schedule.gateway, schedule.name)
+        return list(self._sets.get(wanted, {}).values())
 
 
 def progress(schedule: Schedule, backups: Sequence[Member]) -> dict[str, Any]:

@@ -24,9 +24,13 @@ def file_goes_too(spec: kopf.Spec, annotations: kopf.Annotations, **_: Any) -> b
 
 @kopf.index(GROUP, VERSION, BACKUP_PLURAL)
 async def known_backups(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
-    """Remember each one. As an index, so that all are known before the first handler runs; what is kept is our own."""
+    """Remember each one, and tell its schedule. As an index, so that all are known before the first handler runs; what
+    is kept is our own. One call for all that wants to know of an event, since it is the call that costs.
+    """
     parts: Parts = memo.parts
-    parts.known.see(Backup.parse(body))
+    backup = Backup.parse(body)
+    parts.known.see(backup)
+    parts.nudge(parts.members.see(backup))
 
 
 def gone(type: str | None, **_: Any) -> bool:  # noqa: A002 - kopf's name
@@ -36,18 +40,17 @@ def gone(type: str | None, **_: Any) -> bool:  # noqa: A002 - kopf's name
 
 @kopf.on.event(GROUP, VERSION, BACKUP_PLURAL, when=gone)
 async def vanished(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
-    """Forget one that is gone, and tell where its file is if nobody was asked about it."""
+    """Forget one that is gone, tell its schedule, and where its file is if nobody was asked about it."""
     parts: Parts = memo.parts
     backup, now = Backup.parse(body), parts.ports.clock.now()
     parts.known.forget(backup, now)
+    parts.nudge(parts.members.forget(backup))
     note = left_behind(backup)
     if note is not None:
         await parts.ports.cluster.event(backup.meta.ref, note, now)
 
 
-@kopf.on.resume(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)
-@kopf.on.create(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)
-@kopf.on.update(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)
+@kopf.on.create(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)  # to kopf a record is new until it is finished
 async def backup(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     """Bring a backup forward."""
     parts: Parts = memo.parts

@@ -14,9 +14,7 @@ from gateway_operator.reconcile.restore import reconcile_restore
 unfinished = when_unfinished(TERMINAL)
 
 
-@kopf.on.resume(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)
-@kopf.on.create(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)
-@kopf.on.update(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)
+@kopf.on.create(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)  # to kopf a record is new until it is finished
 async def restore(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     """Bring a restore forward."""
     parts: Parts = memo.parts

@@ -11,6 +11,7 @@ import kopf
 
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import Ref
+from gateway_operator.domain.scheduled import Members, Set
 from gateway_operator.ports import ClusterError, Ports
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.nudges import Nudges
@@ -33,6 +34,12 @@ class Parts:
     turns: Turns
     schedules: ScheduleParts
     nudges: Nudges
+    members: Members
+
+    def nudge(self, of: Set | None) -> None:
+        """Something happened to a backup of that set: its schedule, if it has one, is looked at."""
+        if of is not None:
+            self.nudges.nudge((of[0], of[2]))
 
     @property
     def known(self) -> KnownBackups:

@@ -18,7 +18,8 @@ class DiffBase(kopf.AnnotationsDiffBaseStorage):
 
     Kopf compares with it to tell a change from an echo. A record's handlers are filtered by its phase instead, and read
     the object before they do anything: to them every event of an unfinished one is a reason to look. That spares a
-    write an object (one in five), and kopf a copy of the whole object at every event.
+    write an object (one in five), and kopf a copy of the whole object at every event. It also means that kopf takes
+    each event of one, after a restart too, for its creation: that is the one handler it needs.
     """
 
     def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:

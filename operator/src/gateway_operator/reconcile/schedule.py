@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from gateway_operator.domain import schedule as decisions
 from gateway_operator.domain.actions import Stop
 from gateway_operator.domain.names import BACKUP_KIND, backup_account
-from gateway_operator.domain.objects import Json, Ref
+from gateway_operator.domain.objects import Backup, Json, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule import CorrectCronJob, CreateCronJob, Standing, Trouble, grant_line
 from gateway_operator.domain.schedule_job import Image
@@ -37,8 +37,8 @@ def listed(ports: Ports) -> Backups:
     async def of(schedule: Schedule) -> Sequence[Member]:
         namespace = schedule.meta.ref.namespace
         wanted = (namespace, schedule.gateway, schedule.name)
-        bodies = await ports.cluster.list_ours(BACKUP_KIND, namespace)
-        return [Member.parse(body) for body in bodies if set_of(body) == wanted]
+        backups = [Backup.parse(body) for body in await ports.cluster.list_ours(BACKUP_KIND, namespace)]
+        return [Member.of(backup) for backup in backups if set_of(backup) == wanted]
 
     return of
 
