@@ -12,6 +12,9 @@ CONTEXT ?=
 DEMO_ARGS ?=
 # Arguments for the torture: make torture TORTURE_ARGS="--share 20 --seed 3"
 TORTURE_ARGS ?=
+# How long to explore, and more for it: make explore MINUTES=60 EXPLORE_ARGS="--seed 7 --steps 100"
+MINUTES ?= 10
+EXPLORE_ARGS ?=
 # Arguments for pytest: make test ARGS="-k restore -x"
 ARGS ?=
 
@@ -64,6 +67,10 @@ test-api: $(STAMP) ## The admin API as a real process: endpoints, attacks, crash
 .PHONY: torture
 torture: $(STAMP) ## Kill and refuse every system call of every mutation, and a table (TORTURE_ARGS="--share 20 --seed 3 --jobs 2")
 	$(BIN)/python -m tests.api.torture $(TORTURE_ARGS)
+
+.PHONY: explore
+explore: $(STAMP) ## Days that nobody thought of, on real servers, until MINUTES are over or one breaks a promise (EXPLORE_ARGS="--seed 7")
+	$(BIN)/python -m tests.api.model --minutes $(MINUTES) $(EXPLORE_ARGS)
 
 .PHONY: compare-upstream
 compare-upstream: $(STAMP) ## The real gateway under load, backed up by itself and by ours: a table of what is lost
