@@ -14,10 +14,13 @@ from gateway_operator.settings import Settings
 
 
 class _WhatMatters(logging.Filter):
-    """Kopf logs every TemporaryError as an error, and ours are waits; and that it has called handlers, each time."""
+    """Kopf logs every TemporaryError as an error, and ours are waits; and that it has called handlers, each time. What
+    a probe found it says in one line, and aiohttp once more with the whole stack."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
+        if record.name == "aiohttp.server" and record.exc_info and type(record.exc_info[1]).__name__ == "ActivityError":
+            return False
         if record.levelno == logging.ERROR and "failed temporarily: waiting" in message:
             record.levelno, record.levelname = logging.INFO, "INFO"
         called = message.endswith("' succeeded.") or (" is processed: " in message and message.endswith("; 0 failed."))

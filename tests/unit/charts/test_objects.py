@@ -180,14 +180,24 @@ def test_notes_say_what_to_do_next_in_commands_to_paste(
         assert loaded["spec"]["gatewayRef"]["name"] == "my-gateway"
 
 
-def _notes(chart: str, release: str, copy: Path) -> str:
+def test_notes_of_a_gateway_with_encrypted_backups_say_what_a_restore_needs(tmp_path: Path) -> None:
+    encrypted = ["--set", f"encryption.recipients={{{'age1' + 'q' * 58}}}"]
+    notes = _notes("gateway", "my-gateway", tmp_path / "without", *encrypted)
+    assert "no restore can open one" in notes
+    assert "identitySecretRef" not in notes
+    notes = _notes("gateway", "my-gateway", tmp_path / "with", *encrypted, "--set", "restore.identitySecrets={key}")
+    assert "latest: {}, identitySecretRef: {name: key}}" in notes
+    assert "label secret key mcpgateway.dev/gateway=my-gateway" in notes
+
+
+def _notes(chart: str, release: str, copy: Path, *more: str) -> str:
     # `helm template` leaves the notes out, `helm install` wants a cluster: a copy of the chart has them as a template.
     shutil.copytree(CHARTS[chart], copy)
     (copy / "templates" / "NOTES.txt").rename(copy / "notes.txt")
     wrapper = 'kind: Notes\ntext: {{ tpl (.Files.Get "notes.txt") . | toJson }}\n'
     (copy / "templates" / "notes.yaml").write_text(wrapper)
     arguments = ["--namespace", NAMESPACE, "--kube-version", "1.30.0", "--show-only", "templates/notes.yaml"]
-    done = helm("template", release, str(copy), *arguments)
+    done = helm("template", release, str(copy), *arguments, *more)
     assert done.returncode == 0, done.stderr
     notes: str = yaml.safe_load(done.stdout)["text"]
     return notes

@@ -26,6 +26,8 @@ from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedul
 from gateway_operator.settings import Settings
 
 KINDS_WATCHED: Final = 5
+PROBE_LOOKS: Final = 20
+"""A tenth of a second apart, at watches of an operator that has just begun; the kubelet waits five seconds."""
 
 log = logging.getLogger("gateway_operator.schedules")
 
@@ -89,6 +91,10 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
+def _alive() -> int:
+    return sum(1 for task in asyncio.all_tasks() if task.get_name().startswith("watcher for") and not task.done())
+
+
 @kopf.on.probe(id="watches")
 async def watches(memo: kopf.Memo, **_: Any) -> int:
     """Fail when a watch is missing. A dead event loop does not answer at all.
@@ -97,7 +103,12 @@ async def watches(memo: kopf.Memo, **_: Any) -> int:
     """
     own: Settings = memo.settings
     wanted = KINDS_WATCHED * max(1, len(own.namespaces))
-    alive = sum(1 for task in asyncio.all_tasks() if task.get_name().startswith("watcher for") and not task.done())
+    alive = _alive()
+    for _look in range(PROBE_LOOKS):
+        if alive >= wanted:
+            break
+        await asyncio.sleep(0.1)
+        alive = _alive()
     if alive < wanted:
         raise kopf.PermanentError(f"{alive} of {wanted} watches are alive")
     if memo.sweeper.done():
