@@ -24,9 +24,9 @@ from .context import Context
 from .contract import ErrorCode
 from .durable import close, is_full, list_names, sync_directory, unlink_quietly
 from .errors import ApiError, config_volume_error, rfc3339
+from .room import RESERVE
 from .safe_path import FILE_FLAGS
 from .state_folder import StateFolder
-from .store import RESERVE
 
 LOG: Final = "audit.jsonl"
 WAITING: Final = "audit-waiting.jsonl"

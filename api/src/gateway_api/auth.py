@@ -91,10 +91,16 @@ class KeyRing:
         # The key file first, so that the owner of a torn config need not wait for it to settle.
         from_file = self._from_file()
         pairs = tuple(("key_file", digest) for digest in from_file or ())
-        found = match(presented, pairs) or match(presented, self.candidates())
+        found = match(presented, pairs) or match(presented, self._stated()) or match(presented, self.candidates())
         if found is None and from_file is None:
             raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")
         return found
+
+    def _stated(self) -> tuple[tuple[str, str], ...]:
+        """The key that stands at the beginning of a large config which nobody has judged yet, if it is also the last
+        valid one: it is accepted whether this is a config or not, so the caller need not wait until that is known."""
+        stated = self._config.stated_key()
+        return (("config", stated),) if stated is not None and stated == self._recall() else ()
 
     def _from_file(self) -> tuple[str, ...] | None:
         """Digests of the keys in the key file; None when the process is short of what it takes to read it."""

@@ -14,9 +14,9 @@ from .context import GATEWAY_ID, VOLUME_ID
 from .contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
 from .durable import close
 from .errors import ApiError
+from .room import OVERHEAD_BYTES, free_bytes, owed_to_reserve
 from .settings import Settings
 from .state_folder import StateFolder
-from .store import OVERHEAD_BYTES, free_bytes, owed_to_reserve
 
 NEARLY_FULL: Final = 0.05
 _READY_TEXT: Final = {

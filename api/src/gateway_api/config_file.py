@@ -15,18 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from .config_shape import NotAConfig
+from .config_shape import NotAConfig, stated_key
 from .content import Content, collect, digest_of
 from .contract import ErrorCode
 from .durable import close, make_temporary, unlink_quietly
 from .errors import ApiError
-from .judging import Judge
+from .judging import Judge, Meanwhile
 from .safe_path import FILE_FLAGS
 from .summary import Summary
 
 Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "unjudged"]
 Signature = tuple[int, int, int, int, int]
 POLL_SECONDS: Final = 0.05
+HEAD_BYTES: Final = 64 * 1024
 PATIENCE_SECONDS: Final = 8.0
 _OCTAL: Final = re.compile(rb"\\([0-3][0-7]{2})")
 """How /proc/self/mountinfo writes spaces and the like."""
@@ -92,14 +93,35 @@ class ConfigFile:
         self._settle = settle
         self._cached: tuple[Signature, Live] | None = None
 
-    def read(self, *, patience: float = PATIENCE_SECONDS) -> Live:
-        """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises."""
-        return self._read(patience, use_cache=False, sections=False)
+    def read(self, *, patience: float = PATIENCE_SECONDS, meanwhile: Meanwhile | None = None) -> Live:
+        """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises.
+
+        ``meanwhile`` is told of bytes that a worker is about to judge, and how to end it.
+        """
+        return self._read(patience, use_cache=False, sections=False, meanwhile=meanwhile)
 
     def look(self, *, sections: bool = False) -> Live:
         """As :meth:`read`, from memory when the file is the one that was read last; then without its bytes.
         ``sections``: the summary is to hold their digest."""
         return self._read(self._settle + 1.0, use_cache=True, sections=sections)
+
+    def stated_key(self) -> str | None:
+        """Digest of the admin key at the beginning of a config that only a worker could judge, and none has; else None.
+        Raises nothing."""
+        try:
+            fd = os.open(self.path, FILE_FLAGS)
+        except OSError:
+            return None
+        try:
+            info = os.fstat(fd)
+            known = self._cached is not None and self._cached[0] == signature_of(info)
+            if known or not stat.S_ISREG(info.st_mode) or not self.judge.needs_worker(info.st_size):
+                return None
+            return stated_key(os.pread(fd, HEAD_BYTES, 0))
+        except OSError:
+            return None
+        finally:
+            close(fd)
 
     def digest(self, *, at_least: int = 0) -> str | None:
         """Digest of what is there at this moment, torn or not; None when it changes just now or cannot be read, or is
@@ -121,12 +143,12 @@ class ConfigFile:
         finally:
             close(fd)
 
-    def _read(self, patience: float, *, use_cache: bool, sections: bool) -> Live:
+    def _read(self, patience: float, *, use_cache: bool, sections: bool, meanwhile: Meanwhile | None = None) -> Live:
         end = time.monotonic() + patience
         previous: Live | None = None
         unchanged_since = time.monotonic()
         while True:
-            live = self._attempt(use_cache, sections)
+            live = self._attempt(use_cache, sections, meanwhile)
             now = time.monotonic()
             if live.kind in ("unreadable", "too_large", "unjudged"):
                 return live
@@ -156,7 +178,7 @@ class ConfigFile:
             bare = replace(live, content=None)
             self._cached = (live.signature, bare)
 
-    def _attempt(self, use_cache: bool, sections: bool) -> Live:
+    def _attempt(self, use_cache: bool, sections: bool, meanwhile: Meanwhile | None) -> Live:
         try:
             fd = os.open(self.path, FILE_FLAGS)
         except FileNotFoundError:
@@ -187,7 +209,7 @@ class ConfigFile:
         if signature_of(after) != signature or content.size != before.st_size:
             return Live("unstable", None, None, "", signature)
         try:
-            summary = self.judge.summary(content, sections=sections)
+            summary = self.judge.summary(content, sections=sections, meanwhile=meanwhile)
         except NotAConfig as problem:
             return Live("invalid", content, None, str(problem), signature, mode, gid, read_at)
         except ApiError as error:

@@ -18,9 +18,10 @@ from .errors import ApiError, backup_volume_error
 from .inventory import read_manifest
 from .manifest import Located
 from .notes import note_name
+from .room import RESERVE, RESERVE_BYTES, free_bytes
 from .safe_path import existing_kind, open_file, open_parent
 from .state_folder import StateFolder
-from .store import RESERVE, RESERVE_BYTES, TOMBSTONES, data_digest, free_bytes
+from .store import TOMBSTONES, data_digest
 
 BEGUN: Final = ".deleting"
 DONE: Final = ".json"

@@ -14,6 +14,7 @@ from .context import GATEWAY_ID, VOLUME_ID, Context
 from .contract import ErrorCode, SafetyBackup
 from .durable import publish_new, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
+from .filling import write_proven
 from .safe_path import existing_kind, make_parents, open_parent
 from .sealed import seal
 from .store import NewBackup
@@ -83,7 +84,7 @@ def _raw(context: Context, content: Content, request_id: str) -> SafetyBackup:
         make_parents(volume.base_fd, parts)
         with open_parent(volume.base_fd, parts) as parent:
             if existing_kind(parent, parts[-1]) is None:
-                temporary = store.write_proven(parent, stored)
+                temporary = write_proven(parent, stored)
                 try:
                     publish_new(parent, temporary, parts[-1])
                 except (OSError, ApiError):

@@ -6,6 +6,7 @@ that nobody else ever sees. Whoever finds the digest of the sealed bytes on a di
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -16,31 +17,36 @@ from .contract import ErrorCode
 from .errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from threading import Event
 
     from pyrage.x25519 import Identity
 
 
-def seal(content: Content, form: Form, recipients: Sequence[str]) -> Content:
+def seal(content: Content, form: Form, recipients: Sequence[str], unwanted: Event | None = None) -> Content:
     """The file that holds ``content``, proven to open to it. ``recipients`` are used exactly if ``form`` is encrypted.
 
-    Raises ``OSError`` when there is no memory for it, and ``InternalError`` when it does not open.
+    Raises ``OSError`` when there is no memory for it, and ``InternalError`` when it does not open. Once ``unwanted`` is
+    set it fails soon, in whatever way.
     """
     if form == Form("none", False):
         return content
     once = age.one_time_identity() if form.encrypted else None
+    pieces = archive.packed(content, form.compression)
+    if unwanted is not None:
+        pieces = _while_wanted(pieces, unwanted)
     out = ContentWriter()
     if content.is_large:
         # While one thread seals, another opens what there is already.
         with ThreadPoolExecutor(1, "proof") as proofs:
             opening = proofs.submit(opens, out.following(), form, once, content)
             try:
-                _seal(content, form, recipients, once, out)
+                _seal(pieces, recipients, once, out)
             finally:
                 out.end()
             opened = opening.result()
     else:
-        _seal(content, form, recipients, once, out)
+        _seal(pieces, recipients, once, out)
         out.end()
         opened = opens(out.following(), form, once, content)
     if not opened:
@@ -49,8 +55,16 @@ def seal(content: Content, form: Form, recipients: Sequence[str]) -> Content:
     return out.content()
 
 
-def _seal(content: Content, form: Form, recipients: Sequence[str], once: Identity | None, out: ContentWriter) -> None:
-    pieces = archive.packed(content, form.compression)
+def _while_wanted(pieces: Iterable[bytes | memoryview], unwanted: Event) -> Iterator[bytes | memoryview]:
+    for piece in pieces:
+        if unwanted.is_set():
+            raise OSError(errno.ECANCELED, "nobody wants it any more")
+        yield piece
+
+
+def _seal(
+    pieces: Iterable[bytes | memoryview], recipients: Sequence[str], once: Identity | None, out: ContentWriter
+) -> None:
     if once is not None:
         age.encrypt(pieces, out, recipients, once)
         return

@@ -19,10 +19,12 @@ from . import manifest as manifests
 from .config_file import Live
 from .content import Content, digest_of
 from .contract import ErrorCode
-from .durable import close, list_names, make_temporary, publish_new, read_all, sync_directory, unlink_quietly
+from .durable import close, list_names, publish_new, read_all, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
+from .filling import Ahead, write_proven
 from .inventory import load_beside, read_manifest
 from .manifest import Located, Manifest
+from .room import refuse_without_room
 from .safe_path import existing_kind, make_parents, open_file, open_parent
 from .sealed import seal
 from .state_folder import StateFolder
@@ -30,9 +32,6 @@ from .state_folder import StateFolder
 PENDING: Final = "pending"
 TOMBSTONES: Final = "tombstones"
 REQUESTS: Final = "requests"
-RESERVE: Final = "reserve"
-RESERVE_BYTES: Final = 1024 * 1024
-OVERHEAD_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +50,6 @@ class NewBackup:
     requested_by: str | None = None
     audit_head: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
-
-
-def free_bytes(fd: int) -> tuple[int, int]:
-    """Free and total bytes of the volume of ``fd``, as an unprivileged process may use them."""
-    info = os.fstatvfs(fd)
-    return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
-
-
-def owed_to_reserve(state_fd: int) -> int:
-    """Bytes that no backup may take: those of the reserve, if a line of the audit log or a delete has used it up."""
-    try:
-        return 0 if existing_kind(state_fd, RESERVE) is not None else RESERVE_BYTES
-    except OSError:
-        return 0
 
 
 def describe(new: NewBackup, live: Live, stored: Content, recipients: Sequence[str]) -> Manifest:
@@ -97,9 +82,16 @@ def describe(new: NewBackup, live: Live, stored: Content, recipients: Sequence[s
 
 
 def create(
-    state: StateFolder, new: NewBackup, live: Live, *, recipients: Sequence[str], sign: Callable[[Manifest], Manifest]
+    state: StateFolder,
+    new: NewBackup,
+    live: Live,
+    *,
+    recipients: Sequence[str],
+    sign: Callable[[Manifest], Manifest],
+    ahead: Ahead | None = None,
 ) -> Located:
-    """Makes the backup durably, or changes nothing. ``recipients`` are those that its name calls for, maybe none.
+    """Makes the backup durably, or changes nothing. ``recipients`` are those that its name calls for, maybe none;
+    ``ahead`` may have filled its temporary file already.
 
     Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and what ``sign`` raises;
     ``DurabilityUnknown`` when the last fsync failed after the names were given.
@@ -107,15 +99,15 @@ def create(
     if live.content is None:
         raise live.error()
     try:
-        stored = seal(live.content, archive.form_of(new.parts[-1]), recipients)
+        filled = None if ahead is None else ahead.take(live.content)
+        stored, temporary = filled or (seal(live.content, archive.form_of(new.parts[-1]), recipients), None)
         manifest = sign(describe(new, live, stored, recipients))
-        free, _ = free_bytes(state.base_fd)
-        if stored.size + OVERHEAD_BYTES + owed_to_reserve(state.fd) > free:
-            raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
+        if temporary is None:
+            refuse_without_room(state, stored.size)
         make_parents(state.base_fd, new.parts)
         with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
             _refuse_other_kinds(parent, new)
-            return _publish(state, parent, pending, new, stored, manifest)
+            return _publish(state, parent, pending, new, temporary or write_proven(parent, stored), manifest)
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -134,7 +126,7 @@ def bring(state: StateFolder, manifest: Manifest, stored: Content, raw: bytes) -
     make_parents(state.base_fd, new.parts)
     with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
         _refuse_other_kinds(parent, new)
-        return _publish(state, parent, pending, new, stored, manifest, raw)
+        return _publish(state, parent, pending, new, write_proven(parent, stored), manifest, raw)
 
 
 def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
@@ -150,13 +142,12 @@ def _publish(
     parent: int,
     pending: int,
     new: NewBackup,
-    stored: Content,
+    temporary: str,
     manifest: Manifest,
     raw: bytes | None = None,
 ) -> Located:
     name = new.parts[-1]
     waiting = f"{new.backup_id}.json"
-    temporary = write_proven(parent, stored)
     try:
         durable.write_file(pending, waiting, raw or manifests.dump(manifest))
         _remember_replaced(state, parent, name)
@@ -196,30 +187,6 @@ def _install(pending: int, waiting: str, parent: int, name: str) -> None:
         raise ApiError(ErrorCode.DurabilityUnknown) from None
     sync_directory(parent)
     sync_directory(pending)
-
-
-def write_proven(parent: int, stored: Content) -> str:
-    """A new temporary file that holds ``stored``, read back from the disk; returns its name.
-
-    Raises ``VolumeUnavailable`` if the disk gave back other bytes, ``OSError``.
-    """
-    temporary = make_temporary(parent, stored)
-    try:
-        if not _reads_back(parent, temporary, stored):
-            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
-    except BaseException:
-        unlink_quietly(parent, temporary)
-        raise
-    return temporary
-
-
-def _reads_back(parent: int, temporary: str, stored: Content) -> bool:
-    fd = open_file(parent, temporary)
-    try:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        return digest_of(fd, stored.size) == (stored.sha256, stored.size)
-    finally:
-        close(fd)
 
 
 def _remember_replaced(state: StateFolder, parent: int, name: str) -> None:

@@ -24,6 +24,7 @@ from .errors import ApiError, backup_volume_error
 from .inventory import receive_manifest
 from .manifest import BadManifest, Manifest, record_of
 from .restore_source import accept
+from .room import OVERHEAD_BYTES, free_bytes, owed_to_reserve
 from .safe_path import existing_kind
 from .sealed import stored_limit, unseal
 from .settings import Settings
@@ -155,9 +156,9 @@ class Collector:
         self.received = start or 0
         if self.received > have:
             raise ApiError(ErrorCode.UploadOutOfOrder, f"{have} bytes have arrived")
-        free, _ = store.free_bytes(state.base_fd)
+        free, _ = free_bytes(state.base_fd)
         # Twice: the pieces, and the temporary file that becomes the backup.
-        needed = 2 * self.expected - have + store.OVERHEAD_BYTES + store.owed_to_reserve(state.fd)
+        needed = 2 * self.expected - have + OVERHEAD_BYTES + owed_to_reserve(state.fd)
         if needed > free:
             raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
         os.ftruncate(self._fd, self.received)

@@ -26,10 +26,10 @@ from .errors import ApiError, backup_volume_error
 from .inventory import Received, receive_manifest
 from .manifest import Manifest, manifest_name
 from .restore_source import accept, read_stored
+from .room import RESERVE
 from .safe_path import open_parent
 from .sealed import unseal
 from .signing import Checked
-from .store import RESERVE
 from .trust import Asked, refuse_unless_trusted
 
 
