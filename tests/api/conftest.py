@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,18 @@ def api(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
     """A client of a server on ``pair``, with the config's admin key."""
     with nursery.server(pair.config, pair.backups, pair.key) as client:
         yield client
+
+
+@contextmanager
+def small_volume(folder: Path, size: int) -> Iterator[None]:
+    """``folder`` is a tmpfs of ``size`` bytes."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False, timeout=60).returncode:
+        pytest.skip("a small volume needs root and the right to mount: run as root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60)
 
 
 def ok(answer: httpx.Response) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway_api import audit_check
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import Pair, failed, ok, small_volume
 from tests.api.nursery import Nursery
 
 pytestmark = pytest.mark.api
@@ -21,16 +20,8 @@ SIZE = 4 * 1024 * 1024
 @pytest.fixture
 def volume(pair: Pair) -> Iterator[Path]:
     """The backup directory as a tmpfs of four megabytes."""
-    mounted = os.geteuid() == 0 and (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(pair.backups)], capture_output=True, check=False
-        ).returncode
-        == 0
-    )
-    if not mounted:
-        pytest.skip("a small volume needs root and the right to mount: run as root")
-    yield pair.backups
-    subprocess.run(["umount", "-l", str(pair.backups)], check=True)
+    with small_volume(pair.backups, SIZE):
+        yield pair.backups
 
 
 def _fill(volume: Path) -> Path:

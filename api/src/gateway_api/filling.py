@@ -77,7 +77,7 @@ class _Task:
 
 
 class Ahead:
-    """Fills the temporary file of the backup at ``parts`` while its config is judged. For a ``with`` block: when that is
+    """Fills the temporary file of the backup at ``parts`` while its config is judged, in a ``with`` block: when that is
     left by an exception, nothing stays. Takes no lock and needs the caller's."""
 
     def __init__(self, state: StateFolder, parts: tuple[str, ...], recipients: Sequence[str]) -> None:
