@@ -34,7 +34,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     if request.request_id is not None and (done := _already(context, parts, identity, body_sha256)) is not None:
         return done
     recipients = context.protection.recipients_for(parts[-1])
-    with Ahead(context.volume, parts, recipients) as ahead:
+    with Ahead(context.helper, context.volume, parts, recipients) as ahead:
         live = context.config.read(meanwhile=ahead.begin)
         if live.kind == "unjudged":
             ahead.refuse_failed()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from types import TracebackType
 
@@ -52,35 +53,33 @@ def _reads_back(parent: int, temporary: str, stored: Content) -> bool:
 
 
 class _Task:
-    """One content being sealed and written, in a thread of its own."""
+    """One content that is being sealed and written by another thread."""
 
-    def __init__(self, content: Content, fill: Callable[[_Task], Filled], give_up: Callable[[], None]) -> None:
+    def __init__(self, content: Content, give_up: Callable[[], None]) -> None:
         self.content = content
         self.unwanted = threading.Event()
-        self.filled: Filled | None = None
         self.failure: BaseException | None = None
-        self._fill = fill
+        self.future: Future[Filled | None]
         self._give_up = give_up
-        self._thread = threading.Thread(target=self._run, name="ahead")
-        self._thread.start()
 
-    def _run(self) -> None:
+    def run(self, fill: Callable[[_Task], Filled]) -> Filled | None:
         try:
-            self.filled = self._fill(self)
+            return fill(self)
         except BaseException as error:  # it is raised where the result is asked for
             self.failure = error
             if not self.unwanted.is_set():
                 self._give_up()
-
-    def wait(self) -> None:
-        self._thread.join()
+            return None
 
 
 class Ahead:
     """Fills the temporary file of the backup at ``parts`` while its config is judged, in a ``with`` block: when that is
-    left by an exception, nothing stays. Takes no lock and needs the caller's."""
+    left by an exception, nothing stays. Takes no lock and needs the caller's. ``helper`` runs it: None, nobody does."""
 
-    def __init__(self, state: StateFolder, parts: tuple[str, ...], recipients: Sequence[str]) -> None:
+    def __init__(
+        self, helper: Executor | None, state: StateFolder, parts: tuple[str, ...], recipients: Sequence[str]
+    ) -> None:
+        self._helper = helper
         self._state = state
         self._parts = parts
         self._recipients = recipients
@@ -96,9 +95,13 @@ class Ahead:
     def begin(self, content: Content, give_up: Callable[[], None]) -> None:
         """Begins with ``content``, and forgets any other. ``give_up`` is called once if that fails. Raises nothing."""
         self._drop()
-        # Without a thread to spare, it is done after the judgement.
+        if self._helper is None:
+            return
+        task = _Task(content, give_up)
+        # Where no thread can be made for it, it is done after the judgement.
         with suppress(RuntimeError):
-            self._task = _Task(content, self._fill, give_up)
+            task.future = self._helper.submit(task.run, self._fill)
+            self._task = task
 
     def refuse_failed(self) -> None:
         """Raises what ``give_up`` was called for, if it was."""
@@ -112,9 +115,9 @@ class Ahead:
         if self._task is None or self._task.content.sha256 != content.sha256:
             self._drop()
             return None
-        self._task.wait()
+        filled = self._task.future.result()
         self.refuse_failed()
-        return self._task.filled
+        return filled
 
     def _fill(self, task: _Task) -> Filled:
         stored = seal(task.content, form_of(self._parts[-1]), self._recipients, task.unwanted)
@@ -131,7 +134,7 @@ class Ahead:
         if task is None:
             return
         task.unwanted.set()
-        task.wait()
-        if task.filled is not None and task.filled[1] is not None:
+        _, temporary = task.future.result() or (None, None)
+        if temporary is not None:
             with suppress(OSError, ApiError), open_parent(self._state.base_fd, self._parts) as parent:
-                unlink_quietly(parent, task.filled[1])
+                unlink_quietly(parent, temporary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gateway_api.filling import Ahead
 from gateway_api.sealed import unseal
 from gateway_api.state_folder import StateFolder
 
+HELPER = ThreadPoolExecutor(1, "ahead")
 PARTS = ("a.json.zst",)
 
 
@@ -44,7 +46,7 @@ def _never() -> None:
 @pytest.mark.parametrize("size", [1, 3_000_000])
 def test_what_was_begun_is_there_whole(size: int, state: StateFolder, tmp_path: Path) -> None:
     content = _content(size)
-    with Ahead(state, PARTS, []) as ahead:
+    with Ahead(HELPER, state, PARTS, []) as ahead:
         ahead.begin(content, _never)
         found = ahead.take(content)
     assert found is not None
@@ -58,7 +60,7 @@ def test_whatever_goes_wrong_behind_it_takes_the_file_along(state: StateFolder, 
     content = _content(10_000)
 
     def refused() -> None:
-        with Ahead(state, PARTS, []) as ahead:
+        with Ahead(HELPER, state, PARTS, []) as ahead:
             ahead.begin(content, _never)
             assert ahead.take(content) is not None
             assert _temporaries(tmp_path)
@@ -71,19 +73,26 @@ def test_whatever_goes_wrong_behind_it_takes_the_file_along(state: StateFolder, 
 
 def test_what_nobody_waited_for_is_stopped_and_gone(state: StateFolder, tmp_path: Path) -> None:
     def refused() -> None:
-        with Ahead(state, PARTS, []) as ahead:
+        with Ahead(HELPER, state, PARTS, []) as ahead:
             ahead.begin(_content(30_000_000), _never)
             raise ApiError(ErrorCode.ConfigInvalid)
 
     with pytest.raises(ApiError, match="ConfigInvalid"):
         refused()
     assert not _temporaries(tmp_path)
-    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    assert HELPER.submit(int).result(60) == 0
+
+
+def test_without_anybody_to_do_it_nothing_is_begun(state: StateFolder) -> None:
+    content = _content(10)
+    with Ahead(None, state, PARTS, []) as ahead:
+        ahead.begin(content, _never)
+        assert ahead.take(content) is None
 
 
 def test_another_content_is_begun_anew_and_only_the_last_is_given(state: StateFolder, tmp_path: Path) -> None:
     first, second = _content(2_000_000), _content(2_000_001)
-    with Ahead(state, PARTS, []) as ahead:
+    with Ahead(HELPER, state, PARTS, []) as ahead:
         ahead.begin(first, _never)
         ahead.begin(second, _never)
         assert ahead.take(first) is None
@@ -93,7 +102,7 @@ def test_another_content_is_begun_anew_and_only_the_last_is_given(state: StateFo
 
 def test_no_folder_is_made_for_what_may_be_refused(state: StateFolder, tmp_path: Path) -> None:
     content = _content(100)
-    with Ahead(state, ("new", "a.json"), []) as ahead:
+    with Ahead(HELPER, state, ("new", "a.json"), []) as ahead:
         ahead.begin(content, _never)
         assert ahead.take(content) == (content, None)
     assert not (tmp_path / "new").exists()
@@ -105,7 +114,7 @@ def test_a_failure_gives_up_once_and_is_told(
     monkeypatch.setattr("gateway_api.room.free_bytes", lambda _: (0, 0))
     given_up = threading.Event()
     content = _content(100)
-    with Ahead(state, PARTS, []) as ahead:
+    with Ahead(HELPER, state, PARTS, []) as ahead:
         ahead.begin(content, given_up.set)
         assert given_up.wait(60)
         with pytest.raises(ApiError, match="VolumeFull"):
