@@ -31,8 +31,12 @@ class Keeping(RuleBasedStateMachine):
     nursery: ClassVar[Nursery]
     most_bytes: ClassVar[int] = SIZES[-1]
 
-    @initialize(first=st.lists(st.tuples(st.sampled_from(PATHS), sizes, picks, st.sampled_from(REQUESTS)), max_size=5))
-    def begin(self, first: list[tuple[str, int, int, str | None]]) -> None:
+    @initialize(
+        first=st.lists(st.tuples(st.sampled_from(PATHS), sizes, picks, st.sampled_from(REQUESTS)), max_size=5),
+        large=st.sampled_from(SIZES[4:]),
+        suffix=st.sampled_from([".json.zst", ".json.zst", *SUFFIXES]),
+    )
+    def begin(self, first: list[tuple[str, int, int, str | None]], large: int, suffix: str) -> None:
         self.world = World(self.nursery)
         self.model = self.world.model
         self.slot = 0
@@ -41,6 +45,9 @@ class Keeping(RuleBasedStateMachine):
         for path, size, seed, request in first:
             self._write(self.config(size, seed, seed, noise=seed % 2 == 0), rename=False)
             self._backup(0, path, "overwrite", request, "", None)
+        # Each day begins with one form at one size that hardly packs: a dozen days meet much of what depends on both.
+        self._write(self.config(large, 1, 0, noise=True), rename=False)
+        self._backup(0, f"large{suffix}", "overwrite", None, "", None)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
