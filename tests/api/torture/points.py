@@ -146,6 +146,8 @@ def parse(trace: str, roles: dict[int, str], folder: Path) -> list[Point]:
         seen[thread, call] += 1
         if str(folder) in rest.rpartition(" = ")[0] + rest.partition(" = ")[0]:
             role = roles.get(thread, "new")
+            if role == "new" and call == "close":
+                continue  # a worker to be closes its copies of what the server has open
             found.append(Point(role, call, seen[thread, call], _said(call, rest, folder)))
     return found
 
