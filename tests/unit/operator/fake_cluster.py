@@ -90,7 +90,7 @@ class Cluster:
 
     def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
         self.version += 1
-        uid = f"{len(self.objects):08x}-{sha(kind + name)[:8]}"
+        uid = f"{self.version:08x}-{sha(kind + name)[:8]}"
         created = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         self.objects[(kind, name)] = {
             "metadata": {
