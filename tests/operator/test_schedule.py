@@ -282,20 +282,20 @@ def test_a_failure_is_told(ready: Kube, gateway: Gateway, admin: ScriptedAdmin) 
 
 
 def test_other_peoples_conditions_are_kept(ready: Kube) -> None:
-    """Retention writes conditions of the same status."""
+    """Retention writes conditions of the same status, at any moment: hence one of which it knows nothing."""
     ready.schedule("both")
     ready_is(ready, "both", "Scheduled")
     status = ready.status("gwbs", "both")
     mine = {
-        "type": "ObjectiveMet",
+        "type": "LookedAt",
         "status": "True",
-        "reason": "Young",
+        "reason": "BySomebody",
         "message": "m",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
-    ready.patch_status("gwbs", "both", {"conditions": [*status["conditions"], mine], "retention": {"kept": 3}})
+    ready.patch_status("gwbs", "both", {"conditions": [*status["conditions"], mine], "retention": {"deletedTotal": 3}})
     ready.run("patch", "gwbs", "both", "--type=merge", "-p", '{"spec":{"suspend":true}}')
     ready_is(ready, "both", "Suspended")
     status = ready.status("gwbs", "both")
     assert mine in status["conditions"]
-    assert status["retention"] == {"kept": 3}
+    assert status["retention"]["deletedTotal"] == 3
