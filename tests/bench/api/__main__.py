@@ -116,7 +116,9 @@ def compare(ground: Ground, rounds: int) -> dict[str, float]:
             peaks.append(memory.peaks())
             ground.change()
             time.sleep(SETTLED_SECONDS)
-            client.get(f"{PREFIX}/backups?limit=1")  # as the operator's polls do: the server has seen this config
+            ok(
+                client.get(f"{PREFIX}/health")
+            )  # as the operator asks before each backup: the server has seen this config
             times["ours"].append(_timed(lambda: ground.ours(client)))
             times["script"].append(_timed(script))
             times["restic"].append(_timed(ground.restic))
