@@ -25,8 +25,6 @@ _CHUNK: Final = 64 * 1024
 _ZSTD_PIECE: Final = 256
 """A zstd block of four bytes becomes 128 KiB: pieces this small keep one step of a bomb below 8 MiB."""
 _MAX_MEMBERS: Final = 1024
-_PROOF_PIECE: Final = 128 * 1024
-"""Fewer and larger steps: each gives the interpreter up and waits to get it back."""
 
 
 class Undecodable(Exception):  # noqa: N818 - reads as what it says
@@ -213,7 +211,6 @@ class Proof:
         self._hasher = hashlib.sha256()
         self._failures = (zlib.error, zstandard.ZstdError)
         self._damaged = False
-        self._waiting = bytearray()
         self._unpacker: Any = None
         if compression != "none":
             gzip = compression == "gzip"
@@ -221,26 +218,18 @@ class Proof:
 
     def write(self, piece: bytes | memoryview) -> int:
         """Takes the next bytes. Never raises for what they are."""
-        self._waiting += piece
-        if len(self._waiting) >= _PROOF_PIECE:
-            self._unpack()
+        # zstandard raises for an empty piece after the end of a frame, which damages nothing.
+        if piece:
+            try:
+                self._hasher.update(piece if self._unpacker is None else self._unpacker.decompress(piece))
+            except self._failures:
+                self._damaged = True
         return len(piece)
 
     def flush(self) -> None:
-        """What waits for more is unpacked at the end."""
-
-    def _unpack(self) -> None:
-        data, self._waiting = self._waiting, bytearray()
-        if not data:
-            # zstandard takes even nothing, after the end of a frame, for a misuse.
-            return
-        try:
-            self._hasher.update(data if self._unpacker is None else self._unpacker.decompress(data))
-        except self._failures:
-            self._damaged = True
+        """Nothing is held back."""
 
     def gave(self, content: Content) -> bool:
         """Whether the bytes, which were all, unpacked to ``content`` and nothing more."""
-        self._unpack()
         ended = self._unpacker is None or (self._unpacker.eof and not self._unpacker.unused_data)
         return ended and not self._damaged and self._hasher.hexdigest() == content.sha256

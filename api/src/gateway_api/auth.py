@@ -21,6 +21,7 @@ from .contract import ErrorCode
 from .durable import close, read_all
 from .errors import ApiError
 from .state_folder import StateFolder
+from .summary import Summary
 
 LAST_KEY: Final = "last_key"
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
@@ -71,17 +72,12 @@ class KeyRing:
         self._key_file = key_file
         self._file_keys: tuple[Signature, tuple[str, ...]] | None = None
         self._last: str | None = None
+        config.on_valid = self._remember
 
     def candidates(self) -> tuple[tuple[str, str], ...]:
         """Every accepted key as (kind, digest)."""
-        live = self._config.look()
-        found = [("key_file", digest) for digest in self._from_file() or ()]
-        if live.summary is not None:
-            self._remember(live)
-            if not live.summary.warnings:
-                return (*found, ("config", live.summary.admin_key_sha256))
-        last = self._recall()
-        return (*found, ("last_valid", last)) if last is not None else tuple(found)
+        files = tuple(("key_file", digest) for digest in self._from_file() or ())
+        return (*files, *self._of_config(self._config.look()))
 
     def check(self, presented: bytes) -> str | None:
         """The kind of key ``presented`` is, or None when it is none that is accepted.
@@ -90,17 +86,23 @@ class KeyRing:
         """
         # The key file first, so that the owner of a torn config need not wait for it to settle.
         from_file = self._from_file()
-        pairs = tuple(("key_file", digest) for digest in from_file or ())
-        found = match(presented, pairs) or match(presented, self._stated()) or match(presented, self.candidates())
+        found = match(presented, tuple(("key_file", digest) for digest in from_file or ()))
+        if found is None:
+            # The owner of the last valid key does not wait until a worker has parsed a config that has changed.
+            live = self._config.look(worker=False)
+            found = match(presented, self._of_config(live))
+            if found is None and live.kind == "unjudged":
+                found = match(presented, self._of_config(self._config.look()))
         if found is None and from_file is None:
             raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")
         return found
 
-    def _stated(self) -> tuple[tuple[str, str], ...]:
-        """The key that stands at the beginning of a large config which nobody has judged yet, if it is also the last
-        valid one: it is accepted whether this is a config or not, so the caller need not wait until that is known."""
-        stated = self._config.stated_key()
-        return (("config", stated),) if stated is not None and stated == self._recall() else ()
+    def _of_config(self, live: Live) -> tuple[tuple[str, str], ...]:
+        """The key of a valid config, else the last valid one."""
+        if live.summary is not None and not live.summary.warnings:
+            return (("config", live.summary.admin_key_sha256),)
+        last = self._recall()
+        return () if last is None else (("last_valid", last),)
 
     def _from_file(self) -> tuple[str, ...] | None:
         """Digests of the keys in the key file; None when the process is short of what it takes to read it."""
@@ -120,10 +122,10 @@ class KeyRing:
         finally:
             close(fd)
 
-    def _remember(self, live: Live) -> None:
-        if live.summary is None or live.summary.warnings or live.summary.admin_key_sha256 == self._last:
+    def _remember(self, summary: Summary) -> None:
+        digest = summary.admin_key_sha256
+        if summary.warnings or digest == self._last:
             return
-        digest = live.summary.admin_key_sha256
         try:
             with StateFolder(self._config_dir, create=True) as state:
                 if (state.read(LAST_KEY) or b"").strip() != digest.encode():

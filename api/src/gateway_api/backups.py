@@ -11,7 +11,6 @@ from .contract import BackupRecord, BackupRequest, BackupResult, DeleteResult, E
 from .deletion import delete
 from .durable import close
 from .errors import ApiError, backup_volume_error
-from .filling import Ahead
 from .inventory import Inventory
 from .manifest import Located, body_digest, record_of
 from .mutations import identities
@@ -34,29 +33,24 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     if request.request_id is not None and (done := _already(context, parts, identity, body_sha256)) is not None:
         return done
     recipients = context.protection.recipients_for(parts[-1])
-    with Ahead(context.helper, context.volume, parts, recipients) as ahead:
-        live = context.config.read(meanwhile=ahead.begin)
-        if live.kind == "unjudged":
-            ahead.refuse_failed()
-        if live.kind != "valid":
-            raise live.error()
-        new = NewBackup(
-            backup_id=identity,
-            parts=parts,
-            replace=request.output_file is not None or request.overwrite,
-            created=context.clock(),
-            gateway_id=gateway_id,
-            volume_id=volume_id,
-            request_id=request.request_id,
-            request_sha256=body_sha256,
-            gateway_version=context.settings.gateway_version,
-            requested_by=context.requested_by,
-            audit_head=context.audit_head,
-            metadata=tuple(request.metadata.items()),
-        )
-        record = record_of(
-            store.create(context.volume, new, live, recipients=recipients, sign=context.sign, ahead=ahead)
-        )
+    live = context.config.read()
+    if live.kind != "valid":
+        raise live.error()
+    new = NewBackup(
+        backup_id=identity,
+        parts=parts,
+        replace=request.output_file is not None or request.overwrite,
+        created=context.clock(),
+        gateway_id=gateway_id,
+        volume_id=volume_id,
+        request_id=request.request_id,
+        request_sha256=body_sha256,
+        gateway_version=context.settings.gateway_version,
+        requested_by=context.requested_by,
+        audit_head=context.audit_head,
+        metadata=tuple(request.metadata.items()),
+    )
+    record = record_of(store.create(context.volume, new, live, recipients=recipients, sign=context.sign))
     return BackupResult.model_validate(record.model_dump())
 
 

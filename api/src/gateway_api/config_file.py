@@ -11,23 +11,23 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from .config_shape import NotAConfig, stated_key
+from .config_shape import NotAConfig
 from .content import Content, collect, digest_of
 from .contract import ErrorCode
 from .durable import close, make_temporary, unlink_quietly
 from .errors import ApiError
-from .judging import Judge, Meanwhile
+from .judging import Judge
 from .safe_path import FILE_FLAGS
 from .summary import Summary
 
 Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "unjudged"]
 Signature = tuple[int, int, int, int, int]
 POLL_SECONDS: Final = 0.05
-HEAD_BYTES: Final = 64 * 1024
 PATIENCE_SECONDS: Final = 8.0
 _OCTAL: Final = re.compile(rb"\\([0-3][0-7]{2})")
 """How /proc/self/mountinfo writes spaces and the like."""
@@ -92,36 +92,20 @@ class ConfigFile:
         self._limit = limit
         self._settle = settle
         self._cached: tuple[Signature, Live] | None = None
+        self.on_valid: Callable[[Summary], None] = lambda _: None
+        """Called with the summary of every config that was judged valid."""
 
-    def read(self, *, patience: float = PATIENCE_SECONDS, meanwhile: Meanwhile | None = None) -> Live:
-        """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises.
+    def read(self, *, patience: float = PATIENCE_SECONDS) -> Live:
+        """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises."""
+        return self._read(patience, use_cache=False, sections=False, worker=True)
 
-        ``meanwhile`` is told of bytes that a worker is about to judge, and how to end it.
-        """
-        return self._read(patience, use_cache=False, sections=False, meanwhile=meanwhile)
-
-    def look(self, *, sections: bool = False) -> Live:
+    def look(self, *, sections: bool = False, worker: bool = True) -> Live:
         """As :meth:`read`, from memory when the file is the one that was read last; then without its bytes.
-        ``sections``: the summary is to hold their digest."""
-        return self._read(self._settle + 1.0, use_cache=True, sections=sections)
 
-    def stated_key(self) -> str | None:
-        """Digest of the admin key at the beginning of a config that only a worker could judge, and none has; else None.
-        Raises nothing."""
-        try:
-            fd = os.open(self.path, FILE_FLAGS)
-        except OSError:
-            return None
-        try:
-            info = os.fstat(fd)
-            known = self._cached is not None and self._cached[0] == signature_of(info)
-            if known or not stat.S_ISREG(info.st_mode) or not self.judge.needs_worker(info.st_size):
-                return None
-            return stated_key(os.pread(fd, HEAD_BYTES, 0))
-        except OSError:
-            return None
-        finally:
-            close(fd)
+        ``sections``: the summary is to hold their digest. Without ``worker`` no worker is started: a config that only
+        a worker could judge is ``unjudged``.
+        """
+        return self._read(self._settle + 1.0, use_cache=True, sections=sections, worker=worker)
 
     def digest(self, *, at_least: int = 0) -> str | None:
         """Digest of what is there at this moment, torn or not; None when it changes just now or cannot be read, or is
@@ -143,12 +127,12 @@ class ConfigFile:
         finally:
             close(fd)
 
-    def _read(self, patience: float, *, use_cache: bool, sections: bool, meanwhile: Meanwhile | None = None) -> Live:
+    def _read(self, patience: float, *, use_cache: bool, sections: bool, worker: bool) -> Live:
         end = time.monotonic() + patience
         previous: Live | None = None
         unchanged_since = time.monotonic()
         while True:
-            live = self._attempt(use_cache, sections, meanwhile)
+            live = self._attempt(use_cache, sections, worker)
             now = time.monotonic()
             if live.kind in ("unreadable", "too_large", "unjudged"):
                 return live
@@ -163,6 +147,8 @@ class ConfigFile:
                     age=age, still=now - unchanged_since, agrees=agrees, whole=whole, settle=settle
                 ):
                     self._remember(live, age)
+                    if live.summary is not None:
+                        self.on_valid(live.summary)
                     return live
             elif live.kind == "missing" and previous is not None and previous.kind == "missing":
                 # Nobody truncates a file by removing it: a second look is only for a rename in between.
@@ -178,7 +164,7 @@ class ConfigFile:
             bare = replace(live, content=None)
             self._cached = (live.signature, bare)
 
-    def _attempt(self, use_cache: bool, sections: bool, meanwhile: Meanwhile | None) -> Live:
+    def _attempt(self, use_cache: bool, sections: bool, worker: bool) -> Live:
         try:
             fd = os.open(self.path, FILE_FLAGS)
         except FileNotFoundError:
@@ -208,8 +194,10 @@ class ConfigFile:
             close(fd)
         if signature_of(after) != signature or content.size != before.st_size:
             return Live("unstable", None, None, "", signature)
+        if not worker and self.judge.needs_worker(content):
+            return Live("unjudged", content, None, "the config has not been parsed yet", signature, mode, gid, read_at)
         try:
-            summary = self.judge.summary(content, sections=sections, meanwhile=meanwhile)
+            summary = self.judge.summary(content, sections=sections)
         except NotAConfig as problem:
             return Live("invalid", content, None, str(problem), signature, mode, gid, read_at)
         except ApiError as error:

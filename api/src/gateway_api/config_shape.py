@@ -8,11 +8,9 @@ a place in the file is named by section and id, an API key by eight digits of it
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -22,8 +20,6 @@ SECTIONS: Final = ("mcp_configs", "projects", "users", "apikeys")
 MIN_KEY_LENGTH: Final = 32
 MAX_ISSUES: Final = 1000
 MAX_ID_LENGTH: Final = 80
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
-_DECODER: Final = json.JSONDecoder()
 PARSING_DEPTH: Final = 300
 """Frames above which no JSON is parsed: how deeply it may be nested is the same for all who read it, and what is done
 with it later has as much room."""
@@ -268,35 +264,6 @@ def facts_of(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
         "issues": find_issues(config),
         "warnings": _warnings(config),
     }
-
-
-def stated_key(head: bytes) -> str | None:
-    """The digest of the admin key that the config beginning with ``head`` has if it is a config at all.
-
-    None when that cannot be told without reading on. A config names no key twice, so its first ``admin_apikey`` at the
-    top is the only one.
-    """
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)
-        at = _behind(text, 0, "{")
-        while True:
-            name, at = _DECODER.raw_decode(text, _behind(text, at))
-            value, at = _DECODER.raw_decode(text, _behind(text, _behind(text, at, ":")))
-            # What is cut off may go on, a number for one; and behind the last member none follows.
-            at = _behind(text, at, ",")
-            if name == "admin_apikey":
-                return key_digest(value) if isinstance(value, str) and value.strip() else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _behind(text: str, at: int, mark: str = "") -> int:
-    """The place behind white space and then ``mark``. Raises ``ValueError`` where another character stands."""
-    found = _SPACE.match(text, at)
-    at = at if found is None else found.end()
-    if not text.startswith(mark, at):
-        raise ValueError("another character stands there")
-    return at + len(mark)
 
 
 def admin_key_of(data: bytes | memoryview) -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -18,7 +17,6 @@ from typing import Final
 PIECE_BYTES: Final = 1 << 20
 IN_MEMORY_BYTES: Final = 1 << 20
 """What is larger leaves the interpreter."""
-FOLLOWED_BYTES: Final = 256 * 1024
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
@@ -49,11 +47,6 @@ class Content:
         """``data`` as they are."""
         return Content(data, len(data), hashlib.sha256(data).hexdigest())
 
-    @property
-    def is_large(self) -> bool:
-        """Whether the bytes lie outside the interpreter."""
-        return self._file is not None
-
     def pieces(self) -> Iterator[bytes | memoryview]:
         """All bytes in order. A piece is good only until the next one is asked for. Raises ``OSError``."""
         if self._file is None:
@@ -82,68 +75,30 @@ class Content:
 
 
 class ContentWriter:
-    """Takes the bytes of a content in order, then gives it. Raises ``OSError`` when there is no memory for it.
-
-    One thread writes; another may follow.
-    """
+    """Takes the bytes of a content in order, then gives it. Raises ``OSError`` when there is no memory for it."""
 
     def __init__(self) -> None:
         self._hasher = hashlib.sha256()
         self._small = bytearray()
         self._file: _Anonymous | None = None
-        self._ended = False
-        self._news = threading.Condition()
         self.size = 0
 
     def write(self, piece: bytes | memoryview) -> int:
         """Takes the next bytes; the caller may reuse what holds them."""
         self._hasher.update(piece)
-        size = self.size + len(piece)
-        file = self._file
-        if file is None and size > IN_MEMORY_BYTES:
-            file = _Anonymous()
-            write_pieces(file.fd, [self._small])
-        if file is not None:
-            write_pieces(file.fd, [piece], self.size)
-        with self._news:
-            if file is None:
-                self._small += piece
-            self._file, self.size = file, size
-            self._news.notify()
+        if self._file is None and self.size + len(piece) > IN_MEMORY_BYTES:
+            self._file = _Anonymous()
+            write_pieces(self._file.fd, [self._small])
+            self._small = bytearray()
+        if self._file is None:
+            self._small += piece
+        else:
+            write_pieces(self._file.fd, [piece], self.size)
+        self.size += len(piece)
         return len(piece)
 
     def flush(self) -> None:
         """Nothing is held back."""
-
-    def end(self) -> None:
-        """Nothing more will be written, whether all was or not."""
-        with self._news:
-            self._ended = True
-            self._news.notify()
-
-    def following(self) -> Iterator[bytes | memoryview]:
-        """All bytes in order, as they are written, until the end. A piece is good only until the next is asked for."""
-        buffer: bytearray | None = None
-        offset = 0
-        while True:
-            size, file, small = self._after(offset)
-            if size == offset:
-                return
-            if file is None:
-                offset = size
-                yield small
-                continue
-            buffer = bytearray(FOLLOWED_BYTES) if buffer is None else buffer
-            view = memoryview(buffer)[: size - offset]
-            got = os.preadv(file.fd, [view], offset)
-            offset += got
-            yield view[:got]
-
-    def _after(self, offset: int) -> tuple[int, _Anonymous | None, bytes]:
-        with self._news:
-            while self.size == offset and not self._ended:
-                self._news.wait()
-            return self.size, self._file, b"" if self._file is not None else bytes(self._small[offset:])
 
     @staticmethod
     @contextmanager

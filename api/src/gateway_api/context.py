@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,7 +30,7 @@ class Context:
 
     ``backup_state`` is None when the backup volume cannot be opened, which a commit and a rollback survive.
     ``requested_by`` names the kind of key, never the key; ``audit_head`` is the digest of this mutation's intent line.
-    ``clock`` gives the time in UTC. ``helper`` runs what can be done beside the mutation's own thread, and within it.
+    ``clock`` gives the time in UTC.
     """
 
     settings: Settings
@@ -44,7 +43,6 @@ class Context:
     requested_by: str
     protection: Protection
     audit_head: str | None = None
-    helper: Executor | None = None
 
     def sign(self, manifest: Manifest) -> Manifest:
         """The manifest with this server's signature. Raises what :meth:`Protection.sign` raises."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -31,32 +31,6 @@ _START: Final = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from gateway_ap
 COMMAND: Final = (sys.executable, "-I", "-S", "-c", _START)
 """Isolated and without site-packages: the worker needs the standard library alone, and starts in a few milliseconds."""
 
-Meanwhile = Callable[[Content, Callable[[], None]], None]
-"""What begins something that can be done with a content while a worker judges it: the second argument ends that worker,
-if what was begun fails. It raises nothing and may be called again, for the same content or another."""
-
-
-class _Ending:
-    """Ends the worker of one judgement, or keeps it from being started."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._worker: subprocess.Popen[bytes] | None = None
-        self.wanted = False
-
-    def __call__(self) -> None:
-        with self._lock:
-            self.wanted = True
-            if self._worker is not None:
-                self._worker.kill()
-
-    def attach(self, worker: subprocess.Popen[bytes]) -> None:
-        """The worker it is about. A process that has been waited for is never signalled: ``Popen`` sees to that."""
-        with self._lock:
-            self._worker = worker
-            if self.wanted:
-                worker.kill()
-
 
 class Judge:
     """Methods block, so they run in a thread. All raise ``WorkerFailed`` when a worker is needed and none finishes,
@@ -71,22 +45,16 @@ class Judge:
         self._known: OrderedDict[str, Summary | NotAConfig] = OrderedDict()
         self._one_at_a_time = threading.Lock()
 
-    def needs_worker(self, size: int) -> bool:
-        """Whether a worker reads contents of ``size`` bytes."""
-        return size > self._above
+    def needs_worker(self, content: Content) -> bool:
+        """Whether :meth:`summary` would start a worker for ``content``."""
+        return content.size > self._above and content.sha256 not in self._known
 
-    def summary(self, content: Content, *, sections: bool, meanwhile: Meanwhile | None = None) -> Summary:
-        """The summary of a live config, with the digest of its sections if ``sections``. Raises :class:`NotAConfig`.
-
-        ``meanwhile`` is called when it takes a worker, before that starts.
-        """
+    def summary(self, content: Content, *, sections: bool) -> Summary:
+        """The summary of a live config, with the digest of its sections if ``sections``. Raises :class:`NotAConfig`."""
         if (known := self._recall(content, sections)) is None:
-            ending = _Ending()
-            if meanwhile is not None and self.needs_worker(content.size):
-                meanwhile(content, ending)
             with self._one_at_a_time:
                 if (known := self._recall(content, sections)) is None:
-                    known = self._judge(content, sections, ending)
+                    known = self._judge(content, sections)
         if isinstance(known, NotAConfig):
             raise NotAConfig(str(known), parsed=known.parsed)
         return known
@@ -134,10 +102,10 @@ class Judge:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    def _judge(self, content: Content, sections: bool, ending: _Ending) -> Summary | NotAConfig:
-        sections = sections or not self.needs_worker(content.size)
+    def _judge(self, content: Content, sections: bool) -> Summary | NotAConfig:
+        sections = sections or content.size <= self._above
         options: dict[str, Any] = {"unwrap": False, "sections": sections, "limit": content.size}
-        answer, _ = self._run("judge", content, ending=ending, **options)
+        answer, _ = self._run("judge", content, **options)
         found: Summary | NotAConfig
         if "refused" in answer:
             found = NotAConfig(answer["refused"], parsed=answer["parsed"])
@@ -147,10 +115,10 @@ class Judge:
         return found
 
     def _run(
-        self, name: str, content: Content, old: Content | None = None, ending: _Ending | None = None, **options: Any
+        self, name: str, content: Content, old: Content | None = None, **options: Any
     ) -> tuple[dict[str, Any], Content | None]:
         size = content.size + (0 if old is None else old.size)
-        if not self.needs_worker(size):
+        if size <= self._above:
             before = None if old is None else old.data()
             match name:
                 case "judge":
@@ -166,13 +134,11 @@ class Judge:
             output = stack.enter_context(ContentWriter.room())
             job = {"reading": name, "data": data, "old": before_fd, "output": output, "options": options}
             given = [fd for fd in (data, before_fd, output) if fd is not None]
-            answer = self._worker(job, given, ending or _Ending())
+            answer = self._worker(job, given)
             return answer, collect(output, 1 << 40) if os.fstat(output).st_size else None
 
-    def _worker(self, job: dict[str, Any], descriptors: Sequence[int], ending: _Ending) -> dict[str, Any]:
+    def _worker(self, job: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
         """The answer of one worker, which is gone when this returns."""
-        if ending.wanted:
-            raise _ended()
         line = json.dumps({**job, "server": os.getpid()}).encode() + b"\n"
         try:
             process = subprocess.Popen(
@@ -191,7 +157,6 @@ class Judge:
             raise _failed(f"no process could be started to read a large config ({name})") from None
         with process as worker:
             try:
-                ending.attach(worker)
                 answer, _ = worker.communicate(line, timeout=self._seconds)
             except subprocess.TimeoutExpired:
                 raise _failed(f"reading a large config took longer than {self._seconds:g} seconds") from None
@@ -199,8 +164,6 @@ class Judge:
                 raise _failed("the process that was to read a large config could not be spoken to") from None
             finally:
                 worker.kill()
-        if worker.returncode != 0 and ending.wanted:
-            raise _ended()
         if worker.returncode != 0:
             killed = worker.returncode == -signal.SIGKILL
             why = "was killed, maybe because there was no memory" if killed else "ended with an error"
@@ -210,10 +173,6 @@ class Judge:
         except ValueError:
             raise _failed("the process that was to read a large config gave no answer") from None
         return found
-
-
-def _ended() -> ApiError:
-    return ApiError(ErrorCode.WorkerFailed, "what was to be done with a large config failed; nothing was changed")
 
 
 def _failed(why: str) -> ApiError:

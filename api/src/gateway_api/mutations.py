@@ -54,14 +54,12 @@ class Mutations:
         inventory: Inventory,
         protection: Protection,
         executor: Executor,
-        helper: Executor,
     ) -> None:
         self._settings = settings
         self._protection = protection
         self._config = config
         self._inventory = inventory
         self._executor = executor
-        self._helper = helper
         self._turn = asyncio.Lock()
         self._running: set[str] = set()
 
@@ -129,7 +127,6 @@ class Mutations:
             clock=utc_now,
             requested_by=requested_by,
             protection=self._protection,
-            helper=self._helper,
         )
 
     def _enter_volume(self, stack: ExitStack, holder: str, until: float) -> StateFolder | None:

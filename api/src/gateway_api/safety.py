@@ -14,10 +14,9 @@ from .context import GATEWAY_ID, VOLUME_ID, Context
 from .contract import ErrorCode, SafetyBackup
 from .durable import publish_new, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
-from .filling import write_proven
 from .safe_path import existing_kind, make_parents, open_parent
 from .sealed import seal
-from .store import NewBackup
+from .store import NewBackup, write_proven
 
 FOLDER = "safety"
 SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, ErrorCode.SigningKeyUnusable})

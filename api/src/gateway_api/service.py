@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Final, Literal, TypeVar
 
@@ -60,13 +59,10 @@ class Service:
         self._inventory = Inventory()
         self._readers = ThreadPoolExecutor(3, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
-        self._helper = ThreadPoolExecutor(1, "ahead")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
         self._condition = Condition(settings, self._config, self._keys)
         self._protection = Protection(settings)
-        self._mutations = Mutations(
-            settings, self._config, self._inventory, self._protection, self._writer, self._helper
-        )
+        self._mutations = Mutations(settings, self._config, self._inventory, self._protection, self._writer)
         self._started = time.monotonic()
         self._ready: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()
@@ -79,9 +75,6 @@ class Service:
 
     async def start(self) -> None:
         """Remembers the admin key and finishes what a dead server began; both are tried again later if need be."""
-        # Its thread is there before there may be no room for one.
-        with suppress(RuntimeError):
-            self._helper.submit(int)
         try:
             await self._read(self._keys.candidates)
             await self._mutations.run("start", None, "server", _nothing)
@@ -93,7 +86,6 @@ class Service:
     def stop(self) -> None:
         """Waits for what is at work in threads."""
         self._writer.shutdown(wait=True)
-        self._helper.shutdown(wait=True)
         self._readers.shutdown(wait=True, cancel_futures=True)
 
     async def accepts(self, key: bytes) -> str | None:

@@ -19,9 +19,8 @@ from . import manifest as manifests
 from .config_file import Live
 from .content import Content, digest_of
 from .contract import ErrorCode
-from .durable import close, list_names, publish_new, read_all, sync_directory, unlink_quietly
+from .durable import close, list_names, make_temporary, publish_new, read_all, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
-from .filling import Ahead, write_proven
 from .inventory import load_beside, read_manifest
 from .manifest import Located, Manifest
 from .room import refuse_without_room
@@ -88,10 +87,8 @@ def create(
     *,
     recipients: Sequence[str],
     sign: Callable[[Manifest], Manifest],
-    ahead: Ahead | None = None,
 ) -> Located:
-    """Makes the backup durably, or changes nothing. ``recipients`` are those that its name calls for, maybe none;
-    ``ahead`` may have filled its temporary file already.
+    """Makes the backup durably, or changes nothing. ``recipients`` are those that its name calls for, maybe none.
 
     Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and what ``sign`` raises;
     ``DurabilityUnknown`` when the last fsync failed after the names were given.
@@ -99,15 +96,13 @@ def create(
     if live.content is None:
         raise live.error()
     try:
-        filled = None if ahead is None else ahead.take(live.content)
-        stored, temporary = filled or (seal(live.content, archive.form_of(new.parts[-1]), recipients), None)
+        stored = seal(live.content, archive.form_of(new.parts[-1]), recipients)
         manifest = sign(describe(new, live, stored, recipients))
-        if temporary is None:
-            refuse_without_room(state, stored.size)
+        refuse_without_room(state, stored.size)
         make_parents(state.base_fd, new.parts)
         with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
             _refuse_other_kinds(parent, new)
-            return _publish(state, parent, pending, new, temporary or write_proven(parent, stored), manifest)
+            return _publish(state, parent, pending, new, write_proven(parent, stored), manifest)
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -127,6 +122,31 @@ def bring(state: StateFolder, manifest: Manifest, stored: Content, raw: bytes) -
     with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
         _refuse_other_kinds(parent, new)
         return _publish(state, parent, pending, new, write_proven(parent, stored), manifest, raw)
+
+
+def write_proven(parent: int, stored: Content) -> str:
+    """A new temporary file that holds ``stored``, read back from the disk; returns its name.
+
+    Raises ``VolumeUnavailable`` if the disk gave back other bytes, ``OSError``.
+    """
+    temporary = make_temporary(parent, stored)
+    try:
+        if not _reads_back(parent, temporary, stored):
+            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
+    except BaseException:
+        unlink_quietly(parent, temporary)
+        raise
+    return temporary
+
+
+def _reads_back(parent: int, temporary: str, stored: Content) -> bool:
+    fd = open_file(parent, temporary)
+    try:
+        # Without this the kernel would answer from its page cache, and nothing would be read from the disk.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return digest_of(fd, stored.size) == (stored.sha256, stored.size)
+    finally:
+        close(fd)
 
 
 def _refuse_other_kinds(parent: int, new: NewBackup) -> None:

@@ -77,9 +77,9 @@ def test_either_recipient_opens_a_file_and_so_does_its_writer_once(name: str) ->
     stored = seal(b"config" * 1000, form, (RECIPIENT, OTHER_RECIPIENT))
     once = pyrage.x25519.Identity.from_str(IDENTITY)
     content = Content.of(b"config" * 1000)
-    assert opens([stored], form, once, content)
-    assert not opens([stored], form, once, Content.of(b"config"))
-    assert not opens([stored[:-1]], form, once, content)
+    assert opens(Content.of(stored), form, once, content)
+    assert not opens(Content.of(stored), form, once, Content.of(b"config"))
+    assert not opens(Content.of(stored[:-1]), form, once, content)
     for identity in (IDENTITY, OTHER_IDENTITY, f"# created: now\n# public key: {RECIPIENT}\n{IDENTITY}\n"):
         assert unseal(stored, form, identity, 10_000) == b"config" * 1000
 

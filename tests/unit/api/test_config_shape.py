@@ -12,15 +12,12 @@ from hypothesis import strategies as st
 from gateway_api.config_shape import (
     SECTIONS,
     NotAConfig,
-    admin_key_in,
     check,
     digest,
     find_issues,
-    key_digest,
     key_name,
     parse,
     sections_digest,
-    stated_key,
     unwrap,
 )
 from gateway_api.summary import read
@@ -168,51 +165,3 @@ def test_only_an_envelope_is_unwrapped() -> None:
     assert unwrap({"backup_version": "1.0", "config": {"a": 1}}) == ({"a": 1}, True)
     assert unwrap({**config(), "config": 5, "backup_version": 1})[1] is False
     assert unwrap(["config", "backup_version"])[1] is False
-
-
-KEYS = st.one_of(st.text(max_size=5), st.sampled_from([KEY, "", " ", None, 1, ["x"], {"admin_apikey": "inner"}]))
-MEMBERS = st.lists(
-    st.tuples(
-        st.sampled_from(["admin_apikey", "enkrypt_config", "plugins", "a", "common_mcp_gateway_config", *SECTIONS]),
-        st.one_of(KEYS, st.builds(lambda key: {"admin_apikey": key}, KEYS), st.floats(), st.integers(), st.just({})),
-    ),
-    max_size=7,
-)
-
-
-@given(MEMBERS, st.sampled_from(["", " ", "\n\t"]), st.integers(0, 250), st.booleans())
-def test_the_key_stated_at_the_beginning_is_the_key_of_whatever_is_a_config(
-    members: list[tuple[str, Any]], space: str, cut: int, whole: bool
-) -> None:
-    """Also with members named twice, cut anywhere, and with an inner object that states another."""
-    more = [] if not whole else [(name, value) for name, value in config().items() if name not in dict(members)]
-    pairs = (f"{json.dumps(name)}{space}:{space}{json.dumps(value)}" for name, value in [*members, *more])
-    data = (space + "{" + f"{space},{space}".join(pairs) + "}").encode()
-    stated = stated_key(data[:cut])
-    try:
-        found = check(parse(data))
-    except NotAConfig:
-        return
-    assert stated in (None, key_digest(admin_key_in(found)))
-
-
-@pytest.mark.parametrize(
-    ("head", "key"),
-    [
-        (b'{"admin_apikey": "k", "plugi', "k"),
-        (b' {\n "a": [1, {"admin_apikey": "no"}] , "admin_apikey" : "k" ,', "k"),
-        (b'{"admin_apikey": "\\u006b\xc3\xa4",', "k\u00e4"),
-        (b'{"admin_apikey": "k"', None),
-        (b'{"admin_apikey": "k"}', None),
-        (b'{"admin_apikey": " ",', None),
-        (b'{"admin_apikey": null, "enkrypt_config": {"admin_apikey": "k"},', None),
-        (b'{"mcp_configs": {"c": {"admin_apikey": "k", ', None),
-        (b'[{"admin_apikey": "k", ', None),
-        (b'\xef\xbb\xbf{"admin_apikey": "k",', None),
-        (b'{"admin_apikey": "k\xff",', None),
-        (b"[" * 60_000, None),
-        (b"", None),
-    ],
-)
-def test_a_key_is_stated_only_where_nothing_that_follows_can_change_it(head: bytes, key: str | None) -> None:
-    assert stated_key(head) == (None if key is None else key_digest(key))

@@ -1,6 +1,7 @@
-"""Who may call, when the process is short of descriptors: not knowing is not refusing."""
+"""Which keys are accepted: while a config has not been judged, is broken, or the process is short of descriptors."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -11,14 +12,20 @@ from gateway_api.config_file import ConfigFile
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.judging import Judge
+from tests.api.admin_process import gateway_config
 
 KEY = b"k" * 40
+OLD, NEW = "o" * 40, "n" * 40
 
 
 @pytest.fixture
-def ring(tmp_path: Path) -> KeyRing:
+def config(tmp_path: Path) -> ConfigFile:
+    return ConfigFile(tmp_path / "config.json", 1 << 20, 0.0, Judge(1 << 16, 30.0))
+
+
+@pytest.fixture
+def ring(tmp_path: Path, config: ConfigFile) -> KeyRing:
     (tmp_path / "keys").write_bytes(KEY + b"\n")
-    config = ConfigFile(tmp_path / "config.json", 1024, 0.0, Judge(1024, 1.0))
     return KeyRing(config, tmp_path, tmp_path / "keys")
 
 
@@ -43,3 +50,30 @@ def test_without_a_descriptor_for_the_key_file_nobody_is_told_that_his_key_is_wr
 def test_an_absent_key_file_holds_no_key(ring: KeyRing, tmp_path: Path) -> None:
     (tmp_path / "keys").unlink()
     assert ring.check(KEY) is None
+
+
+def _kinds(ring: KeyRing) -> tuple[str | None, str | None]:
+    """How the old and the new key are accepted."""
+    return ring.check(OLD.encode()), ring.check(NEW.encode())
+
+
+def test_the_key_of_every_judged_config_is_remembered_also_by_the_next_process(
+    ring: KeyRing, config: ConfigFile, tmp_path: Path
+) -> None:
+    for key in (OLD, NEW):
+        config.path.write_text(json.dumps(gateway_config(key)))
+        assert config.read().kind == "valid"
+    config.path.write_text("{")
+    assert _kinds(ring) == (None, "last_valid")
+    assert _kinds(KeyRing(config, tmp_path, None)) == (None, "last_valid")
+
+
+def test_the_last_valid_key_is_accepted_until_a_worker_has_judged_a_changed_config(
+    ring: KeyRing, config: ConfigFile
+) -> None:
+    config.path.write_text(json.dumps(gateway_config(OLD)))
+    assert _kinds(ring) == ("config", None)
+    config.path.write_text(json.dumps(gateway_config(NEW)) + " " * (1 << 16))
+    assert ring.check(OLD.encode()) == "last_valid"
+    assert _kinds(ring) == ("last_valid", "config"), "the new key has the config judged"
+    assert _kinds(ring) == (None, "config")
