@@ -1,6 +1,9 @@
-"""What a backup's file holds, for tests that make and open files on their own: from bytes to bytes."""
+"""Encodes and decodes the files of a backup, for tests that make and open files on their own: from bytes to bytes."""
 
 from __future__ import annotations
+
+import hashlib
+from typing import Any
 
 from gateway_api import archive, sealed
 from gateway_api.archive import Compression, Form
@@ -25,3 +28,22 @@ def seal(data: bytes, form: Form, recipients: tuple[str, ...]) -> bytes:
 def unseal(stored: bytes, form: Form, identity: str | None, limit: int) -> bytes:
     """What a file holds that may be encrypted."""
     return sealed.unseal(Content.of(stored), form, identity, limit).data()
+
+
+def manifest_of(content: bytes, stored: bytes | None = None, /, **changes: Any) -> dict[str, Any]:
+    """A manifest from another volume, without a signature, of a file that holds ``stored``, by default ``content``."""
+    stored = content if stored is None else stored
+    return {
+        "format_version": 1,
+        "id": "x",
+        "path": "x.json",
+        "gateway_id": "0" * 32,
+        "volume_id": "0" * 32,
+        "created": "2026-01-01T00:00:00Z",
+        "content_sha256": hashlib.sha256(content).hexdigest(),
+        "content_bytes": len(content),
+        "stored_sha256": hashlib.sha256(stored).hexdigest(),
+        "stored_bytes": len(stored),
+        "compression": "none",
+        "counts": {},
+    } | changes

@@ -18,6 +18,7 @@ import pytest
 from tests.api.admin_process import gateway_config
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
+from tests.api.packing import manifest_of
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -110,21 +111,7 @@ def test_in_pieces_and_after_a_restart_it_goes_on_where_it_was(
 
 
 def _manifest(content: bytes, stored: bytes, **changes: Any) -> bytes:
-    manifest: dict[str, Any] = {
-        "format_version": 1,
-        "id": "x",
-        "path": "x.json",
-        "gateway_id": "0" * 32,
-        "volume_id": "0" * 32,
-        "created": "2026-01-01T00:00:00Z",
-        "content_sha256": hashlib.sha256(content).hexdigest(),
-        "content_bytes": len(content),
-        "stored_sha256": hashlib.sha256(stored).hexdigest(),
-        "stored_bytes": len(stored),
-        "compression": "none",
-        "counts": {},
-    }
-    return json.dumps(manifest | changes).encode()
+    return json.dumps(manifest_of(content, stored, **changes)).encode()
 
 
 @pytest.mark.parametrize(

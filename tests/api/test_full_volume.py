@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway_api import audit_check
@@ -65,39 +66,41 @@ def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
         assert not (pair.state / "audit-waiting.jsonl").exists()
 
 
+def _break_verified_file(volume: Path, api: httpx.Client) -> str:
+    """Makes a backup, verifies it and damages its file. Returns the backup's URL."""
+    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    url = f"/api/v1/system/backups/{made['backup_id']}"
+    assert ok(api.post(f"{url}/verify"))["level"] == "Verified"
+    with (volume / "a.json").open("r+b") as file:
+        file.write(b"[")
+    return url
+
+
 def test_full_a_verify_that_finds_a_broken_file_still_leaves_its_word(
     volume: Path, pair: Pair, nursery: Nursery
 ) -> None:
     with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        verify = f"/api/v1/system/backups/{made['backup_id']}/verify"
-        assert ok(api.post(verify))["level"] == "Verified"
-        with (volume / "a.json").open("r+b") as file:
-            file.write(b"[")
+        url = _break_verified_file(volume, api)
         _fill(volume)
-        found = ok(api.post(verify))
+        found = ok(api.post(f"{url}/verify"))
         assert (found["level"], found["recorded"]) == (None, True)
     with nursery.server(pair.config, pair.backups, pair.key) as api:
-        assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["level"] is None
+        assert ok(api.get(url))["level"] is None
 
 
 def test_read_only_a_verify_that_finds_a_broken_file_is_believed_until_the_server_ends(
     volume: Path, pair: Pair, nursery: Nursery
 ) -> None:
     with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        verify = f"/api/v1/system/backups/{made['backup_id']}/verify"
-        assert ok(api.post(verify))["level"] == "Verified"
-        with (volume / "a.json").open("r+b") as file:
-            file.write(b"[")
+        url = _break_verified_file(volume, api)
         subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True, timeout=60)
-        found = ok(api.post(verify))
+        found = ok(api.post(f"{url}/verify"))
         assert (found["level"], found["recorded"]) == (None, False)
         (entry,) = ok(api.get("/api/v1/system/backups"))["items"]
         assert entry["record"]["level"] is None
         subprocess.run(["mount", "-o", "remount,rw", str(volume)], check=True, timeout=60)
-        assert ok(api.post(verify))["recorded"]
-        assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["level"] is None
+        assert ok(api.post(f"{url}/verify"))["recorded"]
+        assert ok(api.get(url))["level"] is None
 
 
 def test_read_only_a_backup_says_so_and_a_restore_works(volume: Path, pair: Pair, nursery: Nursery) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 from typing import Any
@@ -13,29 +12,11 @@ import pytest
 
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
+from tests.api.packing import manifest_of
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
 ALL = "/api/v1/system/backups"
-
-
-def manifest_of(data: bytes, **changes: Any) -> dict[str, Any]:
-    """A manifest that a stranger could have written, of a plain file that holds ``data``."""
-    digest = hashlib.sha256(data).hexdigest()
-    return {
-        "format_version": 1,
-        "id": "x",
-        "path": "x.json",
-        "gateway_id": "0" * 32,
-        "volume_id": "0" * 32,
-        "created": "2026-01-01T00:00:00Z",
-        "content_sha256": digest,
-        "content_bytes": len(data),
-        "stored_sha256": digest,
-        "stored_bytes": len(data),
-        "compression": "none",
-        "counts": {},
-    } | changes
 
 
 def _nested(depth: int) -> Any:

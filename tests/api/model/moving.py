@@ -12,8 +12,8 @@ from hypothesis.stateful import precondition, rule
 
 from tests.api.conftest import failed, ok
 from tests.api.model.keeping import PATHS, Keeping, picks, sizes, slots
-from tests.api.model.world import Foreign, sha
-from tests.api.test_strange_files import manifest_of
+from tests.api.model.world import Foreign
+from tests.api.packing import manifest_of
 
 
 def packed(data: bytes, path: str) -> bytes:
@@ -35,12 +35,9 @@ class Moving(Keeping):
         self.fresh += 1
         content = self.config(size, number, 0, noise=number % 2 == 0)
         stored, backup_id = packed(content.data, path), f"parcel-{self.fresh}"
-        manifest = manifest_of(content.data, id=backup_id, path=path) | {
-            "stored_sha256": sha(stored),
-            "stored_bytes": len(stored),
-            "compression": {".gz": "gzip", ".zst": "zstd"}.get(path[path.rindex(".") :], "none"),
-            "counts": dict(zip(("configs", "projects", "users", "api_keys"), content.counts, strict=True)),
-        }
+        compression = {".gz": "gzip", ".zst": "zstd"}.get(path[path.rindex(".") :], "none")
+        counts = dict(zip(("configs", "projects", "users", "api_keys"), content.counts, strict=True))
+        manifest = manifest_of(content.data, stored, id=backup_id, path=path, compression=compression, counts=counts)
         self.parcels[backup_id] = (json.dumps(manifest).encode(), stored, path, content)
 
     @precondition(lambda self: self.parcels)
