@@ -12,8 +12,9 @@ from .deletion import delete
 from .durable import close
 from .errors import ApiError, backup_volume_error
 from .filling import Ahead
+from .idempotency import request_digest
 from .inventory import Inventory
-from .manifest import Located, body_digest, record_of
+from .manifest import Located, record_of
 from .mutations import identities
 from .notes import noted
 from .safe_path import open_file, open_parent, parse_absolute, parse_relative
@@ -29,7 +30,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     else:
         parts = parse_relative(request.path or "")
     gateway_id, volume_id = identities(context)
-    body_sha256 = body_digest("backup", request)
+    body_sha256 = request_digest("backup", request)
     identity = secrets.token_hex(16) if request.request_id is None else backup_id_for(volume_id, request.request_id)
     if request.request_id is not None and (done := _already(context, parts, identity, body_sha256)) is not None:
         return done
