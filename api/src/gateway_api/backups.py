@@ -18,7 +18,7 @@ from .manifest import Located, record_of
 from .mutations import identities
 from .notes import noted
 from .safe_path import open_file, open_parent, parse_absolute, parse_relative
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 from .store import NewBackup
 
@@ -91,7 +91,7 @@ def remove(context: Context, identity: str) -> DeleteResult:
     return DeleteResult(backup_id=identity, existed=delete(context.volume, located))
 
 
-def show(settings: Settings, inventory: Inventory, identity: str) -> BackupRecord:
+def show(settings: AdminSettings, inventory: Inventory, identity: str) -> BackupRecord:
     """The record of one backup whose file is there. Takes no lock. Raises ``BackupNotFound``, ``VolumeUnavailable``."""
     try:
         with StateFolder(settings.backup_dir, create=False) as state:

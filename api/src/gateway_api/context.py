@@ -17,7 +17,7 @@ from .errors import ApiError
 from .inventory import Inventory
 from .manifest import Manifest
 from .protection import Protection
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 from .trust import Asked, refuse_unless_trusted
 
@@ -34,7 +34,7 @@ class Context:
     ``clock`` gives the time in UTC. ``helper`` runs what can be done beside the mutation's own thread, and within it.
     """
 
-    settings: Settings
+    settings: AdminSettings
     config: ConfigFile
     slot: ConfigSlot
     config_state: StateFolder
