@@ -46,7 +46,7 @@ def _uvicorn(app: App, settings: AdminSettings, *, tls: bool) -> _Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=type("Protocol", (Protocol,), {"waits": settings.idle_seconds}),
+        http=type("Protocol", (Protocol,), {"read_timeout": settings.idle_seconds}),
         ws="none",
         lifespan="off",
         access_log=False,
