@@ -27,7 +27,6 @@ import httpx
 from tests.api.admin_process import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATHS = {"config_file", "backup_dir", "admin_key_file", "signing_key_file", "trusted_keys_file"}
 CALLS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdirat,pwrite64"
 
 
@@ -83,7 +82,7 @@ class Nursery:
     ) -> Iterator[httpx.Client]:
         """A served pair of directories. ``inject`` is strace's, for the calls of interest; ``trace`` gets the calls.
 
-        ``settings`` are fields of the server's Settings.
+        ``settings`` are fields of :class:`AdminSettings`.
         """
         with self.running(config, backups, key, inject=inject, trace=trace, **settings) as served:
             yield served.client
@@ -169,7 +168,7 @@ def copy(source: Path, target: Path) -> tuple[Path, Path]:
 def _serve_children() -> None:
     from gateway_api import age, archive, server, signing
     from gateway_api.content import Content
-    from gateway_api.settings import Settings
+    from gateway_api.settings import AdminSettings
     from tests.api.torture.workers import obey
 
     list(archive.packed(Content.of(b"{}"), "zstd"))
@@ -195,11 +194,8 @@ def _serve_children() -> None:
         if workers := settings.pop("workers", None):
             obey(Path(workers))
         os.kill(os.getpid(), signal.SIGSTOP)
-        for name in PATHS & settings.keys():
-            settings[name] = Path(settings[name])
-        settings["age_recipients"] = tuple(settings.get("age_recipients", ()))
         try:
-            server.run(Settings(**settings))
+            server.run(AdminSettings(**settings))
         finally:
             os._exit(0)
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from gateway_api import audit_check
+from tests.api.admin_process import AdminProcess
 from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.nursery import Nursery
 
@@ -116,23 +118,61 @@ def test_two_servers_keep_one_chain(pair: Pair, nursery: Nursery) -> None:
     assert sum(one.get("result") == "ok" and one["operation"] == "backup" for one in _records(pair)) == made > 0
 
 
-def test_without_the_volume_the_lines_wait_and_are_written_in_their_turn(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
+def _audited(process: AdminProcess) -> list[dict[str, Any]]:
+    """The audit lines in the server's own log, each with the time of its log line."""
+    return [{"time": one["time"], **one["audit"]} for one in process.events if one["event"] == "audit"]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, pair: Pair) -> None:
     away = pair.backups.with_name("away")
-    pair.backups.rename(away)
-    assert ok(api.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
-    waiting = pair.state / "audit-waiting.jsonl"
-    assert len(waiting.read_text().splitlines()) == 2
-    assert waiting.stat().st_mode & 0o777 == 0o600
-    with waiting.open("a") as file:
-        file.write('{"cut')
-    away.rename(pair.backups)
+    with AdminProcess(pair.config, pair.backups) as first, first.client(pair.key) as api:
+        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
+        pair.backups.rename(away)
+        ok(api.post(f"/api/v1/system/restores/r/{end}"))
+        failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
+        logged = _audited(first)
+    assert [(one["event"], one["operation"], one.get("result")) for one in logged] == [
+        ("intent", end, None),
+        ("outcome", end, "ok"),
+        ("intent", "backup", None),
+        ("outcome", "backup", "VolumeUnavailable"),
+    ]
+    assert {"id", "by", "name"} <= set(logged[0])
+    gap = json.loads((pair.state / "audit_gap").read_text())
+    assert (pair.state / "audit_gap").stat().st_mode & 0o777 == 0o600
+    assert gap["lines"] == len(logged)
+    with AdminProcess(pair.config, pair.backups) as second, second.client(pair.key) as api:
+        failed(api.post("/api/v1/system/restores/none/commit"), "VolumeUnavailable")
+        away.rename(pair.backups)
+        ok(api.post(BACKUP, json={"path": "c.json"}))
+        logged += _audited(second)
+    assert not (pair.state / "audit_gap").exists()
+    (record,) = [one for one in _records(pair) if one["event"] == "gap"]
+    assert (record["id"], record["since"], record["lines"]) == (gap["id"], gap["since"], len(logged))
+    since, first_line = (datetime.fromisoformat(text) for text in (record["since"], logged[0]["time"]))
+    assert timedelta(0) <= first_line - since < timedelta(seconds=10)
+    status, text = _verify(pair)
+    assert status == 0
+    assert "gaps: 1," in text
+
+
+def test_damaged_gap_state_is_recorded_as_a_gap(api: httpx.Client, pair: Pair) -> None:
+    ok(api.post(BACKUP, json={"path": "a.json"}))
+    (pair.state / "audit_gap").write_bytes(b'{"lines')
     ok(api.post(BACKUP, json={"path": "b.json"}))
-    assert not waiting.exists()
-    waited = [one for one in _records(pair) if "waited_since" in one]
-    assert [(one["event"], one["operation"]) for one in waited] == [("intent", "rollback"), ("outcome", "rollback")]
+    (record,) = [one for one in _records(pair) if one["event"] == "gap"]
+    assert (record["since"], record["lines"]) == ("", 0)
     assert _verify(pair)[0] == 0
+
+
+def test_removed_gap_record_breaks_the_chain(api: httpx.Client, pair: Pair) -> None:
+    (pair.state / "audit_gap").write_text('{"id": "x", "since": "2026-01-01T00:00:00.000000Z", "lines": 2}')
+    ok(api.post(BACKUP, json={"path": "a.json"}))
+    kept = [line for line in _log(pair).read_bytes().splitlines(keepends=True) if b'"gap"' not in line]
+    _log(pair).write_bytes(b"".join(kept))
+    assert _verify(pair)[0] == 1
 
 
 def test_a_log_that_is_a_link_is_not_followed(api: httpx.Client, pair: Pair, tmp_path: Path) -> None:
@@ -142,7 +182,7 @@ def test_a_log_that_is_a_link_is_not_followed(api: httpx.Client, pair: Pair, tmp
     _log(pair).symlink_to(target)
     ok(api.post(BACKUP, json={"path": "b.json"}))
     assert not target.exists()
-    assert (pair.state / "audit-waiting.jsonl").exists()
+    assert (pair.state / "audit_gap").exists()
 
 
 def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, pair: Pair) -> None:
@@ -230,22 +270,4 @@ def test_a_new_segment_that_a_crash_left_empty_or_unmade_goes_on_the_chain(pair:
     with nursery.server(pair.config, pair.backups, pair.key, audit_bytes=4096) as api:
         ok(api.post(BACKUP, json={"path": "next.json"}))
     assert json.loads(_log(pair).read_text().splitlines()[0])["seq"] == head + 1
-    assert _verify(pair)[0] == 0
-
-
-def test_lines_that_wait_for_a_volume_are_bounded_and_an_end_has_room_after_them(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
-    away = pair.backups.with_name("away")
-    pair.backups.rename(away)
-    waiting = pair.state / "audit-waiting.jsonl"
-    line = b'{"time":"2026-01-01T00:00:00.000000Z","event":"intent","id":"x","by":"y","operation":"backup"}\n'
-    waiting.write_bytes(line * (1024 * 1024 // len(line) + 2))
-    before = waiting.stat().st_size
-    assert "no more audit lines may wait" in failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
-    assert waiting.stat().st_size == before
-    assert ok(api.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
-    away.rename(pair.backups)
-    ok(api.post(BACKUP, json={"path": "c.json"}))
-    assert not waiting.exists()
     assert _verify(pair)[0] == 0

@@ -63,7 +63,7 @@ def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
         assert (volume / ".gateway" / "reserve").stat().st_size == 1024 * 1024
         assert not list((pair.state / "requests").iterdir())
         assert audit_check.verify(volume)[0]
-        assert not (pair.state / "audit-waiting.jsonl").exists()
+        assert not (pair.state / "audit_gap").exists()
 
 
 def _break_verified_file(volume: Path, api: httpx.Client) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from gateway_api.inventory import Inventory
 from gateway_api.listing import page, parse_token, token_of
-from gateway_api.settings import Settings
+from gateway_api.settings import AdminSettings
 from tests.api.conftest import Pair, failed, ok
 from tests.api.nursery import Nursery
 
@@ -153,7 +153,7 @@ def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
     past = time.time() - 100
     for path in (pair.backups, *pair.backups.iterdir()):
         os.utime(path, (past, past))
-    settings = Settings(config_file=pair.config, backup_dir=pair.backups)
+    settings = AdminSettings(config_file=pair.config, backup_dir=pair.backups)
     inventory = Inventory()
     reads: list[int] = []
     real = os.pread

@@ -84,7 +84,7 @@ def test_settings_show_no_key(tmp_path: Path) -> None:
     assert canary not in shown.stdout + shown.stderr
 
 
-@pytest.mark.parametrize("text", ["x", 'colour = "red"', "config = {}", "port = [1]", 'encryption = "perhaps"'])
+@pytest.mark.parametrize("text", ["x", 'colour = "red"', "host = {}", "port = [1]", 'encryption = "perhaps"'])
 def test_a_settings_file_that_makes_no_sense_is_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(text)

@@ -120,8 +120,10 @@ def test_who_falls_silent_within_a_request_is_told_and_cut_off(
         _is(_all(sock), ErrorCode.RequestTimeout)
 
 
-def test_who_sends_a_head_byte_by_byte_has_no_more_time_than_others(impatient: httpx.Client) -> None:
+@pytest.mark.parametrize("begun", [b"GET /", POST + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"])
+def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(begun: bytes, pair: Pair, impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
+        sock.sendall(begun.replace(b"KEY", pair.key.encode()))
         sent = 0
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             while sent < 1000:

@@ -19,6 +19,8 @@ from .safe_path import FILE_FLAGS
 from .state_folder import StateFolder
 
 NO_LIMIT = 1 << 40
+GAP_MARK = b'"event":"gap"'
+"""In the line of a gap record, and in no other: JSON escapes the quotes of every value."""
 
 
 class Unreadable(Exception):  # noqa: N818 - reads as what it says
@@ -31,6 +33,7 @@ class _Found:
 
     seen: set[str] = field(default_factory=set)
     records: int = 0
+    gaps: int = 0
     removed: int = 0
     begins: str = ""
     broken: str | None = None
@@ -64,6 +67,8 @@ def verify(backup_dir: Path) -> tuple[bool, str]:
             f"; it begins with record {found.removed + 1}: older segments were removed,"
             f" and {older} manifests are from their time"
         )
+    if found.gaps:
+        text += f"; gaps: {found.gaps}, whose lines are in the server's log (event: audit)"
     return True, text
 
 
@@ -85,6 +90,7 @@ def _read_all(state: StateFolder) -> _Found:
         if isinstance(after, Broken):
             found.broken = f"{name}, line {after.line}: {after.why}"
             return found
+        found.gaps += data.count(GAP_MARK)
         found.records += after.lines - head.lines
         head = after
     return found

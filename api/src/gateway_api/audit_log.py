@@ -1,8 +1,8 @@
 """Writing the audit log: a line durable before the effect, a line after it, both while the locks are held.
 
-The log lies on the backup volume. A full volume gives up its reserve for a line; one that is gone or takes nothing
-makes the line wait in the config directory, and it is written in its turn as soon as the volume takes it. So a restore
-needs no backup volume, and still nothing happens unwritten. A log that has grown to its limit is renamed and begun
+The log is on the backup volume. A full volume gives up its reserve for a line. While the volume is away or read-only,
+lines go to the server's own log instead, and the gap's first time and length are kept in the config directory. They
+become one `gap` record as soon as the volume takes lines again. A log that has grown to its limit is renamed and begun
 anew; nothing here ever removes a segment.
 """
 
@@ -21,22 +21,18 @@ from typing import Any, Final
 from . import audit, logs
 from .audit import Head, Tail
 from .context import Context
-from .contract import ErrorCode
 from .durable import close, is_full, list_names, sync_directory, unlink_quietly
-from .errors import ApiError, config_volume_error, rfc3339
+from .errors import config_volume_error, rfc3339
 from .room import RESERVE
 from .safe_path import FILE_FLAGS
-from .state_folder import StateFolder
+from .state_folder import StateFolder, dump_record
 
 LOG: Final = "audit.jsonl"
-WAITING: Final = "audit-waiting.jsonl"
+GAP: Final = "audit_gap"
+"""In the config directory: the gap that is not recorded on the volume yet."""
 SEGMENT: Final = re.compile(r"^audit-([0-9]{12})\.jsonl$")
 """A segment that has ended, by the number of its last record."""
 WINDOW: Final = 64 * 1024
-WAITING_BYTES: Final = 1024 * 1024
-"""How much may wait for a volume that is gone; operations that need no volume have some more."""
-WAITING_BYTES_OF_ENDS: Final = 3 * 1024 * 1024
-_ENDS: Final = frozenset({"restore", "commit", "rollback"})
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -50,52 +46,75 @@ class Audited:
             self._entry["name"] = name
 
     def intent(self) -> str | None:
-        """Writes what is about to happen; returns the chain's head, or None if the line has to wait.
+        """Writes what is about to happen; returns the chain's head, or None if the line is not on the volume.
 
-        Raises ``ApiError`` if no volume takes the line: then nothing may happen.
+        Raises ``ApiError`` if the line cannot be counted in the gap either: then nothing may happen.
         """
         context = self._context
         entry = {"event": "intent", **self._entry}
         if (head := _to_volume(context, entry)) is not None:
             return head.sha256
-        limit = WAITING_BYTES_OF_ENDS if self._entry["operation"] in _ENDS else WAITING_BYTES
         try:
-            _wait(context.config_state, {"time": rfc3339(context.clock()), **entry}, limit)
+            _count_in_gap(context)
         except OSError as error:
             raise config_volume_error(error) from None
+        _to_server_log(entry)
         return None
 
     def outcome(self, result: str, more: Mapping[str, Any]) -> None:
-        """Writes what came of it. Never raises: it has happened."""
-        context = self._context
+        """Writes the result. Never raises, because the operation is over."""
         entry = {**more, "event": "outcome", **self._entry, "result": result}
-        if _to_volume(context, entry) is not None:
+        if _to_volume(self._context, entry) is not None:
             return
         try:
-            _wait(context.config_state, {"time": rfc3339(context.clock()), **entry}, 2 * WAITING_BYTES_OF_ENDS)
-        except (OSError, ApiError):
-            logs.event("audit_line_lost", 40, failed=True, operation=self._entry["operation"], result=result)
+            _count_in_gap(self._context)
+        except OSError:
+            logs.event("audit_gap_not_counted", 40, failed=True)
+        _to_server_log(entry)
 
 
 def _to_volume(context: Context, entry: Mapping[str, Any]) -> Head | None:
     volume = context.backup_state
     if volume is None:
         return None
-    now = rfc3339(context.clock())
     try:
-        waited = _waiting(context.config_state)
-        head = _append(volume, [*waited, entry], now, context.settings.audit_bytes)
-    except (OSError, ApiError):
-        logs.event("audit_line_waits", 30, failed=True)
+        gap = _read_gap(context.config_state)
+        entries = [entry] if gap is None else [{"event": "gap", **gap}, entry]
+        head = _append(volume, entries, rfc3339(context.clock()), context.settings.audit_bytes)
+    except OSError:
+        logs.event("audit_volume_unavailable", 30, failed=True)
         return None
-    if waited:
-        with suppress(OSError, ApiError):  # they are written again, then, each under its own id
-            context.config_state.remove(WAITING)
+    if gap is not None:
+        # Only now: a crash before this repeats the record, under the same id, and loses nothing.
+        with suppress(OSError):
+            context.config_state.remove(GAP)
     return head
 
 
+def _read_gap(config_state: StateFolder) -> dict[str, Any] | None:
+    data = config_state.read(GAP)
+    if data is None:
+        return None
+    try:
+        gap = json.loads(data)
+        return {"id": str(gap["id"]), "since": str(gap["since"]), "lines": int(gap["lines"])}
+    except (ValueError, TypeError, KeyError):
+        # Damaged: the gap is still recorded, with its length unknown.
+        return {"id": secrets.token_hex(8), "since": "", "lines": 0}
+
+
+def _count_in_gap(context: Context) -> None:
+    now = rfc3339(context.clock())
+    gap = _read_gap(context.config_state) or {"id": secrets.token_hex(8), "since": now, "lines": 0}
+    context.config_state.write(GAP, dump_record({**gap, "lines": gap["lines"] + 1}))
+
+
+def _to_server_log(entry: Mapping[str, Any]) -> None:
+    logs.event("audit", 30, audit=dict(entry))
+
+
 def _append(volume: StateFolder, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
-    """One write, however many have waited: thousands must not hold the next request up."""
+    """One durable write. A full volume gives up its reserve for it."""
     try:
         return _append_once(volume, entries, now, limit)
     except OSError as error:
@@ -187,32 +206,3 @@ def _seek(fd: int, size: int) -> Tail | bytes:
         if window >= size:
             break
     return data
-
-
-def _wait(config_state: StateFolder, entry: Mapping[str, Any], limit: int) -> None:
-    fd = _open(config_state, WAITING)
-    try:
-        size = os.fstat(fd).st_size
-        if size > limit:
-            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume is gone, and no more audit lines may wait")
-        cut = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        line = json.dumps(entry, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
-        _put(fd, (b"\n" if cut else b"") + line, size)
-    finally:
-        close(fd)
-    if size == 0:
-        os.fsync(config_state.fd)
-
-
-def _waiting(config_state: StateFolder) -> list[dict[str, Any]]:
-    """The lines that wait, as entries. A crash may let one be written twice: its id tells."""
-    found: list[dict[str, Any]] = []
-    for line in (config_state.read(WAITING, 4 * WAITING_BYTES_OF_ENDS) or b"").split(b"\n"):
-        if not line:
-            continue
-        try:
-            entry = json.loads(line)
-            found.append({**entry, "waited_since": entry.pop("time")})
-        except (ValueError, TypeError, KeyError, AttributeError):
-            found.append({"event": "cut", "fragment_sha256": audit.line_digest(line), "fragment_bytes": len(line)})
-    return found

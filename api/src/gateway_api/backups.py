@@ -11,12 +11,13 @@ from .contract import BackupRecord, BackupRequest, BackupResult, DeleteResult, E
 from .deletion import delete
 from .durable import close
 from .errors import ApiError, backup_volume_error
+from .idempotency import request_digest
 from .inventory import Inventory
-from .manifest import Located, body_digest, record_of
+from .manifest import Located, record_of
 from .mutations import identities
 from .notes import noted
 from .safe_path import open_file, open_parent, parse_absolute, parse_relative
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 from .store import NewBackup
 
@@ -28,7 +29,7 @@ def make(context: Context, request: BackupRequest) -> BackupResult:
     else:
         parts = parse_relative(request.path or "")
     gateway_id, volume_id = identities(context)
-    body_sha256 = body_digest("backup", request)
+    body_sha256 = request_digest("backup", request)
     identity = secrets.token_hex(16) if request.request_id is None else backup_id_for(volume_id, request.request_id)
     if request.request_id is not None and (done := _already(context, parts, identity, body_sha256)) is not None:
         return done
@@ -84,7 +85,7 @@ def remove(context: Context, identity: str) -> DeleteResult:
     return DeleteResult(backup_id=identity, existed=delete(context.volume, located))
 
 
-def show(settings: Settings, inventory: Inventory, identity: str) -> BackupRecord:
+def show(settings: AdminSettings, inventory: Inventory, identity: str) -> BackupRecord:
     """The record of one backup whose file is there. Takes no lock. Raises ``BackupNotFound``, ``VolumeUnavailable``."""
     try:
         with StateFolder(settings.backup_dir, create=False) as state:

@@ -15,7 +15,7 @@ from .contract import Issue, PendingRestore, SystemHealthData, SystemStatus, Vol
 from .durable import close
 from .errors import ApiError
 from .room import OVERHEAD_BYTES, free_bytes, owed_to_reserve
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 
 NEARLY_FULL: Final = 0.05
@@ -32,7 +32,7 @@ _READY_TEXT: Final = {
 class Condition:
     """Looks at the two directories without changing either. Methods block, so they run in a thread."""
 
-    def __init__(self, settings: Settings, config: ConfigFile, keys: KeyRing) -> None:
+    def __init__(self, settings: AdminSettings, config: ConfigFile, keys: KeyRing) -> None:
         self._settings = settings
         self._config = config
         self._keys = keys

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from .idempotency import canonical_json
+
 SECTIONS: Final = ("mcp_configs", "projects", "users", "apikeys")
 MIN_KEY_LENGTH: Final = 32
 MAX_ISSUES: Final = 1000
@@ -116,14 +118,10 @@ def sections_digest(config: dict[str, Any]) -> str:
         hasher.update(f'{"," if number else "{"}"{section}":'.encode() + b"{")
         entries = config.get(section, {})
         for index, name in enumerate(sorted(entries)):
-            hasher.update(f"{',' if index else ''}{_canonical(name)}:{_canonical(entries[name])}".encode())
+            hasher.update((b"," if index else b"") + canonical_json(name) + b":" + canonical_json(entries[name]))
         hasher.update(b"}")
     hasher.update(b"}")
     return hasher.hexdigest()
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def key_digest(key: str) -> str:

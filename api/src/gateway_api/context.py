@@ -16,7 +16,7 @@ from .errors import ApiError
 from .inventory import Inventory
 from .manifest import Manifest
 from .protection import Protection
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 from .trust import Asked, refuse_unless_trusted
 
@@ -33,7 +33,7 @@ class Context:
     ``clock`` gives the time in UTC.
     """
 
-    settings: Settings
+    settings: AdminSettings
     config: ConfigFile
     slot: ConfigSlot
     config_state: StateFolder

@@ -16,7 +16,7 @@ from .errors import ApiError, backup_volume_error
 from .inventory import Inventory
 from .manifest import manifest_name
 from .safe_path import existing_kind, open_file, open_parent
-from .settings import Settings
+from .settings import AdminSettings
 
 PIECE: Final = 256 * 1024
 _RANGE: Final = re.compile(r"^bytes=([0-9]{1,15})-([0-9]{0,15})$", re.ASCII)
@@ -72,7 +72,7 @@ def wanted_range(header: str | None, size: int) -> tuple[int, int]:
 
 
 def open_download(
-    settings: Settings, inventory: Inventory, backup_id: str, part: Literal["file", "manifest"], header: str | None
+    settings: AdminSettings, inventory: Inventory, backup_id: str, part: Literal["file", "manifest"], header: str | None
 ) -> Download:
     """Opens what is to be sent. Raises ``BackupNotFound``, ``BackupChanged``, ``VolumeUnavailable``."""
     try:

@@ -1,7 +1,7 @@
-"""What is no HTTP gets the contract's error body, and nobody may keep a connection waiting for ever.
+"""One HTTP connection: uvicorn's protocol with limits, and the contract's error body for malformed HTTP.
 
-uvicorn answers what its parser refuses with a line of plain text, and waits without end for a request that has begun.
-Here both end: heads are limited in size and time, bodies in the time between two pieces.
+uvicorn answers malformed HTTP in plain text and waits without limit for the rest of a request. Here a head is limited
+in size and in total time, and a body in total time.
 """
 
 from __future__ import annotations
@@ -19,124 +19,124 @@ from .errors import ApiError, error_body
 from .mutations import utc_now
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Of a request line and all headers together."""
+"""Limit of the request line and all headers together."""
+MIN_BODY_BYTES_PER_SECOND: Final = 64 * 1024
+"""A body gets one more second for each of these pieces that arrives: slow uploads finish, trickled ones do not."""
 _REASONS: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
-class _HeadTooLarge(Exception):  # noqa: N818 - reads as what it says
-    """Raised out of the parser's callbacks, which then refuses the rest."""
+class _HeadTooLargeError(Exception):
+    """Raised in a callback of the parser, which then refuses the rest."""
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. ``waits`` is how many seconds a whole head, or the next piece of a body, may take."""
+    """One connection. ``read_timeout`` is the time limit of a whole head, and of a body's first bytes, in seconds."""
 
-    waits: float = 30.0
+    read_timeout: float = 30.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head = 0
-        self._told = 0
-        self._in_head = True
+        self._received = 0  # in the head that is not complete yet, also what the parser has not handed over
+        self._header_bytes = 0  # handed over by the parser
         self._in_body = False
-        self._too_large = False
+        self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins to wait for the first head."""
+        """Starts the time of the first head."""
         super().connection_made(transport)
-        self._wait()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Waits for nothing more."""
-        self._unwait()
+        """Stops the timer."""
+        self._cancel_timer()
         super().connection_lost(exc)
 
-    def _wait(self) -> None:
-        self._unwait()
-        self._timer = self.loop.call_later(self.waits, self._late)
+    def _start_timer(self) -> None:
+        self._cancel_timer()
+        self._deadline = self.loop.time() + self.read_timeout
+        self._timer = self.loop.call_at(self._deadline, self._on_timeout)
 
-    def _unwait(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _late(self) -> None:
+    def _on_timeout(self) -> None:
         if self.flow.read_paused:
-            # It is us who do not read: a pipelined request, or a body that the disk is slow to take.
-            self._wait()
-        elif self._in_body or self._head:
-            self._refuse(ErrorCode.RequestTimeout)
+            # The server does not read now: a pipelined request, or a slow disk. The client is not to blame.
+            self._start_timer()
+        elif self.loop.time() < self._deadline:
+            self._timer = self.loop.call_at(self._deadline, self._on_timeout)
+        elif self._in_body or self._received:
+            self._reject(ErrorCode.RequestTimeout)
         else:
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser, unless the head is too large already: a header without an end is never one to it."""
+        """Feeds the parser. A header without an end never reaches a callback, so received bytes are counted too."""
         if self.transport.is_closing():
             return
-        if self._in_head:
-            self._head += len(data)
-        elif self._in_body:
-            self._wait()
+        if self._in_body:
+            self._deadline += len(data) / MIN_BODY_BYTES_PER_SECOND
+        else:
+            self._received += len(data)
         super().data_received(data)
-        if self._in_head and self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(ErrorCode.HeadersTooLarge)
+        if not self._in_body and self._received > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._reject(ErrorCode.HeadersTooLarge)
 
     def on_message_begin(self) -> None:
-        """Begins a head, whose time runs."""
+        """Starts the time of a head, unless it runs since the connection began."""
         super().on_message_begin()
-        self._in_head, self._told = True, 0
+        self._header_bytes = 0
         if self._timer is None:
-            self._wait()
+            self._start_timer()
 
     def on_url(self, url: bytes) -> None:
-        """Counts what is kept."""
+        """Counts the request line."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Counts what is kept."""
+        """Counts a header."""
         self._count(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def _count(self, size: int) -> None:
-        self._told += size
-        if self._told > MAX_HEAD_BYTES:
-            self._too_large = True
-            raise _HeadTooLarge
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLargeError
 
     def on_headers_complete(self) -> None:
-        """Ends a head; now the body's time runs."""
-        self._in_head, self._head, self._in_body = False, 0, True
-        self._wait()
+        """Starts the time of the body."""
+        self._received, self._in_body = 0, True
+        self._start_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Ends a body: what takes time now is our own work."""
-        self._in_head, self._in_body = True, False
-        self._unwait()
+        """Stops the time: what follows is the server's own work."""
+        self._in_body = False
+        self._cancel_timer()
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name
-        """What the parser refuses. ``msg`` is its word, which says nothing."""
-        self._refuse(ErrorCode.HeadersTooLarge if self._too_large else ErrorCode.RequestMalformed)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn calls this when the parser refuses
+        """Rejects malformed HTTP and a head that is too large."""
+        too_large = self._header_bytes > MAX_HEAD_BYTES
+        self._reject(ErrorCode.HeadersTooLarge if too_large else ErrorCode.RequestMalformed)
 
-    def _refuse(self, code: ErrorCode) -> None:
-        self._unwait()
-        error, name = ApiError(code), secrets.token_hex(8)
+    def _reject(self, code: ErrorCode) -> None:
+        self._cancel_timer()
         logs.event("connection_refused", 30, code=code.value, peer=self.client[0] if self.client else None)
-        cycle: Any = self.cycle  # None before the first head is whole, whatever uvicorn's types say
+        cycle: Any = self.cycle  # None before the first head is complete
         if cycle is None or cycle.response_complete or not cycle.response_started:
+            error = ApiError(code)
             body = json.dumps(error_body("", error, utc_now())).encode()
             head = [
                 f"HTTP/1.1 {error.status} {_REASONS[error.status]}",
                 "content-type: application/json",
                 f"content-length: {len(body)}",
-                f"{REQUEST_ID_HEADER.lower()}: {name}",
+                f"{REQUEST_ID_HEADER.lower()}: {secrets.token_hex(8)}",
                 "connection: close",
             ]
             self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
         self.transport.close()
-        if cycle is not None and not cycle.response_complete:
-            # What the application still says is for nobody.
-            cycle.disconnected = True
-            cycle.message_event.set()

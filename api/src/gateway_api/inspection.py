@@ -18,10 +18,10 @@ from .listing import entry_at
 from .restore_source import accept, read_stored
 from .safe_path import open_parent, parse_relative
 from .sealed import unseal
-from .settings import Settings
+from .settings import AdminSettings
 
 
-def inspect(settings: Settings, inventory: Inventory, judge: Judge, request: InspectRequest) -> FileInspection:
+def inspect(settings: AdminSettings, inventory: Inventory, judge: Judge, request: InspectRequest) -> FileInspection:
     """What the file holds. What is wrong with it is in ``problems``, not an error.
 
     Raises ``BackupNotFound``, ``BackupTooLarge``, ``Busy`` when the file is being written, ``PathNotAllowed``,

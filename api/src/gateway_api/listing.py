@@ -24,7 +24,7 @@ from .inventory import Inventory, Known, Named, read_manifest
 from .manifest import Located, Manifest, manifest_name, record_of
 from .notes import noted
 from .safe_path import check_component, existing_kind, open_parent, parse_relative
-from .settings import Settings
+from .settings import AdminSettings
 
 STEP: Final = 200
 
@@ -46,7 +46,7 @@ def parse_token(token: str | None) -> tuple[str, ...]:
 
 
 def page(
-    settings: Settings, inventory: Inventory, limit: int, token: str | None, path: str | None = None
+    settings: AdminSettings, inventory: Inventory, limit: int, token: str | None, path: str | None = None
 ) -> BackupPage:
     """The next ``limit`` files; with ``path``, the one of exactly that path, if there is one.
 

@@ -6,7 +6,6 @@ fields of a later version, signatures among them, survive being read by this one
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .contract import BackupLevel, BackupRecord, Counts, Issue, RequestId, Sha256
 from .safe_path import MANIFEST_SUFFIX, parse_relative
 from .signing import KEY_ID
+from .state_folder import dump_record
 
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 2 * 1024 * 1024
@@ -75,7 +75,7 @@ def manifest_name(name: str) -> str:
 
 def dump(manifest: Manifest) -> bytes:
     """The bytes that are written: readable, keys sorted."""
-    return json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
+    return dump_record(manifest.model_dump(mode="json"))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -164,18 +164,6 @@ def _signed_by(manifest: Manifest) -> list[str]:
     entries = (manifest.model_extra or {}).get("signatures")
     named = [entry.get("key_id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     return [key_id for key_id in named if isinstance(key_id, str) and KEY_ID.fullmatch(key_id)]
-
-
-def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces: equal values, equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-
-
-def body_digest(operation: str, body: BaseModel) -> str:
-    """What tells a repeated request from a reused id: the body without its defaults, so that a field which a later
-    version adds does not make a stranger of an old request; and without an identity, which is a secret."""
-    value = body.model_dump(mode="json", exclude_defaults=True, exclude={"identity"})
-    return hashlib.sha256(canonical([operation, value])).hexdigest()
 
 
 def written_to(manifest: Manifest) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from .durable import remove_temporaries
 from .errors import ApiError, backup_volume_error, config_volume_error
 from .inventory import Inventory
 from .protection import Protection
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import LockTaken, StateFolder
 from .store import PENDING, REQUESTS, TOMBSTONES, finish_pending
 from .transaction import recover_restores
@@ -49,7 +49,7 @@ class Mutations:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: AdminSettings,
         config: ConfigFile,
         inventory: Inventory,
         protection: Protection,

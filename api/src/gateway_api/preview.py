@@ -15,13 +15,13 @@ from .inventory import Inventory
 from .mutations import utc_now
 from .protection import Protection
 from .restore_source import refuse_new_issues, source_of
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 from .transaction import refuse_if_pending
 
 
 def preview(
-    settings: Settings, config: ConfigFile, inventory: Inventory, protection: Protection, request: RestoreRequest
+    settings: AdminSettings, config: ConfigFile, inventory: Inventory, protection: Protection, request: RestoreRequest
 ) -> RestorePlan:
     """What the restore would do. Raises what it would raise, but for what only an attempt can tell."""
     with ExitStack() as stack:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .manifest import Manifest
-    from .settings import Settings
+    from .settings import AdminSettings
     from .state_folder import StateFolder
 
 SIGNING_KEY: Final = "signing_key.pem"
@@ -35,7 +35,7 @@ MAX_KEY_FILE_BYTES: Final = 1024 * 1024
 class Protection:
     """The keys and rules of one server. Raises :class:`SettingsError` for a key file that cannot be used."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AdminSettings) -> None:
         self.recipients = settings.age_recipients
         self.rules = Rules(
             policy=settings.signature_policy,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
-from . import manifest as manifests
 from . import store
 from .archive import form_of
 from .config_file import Live
@@ -14,6 +12,7 @@ from .context import GATEWAY_ID, VOLUME_ID, Context
 from .contract import ErrorCode, SafetyBackup
 from .durable import publish_new, sync_directory, unlink_quietly
 from .errors import ApiError, backup_volume_error
+from .idempotency import canonical_digest
 from .safe_path import existing_kind, make_parents, open_parent
 from .sealed import seal
 from .store import NewBackup, write_proven
@@ -54,7 +53,7 @@ def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
         volume_id, gateway_id = volume.identity(VOLUME_ID), context.config_state.identity(GATEWAY_ID)
     except OSError as error:
         raise backup_volume_error(error) from None
-    backup_id = hashlib.sha256(manifests.canonical(["safety", volume_id, request_id, live.sha256])).hexdigest()[:32]
+    backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
     located = context.inventory.resolve(volume.base_fd, backup_id, new=True)
     if located is None or not store.has_data(volume, located):
         parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst"))

@@ -19,7 +19,7 @@ from .gate import App, ProbesOnly
 from .http_protocol import Protocol
 from .no_core import forbid_core_files
 from .service import Service
-from .settings import Settings, SettingsError
+from .settings import AdminSettings, SettingsError
 
 GRACE_SECONDS: Final = 25
 CERTIFICATE_POLL_SECONDS: Final = 5.0
@@ -42,11 +42,11 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
-def _uvicorn(app: App, settings: Settings, *, tls: bool) -> _Server:
+def _uvicorn(app: App, settings: AdminSettings, *, tls: bool) -> _Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=type("Protocol", (Protocol,), {"waits": settings.idle_seconds}),
+        http=type("Protocol", (Protocol,), {"read_timeout": settings.idle_seconds}),
         ws="none",
         lifespan="off",
         access_log=False,
@@ -88,7 +88,7 @@ async def _reload_certificate(server: _Server, cert: Path, key: Path) -> None:
             logs.event("certificate_not_reloaded", 30, failed=True)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: AdminSettings) -> None:
     service = Service(settings)
     app: App = create_app(service)
     plain = _listen(settings.host, settings.port)
@@ -127,7 +127,7 @@ async def _serve(settings: Settings) -> None:
         logs.event("stopped")
 
 
-def run(settings: Settings) -> None:
+def run(settings: AdminSettings) -> None:
     """Serves until a signal says stop, then finishes what is in flight. Raises :class:`SettingsError`."""
     forbid_core_files()
     logs.configure()

@@ -42,7 +42,7 @@ from .mutations import Mutations
 from .preview import preview
 from .protection import Protection
 from .reset import reset
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ READY_SECONDS: Final = 5.0
 class Service:
     """The admin API without its HTTP. Methods are called on the event loop and block in threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AdminSettings) -> None:
         self.settings = settings
         judge = Judge(settings.worker_above_bytes, settings.worker_seconds)
         self._config = ConfigFile(settings.config_file, settings.max_config_bytes, settings.settle_seconds, judge)
@@ -226,7 +226,7 @@ def _nothing(_: Context) -> None:
     return
 
 
-def _show_restore(settings: Settings, request_id: str) -> RestoreResult:
+def _show_restore(settings: AdminSettings, request_id: str) -> RestoreResult:
     try:
         config_state = StateFolder(settings.config_dir, create=False)
     except FileNotFoundError:

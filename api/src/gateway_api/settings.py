@@ -1,70 +1,146 @@
-"""Where every setting of the server comes from: flags, else environment, else default. Nothing else reads either."""
+"""The server's settings: flags override the environment, which overrides the settings file, then the defaults.
+
+`AdminSettings` declares every setting once: its variable, its limits and the help text of its flag. pydantic-settings
+merges the sources. Settings name files of keys; none holds a key.
+"""
 
 from __future__ import annotations
 
-import math
 import os
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
-from . import age
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from . import age, logs
 from .contract import DEFAULT_PORT, DEFAULT_TLS_PORT
 
-DEFAULT_MAX_CONFIG_BYTES: Final = 64 * 1024 * 1024
-DEFAULT_SETTLE_SECONDS: Final = 2.0
-DEFAULT_WORKER_ABOVE_BYTES: Final = 1024 * 1024
-DEFAULT_WORKER_SECONDS: Final = 120.0
-DEFAULT_IDLE_SECONDS: Final = 30
-DEFAULT_AUDIT_BYTES: Final = 64 * 1024 * 1024
 MAX_RECIPIENTS_BYTES: Final = 64 * 1024
 
 Encryption = Literal["require", "allow"]
 SignaturePolicy = Literal["require", "warn"]
 
 
-T = TypeVar("T", bound=str)
-
-
 class SettingsError(Exception):
-    """A setting is missing or makes no sense. The text is for the person at the terminal."""
+    """A setting is missing or invalid. The text is one sentence for the person at the terminal, without the value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the server runs with.
+def _absolute(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path must not contain a NUL character")
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
-    ``config_file`` is the gateway's live config and ``backup_dir`` the folder all backups lie below; both absolute.
-    ``settle_seconds`` is how long a file must stay unchanged before it is believed; ``max_config_bytes`` bounds a
-    config and everything that is decompressed into one. A config larger than ``worker_above_bytes`` is parsed by a
-    process of its own, for at most ``worker_seconds``, so that no probe waits for it. ``idle_seconds`` is how long
-    a client may keep a request waiting, ``audit_bytes`` how long a segment of the audit log grows. ``age_recipients``
-    are public keys; ``encryption`` says whether every backup must be encrypted to them, ``signature_policy`` whether a
-    restore wants a trusted signature.
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+def _setting(variable: str, description: str, **limits: Any) -> Any:
+    return Field(validation_alias=variable, description=description, allow_inf_nan=False if limits else None, **limits)
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class AdminSettings(BaseSettings):
+    """What the server runs with. All paths are absolute; no link is followed.
+
+    The order of the fields matters twice: it is the order of the help text, and the defaults and validators of
+    ``age_recipients`` and ``encryption`` use the fields before them.
     """
 
-    config_file: Path
-    backup_dir: Path
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
-    admin_key_file: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_port: int = DEFAULT_TLS_PORT
-    gateway_version: str | None = None
-    max_config_bytes: int = DEFAULT_MAX_CONFIG_BYTES
-    settle_seconds: float = DEFAULT_SETTLE_SECONDS
-    worker_above_bytes: int = DEFAULT_WORKER_ABOVE_BYTES
-    worker_seconds: float = DEFAULT_WORKER_SECONDS
-    idle_seconds: int = DEFAULT_IDLE_SECONDS
-    audit_bytes: int = DEFAULT_AUDIT_BYTES
-    age_recipients: tuple[str, ...] = ()
-    encryption: Encryption = "allow"
-    signing_key_file: Path | None = None
-    trusted_keys_file: Path | None = None
-    signature_policy: SignaturePolicy = "warn"
-    allow_unsigned_override: bool = False
+    # A field is also read from the prefix and its own name in lower case. Without the prefix that would be `host`.
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        case_sensitive=True,
+        env_prefix="GATEWAY_",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        coerce_numbers_to_str=True,
+    )
+
+    settings_file: Annotated[
+        AbsolutePath | None, _setting("GATEWAY_SETTINGS_FILE", "settings as TOML, each by the name of its flag")
+    ] = None
+    config_file: Annotated[AbsolutePath, _setting("GATEWAY_CONFIG_FILE", "the gateway's live config file")]
+    backup_dir: Annotated[AbsolutePath, _setting("GATEWAY_BACKUP_DIR", "the directory that contains all backups")]
+    host: Annotated[str, _setting("GATEWAY_API_HOST", "address to listen on (127.0.0.1)")] = "127.0.0.1"
+    port: Annotated[Port, _setting("GATEWAY_API_PORT", "port to listen on (8001)")] = DEFAULT_PORT
+    tls_cert: Annotated[
+        AbsolutePath | None,
+        _setting("GATEWAY_TLS_CERT_FILE", "certificate file (PEM): everything but probes moves to the TLS port"),
+    ] = None
+    tls_key: Annotated[AbsolutePath | None, _setting("GATEWAY_TLS_KEY_FILE", "the certificate's private key (PEM)")] = (
+        None
+    )
+    tls_port: Annotated[Port, _setting("GATEWAY_TLS_PORT", "port for TLS (8443)")] = DEFAULT_TLS_PORT
+    admin_key_file: Annotated[
+        AbsolutePath | None, _setting("GATEWAY_ADMIN_KEY_FILE", "file of keys that are always accepted, one a line")
+    ] = None
+    gateway_version: Annotated[
+        str | None, _setting("GATEWAY_VERSION", "the gateway's version, written into manifests")
+    ] = None
+    max_config_bytes: Annotated[
+        int, _setting("GATEWAY_MAX_CONFIG_BYTES", "largest config, in bytes (64 MiB)", ge=1024, le=1024**3)
+    ] = 64 * 1024**2
+    age_recipients_file: Annotated[
+        AbsolutePath | None, _setting("GATEWAY_AGE_RECIPIENTS_FILE", "file of age recipients, one a line")
+    ] = None
+    age_recipients: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        _setting("GATEWAY_AGE_RECIPIENTS", "an X25519 age recipient (age1…) to encrypt to; may be repeated"),
+    ] = ()
+    encryption: Annotated[
+        Encryption, _setting("GATEWAY_ENCRYPTION", "require or allow (require, if there are recipients)")
+    ] = Field(default_factory=lambda data: "require" if data.get("age_recipients") else "allow")
+    signing_key_file: Annotated[
+        AbsolutePath | None,
+        _setting("GATEWAY_SIGNING_KEY_FILE", "Ed25519 key (PEM) that signs manifests; else one is made and kept"),
+    ] = None
+    trusted_keys_file: Annotated[
+        AbsolutePath | None,
+        _setting("GATEWAY_TRUSTED_KEYS_FILE", "public Ed25519 keys (PEM) that are trusted besides our own"),
+    ] = None
+    signature_policy: Annotated[
+        SignaturePolicy,
+        _setting("GATEWAY_SIGNATURE_POLICY", "require or warn (warn): whether a restore requires a trusted signature"),
+    ] = "warn"
+    allow_unsigned_override: Annotated[
+        bool,
+        _setting("GATEWAY_ALLOW_UNSIGNED_OVERRIDE", "true or false (false): whether accept_unsigned is honoured"),
+    ] = False
+    worker_above_bytes: Annotated[
+        int,
+        _setting(
+            "GATEWAY_WORKER_ABOVE_BYTES", "a larger config is parsed by a process of its own (1 MiB)", ge=0, le=1024**3
+        ),
+    ] = 1024**2
+    worker_seconds: Annotated[
+        float,
+        _setting("GATEWAY_WORKER_SECONDS", "time limit of that process, in seconds (120)", ge=0.1, le=3600),
+    ] = 120.0
+    idle_seconds: Annotated[
+        int, _setting("GATEWAY_IDLE_SECONDS", "time limit for receiving a request, in seconds (30)", ge=1, le=3600)
+    ] = 30
+    audit_bytes: Annotated[
+        int,
+        _setting("GATEWAY_AUDIT_BYTES", "size at which a new audit segment begins (64 MiB)", ge=512, le=1024**4),
+    ] = 64 * 1024**2
+    settle_seconds: Annotated[
+        float, _setting("GATEWAY_SETTLE_SECONDS", "seconds that a file must stay unchanged to be read (2)", ge=0, le=60)
+    ] = 2.0
 
     @property
     def tls(self) -> bool:
@@ -76,135 +152,143 @@ class Settings:
         """The directory a new config is renamed into."""
         return self.config_file.parent
 
-
-ENVIRONMENT: Final[dict[str, str]] = {
-    "config_file": "GATEWAY_CONFIG_FILE",
-    "backup_dir": "GATEWAY_BACKUP_DIR",
-    "host": "GATEWAY_API_HOST",
-    "port": "GATEWAY_API_PORT",
-    "admin_key_file": "GATEWAY_ADMIN_KEY_FILE",
-    "tls_cert": "GATEWAY_TLS_CERT_FILE",
-    "tls_key": "GATEWAY_TLS_KEY_FILE",
-    "tls_port": "GATEWAY_TLS_PORT",
-    "gateway_version": "GATEWAY_VERSION",
-    "max_config_bytes": "GATEWAY_MAX_CONFIG_BYTES",
-    "settle_seconds": "GATEWAY_SETTLE_SECONDS",
-    "worker_above_bytes": "GATEWAY_WORKER_ABOVE_BYTES",
-    "worker_seconds": "GATEWAY_WORKER_SECONDS",
-    "idle_seconds": "GATEWAY_IDLE_SECONDS",
-    "audit_bytes": "GATEWAY_AUDIT_BYTES",
-    "age_recipients": "GATEWAY_AGE_RECIPIENTS",
-    "age_recipients_file": "GATEWAY_AGE_RECIPIENTS_FILE",
-    "encryption": "GATEWAY_ENCRYPTION",
-    "signing_key_file": "GATEWAY_SIGNING_KEY_FILE",
-    "trusted_keys_file": "GATEWAY_TRUSTED_KEYS_FILE",
-    "signature_policy": "GATEWAY_SIGNATURE_POLICY",
-    "allow_unsigned_override": "GATEWAY_ALLOW_UNSIGNED_OVERRIDE",
-}
-
-
-def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
-    """Settings from ``flags`` (by field name, None = not given), then ``environ``, then the defaults.
-
-    Raises :class:`SettingsError` naming the flag or variable at fault.
-    """
-
-    def raw(field: str) -> str | None:
-        value = flags.get(field)
-        if value is None:
-            value = environ.get(ENVIRONMENT[field])
-        return value or None
-
-    def path(field: str) -> Path | None:
-        value = raw(field)
-        if value is None:
-            return None
-        if "\0" in value:
-            raise SettingsError(f"{ENVIRONMENT[field]}: a path holds no NUL")
-        return Path(os.path.abspath(value))  # noqa: PTH100 - resolve() would follow links
-
-    def required(field: str, flag: str) -> Path:
-        found = path(field)
-        if found is None:
-            raise SettingsError(f"say {flag} or set {ENVIRONMENT[field]}")
-        return found
-
-    def integer(field: str, default: int, low: int, high: int) -> int:
-        value = raw(field)
-        if value is None:
-            return default
-        if not value.isascii() or not value.isdigit() or not low <= int(value[:18]) <= high:
-            raise SettingsError(f"{ENVIRONMENT[field]}: a whole number from {low} to {high}")
-        return int(value)
-
-    def seconds(field: str, default: float, low: float, high: float) -> float:
-        value = raw(field)
-        if value is None:
-            return default
-        try:
-            found = float(value)
-        except ValueError:
-            found = math.nan
-        if not low <= found <= high:
-            raise SettingsError(f"{ENVIRONMENT[field]}: seconds from {low:g} to {high:g}")
-        return found
-
-    def one_of(field: str, words: tuple[T, ...], default: T) -> T:
-        value = raw(field)
-        if value is None:
-            return default
-        for word in words:
-            if value == word:
-                return word
-        raise SettingsError(f"{ENVIRONMENT[field]}: one of {', '.join(words)}")
-
-    config_file, backup_dir = required("config_file", "--config"), required("backup_dir", "--backups")
-    if config_file.is_relative_to(backup_dir):
-        raise SettingsError("the config must not lie in the backup directory: a backup could replace it")
-    cert, key = path("tls_cert"), path("tls_key")
-    if (cert is None) != (key is None):
-        raise SettingsError("TLS needs both a certificate and its key")
-    recipients = _recipients(raw("age_recipients"), path("age_recipients_file"))
-    encryption: Encryption = one_of("encryption", ("require", "allow"), "require" if recipients else "allow")
-    if encryption == "require" and not recipients:
-        raise SettingsError(f"{ENVIRONMENT['encryption']}: nothing can be encrypted without age recipients")
-    return Settings(
-        config_file=config_file,
-        backup_dir=backup_dir,
-        host=raw("host") or "127.0.0.1",
-        port=integer("port", DEFAULT_PORT, 0, 65535),
-        admin_key_file=path("admin_key_file"),
-        tls_cert=cert,
-        tls_key=key,
-        tls_port=integer("tls_port", DEFAULT_TLS_PORT, 0, 65535),
-        gateway_version=raw("gateway_version"),
-        max_config_bytes=integer("max_config_bytes", DEFAULT_MAX_CONFIG_BYTES, 1024, 1024**3),
-        settle_seconds=seconds("settle_seconds", DEFAULT_SETTLE_SECONDS, 0, 60),
-        worker_above_bytes=integer("worker_above_bytes", DEFAULT_WORKER_ABOVE_BYTES, 0, 1024**3),
-        worker_seconds=seconds("worker_seconds", DEFAULT_WORKER_SECONDS, 0.1, 3600),
-        idle_seconds=integer("idle_seconds", DEFAULT_IDLE_SECONDS, 1, 3600),
-        audit_bytes=integer("audit_bytes", DEFAULT_AUDIT_BYTES, 4096, 1 << 40),
-        age_recipients=recipients,
-        encryption=encryption,
-        signing_key_file=path("signing_key_file"),
-        trusted_keys_file=path("trusted_keys_file"),
-        signature_policy=one_of("signature_policy", ("require", "warn"), "warn"),
-        allow_unsigned_override=one_of("allow_unsigned_override", ("false", "true"), "false") == "true",
-    )
-
-
-def _recipients(text: str | None, file: Path | None) -> tuple[str, ...]:
-    """The recipients of both settings together. A file that names nobody is a mistake, never "not encrypted"."""
-    try:
-        found = age.parse_recipients(text or "")
+    @field_validator("age_recipients", mode="before")
+    @classmethod
+    def _parse_recipients(cls, value: object, info: ValidationInfo) -> tuple[str, ...]:
+        text = "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        recipients = age.parse_recipients(text)
+        file = info.data.get("age_recipients_file")
         if file is None:
-            return found
-        with file.open("rb") as stream:
-            listed = age.parse_recipients(stream.read(MAX_RECIPIENTS_BYTES).decode("utf-8", "replace"))
-    except ValueError as problem:
-        raise SettingsError(f"age recipients: {problem}") from None
+            return recipients
+        try:
+            with file.open("rb") as stream:
+                listed = age.parse_recipients(stream.read(MAX_RECIPIENTS_BYTES).decode("utf-8", "replace"))
+        except OSError as error:
+            raise ValueError(f"the file of age recipients cannot be read: {error.strerror}") from None
+        if not listed:
+            # An empty file is a mistake. It must never mean "not encrypted".
+            raise ValueError("the file of age recipients is empty")
+        return tuple(dict.fromkeys((*recipients, *listed)))
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> AdminSettings:
+        if self.config_file.is_relative_to(self.backup_dir):
+            raise ValueError("the config must not be in the backup directory: a backup could replace it")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TLS needs both a certificate and its key")
+        if self.encryption == "require" and not self.age_recipients:
+            raise ValueError(f"{variable_name('encryption')}: encryption needs age recipients")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the parameters are the library's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources of the settings, the strongest first: flags, environment, settings file."""
+        return init_settings, _Environment(settings_cls), _SettingsFile(settings_cls)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, without the `tcp://…` that Kubernetes sets for a Service of that name (a service link)."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value, key, is_complex = super().get_field_value(field, field_name)
+        return (None if _is_service_link(field_name, value) else value), key, is_complex
+
+
+class _SettingsFile(PydanticBaseSettingsSource):
+    """The TOML file that a stronger source names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # all fields are read at once
+
+    def __call__(self) -> dict[str, Any]:
+        path = self.current_state.get(variable_name("settings_file"))
+        return {} if path is None else _read_file(Path(path))
+
+
+def _is_service_link(field: str, value: str | None) -> bool:
+    return field in ("port", "tls_port") and value is not None and value.startswith("tcp://")
+
+
+def variable_name(field: str) -> str:
+    """The environment variable of a setting."""
+    return str(AdminSettings.model_fields[field].validation_alias)
+
+
+def flag_name(field: str) -> str:
+    """The flag of a setting without its dashes, which is also its key in the settings file."""
+    short = {
+        "settings_file": "settings",
+        "config_file": "config",
+        "backup_dir": "backups",
+        "age_recipients": "age-recipient",
+    }
+    return short.get(field, field.replace("_", "-"))
+
+
+def load(flags: Mapping[str, object]) -> AdminSettings:
+    """The settings, from ``flags`` by field name and the other sources. An empty value counts as unset.
+
+    Raises :class:`SettingsError`, which names the variable at fault.
+    """
+    for field in AdminSettings.model_fields:
+        if _is_service_link(field, os.environ.get(variable_name(field))):
+            logs.event("service_link_ignored", 30, variable=variable_name(field))
+    try:
+        return AdminSettings(**{field: value for field, value in flags.items() if value not in (None, "")})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = next((name for name in AdminSettings.model_fields if {name, variable_name(name)} & {*first["loc"]}), None)
+    if field is not None and first["type"] == "missing":
+        return f"set --{flag_name(field)} or {variable_name(field)}"
+    cause = first.get("ctx", {}).get("error")
+    message = str(cause) if cause is not None else first["msg"][0].lower() + first["msg"][1:]
+    return message if field is None else f"{variable_name(field)}: {message}"
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, by variable. An editor's byte order mark is accepted."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SettingsError(f"the file of age recipients cannot be read: {error.strerror}") from None
-    if not listed:
-        raise SettingsError("the file of age recipients names nobody")
-    return tuple(dict.fromkeys((*found, *listed)))
+        raise SettingsError(f"the settings file cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise SettingsError("the settings file is not TOML") from None
+    variables = {flag_name(field): variable_name(field) for field in AdminSettings.model_fields}
+    del variables[flag_name("settings_file")]
+    if unknown := sorted(table.keys() - variables.keys()):
+        raise SettingsError(f"the settings file has an unknown setting: {unknown[0][:40]!r}")
+    return {variables[name]: value for name, value in table.items() if value != ""}
+
+
+def explain(settings: AdminSettings, flags: Mapping[str, object]) -> str:
+    """Every setting with its value and its source, one a line."""
+    environment = _Environment(AdminSettings)()
+    lines = []
+    for field in AdminSettings.model_fields:
+        if flags.get(field):
+            source = f"flag --{flag_name(field)}"
+        elif (variable := variable_name(field)) in environment:
+            source = f"environment {variable}"
+        else:
+            source = "settings file" if field in settings.model_fields_set else "default"
+        lines.append(f"{flag_name(field):24} {_format(getattr(settings, field)):40} {source}")
+    return "\n".join(lines)
+
+
+def _format(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

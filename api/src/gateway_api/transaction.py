@@ -20,8 +20,8 @@ from .content import Content
 from .context import Context
 from .contract import ErrorCode, ResetRequest, RestoreRequest, RestoreResult, RestoreState
 from .errors import ApiError, config_volume_error
+from .idempotency import request_digest
 from .journal import JOURNAL, Journal, Phase, Replay, Verdict, recover, replay
-from .manifest import body_digest
 from .restore_source import Source, refuse_new_issues, source_of
 
 
@@ -45,7 +45,7 @@ def replace_config(context: Context, wanted: Wanted) -> RestoreResult:
     """The whole transaction, once for each request id. Raises every code the contract gives a restore."""
     request = wanted.request
     request_id = request.request_id or f"r-{secrets.token_hex(16)}"
-    body_sha256 = body_digest(wanted.operation, request)
+    body_sha256 = request_digest(wanted.operation, request)
     journal = _load(context, supersede=request.supersede)
     known = journal if journal is not None and journal.request_id == request_id else None
     if known is None and request.request_id is not None:

@@ -27,7 +27,7 @@ from .restore_source import accept
 from .room import OVERHEAD_BYTES, free_bytes, owed_to_reserve
 from .safe_path import existing_kind
 from .sealed import stored_limit, unseal
-from .settings import Settings
+from .settings import AdminSettings
 from .state_folder import StateFolder
 
 UPLOADS: Final = "uploads"
@@ -116,7 +116,7 @@ def _stored(located: manifests.Located, *, replayed: bool) -> UploadResult:
 class Collector:
     """Takes the pieces of one upload. Blocks; belongs to one request, and excludes every other of the same id."""
 
-    def __init__(self, settings: Settings, backup_id: str, start: int | None) -> None:
+    def __init__(self, settings: AdminSettings, backup_id: str, start: int | None) -> None:
         """``start`` is where the first piece belongs; None begins anew.
 
         Raises ``BackupNotFound`` when no manifest came before, ``UploadOutOfOrder``, ``InProgress``, ``VolumeFull``.

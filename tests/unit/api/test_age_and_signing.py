@@ -57,18 +57,18 @@ def test_recipients_are_x25519_keys_each_once_between_spaces_commas_and_comments
 def test_what_is_no_x25519_recipient_is_refused_at_start_and_never_repeated(bad: str) -> None:
     flags = {"config_file": "/c/c", "backup_dir": "/b", "age_recipients": bad}
     with pytest.raises(SettingsError) as refused:
-        load(flags, {})
+        load(flags)
     assert bad not in str(refused.value)
 
 
 def test_with_recipients_encryption_is_required_unless_allowed() -> None:
     base = {"config_file": "/c/c", "backup_dir": "/b"}
-    assert load(base, {}).encryption == "allow"
-    assert load({**base, "age_recipients": RECIPIENT}, {}).encryption == "require"
-    assert load({**base, "age_recipients": RECIPIENT, "encryption": "allow"}, {}).encryption == "allow"
+    assert load(base).encryption == "allow"
+    assert load({**base, "age_recipients": RECIPIENT}).encryption == "require"
+    assert load({**base, "age_recipients": RECIPIENT, "encryption": "allow"}).encryption == "allow"
     for wrong in ({"encryption": "require"}, {"encryption": "yes"}, {"signature_policy": "x"}):
         with pytest.raises(SettingsError):
-            load({**base, **wrong}, {})
+            load({**base, **wrong})
 
 
 @pytest.mark.parametrize("name", ["a.json.age", "a.json.gz.age", "a.json.zst.age"])

@@ -16,6 +16,7 @@ from gateway_api.archive import Compression, Form, Proof, Undecodable, form_of, 
 from gateway_api.content import Content
 from gateway_api.contract import BackupLevel, BackupRequest, Counts, RestoreRequest
 from gateway_api.errors import ApiError
+from gateway_api.idempotency import request_digest
 from gateway_api.manifest import BadManifest, Located, Manifest
 from tests.api.packing import pack, unpack
 
@@ -145,10 +146,10 @@ def test_the_record_tells_where_the_file_lies_now() -> None:
 
 def test_the_body_s_digest_ignores_order_and_defaults_and_tells_bodies_apart() -> None:
     def of(**body: object) -> str:
-        return manifests.body_digest("backup", BackupRequest.model_validate(body))
+        return request_digest("backup", BackupRequest.model_validate(body))
 
     assert of(path="a", overwrite=False) == of(path="a")
     assert of(path="a", metadata={"x": "1", "y": "2"}) == of(metadata={"y": "2", "x": "1"}, path="a")
     assert len({of(path="a"), of(path="b"), of(output_file="a"), of(path="a", overwrite=True)}) == 4
     restore = RestoreRequest.model_validate({"backup_id": "a"})
-    assert manifests.body_digest("restore", restore) != manifests.body_digest("other", restore)
+    assert request_digest("restore", restore) != request_digest("other", restore)

@@ -138,10 +138,11 @@ def canonical_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore_request_id(volume_id: str, namespace: str, name: str, spec: Mapping[str, Any]) -> str:
-    """One id for one restore: the same volume, name and spec never run twice, whatever was lost or re-applied.
+    """One id for one restore: the same volume, name and spec never run twice, whatever was lost or re-applied."""
+    return canonical_digest([volume_id, namespace, name, canonical_spec(spec)])
 
-    ``ensure_ascii`` and sorted keys make the bytes the same in every version of Python.
-    """
-    parts = [volume_id, namespace, name, canonical_spec(spec)]
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+def canonical_digest(value: Any) -> str:
+    """SHA-256 of the value as JSON with sorted keys and no spaces: equal values have equal digests."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -5,8 +5,6 @@ Only what is set here is compared: what the API server fills in is no drift.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +15,7 @@ from gateway_operator.domain.names import (
     SCHEDULE_LABEL,
     SPEC_DIGEST,
     backup_account,
+    canonical_digest,
 )
 from gateway_operator.domain.objects import Json
 from gateway_operator.domain.scheduled import Schedule
@@ -85,7 +84,7 @@ def wanted(schedule: Schedule, image: Image) -> dict[str, Any]:
             "jobTemplate": {"metadata": {"labels": dict(labels)}, "spec": _job(schedule, image, labels)},
         },
     }
-    body["metadata"]["annotations"] = {SPEC_DIGEST: _digest(body["spec"])}
+    body["metadata"]["annotations"] = {SPEC_DIGEST: canonical_digest(body["spec"])[:16]}
     return body
 
 
@@ -174,11 +173,6 @@ def arguments(schedule: Schedule) -> list[str]:
         words.append(f"--max-shrink-percent={verification['maxShrinkPercent']}")
     # The kubelet puts variables in place of $(NAME), and $$ stands for a dollar.
     return [word.replace("$", "$$") for word in words]
-
-
-def _digest(spec: Json) -> str:
-    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_owned_by(schedule: Schedule, cron_job: Json) -> bool:
