@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tests.cluster.slots import State
 
 if TYPE_CHECKING:
     from tests.cluster.node import Node
+    from tests.cluster.rest import Rest
     from tests.cluster.volumes import Volume
 
 
@@ -64,6 +66,13 @@ class Cluster:
         folders = [str(path.parent) for name, path in self.programs.items() if name in ("kubectl", "helm")]
         path = os.pathsep.join([*dict.fromkeys(folders), os.environ.get("PATH", "")])
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    @cached_property
+    def rest(self) -> "Rest":
+        """Requests to the API server as cluster-admin, for what a test asks again and again."""
+        from tests.cluster.rest import Rest
+
+        return Rest(self.server, self.paths.pki / "ca.crt", self.state.tokens["admin"])
 
     def kubectl(
         self,

@@ -8,13 +8,14 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 import pytest
 
 from tests.cluster import lifecycle, requirements
 from tests.cluster.cluster import Cluster
 from tests.cluster.output import to_stderr, wait_until
-from tests.cluster.paths import HERE
+from tests.cluster.paths import HERE, ClusterError
 from tests.cluster.slots import claim_name
 
 _running: dict[str, Cluster] = {}
@@ -43,18 +44,22 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"{test}-{secrets.token_hex(3)}"
     create_namespace(cluster, name)
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found", check=False)
+    with suppress(ClusterError):
+        cluster.rest.delete("namespace", "", name)
 
 
 def create_namespace(cluster: Cluster, name: str) -> None:
     """Make a namespace in which pods can be created, as pods need its default service account."""
-    cluster.kubectl("create", "namespace", name)
+    if not cluster.rest.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, ""):
+        cluster.kubectl("create", "namespace", name)
 
     def has_account() -> bool:
-        return bool(cluster.kubectl("get", "serviceaccount", "-n", name, "-o", "name", check=False).strip())
+        with suppress(ClusterError):
+            return bool(cluster.rest.items("serviceaccounts", name))
+        return False
 
     # After an API server was away, the controllers may wait half a minute before they ask again, and then do so slowly.
-    wait_until(has_account, f"the service account of namespace {name}", timeout=120, pause=0.2)
+    wait_until(has_account, f"the service account of namespace {name}", timeout=120, pause=0.05)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,7 +89,8 @@ def _session_cluster(kind: str, wanted_name: str, *, node: bool) -> Iterator[Clu
         _running[kind] = lifecycle.start(name, node, to_stderr)
         yield _running[kind]
     finally:
-        _running.pop(kind, None)
+        if (cluster := _running.pop(kind, None)) is not None:
+            cluster.rest.close()
         # A name that only a second run beside the first gets is no place to keep images.
         lifecycle.stop(name, lambda line: None, keep_images=name == wanted_name)
         reaper.kill()

@@ -7,9 +7,9 @@ import sys
 
 from tests.cluster.paths import ClusterError
 from tests.demo.gateway_api import GatewayApiError
-from tests.demo.images import MissingImagesError
+from tests.demo.images import ROOT, MissingImagesError
 from tests.demo.kube import StoryError
-from tests.demo.places import ROOT, GivenCluster, OwnCluster, Place, hold
+from tests.demo.places import GivenCluster, OwnCluster, Place, hold
 from tests.demo.report import Report
 from tests.demo.story import Story
 

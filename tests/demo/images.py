@@ -3,7 +3,9 @@
 import os
 import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.1.0"
 GATEWAY_VERSION = "2.2.4"
 _REFERENCE = re.compile(r"(?P<repository>.+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?")
@@ -36,8 +38,24 @@ LOCAL = Images(
     gateway=f"localhost/secure-mcp-gateway:{GATEWAY_VERSION}",
 )
 
+
+@dataclass(frozen=True)
+class Source:
+    """What an image is built from."""
+
+    tag: str
+    dockerfile: Path
+    context: Path
+
+
+SOURCES = (
+    Source(LOCAL.admin, ROOT / "api" / "Dockerfile", ROOT),
+    Source(LOCAL.operator, ROOT / "operator" / "Dockerfile", ROOT),
+    Source(LOCAL.gateway, ROOT / "tests/cluster/gateway_image/Dockerfile", ROOT / "tests/cluster/gateway_image"),
+)
+
 HOW_TO_MAKE = """\
-On a cluster of yours the demo installs three images, which its nodes must have or be able to pull. Build them:
+On this cluster the demo installs three images, which its nodes must have or be able to pull. Build them:
 
     docker build -t {example.admin} -f api/Dockerfile .
     docker build -t {example.operator} -f operator/Dockerfile .
@@ -63,7 +81,12 @@ _EXAMPLE = Images(
 
 
 class MissingImagesError(Exception):
-    """The person has not said which images to use; the message says how to make them."""
+    """The demo has no images for the cluster; the message explains how to make them."""
+
+
+def any_named() -> bool:
+    """Whether the person names images: then the demo builds none."""
+    return any(os.environ.get(f"IMAGE_{field.name.upper()}") for field in fields(Images))
 
 
 def from_environment() -> Images:

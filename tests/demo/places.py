@@ -5,19 +5,20 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from tests.cluster import lifecycle
 from tests.cluster.locks import Lock
-from tests.cluster.paths import ClusterError, ClusterPaths, state_root
+from tests.cluster.paths import ClusterPaths, state_root
 from tests.cluster.requirements import why_no_node
-from tests.demo import cleanup, images
+from tests.demo import cleanup, images, local_cluster
 from tests.demo.kube import Kube, StoryError
 from tests.demo.report import Report
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+FIRST_RUN = """\
+This is the first run here: the cluster's programs are compiled from source, and the images are built at the same time.
+On two cores that takes about 10 minutes, up to 20 on busy ones. Later runs take less than a minute."""
 
 
 class Place(Protocol):
@@ -69,19 +70,21 @@ class OwnCluster:
         return f"demo-{self._name}"
 
     def prepare(self) -> None:
-        """Programs and packages; the images are built in the background from here on."""
+        """Programs and packages. The images are built at the same time: most of that is waiting for downloads."""
         if reason := why_no_node():
             raise StoryError(f"{reason}; or use a cluster you have: make demo CONTEXT=name")
         from tests.cluster import binaries
         from tests.cluster.packages import install_missing
 
+        if len(binaries.find(binaries.NODE_PROGRAMS)) < len(binaries.NODE_PROGRAMS):
+            self._report.say(FIRST_RUN)
         install_missing(self._report.note)
-        found = binaries.ensure(binaries.NODE_PROGRAMS, self._report.note)
-        folders = sorted({str(path.parent) for path in found.values()})
-        self._report.say(f"{len(found)} programs, in {', '.join(folders)}")
         pool = ThreadPoolExecutor(1, thread_name_prefix="images")
         self._building = pool.submit(_build_images, self._built.put)
         pool.shutdown(wait=False)
+        found = binaries.ensure(binaries.NODE_PROGRAMS, self._report.note)
+        folders = sorted({str(path.parent) for path in found.values()})
+        self._report.say(f"{len(found)} programs, in {', '.join(folders)}")
 
     def start(self) -> Kube:
         """Start it, or take the one that runs and clear away what an earlier run left."""
@@ -100,7 +103,7 @@ class OwnCluster:
         if self._building is None:
             raise StoryError("the images are built while the cluster starts: prepare() comes first")
         if not self._building.done():
-            self._report.note("building; the first time takes a few minutes")
+            self._report.note("building: about two minutes the first time")
         while not (self._building.done() and self._built.empty()):
             with suppress(Empty):
                 self._report.note(self._built.get(timeout=0.2))
@@ -133,15 +136,16 @@ class OwnCluster:
 
 
 class GivenCluster:
-    """A cluster of the person's: kind, minikube, a real one."""
+    """A cluster that the person already has: kind, minikube, or one whose images the person names."""
 
     prepare_title = "Find kubectl and helm"
-    start_title = "Look at your cluster"
-    images_title = "The images that you gave it"
+    start_title = "Check the cluster"
+    images_title = "Give the cluster its images"
 
     def __init__(self, report: Report, context: str) -> None:
         self._report = report
         self._context = context
+        self._local = local_cluster.of_context(context)
 
     @property
     def lock_name(self) -> str:
@@ -150,13 +154,18 @@ class GivenCluster:
         return f"demo-context-{safe}"
 
     def prepare(self) -> None:
-        """kubectl and helm are the person's; the images must have been named."""
+        """kubectl and helm are the person's; so are the images, unless the demo can load its own."""
         for program in ("kubectl", "helm"):
             path = shutil.which(program)
             if path is None:
                 raise StoryError(f"{program} is not on the PATH: with CONTEXT= the demo uses yours")
             self._report.say(path)
-        images.from_environment()
+        if self._local is None or images.any_named():
+            images.from_environment()
+        elif reason := self._local.why_not():
+            raise StoryError(
+                f"{reason}; or load images yourself and name them: IMAGE_ADMIN, IMAGE_OPERATOR, IMAGE_GATEWAY"
+            )
 
     def start(self) -> Kube:
         """See that it answers and that nothing of somebody else's is in the way."""
@@ -168,11 +177,16 @@ class GivenCluster:
         return kube
 
     def load_images(self) -> images.Images:
-        """Nothing to load: the person has, as the names say."""
-        named = images.from_environment()
-        for reference in (named.admin, named.operator, named.gateway):
-            self._report.say(f"{reference} ")
-        return named
+        """Build and load them into kind or minikube; take those that the person names as they are."""
+        if self._local is None or images.any_named():
+            used = images.from_environment()
+        else:
+            self._report.note(f"building, and loading into {self._local.program}: about three minutes the first time")
+            self._local.build_and_load()
+            used = images.LOCAL
+        for reference in (used.admin, used.operator, used.gateway):
+            self._report.say(reference)
+        return used
 
     def commands(self) -> list[str]:
         """Nothing: the context is in each command."""
@@ -210,12 +224,5 @@ def _build_images(log: Callable[[str], None]) -> None:
     from tests.cluster import images as cluster_images
 
     cluster_images.base_image(log)
-    builds = [
-        lambda: cluster_images.build(ROOT / "api" / "Dockerfile", ROOT, images.LOCAL.admin, log=log),
-        lambda: cluster_images.build(ROOT / "operator" / "Dockerfile", ROOT, images.LOCAL.operator, log=log),
-        lambda: cluster_images.gateway_image(log),
-    ]
-    with ThreadPoolExecutor(len(builds)) as pool:
-        built = [future.result().tag for future in [pool.submit(build) for build in builds]]
-    if built[-1] != images.LOCAL.gateway:
-        raise ClusterError(f"the gateway's image is called {built[-1]}, not {images.LOCAL.gateway}")
+    with ThreadPoolExecutor(len(images.SOURCES)) as pool:
+        list(pool.map(lambda one: cluster_images.build(one.dockerfile, one.context, one.tag, log=log), images.SOURCES))

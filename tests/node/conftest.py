@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster import Cluster, images
+from tests.cluster import Cluster, ClusterError, images
 from tests.cluster.fixtures import create_namespace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,13 +47,15 @@ class InstalledGateway:
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
         """An object."""
-        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json", namespace=namespace))
+        found = self.cluster.rest.get(kind, namespace or self.namespace, name)
+        if found is None:
+            raise ClusterError(f"there is no {kind} {name}")
         return found
 
     def pod(self, release: str | None = None, namespace: str | None = None) -> dict[str, Any]:
         """The gateway's one pod that is not being stopped."""
         selector = f"app.kubernetes.io/name=secure-mcp-gateway,app.kubernetes.io/instance={release or self.name}"
-        found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json", namespace=namespace))["items"]
+        found = self.cluster.rest.items("pods", namespace or self.namespace, labels=selector)
         (pod,) = [item for item in found if "deletionTimestamp" not in item["metadata"]]
         return dict(pod)
 

@@ -79,7 +79,7 @@ def test_its_pods_are_restricted(ready: Kube) -> None:
     ready.schedule("strict")
     ready_is(ready, "strict", "Scheduled")
     ready.run("create", "job", "--from=cronjob/strict", "by-hand")
-    pods = until("its pod", lambda: ready.items("pods", "-l", "batch.kubernetes.io/job-name=by-hand"))
+    pods = until("its pod", lambda: ready.items("pods", labels="batch.kubernetes.io/job-name=by-hand"))
     assert pods[0]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 

@@ -47,7 +47,7 @@ def pod_of(kube: Kube, gateway: Gateway, tmp_path: Path) -> Plugin:
 
 def pods(kube: Kube, job: str) -> list[dict[str, Any]]:
     """The pods that the Job controller has made of a Job."""
-    return kube.items("pods", "-l", f"batch.kubernetes.io/job-name={job}")
+    return kube.items("pods", labels=f"batch.kubernetes.io/job-name={job}")
 
 
 def first_pod(kube: Kube, job: str) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def test_the_account_of_the_pods_may_do_nothing_else(kube: Kube, pod_of: Plugin)
 
 def due(kube: Kube, name: str) -> list[dict[str, Any]]:
     """The Jobs that the CronJob controller has started of a schedule."""
-    found = kube.items("jobs", "-l", f"{SCHEDULE_LABEL}={name}")
+    found = kube.items("jobs", labels=f"{SCHEDULE_LABEL}={name}")
     return [one for one in found if "cronjob.kubernetes.io/instantiate" not in one["metadata"].get("annotations", {})]
 
 

@@ -18,6 +18,8 @@ from typing import Any
 from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD
 from tests.cluster import Cluster, ClusterError
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
 
 def loopback() -> str:
     """An address of this machine that no other test uses."""
@@ -38,7 +40,7 @@ def until(what: str, check: Callable[[], Any], timeout: float = 60) -> Any:
 
 @dataclass
 class Kube:
-    """kubectl in one namespace."""
+    """One namespace: kubectl, and for what is asked often, requests without a process."""
 
     cluster: Cluster
     namespace: str
@@ -49,22 +51,32 @@ class Kube:
         return self.cluster.kubectl("-n", self.namespace, *arguments, input=text, check=check)
 
     def apply(self, body: Any) -> None:
-        """Apply an object."""
-        self.run("apply", "-f", "-", body=body)
+        """Apply an object. kubectl does it, unless the object is new and valid."""
+        if not self._created(body):
+            self.run("apply", "-f", "-", body=body)
+
+    def _created(self, body: dict[str, Any]) -> bool:
+        """Create an object as `kubectl apply` does, with the note from which it finds removed fields later."""
+        if body["kind"] == "List":
+            return False
+        metadata = {"annotations": {}, "namespace": self.namespace, **body["metadata"]}
+        note = json.dumps({**body, "metadata": metadata}) + "\n"
+        metadata["annotations"] = {**metadata["annotations"], LAST_APPLIED: note}
+        return self.cluster.rest.create(
+            {**body, "metadata": metadata}, metadata["namespace"], manager="kubectl-client-side-apply"
+        )
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """An object, or None."""
-        text = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
-        return json.loads(text) if text.strip() else None
+        return self.cluster.rest.get(kind, self.namespace, name)
 
-    def items(self, kind: str, *arguments: str) -> list[dict[str, Any]]:
-        """All objects of a kind."""
-        found: list[dict[str, Any]] = json.loads(self.run("get", kind, "-o", "json", *arguments))["items"]
-        return found
+    def items(self, kind: str, *, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
+        """All objects of a kind, or those that a selector of labels or fields takes."""
+        return self.cluster.rest.items(kind, self.namespace, labels=labels, fields=fields)
 
     def patch_status(self, kind: str, name: str, status: Any) -> None:
         """Merge into a status."""
-        self.run("patch", kind, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        self.cluster.rest.patch_status(kind, self.namespace, name, status)
 
     def backup(self, name: str, **spec: Any) -> None:
         """Apply a GatewayBackup."""
@@ -119,7 +131,7 @@ class Kube:
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """(type, reason) of the events about an object, oldest first."""
-        found = self.items("events", "--field-selector", f"involvedObject.name={name}")
+        found = self.items("events", fields=f"involvedObject.name={name}")
         return [(one["type"], one["reason"]) for one in sorted(found, key=lambda one: one["firstTimestamp"])]
 
 
@@ -197,7 +209,7 @@ class Gateway:
 
     def pods(self) -> list[dict[str, Any]]:
         """Its pods."""
-        return self.kube.items("pods", "-l", f"app={self.name}")
+        return self.kube.items("pods", labels=f"app={self.name}")
 
     def pod(self) -> str:
         """The name of its pod, once there is one that is not going."""
