@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import secrets
 import sys
@@ -22,10 +23,10 @@ from gateway_operator.domain.names import (
     IMPORT_KIND,
     JOB_UID,
     REQUESTED,
-    SCHEDULE_LABEL,
 )
 from gateway_operator.domain.objects import Json, Meta, Ref
 from gateway_operator.domain.reasons import Reason
+from gateway_operator.domain.schedule_job import TEMPLATE_VARIABLE
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
 _TRIES: Final = 8
@@ -35,17 +36,17 @@ _MADE: Final = (*_ADOPTED, "deletion_policy")
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
     """``backup create``."""
-    name, meta = _identity(arguments, os.environ)
-    body = {"metadata": {"name": name, **meta}, "spec": _spec(arguments)}
+    body = _body(arguments, os.environ)
+    name = body["metadata"]["name"]
     if arguments.from_job:
-        made = await _create_once(session, name, meta["annotations"][JOB_UID], body)
+        created = await _create_once(session, name, body["metadata"]["annotations"][JOB_UID], body)
     else:
         try:
-            made = await session.create(BACKUP_KIND, body)
+            created = await session.create(BACKUP_KIND, body)
         except ConflictError:
             raise FailedError(f"there is a GatewayBackup {name} already") from None
     if not arguments.wait:
-        session.show(BACKUP_KIND, made, "created")
+        session.show(BACKUP_KIND, created, "created")
         return
     done = await finish(session, BACKUP_KIND, name, arguments.timeout)
     session.show(BACKUP_KIND, done, "completed")
@@ -56,26 +57,38 @@ def _name_of_its_own(gateway: str) -> str:
     return gateway[: 63 - len(tail)] + tail
 
 
-def _identity(arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    labels = {SCHEDULE_LABEL: arguments.schedule} if arguments.schedule else {}
+def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The GatewayBackup to create, from the options or from the template of the Job's pod."""
     if not arguments.from_job:
-        return arguments.name or _name_of_its_own(arguments.gateway), {"labels": labels}
+        spec = _spec(arguments)
+        return {"metadata": {"name": arguments.name or _name_of_its_own(arguments.gateway)}, "spec": spec}
     job, uid = environment.get("JOB_NAME", ""), environment.get("JOB_UID", "")
     if not job or not uid:
         raise UsageError("--from-job needs JOB_NAME and JOB_UID in the environment, from the pod's labels")
     if arguments.name:
         raise UsageError("--from-job gives the backup the Job's name: leave NAME out")
-    return job, {"labels": labels, "annotations": {JOB_UID: uid}}
+    template = environment.get(TEMPLATE_VARIABLE)
+    if template and arguments.gateway:
+        raise UsageError(f"{TEMPLATE_VARIABLE} gives the whole spec: leave --gateway out")
+    body = _parse_template(template) if template else {"metadata": {}, "spec": _spec(arguments)}
+    return {"metadata": {**body["metadata"], "name": job, "annotations": {JOB_UID: uid}}, "spec": body["spec"]}
+
+
+def _parse_template(template: str) -> dict[str, Any]:
+    try:
+        body = json.loads(template)
+        return {"metadata": dict(body["metadata"]), "spec": dict(body["spec"])}
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(f"{TEMPLATE_VARIABLE} is not the JSON of a GatewayBackup") from None
 
 
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
+    if not arguments.gateway:
+        raise UsageError("--gateway is required")
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
-    spec: dict[str, Any] = {"gatewayRef": gateway}
-    group = arguments.group or arguments.schedule
-    if group:
-        spec["group"] = group
     verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
-    return {**spec, **fields(arguments, _MADE), **_care(arguments, verification)}
+    spec = {"gatewayRef": gateway, **fields(arguments, ("group", *_MADE))}
+    return {**spec, **_care(arguments, verification)}
 
 
 def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
