@@ -10,9 +10,10 @@ import secrets
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-from gateway_operator.adapters.cluster import ours
+from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.values import fields, retention
 from gateway_operator.cli.waiting import finish
@@ -29,7 +30,7 @@ from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule_job import TEMPLATE_VARIABLE
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
-_TRIES: Final = 8
+_ATTEMPTS: Final = 8
 _ADOPTED: Final = ("description", "ttl", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
 _MADE: Final = (*_ADOPTED, "deletion_policy")
 
@@ -106,26 +107,26 @@ def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dic
 async def _create_once(session: Session, name: str, job_uid: str, body: dict[str, Any]) -> Json:
     """Create the backup of a Job, or find the one that an earlier pod of the same Job has created.
 
-    The answer of a create may be lost: then the next try finds the object.
+    The answer of a create may be lost: then the next attempt finds the object.
     """
-    for turn in range(1, _TRIES + 1):
+
+    async def create_or_check(existing: Json | None) -> Json:
+        return await session.create(BACKUP_KIND, body) if existing is None else _own(existing, name, job_uid)
+
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return await session.create(BACKUP_KIND, body)
-        except ConflictError:
-            found = await _found(session, name)
-            if found is not None:
-                return _own(found, name, job_uid)
-        except (ForbiddenError, InvalidError, MissingError):
+            return await retry_on_conflict(partial(_find, session, name), create_or_check)
+        except (ConflictError, ForbiddenError, InvalidError, MissingError):
             raise
         except ClusterError as error:
-            if turn == _TRIES:
+            if attempt == _ATTEMPTS:
                 raise
             session.say(f"trying again: {error}")
-            await asyncio.sleep(min(15, 2**turn / 2))
-    raise FailedError(f"GatewayBackup {name} is created and deleted again and again")
+            await asyncio.sleep(min(15, 2**attempt / 2))
+    raise AssertionError("the last attempt returns or raises")
 
 
-async def _found(session: Session, name: str) -> Json | None:
+async def _find(session: Session, name: str) -> Json | None:
     try:
         return await session.get(BACKUP_KIND, name)
     except MissingError:
@@ -219,10 +220,10 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
         _ask([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in found])
     kept: list[str] = []
     for body in found:
-        meta = Meta.parse(body, BACKUP_KIND)
-        await _delete(session, meta, arguments.timeout)
+        ref = Meta.parse(body, BACKUP_KIND).ref
+        await _delete(session, ref, arguments.timeout)
         session.show(BACKUP_KIND, body, "deleted")
-        kept += await _what_was_kept(session, meta.ref)
+        kept += await _what_was_kept(session, ref)
     if kept:
         raise FailedError(" ".join(kept))
 
@@ -238,10 +239,11 @@ def _ask(paths: list[str]) -> None:
         raise FailedError("nothing was deleted")
 
 
-async def _delete(session: Session, meta: Meta, seconds: float) -> None:
-    ref = meta.ref
-    path = ours(BACKUP_KIND, ref.namespace, ref.name)
-    for _ in range(_TRIES):
+async def _delete(session: Session, ref: Ref, seconds: float) -> None:
+    async def mark_and_delete(body: Json | None) -> bool:
+        if body is None:
+            return False
+        meta = Meta.parse(body, BACKUP_KIND)
         # The wish and the finalizer in one write, so that no crash leaves an object that goes without its file.
         patch = {
             "metadata": {
@@ -251,23 +253,12 @@ async def _delete(session: Session, meta: Meta, seconds: float) -> None:
                 "finalizers": [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER],
             }
         }
-        try:
-            marked = await session.patch(BACKUP_KIND, ref.name, patch)
-            options = {
-                "apiVersion": "v1",
-                "kind": "DeleteOptions",
-                "preconditions": {"uid": ref.uid, "resourceVersion": marked["metadata"]["resourceVersion"]},
-            }
-            await session.cluster.request("DELETE", path, options)
-        except ConflictError:
-            body = await session.cluster.read(ref)
-            if body is None:
-                return
-            meta = Meta.parse(body, BACKUP_KIND)
-        else:
-            await _gone(session, ref, seconds)
-            return
-    raise FailedError(f"GatewayBackup {ref.name} keeps changing")
+        marked = await session.patch(BACKUP_KIND, ref.name, patch)
+        await session.cluster.delete_ours(Meta.parse(marked, BACKUP_KIND))
+        return True
+
+    if await retry_on_conflict(partial(session.cluster.read, ref), mark_and_delete):
+        await _gone(session, ref, seconds)
 
 
 async def _what_was_kept(session: Session, ref: Ref) -> list[str]:
