@@ -62,20 +62,15 @@ class Plugin:
         (container,) = pod["spec"]["containers"]
         assert container["command"] == ["kubectl-gateway"]
         environment = {one["name"]: field(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]}
-        return self.start(*(expanded(word) for word in container["args"]), environment=environment)
+        assert not any("$" in word for word in container["args"])  # the kubelet would expand it
+        return self.start(*container["args"], environment=environment)
 
 
 def field(pod: Mapping[str, Any], path: str) -> str:
-    """A label of a pod as the downward API gives it."""
-    label = re.fullmatch(r"metadata\.labels\['(.+)'\]", path)
-    assert label is not None, path
-    return str(pod["metadata"]["labels"][label[1]])
-
-
-def expanded(word: str) -> str:
-    """An argument as the kubelet passes it on: no variable of ours is in it, and $$ stands for a dollar."""
-    assert not re.search(r"(?<!\$)\$\(", word), word
-    return word.replace("$$", "$")
+    """A label or annotation of a pod, as the downward API gives it."""
+    match = re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path)
+    assert match is not None, path
+    return str(pod["metadata"][match[1]][match[2]])
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 90) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway_operator.domain.names import BACKUP_TEMPLATE
 from tests.operator.conftest import IMAGE
 from tests.operator.operator_process import OperatorProcess
 from tests.operator.scripted_admin import ScriptedAdmin
@@ -62,8 +63,9 @@ def test_a_schedule_owns_a_cron_job_that_does_what_it_says(ready: Kube) -> None:
     assert pod["restartPolicy"] == "Never"
     (container,) = pod["containers"]
     assert container["image"] == IMAGE
-    assert {"--ttl=30d", "--timeout-seconds=900", "--retry-limit=0"} <= set(container["args"])
-    assert "--description=a $$(HOME) of 1$$" in container["args"]
+    template = json.loads(spec["jobTemplate"]["spec"]["template"]["metadata"]["annotations"][BACKUP_TEMPLATE])["spec"]
+    assert (template["ttl"], template["timeoutSeconds"], template["retryLimit"]) == ("30d", 900, 0)
+    assert template["description"] == "a $(HOME) of 1$"
     assert "secret" not in json.dumps(body).lower()
     status = schedule["status"]
     assert status["cronJob"] == "nightly"

@@ -56,7 +56,7 @@ docs/security.md gives the reason of every line.
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [mcpgateway.dev]
   resources: [gatewayrestores, gatewaybackupschedules, gatewaybackupimports]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackups/status, gatewayrestores/status, gatewaybackupschedules/status, gatewaybackupimports/status]
   verbs: [patch]

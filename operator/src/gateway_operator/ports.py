@@ -194,6 +194,11 @@ class Cluster(Protocol):
         """Take that mark back, with the same condition."""
         ...
 
+    async def set_finalizer(self, meta: Meta, present: bool) -> None:
+        """Add our finalizer or remove it, on top of exactly the version that was read. Conflict if there is a newer
+        one."""
+        ...
+
     async def delete_ours(self, meta: Meta) -> None:
         """Delete an object of ours, if it is exactly the version that was read. Conflict if there is a newer one,
         Missing if it is gone."""

@@ -7,34 +7,23 @@ import gc
 import logging
 import os
 import socket
+from typing import Final
 
 import kopf
 
 from gateway_operator.settings import Settings
 
-
-class _WhatMatters(logging.Filter):
-    """Kopf logs every TemporaryError as an error, and ours are waits; and that it has called handlers, each time. What
-    a probe found it says in one line, and aiohttp once more with the whole stack."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if record.name == "aiohttp.server" and record.exc_info and type(record.exc_info[1]).__name__ == "ActivityError":
-            return False
-        if record.levelno == logging.ERROR and "failed temporarily: waiting" in message:
-            record.levelno, record.levelname = logging.INFO, "INFO"
-        called = message.endswith("' succeeded.") or (" is processed: " in message and message.endswith("; 0 failed."))
-        return not (record.levelno == logging.INFO and called)
+_QUIET: Final = ("aiohttp.access", "kopf.objects", "kopf.activities.probe")
+"""Loggers with a line for every probe and for every event that a handler took. Their warnings stay."""
 
 
 def run(settings: Settings) -> int:
     """Run until a signal comes."""
     log_format = kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.FULL
     kopf.configure(verbose=settings.verbose, log_format=log_format, log_prefix=settings.log_format != "json")
-    # A line for every probe tells nobody anything.
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_WhatMatters())
+    if not settings.verbose:
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
     # Importing them registers them.
     from gateway_operator.handlers import backups, imports, lifecycle, restores, schedules
 

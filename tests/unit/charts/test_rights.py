@@ -27,9 +27,9 @@ def may(verbs: str, group: str, resource: str, name: str = "*") -> set[Rule]:
 
 OPERATOR = (
     may("get list watch create patch delete", OURS, "gatewaybackups")
-    | may("get list watch patch", OURS, "gatewayrestores")
-    | may("get list watch patch", OURS, "gatewaybackupschedules")
-    | may("get list watch patch", OURS, "gatewaybackupimports")
+    | may("get list watch", OURS, "gatewayrestores")
+    | may("get list watch", OURS, "gatewaybackupschedules")
+    | may("get list watch", OURS, "gatewaybackupimports")
     | may("patch", OURS, "gatewaybackupschedules/status")
     | may("patch", OURS, "gatewaybackupimports/status")
     | may("update", OURS, "gatewaybackupschedules/finalizers")

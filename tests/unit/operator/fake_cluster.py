@@ -174,6 +174,13 @@ class Cluster:
         found["metadata"]["resourceVersion"] = str(self.version)
         return _copy(found)
 
+    async def set_finalizer(self, meta: Meta, present: bool) -> None:
+        found = self._exactly(meta)
+        found["metadata"]["finalizers"] = [FINALIZER] if present else []
+        found["metadata"]["resourceVersion"] = str(self.version)
+        if not present and found["metadata"].get("deletionTimestamp"):
+            del self.objects[(meta.ref.kind, meta.ref.name)]
+
     async def delete_ours(self, meta: Meta) -> None:
         found = self._exactly(meta)
         if found["metadata"].get("finalizers"):

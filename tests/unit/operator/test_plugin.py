@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.cli import backups, restores, values
-from gateway_operator.cli.backups import _spec
+from gateway_operator.cli.backups import _body
 from gateway_operator.cli.main import parser
 from gateway_operator.cli.session import Session, UsageError
-from gateway_operator.domain.schedule_job import arguments
+from gateway_operator.domain.names import JOB_UID, SCHEDULE_LABEL
+from gateway_operator.domain.schedule_job import Image, wanted
+from tests.operator.plugin import field
 from tests.unit.operator.test_schedule import schedule
 
 CRDS: Final = Path(__file__).parents[3] / "crds"
@@ -43,28 +45,52 @@ GATEWAYS = st.one_of(
 )
 
 
-def kubelet(word: str) -> str:
-    """An argument as the kubelet hands it on: ``$$`` is a dollar, ``$(NAME)`` is a variable."""
-    result, rest = "", word
-    while rest:
-        if rest.startswith("$$"):
-            result, rest = result + "$", rest[2:]
-        else:
-            assert not rest.startswith("$("), word
-            result, rest = result + rest[0], rest[1:]
-    return result
-
-
 @settings(deadline=None)
 @given(TEMPLATES, GATEWAYS)
-def test_what_the_schedule_says_is_what_the_pod_creates(template: dict[str, Any], gateway: dict[str, Any]) -> None:
+def test_pod_creates_the_backup_of_the_template(template: dict[str, Any], gateway: dict[str, Any]) -> None:
     one = schedule(gatewayRef=gateway, backupTemplate=template)
-    parsed = parser().parse_args([kubelet(word) for word in arguments(one)])
-    wanted = {key: value for key, value in template.items() if value not in ("", {})}
-    assert _spec(parsed) == {"gatewayRef": gateway, "group": "nightly", **wanted}
-    assert parsed.from_job
+    pod = wanted(one, Image("operator:1"))["spec"]["jobTemplate"]["spec"]["template"]
+    pod["metadata"]["labels"] |= {
+        "batch.kubernetes.io/job-name": "nightly-1",
+        "batch.kubernetes.io/controller-uid": "j-1",
+    }
+    (container,) = pod["spec"]["containers"]
+    assert not any("$" in word for word in container["args"])
+    assert all(variable.keys() == {"name", "valueFrom"} for variable in container["env"])
+    environment = {one["name"]: field(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]}
+    parsed = parser().parse_args(container["args"])
+    assert _body(parsed, environment) == {
+        "metadata": {"name": "nightly-1", "labels": {SCHEDULE_LABEL: "nightly"}, "annotations": {JOB_UID: "j-1"}},
+        "spec": {"gatewayRef": gateway, "group": "nightly", **template},
+    }
     assert parsed.wait
     assert parsed.timeout > template.get("timeoutSeconds", 600) + template.get("startingDeadlineSeconds", 300)
+
+
+IN_JOB = {"JOB_NAME": "j", "JOB_UID": "u"}
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "message"),
+    [
+        (["--from-job", "--gateway=gw"], {}, "JOB_NAME and JOB_UID"),
+        (["x", "--from-job", "--gateway=gw"], IN_JOB, "leave NAME out"),
+        (["--from-job"], IN_JOB, "--gateway is required"),
+        (["x"], {}, "--gateway is required"),
+        (["--from-job"], {**IN_JOB, "GATEWAY_BACKUP_TEMPLATE": "{"}, "not the JSON"),
+        (["--from-job"], {**IN_JOB, "GATEWAY_BACKUP_TEMPLATE": "[]"}, "not the JSON"),
+        (["--from-job", "--gateway=gw"], {**IN_JOB, "GATEWAY_BACKUP_TEMPLATE": "{}"}, "leave --gateway out"),
+    ],
+)
+def test_usage_errors_of_create(words: list[str], environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        _body(parser().parse_args(["backup", "create", *words]), environment)
+
+
+def test_a_cronjob_of_your_own_gives_options_instead_of_a_template() -> None:
+    body = _body(parser().parse_args(["backup", "create", "--from-job", "--gateway=gw", "--group=g"]), IN_JOB)
+    assert body["metadata"] == {"name": "j", "annotations": {JOB_UID: "u"}}
+    assert body["spec"] == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "group": "g"}
 
 
 @pytest.mark.parametrize(

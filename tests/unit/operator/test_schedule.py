@@ -28,7 +28,6 @@ from gateway_operator.domain.schedule import (
 from gateway_operator.domain.schedule_job import Image, correction, differences, longest, wanted
 from gateway_operator.domain.scheduled import Member, Members, Schedule, progress, set_of
 from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, Ports
-from gateway_operator.reconcile.nudges import Nudges
 from gateway_operator.reconcile.schedule import ScheduleParts, listed, reconcile_schedule
 from tests.unit.operator.fake_admin import Admin
 from tests.unit.operator.fake_cluster import NAMESPACE, START, Clock, Cluster
@@ -176,7 +175,7 @@ def test_a_cron_job_of_somebody_else_is_never_touched(owners: list[dict[str, Any
     one = schedule()
     have = stored(one)
     have["metadata"]["ownerReferences"] = owners
-    assert ready(standing(seen(one, have, try_again=True))) == (False, "NameConflict")
+    assert ready(standing(seen(one, have))) == (False, "NameConflict")
 
 
 def test_without_its_account_none_is_made_but_one_that_is_there_is_kept_right() -> None:
@@ -187,16 +186,6 @@ def test_without_its_account_none_is_made_but_one_that_is_there_is_kept_right() 
     assert ready(standing(seen(one, have, has_account=False))) == (False, "ServiceAccountMissing")
     have["spec"]["suspend"] = True
     assert isinstance(decide(seen(one, have, has_account=False), START), CorrectCronJob)
-
-
-def test_what_was_refused_is_not_tried_again_until_something_changes() -> None:
-    one = schedule()
-    told = standing(seen(one, None, trouble=Trouble(Reason.ScheduleRefused, "no")))
-    one = replace(one, status=told)
-    assert ready(standing(seen(one, None))) == (False, "ScheduleRefused")
-    assert isinstance(decide(seen(one, None, try_again=True), START), CreateCronJob)
-    changed = replace(one, meta=replace(one.meta, generation=3))
-    assert isinstance(decide(seen(changed, None), START), CreateCronJob)
 
 
 def test_what_is_changed_as_it_is_written_ends_in_a_word_and_not_in_a_loop() -> None:
@@ -352,11 +341,11 @@ class World:
         self.parts = ScheduleParts(ports, faults.wrap(self.cron_jobs, False), IMAGE, listed(ports))
         self.ref = self.cluster.add("GatewayBackupSchedule", "nightly", {"schedule": "0 2 * * *"})
 
-    def run(self, **options: Any) -> None:
+    def run(self) -> None:
         """Until it is through; started anew after a crash."""
         for _ in range(20):
             try:
-                asyncio.run(reconcile_schedule(self.parts, self.ref, log, **options))
+                asyncio.run(reconcile_schedule(self.parts, self.ref, log))
             except CrashError:
                 continue
             return
@@ -400,7 +389,7 @@ def test_a_refusal_is_told_once_and_mended_when_it_is_over(error: Exception, rea
     assert world.cluster.writes == 1
     assert [note.reason for note in world.cluster.events] == [reason]
     world.cron_jobs.refuses = None
-    world.run(try_again=True)
+    world.run()
     assert ready(world.cluster.status(world.ref)) == (True, "Scheduled")
 
 
@@ -410,53 +399,6 @@ def test_a_look_at_what_is_in_order_writes_nothing() -> None:
     writes, version = world.cluster.writes, world.cron_jobs.version
     world.run()
     assert (world.cluster.writes, world.cron_jobs.version) == (writes, version)
-
-
-async def test_many_nudges_are_one_look_and_one_during_a_look_is_one_more() -> None:
-    looks: list[tuple[str, str]] = []
-    gate = asyncio.Event()
-
-    async def act(key: tuple[str, str]) -> None:
-        looks.append(key)
-        await gate.wait()
-
-    nudges = Nudges(act, log, pause=0)
-    key = (NAMESPACE, "a")
-    nudges.nudge(key)
-    await asyncio.sleep(0.01)
-    assert looks == []  # there is no such object
-    nudges.know(key)
-    for _ in range(100):
-        nudges.nudge(key)
-    await asyncio.sleep(0.01)
-    assert looks == [key]
-    for _ in range(100):
-        nudges.nudge(key)
-    gate.set()
-    await asyncio.sleep(0.01)
-    assert looks == [key, key]
-    nudges.forget(key)
-    nudges.nudge_all()
-    await asyncio.sleep(0.01)
-    assert looks == [key, key]
-    await nudges.stop()
-
-
-async def test_a_look_that_fails_does_not_end_the_looking() -> None:
-    looks = 0
-
-    async def act(key: tuple[str, str]) -> None:
-        nonlocal looks
-        looks += 1
-        raise ConflictError("again")
-
-    nudges = Nudges(act, log, pause=0)
-    nudges.know((NAMESPACE, "a"))
-    for _ in range(2):
-        nudges.nudge_all()
-        await asyncio.sleep(0.01)
-    assert looks == 2
-    await nudges.stop()
 
 
 def test_a_ref_without_a_uid_finds_the_object() -> None:

@@ -99,6 +99,11 @@ class KubernetesCluster(KubernetesApi):
         """Take that mark back. The finalizer stays: the operator takes off what is not needed."""
         return await self._mark(meta, {"annotations": {DELETE_FILE: None}})
 
+    async def set_finalizer(self, meta: Meta, present: bool) -> None:
+        """Add our finalizer or remove it."""
+        others = [one for one in meta.finalizers if one != FINALIZER]
+        await self._mark(meta, {"finalizers": [*others, FINALIZER] if present else others or None})
+
     async def _mark(self, meta: Meta, changes: Mapping[str, Any]) -> Json:
         ref = meta.ref
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version, **changes}}

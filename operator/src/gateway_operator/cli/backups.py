@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import secrets
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-from gateway_operator.adapters.cluster import ours
+from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.values import fields, retention
 from gateway_operator.cli.waiting import finish
@@ -22,30 +24,30 @@ from gateway_operator.domain.names import (
     IMPORT_KIND,
     JOB_UID,
     REQUESTED,
-    SCHEDULE_LABEL,
 )
 from gateway_operator.domain.objects import Json, Meta, Ref
 from gateway_operator.domain.reasons import Reason
+from gateway_operator.domain.schedule_job import TEMPLATE_VARIABLE
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
-_TRIES: Final = 8
+_ATTEMPTS: Final = 8
 _ADOPTED: Final = ("description", "ttl", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
 _MADE: Final = (*_ADOPTED, "deletion_policy")
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
     """``backup create``."""
-    name, meta = _identity(arguments, os.environ)
-    body = {"metadata": {"name": name, **meta}, "spec": _spec(arguments)}
+    body = _body(arguments, os.environ)
+    name = body["metadata"]["name"]
     if arguments.from_job:
-        made = await _create_once(session, name, meta["annotations"][JOB_UID], body)
+        created = await _create_once(session, name, body["metadata"]["annotations"][JOB_UID], body)
     else:
         try:
-            made = await session.create(BACKUP_KIND, body)
+            created = await session.create(BACKUP_KIND, body)
         except ConflictError:
             raise FailedError(f"there is a GatewayBackup {name} already") from None
     if not arguments.wait:
-        session.show(BACKUP_KIND, made, "created")
+        session.show(BACKUP_KIND, created, "created")
         return
     done = await finish(session, BACKUP_KIND, name, arguments.timeout)
     session.show(BACKUP_KIND, done, "completed")
@@ -56,26 +58,38 @@ def _name_of_its_own(gateway: str) -> str:
     return gateway[: 63 - len(tail)] + tail
 
 
-def _identity(arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    labels = {SCHEDULE_LABEL: arguments.schedule} if arguments.schedule else {}
+def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The GatewayBackup to create, from the options or from the template of the Job's pod."""
     if not arguments.from_job:
-        return arguments.name or _name_of_its_own(arguments.gateway), {"labels": labels}
+        spec = _spec(arguments)
+        return {"metadata": {"name": arguments.name or _name_of_its_own(arguments.gateway)}, "spec": spec}
     job, uid = environment.get("JOB_NAME", ""), environment.get("JOB_UID", "")
     if not job or not uid:
         raise UsageError("--from-job needs JOB_NAME and JOB_UID in the environment, from the pod's labels")
     if arguments.name:
         raise UsageError("--from-job gives the backup the Job's name: leave NAME out")
-    return job, {"labels": labels, "annotations": {JOB_UID: uid}}
+    template = environment.get(TEMPLATE_VARIABLE)
+    if template and arguments.gateway:
+        raise UsageError(f"{TEMPLATE_VARIABLE} gives the whole spec: leave --gateway out")
+    body = _parse_template(template) if template else {"metadata": {}, "spec": _spec(arguments)}
+    return {"metadata": {**body["metadata"], "name": job, "annotations": {JOB_UID: uid}}, "spec": body["spec"]}
+
+
+def _parse_template(template: str) -> dict[str, Any]:
+    try:
+        body = json.loads(template)
+        return {"metadata": dict(body["metadata"]), "spec": dict(body["spec"])}
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(f"{TEMPLATE_VARIABLE} is not the JSON of a GatewayBackup") from None
 
 
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
+    if not arguments.gateway:
+        raise UsageError("--gateway is required")
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
-    spec: dict[str, Any] = {"gatewayRef": gateway}
-    group = arguments.group or arguments.schedule
-    if group:
-        spec["group"] = group
     verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
-    return {**spec, **fields(arguments, _MADE), **_care(arguments, verification)}
+    spec = {"gatewayRef": gateway, **fields(arguments, ("group", *_MADE))}
+    return {**spec, **_care(arguments, verification)}
 
 
 def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,26 +107,26 @@ def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dic
 async def _create_once(session: Session, name: str, job_uid: str, body: dict[str, Any]) -> Json:
     """Create the backup of a Job, or find the one that an earlier pod of the same Job has created.
 
-    The answer of a create may be lost: then the next try finds the object.
+    The answer of a create may be lost: then the next attempt finds the object.
     """
-    for turn in range(1, _TRIES + 1):
+
+    async def create_or_check(existing: Json | None) -> Json:
+        return await session.create(BACKUP_KIND, body) if existing is None else _own(existing, name, job_uid)
+
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return await session.create(BACKUP_KIND, body)
-        except ConflictError:
-            found = await _found(session, name)
-            if found is not None:
-                return _own(found, name, job_uid)
-        except (ForbiddenError, InvalidError, MissingError):
+            return await retry_on_conflict(partial(_find, session, name), create_or_check)
+        except (ConflictError, ForbiddenError, InvalidError, MissingError):
             raise
         except ClusterError as error:
-            if turn == _TRIES:
+            if attempt == _ATTEMPTS:
                 raise
             session.say(f"trying again: {error}")
-            await asyncio.sleep(min(15, 2**turn / 2))
-    raise FailedError(f"GatewayBackup {name} is created and deleted again and again")
+            await asyncio.sleep(min(15, 2**attempt / 2))
+    raise AssertionError("the last attempt returns or raises")
 
 
-async def _found(session: Session, name: str) -> Json | None:
+async def _find(session: Session, name: str) -> Json | None:
     try:
         return await session.get(BACKUP_KIND, name)
     except MissingError:
@@ -206,10 +220,10 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
         _ask([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in found])
     kept: list[str] = []
     for body in found:
-        meta = Meta.parse(body, BACKUP_KIND)
-        await _delete(session, meta, arguments.timeout)
+        ref = Meta.parse(body, BACKUP_KIND).ref
+        await _delete(session, ref, arguments.timeout)
         session.show(BACKUP_KIND, body, "deleted")
-        kept += await _what_was_kept(session, meta.ref)
+        kept += await _what_was_kept(session, ref)
     if kept:
         raise FailedError(" ".join(kept))
 
@@ -225,10 +239,11 @@ def _ask(paths: list[str]) -> None:
         raise FailedError("nothing was deleted")
 
 
-async def _delete(session: Session, meta: Meta, seconds: float) -> None:
-    ref = meta.ref
-    path = ours(BACKUP_KIND, ref.namespace, ref.name)
-    for _ in range(_TRIES):
+async def _delete(session: Session, ref: Ref, seconds: float) -> None:
+    async def mark_and_delete(body: Json | None) -> bool:
+        if body is None:
+            return False
+        meta = Meta.parse(body, BACKUP_KIND)
         # The wish and the finalizer in one write, so that no crash leaves an object that goes without its file.
         patch = {
             "metadata": {
@@ -238,23 +253,12 @@ async def _delete(session: Session, meta: Meta, seconds: float) -> None:
                 "finalizers": [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER],
             }
         }
-        try:
-            marked = await session.patch(BACKUP_KIND, ref.name, patch)
-            options = {
-                "apiVersion": "v1",
-                "kind": "DeleteOptions",
-                "preconditions": {"uid": ref.uid, "resourceVersion": marked["metadata"]["resourceVersion"]},
-            }
-            await session.cluster.request("DELETE", path, options)
-        except ConflictError:
-            body = await session.cluster.read(ref)
-            if body is None:
-                return
-            meta = Meta.parse(body, BACKUP_KIND)
-        else:
-            await _gone(session, ref, seconds)
-            return
-    raise FailedError(f"GatewayBackup {ref.name} keeps changing")
+        marked = await session.patch(BACKUP_KIND, ref.name, patch)
+        await session.cluster.delete_ours(Meta.parse(marked, BACKUP_KIND))
+        return True
+
+    if await retry_on_conflict(partial(session.cluster.read, ref), mark_and_delete):
+        await _gone(session, ref, seconds)
 
 
 async def _what_was_kept(session: Session, ref: Ref) -> list[str]:

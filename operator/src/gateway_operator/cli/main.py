@@ -139,8 +139,8 @@ def _thing(things: argparse._SubParsersAction[_Parser], word: str, what: str) ->
     return things.add_parser(word, help=what, description=f"{what}.").add_subparsers(metavar="COMMAND", required=True)
 
 
-def _gateway(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--gateway", required=True, type=name, help=_GATEWAY)
+def _gateway(made: argparse.ArgumentParser, *, required: bool = True) -> None:
+    made.add_argument("--gateway", required=required, type=name, help=_GATEWAY)
     made.add_argument("--kind", choices=["Deployment", "StatefulSet"], default="Deployment", help="its kind")
     made.add_argument("--ordinal", type=int, default=0, help="which pod of a StatefulSet; default 0")
 
@@ -152,10 +152,10 @@ def _waiting(made: argparse.ArgumentParser) -> None:
 
 def _backup_create(made: argparse.ArgumentParser) -> None:
     made.add_argument("name", nargs="?", metavar="NAME", type=name, help="default: made of the gateway's and the time")
-    _gateway(made)
+    _gateway(made, required=False)  # a schedule's pod has it in its template
     _waiting(made)
     spec = made.add_argument_group("what it is made with")
-    spec.add_argument("--group", type=name, help="the set that retention sees as one; default manual, or the schedule")
+    spec.add_argument("--group", type=name, help="the set that retention sees as one; default manual")
     _care(spec)
     spec.add_argument("--deletion-policy", choices=["Retain", "Delete"], help="of its file, when its object is deleted")
     spec.add_argument("--max-shrink-percent", type=int, metavar="PERCENT", help=(
@@ -163,9 +163,9 @@ def _backup_create(made: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     job = made.add_argument_group("in the pod of a Job")
     job.add_argument("--from-job", action="store_true", help=(
-        "the backup has the Job's name (JOB_NAME) and records its uid (JOB_UID): a pod that is retried finds it"
+        "name the backup after the Job (JOB_NAME) and record its uid (JOB_UID), so that a retried pod finds it; "
+        "GATEWAY_BACKUP_TEMPLATE may hold the GatewayBackup as JSON, instead of options"
     ))  # fmt: skip
-    job.add_argument("--schedule", type=name, help="the schedule that the Job belongs to")
 
 
 def _care(spec: argparse._ArgumentGroup) -> None:

@@ -1,1 +1,1 @@
-"""What the operator decides, as pure functions of what it saw and what time it is. The standard library only."""
+"""What the operator decides, as pure functions of its observations and the time. It does no I/O."""

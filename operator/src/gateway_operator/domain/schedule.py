@@ -50,8 +50,6 @@ class Observed:
     backups: Sequence[Member]
     image: Image
     trouble: Trouble | None = None
-    try_again: bool = False
-    """Whether what the API server has refused is to be tried once more."""
     corrected: bool = False
     """Whether this run has written the CronJob already."""
 
@@ -118,9 +116,6 @@ def _judge(seen: Observed) -> _Verdict | CreateCronJob | CorrectCronJob:
             Reason.ImageUnknown,
             "The operator does not know its own image, which the CronJob's pods run: set GATEWAY_OPERATOR_IMAGE.",
         )
-    refused = _refused(schedule)
-    if refused is not None and not seen.try_again:
-        return refused
     want = wanted(schedule, seen.image)
     if cron_job is None:
         return _missing_account(seen) or _create(schedule, want)
@@ -131,15 +126,6 @@ def _judge(seen: Observed) -> _Verdict | CreateCronJob | CorrectCronJob:
     if different:
         return _correct(schedule, want, cron_job, different)
     return _missing_account(seen) or _in_order(schedule)
-
-
-def _refused(schedule: Schedule) -> _Verdict | None:
-    """What the API server said of this very spec: it would say it again."""
-    for one in schedule.conditions:
-        same = one.get("observedGeneration") == schedule.meta.generation
-        if one.get("type") == READY and one.get("reason") == Reason.ScheduleRefused and same:
-            return _Verdict(Reason.ScheduleRefused, str(one.get("message", "")))
-    return None
 
 
 def _missing_account(seen: Observed) -> _Verdict | None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gateway_operator.domain.names import (
     API_VERSION,
+    BACKUP_TEMPLATE,
     SCHEDULE_KIND,
     SCHEDULE_LABEL,
     SPEC_DIGEST,
@@ -31,14 +32,8 @@ _MARGIN: Final = 60
 _UID: Final = 10001
 _DEFAULT_TIMEOUT: Final = 600
 _DEFAULT_STARTING: Final = 300
-_FLAGS: Final = (
-    ("ttl", "--ttl"),
-    ("deletionPolicy", "--deletion-policy"),
-    ("timeoutSeconds", "--timeout-seconds"),
-    ("retryLimit", "--retry-limit"),
-    ("startingDeadlineSeconds", "--starting-deadline-seconds"),
-    ("description", "--description"),
-)
+TEMPLATE_VARIABLE: Final = "GATEWAY_BACKUP_TEMPLATE"
+"""The environment variable of the pod that holds the GatewayBackup to create, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,10 @@ def _job(schedule: Schedule, image: Image, labels: Mapping[str, str]) -> dict[st
             ]
         },
         "activeDeadlineSeconds": longest(schedule.template) + _PULLING,
-        "template": {"metadata": {"labels": dict(labels)}, "spec": _pod(schedule, image)},
+        "template": {
+            "metadata": {"labels": dict(labels), "annotations": {BACKUP_TEMPLATE: backup_template(schedule)}},
+            "spec": _pod(schedule, image),
+        },
     }
 
 
@@ -138,10 +136,13 @@ def _pod(schedule: Schedule, image: Image) -> dict[str, Any]:
                 "image": image.name,
                 "imagePullPolicy": image.pull_policy,
                 "command": ["kubectl-gateway"],
-                "args": arguments(schedule),
+                "args": ["backup", "create", "--from-job", "--wait", f"--timeout={longest(schedule.template)}"],
+                # The kubelet expands $(NAME) in arguments and in the value of a variable, but not in what a variable
+                # takes from a field. So the template needs no escaping.
                 "env": [
-                    _of_the_pod("JOB_NAME", "batch.kubernetes.io/job-name"),
-                    _of_the_pod("JOB_UID", "batch.kubernetes.io/controller-uid"),
+                    _from_pod("JOB_NAME", "labels", "batch.kubernetes.io/job-name"),
+                    _from_pod("JOB_UID", "labels", "batch.kubernetes.io/controller-uid"),
+                    _from_pod(TEMPLATE_VARIABLE, "annotations", BACKUP_TEMPLATE),
                 ],
                 "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
                 "securityContext": {
@@ -156,23 +157,20 @@ def _pod(schedule: Schedule, image: Image) -> dict[str, Any]:
     }
 
 
-def _of_the_pod(name: str, label: str) -> dict[str, Any]:
-    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{label}']"}}}
+def _from_pod(name: str, field: str, key: str) -> dict[str, Any]:
+    """A variable whose value is a label or an annotation of the pod (downward API)."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}['{key}']"}}}
 
 
-def arguments(schedule: Schedule) -> list[str]:
-    """What the pod's program is told. It may not read the schedule, and need not."""
-    gateway, template = schedule.gateway, schedule.template
-    words = ["backup", "create", "--from-job", "--wait", f"--schedule={schedule.name}", f"--gateway={gateway.name}"]
-    words += [f"--kind={gateway.kind}", f"--ordinal={gateway.ordinal}", f"--timeout={longest(template)}"]
-    words += [f"{flag}={template[field]}" for field, flag in _FLAGS if template.get(field) not in (None, "")]
-    verification = template.get("verification") or {}
-    if "level" in verification:
-        words.append(f"--verification={verification['level']}")
-    if "maxShrinkPercent" in verification:
-        words.append(f"--max-shrink-percent={verification['maxShrinkPercent']}")
-    # The kubelet puts variables in place of $(NAME), and $$ stands for a dollar.
-    return [word.replace("$", "$$") for word in words]
+def backup_template(schedule: Schedule) -> str:
+    """The GatewayBackup that the pod creates, without its name, as JSON. The pod cannot read the schedule."""
+    gateway = schedule.gateway
+    reference = {"kind": gateway.kind, "name": gateway.name, "ordinal": gateway.ordinal}
+    body = {
+        "metadata": {"labels": {SCHEDULE_LABEL: schedule.name}},
+        "spec": {"gatewayRef": reference, "group": schedule.name, **schedule.template},
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
 def is_owned_by(schedule: Schedule, cron_job: Json) -> bool:

@@ -7,59 +7,63 @@ from typing import Any
 import kopf
 
 from gateway_operator.domain.backup import TERMINAL
-from gateway_operator.domain.deletion import left_behind
-from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, DELETE_FILE, FILE_GOES, GROUP, VERSION
-from gateway_operator.domain.objects import Backup, GatewayRef
-from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
+from gateway_operator.domain.deletion import file_goes, left_behind
+from gateway_operator.domain.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
+from gateway_operator.domain.objects import Backup
+from gateway_operator.handlers.running import HandlerDependencies
+from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.deletion import forget_backup
-
-unfinished = when_unfinished(TERMINAL)
-
-
-def file_goes_too(spec: kopf.Spec, annotations: kopf.Annotations, **_: Any) -> bool:
-    """Only such an object gets our finalizer, or keeps the one that it was marked with: any other goes without us."""
-    return bool(spec.get("deletionPolicy") == "Delete" or annotations.get(DELETE_FILE) in FILE_GOES)
+from gateway_operator.reconcile.deletion import forget_backup, sync_finalizer
+from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.writing import object_log
 
 
 @kopf.index(GROUP, VERSION, BACKUP_PLURAL)
-async def known_backups(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
-    """Remember each one, and tell its schedule. As an index, so that all are known before the first handler runs; what
-    is kept is our own. One call for all that wants to know of an event, since it is the call that costs.
-    """
-    parts: Parts = memo.parts
+async def index_backup(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
+    """Fill our own index. kopf calls this for all objects before it calls the first event handler, so the first
+    reconcile finds the index complete."""
+    dependencies: HandlerDependencies = memo.dependencies
     backup = Backup.parse(body)
-    parts.known.see(backup)
-    parts.nudge(parts.members.see(backup))
+    dependencies.known.see(backup)
+    dependencies.add_schedule_of(dependencies.members.see(backup))
 
 
-def gone(type: str | None, **_: Any) -> bool:  # noqa: A002 - kopf's name
-    """Asked before a handler is called, which costs kopf ten times as much."""
-    return type == "DELETED"
+@kopf.on.event(GROUP, VERSION, BACKUP_PLURAL)
+async def on_backup_event(
+    memo: kopf.Memo,
+    body: kopf.Body,
+    type: str | None,  # noqa: A002 - kopf's name
+    **_: Any,
+) -> None:
+    """Queue it if there is work; forget it when it is deleted."""
+    dependencies: HandlerDependencies = memo.dependencies
+    backup = Backup.parse(body)
+    is_deleted = type == "DELETED"
+    dependencies.backups.observe(backup, finished=is_deleted or not _has_work(backup))
+    if is_deleted:
+        now = dependencies.ports.clock.now()
+        dependencies.known.forget(backup, now)
+        dependencies.add_schedule_of(dependencies.members.forget(backup))
+        note = left_behind(backup)
+        if note is not None:
+            await dependencies.ports.cluster.event(backup.meta.ref, note, now)
 
 
-@kopf.on.event(GROUP, VERSION, BACKUP_PLURAL, when=gone)
-async def vanished(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
-    """Forget one that is gone, tell its schedule, and where its file is if nobody was asked about it."""
-    parts: Parts = memo.parts
-    backup, now = Backup.parse(body), parts.ports.clock.now()
-    parts.known.forget(backup, now)
-    parts.nudge(parts.members.forget(backup))
-    note = left_behind(backup)
-    if note is not None:
-        await parts.ports.cluster.event(backup.meta.ref, note, now)
+def _has_work(backup: Backup) -> bool:
+    if backup.meta.deleting_since is not None:
+        return FINALIZER in backup.meta.finalizers
+    return backup.phase not in TERMINAL or file_goes(backup) != (FINALIZER in backup.meta.finalizers)
 
 
-@kopf.on.create(GROUP, VERSION, BACKUP_PLURAL, when=unfinished)  # to kopf a record is new until it is finished
-async def backup(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
-    """Bring a backup forward."""
-    parts: Parts = memo.parts
-    gateway = GatewayRef.parse(kwargs["spec"])
-    await until_done(reconcile_backup(parts.ports, parts.turns, ref_of(BACKUP_KIND, **kwargs), logger, gateway), memo)
-
-
-@kopf.on.delete(GROUP, VERSION, BACKUP_PLURAL, when=file_goes_too)
-async def backup_deletion(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
-    """See to the file, then let the object go."""
-    parts: Parts = memo.parts
-    await until_done(forget_backup(parts.ports, ref_of(BACKUP_KIND, **kwargs), logger))
+async def reconcile(ports: Ports, turns: Turns, backup: Backup) -> float | None:
+    """One run of the queue. ``backup`` is what the watch showed: only what never changes is taken from it."""
+    ref = backup.meta.ref
+    log = object_log(ref)
+    if backup.meta.deleting_since is not None:
+        after = await forget_backup(ports, ref, log)
+        if after is None:
+            await sync_finalizer(ports.cluster, ref)
+        return after
+    if file_goes(backup) != (FINALIZER in backup.meta.finalizers):
+        await sync_finalizer(ports.cluster, ref)
+    return await reconcile_backup(ports, turns, ref, log, backup.gateway)

@@ -1,4 +1,4 @@
-"""GatewayBackupImport. It has no finalizer: what it created is nobody's but its own."""
+"""GatewayBackupImport. It has no finalizer, and owns none of the GatewayBackups that it created."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.names import GROUP, IMPORT_KIND, IMPORT_PLURAL, VERSION
-from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
-from gateway_operator.reconcile.importing import TERMINAL, reconcile_import
+from gateway_operator.domain.names import GROUP, IMPORT_PLURAL, VERSION
+from gateway_operator.domain.objects import Import
+from gateway_operator.handlers.running import HandlerDependencies
+from gateway_operator.reconcile.importing import TERMINAL
 
-unfinished = when_unfinished(TERMINAL)
 
-
-@kopf.on.resume(GROUP, VERSION, IMPORT_PLURAL, when=unfinished)
-@kopf.on.create(GROUP, VERSION, IMPORT_PLURAL, when=unfinished)
-@kopf.on.update(GROUP, VERSION, IMPORT_PLURAL, when=unfinished)
-async def backup_import(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
-    """Bring an import forward."""
-    parts: Parts = memo.parts
-    await until_done(reconcile_import(parts.ports, ref_of(IMPORT_KIND, **kwargs), logger))
+@kopf.on.event(GROUP, VERSION, IMPORT_PLURAL)
+async def on_import_event(
+    memo: kopf.Memo,
+    body: kopf.Body,
+    type: str | None,  # noqa: A002 - kopf's name
+    **_: Any,
+) -> None:
+    """Queue it until it is finished."""
+    dependencies: HandlerDependencies = memo.dependencies
+    backup_import = Import.parse(body)
+    dependencies.imports.observe(backup_import, finished=type == "DELETED" or backup_import.phase in TERMINAL)

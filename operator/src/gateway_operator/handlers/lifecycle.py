@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from typing import Any, Final
 
 import kopf
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.clock import SystemClock
-from gateway_operator.adapters.cluster import COMPONENT, KubernetesCluster
+from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.known import KnownBackups
-from gateway_operator.domain.names import DELETE_FILE, FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
-from gateway_operator.domain.objects import Ref
-from gateway_operator.domain.scheduled import Members
-from gateway_operator.handlers import sweeper
-from gateway_operator.handlers.running import Parts
-from gateway_operator.handlers.storage import DiffBase, Progress
+from gateway_operator.domain.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND, SCHEDULE_LABEL
+from gateway_operator.domain.objects import Backup, Import, Restore
+from gateway_operator.domain.scheduled import Members, Schedule
+from gateway_operator.handlers import backups, sweeper
+from gateway_operator.handlers.running import HandlerDependencies
+from gateway_operator.handlers.storage import NoDiffBase
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.gateways import Turns
-from gateway_operator.reconcile.nudges import Key, Nudges
+from gateway_operator.reconcile.importing import reconcile_import
+from gateway_operator.reconcile.restore import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
+from gateway_operator.reconcile.watch_check import WatchCheck
+from gateway_operator.reconcile.workqueue import WorkQueue
+from gateway_operator.reconcile.writing import object_log
 from gateway_operator.settings import Settings
 
-KINDS_WATCHED: Final = 5
-PROBE_LOOKS: Final = 20
-"""A tenth of a second apart, at watches of an operator that has just begun; the kubelet waits five seconds."""
-
-log = logging.getLogger("gateway_operator.schedules")
+_SCHEDULE_DELAY: Final = 0.5
+"""Seconds. A schedule is reconciled once for the many changes of its backups within them."""
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Kopf's settings. What is stored on objects (prefix, finalizer) may not change between versions."""
-    settings.persistence.finalizer = FINALIZER
-    settings.persistence.progress_storage = Progress(prefix=GROUP, v1=False)
-    settings.persistence.diffbase_storage = DiffBase(
-        prefix=GROUP,
-        key="last-handled",
-        v1=False,
-        ignored_fields=["metadata.labels", ("metadata", "annotations", DELETE_FILE)],
-    )
+    """kopf's settings. persistence.finalizer keeps kopf's default: kopf takes off a finalizer of that name when no
+    handler of its own needs it, and the finalizer of our backups is handled by their reconcile."""
+    settings.persistence.diffbase_storage = NoDiffBase()
     settings.peering.standalone = True  # another kopf operator in the cluster must not be able to pause this one
     settings.scanning.disabled = True  # no list and watch of every definition and namespace
     settings.posting.enabled = False  # events are ours, on transitions only
-    settings.posting.reporting_component = COMPONENT
     settings.watching.connect_timeout = 10
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660  # a second belt: silent watches end by inactivity_timeout already
@@ -53,8 +45,32 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.label_selectors["batch", "v1", "cronjobs"] = SCHEDULE_LABEL  # not everybody's CronJobs
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    settings.execution.default_backoff = 15
     settings.process.ultimate_exiting_timeout = 25  # before the kubelet's patience ends
+
+
+def _connect_queues(ports: Ports, schedule_parts: ScheduleParts, members: Members) -> HandlerDependencies:
+    turns = Turns()
+
+    async def backup(item: Backup) -> float | None:
+        return await backups.reconcile(ports, turns, item)
+
+    async def restore(item: Restore) -> float | None:
+        return await reconcile_restore(ports, turns, item.meta.ref, object_log(item.meta.ref))
+
+    async def backup_import(item: Import) -> float | None:
+        return await reconcile_import(ports, item.meta.ref, object_log(item.meta.ref))
+
+    async def schedule(item: Schedule) -> None:
+        await reconcile_schedule(schedule_parts, item.meta.ref, object_log(item.meta.ref))
+
+    return HandlerDependencies(
+        ports=ports,
+        members=members,
+        backups=WorkQueue(backup),
+        restores=WorkQueue(restore),
+        imports=WorkQueue(backup_import),
+        schedules=WorkQueue(schedule, _SCHEDULE_DELAY),
+    )
 
 
 @kopf.on.startup()
@@ -66,21 +82,25 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     memo.admin_api = HttpAdminApi(calls_in_flight=own.calls_in_flight, long_timeout=own.call_timeout)
     members = Members()
     ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator, KnownBackups())
-    schedules = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image, members)
-
-    async def look(key: Key) -> None:
-        await reconcile_schedule(schedules, Ref(SCHEDULE_KIND, *key, uid=""), log)
-
-    nudges = Nudges(look, log)
-    memo.parts = Parts(ports, Turns(), schedules, nudges, members)
-    memo.sweeper = sweeper.start(ports, own, nudges.nudge_all)
+    schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image, members)
+    dependencies = _connect_queues(ports, schedule_parts, members)
+    memo.dependencies = dependencies
+    memo.watch_check = WatchCheck(
+        {
+            BACKUP_KIND: dependencies.backups,
+            RESTORE_KIND: dependencies.restores,
+            IMPORT_KIND: dependencies.imports,
+            SCHEDULE_KIND: dependencies.schedules,
+        }
+    )
+    memo.sweeper = sweeper.start(ports, own, memo.watch_check, dependencies.schedules.add_all)
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     """Disconnect."""
     await sweeper.stop(memo.sweeper)
-    await memo.parts.nudges.stop()
+    await memo.dependencies.stop()
     await memo.admin_api.close()
     await memo.cluster.close()
 
@@ -91,26 +111,16 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-def _alive() -> int:
-    return sum(1 for task in asyncio.all_tasks() if task.get_name().startswith("watcher for") and not task.done())
-
-
 @kopf.on.probe(id="watches")
-async def watches(memo: kopf.Memo, **_: Any) -> int:
-    """Fail when a watch is missing. A dead event loop does not answer at all.
+async def watches(memo: kopf.Memo, **_: Any) -> str:
+    """Fail when a watch delivers nothing or the periodic task has ended. A dead event loop does not answer at all.
 
-    Kopf can lose a watching task and live on without it; its tasks are known by their names.
+    kopf can lose a watching task and continue without it. The restart that the kubelet then makes is the remedy.
     """
-    own: Settings = memo.settings
-    wanted = KINDS_WATCHED * max(1, len(own.namespaces))
-    alive = _alive()
-    for _look in range(PROBE_LOOKS):
-        if alive >= wanted:
-            break
-        await asyncio.sleep(0.1)
-        alive = _alive()
-    if alive < wanted:
-        raise kopf.PermanentError(f"{alive} of {wanted} watches are alive")
+    watch_check: WatchCheck = memo.watch_check
+    if watch_check.missed:
+        ref = watch_check.missed[0]
+        raise kopf.PermanentError(f"no watch event for {ref.kind} {ref.namespace}/{ref.name}")
     if memo.sweeper.done():
-        raise kopf.PermanentError("the sweeper has ended")
-    return alive
+        raise kopf.PermanentError("the periodic task has ended")
+    return "ok"

@@ -1,4 +1,4 @@
-"""GatewayRestore. It has no finalizer: whoever deletes one in the middle is told by the next what it left."""
+"""GatewayRestore. It has no finalizer: the next restore reports what a deleted one left unfinished."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.names import GROUP, RESTORE_KIND, RESTORE_PLURAL, VERSION
+from gateway_operator.domain.names import GROUP, RESTORE_PLURAL, VERSION
+from gateway_operator.domain.objects import Restore
 from gateway_operator.domain.restore import TERMINAL
-from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
-from gateway_operator.reconcile.restore import reconcile_restore
-
-unfinished = when_unfinished(TERMINAL)
+from gateway_operator.handlers.running import HandlerDependencies
 
 
-@kopf.on.create(GROUP, VERSION, RESTORE_PLURAL, when=unfinished)  # to kopf a record is new until it is finished
-async def restore(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
-    """Bring a restore forward."""
-    parts: Parts = memo.parts
-    await until_done(reconcile_restore(parts.ports, parts.turns, ref_of(RESTORE_KIND, **kwargs), logger), memo)
+@kopf.on.event(GROUP, VERSION, RESTORE_PLURAL)
+async def on_restore_event(
+    memo: kopf.Memo,
+    body: kopf.Body,
+    type: str | None,  # noqa: A002 - kopf's name
+    **_: Any,
+) -> None:
+    """Queue it until it is finished."""
+    dependencies: HandlerDependencies = memo.dependencies
+    restore = Restore.parse(body)
+    dependencies.restores.observe(restore, finished=type == "DELETED" or restore.phase in TERMINAL)

@@ -1,81 +1,40 @@
-"""What every handler shares: the operator's parts, and how a wait becomes kopf's."""
+"""What the handlers share. They only feed the index and the work queues; every reconcile runs in its queue."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Any
-
-import kopf
 
 from gateway_operator.domain.known import KnownBackups
-from gateway_operator.domain.objects import Ref
-from gateway_operator.domain.scheduled import Members, Set
-from gateway_operator.ports import ClusterError, Ports
-from gateway_operator.reconcile.gateways import Turns
-from gateway_operator.reconcile.nudges import Nudges
-from gateway_operator.reconcile.schedule import ScheduleParts
-
-_LOOK_AGAIN = 3.0
-_ECHOES = 10.0
-"""Seconds. Not for ever: who puts an older etcd back wants its unfinished objects looked at."""
-
-
-class WaitingError(kopf.TemporaryError):
-    """Not an error: a wish to be looked at again. It is kopf's only way to say so."""
+from gateway_operator.domain.objects import Backup, Import, Restore
+from gateway_operator.domain.scheduled import Members, Schedule, Set
+from gateway_operator.ports import Ports
+from gateway_operator.reconcile.workqueue import WorkQueue
 
 
 @dataclass
-class Parts:
+class HandlerDependencies:
     """What the handlers work with; made once, at the start."""
 
     ports: Ports
-    turns: Turns
-    schedules: ScheduleParts
-    nudges: Nudges
     members: Members
+    backups: WorkQueue[Backup]
+    restores: WorkQueue[Restore]
+    imports: WorkQueue[Import]
+    schedules: WorkQueue[Schedule]
 
-    def nudge(self, of: Set | None) -> None:
-        """Something happened to a backup of that set: its schedule, if it has one, is looked at."""
-        if of is not None:
-            self.nudges.nudge((of[0], of[2]))
+    def add_schedule_of(self, backup_set: Set | None) -> None:
+        """A backup of that set has changed: reconcile its schedule, if it has one."""
+        if backup_set is not None:
+            self.schedules.add((backup_set[0], backup_set[2]))
 
     @property
     def known(self) -> KnownBackups:
         """The GatewayBackups that the watch has shown."""
         if self.ports.known is None:
-            raise AssertionError("the operator's ports come with what is known")
+            raise AssertionError("the operator's ports come with an index")
         return self.ports.known
 
-
-def when_unfinished(terminal: Collection[str]) -> Callable[..., bool]:
-    """A filter: a finished object is a record, and nothing that happens to it is looked at any more.
-
-    A status can only be seen too old, never too new, so a terminal phase may be believed without asking again.
-    """
-
-    def unfinished(status: kopf.Status, memo: kopf.Memo, **_: Any) -> bool:
-        return status.get("phase") not in terminal and time.monotonic() >= memo.get("echoes_until", 0.0)
-
-    return unfinished
-
-
-def ref_of(kind: str, namespace: str | None, name: str | None, uid: str | None, **_: Any) -> Ref:
-    """Which object a handler was called for."""
-    return Ref(kind, namespace or "", name or "", uid or "")
-
-
-async def until_done(step: Awaitable[float | None], memo: kopf.Memo | None = None) -> None:
-    """Run a step, and have the object back when it wants to be looked at again.
-
-    ``memo`` is that of a record: when it is done, the watch still has the echoes of our own writes to it to bring.
-    """
-    try:
-        seconds = await step
-    except ClusterError as error:
-        raise WaitingError(f"waiting for the Kubernetes API: {error}", delay=_LOOK_AGAIN) from error
-    if seconds is not None:
-        raise WaitingError(f"waiting {seconds:.1f} s", delay=max(seconds, 0.1))
-    if memo is not None:
-        memo.echoes_until = time.monotonic() + _ECHOES
+    async def stop(self) -> None:
+        """Stop all queues."""
+        for queue in (self.backups, self.restores, self.imports, self.schedules):
+            await queue.stop()

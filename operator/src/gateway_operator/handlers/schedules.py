@@ -6,42 +6,25 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.names import (
-    GROUP,
-    SCHEDULE_KIND,
-    SCHEDULE_LABEL,
-    SCHEDULE_PLURAL,
-    VERSION,
-)
-from gateway_operator.handlers.running import Parts, ref_of, until_done
-from gateway_operator.reconcile.schedule import reconcile_schedule
-
-
-@kopf.on.resume(GROUP, VERSION, SCHEDULE_PLURAL)
-@kopf.on.create(GROUP, VERSION, SCHEDULE_PLURAL)
-@kopf.on.update(GROUP, VERSION, SCHEDULE_PLURAL)
-async def schedule(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
-    """Bring its CronJob to what it says."""
-    parts: Parts = memo.parts
-    ref = ref_of(SCHEDULE_KIND, **kwargs)
-    await until_done(reconcile_schedule(parts.schedules, ref, logger, try_again=True))
+from gateway_operator.domain.names import GROUP, SCHEDULE_LABEL, SCHEDULE_PLURAL, VERSION
+from gateway_operator.domain.scheduled import Schedule
+from gateway_operator.handlers.running import HandlerDependencies
 
 
 @kopf.on.event(GROUP, VERSION, SCHEDULE_PLURAL)
-async def schedule_seen(
+async def on_schedule_event(
     memo: kopf.Memo,
+    body: kopf.Body,
     type: str | None,  # noqa: A002 - kopf's name
-    **kwargs: Any,
+    **_: Any,
 ) -> None:
-    """Know which there are."""
-    parts: Parts = memo.parts
-    ref = ref_of(SCHEDULE_KIND, **kwargs)
-    (parts.nudges.forget if type == "DELETED" else parts.nudges.know)((ref.namespace, ref.name))
+    """Queue a schedule that is new or changed."""
+    dependencies: HandlerDependencies = memo.dependencies
+    dependencies.schedules.observe(Schedule.parse(body), finished=type == "DELETED")
 
 
 @kopf.on.event("batch", "v1", "cronjobs", labels={SCHEDULE_LABEL: kopf.PRESENT})
-async def cron_job_seen(memo: kopf.Memo, **kwargs: Any) -> None:
-    """Somebody changed or deleted it, or it has started a Job."""
-    parts: Parts = memo.parts
-    ref = ref_of("CronJob", **kwargs)
-    parts.nudges.nudge((ref.namespace, ref.name))
+async def on_cronjob_event(memo: kopf.Memo, namespace: str | None, name: str | None, **_: Any) -> None:
+    """Queue the schedule of a CronJob that was changed or deleted, or has started a Job."""
+    dependencies: HandlerDependencies = memo.dependencies
+    dependencies.schedules.add((namespace or "", name or ""))

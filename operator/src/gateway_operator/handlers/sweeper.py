@@ -1,4 +1,4 @@
-"""The one task that time drives. No timers of kopf's: one pass looks at everything."""
+"""The one periodic task: retention, ttl, objectives, and what no watch event tells of."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.sweep import Sweeper
+from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.settings import Settings
 
 _SHARE: Final = 20
@@ -18,24 +19,26 @@ _SHARE: Final = 20
 log = logging.getLogger("gateway_operator.sweeper")
 
 
-def start(ports: Ports, settings: Settings, look_again: Callable[[], None]) -> asyncio.Task[None]:
-    """Begin sweeping. ``look_again``: at what else no event tells of, such as a right that was granted."""
-    sweeper = Sweeper(ports, settings.namespaces, log)
-    return asyncio.create_task(_forever(sweeper, settings.sweep_seconds, look_again), name="sweeper")
+def start(
+    ports: Ports, settings: Settings, watch_check: WatchCheck, add_schedules: Callable[[], None]
+) -> asyncio.Task[None]:
+    """Start the task. ``add_schedules`` queues all schedules: a permission that was granted makes no event."""
+    sweeper = Sweeper(ports, settings.namespaces, log, watch_check)
+    return asyncio.create_task(_forever(sweeper, settings.sweep_seconds, add_schedules), name="sweeper")
 
 
 async def stop(task: asyncio.Task[None]) -> None:
-    """End it. A pass may end anywhere."""
+    """Stop the task. A pass may end anywhere."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-async def _forever(sweeper: Sweeper, seconds: float, look_again: Callable[[], None]) -> None:
+async def _forever(sweeper: Sweeper, seconds: float, add_schedules: Callable[[], None]) -> None:
     while True:
         try:
             await sweeper.sweep()
-            look_again()
-        except Exception:  # a mistake of ours in one pass must not end all that follow
+            add_schedules()
+        except Exception:  # a defect in one pass must not end all that follow
             log.exception("a pass failed")
         await asyncio.sleep(max(seconds, _SHARE * sweeper.listing))

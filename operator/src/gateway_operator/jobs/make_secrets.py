@@ -12,14 +12,16 @@ import logging
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from gateway_operator.adapters.cluster import KubernetesCluster
+from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.certificates import make
 from gateway_operator.domain.names import ADMIN_KEY_FIELD, CA_FIELD
 from gateway_operator.domain.objects import Json
-from gateway_operator.ports import ConflictError, MissingError
+from gateway_operator.ports import MissingError
 from gateway_operator.signing_keys import BadKeyError, new_private_key, public_half
 
 KEY_BYTES: Final = 48
@@ -28,7 +30,6 @@ _TLS_FIELDS: Final = ("tls.crt", "tls.key", CA_FIELD)
 SIGNING_FIELD: Final = "signing-key.pem"
 PUBLIC_FIELD: Final = "public-key.pem"
 KEY_ID_FIELD: Final = "key-id"
-_TRIES: Final = 5
 
 log = logging.getLogger("gateway_operator.make_secrets")
 
@@ -61,86 +62,75 @@ class Maker:
         self._labels = dict(labels)
 
     async def tls(self, name: str, workload: str) -> str | None:
-        """The Secret with the certificate. Gives its CA."""
+        """Make the Secret with the certificate if it is missing. Returns the CA in it."""
         bundle = make(workload, self._namespace, datetime.now(UTC))
         new = dict(zip(_TLS_FIELDS, (bundle.certificate, bundle.key, bundle.ca), strict=True))
-        for _ in range(_TRIES):
-            present = await self._read(name)
-            if present is None:
-                if await self._create(name, "kubernetes.io/tls", new):
-                    return bundle.ca
-                continue
-            fields = _fields(present)
-            if fields.get("tls.key") and fields.get("tls.crt"):
-                log.info("Secret %s has a certificate and is left as it is.", name)
-                if not fields.get(CA_FIELD):
-                    log.warning("Secret %s has no %s: the operator cannot trust this gateway.", name, CA_FIELD)
-                return fields.get(CA_FIELD)
-            if await self._patch(name, present, new):
+
+        async def complete(existing: Json | None) -> str | None:
+            fields = _fields(existing or {})
+            if not fields.get("tls.key") or not fields.get("tls.crt"):
+                await self._write(name, existing, new, "kubernetes.io/tls")
                 return bundle.ca
-        raise ConflictError(f"Secret {name} keeps changing")
+            log.info("Secret %s has a certificate and is left as it is.", name)
+            if not fields.get(CA_FIELD):
+                log.warning("Secret %s has no %s: the operator cannot trust this gateway.", name, CA_FIELD)
+            return fields.get(CA_FIELD)
+
+        return await retry_on_conflict(partial(self._read, name), complete)
 
     async def admin(self, name: str, ca: str | None) -> None:
-        """The Secret with the admin key. The CA in it is a copy, and follows the one it is a copy of."""
-        for _ in range(_TRIES):
-            present = await self._read(name)
-            fields = _fields(present or {})
+        """Make the Secret with the admin key if it is missing. The CA in it is a copy, and follows the original."""
+
+        async def complete(existing: Json | None) -> None:
+            fields = _fields(existing or {})
             new: dict[str, str] = {}
             if not fields.get(ADMIN_KEY_FIELD):
                 new[ADMIN_KEY_FIELD] = secrets.token_urlsafe(KEY_BYTES)
             if ca and fields.get(CA_FIELD) != ca:
                 new[CA_FIELD] = ca
-            if not new:
+            if new:
+                await self._write(name, existing, new)
+            else:
                 log.info("Secret %s has an admin key and is left as it is.", name)
-                return
-            done = await (self._create(name, "Opaque", new) if present is None else self._patch(name, present, new))
-            if done:
-                return
-        raise ConflictError(f"Secret {name} keeps changing")
+
+        await retry_on_conflict(partial(self._read, name), complete)
 
     async def signing(self, name: str) -> None:
-        """The Secret with the signing key, and a ConfigMap of the same name with its public half."""
-        for _ in range(_TRIES):
-            present = await self._read(name)
-            pem = _fields(present or {}).get(SIGNING_FIELD)
+        """Make the Secret with the signing key if it is missing, and a ConfigMap of that name with its public key."""
+
+        async def complete(existing: Json | None) -> str:
+            pem = _fields(existing or {}).get(SIGNING_FIELD)
             if pem:
                 log.info("Secret %s has a signing key and is left as it is.", name)
-                await self._publish(name, pem)
-                return
+                return pem
             pem = new_private_key()
-            new = {SIGNING_FIELD: pem}
-            done = await (self._create(name, "Opaque", new) if present is None else self._patch(name, present, new))
-            if done:
-                await self._publish(name, pem)
-                return
-        raise ConflictError(f"Secret {name} keeps changing")
+            await self._write(name, existing, {SIGNING_FIELD: pem})
+            return pem
+
+        await self._publish(name, await retry_on_conflict(partial(self._read, name), complete))
 
     async def _publish(self, name: str, pem: str) -> None:
-        """The public half follows the key: after a crash between the two, and after a key that a person changed."""
+        """The public key follows the private one: after a crash between the two, and after a person changed it."""
         try:
             public, key_id = public_half(pem)
         except BadKeyError as problem:
             log.warning("Secret %s, %s: %s. The admin API will not start with it.", name, SIGNING_FIELD, problem)
             return
         data = {PUBLIC_FIELD: public, KEY_ID_FIELD: key_id}
-        for _ in range(_TRIES):
-            present = await self._read(name, "configmaps")
-            if present is not None and data.items() <= (present.get("data") or {}).items():
+
+        async def complete(existing: Json | None) -> None:
+            if existing is None:
+                body = {"metadata": {"name": name, "labels": self._labels}, "data": data}
+                await self._cluster.request("POST", self._path("", "configmaps"), body)
+            elif data.items() <= (existing.get("data") or {}).items():
                 return
-            try:
-                if present is None:
-                    body = {"metadata": {"name": name, "labels": self._labels}, "data": data}
-                    await self._cluster.request("POST", self._path("", "configmaps"), body)
-                else:
-                    version = present["metadata"]["resourceVersion"]
-                    body = {"metadata": {"resourceVersion": version}, "data": data}
-                    path = self._path(name, "configmaps")
-                    await self._cluster.request("PATCH", path, body, content_type=MERGE)
-            except ConflictError:
-                continue
+            else:
+                version = existing["metadata"]["resourceVersion"]
+                body = {"metadata": {"resourceVersion": version}, "data": data}
+                await self._cluster.request("PATCH", self._path(name, "configmaps"), body, content_type=MERGE)
             log.info("ConfigMap %s has the public key %s.", name, key_id)
-            return
-        raise ConflictError(f"ConfigMap {name} keeps changing")
+
+        await retry_on_conflict(partial(self._read, name, "configmaps"), complete)
 
     def _path(self, name: str = "", resource: str = "secrets") -> str:
         return f"/api/v1/namespaces/{self._namespace}/{resource}{f'/{name}' if name else ''}"
@@ -151,25 +141,17 @@ class Maker:
         except MissingError:
             return None
 
-    async def _create(self, name: str, kind: str, fields: Mapping[str, str]) -> bool:
-        body = {"metadata": {"name": name, "labels": self._labels}, "type": kind, "stringData": dict(fields)}
-        try:
+    async def _write(self, name: str, existing: Json | None, fields: Mapping[str, str], kind: str = "Opaque") -> None:
+        if existing is None:
+            body = {"metadata": {"name": name, "labels": self._labels}, "type": kind, "stringData": dict(fields)}
             await self._cluster.request("POST", self._path(), body)
-        except ConflictError:
-            return False  # somebody was faster: look at what they made
-        log.info("Secret %s is made, with %s.", name, ", ".join(fields))
-        return True
-
-    async def _patch(self, name: str, present: Json, fields: Mapping[str, str]) -> bool:
+            log.info("Secret %s is made, with %s.", name, ", ".join(fields))
+            return
         data = {key: base64.b64encode(value.encode()).decode() for key, value in fields.items()}
-        version = present["metadata"]["resourceVersion"]
+        version = existing["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "data": data}
-        try:
-            await self._cluster.request("PATCH", self._path(name), body, content_type=MERGE)
-        except ConflictError:
-            return False
+        await self._cluster.request("PATCH", self._path(name), body, content_type=MERGE)
         log.info("Secret %s is given %s.", name, ", ".join(fields))
-        return True
 
 
 def _fields(body: Json) -> dict[str, str]:

@@ -10,18 +10,19 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster, ours
+from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster
+from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.gateway import Workload
 from gateway_operator.domain.names import FINALIZER
-from gateway_operator.domain.objects import GatewayRef, Meta
-from gateway_operator.ports import ClusterError, ConflictError, MissingError
+from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
+from gateway_operator.ports import ClusterError, MissingError
 from gateway_operator.settings import namespaces
 
 STOP_TIMEOUT: Final = 90.0
-_TRIES: Final = 5
 
 log = logging.getLogger("gateway_operator.release_finalizers")
 
@@ -70,26 +71,20 @@ async def release(cluster: KubernetesCluster, where: Sequence[str]) -> int:
             except MissingError:
                 continue  # its definition is gone, and all of its kind with it
             for body in bodies:
-                released += await _release_one(cluster, Meta.parse(body, kind))
+                meta = Meta.parse(body, kind)
+                released += await _release_one(cluster, meta.ref) if FINALIZER in meta.finalizers else 0
     return released
 
 
-async def _release_one(cluster: KubernetesCluster, meta: Meta) -> int:
-    path = ours(meta.ref.kind, meta.ref.namespace, meta.ref.name)
-    for _ in range(_TRIES):
+async def _release_one(cluster: KubernetesCluster, ref: Ref) -> int:
+    async def remove(body: Json | None) -> int:
+        meta = Meta.parse(body or {}, ref.kind)
         if FINALIZER not in meta.finalizers:
             return 0
-        kept = [one for one in meta.finalizers if one != FINALIZER]
-        body = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": kept or None}}
-        try:
-            await cluster.request("PATCH", path, body, content_type=MERGE)
-        except MissingError:
-            return 0
-        except ConflictError:
-            fresh = await cluster.read(meta.ref)
-            if fresh is None:
-                return 0
-            meta = Meta.parse(fresh, meta.ref.kind)
-        else:
-            return 1
-    raise ConflictError(f"{meta.ref.kind} {meta.ref.namespace}/{meta.ref.name} keeps changing")
+        await cluster.set_finalizer(meta, present=False)
+        return 1
+
+    try:
+        return await retry_on_conflict(partial(cluster.read, ref), remove)
+    except MissingError:
+        return 0

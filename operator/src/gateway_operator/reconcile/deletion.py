@@ -6,13 +6,27 @@ from gateway_operator.domain import deletion, traces
 from gateway_operator.domain.actions import CountFile, DeleteFile, Release, Wait
 from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.known import Burst, KnownBackups
-from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE
+from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE, FINALIZER
 from gateway_operator.domain.objects import Backup, Json, Meta, Ref
 from gateway_operator.ports import Cluster, ConflictError, ForbiddenError, MissingError, Ports
 from gateway_operator.reconcile.gateways import View, backup_id_of, look, tried
 from gateway_operator.reconcile.writing import Log, write
 
 _TRIES = 5
+
+
+async def sync_finalizer(cluster: Cluster, ref: Ref) -> None:
+    """Put our finalizer on a backup whose file goes with it. Take it off any other, and off one that is finalized.
+
+    Call it for a backup that is being deleted only when ``forget_backup`` has ended. Conflict: decide again.
+    """
+    body = await cluster.read(ref)
+    if body is None:
+        return
+    backup = Backup.parse(body)
+    needed = deletion.file_goes(backup) and backup.meta.deleting_since is None
+    if needed != (FINALIZER in backup.meta.finalizers):
+        await cluster.set_finalizer(backup.meta, needed)
 
 
 async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:

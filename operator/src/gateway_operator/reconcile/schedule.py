@@ -43,8 +43,8 @@ def listed(ports: Ports) -> Backups:
     return of
 
 
-async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log, *, try_again: bool = False) -> None:
-    """Once, to the end. ``try_again``: also what the API server has refused before."""
+async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
+    """Bring the CronJob to what the schedule says, and write the status."""
     trouble: Trouble | None = None
     corrected = False
     while True:
@@ -52,7 +52,7 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log, *, try_ag
         if body is None:
             return
         schedule = Schedule.parse(body)
-        seen = replace(await _observe(parts, schedule, trouble, try_again), corrected=corrected)
+        seen = replace(await _observe(parts, schedule, trouble), corrected=corrected)
         action = decisions.decide(seen, parts.ports.clock.now())
         try:
             match action:
@@ -70,9 +70,7 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log, *, try_ag
             continue
 
 
-async def _observe(
-    parts: ScheduleParts, schedule: Schedule, trouble: Trouble | None, try_again: bool
-) -> decisions.Observed:
+async def _observe(parts: ScheduleParts, schedule: Schedule, trouble: Trouble | None) -> decisions.Observed:
     namespace = schedule.meta.ref.namespace
     cron_job: Json | None = None
     try:
@@ -83,7 +81,7 @@ async def _observe(
     with suppress(ForbiddenError):  # then its Jobs say so
         has_account = await parts.cron_jobs.has_account(namespace, backup_account(schedule.gateway.name))
     backups = await parts.backups(schedule)
-    return decisions.Observed(schedule, cron_job, has_account, backups, parts.image, trouble, try_again)
+    return decisions.Observed(schedule, cron_job, has_account, backups, parts.image, trouble)
 
 
 async def _act(

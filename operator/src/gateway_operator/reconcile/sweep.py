@@ -15,9 +15,11 @@ from datetime import timedelta
 from time import monotonic
 from typing import Final
 
+from gateway_operator.domain import backup as backup_decisions
+from gateway_operator.domain import restore as restore_decisions
 from gateway_operator.domain.actions import Note
-from gateway_operator.domain.names import ACCEPT_INVENTORY, BACKUP_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.objects import Json, Meta, Ref, Restore
+from gateway_operator.domain.names import ACCEPT_INVENTORY, BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.objects import Import, Json, Meta, Ref, Restore
 from gateway_operator.domain.retention import Decision, Policy, plan
 from gateway_operator.domain.retention_brakes import Brake, Seen, brake, choosing
 from gateway_operator.domain.retention_outcome import Outcome, conclude
@@ -25,9 +27,11 @@ from gateway_operator.domain.retention_sets import BackupSet, Candidate, Key, Sc
 from gateway_operator.domain.retention_standing import inventory_before, standing
 from gateway_operator.domain.traces import accept_note
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
+from gateway_operator.reconcile.importing import TERMINAL as IMPORT_TERMINAL
 from gateway_operator.reconcile.sweep_deletions import Deletions
 from gateway_operator.reconcile.sweep_files import Place, Volumes, unowned
 from gateway_operator.reconcile.sweep_memory import Inventories
+from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.writing import Log
 
 _MANY: Final = 500
@@ -43,18 +47,34 @@ class Listed:
     complete: bool = False
     candidates: list[Candidate] = field(default_factory=list)
     restores: list[Restore] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
     schedules: list[Schedule] = field(default_factory=list)
     skew: timedelta | None = None
     """By how much the API server's clock is ahead of ours."""
     unowned: dict[Place, int] = field(default_factory=dict)
     """How many files no GatewayBackup names, of the gateways whose volume was looked at in this pass."""
 
+    @property
+    def unfinished(self) -> list[Ref]:
+        """The objects that a watch must have registered for a reconcile."""
+        backups = [
+            Ref(BACKUP_KIND, one.key.namespace, one.entry.name, one.uid)
+            for one in self.candidates
+            if one.entry.phase not in backup_decisions.TERMINAL and not one.entry.going
+        ]
+        restores = [one.meta.ref for one in self.restores if one.phase not in restore_decisions.TERMINAL]
+        imports = [one.meta.ref for one in self.imports if one.phase not in IMPORT_TERMINAL]
+        return [*backups, *restores, *imports, *(one.meta.ref for one in self.schedules)]
+
 
 class Sweeper:
     """Passes over the sets of some namespaces; of all of them if none is named."""
 
-    def __init__(self, ports: Ports, namespaces: Sequence[str], log: Log) -> None:
+    def __init__(
+        self, ports: Ports, namespaces: Sequence[str], log: Log, watch_check: WatchCheck | None = None
+    ) -> None:
         self._ports = ports
+        self._watch_check = watch_check
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
         self._volumes = Volumes(ports, log)
@@ -67,15 +87,18 @@ class Sweeper:
     async def sweep(self) -> None:
         """One pass. What goes wrong with one set or namespace is told, and does not hold the others up."""
         self.listing = 0.0
+        unfinished: list[Ref] | None = []
         for namespace in self._namespaces:
             began = monotonic()
             try:
                 listed = await self._list(namespace)
             except ClusterError as error:
                 self._log.warning("the schedules cannot be listed, so nothing is swept: %s", error)
+                unfinished = None
                 continue
             finally:
                 self.listing += monotonic() - began
+            unfinished = [*unfinished, *listed.unfinished] if listed.complete and unfinished is not None else None
             sets = self._sets(listed)
             if listed.complete:
                 self._forget(namespace, {backups.key for backups in sets})
@@ -86,6 +109,8 @@ class Sweeper:
                     self._log.debug("%s: %s", backups.key, error)
                 except ClusterError as error:
                     self._log.warning("%s of %s: %s", backups.key.group, backups.key.gateway, error)
+        if self._watch_check is not None and unfinished is not None:
+            self._watch_check.compare(unfinished, monotonic())
 
     def _forget(self, namespace: str, present: set[Key]) -> None:
         """Sets of which nothing is left."""
@@ -101,6 +126,7 @@ class Sweeper:
             # Restores after backups: one that was created in between is seen.
             listed.candidates = await self._candidates(namespace)
             listed.restores = [Restore.parse(body) for body in await self._whole(RESTORE_KIND, namespace, listed)]
+            listed.imports = [Import.parse(body) for body in await self._whole(IMPORT_KIND, namespace, listed)]
             listed.complete = True
             for place, found in files.items():
                 own = (one for one in listed.candidates if (one.key.namespace, one.key.gateway) == place)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, TypeVar
 
 from gateway_operator.domain.actions import Note, Patch
-from gateway_operator.domain.objects import Backup, Import, Json, Meta, Restore
+from gateway_operator.domain.objects import Backup, Import, Json, Meta, Ref, Restore
 from gateway_operator.domain.scheduled import Schedule
 from gateway_operator.ports import Ports
 
@@ -15,6 +15,25 @@ NOTHING_NEW: Final = 5.0
 """Seconds to wait where a step wrote nothing that was not there: no fault may become a loop without a pause."""
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 Thing = TypeVar("Thing", Backup, Restore, Schedule, Import)
+
+
+class _ObjectLog(logging.LoggerAdapter[logging.Logger]):
+    """Names the object in each line; in JSON also as a field of its own."""
+
+    def __init__(self, ref: Ref) -> None:
+        fields = {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "uid": ref.uid}
+        super().__init__(logging.getLogger("gateway_operator.reconcile"), {"object": fields})
+        self._prefix = f"{ref.kind} {ref.namespace}/{ref.name}"
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add both."""
+        message, options = super().process(msg, kwargs)
+        return f"{self._prefix}: {message}", options
+
+
+def object_log(ref: Ref) -> Log:
+    """The log of an object's reconciles."""
+    return _ObjectLog(ref)
 
 
 async def write(
