@@ -34,7 +34,6 @@ _DEFAULT_TIMEOUT: Final = 600
 _DEFAULT_STARTING: Final = 300
 _FLAGS: Final = (
     ("ttl", "--ttl"),
-    ("deletionPolicy", "--deletion-policy"),
     ("timeoutSeconds", "--timeout-seconds"),
     ("retryLimit", "--retry-limit"),
     ("startingDeadlineSeconds", "--starting-deadline-seconds"),

@@ -8,18 +8,18 @@ import kopf
 
 from gateway_operator.domain.backup import TERMINAL
 from gateway_operator.domain.deletion import left_behind
-from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, DELETE_FILE, FILE_GOES, GROUP, VERSION
+from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, GROUP, VERSION
 from gateway_operator.domain.objects import Backup, GatewayRef
 from gateway_operator.handlers.running import Parts, ref_of, until_done, when_unfinished
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.deletion import forget_backup
+from gateway_operator.reconcile.deletion import finalize_backup
 
 unfinished = when_unfinished(TERMINAL)
 
 
-def file_goes_too(spec: kopf.Spec, annotations: kopf.Annotations, **_: Any) -> bool:
-    """Only such an object gets our finalizer, or keeps the one that it was marked with: any other goes without us."""
-    return bool(spec.get("deletionPolicy") == "Delete" or annotations.get(DELETE_FILE) in FILE_GOES)
+def deletes_file(spec: kopf.Spec, **_: Any) -> bool:
+    """Only such an object gets our finalizer, or keeps it; any other is deleted without us."""
+    return spec.get("deleteFile") is True
 
 
 @kopf.index(GROUP, VERSION, BACKUP_PLURAL)
@@ -43,7 +43,7 @@ async def vanished(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     """Forget one that is gone, tell its schedule, and where its file is if nobody was asked about it."""
     parts: Parts = memo.parts
     backup, now = Backup.parse(body), parts.ports.clock.now()
-    parts.known.forget(backup, now)
+    parts.known.forget(backup)
     parts.nudge(parts.members.forget(backup))
     note = left_behind(backup)
     if note is not None:
@@ -58,8 +58,8 @@ async def backup(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     await until_done(reconcile_backup(parts.ports, parts.turns, ref_of(BACKUP_KIND, **kwargs), logger, gateway), memo)
 
 
-@kopf.on.delete(GROUP, VERSION, BACKUP_PLURAL, when=file_goes_too)
+@kopf.on.delete(GROUP, VERSION, BACKUP_PLURAL, when=deletes_file)
 async def backup_deletion(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
-    """See to the file, then let the object go."""
+    """Delete the file, then release the object."""
     parts: Parts = memo.parts
-    await until_done(forget_backup(parts.ports, ref_of(BACKUP_KIND, **kwargs), logger))
+    await until_done(finalize_backup(parts.ports, ref_of(BACKUP_KIND, **kwargs), logger))

@@ -13,7 +13,7 @@ from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import COMPONENT, KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.known import KnownBackups
-from gateway_operator.domain.names import DELETE_FILE, FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
+from gateway_operator.domain.names import FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
 from gateway_operator.domain.objects import Ref
 from gateway_operator.domain.scheduled import Members
 from gateway_operator.handlers import sweeper
@@ -40,7 +40,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
         prefix=GROUP,
         key="last-handled",
         v1=False,
-        ignored_fields=["metadata.labels", ("metadata", "annotations", DELETE_FILE)],
+        ignored_fields=["metadata.labels"],
     )
     settings.peering.standalone = True  # another kopf operator in the cluster must not be able to pause this one
     settings.scanning.disabled = True  # no list and watch of every definition and namespace
