@@ -177,8 +177,9 @@ def test_a_seed_is_used_once_and_claims_that_need_not_be_kept_are_not(
 
 def test_an_uninstall_of_the_operator_leaves_objects_that_can_be_deleted(installed_gateway: InstalledGateway) -> None:
     # Only what still has something to do when it is deleted holds a finalizer: here, the deletion of the file.
-    installed_gateway.kubectl("apply", "-f", "-", input=backup("outlives", deletionPolicy="Delete"))
+    installed_gateway.kubectl("apply", "-f", "-", input=backup("outlives"))
     name = "gatewaybackup/outlives"
+    installed_gateway.kubectl("patch", name, "--type=merge", "-p", '{"spec":{"deleteFile":true}}')
 
     def has_finalizer() -> bool:
         return bool(installed_gateway.get("gatewaybackup", "outlives")["metadata"].get("finalizers"))

@@ -29,6 +29,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         resource("GatewayRestore", "a", {**GW, "path": "x.json", "expectedSha256": "abc"}),
         "expectedSha256",
     ),
+    "a file to be deleted at once": (
+        resource("GatewayBackup", "a", {**GW, "deleteFile": True}),
+        "deleteFile cannot be",
+    ),
     "an unknown field": (resource("GatewayBackup", "a", {**GW, "retain": {"keepLast": 1}}), "unknown field"),
 }
 
@@ -63,7 +67,7 @@ def test_what_may_not_change_does_not(kube: Kube, case: str) -> None:
 
 def test_what_may_change_does(kube: Kube) -> None:
     kube.backup("it")
-    kube.run("patch", "gwb/it", "--type=merge", "-p", '{"spec":{"deletionPolicy":"Delete","description":"x"}}')
+    kube.run("patch", "gwb/it", "--type=merge", "-p", '{"spec":{"deleteFile":true,"description":"x"}}')
 
 
 def test_columns_and_short_names(kube: Kube) -> None:

@@ -87,14 +87,14 @@ def test_one_of_many_that_want_a_file_gets_it(kube: Kube, gw: RealGateway, tmp_p
     assert sorted(ended) == ["Adopted", *["AlreadyOwned"] * 5]
 
 
-def test_an_adopted_file_cannot_be_told_to_go_with_its_object(kube: Kube, gw: RealGateway) -> None:
-    body = resource(
-        "GatewayBackup",
-        "greedy",
-        {"gatewayRef": {"name": "gw"}, "existing": {"path": "x.json"}, "deletionPolicy": "Delete"},
-    )
-    said = kube.run("apply", "-f", "-", body=body, check=False)
-    assert kube.get("gwb", "greedy") is None, said
+def test_an_adopted_file_is_deleted_by_the_same_rule(kube: Kube, gw: RealGateway) -> None:
+    kube.backup("made")
+    path = kube.wait_phase("gwb", "made", "Completed")["path"]
+    kube.run("delete", "gwb/made")
+    kube.backup("again", existing={"path": path})
+    kube.wait_phase("gwb", "again", "Completed")
+    kube.delete_with_file("again", "--timeout=20s")
+    assert gw.files() == []
 
 
 @contextmanager

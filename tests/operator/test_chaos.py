@@ -58,11 +58,11 @@ def test_a_watch_that_has_expired_begins_anew(
     kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess
 ) -> None:
     """410 Gone: what happened while nobody looked is gone from the history, and is seen all the same."""
-    kube.backup("old", deletionPolicy="Delete")
+    kube.backup("old")
     kube.wait_phase("gwb", "old", "Completed")
     own_operator.pause()
     kube.backup("new")
-    kube.run("delete", "gwb/old", "--wait=false")
+    kube.delete_with_file("old", "--wait=false")
     kube.cluster.forget_history()
     own_operator.resume()
     kube.wait_phase("gwb", "new", "Completed", timeout=90)
@@ -95,15 +95,18 @@ def test_somebody_else_writes_to_it_all_the_time(
             writer.join()
 
 
-@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("with_file", [False, True])
 def test_it_is_deleted_while_it_runs(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess, policy: str
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, own_operator: OperatorProcess, with_file: bool
 ) -> None:
     admin.slow = 2
-    kube.backup("b", deletionPolicy=policy)
+    kube.backup("b")
     until("the call", lambda: admin.bodies)
-    kube.run("delete", "gwb/b", "--timeout=40s")
-    until("the file", lambda: len(admin.backups) == (1 if policy == "Retain" else 0))
+    if with_file:
+        kube.delete_with_file("b", "--timeout=40s")
+    else:
+        kube.run("delete", "gwb/b", "--timeout=40s")
+    until("the file", lambda: len(admin.backups) == (0 if with_file else 1))
     assert own_operator.alive()
 
 

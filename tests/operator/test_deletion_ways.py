@@ -1,4 +1,4 @@
-"""Each way in which a GatewayBackup can vanish, and what becomes of its file: a real API server, a real volume."""
+"""Each way in which a GatewayBackup is deleted, and its file: a real API server, a real volume."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
-from gateway_operator.domain.names import FILE_GOES, FINALIZER
-from gateway_operator.domain.objects import Meta, Ref
+from gateway_operator.domain.names import FINALIZER
+from gateway_operator.domain.objects import Ref
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.deletion import delete_with_file, forget_backup
+from gateway_operator.reconcile.deletion import finalize_backup
 from tests.operator.operator_process import OperatorProcess
 from tests.operator.real_gateway import RealGateway, real_gateway
 from tests.operator.workloads import Kube, until
@@ -37,10 +36,10 @@ def config(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
 
 
-def completed(kube: Kube, *names: str, **spec: Any) -> None:
+def completed(kube: Kube, *names: str) -> None:
     """Finished backups."""
     for name in names:
-        kube.backup(name, **spec)
+        kube.backup(name)
     for name in names:
         kube.wait_phase("gwb", name, "Completed")
 
@@ -50,102 +49,47 @@ def told(kube: Kube, name: str, reason: str) -> None:
     until(f"{reason} of {name}", lambda: reason in {what for _, what in kube.events(name)})
 
 
-async def remove(kube: Kube, name: str, why: str) -> bool:
-    """What retention and the command line call."""
-    cluster = await KubernetesCluster.connect()
-    try:
-        body = await cluster.read(Ref("GatewayBackup", kube.namespace, name, ""))
-        assert body is not None
-        return await delete_with_file(cluster, Meta.parse(body, "GatewayBackup"), why)
-    finally:
-        await cluster.close()
-
-
-def test_by_hand_the_file_stays_and_it_is_told_where(kube: Kube, gw: RealGateway) -> None:
+def test_by_hand_the_file_stays_and_an_event_says_where(kube: Kube, gw: RealGateway) -> None:
     completed(kube, "kept")
     kube.run("delete", "gwb/kept", "--timeout=10s")
     told(kube, "kept", "FileKept")
     assert len(gw.files()) == 1
 
 
-def test_by_hand_with_delete_the_file_goes(kube: Kube, gw: RealGateway) -> None:
-    completed(kube, "brief", deletionPolicy="Delete")
-    kube.run("delete", "gwb/brief", "--timeout=20s")
-    assert gw.files() == []
+def test_by_a_person_with_its_file(kube: Kube, gw: RealGateway) -> None:
+    completed(kube, "brief", "beside")
+    kube.delete_with_file("brief", "--timeout=20s")
+    assert [file.name.split("-")[1] for file in gw.files()] == ["beside"]
     assert [what for _, what in kube.events("brief")].count("FileDeleted") == 1
 
 
-@pytest.mark.parametrize("why", sorted(FILE_GOES))
-async def test_marked_the_file_goes(kube: Kube, gw: RealGateway, config: None, why: str) -> None:
-    completed(kube, "marked", "beside")
-    assert await remove(kube, "marked", why) is True
-    until("marked is gone", lambda: kube.get("gwb", "marked") is None)
-    told(kube, "marked", "FileDeleted")
-    assert [file.name.split("-")[1] for file in gw.files()] == ["beside"]
-
-
-async def test_marked_while_the_operator_is_down_it_waits(
-    kube: Kube, gw: RealGateway, config: None, operator: OperatorProcess
-) -> None:
-    completed(kube, "marked")
+def test_while_the_operator_is_down_it_waits(kube: Kube, gw: RealGateway, operator: OperatorProcess) -> None:
+    completed(kube, "brief")
     operator.stop()
     try:
-        assert await remove(kube, "marked", "requested") is True
-        body = kube.get("gwb", "marked")
+        kube.delete_with_file("brief", "--wait=false")
+        body = kube.get("gwb", "brief")
         assert body is not None
         assert body["metadata"]["finalizers"] == [FINALIZER]
         assert len(gw.files()) == 1
     finally:
         operator.start()
-    until("marked is gone", lambda: kube.get("gwb", "marked") is None)
+    until("brief is deleted", lambda: kube.get("gwb", "brief") is None)
     assert gw.files() == []
 
 
-def test_a_namespace_takes_no_file_with_it(kube: Kube, gw: RealGateway) -> None:
-    completed(kube, "one", "two", deletionPolicy="Delete")
-    kube.run("delete", "namespace", kube.namespace, "--timeout=60s")
-    assert len(gw.files()) == 2
-
-
-def test_a_mass_prune_takes_no_file_with_it(kube: Kube, gw: RealGateway) -> None:
-    """As a sync of Argo does that lost its folder: one request for each object, one after the other."""
+@pytest.mark.parametrize("how", ["--all", "namespace", "one by one"])
+def test_many_at_once_leave_all_files_and_wait_for_nobody(kube: Kube, gw: RealGateway, how: str) -> None:
     names = [f"pruned-{number}" for number in range(5)]
-    completed(kube, *names, deletionPolicy="Delete")
-    for name in names:
-        kube.run("delete", f"gwb/{name}", "--wait=false")
-    until("all are gone", lambda: not kube.items("gwb"), timeout=60)
+    completed(kube, *names)
+    if how == "--all":
+        kube.run("delete", "gwb", "--all", "--timeout=10s")
+    elif how == "namespace":
+        kube.run("delete", "namespace", kube.namespace, "--timeout=60s")
+    else:
+        for name in names:
+            kube.run("delete", f"gwb/{name}", "--timeout=10s")
     assert len(gw.files()) == 5
-    for name in names:
-        told(kube, name, "MassDeletion")
-
-
-def test_a_slow_prune_takes_a_few_files_and_no_more_over_restarts(
-    kube: Kube, gw: RealGateway, operator: OperatorProcess
-) -> None:
-    names = [f"slow-{number}" for number in range(7)]
-    completed(kube, *names, deletionPolicy="Delete")
-    for name in names:
-        kube.run("delete", f"gwb/{name}", "--timeout=60s")
-        operator.stop()  # what it has seen is forgotten
-        operator.start()
-    assert len(gw.files()) == 2
-    for name in names[5:]:
-        told(kube, name, "MassDeletion")
-
-
-def test_a_mass_prune_of_kept_and_other_ones_takes_no_file_with_it(kube: Kube, gw: RealGateway) -> None:
-    """Those that are kept vanish at once and are counted all the same."""
-    completed(kube, "kept-1", "kept-2", "kept-3")
-    completed(kube, "brief", deletionPolicy="Delete")
-    kube.run("delete", "gwb", "--all", "--timeout=60s")
-    assert len(gw.files()) == 4
-    told(kube, "brief", "MassDeletion")
-
-
-def test_one_of_several_is_no_mass(kube: Kube, gw: RealGateway) -> None:
-    completed(kube, "a", "b", "c", "d", deletionPolicy="Delete")
-    kube.run("delete", "gwb/a", "--timeout=40s")
-    assert len(gw.files()) == 3
 
 
 def test_an_uninstall_takes_no_file_with_it(
@@ -153,7 +97,9 @@ def test_an_uninstall_takes_no_file_with_it(
 ) -> None:
     from gateway_operator.main import main
 
-    completed(kube, "held", deletionPolicy="Delete")
+    completed(kube, "held")
+    kube.run("patch", "gwb/held", "--type=merge", "-p", '{"spec":{"deleteFile":true}}')
+    until("the finalizer", lambda: (kube.get("gwb", "held") or {})["metadata"].get("finalizers"))
     operator.stop()
     monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
     monkeypatch.setenv("WATCH_NAMESPACES", kube.namespace)
@@ -166,25 +112,20 @@ def test_an_uninstall_takes_no_file_with_it(
         operator.start()
 
 
-@pytest.mark.parametrize("why", ["by hand", "retention"])
-async def test_without_its_gateway_it_is_released_at_once(kube: Kube, gw: RealGateway, config: None, why: str) -> None:
-    completed(kube, "orphan", deletionPolicy="Delete")
+def test_without_its_gateway_it_is_released_at_once(kube: Kube, gw: RealGateway) -> None:
+    completed(kube, "orphan")
     kube.run("delete", "deployment/gw", "--timeout=20s")
-    if why == "by hand":
-        kube.run("delete", "gwb/orphan", "--wait=false")
-    else:
-        await remove(kube, "orphan", why)
-    until("orphan is gone", lambda: kube.get("gwb", "orphan") is None)
+    kube.delete_with_file("orphan", "--timeout=20s")
     told(kube, "orphan", "FileKept")
     assert len(gw.files()) == 1
 
 
 def test_a_volume_that_was_swapped_is_left_alone(kube: Kube, gw: RealGateway) -> None:
-    completed(kube, "moved", deletionPolicy="Delete")
+    completed(kube, "moved")
     (gw.backups / ".gateway" / "volume_id").unlink()
     gw.process.stop(9)
     gw.process.start()
-    kube.run("delete", "gwb/moved", "--timeout=20s")
+    kube.delete_with_file("moved", "--timeout=20s")
     assert len(gw.files()) == 1
     told(kube, "moved", "FileKept")
 
@@ -205,9 +146,9 @@ class Later:
 async def test_an_unreachable_gateway_is_asked_for_a_day_and_then_let_go(
     kube: Kube, gw: RealGateway, config: None, operator: OperatorProcess
 ) -> None:
-    completed(kube, "patient", deletionPolicy="Delete")
+    completed(kube, "patient")
     gw.process.stop(9)
-    kube.run("delete", "gwb/patient", "--wait=false")
+    kube.delete_with_file("patient", "--wait=false")
     kube.wait_status("gwb", "patient", lambda status: status.get("reason") == "Unreachable")
     operator.stop()
     cluster, admin_api = await KubernetesCluster.connect(), HttpAdminApi()
@@ -216,8 +157,8 @@ async def test_an_unreachable_gateway_is_asked_for_a_day_and_then_let_go(
     ref = Ref("GatewayBackup", kube.namespace, "patient", body["metadata"]["uid"])
     try:
         almost = Ports(cluster, admin_api, Later(hours=23))
-        assert await forget_backup(almost, ref, log) is not None
-        assert await forget_backup(Ports(cluster, admin_api, Later(hours=25)), ref, log) is None
+        assert await finalize_backup(almost, ref, log) is not None
+        assert await finalize_backup(Ports(cluster, admin_api, Later(hours=25)), ref, log) is None
         assert ("Warning", "FileKept") in kube.events("patient")
     finally:
         await admin_api.close()

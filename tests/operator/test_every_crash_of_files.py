@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway_operator.domain.objects import Meta, Ref
+from gateway_operator.domain.objects import Ref
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.deletion import delete_with_file, forget_backup
+from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.importing import reconcile_import
 from tests.operator.real_gateway import RealGateway, real_gateway
@@ -22,7 +22,7 @@ from tests.unit.operator.worlds import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
 BROKEN = {
-    "write_status", "create_ours", "put_label", "mark_file_for_deletion", "delete_ours", "event",
+    "write_status", "create_ours", "put_label", "delete_ours", "delete_by_uid", "event",
     "health", "backup", "find_file", "check_file", "read_backup", "list_files", "delete_backup",
 }  # fmt: skip
 
@@ -137,7 +137,7 @@ async def imported(kube: Kube, gw: RealGateway, name: str, faults: Faults) -> No
     assert len(gw.files()) == 2
 
 
-async def test_a_deletion_that_takes_the_file_with_it(kube: Kube, tmp_path: Path) -> None:
+async def test_a_deletion_with_its_file(kube: Kube, tmp_path: Path) -> None:
     with real_gateway(kube, tmp_path) as gw:
         without = Faults()
         await removed(kube, gw, "whole", without)
@@ -146,19 +146,18 @@ async def test_a_deletion_that_takes_the_file_with_it(kube: Kube, tmp_path: Path
 
 
 async def removed(kube: Kube, gw: RealGateway, name: str, faults: Faults) -> None:
-    """Marked, deleted, and its file gone, however often it had to be begun."""
+    """Deleted by a person together with its file, however often the operator starts again."""
     kube.backup(name)
     await run(kube, "GatewayBackup", name, Faults())
     assert len(gw.files()) == 1
+    kube.delete_with_file(name, "--wait=false")
+    body = kube.get("gwb", name)
+    assert body is not None
+    ref = Ref("GatewayBackup", kube.namespace, name, body["metadata"]["uid"])
     for _ in range(20):
-        body = kube.get("gwb", name)
-        assert body is not None
-        meta = Meta.parse(body, "GatewayBackup")
-        async with operator(Impatient(), faults) as (broken, _):
+        async with operator(Impatient(), faults) as (broken, _whole):
             try:
-                if meta.deleting_since is None:
-                    await delete_with_file(broken.cluster, meta, "retention")
-                elif await forget_backup(broken, meta.ref, log) is None:
+                if await finalize_backup(broken, ref, log) is None:
                     break
             except CrashError:
                 continue

@@ -129,7 +129,7 @@ def test_a_deletion_takes_the_file_along_and_asks_first(
 ) -> None:
     for name in ("one", "two", "kept"):
         plugin.run("backup", "create", name, "--gateway=gw", "--wait")
-    assert "say --yes" in plugin.run("backup", "delete", "one", code=2).stderr
+    assert "Pass --yes" in plugin.run("backup", "delete", "one", code=2).stderr
     done = plugin.run("backup", "delete", "one", "two", "--yes")
     assert done.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name} deleted" for name in ("one", "two")]
     assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["kept"]

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.objects import Ref
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.deletion import forget_backup
 from gateway_operator.reconcile.sweep import Sweeper
 from tests.operator.operator_process import OperatorProcess
 from tests.operator.real_gateway import RealGateway, real_gateway
@@ -23,7 +21,7 @@ from tests.unit.operator.test_retention_sweep import Meanwhile
 from tests.unit.operator.worlds import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
-EFFECTS = {"write_status", "mark_file_for_deletion", "delete_ours", "delete_backup", "event"}
+EFFECTS = {"write_status", "delete_ours", "delete_by_uid", "delete_backup", "event"}
 __all__ = ["config"]
 
 
@@ -55,29 +53,6 @@ def files(gw: RealGateway) -> set[str]:
 def settled(kube: Kube, gw: RealGateway, wanted: set[str]) -> None:
     """Wait until exactly these are left, objects and files."""
     until(f"only {wanted}", lambda: names(kube) == wanted and files(gw) == wanted, timeout=60)
-
-
-def test_a_loss_while_the_operator_was_down_stops_retention_also_without_a_schedule(kube: Kube, tmp_path: Path) -> None:
-    lost = ["b4", "b5", "b6", "b7", "b8"]
-    with real_gateway(kube, tmp_path) as gw:
-        with sweeping(kube, tmp_path):
-            completed(kube, "b1", "b2", "b3", *lost, retention={"keepLast": 8})
-            until("the note", lambda: _notes(kube).get("inventory.mcpgateway.dev/nightly") == "8")
-        kube.run("delete", "gwb", *lost)
-        with sweeping(kube, tmp_path, "second") as process:
-            completed(kube, "new", retention={"keepLast": 1})
-            until("the event", lambda: ("Warning", "InventoryShrank") in kube.events("new"), timeout=60)
-            until("the word in the log", lambda: "--overwrite accept-inventory" in process.log())
-            assert names(kube) == {"b1", "b2", "b3", "new"}
-        with sweeping(kube, tmp_path, "third"):
-            kube.run("annotate", "deployment", "gw", "--overwrite", "accept-inventory.mcpgateway.dev/nightly=4/8")
-            until("only the new one is left", lambda: names(kube) == {"new"}, timeout=60)
-        assert files(gw) == {"new", *lost}, "nobody asked for the files of what was lost"
-
-
-def _notes(kube: Kube) -> dict[str, str]:
-    notes: dict[str, str] = (kube.get("deployment", "gw") or {})["metadata"]["annotations"]
-    return notes
 
 
 def test_the_files_that_no_rule_keeps_go_and_all_others_stay(kube: Kube, tmp_path: Path) -> None:
@@ -161,17 +136,12 @@ def test_only_the_watched_namespace_is_swept(kube: Kube, tmp_path: Path) -> None
 # in this process, so that each step can be broken by name
 
 
-async def passes(kube: Kube, ports: Ports, whole: Ports, number: int) -> None:
-    """Passes with the first ports; what follows a deletion with the second, as kopf would do it."""
+async def passes(kube: Kube, ports: Ports, number: int) -> None:
+    """Passes without anything in between: no kopf and no finalizer."""
     sweeper = Sweeper(ports, [kube.namespace], log)
     for _ in range(number):
         await sweeper.sweep()
-        for body in await whole.cluster.list_ours("GatewayBackup", kube.namespace):
-            meta = body["metadata"]
-            if "deletionTimestamp" in meta:
-                ref = Ref("GatewayBackup", kube.namespace, meta["name"], meta["uid"])
-                assert await forget_backup(whole, ref, log) is None
-                kube.run("patch", "gwb", meta["name"], "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        assert not [body for body in kube.items("gwb") if "finalizers" in body["metadata"]]
 
 
 async def test_a_crash_after_every_effect_of_a_pass(kube: Kube, tmp_path: Path, config: None) -> None:
@@ -191,14 +161,14 @@ async def _one_crash(kube: Kube, gw: RealGateway, faults: Faults, number: int) -
         kube.backup(f"{group}-b{index}", group=group)
         await run(kube, "GatewayBackup", f"{group}-b{index}", Faults())
     kube.schedule(group, retention={"keepLast": 2})
-    async with operator(Impatient(), faults) as (broken, whole):
+    async with operator(Impatient(), faults) as (broken, _whole):
         if number:
             with pytest.raises(CrashError):
-                await passes(kube, broken, whole, 1)
+                await passes(kube, broken, 1)
         else:
-            await passes(kube, broken, whole, 1)
-    async with operator(Impatient(), Faults()) as (ports, whole):
-        await passes(kube, ports, whole, 2)
+            await passes(kube, broken, 1)
+    async with operator(Impatient(), Faults()) as (ports, _whole):
+        await passes(kube, ports, 2)
     wanted = {f"{group}-b2", f"{group}-b3"}
     assert {name for name in names(kube) if name.startswith(f"{group}-")} == wanted, faults.names
     assert {name for name in files(gw) if name.startswith(f"{group}-")} == wanted, faults.names
@@ -208,7 +178,7 @@ async def _one_crash(kube: Kube, gw: RealGateway, faults: Faults, number: int) -
     kube.run("delete", "gwbs", group)
 
 
-@pytest.mark.parametrize("call", ["read", "mark_file_for_deletion"])
+@pytest.mark.parametrize("call", ["read", "write_status"])
 async def test_one_that_is_pinned_after_the_list_stays(kube: Kube, tmp_path: Path, config: None, call: str) -> None:
     with real_gateway(kube, tmp_path) as gw:
         for index in range(3):
@@ -221,7 +191,7 @@ async def test_one_that_is_pinned_after_the_list_stays(kube: Kube, tmp_path: Pat
 
         async with operator(Impatient(), Faults()) as (_, whole):
             stale = Ports(Meanwhile(whole.cluster, call, pin), whole.admin_api, whole.clock)
-            await passes(kube, stale, whole, 2)
+            await passes(kube, stale, 2)
         assert names(kube) == files(gw) == {"b0", "b2"}
         assert kube.status("gwb", "b0")["keptBy"] == ["pinned"]
 
@@ -238,8 +208,8 @@ async def test_a_clock_that_jumps_a_year_ahead_deletes_nothing(kube: Kube, tmp_p
             kube.backup(f"b{index}", group="nightly", ttl="30d")
             await run(kube, "GatewayBackup", f"b{index}", Faults())
         kube.schedule("nightly", retention={"maxAge": "30d"})
-        async with operator(Ahead(), Faults()) as (ports, whole):
-            await passes(kube, ports, whole, 2)
+        async with operator(Ahead(), Faults()) as (ports, _whole):
+            await passes(kube, ports, 2)
         assert names(kube) == files(gw) == {"b0", "b1", "b2"}
         conditions = kube.status("gwbs", "nightly")["conditions"]
         assert [one["reason"] for one in conditions if one["type"] == "RetentionApplied"] == ["ClockDiffers"]

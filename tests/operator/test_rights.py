@@ -124,7 +124,7 @@ def test_with_the_charts_rights_everything_works(
 ) -> None:
     grant(kube, account)
     with real_gateway(kube, tmp_path, reload="Restart") as gw:
-        kube.backup("good", deletionPolicy="Delete")
+        kube.backup("good")
         kube.wait_phase("gwb", "good", "Completed")
         gw.write(users=5)
         with gw.gateway.kubelet():
@@ -132,7 +132,7 @@ def test_with_the_charts_rights_everything_works(
             status = kube.wait_phase("gwr", "back", "Completed", timeout=60)
         assert status["restarted"] is True
         assert gw.users() == 2
-        kube.run("delete", "gwb/good", "--timeout=30s")
+        kube.delete_with_file("good", "--timeout=30s")
         assert not [one for one in gw.files() if "good" in one.name and "safety" not in one.name]
         assert kube.events("back")
         log = limited.log()

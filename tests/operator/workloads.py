@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD
+from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, FINALIZER
 from tests.cluster import Cluster, ClusterError
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -81,6 +81,12 @@ class Kube:
     def backup(self, name: str, **spec: Any) -> None:
         """Apply a GatewayBackup."""
         self.apply(resource("GatewayBackup", name, {"gatewayRef": {"name": "gw"}, **spec}))
+
+    def delete_with_file(self, name: str, *flags: str) -> None:
+        """Delete a GatewayBackup and its file, as `kubectl gateway backup delete` does."""
+        patch = {"metadata": {"finalizers": [FINALIZER]}, "spec": {"deleteFile": True}}
+        self.run("patch", f"gwb/{name}", "--type=merge", "-p", json.dumps(patch))
+        self.run("delete", f"gwb/{name}", *flags)
 
     def restore(self, name: str, **spec: Any) -> None:
         """Apply a GatewayRestore."""

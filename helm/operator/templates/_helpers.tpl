@@ -78,9 +78,9 @@ docs/security.md gives the reason of every line.
   verbs: [get, list]
 {{- end }}
 
-{{/* What the pre-delete hook may do to the objects: see them and change their metadata. */}}
+{{/* The pre-delete hook removes the finalizer from the objects that have one: GatewayBackups with deleteFile. */}}
 {{- define "operator.releaseRules" -}}
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewaybackups, gatewayrestores, gatewaybackupschedules, gatewaybackupimports]
+  resources: [gatewaybackups]
   verbs: [get, list, patch]
 {{- end }}

@@ -182,18 +182,6 @@ class Cluster(Protocol):
         """Label an object of ours, on top of exactly the version that was read. Gives what it is now."""
         ...
 
-    async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
-        """Say that a GatewayBackup's file goes with it, and why: one of ``names.FILE_GOES``.
-
-        Annotation and finalizer are one write, on top of exactly the version that was read: Conflict if there is a
-        newer one. Gives the object as it is then.
-        """
-        ...
-
-    async def unmark_file(self, meta: Meta) -> Json:
-        """Take that mark back, with the same condition."""
-        ...
-
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
         """Add our finalizer or remove it, on top of exactly the version that was read. Conflict if there is a newer
         one."""
@@ -201,6 +189,11 @@ class Cluster(Protocol):
 
     async def delete_ours(self, meta: Meta) -> None:
         """Delete an object of ours, if it is exactly the version that was read. Conflict if there is a newer one,
+        Missing if it is gone."""
+        ...
+
+    async def delete_by_uid(self, ref: Ref) -> None:
+        """Delete an object of ours whatever its version, if it still has this uid. Conflict if it has another,
         Missing if it is gone."""
         ...
 
@@ -220,16 +213,8 @@ class Cluster(Protocol):
         """A Secret."""
         ...
 
-    async def annotate(self, workload: Workload, key: str, value: str) -> None:
-        """Note something on exactly the version of a workload that was read. Conflict if there is a newer one."""
-        ...
-
     async def restart(self, workload: Workload, marker: str) -> None:
         """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""
-        ...
-
-    async def swept(self, namespace: str, kind: str) -> str | None:
-        """Why objects of a kind are being swept away with their namespace or their definition; None if they are not."""
         ...
 
     async def event(self, ref: Ref, note: Note, at: datetime) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gateway_operator.domain.actions import Note
 from gateway_operator.domain.gateway import Workload
-from gateway_operator.domain.names import DELETE_FILE, FINALIZER
+from gateway_operator.domain.names import FINALIZER
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Page, Secret
 
@@ -76,7 +76,6 @@ class Cluster:
         self.present = True
         self.pod_ready = True
         self.pod_name = "gw-1"
-        self.swept_because: str | None = None
         self.reload = "Watch"
         self.marker: str | None = None
         self.listing_ends_early = False
@@ -84,9 +83,6 @@ class Cluster:
         self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": "ca"})}
         self.forbidden_secrets: set[str] = set()
         self.tls = False
-        self.notes: dict[str, str] = {}
-        self.workload_version = 0
-        self.may_annotate = True
 
     def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
         self.version += 1
@@ -161,19 +157,6 @@ class Cluster:
         found["metadata"]["resourceVersion"] = str(self.version)
         return _copy(found)
 
-    async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
-        found = self._exactly(meta)
-        found["metadata"]["annotations"] = {**(found["metadata"].get("annotations") or {}), DELETE_FILE: why}
-        found["metadata"]["finalizers"] = [FINALIZER]
-        found["metadata"]["resourceVersion"] = str(self.version)
-        return _copy(found)
-
-    async def unmark_file(self, meta: Meta) -> Json:
-        found = self._exactly(meta)
-        (found["metadata"].get("annotations") or {}).pop(DELETE_FILE, None)
-        found["metadata"]["resourceVersion"] = str(self.version)
-        return _copy(found)
-
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
         found = self._exactly(meta)
         found["metadata"]["finalizers"] = [FINALIZER] if present else []
@@ -182,12 +165,23 @@ class Cluster:
             del self.objects[(meta.ref.kind, meta.ref.name)]
 
     async def delete_ours(self, meta: Meta) -> None:
-        found = self._exactly(meta)
+        self._delete(self._exactly(meta), meta.ref)
+
+    async def delete_by_uid(self, ref: Ref) -> None:
+        found = self.objects.get((ref.kind, ref.name))
+        if found is None:
+            raise MissingError("gone")
+        if found["metadata"]["uid"] != ref.uid:
+            raise ConflictError("another uid")
+        self.version += 1
+        self._delete(found, ref)
+
+    def _delete(self, found: dict[str, Any], ref: Ref) -> None:
         if found["metadata"].get("finalizers"):
             found["metadata"]["deletionTimestamp"] = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
             found["metadata"]["resourceVersion"] = str(self.version)
         else:
-            del self.objects[(meta.ref.kind, meta.ref.name)]
+            del self.objects[(ref.kind, ref.name)]
 
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         if not self.present:
@@ -197,11 +191,9 @@ class Cluster:
             "metadata": {
                 "uid": "w",
                 "generation": 1,
-                "resourceVersion": str(self.workload_version),
                 "annotations": {
                     "mcpgateway.dev/admin-key-secret": "gw-admin",
                     "mcpgateway.dev/config-reload": self.reload,
-                    **self.notes,
                     **({"mcpgateway.dev/admin-ca-secret": "gw-admin"} if self.tls else {}),
                 },
             },
@@ -249,21 +241,10 @@ class Cluster:
             raise ForbiddenError(f'secrets "{name}" is forbidden')
         return self.secrets.get(name)
 
-    async def annotate(self, workload: Workload, key: str, value: str) -> None:
-        if not self.may_annotate:
-            raise ForbiddenError('deployments "gw" is forbidden')
-        if workload.body["metadata"]["resourceVersion"] != str(self.workload_version):
-            raise ConflictError("newer")
-        self.workload_version += 1
-        self.notes[key] = value
-
     async def restart(self, workload: Workload, marker: str) -> None:
         if self.marker != marker:
             self.restarts.append(marker)
         self.marker = marker
-
-    async def swept(self, namespace: str, kind: str) -> str | None:
-        return self.swept_because
 
     async def event(self, ref: Ref, note: Note, at: datetime) -> None:
         self.events.append(note)

@@ -11,8 +11,7 @@ from gateway_api.contract import ErrorCode
 from gateway_operator.domain import backup, deletion
 from gateway_operator.domain.calls import Checked, Failure, Gone, Health, Journal, RestoreRecord, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Problem, Rollout
-from gateway_operator.domain.known import Burst, KnownBackups
-from gateway_operator.domain.names import DELETE_FILE
+from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import Backup, Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.restore_observed import Observed as RestoreObserved
@@ -105,10 +104,7 @@ meta = st.fixed_dictionaries(
         "generation": st.just(1),
         "resourceVersion": st.just("7"),
     },
-    optional={
-        "deletionTimestamp": texts,
-        "annotations": st.sampled_from(["retention", "ttl", "requested", "other"]).map(lambda why: {DELETE_FILE: why}),
-    },
+    optional={"deletionTimestamp": texts},
 )
 common = {
     "reason": codes,
@@ -117,6 +113,7 @@ common = {
     "attempt": st.integers(0, 25),
     "nextRetryTime": texts,
     "conditions": st.just([{"type": "Authorized", "status": "False", "lastTransitionTime": "2026-03-01T08:00:00Z"}]),
+    "failure": st.fixed_dictionaries({"reason": codes, "message": st.just("Before.")}),
     "lastErrors": st.just([{"time": "2026-03-01T08:00:00Z", "reason": "Busy", "message": "x"}]),
     "volumeID": volumes,
 }
@@ -132,7 +129,7 @@ backups = st.fixed_dictionaries(
                 "retryLimit": st.integers(0, 3),
                 "timeoutSeconds": st.integers(10, 1000),
                 "startingDeadlineSeconds": st.integers(1, 1000),
-                "deletionPolicy": st.sampled_from(["Retain", "Delete"]),
+                "deleteFile": st.booleans(),
                 "description": st.just("note"),
                 "pinned": st.booleans(),
                 "existing": st.just({"path": "manual/x.json.zst"}),
@@ -144,7 +141,8 @@ backups = st.fixed_dictionaries(
         ),
         "status": optional(
             phase=st.sampled_from(BACKUP_PHASES), backupID=st.just("id"), sha256=digests, contentDigest=digests,
-            path=st.just("manual/x.json.zst"), snapshotTime=texts, verification=st.just({"level": "Verified"}), **common
+            path=st.just("manual/x.json.zst"), snapshotTime=texts, verification=st.just({"level": "Verified"}),
+            deletion=st.fixed_dictionaries({"reason": st.sampled_from(["Retention", "TTL"]), "time": texts}), **common
         ),
     }
 ).map(Backup.parse)  # fmt: skip
@@ -186,8 +184,6 @@ backup_views = st.builds(
 deletion_views = st.builds(
     deletion.Observed,
     backup=backups,
-    swept=st.none() | st.just("its namespace is being deleted"),
-    burst=st.none() | st.builds(Burst, st.integers(1, 5), st.integers(5, 9), st.booleans()),
     gateway=gateways,
     health=st.none() | healths | failures,
     backup_id=st.none() | st.just("id"),

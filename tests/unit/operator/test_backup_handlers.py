@@ -17,7 +17,7 @@ from tests.unit.operator.fake_cluster import Clock, Cluster
 
 DELETED = {"deletionTimestamp": "2026-01-01T12:00:00Z"}
 OURS = {"finalizers": [FINALIZER]}
-DELETE = {"deletionPolicy": "Delete"}
+DELETE = {"deleteFile": True}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_the_finalizer_comes_before_the_backup_and_goes_after_the_file() -> None
 def test_a_finalizer_that_is_not_needed_any_more_is_removed() -> None:
     world = World(**DELETE)
     world.run()
-    world.cluster.objects[(BACKUP_KIND, "b")]["spec"]["deletionPolicy"] = "Retain"
+    world.cluster.objects[(BACKUP_KIND, "b")]["spec"]["deleteFile"] = False
     world.run()
     assert world.backup().meta.finalizers == ()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway_operator.domain.actions import CallBackup
-from gateway_operator.domain.calls import Journal, StoredBackup
-from gateway_operator.domain.objects import Ref
+from gateway_operator.domain.actions import CallBackup, Finish
+from gateway_operator.domain.calls import Journal, RestoreRecord, StoredBackup
+from gateway_operator.domain.objects import Ref, Restore
+from gateway_operator.domain.restore import decide as decide_restore
+from gateway_operator.domain.restore_observed import Observed
 from gateway_operator.ports import AdminApiError, AdminTarget
+from tests.unit.operator.fake_cluster import START
 from tests.unit.operator.test_crashes import check_backup, check_restore, run_once, with_backup, with_restore
 from tests.unit.operator.worlds import Faults, World
 
@@ -30,10 +33,10 @@ def lose_answers(world: World, code: str = "CallTimedOut") -> None:
     world.admin.backup = backup  # type: ignore[method-assign]
 
 
-def deleted(world: World, policy: str = "Delete") -> None:
-    """Somebody deletes the backup now."""
+def deleted(world: World, *, delete_file: bool = True) -> None:
+    """A person deletes the backup now."""
     body = world.cluster.objects[("GatewayBackup", "b")]
-    body["spec"]["deletionPolicy"] = policy
+    body["spec"]["deleteFile"] = delete_file
     body["metadata"]["deletionTimestamp"] = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -115,7 +118,7 @@ def test_a_file_that_was_removed_at_once_is_no_backup() -> None:
     raise AssertionError("no crash left it in Verifying")
 
 
-@pytest.mark.parametrize("why", ["unreachable", "swept", "moved", "gone"])
+@pytest.mark.parametrize("why", ["unreachable", "moved", "gone"])
 def test_a_deletion_always_ends_and_in_doubt_the_file_stays(why: str) -> None:
     world, ref = with_backup()
     world.run(ref)
@@ -123,8 +126,6 @@ def test_a_deletion_always_ends_and_in_doubt_the_file_stays(why: str) -> None:
     started = world.clock.now()
     if why == "unreachable":
         world.admin.failing = [passing("Unreachable") for _ in range(9999)]
-    elif why == "swept":
-        world.cluster.swept_because = "its namespace is being deleted"
     elif why == "moved":
         world.admin.volume = "w" * 32
     else:
@@ -151,10 +152,10 @@ def test_where_encryption_is_demanded_the_name_says_so_and_never_changes_again()
     assert world.admin.made == 1
 
 
-def test_a_file_kept_by_policy_is_nobodys_business() -> None:
+def test_without_delete_file_a_deletion_calls_no_gateway() -> None:
     world, ref = with_backup()
     world.run(ref)
-    deleted(world, "Retain")
+    deleted(world, delete_file=False)
     world.run(ref, forget=True)
     assert len(world.admin.backups) == 1
     assert world.faults.names.count("delete_backup") == 0
@@ -193,6 +194,7 @@ def test_a_gateway_that_never_stops_writing_gets_its_config_back() -> None:
     world.admin.restore = racing  # type: ignore[assignment, method-assign]
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("RolledBack", "ConfigOverwritten")
+    assert str(status["message"]).endswith(" The previous config is back.")
     assert world.admin.live == "old"
 
 
@@ -233,3 +235,28 @@ def test_a_restore_waits_for_its_gateway_and_then_gives_up() -> None:
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("Failed", "GatewayNotFound")
     assert world.admin.live == "old"
+
+
+def test_a_rollback_ends_with_its_cause_whatever_the_message_said_meanwhile() -> None:
+    """The cause is a field: a message about a missing permission must not replace it."""
+    cause = {"reason": "RestartFailed", "message": "The pods were not replaced in time."}
+    status = {"phase": "RollingBack", "reason": "NotAuthorized", "message": "Forbidden.", "failure": cause}
+    spec = {"gatewayRef": {"name": "gw"}, "backupName": "b", "restart": "Never"}
+    restore = Restore.parse({"metadata": {"name": "r", "uid": "u"}, "spec": spec, "status": status})
+    record = RestoreRecord("id", Journal.rolled_back, None, "a", "b", "none", None)
+    action = decide_restore(Observed(restore, journal=record), START)
+    assert isinstance(action, Finish)
+    assert (action.status["phase"], action.status["reason"]) == ("RolledBack", "RestartFailed")
+    assert action.status["message"] == "The pods were not replaced in time. The previous config is back."
+    assert action.status["failure"] == cause
+
+
+def test_the_failure_of_an_attempt_is_a_field_and_ends_with_the_backup() -> None:
+    world, ref = with_backup()
+    world.admin.failing = [passing()]
+    run_once(world, ref)
+    assert world.cluster.status(ref)["failure"] == {"reason": "InternalError", "message": "not now"}
+    world.clock.advance(60)
+    world.run(ref)
+    check_backup(world, ref)
+    assert "failure" not in world.cluster.status(ref)

@@ -213,7 +213,7 @@ def test_a_backup_deleted_in_the_middle_leaves_no_file() -> None:
     for number in range(1, count(with_backup) + 1):
         world, ref = with_backup(Faults(crash_after={number}))
         body = world.cluster.objects[("GatewayBackup", "b")]
-        body["spec"]["deletionPolicy"] = "Delete"
+        body["spec"]["deleteFile"] = True
         run_once(world, ref)
         body["metadata"]["deletionTimestamp"] = "2026-01-01T12:10:00Z"
         world.run(ref, forget=True)

@@ -31,6 +31,7 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
+from gateway_operator.domain.calls import Health
 from gateway_operator.domain.gateway import Endpoint
 from gateway_operator.domain.restore_observed import Observed
 from tests.unit.operator import strategies as seen
@@ -158,16 +159,18 @@ def test_deletions(view: deletion.Observed, now: datetime) -> None:
     action = deletion.decide(view, now)
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     thing = view.backup
-    if thing.deletion_policy != "Delete" and thing.marked is None:
+    by_person = thing.delete_file and thing.meta.deleting_since is not None
+    by_retention = thing.phase == "Deleting" and "deletion" in thing.status
+    if not by_person and not by_retention:
         assert action == Release()
     if isinstance(action, DeleteFile):
-        assert view.swept is None
         assert action.backup_id
-        assert thing.marked == "requested" or not (thing.pinned and thing.marked)
-        assert thing.marked or view.burst is None or not view.burst.sweep
+        assert isinstance(view.health, Health)
+        assert thing.status.get("volumeID") in (None, view.health.volume_id)
     if isinstance(action, Wait):
         assert 0 < action.seconds <= 600
-        since = thing.meta.deleting_since or now
+        since = deletion.began(thing)
+        assert since is not None
         assert (now - since).total_seconds() < deletion.PATIENCE
 
 

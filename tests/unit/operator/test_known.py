@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.known import Burst, KnownBackups
+from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import Backup, GatewayRef
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,18 +25,13 @@ def backup(
     phase: str = "Completed",
     gateway: str = "gw",
     going: int | None = None,
-    marked: bool = False,
-    reason: str = "BackedUp",
 ) -> Backup:
     """A GatewayBackup, seconds after the dawn."""
     meta: dict[str, Any] = {"namespace": "prod", "name": f"b{number}", "uid": f"u{number:04d}"}
     if going is not None:
         meta["deletionTimestamp"] = (DAWN + timedelta(seconds=going)).isoformat()
-    if marked:
-        meta["annotations"] = {"mcpgateway.dev/delete-file": "retention"}
     status = {
         "phase": phase,
-        "reason": reason,
         "snapshotTime": (DAWN + timedelta(seconds=at)).isoformat(),
         "volumeID": "v",
         "contentDigest": digest,
@@ -72,7 +66,7 @@ def test_it_answers_as_a_list_of_all_would(history: list[Backup | int], at: int,
         if isinstance(event, int):
             gone = alive.pop(f"u{event:04d}", None)
             if gone is not None:
-                known.forget(gone, DAWN)
+                known.forget(gone)
             continue
         uid = event.meta.ref.uid
         late = uid in alive and alive[uid].phase in ("Completed", "Failed") and event.phase == "Running"
@@ -100,38 +94,16 @@ def test_it_keeps_what_comparisons_need() -> None:
     assert (found.name, found.counts, found.content_bytes) == ("b3", Counts(users=3), 10)
 
 
-@pytest.mark.parametrize(
-    ("going", "every", "sweep"), [(1, 1, False), (2, 2, False), (3, 3, True), (3, 6, True), (3, 7, False)]
-)
-def test_a_sweep_is_three_and_half_of_all(going: int, every: int, sweep: bool) -> None:
-    assert Burst(going, every).sweep is sweep
-
-
-def test_going_at_once_counts_by_gateway_and_time_and_not_what_was_asked_for() -> None:
-    mine = backup(0, going=100)
-    known = KnownBackups(
-        [
-            mine,
-            backup(1, going=130),
-            backup(2, going=161),
-            backup(3, going=100, marked=True),
-            backup(4, gateway="other", going=100),
-            backup(5),
-        ]
-    )
-    assert known.burst(mine) == Burst(2, 4)
-    known.forget(backup(1, going=130), DAWN + timedelta(seconds=140))
-    assert known.burst(mine) == Burst(2, 4)
-    known.see(backup(2, going=150, reason="MassDeletion"))
-    assert known.burst(mine).judged
-
-
-def test_what_vanished_is_forgotten_in_the_end() -> None:
+def test_nothing_is_kept_of_a_gateway_whose_backups_are_deleted() -> None:
     known = KnownBackups()
-    for second in range(1000):
+    for second in range(100):
         known.see(backup(second))
-        known.forget(backup(second), DAWN + timedelta(seconds=second))
-    assert known.burst(backup(1, going=1000)).going <= 62
-    known.see(backup(1))
-    known.forget(backup(1), DAWN + timedelta(seconds=5000))
-    assert known.burst(backup(1, going=4000)) == Burst(1, 1)
+        known.forget(backup(second))
+    assert not known._gateways
+    assert not known._files
+
+
+def test_a_backup_that_retention_is_deleting_is_not_compared_with() -> None:
+    known = KnownBackups([backup(1, at=1)])
+    known.see(backup(1, at=1, phase="Deleting"))
+    assert known.before(PLACE, "manual", (DAWN + timedelta(seconds=2), "")) is None

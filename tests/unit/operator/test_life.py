@@ -22,10 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway_operator.domain import durations, times
 from gateway_operator.domain.calls import Counts
 from gateway_operator.domain.known import KnownBackups
-from gateway_operator.domain.names import ADOPTED_LABEL, DELETE_FILE, FILE_GOES, FINALIZER, REQUESTED, SHRINK_ACCEPTED
-from gateway_operator.domain.objects import Backup, Meta, Ref
+from gateway_operator.domain.names import ADOPTED_LABEL, FINALIZER, SHRINK_ACCEPTED
+from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.deletion import delete_with_file
 from gateway_operator.reconcile.sweep import Sweeper
 from tests.unit.operator.fake_cluster import NAMESPACE
 from tests.unit.operator.test_retention_sweep import Place
@@ -93,18 +92,18 @@ class Life(RuleBasedStateMachine):
         body["metadata"]["resourceVersion"] = str(self.place.cluster.version)
         return body
 
-    def _vanish(self, names: Iterable[str], *, seen: bool = True) -> None:
-        """Somebody deletes objects at once. ``seen``: kopf put its finalizer on those whose file is to go."""
+    def _delete(self, names: Iterable[str], *, files: bool = False) -> None:
+        """Objects are deleted at once. ``files``: with ``deleteFile`` and the finalizer, as the plugin does."""
         for name in names:
             body = self._edited(name)
-            if seen and self._goes_along(body):
-                body["metadata"].setdefault("finalizers", [FINALIZER])
-                body["metadata"].setdefault("deletionTimestamp", times.text(self.place.clock.now()))
-            elif not body["metadata"].get("finalizers"):
+            if files:
+                body["spec"]["deleteFile"] = True
+                body["metadata"]["finalizers"] = [FINALIZER]
+                body["metadata"]["deletionTimestamp"] = times.text(self.place.clock.now())
+                self.known.see(Backup.parse(body))
+            else:
                 del self.place.cluster.objects[BACKUP, name]
-                self.known.forget(Backup.parse(body), self.place.clock.now())
-                continue
-            self.known.see(Backup.parse(body))
+                self.known.forget(Backup.parse(body))
 
     def _finish(self) -> None:
         """The delete handler for all that is going, each begun again when it dies; and kopf, which lets go."""
@@ -112,32 +111,24 @@ class Life(RuleBasedStateMachine):
             self.known.see(Backup.parse(self.objects[name]))
             self.place.run(self._ref(name), forget=True)
             gone = self.place.cluster.objects.pop((BACKUP, name))
-            self.known.forget(Backup.parse(gone), self.place.clock.now())
+            self.known.forget(Backup.parse(gone))
 
     def _file_of(self, body: dict[str, Any]) -> str:
         return str(
             (body.get("status") or {}).get("backupID") or self.place.admin.backup_id("v" * 32, body["metadata"]["uid"])
         )
 
-    @staticmethod
-    def _is_marked(body: dict[str, Any]) -> bool:
-        return (body["metadata"].get("annotations") or {}).get(DELETE_FILE) in FILE_GOES
-
-    def _goes_along(self, body: dict[str, Any]) -> bool:
-        return self._is_marked(body) or body["spec"].get("deletionPolicy") == "Delete"
-
     # What happens.
 
     @rule(
         group=st.sampled_from(["nightly", "nightly", "manual"]),
-        policy=st.sampled_from(["Retain", "Retain", "Delete"]),
         ttl=st.sampled_from([None, None, "1d", "10d"]),
         pinned=st.sampled_from([False, False, False, True]),
         crashes=CRASHES,
     )
-    def a_backup_is_made(self, group: str, policy: str, ttl: str | None, pinned: bool, crashes: set[int]) -> None:
+    def a_backup_is_made(self, group: str, ttl: str | None, pinned: bool, crashes: set[int]) -> None:
         self.number += 1
-        spec: dict[str, Any] = {"group": group, "deletionPolicy": policy, "pinned": pinned}
+        spec: dict[str, Any] = {"group": group, "pinned": pinned}
         if ttl is not None:
             spec["ttl"] = ttl
         before, made = self._files(), self.place.admin.made
@@ -199,6 +190,8 @@ class Life(RuleBasedStateMachine):
             except CrashError:
                 self._restart(())
             self._finish()
+        while any(body["status"]["phase"] == "Deleting" for body in self.objects.values()):
+            asyncio.run(self.sweeper.sweep())  # the next pass finishes what one that died has committed
         self._all_of_it_was_right(before, files - self._files(), schedule["spec"].get("retention"))
 
     @rule(early=st.booleans(), days=st.sampled_from([-1, 1, 365]))
@@ -214,7 +207,7 @@ class Life(RuleBasedStateMachine):
         asyncio.run(self.sweeper.sweep())
         cluster.listing_ends_early, cluster.server_time, clock.time = False, None, now
         assert self._files() == files
-        assert not [name for name, body in self.objects.items() if "deletionTimestamp" in body["metadata"]]
+        assert not [name for name, body in self.objects.items() if body["status"]["phase"] == "Deleting"]
 
     @precondition(lambda self: self.objects)
     @rule(number=PICK, asked=st.booleans(), crashes=CRASHES, there=st.sampled_from([True, True, True, False]))
@@ -224,42 +217,21 @@ class Life(RuleBasedStateMachine):
         body = copy.deepcopy(self.objects[name])
         self._restart(crashes)
         self.place.cluster.present = there
-        if asked:
-            asyncio.run(delete_with_file(self.place.cluster, Meta.parse(body, BACKUP), REQUESTED))
-        else:
-            self._vanish([name])
+        self._delete([name], files=asked)
         self._finish()
         self.place.cluster.present = True
-        may_go = asked or self._goes_along(body)
-        assert files - self._files() <= ({self._file_of(body)} if may_go and there else set())
+        assert files - self._files() <= ({self._file_of(body)} if asked and there else set())
         if asked and there:
             assert self._file_of(body) not in self._files()
         assert name not in self.objects
 
     @precondition(lambda self: len(self.objects) >= 4)
     @rule(crashes=CRASHES)
-    def all_are_pruned_at_once(self, crashes: set[int]) -> None:
-        before, files = {name: copy.deepcopy(body) for name, body in self.objects.items()}, self._files()
-        self._restart(crashes)
-        self._vanish(before)
-        self._finish()
-        taken = [body for body in before.values() if self._goes_along(body)]
-        if len(taken) > 2:  # fewer are no sweep for an operator that has not seen those which vanished at once
-            taken = [body for body in taken if self._is_marked(body)]
-        assert files - self._files() <= {self._file_of(body) for body in taken}
-        assert not self.objects
-
-    @rule(seen=st.booleans())
-    def the_namespace_goes_and_comes_back(self, seen: bool) -> None:
-        """``seen``: whether the operator was there, or etcd simply forgot."""
+    def all_are_deleted_at_once(self, crashes: set[int]) -> None:
+        """By a prune, with their namespace or their CRD: no file goes."""
         files = self._files()
-        self._restart(())
-        self.place.cluster.swept_because = "its namespace is being deleted"
-        self._vanish(list(self.objects), seen=seen)
-        self._finish()
-        self.place.cluster.swept_because = None
-        for name in list(self.objects):
-            del self.place.cluster.objects[BACKUP, name]
+        self._restart(crashes)
+        self._delete(list(self.objects))
         assert self._files() == files
 
     @rule(crashes=CRASHES)

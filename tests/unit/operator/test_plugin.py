@@ -28,7 +28,6 @@ TEMPLATES = st.fixed_dictionaries(
     {},
     optional={
         "ttl": st.sampled_from(["30d", "1w2d", "36h"]),
-        "deletionPolicy": st.sampled_from(["Retain", "Delete"]),
         "timeoutSeconds": st.integers(10, 86400),
         "retryLimit": st.integers(0, 20),
         "startingDeadlineSeconds": st.integers(1, 604800),
@@ -122,7 +121,7 @@ def test_values(read: Any, good: list[str], bad: list[str]) -> None:
 WHERE = ["--gateway=gw", "--kind=StatefulSet", "--ordinal=1"]
 CARE = ["--description=x", "--pin", "--ttl=30d", "--retention=keepLast=1", "--verification=Stored"]
 CARE += ["--timeout-seconds=60", "--retry-limit=1", "--starting-deadline-seconds=60"]
-MADE = ["--deletion-policy=Delete", "--max-shrink-percent=10"]
+MADE = ["--max-shrink-percent=10"]
 RESTORE = ["--expected-sha256", "a" * 64, "--accept-unsigned", "--identity-secret=s", "--identity-key=k"]
 RESTORE += ["--safety-backup=Skip", "--on-failure=Leave", "--restart=Never", "--health-timeout-seconds=60"]
 RESTORE += ["--health-consecutive=2", "--timeout-seconds=60", "--starting-deadline-seconds=60", "--description=x"]
@@ -167,12 +166,17 @@ def _schema(plural: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("plural", "act", "words", "left_out"),
     [
-        ("gatewaybackups", backups.create, ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE], {"existing"}),
+        (
+            "gatewaybackups",
+            backups.create,
+            ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE],
+            {"existing", "deleteFile"},
+        ),
         (
             "gatewaybackups",
             backups.adopt,
             ["backup", "adopt", "x", "--group=g", "--path=a", *WHERE, *CARE],
-            {"deletionPolicy", "verification.maxShrinkPercent"},
+            {"deleteFile", "verification.maxShrinkPercent"},
         ),
         (
             "gatewaybackupimports",

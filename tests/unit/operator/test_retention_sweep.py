@@ -12,13 +12,13 @@ import pytest
 
 from gateway_operator.domain import times
 from gateway_operator.domain.calls import Counts, Health, StoredBackup
-from gateway_operator.domain.names import ACCEPT_INVENTORY, BY_RETENTION, DELETE_FILE, FINALIZER, RESTORE_UID
-from gateway_operator.domain.objects import Meta, Ref
+from gateway_operator.domain.names import ACCEPT_INVENTORY, FINALIZER, RESTORE_UID
+from gateway_operator.domain.objects import Ref
 from gateway_operator.domain.retention import plan
 from gateway_operator.domain.retention_explain import explain
 from gateway_operator.domain.retention_sets import Candidate, Schedule, gather
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
-from gateway_operator.reconcile.deletion import forget_backup
+from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.sweep import Sweeper
 from tests.unit.operator.fake_admin import VOLUME
 from tests.unit.operator.fake_cluster import NAMESPACE
@@ -78,7 +78,8 @@ class Place(World):
         for (kind, name), body in list(self.cluster.objects.items()):
             if kind == "GatewayBackup" and body["metadata"].get("deletionTimestamp"):
                 assert body["metadata"]["finalizers"] == [FINALIZER]
-                if await forget_backup(self.plain, Ref(kind, NAMESPACE, name, body["metadata"]["uid"]), log) is None:
+                assert body["spec"]["deleteFile"]
+                if await finalize_backup(self.plain, Ref(kind, NAMESPACE, name, body["metadata"]["uid"]), log) is None:
                     del self.cluster.objects[kind, name]
 
     def names(self) -> set[str]:
@@ -247,97 +248,9 @@ def test_half_of_them_gone_stops_retention_until_a_person_says_so_over_a_restart
     assert place.condition() == ("True", "Applied")
 
 
-def test_a_set_without_a_schedule_has_that_brake_from_one_start_to_the_next() -> None:
-    place = Place()
-    place.daily(8, group="byhand", retention={"keepLast": 8})
-    sweeper = place.sweep()
-    for day in range(2, 7):
-        del place.cluster.objects["GatewayBackup", f"d{day}"]
-    place.add("new", timedelta(minutes=1), group="byhand", retention={"keepLast": 1})
-    place.sweep(sweeper=sweeper)
-    assert len(place.names()) == 4
-
-
-def _half_lost() -> Place:
-    """Of eight that a pass saw, four newest are lost, and the newest policy that is left would leave one."""
-    place = Place()
-    place.daily(8, group="byhand", retention={"maxAge": "30d"})
-    place.sweep()
-    for day in range(4):
-        del place.cluster.objects["GatewayBackup", f"d{day}"]
-    place.clock.advance(40 * 86400)
-    return place
-
-
-def test_without_a_schedule_it_has_that_brake_over_a_restart_until_a_person_says_so() -> None:
-    place = _half_lost()
-    place.sweep(passes=2)  # by a sweeper that knows nothing
-    place.sweep()
-    assert len(place.names()) == 4
-    (said,) = {note.message for note in place.cluster.events if note.reason == "InventoryShrank"}
-    wanted = "accept-inventory.mcpgateway.dev/byhand=4/8"
-    assert said.endswith(f"kubectl annotate -n prod deployment gw --overwrite {wanted}")
-    name, _, value = wanted.partition("=")
-    place.cluster.notes[name] = "4/9"
-    place.sweep()
-    assert len(place.names()) == 4, "that is another loss"
-    place.cluster.notes[name] = value
-    place.sweep()
-    assert place.names() == place.files() - {f"d{day}" for day in range(4)} == {"d4"}
-    assert place.cluster.notes["inventory.mcpgateway.dev/byhand"] == "1"
-
-
-def test_without_a_schedule_its_own_deletions_are_no_loss_wherever_it_dies() -> None:
-    calls = 0
-    while True:
-        place = Place(Faults(crash_after={calls + 1}) if calls % 2 else Faults(crash_before={calls + 1}))
-        place.daily(8, group="byhand", retention={"keepLast": 8})
-        place.sweep()
-        place.add("new", timedelta(minutes=1), group="byhand", retention={"keepLast": 2})
-        try:
-            place.sweep(ports=place.ports)
-        except CrashError:
-            pass
-        else:
-            break
-        asyncio.run(place.finish())
-        place.sweep(passes=2)
-        assert place.names() == place.files() == {"new", "d0"}, calls
-        calls += 1
-    assert calls > 20
-
-
-def test_a_set_whose_loss_is_whole_is_not_forgotten() -> None:
-    place = Place()
-    place.daily(8, group="byhand", retention={"maxAge": "30d"})
-    place.sweep()
-    for day in range(8):
-        del place.cluster.objects["GatewayBackup", f"d{day}"]
-    place.sweep(passes=2)
-    place.add("a", 40 * DAY, group="byhand", retention={"maxAge": "30d"})
-    place.add("b", timedelta(0), group="byhand", retention={"maxAge": "30d"})
-    place.sweep()
-    assert place.names() == {"a", "b"}
-
-
-def test_what_cannot_be_noted_is_not_deleted_and_a_set_of_which_nothing_may_go_is_not_noted() -> None:
-    place = Place()
-    place.daily(3, group="byhand", retention={"keepLast": 2})
-    place.add("mine", DAY, group="manual")
-    place.cluster.may_annotate = False
-    place.sweep(passes=2)
-    assert len(place.names()) == 4
-    place.cluster.may_annotate = True
-    place.sweep()
-    assert place.cluster.notes == {"inventory.mcpgateway.dev/byhand": "2"}
-    writes = place.cluster.workload_version
-    place.sweep(passes=3)
-    assert place.cluster.workload_version == writes
-
-
 def test_its_own_deletions_are_no_loss_wherever_it_dies() -> None:
     """From eight to one: an operator that dies in the middle and then stopped for ever would be of no use."""
-    for crash in range(1, 60):
+    for crash in range(1, 200):
         place = Place()
         place.schedule(retention={"keepLast": 8})
         place.daily(8)
@@ -399,7 +312,7 @@ class Meanwhile:
         return call
 
 
-@pytest.mark.parametrize("call", ["read", "list_ours", "mark_file_for_deletion"])
+@pytest.mark.parametrize("call", ["read", "list_ours", "write_status"])
 def test_one_that_is_pinned_after_the_list_stays(call: str) -> None:
     """A stale list, and every moment until the deletion."""
     place = Place()
@@ -494,42 +407,122 @@ class Slow:
         return call
 
 
-def test_what_kubernetes_refuses_is_said_and_tried_again() -> None:
-    place = Place()
-    place.schedule(retention={"keepLast": 1})
-    place.daily(3)
-    allowed = place.cluster.delete_ours
-
-    async def refuse(meta: Meta) -> None:
-        raise ClusterError("no")
-
-    setattr(place.cluster, "delete_ours", refuse)  # noqa: B010
-    place.sweep(passes=2)
-    assert len(place.names()) == 3
-    assert place.condition() == ("False", "DeletionRefused")
-    setattr(place.cluster, "delete_ours", allowed)  # noqa: B010
-    place.sweep(passes=2)
-    assert place.names() == {"d0"}
-    assert place.condition() == ("True", "Applied")
-
-
-def test_a_gateway_that_is_away_is_asked_later_and_a_pass_deletes_nothing_twice() -> None:
-    place = Place()
-    place.schedule(retention={"keepLast": 2})
-    place.daily(4)
+def _away(place: Place) -> Callable[[], None]:
+    """The gateway does not answer until the result is called."""
     answer = place.admin.health
 
     async def away(target: AdminTarget) -> Health:
         raise AdminApiError("Unreachable", "no answer", retryable=True)
 
     setattr(place.admin, "health", away)  # noqa: B010
+    return lambda: setattr(place.admin, "health", answer)
+
+
+def test_nothing_is_committed_while_the_gateway_cannot_be_reached() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 2, "failed": {"keepLast": 0}})
+    place.daily(4)
+    place.add("broken", DAY, phase="Failed")
+    back = _away(place)
     sweeper = place.sweep(passes=3)
-    assert len(place.names()) == len(place.files()) == 4
-    assert place.condition() == ("True", "Applied")
-    assert [note.reason for note in place.cluster.events].count("DeletedByRetention") == 4  # on two objects each
-    setattr(place.admin, "health", answer)  # noqa: B010
+    assert place.names() == place.files() == {"d0", "d1", "d2", "d3"}
+    assert {place.status_of(name)["phase"] for name in place.names()} == {"Completed"}
+    assert place.condition() == ("False", "DeletionRefused")
+    remembered = place.status_of("nightly", "GatewayBackupSchedule")["retention"]
+    assert remembered["wouldDelete"] == 2
+    assert "inventory" not in remembered, "a loss of half of the four is noticed all the same"
+    back()
     place.sweep(sweeper=sweeper)
     assert place.names() == place.files() == {"d0", "d1"}
+    assert place.condition() == ("True", "Applied")
+
+
+def test_without_a_schedule_an_event_says_once_what_cannot_be_deleted() -> None:
+    place = Place()
+    place.add("brief", 3 * DAY, group="manual", ttl="1d")
+    place.add("last", 2 * DAY, group="manual")
+    place.cluster.present = False
+    place.sweep(sweeper=place.sweep(), passes=3)
+    assert place.names() == {"brief", "last"}
+    assert [note.reason for note in place.cluster.events] == ["DeletionRefused"]
+
+
+def test_a_gateway_that_is_deleted_keeps_its_records() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 1})
+    place.daily(3)
+    place.cluster.present = False
+    place.sweep()
+    assert place.names() == place.files() == {"d0", "d1", "d2"}
+
+
+def _committed(place: Place, name: str, reason: str = "Retention") -> None:
+    """A pass has committed its deletion and died."""
+    status = {"phase": "Deleting", "deletion": {"reason": reason, "time": times.text(place.clock.now())}}
+    place.edit(name, lambda body: body["status"].update(status))
+
+
+def test_a_committed_deletion_is_finished_whatever_changed_since() -> None:
+    place = Place()
+    place.schedule()
+    place.daily(3)
+    place.add("brief", DAY, group="manual", ttl="1d")
+    _committed(place, "d1")
+    _committed(place, "brief", "TTL")
+    place.edit("d1", lambda body: body["spec"].update(pinned=True))
+    place.sweep()
+    assert place.names() == place.files() == {"d0", "d2"}
+    assert [note.reason for note in place.cluster.events].count("FileDeleted") == 2
+
+
+def test_a_committed_deletion_waits_for_its_gateway_for_24_hours_and_then_keeps_the_file() -> None:
+    place = Place()
+    place.schedule()
+    place.daily(2)
+    _committed(place, "d1")
+    back = _away(place)
+    place.sweep(passes=2)
+    assert place.names() == place.files() == {"d0", "d1"}
+    assert place.condition() == ("False", "DeletionRefused")
+    assert place.status_of("d1")["failure"]["reason"] == "Unreachable"
+    place.clock.advance(24 * 3600)
+    place.sweep()
+    assert place.names() == {"d0"}
+    assert place.files() == {"d0", "d1"}
+    assert "FileKept" in [note.reason for note in place.cluster.events]
+    back()
+
+
+def test_a_person_who_deletes_a_committed_one_meanwhile_triggers_nothing_more() -> None:
+    """Another's finalizer holds the object: the pass leaves it, and its file, alone."""
+    place = Place()
+    place.schedule()
+    place.daily(2)
+    _committed(place, "d1")
+    gone = {"deletionTimestamp": times.text(place.clock.now()), "finalizers": ["example.org/mine"]}
+    place.edit("d1", lambda body: body["metadata"].update(gone))
+    asyncio.run(Sweeper(place.plain, [], log).sweep())
+    assert place.names() == place.files() == {"d0", "d1"}
+
+
+def test_a_deletion_that_kubernetes_refuses_is_committed_and_finished_later() -> None:
+    place = Place()
+    place.schedule(retention={"keepLast": 1})
+    place.daily(3)
+    allowed = place.cluster.delete_by_uid
+
+    async def refuse(ref: Ref) -> None:
+        raise ClusterError("no")
+
+    setattr(place.cluster, "delete_by_uid", refuse)  # noqa: B010
+    place.sweep(passes=2)
+    assert len(place.names()) == 3
+    assert place.files() == {"d0"}
+    assert place.condition() == ("False", "DeletionRefused")
+    setattr(place.cluster, "delete_by_uid", allowed)  # noqa: B010
+    place.sweep()
+    assert place.names() == {"d0"}
+    assert place.condition() == ("True", "Applied")
 
 
 def test_files_that_no_backup_names_are_counted_now_and_then_and_left_alone() -> None:
@@ -666,26 +659,3 @@ def _calls_of_a_pass() -> int:
     place = _many(Faults())
     place.sweep(ports=place.ports)
     return place.faults.calls
-
-
-def test_a_mark_of_a_pass_that_died_is_taken_back_when_the_backup_is_kept_after_all() -> None:
-    place = Place()
-    place.schedule(retention={"keepLast": 2})
-    place.daily(3)
-    marks = {DELETE_FILE: BY_RETENTION}
-    place.edit("d1", lambda body: body["metadata"].update(annotations=marks, finalizers=[FINALIZER]))
-    place.edit("d2", lambda body: body["metadata"].update(annotations=dict(marks), finalizers=[FINALIZER]))
-    place.edit("d2", lambda body: body["spec"].update(pinned=True))
-    place.sweep()
-    assert place.names() == {"d0", "d1", "d2"}
-    for name in ("d1", "d2"):
-        assert DELETE_FILE not in place.cluster.objects["GatewayBackup", name]["metadata"]["annotations"]
-
-
-def test_a_mark_that_a_person_set_is_left_alone() -> None:
-    place = Place()
-    place.schedule(retention={"keepLast": 2})
-    place.daily(1)
-    place.edit("d0", lambda body: body["metadata"].update(annotations={DELETE_FILE: "requested"}))
-    place.sweep()
-    assert place.cluster.objects["GatewayBackup", "d0"]["metadata"]["annotations"] == {DELETE_FILE: "requested"}

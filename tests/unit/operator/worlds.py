@@ -13,7 +13,7 @@ from typing import Any
 from gateway_operator.domain.objects import Ref
 from gateway_operator.ports import AdminApiError, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.deletion import forget_backup
+from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.importing import reconcile_import
 from gateway_operator.reconcile.restore import reconcile_restore
@@ -97,7 +97,7 @@ class World:
         for _ in range(limit):
             try:
                 if forget:
-                    wait = await forget_backup(self.ports, ref, log)
+                    wait = await finalize_backup(self.ports, ref, log)
                 elif ref.kind == "GatewayBackup":
                     wait = await reconcile_backup(self.ports, turns, ref, log)
                 elif ref.kind == "GatewayBackupImport":

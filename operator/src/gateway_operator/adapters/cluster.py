@@ -19,7 +19,6 @@ from gateway_operator.domain.names import (
     API_VERSION,
     BACKUP_KIND,
     BACKUP_PLURAL,
-    DELETE_FILE,
     FINALIZER,
     GROUP,
     IMPORT_KIND,
@@ -32,7 +31,7 @@ from gateway_operator.domain.names import (
 )
 from gateway_operator.domain.names import RESTORED as RESTORED_ANNOTATION
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
-from gateway_operator.ports import ClusterError, ForbiddenError, MissingError, Page, Secret
+from gateway_operator.ports import ClusterError, MissingError, Page, Secret
 
 COMPONENT: Final = "gateway-backup-operator"
 PLURALS: Final = {
@@ -42,8 +41,6 @@ PLURALS: Final = {
     IMPORT_KIND: IMPORT_PLURAL,
 }
 _WORKLOADS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
-_OFFERS_LAG: Final = 3.0
-"""Seconds in which a change of a definition shows in what the API server offers: some milliseconds, by far."""
 _EVENT_LIMIT: Final = 1000
 
 
@@ -88,23 +85,14 @@ class KubernetesCluster(KubernetesApi):
 
     async def put_label(self, meta: Meta, key: str, value: str) -> Json:
         """Label an object of ours."""
-        return await self._mark(meta, {"labels": {key: value}})
-
-    async def mark_file_for_deletion(self, meta: Meta, why: str) -> Json:
-        """Say that a GatewayBackup's file goes with it, and why."""
-        finalizers = [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER]
-        return await self._mark(meta, {"annotations": {DELETE_FILE: why}, "finalizers": finalizers})
-
-    async def unmark_file(self, meta: Meta) -> Json:
-        """Take that mark back. The finalizer stays: the operator takes off what is not needed."""
-        return await self._mark(meta, {"annotations": {DELETE_FILE: None}})
+        return await self._patch_metadata(meta, {"labels": {key: value}})
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
         """Add our finalizer or remove it."""
         others = [one for one in meta.finalizers if one != FINALIZER]
-        await self._mark(meta, {"finalizers": [*others, FINALIZER] if present else others or None})
+        await self._patch_metadata(meta, {"finalizers": [*others, FINALIZER] if present else others or None})
 
-    async def _mark(self, meta: Meta, changes: Mapping[str, Any]) -> Json:
+    async def _patch_metadata(self, meta: Meta, changes: Mapping[str, Any]) -> Json:
         ref = meta.ref
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version, **changes}}
         return await self.request("PATCH", ours(ref.kind, ref.namespace, ref.name), body, content_type=MERGE)
@@ -113,6 +101,11 @@ class KubernetesCluster(KubernetesApi):
         """Delete an object of ours, if it is exactly the version that was read."""
         ref = meta.ref
         body = {"preconditions": {"uid": ref.uid, "resourceVersion": meta.resource_version}}
+        await self.request("DELETE", ours(ref.kind, ref.namespace, ref.name), body)
+
+    async def delete_by_uid(self, ref: Ref) -> None:
+        """Delete an object of ours whatever its version, if it still has this uid."""
+        body = {"preconditions": {"uid": ref.uid}}
         await self.request("DELETE", ours(ref.kind, ref.namespace, ref.name), body)
 
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
@@ -165,12 +158,6 @@ class KubernetesCluster(KubernetesApi):
         fields = {key: text for key, value in data.items() if (text := _text(value)) is not None}
         return Secret(body["metadata"].get("labels") or {}, fields)
 
-    async def annotate(self, workload: Workload, key: str, value: str) -> None:
-        """Note something on exactly the version of a workload that was read. Its pods are not touched."""
-        version = workload.body["metadata"]["resourceVersion"]
-        body = {"metadata": {"uid": workload.uid, "resourceVersion": version, "annotations": {key: value}}}
-        await self.request("PATCH", _workload(workload.namespace, workload.ref), body, content_type=MERGE)
-
     async def restart(self, workload: Workload, marker: str) -> None:
         """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""
         patch = {
@@ -178,45 +165,6 @@ class KubernetesCluster(KubernetesApi):
             "spec": {"template": {"metadata": {"annotations": {RESTORED_ANNOTATION: marker}}}},
         }
         await self.request("PATCH", _workload(workload.namespace, workload.ref), patch, content_type=MERGE)
-
-    async def swept(self, namespace: str, kind: str) -> str | None:
-        """Why objects of a kind are being swept away with their namespace or their definition; None if they are not.
-
-        A read that is not allowed counts as a yes: whoever cannot know must not delete. A definition may be read by a
-        ClusterRole alone; without one, what the API server offers is asked for, as everybody may.
-        """
-        said = "its namespace is being deleted"
-        try:
-            if await self._is_going(f"/api/v1/namespaces/{quote(namespace)}"):
-                return said
-        except ForbiddenError as error:
-            return f"it cannot be seen whether {said} ({error})"
-        said = f"the definition of {kind} is being deleted"
-        try:
-            going = await self._is_going(
-                f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURALS[kind]}.{GROUP}"
-            )
-        except ForbiddenError:
-            going = await self._is_not_created_any_more(kind)
-        return said if going else None
-
-    async def _is_going(self, path: str) -> bool:
-        try:
-            body = await self.request("GET", path)
-        except MissingError:
-            return True
-        return bool(body["metadata"].get("deletionTimestamp"))
-
-    async def _is_not_created_any_more(self, kind: str) -> bool:
-        """Of a definition that is being deleted the API server offers no `create`. It says so a moment after the first
-        object may be gone, so it is given that moment."""
-        await asyncio.sleep(_OFFERS_LAG)
-        try:
-            body = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
-        except (MissingError, ForbiddenError):
-            return True
-        verbs = [one.get("verbs") or () for one in body.get("resources") or () if one.get("name") == PLURALS[kind]]
-        return not any("create" in one for one in verbs)
 
     async def event(self, ref: Ref, note: Note, at: datetime) -> None:
         """Tell people. Never fails: an event that is lost is no reason to stop.

@@ -19,11 +19,9 @@ from gateway_operator.cli.values import fields, retention
 from gateway_operator.cli.waiting import finish
 from gateway_operator.domain.names import (
     BACKUP_KIND,
-    DELETE_FILE,
     FINALIZER,
     IMPORT_KIND,
     JOB_UID,
-    REQUESTED,
 )
 from gateway_operator.domain.objects import Json, Meta, Ref
 from gateway_operator.domain.reasons import Reason
@@ -32,7 +30,6 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 _ATTEMPTS: Final = 8
 _ADOPTED: Final = ("description", "ttl", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
-_MADE: Final = (*_ADOPTED, "deletion_policy")
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
@@ -88,8 +85,7 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--gateway is required")
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
-    spec = {"gatewayRef": gateway, **fields(arguments, ("group", *_MADE))}
-    return {**spec, **_care(arguments, verification)}
+    return {"gatewayRef": gateway, **fields(arguments, ("group", *_ADOPTED)), **_care(arguments, verification)}
 
 
 def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +210,7 @@ async def unpin(session: Session, arguments: argparse.Namespace) -> None:
 
 
 async def delete(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup delete``: the file too. It ends when object and file are gone, or it says what became of the file."""
+    """``backup delete``: the file too. Returns when the object is deleted; fails if the file was kept."""
     found = [await session.get(BACKUP_KIND, name) for name in arguments.names]
     if not arguments.yes:
         _ask([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in found])
@@ -230,10 +226,10 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
 
 def _ask(paths: list[str]) -> None:
     if not sys.stdin.isatty():
-        raise UsageError("it deletes files for ever: say --yes where nobody can be asked")
+        raise UsageError("Deletion is permanent. Pass --yes to confirm in a non-interactive shell.")
     for path in paths:
         sys.stderr.write(f"  {path}\n")
-    sys.stderr.write("Delete these backups, files included, for ever? [y/N] ")
+    sys.stderr.write("Delete these backups and their files permanently? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise FailedError("nothing was deleted")
@@ -244,14 +240,14 @@ async def _delete(session: Session, ref: Ref, seconds: float) -> None:
         if body is None:
             return False
         meta = Meta.parse(body, BACKUP_KIND)
-        # The wish and the finalizer in one write, so that no crash leaves an object that goes without its file.
+        # deleteFile and the finalizer in one write: without the finalizer the object would go and leave its file.
         patch = {
             "metadata": {
                 "uid": ref.uid,
                 "resourceVersion": meta.resource_version,
-                "annotations": {DELETE_FILE: REQUESTED},
                 "finalizers": [*(one for one in meta.finalizers if one != FINALIZER), FINALIZER],
-            }
+            },
+            "spec": {"deleteFile": True},
         }
         marked = await session.patch(BACKUP_KIND, ref.name, patch)
         await session.cluster.delete_ours(Meta.parse(marked, BACKUP_KIND))
@@ -262,7 +258,7 @@ async def _delete(session: Session, ref: Ref, seconds: float) -> None:
 
 
 async def _what_was_kept(session: Session, ref: Ref) -> list[str]:
-    """What the operator said of a file that it could not delete. Whoever may not read events does not learn it."""
+    """The operator's events about a file that it could not delete. Empty without permission to read events."""
     query = {"fieldSelector": f"involvedObject.uid={ref.uid}"}
     try:
         events = await session.cluster.request("GET", f"/api/v1/namespaces/{ref.namespace}/events", query=query)

@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     listing = command(backup, "list", "backups:show", "list backups, the newest first")
     listing.add_argument("--group", type=name, help="only of this group")
     listing.add_argument("--gateway", type=name, help="only of this gateway")
-    more = "`kubectl delete gatewaybackup` forgets a backup and keeps its file; this deletes both."
+    more = "`kubectl delete gatewaybackup` deletes the object and keeps the file; this deletes both."
     delete = command(backup, "delete", "backups:delete", "delete backups, files included", more)
     delete.add_argument("names", nargs="+", metavar="NAME", type=name)
     delete.add_argument("--yes", action="store_true", help="do not ask")
@@ -157,7 +157,6 @@ def _backup_create(made: argparse.ArgumentParser) -> None:
     spec = made.add_argument_group("what it is made with")
     spec.add_argument("--group", type=name, help="the set that retention sees as one; default manual")
     _care(spec)
-    spec.add_argument("--deletion-policy", choices=["Retain", "Delete"], help="of its file, when its object is deleted")
     spec.add_argument("--max-shrink-percent", type=int, metavar="PERCENT", help=(
         "how much less than the one before is Suspicious; default 50"
     ))  # fmt: skip

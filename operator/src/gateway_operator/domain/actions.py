@@ -108,14 +108,6 @@ class DeleteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class CountFile:
-    """Note on the gateway's workload that one more file goes, before it goes."""
-
-    key: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
 class Release:
     """Let the object go. ``note`` tells what became of its file."""
 
@@ -167,7 +159,7 @@ class Restart:
 
 
 BackupAction = Stop | Write | Finish | Wait | CallBackup | ReadBack | FindFile | CheckFile | PutLabel
-DeletionAction = Write | Wait | CountFile | DeleteFile | Release
+DeletionAction = Wait | DeleteFile | Release
 RestoreAction = (
     Stop | Write | Finish | Wait | Poll | CreateSafetyBackup | CallRestore | CallCommit | CallRollback | Restart
 )

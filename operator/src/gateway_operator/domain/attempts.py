@@ -17,8 +17,6 @@ FREE: Final = frozenset({"Busy", "InProgress"})
 """Codes that mean waiting one's turn: they use up no attempt."""
 ROTATING: Final = frozenset({"Unauthorized"})
 """Permanent by the contract, but a key Secret may be changing this minute: tried again like the retryable ones."""
-NO_CAUSE: Final = frozenset(str(reason) for reason in (Reason.InProgressNow, Reason.Verifying, Reason.Validating))
-"""Reasons of a status that say how far it is and not what is wrong."""
 _KEPT_ERRORS: Final = 10
 _MESSAGE_LIMIT: Final = 1024
 
@@ -58,6 +56,7 @@ def again(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
         "observedGeneration": thing.meta.generation,
         "attempt": attempt,
         "nextRetryTime": times.precise(then),
+        "failure": {"reason": failure.code, "message": failure.sentence()},
     }
     if begun:
         status["startTime"] = times.text(thing.time("startTime") or now)
@@ -106,6 +105,7 @@ def wait_for_gateway(thing: Backup | Restore, problem: Problem | None, until: da
         "reason": str(problem.reason),
         "message": f"Waiting until {times.text(until)}: {problem.message}",
         "observedGeneration": thing.meta.generation,
+        "failure": {"reason": str(problem.reason), "message": problem.message},
     }
     told = authorized(thing, problem, now)
     if told is not None:

@@ -138,6 +138,7 @@ def _running(backup: Backup, pod: Endpoint, health: Health, path: str, now: date
         "startTime": times.text(backup.time("startTime") or now),
         "attempt": attempts.current(backup),
         "nextRetryTime": None,
+        "failure": None,
         "pod": pod.pod,
         "path": path,
         "volumeID": health.volume_id,
@@ -179,6 +180,7 @@ def _made(backup: Backup, made: StoredBackup, now: datetime) -> Write:
             "message": f"The backup is {done}; {what}.",
             "observedGeneration": backup.meta.generation,
             "nextRetryTime": None,
+            "failure": None,
             **backup_end.record(made, now),
         }
     )
@@ -289,8 +291,8 @@ def _out_of_time(seen: Observed, now: datetime) -> BackupAction:
     what = "It was not finished" if started else "It could not be started"
     if isinstance(seen.gateway, Problem):
         cause, detail = str(seen.gateway.reason), f" {seen.gateway.message}"
-    elif backup.reason and backup.reason not in attempts.NO_CAUSE:
-        cause, detail = backup.reason, f" {backup.status.get('message', '')}"
+    elif backup.failure:
+        cause, detail = str(backup.failure.get("reason") or fallback), f" {backup.failure.get('message', '')}"
     else:
         detail = ""
     return backup_end.failed(backup, cause, f"{what} within {seconds} s ({field}).{detail}", now)

@@ -96,6 +96,7 @@ def _finish(
         "observedGeneration": generation,
         "completionTime": times.text(now),
         "nextRetryTime": None,
+        "failure": None if succeeded else {"reason": reason, "message": message},
         "conditions": ended,
     }
     return Finish(status, Note(reason, message, warning=not succeeded or bool(suspicious)))

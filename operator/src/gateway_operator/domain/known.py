@@ -1,26 +1,20 @@
-"""What is known of the GatewayBackups: enough to find the one before, its like, and how many go at once.
+"""What is known of the GatewayBackups: enough to find the one before, and its like.
 
 Fed by the watch and by our own writes. A few words of each are kept and not the objects, so that ten thousand are some
-megabytes. What is asked here makes comparisons and holds deletions back: a stale answer loses no file.
+megabytes. What is asked here makes comparisons: a stale answer loses no file.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from gateway_operator.domain.calls import Counts
 from gateway_operator.domain.objects import Backup, GatewayRef
-from gateway_operator.domain.reasons import Reason
 
-AT_ONCE: Final = 60.0
-"""Seconds between two deletions that count as one sweep."""
-FEWEST: Final = 3
-"""So many have to go at once to be a sweep, and at least half of all."""
 FINISHED: Final = frozenset({"Completed", "Failed"})
 
 Place = tuple[str, GatewayRef]
@@ -39,11 +33,7 @@ class Known:
     place: Place
     group: str
     phase: str
-    reason: str
     going_since: datetime | None
-    marked: bool
-    with_file: bool
-    """Its file goes with it when it is deleted."""
     snapshot: datetime | None
     volume_id: str
     path: str
@@ -65,10 +55,7 @@ class Known:
             place=(backup.meta.ref.namespace, backup.gateway),
             group=backup.group,
             phase=backup.phase,
-            reason=backup.reason,
             going_since=backup.meta.deleting_since,
-            marked=backup.marked is not None,
-            with_file=backup.deletion_policy == "Delete",
             snapshot=backup.time("snapshotTime"),
             volume_id=str(status.get("volumeID") or ""),
             path=str(status.get("path") or backup.existing or ""),
@@ -91,36 +78,11 @@ class Known:
         return (self.snapshot, self.uid) if self.phase == "Completed" and self.snapshot is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Burst:
-    """How many of a gateway's backups go at once, this one included, without anybody having asked for their files.
-
-    ``judged``: one of them was already found to be part of a sweep. ``with_files``: how many there are whose files go
-    with them, this one included.
-    """
-
-    going: int = 0
-    all: int = 0
-    judged: bool = False
-    with_files: int = 1
-
-    @property
-    def possible(self) -> bool:
-        """Whether it can become a sweep when more follow."""
-        return self.all >= FEWEST
-
-    @property
-    def sweep(self) -> bool:
-        """Whether most go at once: nobody deletes backups like that one by one."""
-        return self.judged or (self.going >= FEWEST and 2 * self.going >= self.all)
-
-
 @dataclass
 class _Gateway:
     backups: dict[str, Known] = field(default_factory=dict)
     sets: dict[str, list[Moment]] = field(default_factory=dict)
     contents: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
-    vanished: deque[datetime] = field(default_factory=deque)
 
     def orders(self, known: Known) -> tuple[list[Moment], list[Moment]]:
         """The two lists that it stands in, if it stands anywhere."""
@@ -145,7 +107,7 @@ class KnownBackups:
         gateway = self._gateways.setdefault(now.place, _Gateway())
         before = gateway.backups.get(now.uid)
         if before is not None:
-            if before.phase in FINISHED and now.phase not in FINISHED and now.going_since is None:
+            if before.phase in FINISHED and now.phase not in (*FINISHED, "Deleting") and now.going_since is None:
                 return  # a watch can be late: no finished one becomes unfinished again
             self._take_out(gateway, before)
         gateway.backups[now.uid] = now
@@ -155,18 +117,14 @@ class KnownBackups:
             for order in gateway.orders(now):
                 insort(order, now.moment)
 
-    def forget(self, backup: Backup, now: datetime) -> None:
+    def forget(self, backup: Backup) -> None:
         """One is gone from the API server."""
         known = Known.of(backup)
         gateway = self._gateways.setdefault(known.place, _Gateway())
         before = gateway.backups.pop(known.uid, None)
         if before is not None:
             self._take_out(gateway, before)
-        if not known.marked:
-            gateway.vanished.append(now)
-        while gateway.vanished and (now - gateway.vanished[0]).total_seconds() > 2 * AT_ONCE:
-            gateway.vanished.popleft()
-        if not gateway.backups and not gateway.vanished:
+        if not gateway.backups:
             del self._gateways[known.place]
 
     def _take_out(self, gateway: _Gateway, known: Known) -> None:
@@ -209,18 +167,3 @@ class KnownBackups:
         """Those of a namespace that name this path or this backup, whichever gateway they are of."""
         found = {**self._files.get((namespace, path), {}), **self._files.get((namespace, backup_id), {})}
         return list(found.values())
-
-    def burst(self, backup: Backup) -> Burst:
-        """How many go at once with this one, which is being deleted."""
-        since = backup.meta.deleting_since or datetime.fromtimestamp(0, UTC)
-        gateway = self._gateways.get((backup.meta.ref.namespace, backup.gateway), _Gateway())
-        others = [one for one in gateway.backups.values() if one.uid != backup.meta.ref.uid and not one.marked]
-        going = [one for one in others if one.going_since is not None and _at_once(one.going_since, since)]
-        vanished = sum(1 for then in gateway.vanished if _at_once(then, since))
-        judged = any(one.reason == Reason.MassDeletion for one in going)
-        with_files = 1 + sum(1 for one in others if one.with_file)
-        return Burst(1 + len(going) + vanished, 1 + len(others) + vanished, judged, with_files)
-
-
-def _at_once(one: datetime, other: datetime) -> bool:
-    return abs((one - other).total_seconds()) <= AT_ONCE

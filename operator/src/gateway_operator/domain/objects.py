@@ -12,9 +12,7 @@ from gateway_operator.domain.calls import Counts
 from gateway_operator.domain.names import (
     BACKUP_KIND,
     DEFAULT_IDENTITY_KEY,
-    DELETE_FILE,
     ENCRYPTED,
-    FILE_GOES,
     IMPORT_KIND,
     RESTORE_KIND,
 )
@@ -115,6 +113,11 @@ class _Status:
         return str(self.status.get("message") or "")
 
     @property
+    def failure(self) -> Json:
+        """``reason`` and ``message`` of what last went wrong; empty while nothing has."""
+        return self.status.get("failure") or {}
+
+    @property
     def attempt(self) -> int:
         """How many attempts have begun."""
         return int(self.status.get("attempt") or 0)
@@ -136,13 +139,14 @@ class Backup(_Status):
     meta: Meta
     gateway: GatewayRef
     group: str
-    deletion_policy: str
     timeout: int
     retry_limit: int
     starting_deadline: int
     description: str
     status: Json
     pinned: bool = False
+    delete_file: bool = False
+    """A person wants the file to be deleted with the object."""
     ttl: str | None = None
     retention: Json | None = None
     wanted_level: str = "Verified"
@@ -159,25 +163,19 @@ class Backup(_Status):
             meta=Meta.parse(body, BACKUP_KIND),
             gateway=GatewayRef.parse(spec),
             group=str(spec.get("group", "manual")),
-            deletion_policy=str(spec.get("deletionPolicy", "Retain")),
             timeout=int(spec.get("timeoutSeconds", 600)),
             retry_limit=int(spec.get("retryLimit", 5)),
             starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
             description=str(spec.get("description", "")),
             status=body.get("status") or {},
             pinned=bool(spec.get("pinned", False)),
+            delete_file=spec.get("deleteFile") is True,
             ttl=spec.get("ttl"),
             retention=spec.get("retention"),
             wanted_level=str(verification.get("level", "Verified")),
             max_shrink=int(verification.get("maxShrinkPercent", 50)),
             existing=(spec.get("existing") or {}).get("path"),
         )
-
-    @property
-    def marked(self) -> str | None:
-        """Why its file is to go with it, one of ``FILE_GOES``; None where nobody said so."""
-        why = self.meta.annotations.get(DELETE_FILE)
-        return str(why) if why in FILE_GOES else None
 
     @property
     def counts(self) -> Counts | None:

@@ -97,19 +97,13 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "Something changed the file or its manifest. Make another backup, and look who writes to that volume.",
     ),
     Reason.Deleting: Meaning(
-        "The object was deleted and its file is to go with it (`deletionPolicy: Delete`, retention, ttl or a request).",
+        "The file is being deleted, and then the object: by retention, by `ttl`, or by a person (`spec.deleteFile`).",
         _NOTHING,
     ),
-    Reason.FileDeleted: Meaning("The file went with the object.", _NOTHING),
+    Reason.FileDeleted: Meaning("The file was deleted with the object.", _NOTHING),
     Reason.FileKept: Meaning(
-        "The object went, and the file stays on the volume.",
+        "The object is deleted, and the file stays on the volume.",
         "The event says why. A GatewayBackup with `existing: {path}` adopts it again; the admin API can delete it.",
-    ),
-    Reason.MassDeletion: Meaning(
-        "Many of a gateway's GatewayBackups were deleted at once or within a day (a prune, `--all`): the files stay on "
-        "the volume.",
-        "If it was a mistake, a GatewayBackupImport brings the objects back. If not, delete the files on purpose: "
-        "`kubectl gateway backup delete`, or retention.",
     ),
     Reason.Importing: Meaning("The volume was read; what no GatewayBackup owns is being adopted.", _NOTHING),
     Reason.Imported: Meaning("Every backup on the volume has its GatewayBackup.", _NOTHING),
@@ -212,8 +206,8 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "Wait for it to end.",
     ),
     Reason.DeletionRefused: Meaning(
-        "Kubernetes refused to delete a backup that the policy lets go.",
-        "The message says what it answered. It is tried again every half minute.",
+        "A backup that the policy lets go could not be deleted: its gateway is not reachable, or Kubernetes refused.",
+        "The message has the error. It is retried every half minute.",
     ),
     Reason.DeletedByRetention: Meaning("The retention policy let a backup go, file included.", _NOTHING),
     Reason.DeletedByTTL: Meaning("A backup reached its `ttl` and goes, file included.", _NOTHING),

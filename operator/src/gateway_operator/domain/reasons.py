@@ -41,7 +41,6 @@ class Reason(StrEnum):
     Deleting = "Deleting"
     FileDeleted = "FileDeleted"
     FileKept = "FileKept"
-    MassDeletion = "MassDeletion"
     # an import
     Importing = "Importing"
     Imported = "Imported"

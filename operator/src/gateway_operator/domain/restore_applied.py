@@ -15,7 +15,7 @@ from gateway_operator.domain.calls import Failure, Gone, Health, Journal, Restor
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.objects import Json, Restore
 from gateway_operator.domain.reasons import Reason
-from gateway_operator.domain.restore_end import finish, step, step_started
+from gateway_operator.domain.restore_end import finish, roll_back, step, step_started
 from gateway_operator.domain.restore_observed import Observed
 
 POLL: Final = 1.0
@@ -164,8 +164,7 @@ def _unhealthy(seen: Observed, reason: Reason, message: str, now: datetime) -> R
             f"/api/v1/system/restores/{restore.request_id}/commit or …/rollback."
         )
         return finish(restore, "Failed", reason, f"{message} {how}", now)
-    said = f"{message} The previous config is being put back."
-    return step(restore, "RollingBack", reason, said, now, ended=message)
+    return roll_back(restore, reason, message, now)
 
 
 def rolling_back(seen: Observed, now: datetime) -> RestoreAction:
@@ -197,7 +196,7 @@ def rolling_back(seen: Observed, now: datetime) -> RestoreAction:
 
 
 def _cannot(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
-    was = str(restore.status.get("message", "")).replace(" The previous config is being put back.", "")
+    was = str(restore.failure.get("message", ""))
     if failure.code == "ConfigChanged":
         message = (
             f"{was} Something wrote the config after the restore did, so it was not rolled back and stays as it is. "
@@ -216,9 +215,8 @@ def _cannot(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
 def _rolled_back(seen: Observed, over: bool, now: datetime) -> RestoreAction:
     restore = seen.restore
     # The reason why it was rolled back stays; it is what a person wants to know.
-    cause = restore.reason if restore.reason in _CAUSES else str(Reason.HealthCheckFailed)
-    was = str(restore.status.get("message", "")).replace(" The previous config is being put back.", "")
-    message = f"{was} The previous config is back."
+    cause = str(restore.failure.get("reason") or Reason.HealthCheckFailed)
+    message = f"{restore.failure.get('message', '')} The previous config is back.".lstrip()
     if over or (seen.rollout is not None and seen.rollout.asked):
         return finish(restore, "RolledBack", cause, message, now)
     if isinstance(seen.answer, Failure):
@@ -229,8 +227,3 @@ def _rolled_back(seen: Observed, over: bool, now: datetime) -> RestoreAction:
     if not must:
         return finish(restore, "RolledBack", cause, message, now)
     return Restart(marker(restore)) if seen.rollout is not None else _wait_for(restore, seen.gateway, now)
-
-
-_CAUSES: Final = frozenset(
-    str(one) for one in (Reason.HealthCheckFailed, Reason.ConfigOverwritten, Reason.RestartFailed)
-)

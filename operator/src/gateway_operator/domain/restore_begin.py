@@ -12,7 +12,7 @@ from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.names import ENCRYPTED, restore_request_id, safety_backup_name
 from gateway_operator.domain.objects import Restore
 from gateway_operator.domain.reasons import Reason
-from gateway_operator.domain.restore_end import finish, out_of_time, step
+from gateway_operator.domain.restore_end import finish, out_of_time, roll_back, step
 from gateway_operator.domain.restore_observed import Observed
 from gateway_operator.domain.source import Refusal, resolve
 
@@ -246,10 +246,8 @@ def _applied(restore: Restore, record: RestoreRecord, now: datetime) -> RestoreA
 
 def _given_up(seen: Observed, record: RestoreRecord, now: datetime) -> RestoreAction:
     """The config was replaced, and did not stand: what was kept of it goes back."""
-    status = applied_status(record, seen.restore)
     why = seen.answer.message if isinstance(seen.answer, Failure) else "The gateway kept writing over the new config."
-    said = f"{why} The previous config is being put back."
-    return step(seen.restore, "RollingBack", Reason.ConfigOverwritten, said, now, status)
+    return roll_back(seen.restore, Reason.ConfigOverwritten, why, now, applied_status(record, seen.restore))
 
 
 def _is_it_applied(seen: Observed, now: datetime) -> RestoreAction:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_operator.domain import attempts, conditions, times
+from gateway_operator.domain import conditions, times
 from gateway_operator.domain.actions import Finish, Note, Write
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.objects import Restore
@@ -49,6 +49,7 @@ def step(
 ) -> Write:
     """Enter a phase."""
     status = {
+        "failure": None,
         **(more or {}),
         "phase": phase,
         "reason": str(reason),
@@ -59,6 +60,13 @@ def step(
         "steps": steps(restore, now, phase, ended),
     }
     return Write(status, note)
+
+
+def roll_back(restore: Restore, reason: str, why: str, now: datetime, more: Mapping[str, Any] | None = None) -> Write:
+    """Enter RollingBack. ``status.failure`` keeps the cause until the end."""
+    message = f"{why} The previous config is being put back."
+    status = {**(more or {}), "failure": {"reason": str(reason), "message": why}}
+    return step(restore, "RollingBack", reason, message, now, status, ended=why)
 
 
 def finish(
@@ -72,8 +80,11 @@ def finish(
     """The end."""
     succeeded = phase == "Completed"
     generation = restore.meta.generation
+    # After a rollback the cause stays: why the config was rolled back, and not how that ended.
+    cause = restore.failure if restore.phase == "RollingBack" else {}
     status = {
         **(more or {}),
+        "failure": None if succeeded else cause or {"reason": str(reason), "message": message},
         "phase": phase,
         "reason": str(reason),
         "message": message,
@@ -94,7 +105,7 @@ def out_of_time(restore: Restore, gateway: Endpoint | Problem | None, now: datet
     cause, detail = str(Reason.TimedOut if started else Reason.StartingDeadlineExceeded), ""
     if isinstance(gateway, Problem):
         cause, detail = str(gateway.reason), f" {gateway.message}"
-    elif restore.status.get("lastErrors") and restore.reason not in attempts.NO_CAUSE:
-        cause, detail = restore.reason, f" {restore.status.get('message', '')}"
+    elif restore.failure:
+        cause, detail = str(restore.failure.get("reason") or cause), f" {restore.failure.get('message', '')}"
     what = "Nothing was restored" if started else "It could not be started"
     return finish(restore, "Failed", cause, f"{what} within {seconds} s ({field}).{detail}", now)

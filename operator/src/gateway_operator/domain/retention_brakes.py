@@ -40,8 +40,6 @@ class Seen:
     """What a person wrote about a smaller inventory, as ``NOW/BEFORE``."""
     hint: str = ""
     """What to annotate, as ``KIND NAME``."""
-    accept: str = ACCEPT_INVENTORY
-    """The annotation by which it is accepted."""
 
 
 def brake(seen: Seen, now: datetime) -> Brake | None:
@@ -63,7 +61,7 @@ def brake(seen: Seen, now: datetime) -> Brake | None:
     if seen.before is not None and shrank(seen.inventory, seen.before) and not _lifted(seen):
         message = (
             f"Nothing is deleted: of {seen.before} good backups of the last pass {seen.inventory} are left. If that is "
-            f"right: kubectl annotate {seen.hint} --overwrite {seen.accept}={seen.inventory}/{seen.before}"
+            f"right: kubectl annotate {seen.hint} --overwrite {ACCEPT_INVENTORY}={seen.inventory}/{seen.before}"
         )
         return Brake(Reason.InventoryShrank, message)
     return None

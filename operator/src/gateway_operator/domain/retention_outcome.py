@@ -59,10 +59,3 @@ def note(decision: Decision) -> Note:
     if decision.cause is Cause.failed:
         return Note(Reason.DeletedByRetention, f"GatewayBackup {name}, which failed, is deleted: {why}.")
     return Note(Reason.DeletedByRetention, f"GatewayBackup {name} is deleted with its file: {why}.")
-
-
-def refused(decision: Decision, answer: str) -> Note:
-    """What people are told when Kubernetes does not delete it."""
-    return Note(
-        Reason.DeletionRefused, f"GatewayBackup {decision.entry.name} could not be deleted: {answer}", warning=True
-    )

@@ -11,12 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from gateway_operator.domain import conditions, durations, times
+from gateway_operator.domain import conditions, deletion, durations, times
 from gateway_operator.domain.names import (
     ADOPTED_LABEL,
-    BY_RETENTION,
-    BY_TTL,
-    DELETE_FILE,
     MANUAL_GROUP,
     RESTORE_UID,
     SAFETY_GROUP,
@@ -57,8 +54,9 @@ class Candidate:
     kept_by: tuple[str, ...]
     """What its status says now."""
     expires_at: str
-    marked: bool = False
-    """A pass has said that its file goes with it, and did not come to delete it."""
+    has_file: bool = True
+    committed: bool = False
+    """A pass has committed its deletion and did not finish it."""
 
     @classmethod
     def parse(cls, body: Json) -> Candidate:
@@ -79,7 +77,7 @@ class Candidate:
             adopted=meta.labels.get(ADOPTED_LABEL) == "true",
             carries=carries,
             volume=str(status.get("volumeID") or ""),
-            going=meta.deleting_since is not None,
+            going=meta.deleting_since is not None or backup.phase == "Deleting",
         )
         return cls(
             key=Key(meta.ref.namespace, backup.gateway, backup.group),
@@ -92,7 +90,9 @@ class Candidate:
             policy=policy if isinstance(policy, Mapping) else None,
             kept_by=tuple(str(reason) for reason in status.get("keptBy") or ()),
             expires_at=str(status.get("expiresAt") or ""),
-            marked=meta.annotations.get(DELETE_FILE) in (BY_RETENTION, BY_TTL) and meta.deleting_since is None,
+            has_file=deletion.has_file(backup),
+            # Once a person has deleted the object as well, their deletion decides what becomes of the file.
+            committed=deletion.committed(backup) and meta.deleting_since is None,
         )
 
 

@@ -5,6 +5,7 @@ Only what is set here is compared: what the API server fills in is no drift.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

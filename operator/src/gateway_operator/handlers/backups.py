@@ -7,13 +7,13 @@ from typing import Any
 import kopf
 
 from gateway_operator.domain.backup import TERMINAL
-from gateway_operator.domain.deletion import file_goes, left_behind
+from gateway_operator.domain.deletion import left_behind
 from gateway_operator.domain.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
 from gateway_operator.domain.objects import Backup
 from gateway_operator.handlers.running import HandlerDependencies
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.deletion import forget_backup, sync_finalizer
+from gateway_operator.reconcile.deletion import finalize_backup, sync_finalizer
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.writing import object_log
 
@@ -42,7 +42,7 @@ async def on_backup_event(
     dependencies.backups.observe(backup, finished=is_deleted or not _has_work(backup))
     if is_deleted:
         now = dependencies.ports.clock.now()
-        dependencies.known.forget(backup, now)
+        dependencies.known.forget(backup)
         dependencies.add_schedule_of(dependencies.members.forget(backup))
         note = left_behind(backup)
         if note is not None:
@@ -52,7 +52,7 @@ async def on_backup_event(
 def _has_work(backup: Backup) -> bool:
     if backup.meta.deleting_since is not None:
         return FINALIZER in backup.meta.finalizers
-    return backup.phase not in TERMINAL or file_goes(backup) != (FINALIZER in backup.meta.finalizers)
+    return backup.phase not in TERMINAL or backup.delete_file != (FINALIZER in backup.meta.finalizers)
 
 
 async def reconcile(ports: Ports, turns: Turns, backup: Backup) -> float | None:
@@ -60,10 +60,10 @@ async def reconcile(ports: Ports, turns: Turns, backup: Backup) -> float | None:
     ref = backup.meta.ref
     log = object_log(ref)
     if backup.meta.deleting_since is not None:
-        after = await forget_backup(ports, ref, log)
+        after = await finalize_backup(ports, ref, log)
         if after is None:
             await sync_finalizer(ports.cluster, ref)
         return after
-    if file_goes(backup) != (FINALIZER in backup.meta.finalizers):
+    if backup.delete_file != (FINALIZER in backup.meta.finalizers):
         await sync_finalizer(ports.cluster, ref)
     return await reconcile_backup(ports, turns, ref, log, backup.gateway)

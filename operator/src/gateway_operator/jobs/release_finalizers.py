@@ -1,6 +1,6 @@
-"""Before an uninstall: stop the operator, then take its finalizer off everything. Nothing is deleted.
+"""Before an uninstall: stops the operator, then removes its finalizer. Nothing is deleted.
 
-The operator is stopped first, for while it runs it puts each finalizer back.
+Only GatewayBackups with ``spec.deleteFile`` have it. A running operator would add it again, so it is stopped first.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster
+from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.gateway import Workload
-from gateway_operator.domain.names import FINALIZER
+from gateway_operator.domain.names import BACKUP_KIND, FINALIZER
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
 from gateway_operator.ports import ClusterError, MissingError
 from gateway_operator.settings import namespaces
@@ -37,7 +37,7 @@ async def run(arguments: argparse.Namespace) -> int:
         released = await release(cluster, namespaces([], os.environ))
     finally:
         await cluster.close()
-    log.info("%d objects are released.", released)
+    log.info("%d GatewayBackups are released.", released)
     return 0
 
 
@@ -62,17 +62,16 @@ async def _pods(cluster: KubernetesCluster, workload: Workload) -> int:
 
 
 async def release(cluster: KubernetesCluster, where: Sequence[str]) -> int:
-    """Take our finalizer off every object in these namespaces; in all, if there are none. Gives how many had it."""
+    """Remove our finalizer in these namespaces; in all, if there are none. Gives how many objects had it."""
     released = 0
-    for kind in PLURALS:
-        for namespace in where or ("",):
-            try:
-                bodies = await cluster.list_ours(kind, namespace)
-            except MissingError:
-                continue  # its definition is gone, and all of its kind with it
-            for body in bodies:
-                meta = Meta.parse(body, kind)
-                released += await _release_one(cluster, meta.ref) if FINALIZER in meta.finalizers else 0
+    for namespace in where or ("",):
+        try:
+            bodies = await cluster.list_ours(BACKUP_KIND, namespace)
+        except MissingError:
+            return 0  # the CRD is deleted, and all objects with it
+        for body in bodies:
+            meta = Meta.parse(body, BACKUP_KIND)
+            released += await _release_one(cluster, meta.ref) if FINALIZER in meta.finalizers else 0
     return released
 
 

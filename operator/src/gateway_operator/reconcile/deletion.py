@@ -1,44 +1,77 @@
-"""Deleting a GatewayBackup: seeing to its file when it goes, and having one go together with its file."""
+"""Deletes the file of a GatewayBackup: for a person by our finalizer, for retention and ttl after their commit."""
 
 from __future__ import annotations
 
-from gateway_operator.domain import deletion, traces
-from gateway_operator.domain.actions import CountFile, DeleteFile, Release, Wait
+from gateway_operator.domain import deletion
+from gateway_operator.domain.actions import DeleteFile, Release, Wait
 from gateway_operator.domain.calls import Failure
-from gateway_operator.domain.known import Burst, KnownBackups
-from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE, FINALIZER
-from gateway_operator.domain.objects import Backup, Json, Meta, Ref
-from gateway_operator.ports import Cluster, ConflictError, ForbiddenError, MissingError, Ports
-from gateway_operator.reconcile.gateways import View, backup_id_of, look, tried
+from gateway_operator.domain.names import FINALIZER
+from gateway_operator.domain.objects import Backup, GatewayRef, Ref
+from gateway_operator.ports import AdminTarget, Cluster, ConflictError, MissingError, Ports
+from gateway_operator.reconcile.gateways import backup_id_of, look, tried
 from gateway_operator.reconcile.writing import Log, write
 
-_TRIES = 5
+
+async def finalize_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
+    """Run the finalizer of a GatewayBackup. Gives the seconds to wait; None releases the object."""
+    wait = await delete_file(ports, ref, log)
+    return None if wait is None else wait.seconds
 
 
 async def sync_finalizer(cluster: Cluster, ref: Ref) -> None:
-    """Put our finalizer on a backup whose file goes with it. Take it off any other, and off one that is finalized.
+    """Add our finalizer to a backup with `deleteFile`; remove it from any other, and from one that is finalized.
 
-    Call it for a backup that is being deleted only when ``forget_backup`` has ended. Conflict: decide again.
+    Call it for a backup that is being deleted only when ``finalize_backup`` has ended. Conflict: decide again.
     """
     body = await cluster.read(ref)
     if body is None:
         return
     backup = Backup.parse(body)
-    needed = deletion.file_goes(backup) and backup.meta.deleting_since is None
+    needed = backup.delete_file and backup.meta.deleting_since is None
     if needed != (FINALIZER in backup.meta.finalizers):
         await cluster.set_finalizer(backup.meta, needed)
 
 
-async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
-    """See to the file of a GatewayBackup that is being deleted. None: let the object go."""
+async def finish_deletion(ports: Ports, ref: Ref, log: Log) -> str:
+    """Finish a deletion that retention or ttl has committed: first the file, then the object.
+
+    Gives why the file cannot be deleted now; empty where nothing is left to do. ClusterError: try again later.
+    """
+    body = await ports.cluster.read(ref)
+    if body is None or not deletion.committed(Backup.parse(body)):
+        return ""
+    # The file first: a crash in between leaves an object in phase Deleting, which is found and finished again.
+    wait = await delete_file(ports, ref, log)
+    if wait is not None:
+        return str(wait.status.get("message", ""))
+    try:
+        # By uid, whatever was written to it since the commit; never a new object of the same name.
+        await ports.cluster.delete_by_uid(ref)
+    except (MissingError, ConflictError):
+        return ""
+    return ""
+
+
+async def gateway_problem(ports: Ports, namespace: str, ref: GatewayRef) -> str:
+    """Why a gateway cannot delete files now; empty if it can. Retention commits nothing while there is a problem."""
+    view = await look(ports, namespace, ref)
+    if view.target is None:
+        return getattr(view.gateway, "message", "The gateway was not observed.")
+    health = await tried(ports.admin_api.health(view.target))
+    if isinstance(health, Failure):
+        return health.sentence()
+    return "" if health.volume_id is not None else "The admin API does not say which volume it has."
+
+
+async def delete_file(ports: Ports, ref: Ref, log: Log) -> Wait | None:
+    """Delete the file of a GatewayBackup whose deletion has begun. None: the object can go."""
     answer: bool | Failure | None = None
-    barred: str | None = None
     while True:
         body = await ports.cluster.read(ref)
         if body is None:
             return None
         backup = Backup.parse(body)
-        seen, view = await _look(ports, backup, answer, barred)
+        seen, target = await _observe(ports, backup, answer)
         action = deletion.decide(seen, ports.clock.now())
         try:
             match action:
@@ -49,82 +82,24 @@ async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
                     return None
                 case Wait():
                     await write(ports, Backup.parse, backup, action.status, action.note, log)
-                    return action.seconds
-                case CountFile():
-                    if view is None or view.workload is None:
-                        raise AssertionError("a file was counted without a gateway")
-                    try:
-                        await ports.cluster.annotate(view.workload, action.key, action.value)
-                    except ForbiddenError as error:
-                        barred = str(error)
+                    return action
                 case DeleteFile():
                     await write(ports, Backup.parse, backup, action.status, None, log)
-                    if view is None or view.target is None:
+                    if target is None:
                         raise AssertionError("a deletion was decided on without a gateway")
-                    answer = await tried(ports.admin_api.delete_backup(view.target, action.backup_id))
-                case _:
-                    await write(ports, Backup.parse, backup, action.status, action.note, log)
+                    answer = await tried(ports.admin_api.delete_backup(target, action.backup_id))
         except MissingError:
             return None
         except ConflictError:
             continue
 
 
-async def _look(
-    ports: Ports, backup: Backup, answer: bool | Failure | None, barred: str | None
-) -> tuple[deletion.Observed, View | None]:
-    ref = backup.meta.ref
-    if not deletion.file_goes(backup) or not deletion.has_file(backup) or answer is not None:
+async def _observe(
+    ports: Ports, backup: Backup, answer: bool | Failure | None
+) -> tuple[deletion.Observed, AdminTarget | None]:
+    if deletion.began(backup) is None or not deletion.has_file(backup) or answer is not None:
         return deletion.Observed(backup, answer=answer), None
-    swept = await ports.cluster.swept(ref.namespace, ref.kind)
-    if swept is not None:
-        return deletion.Observed(backup, swept=swept), None
-    burst = None if deletion.asked_for(backup) else await _burst(ports, backup)
-    view = await look(ports, ref.namespace, backup.gateway)
+    view = await look(ports, backup.meta.ref.namespace, backup.gateway)
     health = await tried(ports.admin_api.health(view.target)) if view.target is not None else None
-    backup_id = backup_id_of(ports, health, ref)
-    spent = view.workload.annotations.get(traces.files_note(backup.gateway)) if view.workload is not None else None
-    return deletion.Observed(backup, None, burst, view.gateway, health, backup_id, None, spent, barred), view
-
-
-async def _burst(ports: Ports, backup: Backup) -> Burst:
-    known = ports.known
-    if known is None:
-        listed = await ports.cluster.list_ours(BACKUP_KIND, backup.meta.ref.namespace)
-        known = KnownBackups(Backup.parse(body) for body in listed)
-    return known.burst(backup)
-
-
-async def delete_with_file(cluster: Cluster, meta: Meta, why: str) -> bool:
-    """Delete a GatewayBackup together with its file, if it still is what ``meta`` was read from. Gives whether it was
-    there.
-
-    ``why`` is one of ``names.FILE_GOES``. The mark comes first, so that a crash between the two leaves an object that
-    is deleted the next time. Conflict, with the mark taken back, if somebody changed what a decision may rest on.
-    """
-    try:
-        marked = Meta.parse(await cluster.mark_file_for_deletion(meta, why), BACKUP_KIND)
-        for _ in range(_TRIES):
-            try:
-                await cluster.delete_ours(marked)
-            except ConflictError:  # the operator, too, writes to it: a finalizer, its own notes
-                found = await cluster.read(meta.ref)
-                if found is None:
-                    return True
-                marked = Meta.parse(found, BACKUP_KIND)
-                if marked.deleting_since is not None:
-                    return True
-                if not _the_same(meta, marked, found, why):
-                    await cluster.unmark_file(marked)
-                    raise
-            else:
-                return True
-        raise ConflictError(f"GatewayBackup {meta.ref.namespace}/{meta.ref.name} keeps changing")
-    except MissingError:
-        return False
-
-
-def _the_same(before: Meta, now: Meta, body: Json, why: str) -> bool:
-    unchanged = (before.generation, dict(before.labels)) == (now.generation, dict(now.labels))
-    finished = (body.get("status") or {}).get("phase") in ("Completed", "Failed", "Deleting")
-    return unchanged and finished and now.annotations.get(DELETE_FILE) == why
+    backup_id = backup_id_of(ports, health, backup.meta.ref)
+    return deletion.Observed(backup, view.gateway, health, backup_id), view.target

@@ -25,12 +25,10 @@ from gateway_operator.domain.retention_brakes import Brake, Seen, brake, choosin
 from gateway_operator.domain.retention_outcome import Outcome, conclude
 from gateway_operator.domain.retention_sets import BackupSet, Candidate, Key, Schedule, gather, shown
 from gateway_operator.domain.retention_standing import inventory_before, standing
-from gateway_operator.domain.traces import accept_note
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.importing import TERMINAL as IMPORT_TERMINAL
-from gateway_operator.reconcile.sweep_deletions import Deletions
+from gateway_operator.reconcile.sweep_deletions import Deletions, GatewayProblems
 from gateway_operator.reconcile.sweep_files import Place, Volumes, unowned
-from gateway_operator.reconcile.sweep_memory import Inventories
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.writing import Log
 
@@ -78,7 +76,6 @@ class Sweeper:
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
         self._volumes = Volumes(ports, log)
-        self._inventories = Inventories(ports)
         self._held: dict[Key, str] = {}
         """What holds those back, so that it is logged once."""
         self.listing = 0.0
@@ -88,6 +85,7 @@ class Sweeper:
         """One pass. What goes wrong with one set or namespace is told, and does not hold the others up."""
         self.listing = 0.0
         unfinished: list[Ref] | None = []
+        problems: GatewayProblems = {}
         for namespace in self._namespaces:
             began = monotonic()
             try:
@@ -104,7 +102,7 @@ class Sweeper:
                 self._forget(namespace, {backups.key for backups in sets})
             for backups in sets:
                 try:
-                    await self._sweep_set(backups, listed)
+                    await self._sweep_set(backups, listed, problems)
                 except (ConflictError, MissingError) as error:  # somebody wrote in between: the next pass looks again
                     self._log.debug("%s: %s", backups.key, error)
                 except ClusterError as error:
@@ -114,7 +112,6 @@ class Sweeper:
 
     def _forget(self, namespace: str, present: set[Key]) -> None:
         """Sets of which nothing is left."""
-        self._inventories.forget(namespace, present)
         for key in [one for one in self._held if namespace in ("", one.namespace) and one not in present]:
             del self._held[key]
 
@@ -164,63 +161,39 @@ class Sweeper:
             return gather(listed.candidates, listed.schedules, listed.restores)
         return gather([], listed.schedules, [])
 
-    async def _sweep_set(self, backups: BackupSet, listed: Listed) -> None:
+    async def _sweep_set(self, backups: BackupSet, listed: Listed, problems: GatewayProblems) -> None:
         policy = backups.policy if isinstance(backups.policy, Policy) else Policy()
         now = self._ports.clock.now()
         if len(backups.members) < _MANY:
             decisions = plan(backups.entries, policy, now)
         else:
             decisions = await asyncio.to_thread(plan, backups.entries, policy, now)
-        outcome = conclude(decisions, backups.policy, await self._brake(backups, listed))
+        outcome = conclude(decisions, backups.policy, self._brake(backups, listed))
         if outcome.deletions and backups.choosing:
             outcome = conclude(decisions, backups.policy, choosing(backups.choosing))
-        if listed.complete:
-            await self._take_marks_back(backups, outcome)
-            if not isinstance(backups.policy, str):
-                await self._show(backups, decisions)
-        if not outcome.deletions:
-            await self._settle(backups, outcome, 0, listed)
-            return
-        owner = await self._promise(backups, outcome)
-        deletions = Deletions(self._ports, backups, owner.meta.ref if owner else None, self._log)
+        if listed.complete and not isinstance(backups.policy, str):
+            await self._show(backups, decisions)
+        deletions = Deletions(self._ports, backups, problems, self._log)
+        await deletions.finish_committed()
+        if backups.schedule is not None and outcome.deletions and not await deletions.gateway_problem():
+            backups = replace(backups, schedule=await self._promise(backups.schedule, outcome))
         for decision in outcome.deletions[:_AT_ONCE]:
             await deletions.delete(decision)
         deletions.leave(outcome.deletions[_AT_ONCE:])
-        backups = replace(backups, schedule=owner)
         await self._settle(backups, deletions.conclusion(outcome), deletions.done, listed)
 
-    async def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
+    def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
         schedule, now, key = backups.schedule, self._ports.clock.now(), backups.key
-        if schedule is None:
-            before, accepted = await self._inventories.before(backups)
-            where, accept = f"{key.gateway.kind.lower()} {key.gateway.name}", accept_note(key.gateway, key.group)
-        else:
-            before, accepted = inventory_before(schedule), str(schedule.meta.annotations.get(ACCEPT_INVENTORY, ""))
-            where, accept = f"gwbs {key.group}", ACCEPT_INVENTORY
         seen = Seen(
             complete=listed.complete,
             newest=backups.newest,
             server_time=now + listed.skew if listed.skew is not None else None,
             inventory=backups.inventory,
-            before=before,
-            accepted=accepted,
-            hint=f"-n {key.namespace} {where}",
-            accept=accept,
+            before=inventory_before(schedule) if schedule is not None else None,
+            accepted=str(schedule.meta.annotations.get(ACCEPT_INVENTORY, "")) if schedule is not None else "",
+            hint=f"-n {key.namespace} gwbs {key.group}",
         )
         return brake(seen, now)
-
-    async def _take_marks_back(self, backups: BackupSet, outcome: Outcome) -> None:
-        """From what a pass that died was about to delete, and this one keeps: else whoever deletes the object some day,
-        to forget it, would delete the file too."""
-        going = {decision.entry.name for decision in outcome.deletions}
-        for name, candidate in backups.members.items():
-            if not candidate.marked or name in going:
-                continue
-            ref = Ref(BACKUP_KIND, backups.key.namespace, name, candidate.uid)
-            try:
-                await self._ports.cluster.unmark_file(_version(ref, candidate.resource_version))
-            except (ConflictError, MissingError):  # the next pass sees what is there then
-                continue
 
     async def _show(self, backups: BackupSet, decisions: Sequence[Decision]) -> None:
         """What keeps each one, where that is news. One that goes is not written to any more."""
@@ -237,18 +210,12 @@ class Sweeper:
             except (ConflictError, MissingError):  # the next pass sees what is there then
                 continue
 
-    async def _promise(self, backups: BackupSet, outcome: Outcome) -> Schedule | None:
+    async def _promise(self, schedule: Schedule, outcome: Outcome) -> Schedule:
         """Remember what the deletions will leave, before the first: else a crash in the middle looks like a loss.
 
         Gives the schedule as it is then. Conflict ends the pass over this set before anything is deleted.
         """
-        schedule = backups.schedule
-        if outcome.inventory is None:
-            return schedule
-        if schedule is None:
-            await self._inventories.promise(backups, outcome.inventory)
-            return None
-        if inventory_before(schedule) == outcome.inventory:
+        if outcome.inventory is None or inventory_before(schedule) == outcome.inventory:
             return schedule
         status = {"retention": {"inventory": outcome.inventory}}
         return Schedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
@@ -258,8 +225,6 @@ class Sweeper:
         schedule, complete = backups.schedule, listed.complete
         if schedule is None:
             await self._tell_hold(backups, outcome)
-            if outcome.inventory is not None:
-                await self._inventories.remember(backups, outcome.inventory)
             return
         now, files = self._ports.clock.now(), listed.unowned.get((backups.key.namespace, backups.key.gateway))
         for _ in range(3):

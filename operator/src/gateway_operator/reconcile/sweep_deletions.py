@@ -1,56 +1,80 @@
-"""The deletions of a pass over a set: one at a time, each looked at again before it."""
+"""The deletions of a pass over a set: one at a time, each read again before its commit.
+
+Each goes in three steps: the commit (phase Deleting, on top of the version that was judged), the file, the object. A
+pass first finishes what an earlier one has committed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from gateway_operator.domain.names import BACKUP_KIND, BY_RETENTION, BY_TTL, RESTORE_KIND
-from gateway_operator.domain.objects import Meta, Ref, Restore
+from gateway_operator.domain import deletion
+from gateway_operator.domain.names import BACKUP_KIND, RESTORE_KIND
+from gateway_operator.domain.objects import Backup, GatewayRef, Ref, Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.retention import COMPLETED, Cause, Decision
-from gateway_operator.domain.retention_outcome import Outcome, note, refused
+from gateway_operator.domain.retention_outcome import Outcome, note
 from gateway_operator.domain.retention_sets import BackupSet, in_use
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.deletion import delete_with_file
+from gateway_operator.reconcile.deletion import finish_deletion, gateway_problem
 from gateway_operator.reconcile.writing import Log
 
-_MARKS: Final = {Cause.retention: BY_RETENTION, Cause.ttl: BY_TTL}
+GatewayProblems = dict[tuple[str, GatewayRef], str]
+"""Why each gateway cannot delete files in this pass, empty if it can. Each is asked once a pass."""
+_PATIENCE: Final = 30.0
+"""Seconds for one deletion at a gateway: a pass must not wait long for one that does not answer."""
+_REASONS: Final = {Cause.retention: deletion.BY_RETENTION, Cause.ttl: deletion.BY_TTL}
 
 
 class Deletions:
-    """What a pass deletes of a set, and what came of it. ``owner`` is the schedule that is told."""
+    """What a pass deletes of a set."""
 
-    def __init__(self, ports: Ports, backups: BackupSet, owner: Ref | None, log: Log) -> None:
+    def __init__(self, ports: Ports, backups: BackupSet, problems: GatewayProblems, log: Log) -> None:
         self._ports = ports
         self._set = backups
-        self._owner = owner
+        self._problems = problems
         self._log = log
         self._left: list[Decision] = []
         self._answer = ""
         self._refusals = 0
         self.done = 0
 
+    async def finish_committed(self) -> None:
+        """Finish the deletions that an earlier pass has committed."""
+        for name, candidate in self._set.members.items():
+            if candidate.committed:
+                await self._finish(Ref(BACKUP_KIND, self._set.key.namespace, name, candidate.uid))
+
     async def delete(self, decision: Decision) -> None:
-        """Delete one, if it still is exactly what was decided about and no restore has come to need it."""
+        """Delete one, if it is still exactly what was judged and no restore has come to need it."""
         candidate = self._set.members[decision.entry.name]
         ref = Ref(BACKUP_KIND, self._set.key.namespace, decision.entry.name, candidate.uid)
         try:
+            if candidate.has_file and decision.cause is not Cause.failed:
+                problem = await self.gateway_problem()
+                if problem:
+                    self._refused(ref, decision, problem)
+                    return
             body = await self._ports.cluster.read(ref)
             if body is None:
                 return
-            meta = Meta.parse(body, BACKUP_KIND)
-            if meta.resource_version != candidate.resource_version:
+            backup = Backup.parse(body)
+            if backup.meta.resource_version != candidate.resource_version:
                 raise ConflictError("it was changed since it was listed")
             listed = await self._ports.cluster.list_ours(RESTORE_KIND, ref.namespace)
             user = in_use(candidate, [Restore.parse(one) for one in listed])
             if user is not None:
                 raise ConflictError(f"GatewayRestore {user} needs it")
-            if decision.cause is Cause.failed:  # only the record: if in doubt, a file stays
-                await self._ports.cluster.delete_ours(meta)
-            elif not await delete_with_file(self._ports.cluster, meta, _MARKS[decision.cause or Cause.retention]):
-                return
+            if decision.cause is Cause.failed:  # only the record: in doubt a file stays
+                await self._ports.cluster.delete_ours(backup.meta)
+            else:
+                # The commit point. It names the version that was judged, so a pin of the last moment wins.
+                reason = _REASONS[decision.cause or Cause.retention]
+                status = deletion.commit(reason, note(decision).message, self._ports.clock.now())
+                await self._ports.cluster.write_status(backup.meta, status)
         except MissingError:
             return
         except ConflictError as error:  # the next pass decides anew
@@ -58,38 +82,70 @@ class Deletions:
             self._left.append(decision)
             return
         except ClusterError as error:
-            await self._refused(ref, decision, str(error))
+            self._refused(ref, decision, str(error))
             return
         self.done += 1
         await self._tell(ref, decision)
+        if decision.cause is not Cause.failed:
+            await self._finish(ref)
 
     def leave(self, decisions: Sequence[Decision]) -> None:
-        """To the next pass."""
+        """Leave them to the next pass."""
         self._left.extend(decisions)
 
-    async def _tell(self, ref: Ref, decision: Decision) -> None:
-        said, now = note(decision), self._ports.clock.now()
-        self._log.info("%s/%s: %s", ref.namespace, self._set.key.group, said.message)
-        for one in (ref, self._owner):
-            if one is not None:
-                await self._ports.cluster.event(one, said, now)
+    async def gateway_problem(self) -> str:
+        """Why the gateway cannot delete files in this pass; empty if it can. It is asked once a pass."""
+        place = (self._set.key.namespace, self._set.key.gateway)
+        if place not in self._problems:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    self._problems[place] = await gateway_problem(self._ports, *place)
+            except TimeoutError:
+                self._problems[place] = f"The gateway did not answer within {_PATIENCE:.0f} s."
+        return self._problems[place]
 
-    async def _refused(self, ref: Ref, decision: Decision, answer: str) -> None:
-        self._log.warning("GatewayBackup %s/%s could not be deleted: %s", ref.namespace, ref.name, answer)
-        self._left.append(decision)
+    async def _finish(self, ref: Ref) -> None:
+        """Delete the file and the object of a committed one. Where that fails, the next pass tries again."""
+        place = (self._set.key.namespace, self._set.key.gateway)
+        problem = self._problems.get(place, "")
+        if not problem:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    problem = await finish_deletion(self._ports, ref, self._log)
+                if not problem:
+                    return
+            except TimeoutError:
+                problem = f"The gateway did not answer within {_PATIENCE:.0f} s."
+            except ClusterError as error:
+                self._note_refusal(ref, str(error))
+                return
+            self._problems[place] = problem
+        self._note_refusal(ref, problem)
+
+    def _note_refusal(self, ref: Ref, answer: str) -> None:
+        if not self._answer:  # one line a set and pass: they mostly fail for the same reason
+            self._log.warning("GatewayBackup %s/%s could not be deleted: %s", ref.namespace, ref.name, answer)
         self._refusals += 1
-        if not self._answer and self._owner is None:  # a schedule's condition says it; others have only this
-            await self._ports.cluster.event(ref, refused(decision, answer), self._ports.clock.now())
         self._answer = self._answer or answer
 
+    async def _tell(self, ref: Ref, decision: Decision) -> None:
+        event, now = note(decision), self._ports.clock.now()
+        self._log.info("%s/%s: %s", ref.namespace, self._set.key.group, event.message)
+        await self._ports.cluster.event(ref, event, now)
+        if self._set.schedule is not None:
+            await self._ports.cluster.event(self._set.schedule.meta.ref, event, now)
+
+    def _refused(self, ref: Ref, decision: Decision, answer: str) -> None:
+        self._left.append(decision)
+        self._note_refusal(ref, answer)
+
     def conclusion(self, outcome: Outcome) -> Outcome:
-        """How it stands after them."""
-        if not self._left:
-            return outcome
+        """The outcome after them."""
         good = sum(1 for one in self._left if one.entry.phase == COMPLETED)
         # What was promised stands as the inventory: it is what the next pass will leave.
         outcome = replace(outcome, kept=outcome.kept + good, would_delete=outcome.would_delete + len(self._left))
         if not self._answer:
             return outcome
         message = f"{self._refusals} backups could not be deleted: {self._answer}"
-        return replace(outcome, applied=False, reason=Reason.DeletionRefused, message=message)
+        # The inventory stays as it is recorded: as promised, or as before where nothing was promised.
+        return replace(outcome, applied=False, reason=Reason.DeletionRefused, message=message, inventory=None)
