@@ -55,7 +55,7 @@ async def backup(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     """Bring a backup forward."""
     parts: Parts = memo.parts
     gateway = GatewayRef.parse(kwargs["spec"])
-    await until_done(reconcile_backup(parts.ports, parts.turns, ref_of(BACKUP_KIND, **kwargs), logger, gateway), memo)
+    await until_done(reconcile_backup(parts.ports, parts.locks, ref_of(BACKUP_KIND, **kwargs), logger, gateway), memo)
 
 
 @kopf.on.delete(GROUP, VERSION, BACKUP_PLURAL, when=file_goes_too)

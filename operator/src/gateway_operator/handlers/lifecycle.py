@@ -20,7 +20,7 @@ from gateway_operator.handlers import sweeper
 from gateway_operator.handlers.running import Parts
 from gateway_operator.handlers.storage import DiffBase, Progress
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.nudges import Key, Nudges
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.settings import Settings
@@ -72,7 +72,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
         await reconcile_schedule(schedules, Ref(SCHEDULE_KIND, *key, uid=""), log)
 
     nudges = Nudges(look, log)
-    memo.parts = Parts(ports, Turns(), schedules, nudges, members)
+    memo.parts = Parts(ports, GatewayLocks(), schedules, nudges, members)
     memo.sweeper = sweeper.start(ports, own, nudges.nudge_all)
 
 

@@ -18,4 +18,4 @@ unfinished = when_unfinished(TERMINAL)
 async def restore(memo: kopf.Memo, logger: kopf.Logger, **kwargs: Any) -> None:
     """Bring a restore forward."""
     parts: Parts = memo.parts
-    await until_done(reconcile_restore(parts.ports, parts.turns, ref_of(RESTORE_KIND, **kwargs), logger), memo)
+    await until_done(reconcile_restore(parts.ports, parts.locks, ref_of(RESTORE_KIND, **kwargs), logger), memo)

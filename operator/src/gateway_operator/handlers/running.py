@@ -13,7 +13,7 @@ from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import Ref
 from gateway_operator.domain.scheduled import Members, Set
 from gateway_operator.ports import ClusterError, Ports
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.nudges import Nudges
 from gateway_operator.reconcile.schedule import ScheduleParts
 
@@ -31,7 +31,7 @@ class Parts:
     """What the handlers work with; made once, at the start."""
 
     ports: Ports
-    turns: Turns
+    locks: GatewayLocks
     schedules: ScheduleParts
     nudges: Nudges
     members: Members

@@ -9,7 +9,7 @@ from gateway_operator.domain.known import Burst, KnownBackups
 from gateway_operator.domain.names import BACKUP_KIND, DELETE_FILE
 from gateway_operator.domain.objects import Backup, Json, Meta, Ref
 from gateway_operator.ports import Cluster, ConflictError, ForbiddenError, MissingError, Ports
-from gateway_operator.reconcile.gateways import View, backup_id_of, look, tried
+from gateway_operator.reconcile.gateways import ResolvedGateway, backup_id_of, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.writing import Log, write
 
 _TRIES = 5
@@ -24,7 +24,7 @@ async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
         if body is None:
             return None
         backup = Backup.parse(body)
-        seen, view = await _look(ports, backup, answer, barred)
+        seen, resolved = await _look(ports, backup, answer, barred)
         action = deletion.decide(seen, ports.clock.now())
         try:
             match action:
@@ -37,17 +37,17 @@ async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
                     await write(ports, Backup.parse, backup, action.status, action.note, log)
                     return action.seconds
                 case CountFile():
-                    if view is None or view.workload is None:
+                    if resolved is None or resolved.workload is None:
                         raise AssertionError("a file was counted without a gateway")
                     try:
-                        await ports.cluster.annotate(view.workload, action.key, action.value)
+                        await ports.cluster.annotate(resolved.workload, action.key, action.value)
                     except ForbiddenError as error:
                         barred = str(error)
                 case DeleteFile():
                     await write(ports, Backup.parse, backup, action.status, None, log)
-                    if view is None or view.target is None:
+                    if resolved is None or resolved.target is None:
                         raise AssertionError("a deletion was decided on without a gateway")
-                    answer = await tried(ports.admin_api.delete_backup(view.target, action.backup_id))
+                    answer = await call_or_failure(ports.admin_api.delete_backup(resolved.target, action.backup_id))
                 case _:
                     await write(ports, Backup.parse, backup, action.status, action.note, log)
         except MissingError:
@@ -58,7 +58,7 @@ async def forget_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
 
 async def _look(
     ports: Ports, backup: Backup, answer: bool | Failure | None, barred: str | None
-) -> tuple[deletion.Observed, View | None]:
+) -> tuple[deletion.Observed, ResolvedGateway | None]:
     ref = backup.meta.ref
     if not deletion.file_goes(backup) or not deletion.has_file(backup) or answer is not None:
         return deletion.Observed(backup, answer=answer), None
@@ -66,11 +66,13 @@ async def _look(
     if swept is not None:
         return deletion.Observed(backup, swept=swept), None
     burst = None if deletion.asked_for(backup) else await _burst(ports, backup)
-    view = await look(ports, ref.namespace, backup.gateway)
-    health = await tried(ports.admin_api.health(view.target)) if view.target is not None else None
+    resolved = await resolve_gateway(ports, ref.namespace, backup.gateway)
+    health = await call_or_failure(ports.admin_api.health(resolved.target)) if resolved.target is not None else None
     backup_id = backup_id_of(ports, health, ref)
-    spent = view.workload.annotations.get(traces.files_note(backup.gateway)) if view.workload is not None else None
-    return deletion.Observed(backup, None, burst, view.gateway, health, backup_id, None, spent, barred), view
+    spent = (
+        resolved.workload.annotations.get(traces.files_note(backup.gateway)) if resolved.workload is not None else None
+    )
+    return deletion.Observed(backup, None, burst, resolved.gateway, health, backup_id, None, spent, barred), resolved
 
 
 async def _burst(ports: Ports, backup: Backup) -> Burst:
