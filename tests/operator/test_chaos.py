@@ -165,9 +165,7 @@ class Later:
         raise AssertionError("a backup is not slept through")
 
 
-@pytest.mark.parametrize(
-    ("call", "phase"), [("health", "Failed"), ("backup", "Completed"), ("read_backup", "Completed")]
-)
+@pytest.mark.parametrize(("call", "phase"), [("health", "Failed"), ("backup", "Completed")])
 async def test_the_operator_is_down_for_a_day(
     kube: Kube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, phase: str
 ) -> None:
