@@ -180,8 +180,16 @@ def test_the_event_is_posted_after_the_status_and_outside_the_lock() -> None:
     assert locked == [False]
 
 
-def resolved(world: World, *, cached: bool = True) -> ResolvedGateway:
-    return asyncio.run(resolve_gateway(world.ports, NAMESPACE, GATEWAY, cached=cached))
+def resolved(world: World, *, cached: bool = True, ref: GatewayRef = GATEWAY) -> ResolvedGateway:
+    """As a backup resolves its gateway; or, not ``cached``, as a restore does."""
+
+    async def run() -> ResolvedGateway:
+        if not cached:
+            return await resolve_gateway(world.ports, NAMESPACE, ref)
+        lock = GatewayLocks().get(NAMESPACE, ref)
+        return await lock.resolve(world.ports, await lock.begin(world.ports))
+
+    return asyncio.run(run())
 
 
 def test_a_pod_of_an_old_list_is_not_called() -> None:
@@ -219,7 +227,7 @@ def test_a_stateful_sets_pod_is_read_once() -> None:
         return [], []
 
     world.cluster.pods = pods  # type: ignore[method-assign]
-    asyncio.run(resolve_gateway(world.ports, NAMESPACE, GatewayRef("StatefulSet", "gw"), cached=True))
+    resolved(world, ref=GatewayRef("StatefulSet", "gw"))
     assert asked == [False]
     assert calls(world, "pod") == 0
 

@@ -73,7 +73,8 @@ REASONS: Final[dict[Reason, Meaning]] = {
     ),
     Reason.InProgressNow: Meaning("The admin API has been asked for the backup.", _NOTHING),
     Reason.Verifying: Meaning(
-        "The file of the backup is being verified: it was adopted, or the answer did not prove the wanted level.", _NOTHING
+        "The file of the backup is being verified: it was adopted, or the answer did not prove the wanted level.",
+        _NOTHING,
     ),
     Reason.BackedUp: Meaning("The file is on the volume, proven as `status.verification` says.", _NOTHING),
     Reason.Suspicious: Meaning(

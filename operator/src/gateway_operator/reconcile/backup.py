@@ -1,6 +1,6 @@
 """Reconciles a GatewayBackup: observe, decide, act, until it has ended or has to wait.
 
-One run holds the lock of its gateway. Own object and gateway are read at the same time. The Running status is written
+One run holds the lock of its gateway. Own object and workload are read at the same time. The Running status is written
 before the admin API is called: it is the claim, and the resourceVersion in it stops an operator with an old view.
 """
 
@@ -22,6 +22,7 @@ from gateway_operator.domain.actions import (
     Wait,
 )
 from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.gateway import Workload
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import BACKUP_KIND
 from gateway_operator.domain.objects import Backup, GatewayRef, Ref
@@ -88,20 +89,19 @@ class _BackupRun:
 
     async def go(self) -> float | None:
         """Step by step until there is nothing to do, or something to wait for."""
-        body, gateway = await asyncio.gather(self._ports.cluster.read(self._ref), self._lock.resolve(self._ports))
+        body, begun = await asyncio.gather(self._ports.cluster.read(self._ref), self._lock.begin(self._ports))
         while body is not None:
-            backup = Backup.parse(body)
             try:
-                return await self._step(backup, gateway)
+                return await self._run(Backup.parse(body), begun)
             except MissingError:
                 return None
             except ConflictError:  # another writer was faster: decide again from what is there now
                 body = await self._ports.cluster.read(self._ref)
         return None
 
-    async def _step(self, backup: Backup, gateway: ResolvedGateway) -> float | None:
+    async def _run(self, backup: Backup, begun: Workload | ResolvedGateway) -> float | None:
         while True:
-            action = decisions.decide(await self._observe(backup, gateway), self._ports.clock.now())
+            action = decisions.decide(await self._observe(backup, begun), self._ports.clock.now())
             match action:
                 case Stop():
                     return None
@@ -142,16 +142,16 @@ class _BackupRun:
     async def _write(self, backup: Backup, status: Patch) -> Backup:
         return await write(self._ports, Backup.parse, backup, status, None, self._log)
 
-    async def _observe(self, backup: Backup, gateway: ResolvedGateway) -> decisions.Observed:
+    async def _observe(self, backup: Backup, begun: Workload | ResolvedGateway) -> decisions.Observed:
         if not decisions.needs_gateway(backup, self._ports.clock.now()):
             return decisions.Observed(backup)
         if self._gateway is None:
-            self._gateway = gateway
-            if gateway.target is not None and backup.phase != "Verifying":
-                self._health = await call_or_failure(self._ports.admin_api.health(gateway.target))
+            self._gateway = await self._lock.resolve(self._ports, begun)
+            if self._gateway.target is not None and backup.phase != "Verifying":
+                self._health = await call_or_failure(self._ports.admin_api.health(self._gateway.target))
         return decisions.Observed(
             backup=backup,
-            gateway=gateway.gateway,
+            gateway=self._gateway.gateway,
             health=self._health,
             backup_id=backup_id_of(self._ports, self._health, self._ref),
             answer=self._answer,

@@ -54,22 +54,31 @@ class _Credentials:
     ca: str | None
 
 
-async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef, *, cached: bool = False) -> ResolvedGateway:
-    """Find the workload, a pod of it, and the key for its admin API.
+async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef) -> ResolvedGateway:
+    """Find the workload, a pod of it, and the key for its admin API. No read comes from a cache."""
+    found = await _read_workload(ports, namespace, ref)
+    return found if isinstance(found, ResolvedGateway) else await _resolve_workload(ports, found, cached=False)
 
-    ``cached``: the pod may be found through the API server's cache; it is always confirmed by a fresh read.
-    """
-    workload: Workload | None = None
+
+async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workload | ResolvedGateway:
+    """The workload; or the result of the resolution, where it ends here."""
     try:
         workload = await ports.cluster.workload(namespace, ref)
-        if workload is None:
-            return ResolvedGateway(Problem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
+    except ForbiddenError as error:
+        return ResolvedGateway(_not_authorized(ports, namespace, ref, error))
+    if workload is None:
+        return ResolvedGateway(Problem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
+    return workload
+
+
+async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -> ResolvedGateway:
+    """``cached``: the pod may be found through the API server's cache; a fresh read then confirms it."""
+    try:
         (chosen, owned), credentials = await asyncio.gather(
             _find_pod(ports, workload, cached), _read_credentials(ports, workload)
         )
     except ForbiddenError as error:
-        line = role_binding_line(namespace, ref.name, ports.operator)
-        problem = Problem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
+        problem = _not_authorized(ports, workload.namespace, workload.ref, error)
         return ResolvedGateway(problem, workload=workload)
     # A missing Secret comes first: it is often the reason why no pod is ready.
     if isinstance(credentials, Problem):
@@ -79,6 +88,11 @@ async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef, *, cach
     endpoint, pod = chosen
     target = AdminTarget(endpoint, credentials.key, credentials.ca)
     return ResolvedGateway(endpoint, target, workload, pod, owned)
+
+
+def _not_authorized(ports: Ports, namespace: str, ref: GatewayRef, error: ForbiddenError) -> Problem:
+    line = role_binding_line(namespace, ref.name, ports.operator)
+    return Problem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
 
 
 async def _find_pod(
@@ -158,17 +172,26 @@ class GatewayLock(asyncio.Lock):
         self._ref = ref
         self._resolved: tuple[datetime, ResolvedGateway] | None = None
 
-    async def resolve(self, ports: Ports) -> ResolvedGateway:
-        """Resolve the gateway, or give the last result if it is younger than ``RESOLUTION_TTL`` and can be called.
+    async def begin(self, ports: Ports) -> Workload | ResolvedGateway:
+        """The first read of a resolution, so that a caller can do it beside a read of its own.
 
-        Call it only while the lock is held.
+        It is the last result instead, if that is younger than ``RESOLUTION_TTL``. Call it only while the lock is held.
         """
+        if self._resolved is not None:
+            age = (ports.clock.now() - self._resolved[0]).total_seconds()
+            # A clock that was set back must not make a result last longer.
+            if 0 <= age < RESOLUTION_TTL:
+                return self._resolved[1]
+        return await _read_workload(ports, self._namespace, self._ref)
+
+    async def resolve(self, ports: Ports, begun: Workload | ResolvedGateway) -> ResolvedGateway:
+        """The rest of the resolution. Backups that wait for the lock share a gateway that can be called."""
+        if isinstance(begun, ResolvedGateway):
+            return begun
         now = ports.clock.now()
-        # A clock that was set back must not make a result last longer.
-        if self._resolved is not None and 0 <= (now - self._resolved[0]).total_seconds() < RESOLUTION_TTL:
-            return self._resolved[1]
-        resolved = await resolve_gateway(ports, self._namespace, self._ref, cached=True)
-        self._resolved = (now, resolved) if resolved.target is not None else None
+        resolved = await _resolve_workload(ports, begun, cached=True)
+        if resolved.target is not None:
+            self._resolved = (now, resolved)
         return resolved
 
     def invalidate(self) -> None:
