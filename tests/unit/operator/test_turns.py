@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
+from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.actions import CallBackup, Note
 from gateway_operator.domain.calls import Health, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Problem, Workload
@@ -230,6 +232,41 @@ def test_a_stateful_sets_pod_is_read_once() -> None:
     resolved(world, ref=GatewayRef("StatefulSet", "gw"))
     assert asked == [False]
     assert calls(world, "pod") == 0
+
+
+class RecordedCluster(KubernetesCluster):
+    """The adapter without a connection: records the requests, answers each with an empty list."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str | None]] = []
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        self.requests.append((path.rpartition("/")[2], (query or {}).get("resourceVersion")))
+        return {"items": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cached", "requests"),
+    [
+        ("Deployment", True, [("replicasets", "0"), ("pods", "0")]),
+        ("Deployment", False, [("replicasets", None), ("pods", None)]),
+        ("StatefulSet", True, [("gw-0", None)]),
+        ("StatefulSet", False, [("gw-0", None)]),
+    ],
+)
+def test_only_cached_lists_may_be_out_of_date(kind: str, cached: bool, requests: list[tuple[str, str | None]]) -> None:
+    cluster = RecordedCluster()
+    body = {"spec": {"selector": {"matchLabels": {"app": "gw"}}}}
+    asyncio.run(cluster.pods(Workload(GatewayRef(kind, "gw"), NAMESPACE, "w", body), cached=cached))
+    assert cluster.requests == requests
 
 
 def test_the_address_of_the_confirming_read_is_used() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
@@ -50,8 +50,10 @@ class ResolvedGateway:
 
 @dataclass(frozen=True)
 class _Credentials:
-    key: str
-    ca: str | None
+    """What opens an admin API. Its text form holds no key."""
+
+    key: str = field(repr=False)
+    ca: str | None = field(repr=False)
 
 
 async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef) -> ResolvedGateway:
