@@ -77,7 +77,7 @@ async def test_a_backup(kube: Kube, tmp_path: Path) -> None:
         await backed_up(kube, gw, "whole", without, 1)
         for files, (name, faults) in enumerate(crashes(without), 2):
             await backed_up(kube, gw, name, faults, files)
-        assert len(gw.files()) == 1 + len(crashes(without)) >= 9
+        assert len(gw.files()) == 1 + len(crashes(without)) >= 8
 
 
 async def backed_up(kube: Kube, gw: RealGateway, name: str, faults: Faults, files: int) -> None:
