@@ -26,7 +26,7 @@ from gateway_operator.domain.objects import Ref
 from gateway_operator.domain.schedule_job import Image
 from gateway_operator.ports import Clock, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.restore import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, listed, reconcile_schedule
 from tests.operator.real_gateway import RealGateway, real_gateway
@@ -84,12 +84,12 @@ async def run(kube: Kube, kind: str, name: str, faults: Faults) -> None:
                     meta = other["metadata"]
                     if not (other.get("status") or {}).get("completionTime"):
                         one = Ref("GatewayBackup", kube.namespace, meta["name"], meta["uid"])
-                        await reconcile_backup(whole, Turns(), one, log)
+                        await reconcile_backup(whole, GatewayLocks(), one, log)
 
             clock.meanwhile = safety
             try:
                 step = reconcile_backup if kind == "GatewayBackup" else reconcile_restore
-                wait = await step(broken, Turns(), ref, log)
+                wait = await step(broken, GatewayLocks(), ref, log)
             except CrashError:
                 continue
             if wait is None:

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.cluster
 
 COUNT = int(os.environ.get("MANY", "300"))
 GATEWAYS = 20
-MOST_WRITES = 6
-"""A backup, the creation apart: three statuses, an event, and some air for a conflict or a finalizer."""
+MOST_WRITES = 4
+"""A backup, without its creation: two statuses, an event, and room for a conflict or a finalizer."""
 MOST_GROWTH = 24.0
 """MiB that the second half of the backups may add to what the first half took."""
 

@@ -201,12 +201,15 @@ class Cluster(Protocol):
         """The workload of a gateway."""
         ...
 
-    async def pods(self, workload: Workload) -> tuple[list[Json], list[Json]]:
-        """ReplicaSets (of a Deployment) and pods that its selector selects."""
+    async def pods(self, workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
+        """The ReplicaSets of a Deployment and the pods that its selector selects; of a StatefulSet, the ordinal's pod.
+
+        ``cached``: from the API server's cache, which is fast and may be out of date.
+        """
         ...
 
-    async def pod(self, namespace: str, name: str, replica_set: str | None) -> tuple[Json | None, Json | None]:
-        """A ReplicaSet, if one is named, and a pod, each by its name and as fresh as the lists of ``pods``."""
+    async def pod(self, namespace: str, name: str) -> Json | None:
+        """A pod, read from the store: never out of date."""
         ...
 
     async def secret(self, namespace: str, name: str) -> Secret | None:

@@ -30,8 +30,6 @@ class _Gateway:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     seen: tuple[str, str, str] = ("", "", "")
     looked: float = float("-inf")
-    names: tuple[str, str] | None = None
-    """Of its pod and that pod's ReplicaSet, to ask for them and not for lists."""
 
 
 class Floor:
@@ -68,7 +66,7 @@ class Floor:
         async with gateway.turn:
             backup = await self._api.call("GET", f"{BACKUPS.format(self._namespace)}/{body['metadata']['name']}")
             if time.monotonic() - gateway.looked >= self._share:
-                gateway.seen = await self._look(name, gateway)
+                gateway.seen = await self._look(name)
                 gateway.looked = time.monotonic()
             await self._through(name, gateway.seen, backup)
 
@@ -96,12 +94,15 @@ class Floor:
         request = {"path": path, "request_id": uid, "metadata": {**about, "gateway": f"Deployment {gateway}"}}
         made = await self._call(seen, "POST", "/api/v1/system/backup", request)
         counts = made["counts"]
-        verification = {"level": made["level"], "time": _now()}
+        verification = {"level": made["level"], "proof": made["proof"], "time": _now()}
+        said = f"{made['path']}, {made['stored_bytes']} bytes, {made['level']}."
+        end = {"reason": "BackedUp", "message": said, "lastTransitionTime": _now(), "observedGeneration": 1}
+        kinds = {"Finished": "True", "Completed": "True", "Failed": "False"}
         backup = await self._status(
             backup,
-            phase="Verifying",
-            reason="Verifying",
-            message="The backup is made; its record is being read back.",
+            phase="Completed",
+            reason="BackedUp",
+            message=said,
             nextRetryTime=None,
             snapshotTime=made["created"],
             backupID=made["backup_id"],
@@ -120,46 +121,26 @@ class Floor:
                 "apiKeys": counts["api_keys"],
                 "disabledApiKeys": counts["disabled_api_keys"],
             },
-        )
-        stored = await self._call(seen, "GET", f"/api/v1/system/backups/{made['backup_id']}")
-        said = f"{stored['path']}, {stored['stored_bytes']} bytes, {stored['level']}."
-        end = {"reason": "BackedUp", "message": said, "lastTransitionTime": _now(), "observedGeneration": 1}
-        kinds = {"Finished": "True", "Completed": "True", "Failed": "False"}
-        backup = await self._status(
-            backup,
-            phase="Completed",
-            reason="BackedUp",
-            message=said,
             completionTime=_now(),
-            nextRetryTime=None,
-            verification=verification,
             conditions=[{"type": kind, "status": status, **end} for kind, status in kinds.items()],
         )
         await self._event(meta, said)
 
-    async def _look(self, name: str, gateway: _Gateway) -> tuple[str, str, str]:
+    async def _look(self, name: str) -> tuple[str, str, str]:
         apps, core = f"/apis/apps/v1/namespaces/{self._namespace}", f"/api/v1/namespaces/{self._namespace}"
-        asked = self._api.call("GET", f"{apps}/deployments/{name}")
-        if gateway.names is None:
-            workload = await asked
-            match = workload["spec"]["selector"]["matchLabels"]
-            query = {"limit": "500", "labelSelector": ",".join(f"{key}={value}" for key, value in match.items())}
-            sets, pods = await asyncio.gather(
-                self._api.call("GET", f"{apps}/replicasets", query=query),
-                self._api.call("GET", f"{core}/pods", query=query),
-            )
-            candidates = [(one, pod) for one in sets["items"] for pod in pods["items"]]
-        else:
-            workload, *found = await asyncio.gather(
-                asked,
-                self._api.call("GET", f"{apps}/replicasets/{gateway.names[1]}"),
-                self._api.call("GET", f"{core}/pods/{gateway.names[0]}"),
-            )
-            candidates = [(found[0], found[1])]
-        one, pod = next(two for two in candidates if _owned_by(two[0], workload) and _owned_by(two[1], two[0]))
-        gateway.names = pod["metadata"]["name"], one["metadata"]["name"]
+        workload = await self._api.call("GET", f"{apps}/deployments/{name}")
+        match = workload["spec"]["selector"]["matchLabels"]
+        selector = ",".join(f"{key}={value}" for key, value in match.items())
+        query = {"resourceVersion": "0", "labelSelector": selector}
         holder = workload["metadata"]["annotations"]["mcpgateway.dev/admin-key-secret"]
-        secret = await self._api.call("GET", f"{core}/secrets/{holder}")
+        sets, pods, secret = await asyncio.gather(
+            self._api.call("GET", f"{apps}/replicasets", query=query),
+            self._api.call("GET", f"{core}/pods", query=query),
+            self._api.call("GET", f"{core}/secrets/{holder}"),
+        )
+        candidates = [(one, pod) for one in sets["items"] for pod in pods["items"]]
+        listed = next(pod for one, pod in candidates if _owned_by(one, workload) and _owned_by(pod, one))
+        pod = await self._api.call("GET", f"{core}/pods/{listed['metadata']['name']}")
         key = base64.b64decode(secret["data"]["admin-key"]).decode()
         return pod["metadata"]["name"], pod["status"]["podIP"], key
 

@@ -36,7 +36,9 @@ class Admin:
         self.problems: tuple[tuple[str, str], ...] = ()
         """What a check finds wrong."""
         self.level = "Verified"
-        """How far a new backup is proven."""
+        """How far the answer of a new backup proves it."""
+        self.verified_level: str | None = "Verified"
+        """How far a verification proves a file."""
         self.counts = Counts(1, 1, 1, 1, 0)
         self.encrypted = False
         self.identities: list[str | None] = []
@@ -109,7 +111,7 @@ class Admin:
         found = self.backups[backup_id][0] if backup_id in self.backups else self.foreign.get(path)
         if found is None:
             return Gone()
-        return Checked(found.stored_sha256, None if self.problems else found.level, "payload", self.problems)
+        return Checked(found.stored_sha256, None if self.problems else self.verified_level, "payload", self.problems)
 
     async def list_files(self, target: AdminTarget, token: str | None) -> tuple[Sequence[Listed], str | None]:
         """A page of two, so that there are several."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -59,10 +59,6 @@ class Clock:
             await call()
 
 
-def _named(bodies: Sequence[Json], name: str | None) -> Json | None:
-    return next((body for body in bodies if body["metadata"]["name"] == name), None)
-
-
 class Cluster:
     """Objects with versions, one Deployment, and its pod."""
 
@@ -76,6 +72,7 @@ class Cluster:
         self.present = True
         self.pod_ready = True
         self.pod_name = "gw-1"
+        self.stale_pod: str | None = None
         self.reload = "Watch"
         self.marker: str | None = None
         self.listing_ends_early = False
@@ -207,12 +204,14 @@ class Cluster:
         }
         return Workload(ref, namespace, "w", body)
 
-    async def pods(self, workload: Workload) -> tuple[list[Json], list[Json]]:
+    async def pods(self, workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
+        """``stale_pod``: the cache still offers a pod that was replaced."""
+        name = self.stale_pod if cached and self.stale_pod else self.pod_name
         owner = [{"controller": True, "uid": "w"}]
         pod = {
             "metadata": {
-                "name": self.pod_name,
-                "uid": f"uid of {self.pod_name}",
+                "name": name,
+                "uid": f"uid of {name}",
                 "labels": {"app": "gw"},
                 "ownerReferences": [{"controller": True, "uid": "rs", "name": "gw-rs"}],
                 "annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {},
@@ -231,10 +230,10 @@ class Cluster:
         }  # fmt: skip
         return [{"metadata": {"name": "gw-rs", "uid": "rs", "ownerReferences": owner}}], [pod]
 
-    async def pod(self, namespace: str, name: str, replica_set: str | None) -> tuple[Json | None, Json | None]:
+    async def pod(self, namespace: str, name: str) -> Json | None:
         workload = await self.workload(namespace, GatewayRef("Deployment", "gw"))
-        sets, pods = ([], []) if workload is None else await self.pods(workload)
-        return _named(sets, replica_set), _named(pods, name)
+        pods = [] if workload is None else (await self.pods(workload))[1]
+        return next((body for body in pods if body["metadata"]["name"] == name), None)
 
     async def secret(self, namespace: str, name: str) -> Secret | None:
         if name in self.forbidden_secrets:

@@ -15,7 +15,7 @@ from gateway_operator.domain.names import ADOPTED_LABEL
 from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from tests.unit.operator.test_crashes import count, single_faults
 from tests.unit.operator.worlds import CrashError, Faults, World, log
 
@@ -116,7 +116,7 @@ def both(order: str, crash: int | None) -> list[str]:
             ports = Ports(faults[one].wrap(cluster, False), faults[one].wrap(admin, True), world.clock)
             for _ in range(50):
                 try:
-                    wait = await reconcile_backup(ports, Turns(), refs[one], log)
+                    wait = await reconcile_backup(ports, GatewayLocks(), refs[one], log)
                 except CrashError:
                     continue
                 if wait is None:
@@ -145,10 +145,10 @@ class Paced:
         if name == "backup_id":
             return method
 
-        async def call(*arguments: Any) -> Any:
+        async def call(*arguments: Any, **options: Any) -> Any:
             await self._turn.wait()
             self._turn.clear()
-            return await method(*arguments)
+            return await method(*arguments, **options)
 
         return call
 

@@ -11,7 +11,7 @@ from gateway_operator.domain.names import BACKUP_KIND, FINALIZER
 from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.handlers.backups import _has_work, reconcile
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from tests.unit.operator.fake_admin import Admin
 from tests.unit.operator.fake_cluster import Clock, Cluster
 
@@ -48,7 +48,7 @@ class World:
         self.cluster = Cluster(self.clock)
         self.admin = Admin(self.cluster, self.clock)
         self.ports = Ports(self.cluster, self.admin, self.clock)
-        self.turns = Turns()
+        self.locks = GatewayLocks()
         self.ref = self.cluster.add(BACKUP_KIND, "b", spec)
 
     def backup(self) -> Backup:
@@ -57,7 +57,7 @@ class World:
     def run(self) -> None:
         """Until there is nothing more to wait for."""
         for _ in range(50):
-            after = asyncio.run(reconcile(self.ports, self.turns, self.backup()))
+            after = asyncio.run(reconcile(self.ports, self.locks, self.backup()))
             if after is None:
                 return
             self.clock.advance(after)

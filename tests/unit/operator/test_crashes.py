@@ -12,16 +12,17 @@ import pytest
 from gateway_operator.domain.calls import Journal
 from gateway_operator.domain.objects import Ref
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.restore import reconcile_restore
 from tests.unit.operator.worlds import CrashError, Faults, World, log
 
 TERMINAL = {"Completed", "Failed", "RolledBack", "RollbackFailed"}
 
 
-def with_backup(faults: Faults | None = None) -> tuple[World, Ref]:
-    """A world in which a backup is asked for."""
+def with_backup(faults: Faults | None = None, *, level: str = "Verified") -> tuple[World, Ref]:
+    """A world in which a backup is asked for, whose answer proves that level."""
     world = World(faults)
+    world.admin.level = level
     return world, world.cluster.add("GatewayBackup", "b", {})
 
 
@@ -112,10 +113,12 @@ def count(make: Callable[..., tuple[World, Ref]], **how: Any) -> int:
     return world.faults.calls
 
 
+@pytest.mark.parametrize("level", ["Verified", "Stored"])
 @pytest.mark.parametrize("plans", [single_faults, pairs_of_faults])
-def test_a_backup_survives_every_crash(plans: Callable[[int], Iterator[tuple[str, Faults]]]) -> None:
-    for name, faults in plans(count(with_backup)):
-        world, ref = with_backup(faults)
+def test_a_backup_survives_every_crash(plans: Callable[[int], Iterator[tuple[str, Faults]]], level: str) -> None:
+    """With ``Stored``, the answer does not prove the wanted level, and the file is verified afterwards."""
+    for name, faults in plans(count(with_backup, level=level)):
+        world, ref = with_backup(faults, level=level)
         world.run(ref)
         try:
             check_backup(world, ref)
@@ -165,7 +168,7 @@ def test_a_restore_survives_two_crashes(case: str) -> None:
             assert check_restore(world, ref) == expected, (one, two, faults.names)
 
 
-_READS = {"read", "list_ours", "workload", "pods", "secret", "health", "read_restore", "event"}
+_READS = {"read", "list_ours", "workload", "pods", "pod", "secret", "health", "read_restore", "event"}
 
 
 def test_a_restore_of_the_same_name_and_spec_is_done_once() -> None:
@@ -186,9 +189,9 @@ def run_once(world: World, ref: Ref) -> None:
     async def once() -> None:
         try:
             if ref.kind == "GatewayBackup":
-                await reconcile_backup(world.ports, Turns(), ref, log)
+                await reconcile_backup(world.ports, GatewayLocks(), ref, log)
             else:
-                await reconcile_restore(world.ports, Turns(), ref, log)
+                await reconcile_restore(world.ports, GatewayLocks(), ref, log)
         except CrashError:
             return
 

@@ -12,6 +12,7 @@ from gateway_operator.domain.gateway import (
     Workload,
     choose,
     config_is_persistent,
+    confirm,
     role_binding_line,
     rollout,
     still_starting,
@@ -60,6 +61,8 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
     "without an address": ([pod(ip=None, phase="Pending")], "no address yet (Pending)"),
     "admin container not ready": ([pod(ready=False)], "container admin of pod gw-1 is not ready"),
     "no named port, not running": ([pod(ports=[], phase="Pending")], "is Pending"),
+    "evicted, with an old address": ([pod(phase="Failed")], "has no pod that is running or starting"),
+    "ended, with an old address": ([pod(phase="Succeeded")], "has no pod that is running or starting"),
 }
 
 
@@ -205,3 +208,40 @@ def test_the_line_that_grants() -> None:
         "kubectl create rolebinding gw-backup-operator --namespace prod --role gw-backup-operator "
         "--serviceaccount ops:operator"
     )
+
+
+def listed(**meta: Any) -> dict[str, Any]:
+    """A pod as the API server's cache has it."""
+    body = pod()
+    body["metadata"].update({"uid": "p", "labels": {"app": "gw"}, **meta})
+    return body
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "another pod of the name": {"metadata": {"uid": "other"}},
+    "terminating": {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}},
+    "taken out of the selector": {"metadata": {"labels": {"app": "quarantine"}}},
+    "its owner was taken off": {"metadata": {"ownerReferences": []}},
+    "another owner": {"metadata": {"ownerReferences": [{"uid": "other", "controller": True}]}},
+    "its owner does not control it": {"metadata": {"ownerReferences": [{"uid": "rs"}]}},
+    "failed": {"status": {"phase": "Failed"}},
+    "succeeded": {"status": {"phase": "Succeeded"}},
+    "no address": {"status": {"podIP": None}},
+    "the admin container is not ready": {"status": {"containerStatuses": [{"name": "admin", "ready": False}]}},
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_a_listed_pod_that_changed_is_not_confirmed(case: str) -> None:
+    current = listed()
+    for part, changes in DIFFERENT[case].items():
+        current[part] = {**current[part], **changes}
+    assert confirm(workload(), listed(), current) is None
+
+
+def test_address_and_readiness_are_those_of_the_confirming_read() -> None:
+    current = listed()
+    current["status"] |= {"podIP": "10.0.0.2", "conditions": [{"type": "Ready", "status": "False"}]}
+    confirmed = confirm(workload(), listed(), current)
+    assert confirmed is not None
+    assert (confirmed[0].host, confirmed[0].pod_ready, confirmed[1]) == ("10.0.0.2", False, current)

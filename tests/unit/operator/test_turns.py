@@ -1,19 +1,23 @@
-"""Backups that queue for one gateway share a look at it; whatever is not well makes the next one look for itself."""
+"""Backups that queue for one gateway share a resolution of it; a failure makes the next one resolve it again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
-from gateway_operator.domain.calls import Gone, Health, StoredBackup
-from gateway_operator.domain.objects import GatewayRef, Ref
+from gateway_operator.adapters.cluster import KubernetesCluster
+from gateway_operator.domain.actions import CallBackup, Note
+from gateway_operator.domain.calls import Health, StoredBackup
+from gateway_operator.domain.gateway import Endpoint, Problem, Workload
+from gateway_operator.domain.objects import GatewayRef, Json, Ref
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
-from gateway_operator.reconcile import gateways
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.gateways import SHARED, Turns
+from gateway_operator.reconcile.gateways import RESOLUTION_TTL, GatewayLocks, ResolvedGateway, resolve_gateway
+from tests.unit.operator.fake_cluster import NAMESPACE
 from tests.unit.operator.worlds import World
 
 GATEWAY = GatewayRef("Deployment", "gw")
@@ -33,48 +37,19 @@ def together(world: World, refs: list[Ref]) -> None:
         return await health(target)
 
     async def run() -> None:
-        turns = Turns()
-        await asyncio.gather(*(reconcile_backup(world.ports, turns, ref, log, GATEWAY) for ref in refs))
+        locks = GatewayLocks()
+        await asyncio.gather(*(reconcile_backup(world.ports, locks, ref, log, GATEWAY) for ref in refs))
 
     world.admin.health = over_the_network  # type: ignore[method-assign]
     asyncio.run(run())
 
 
-def looks(world: World) -> int:
-    return world.faults.names.count("workload")
-
-
-def phases(world: World, refs: list[Ref]) -> set[str]:
-    return {str(world.cluster.status(ref)["phase"]) for ref in refs}
-
-
-def test_those_that_queue_share_a_look() -> None:
-    world = World()
-    refs = backups(world, 5)
-    together(world, refs)
-    assert phases(world, refs) == {"Completed"}
-    assert looks(world) == 1
-    assert world.faults.names.count("health") == 5  # which volume it is, everyone asks
-    assert world.faults.names.count("secret") == 1
-
-
-def test_one_that_comes_alone_looks_for_itself() -> None:
-    world, turns = World(), Turns()
-
-    async def one_by_one() -> None:
-        for ref in backups(world, 3):
-            await reconcile_backup(world.ports, turns, ref, log, GATEWAY)
-
-    asyncio.run(one_by_one())
-    assert looks(world) == 3
-
-
 def one_after_the_other(world: World, count: int, between: Callable[[int], object] = lambda _: None) -> list[Ref]:
-    turns, refs = Turns(), backups(world, count)
+    locks, refs = GatewayLocks(), backups(world, count)
 
     async def run() -> None:
         for number, ref in enumerate(refs):
-            await reconcile_backup(world.ports, turns, ref, log, GATEWAY)
+            await reconcile_backup(world.ports, locks, ref, log, GATEWAY)
             world.clock.advance(60)
             between(number)
 
@@ -82,16 +57,37 @@ def one_after_the_other(world: World, count: int, between: Callable[[int], objec
     return refs
 
 
-def test_a_gateway_that_is_as_it_was_is_found_again_by_name() -> None:
+def calls(world: World, name: str) -> int:
+    return world.faults.names.count(name)
+
+
+def phases(world: World, refs: list[Ref]) -> set[str]:
+    return {str(world.cluster.status(ref)["phase"]) for ref in refs}
+
+
+def test_queued_backups_share_one_resolution() -> None:
     world = World()
-    refs = one_after_the_other(world, 3)
+    refs = backups(world, 5)
+    together(world, refs)
     assert phases(world, refs) == {"Completed"}
-    assert world.faults.names.count("pods") == 1  # the lists
-    assert world.faults.names.count("pod") == 2
-    assert (looks(world), world.faults.names.count("secret")) == (3, 3)  # each read anew
+    assert [calls(world, name) for name in ("workload", "pods", "pod", "secret")] == [1, 1, 1, 1]
+    assert calls(world, "health") == 5  # each asks which volume it is
 
 
-def test_another_pod_is_looked_for() -> None:
+def test_a_single_backup_always_resolves_its_gateway() -> None:
+    world = World()
+    one_after_the_other(world, 3)
+    assert [calls(world, name) for name in ("workload", "pods", "pod", "secret")] == [3, 3, 3, 3]
+
+
+def test_a_fresh_backup_needs_two_status_writes_and_no_second_read() -> None:
+    world = World()
+    (ref,) = one_after_the_other(world, 1)
+    assert (world.cluster.writes, calls(world, "read"), calls(world, "read_backup")) == (2, 1, 0)
+    assert world.cluster.status(ref)["phase"] == "Completed"
+
+
+def test_another_pod_is_found() -> None:
     world = World()
 
     def replace(number: int) -> None:
@@ -99,112 +95,202 @@ def test_another_pod_is_looked_for() -> None:
 
     refs = one_after_the_other(world, 3, replace)
     assert [world.cluster.status(ref)["pod"] for ref in refs] == ["gw-1", "gw-2", "gw-3"]
-    assert world.faults.names.count("pods") == 3
 
 
-def test_a_gateway_that_is_gone_is_not_found_by_its_old_names() -> None:
+def test_a_deleted_gateway_is_not_found() -> None:
     world = World()
     refs = one_after_the_other(world, 2, lambda _: setattr(world.cluster, "present", False))
     assert [world.cluster.status(ref)["reason"] for ref in refs] == ["BackedUp", "GatewayNotFound"]
 
 
-def test_a_read_that_is_not_allowed_or_fails_makes_the_whole_look() -> None:
-    world = World()
-
-    async def forbidden(*_: object) -> None:
-        raise ForbiddenError("replicasets is forbidden")
-
-    world.cluster.pod = forbidden  # type: ignore[method-assign, assignment]
-    refs = one_after_the_other(world, 2)
-    assert phases(world, refs) == {"Completed"}
-    assert world.faults.names.count("pods") == 2
-
-
-def test_a_secret_that_is_gone_has_the_whole_looks_words() -> None:
+def test_a_missing_secret_is_reported() -> None:
     world = World()
     refs = one_after_the_other(world, 2, lambda _: world.cluster.secrets.clear())
     assert [world.cluster.status(ref)["reason"] for ref in refs] == ["BackedUp", "AdminKeyMissing"]
 
 
-def test_after_a_backup_that_failed_the_gateway_is_looked_for_as_if_for_the_first_time() -> None:
-    world = World()
-    one_after_the_other(world, 1)
-    world.admin.failing = [AdminApiError("Unreachable", "gone", retryable=True) for _ in range(2)]
-    before = world.faults.names.count("pods")
-    turns, (first, second) = Turns(), backups(world, 3)[1:]
-
-    async def run() -> None:
-        await reconcile_backup(world.ports, turns, first, log, GATEWAY)
-        await reconcile_backup(world.ports, turns, second, log, GATEWAY)
-
-    asyncio.run(run())
-    assert world.faults.names.count("pods") == before + 2
-
-
-def test_a_look_at_what_is_finished_forgets_nothing() -> None:
-    world, turns = World(), Turns()
+def test_a_run_that_uses_no_gateway_invalidates_nothing() -> None:
+    world, locks = World(), GatewayLocks()
     first, second = backups(world, 2)
 
     async def run() -> None:
+        kept = locks.get(NAMESPACE, GATEWAY)  # noqa: F841 - the lock and its result exist while somebody holds it
         for ref in (first, first, second):
-            await reconcile_backup(world.ports, turns, ref, log, GATEWAY)
+            await reconcile_backup(world.ports, locks, ref, log, GATEWAY)
 
     asyncio.run(run())
-    assert world.faults.names.count("pods") == 1
+    assert calls(world, "workload") == 1
 
 
-def test_no_more_gateways_are_remembered_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "SIGHTINGS", 2)
-    world, turns = World(), Turns()
-
-    async def run() -> None:
-        for name in ("a", "b", "c", "a", "c"):
-            ref = world.cluster.add("GatewayBackup", f"of-{name}-{world.faults.calls}", {"gatewayRef": {"name": name}})
-            await reconcile_backup(world.ports, turns, ref, log, GatewayRef("Deployment", name))
-
-    asyncio.run(run())
-    assert world.faults.names.count("pods") == 4  # c alone was still known
-
-
-def test_a_look_is_shared_for_a_moment_only() -> None:
+def test_a_resolution_is_shared_for_its_ttl() -> None:
     world = World()
-    read = world.admin.read_backup
+    make = world.admin.backup
 
-    async def slow(target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
-        world.clock.advance(SHARED / 2)
-        return await read(target, backup_id)
+    async def slow(target: AdminTarget, call: CallBackup) -> StoredBackup:
+        world.clock.advance(RESOLUTION_TTL / 2)
+        return await make(target, call)
 
-    world.admin.read_backup = slow  # type: ignore[method-assign]
+    world.admin.backup = slow  # type: ignore[method-assign]
     refs = backups(world, 6)
     together(world, refs)
     assert phases(world, refs) == {"Completed"}
-    assert looks(world) == 3
+    assert calls(world, "workload") == 3
 
 
-def test_a_clock_that_is_put_back_does_not_prolong_it() -> None:
+def test_a_clock_that_is_set_back_does_not_prolong_a_resolution() -> None:
     world = World()
-    read = world.admin.read_backup
+    make = world.admin.backup
 
-    async def back(target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+    async def back(target: AdminTarget, call: CallBackup) -> StoredBackup:
         world.clock.advance(-3600)
-        return await read(target, backup_id)
+        return await make(target, call)
 
-    world.admin.read_backup = back  # type: ignore[method-assign]
+    world.admin.backup = back  # type: ignore[method-assign]
     together(world, backups(world, 3))
-    assert looks(world) == 3
+    assert calls(world, "workload") == 3
 
 
-def test_after_a_call_that_failed_the_next_one_looks_for_itself() -> None:
+def test_after_a_failed_call_the_next_backup_resolves_again() -> None:
     world = World()
     world.admin.failing = [AdminApiError("Unreachable", "gone", retryable=True) for _ in range(2)]
     refs = backups(world, 4)
     together(world, refs)
-    assert looks(world) == 3
+    assert calls(world, "workload") == 3
     assert phases(world, refs) == {"Completed", "Running"}
 
 
-def test_a_gateway_that_was_not_found_is_looked_for_by_everyone() -> None:
+def test_an_unresolved_gateway_is_not_shared() -> None:
     world = World()
     world.cluster.present = False
     together(world, backups(world, 3))
-    assert looks(world) == 3
+    assert calls(world, "workload") == 3
+
+
+def test_the_event_is_posted_after_the_status_and_outside_the_lock() -> None:
+    world, locks = World(), GatewayLocks()
+    (ref,) = backups(world, 1)
+    locked: list[bool] = []
+    post = world.cluster.event
+
+    async def event(about: Ref, note: Note, at: object) -> None:
+        assert world.cluster.status(ref)["phase"] == "Completed"
+        locked.append(locks.get(NAMESPACE, GATEWAY).locked())
+        await post(about, note, at)  # type: ignore[arg-type]
+
+    world.cluster.event = event  # type: ignore[method-assign, assignment]
+    asyncio.run(reconcile_backup(world.ports, locks, ref, log, GATEWAY))
+    assert locked == [False]
+
+
+def resolved(world: World, *, cached: bool = True, ref: GatewayRef = GATEWAY) -> ResolvedGateway:
+    """As a backup resolves its gateway; or, not ``cached``, as a restore does."""
+
+    async def run() -> ResolvedGateway:
+        if not cached:
+            return await resolve_gateway(world.ports, NAMESPACE, ref)
+        lock = GatewayLocks().get(NAMESPACE, ref)
+        return await lock.resolve(world.ports, await lock.begin(world.ports))
+
+    return asyncio.run(run())
+
+
+def test_a_pod_of_an_old_list_is_not_called() -> None:
+    """The API server's cache still offers a pod that was replaced: its address may be another pod's."""
+    world = World()
+    world.cluster.stale_pod, world.cluster.pod_name = "gw-old", "gw-new"
+    found = resolved(world)
+    assert isinstance(found.gateway, Endpoint)
+    assert found.gateway.pod == "gw-new"
+    assert [calls(world, name) for name in ("pods", "pod")] == [2, 1]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_no_pod_is_final_only_when_the_list_is_fresh(cached: bool) -> None:
+    world = World()
+    asked: list[bool] = []
+
+    async def pods(workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
+        asked.append(cached)
+        return [], []
+
+    world.cluster.pods = pods  # type: ignore[method-assign]
+    found = resolved(world, cached=cached)
+    assert isinstance(found.gateway, Problem)
+    assert found.gateway.reason == "NoReadyPod"
+    assert asked == ([True, False] if cached else [False])
+
+
+def test_a_stateful_sets_pod_is_read_once() -> None:
+    world = World()
+    asked: list[bool] = []
+
+    async def pods(workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
+        asked.append(cached)
+        return [], []
+
+    world.cluster.pods = pods  # type: ignore[method-assign]
+    resolved(world, ref=GatewayRef("StatefulSet", "gw"))
+    assert asked == [False]
+    assert calls(world, "pod") == 0
+
+
+class RecordedCluster(KubernetesCluster):
+    """The adapter without a connection: records the requests, answers each with an empty list."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str | None]] = []
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        self.requests.append((path.rpartition("/")[2], (query or {}).get("resourceVersion")))
+        return {"items": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cached", "requests"),
+    [
+        ("Deployment", True, [("replicasets", "0"), ("pods", "0")]),
+        ("Deployment", False, [("replicasets", None), ("pods", None)]),
+        ("StatefulSet", True, [("gw-0", None)]),
+        ("StatefulSet", False, [("gw-0", None)]),
+    ],
+)
+def test_only_cached_lists_may_be_out_of_date(kind: str, cached: bool, requests: list[tuple[str, str | None]]) -> None:
+    cluster = RecordedCluster()
+    body = {"spec": {"selector": {"matchLabels": {"app": "gw"}}}}
+    asyncio.run(cluster.pods(Workload(GatewayRef(kind, "gw"), NAMESPACE, "w", body), cached=cached))
+    assert cluster.requests == requests
+
+
+def test_the_address_of_the_confirming_read_is_used() -> None:
+    world = World()
+    read = world.cluster.pod
+
+    async def moved(namespace: str, name: str) -> Json | None:
+        body = await read(namespace, name)
+        assert body is not None
+        return {**body, "status": {**body["status"], "podIP": "10.0.0.2"}}
+
+    world.cluster.pod = moved  # type: ignore[method-assign]
+    found = resolved(world)
+    assert isinstance(found.gateway, Endpoint)
+    assert found.gateway.host == "10.0.0.2"
+
+
+def test_a_read_that_is_forbidden_names_the_role() -> None:
+    world = World()
+
+    async def forbidden(namespace: str, name: str) -> Json | None:
+        raise ForbiddenError("pods is forbidden")
+
+    world.cluster.pod = forbidden  # type: ignore[method-assign]
+    found = resolved(world)
+    assert isinstance(found.gateway, Problem)
+    assert found.gateway.reason == "NotAuthorized"

@@ -14,7 +14,7 @@ from gateway_operator.domain.objects import Ref
 from gateway_operator.ports import AdminApiError, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.deletion import finalize_backup
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.importing import reconcile_import
 from gateway_operator.reconcile.restore import reconcile_restore
 from tests.unit.operator.fake_admin import Admin
@@ -51,13 +51,13 @@ class Faults:
                 if name in ("backup_id", "now") or not callable(method):
                     return method
 
-                async def call(*arguments: Any) -> Any:
+                async def call(*arguments: Any, **options: Any) -> Any:
                     faults.calls += 1
                     number = faults.calls
                     faults.names.append(name)
                     if number in faults.before:
                         raise CrashError
-                    result = await method(*arguments)
+                    result = await method(*arguments, **options)
                     if number in faults.after:
                         raise CrashError
                     if network and number in faults.lost:
@@ -86,27 +86,27 @@ class World:
         for kind, name in list(self.cluster.objects):
             if kind == "GatewayBackup":
                 uid = self.cluster.objects[(kind, name)]["metadata"]["uid"]
-                await reconcile_backup(self.plain, Turns(), Ref(kind, NAMESPACE, name, uid), log)
+                await reconcile_backup(self.plain, GatewayLocks(), Ref(kind, NAMESPACE, name, uid), log)
 
     def run(self, ref: Ref, *, forget: bool = False, limit: int = 400) -> int:
         """Until the object wants nothing more. Gives how many times the process was started."""
         return asyncio.run(self._run(ref, forget, limit))
 
     async def _run(self, ref: Ref, forget: bool, limit: int) -> int:
-        starts, turns = 1, Turns()
+        starts, locks = 1, GatewayLocks()
         for _ in range(limit):
             try:
                 if forget:
                     wait = await finalize_backup(self.ports, ref, log)
                 elif ref.kind == "GatewayBackup":
-                    wait = await reconcile_backup(self.ports, turns, ref, log)
+                    wait = await reconcile_backup(self.ports, locks, ref, log)
                 elif ref.kind == "GatewayBackupImport":
                     wait = await reconcile_import(self.ports, ref, log)
                     await self._others()
                 else:
-                    wait = await reconcile_restore(self.ports, turns, ref, log)
+                    wait = await reconcile_restore(self.ports, locks, ref, log)
             except CrashError:
-                starts, turns = starts + 1, Turns()
+                starts, locks = starts + 1, GatewayLocks()
                 self.clock.advance(1)
                 continue
             if wait is None:

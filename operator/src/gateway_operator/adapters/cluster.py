@@ -116,35 +116,26 @@ class KubernetesCluster(KubernetesApi):
             return None
         return Workload(ref, namespace, str(body["metadata"]["uid"]), body)
 
-    async def pods(self, workload: Workload) -> tuple[list[Json], list[Json]]:
-        """ReplicaSets (of a Deployment) and pods that its selector selects."""
+    async def pods(self, workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
+        """The ReplicaSets of a Deployment and the pods it selects; of a StatefulSet, the pod of the ordinal."""
+        if workload.ref.kind == "StatefulSet":
+            pod = await self.pod(workload.namespace, workload.ordinal_pod)
+            return [], [] if pod is None else [pod]
         selector = workload.label_selector
         if selector is None:
             return [], []
         namespace = quote(workload.namespace)
-        pods = self.all_of(f"/api/v1/namespaces/{namespace}/pods", selector)
-        if workload.ref.kind != "Deployment":
-            return [], await pods
-        # Both at once: on a busy server a list waits up to 0.1 s until the server knows that its cache is not behind.
-        sets = self.all_of(f"/apis/apps/v1/namespaces/{namespace}/replicasets", selector)
-        found = await asyncio.gather(sets, pods)
-        return found[0], found[1]
-
-    async def pod(self, namespace: str, name: str, replica_set: str | None) -> tuple[Json | None, Json | None]:
-        """A ReplicaSet, if one is named, and a pod, each by its name and as fresh as the lists of ``pods``."""
-        # Without a resourceVersion a read by name asks the store itself.
-        space = quote(namespace)
-        pod = self._one(f"/api/v1/namespaces/{space}/pods/{quote(name)}")
-        if replica_set is None:
-            return None, await pod
+        # Without resourceVersion=0, a list waits up to 0.1 s until the server knows that its cache is up to date.
         found = await asyncio.gather(
-            self._one(f"/apis/apps/v1/namespaces/{space}/replicasets/{quote(replica_set)}"), pod
+            self.all_of(f"/apis/apps/v1/namespaces/{namespace}/replicasets", selector, cached=cached),
+            self.all_of(f"/api/v1/namespaces/{namespace}/pods", selector, cached=cached),
         )
         return found[0], found[1]
 
-    async def _one(self, path: str) -> Json | None:
+    async def pod(self, namespace: str, name: str) -> Json | None:
+        """A pod, read from the store: a GET without a resourceVersion never comes from the cache."""
         try:
-            return await self.request("GET", path)
+            return await self.request("GET", f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
         except MissingError:
             return None
 

@@ -144,10 +144,12 @@ class KubernetesApi:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ClusterError(f"The watch of {path} was cut: {type(error).__name__}") from error
 
-    async def all_of(self, path: str, selector: str | None = None) -> list[Json]:
-        """A whole list, page by page."""
+    async def all_of(self, path: str, selector: str | None = None, *, cached: bool = False) -> list[Json]:
+        """A whole list, page by page. ``cached``: from the server's cache, which may be out of date."""
         found: list[Json] = []
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        if cached:
+            query["resourceVersion"] = "0"
         while True:
             page = await self.request("GET", path, query=query)
             found.extend(page.get("items") or ())
@@ -155,6 +157,7 @@ class KubernetesApi:
             if not token:
                 return found
             query["continue"] = str(token)
+            query.pop("resourceVersion", None)  # the token names the version of the first page
 
 
 def _date(headers: Mapping[str, str]) -> datetime | None:

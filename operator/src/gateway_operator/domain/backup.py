@@ -1,7 +1,10 @@
-"""What to do next about a GatewayBackup: a pure function of what was seen and what time it is.
+"""Decides the next step of a GatewayBackup: a pure function of an observation and the time.
 
-The order of the questions is the design: a finished one is never touched; one that is being deleted belongs to the
-delete handler; what the volume already holds beats every deadline; only then is anything asked of a gateway.
+The order of the checks matters. A finished object is never touched, and the delete handler owns one that is being
+deleted. A backup that is already on the volume beats every deadline. Only then is a gateway called.
+
+A new backup goes Running -> Completed if the admin API's answer proves the wanted level. Verifying is for adopted
+files and for levels that the answer does not prove.
 """
 
 from __future__ import annotations
@@ -38,8 +41,11 @@ _LEVELS: Final = ("", "Stored", "Verified")
 
 @dataclass(frozen=True)
 class Observed:
-    """What one look gave. ``answer`` is what the last call of this run brought, ``stored`` what was read back, and
-    ``checked`` what looking at the file again found; ``known`` are the other backups."""
+    """The inputs of one decision.
+
+    ``answer`` is the result of this run's last call, ``stored`` the record that was read by id because an answer was
+    lost, ``checked`` the result of a verification of the file. ``known`` are the other backups.
+    """
 
     backup: Backup
     gateway: Endpoint | Problem | None = None
@@ -68,7 +74,8 @@ def decide(seen: Observed, now: datetime) -> BackupAction:
     if is_terminal(backup) or backup.meta.deleting_since:
         return Stop()
     if isinstance(seen.answer, StoredBackup) and backup.phase != "Verifying":
-        return _made(backup, seen.answer, now) if backup.existing is None else _found(seen, seen.answer, now)
+        accept = _complete_or_verify if backup.existing is None else _claim_adopted
+        return accept(seen, seen.answer, now)
     if isinstance(seen.answer, Gone):
         message = f"There is no file {backup.existing} in the backup directory of {backup.gateway}."
         return backup_end.failed(backup, Reason.FileNotFound, message, now)
@@ -86,7 +93,7 @@ def _start(seen: Observed, now: datetime) -> BackupAction:
     backup = seen.backup
     deadline = _deadline(backup)
     if now >= deadline:
-        return _out_of_time(seen, now)
+        return _deadline_exceeded(seen, now)
     if not isinstance(seen.gateway, Endpoint):
         return attempts.wait_for_gateway(backup, seen.gateway, deadline, now)
     if isinstance(seen.health, Failure):
@@ -95,7 +102,7 @@ def _start(seen: Observed, now: datetime) -> BackupAction:
         message = f"The admin API in pod {seen.gateway.pod} does not say which volume it has."
         return _failed(seen, Failure(Reason.VolumeUnknown, message, retryable=True), now)
     if backup.existing is not None:
-        return _find(backup, backup.existing, seen.gateway, seen.health, now)
+        return _request_adoption(backup, backup.existing, seen.gateway, seen.health, now)
     return _call(backup, seen.gateway, seen.health, seen.backup_id, deadline, now)
 
 
@@ -150,92 +157,73 @@ def _running(backup: Backup, pod: Endpoint, health: Health, path: str, now: date
     return status
 
 
-def _find(backup: Backup, path: str, pod: Endpoint, health: Health, now: datetime) -> FindFile:
+def _request_adoption(backup: Backup, path: str, pod: Endpoint, health: Health, now: datetime) -> FindFile:
     status = _running(backup, pod, health, path, now)
     status.update(message=f"Pod {pod.pod} has been asked about {path}.", adopted=True)
     return FindFile(path, status)
 
 
-def _found(seen: Observed, found: StoredBackup, now: datetime) -> BackupAction:
-    """The path was claimed before the file was looked at; now it is seen who else wants it."""
+def _claim_adopted(seen: Observed, found: StoredBackup, now: datetime) -> BackupAction:
+    """Check who else wants the file. The path was claimed in the status before the file was read."""
     backup = seen.backup
     volume_id = str(backup.status.get("volumeID") or "")
     others = seen.known.naming(backup.meta.ref.namespace, found.path, found.backup_id)
     owned = adoption.owner(backup, others, volume_id)
     if owned is None:
-        return _made(backup, replace(found, volume_id=volume_id), now)
+        return _start_verifying(backup, replace(found, volume_id=volume_id), now)
     if owned.undecided and now < _deadline(backup):
         return Wait(_UNDECIDED)
     message = f"{found.path} belongs to GatewayBackup {owned.by}: one file, one resource."
     return backup_end.failed(backup, Reason.AlreadyOwned, message, now)
 
 
-def _made(backup: Backup, made: StoredBackup, now: datetime) -> Write:
-    done = "made" if backup.existing is None else "found"
-    what = "its record is being read back" if backup.existing is None else "it is being read again"
+def _complete_or_verify(seen: Observed, record: StoredBackup, now: datetime) -> BackupAction:
+    """End a new backup whose record proves the wanted level: the admin API has proven it and made it durable."""
+    backup = seen.backup
+    if _suffices(record.level, backup):
+        status = backup_end.record(record, now)
+        return backup_end.completed(backup, record.level, record.proof, seen.known, now, status)
+    return _start_verifying(backup, record, now)
+
+
+def _start_verifying(backup: Backup, record: StoredBackup, now: datetime) -> Write:
     return Write(
         {
             "phase": "Verifying",
             "reason": str(Reason.Verifying),
-            "message": f"The backup is {done}; {what}.",
+            "message": f"The backup is {'made' if backup.existing is None else 'found'}; its file is being verified.",
             "observedGeneration": backup.meta.generation,
             "nextRetryTime": None,
             "failure": None,
-            **backup_end.record(made, now),
+            **backup_end.record(record, now),
         }
     )
 
 
 def _verify(seen: Observed, now: datetime) -> BackupAction:
-    backup, stored, checked = seen.backup, seen.stored, seen.checked
+    backup, checked = seen.backup, seen.checked
     path = backup.status.get("path")
-    if isinstance(stored, StoredBackup) and not _is_recorded(backup, stored):
-        message = f"The record of {path} changed between two reads: another file is there now."
-        return backup_end.failed(backup, Reason.RecordMismatch, message, now)
-    if isinstance(stored, Gone) or isinstance(checked, Gone):
+    if isinstance(checked, Gone):
         message = f"{path} was there and is not on the volume any more: somebody removed it."
         return backup_end.failed(backup, Reason.RecordMismatch, message, now)
-    level = _level(backup, stored, checked)
-    if level is not None:
+    if isinstance(checked, Checked):
+        level = checked.level or ""
+        unchanged = checked.stored_sha256 == backup.status.get("sha256")
+        if checked.problems or not unchanged or not _suffices(level, backup):
+            return _not_proven(backup, checked, now)
         if backup.existing is not None and ADOPTED_LABEL not in backup.meta.labels:
             return PutLabel(ADOPTED_LABEL, "true")
-        proof = checked.proof if isinstance(checked, Checked) else None
-        return backup_end.completed(backup, level, proof, seen.known, now)
-    if isinstance(checked, Checked):
-        return _not_proven(backup, checked, now)
+        return backup_end.completed(backup, level, checked.proof, seen.known, now)
     if now >= _deadline(backup):
-        return _out_of_time(seen, now)
-    failure = checked if isinstance(checked, Failure) else stored if isinstance(stored, Failure) else None
-    if failure is not None:
-        return _failed(seen, failure, now)
+        return _deadline_exceeded(seen, now)
+    if isinstance(checked, Failure):
+        return _failed(seen, checked, now)
     retry = backup.time("nextRetryTime")
     if retry is not None and retry > now:
         return Wait(times.seconds_until(retry, now))
     if not isinstance(seen.gateway, Endpoint):
         return attempts.wait_for_gateway(backup, seen.gateway, _deadline(backup), now)
-    backup_id = str(backup.status.get("backupID") or "")
-    if stored is None and backup.existing is None:
-        return ReadBack(backup_id)
-    return CheckFile(backup_id, str(path))
-
-
-def _is_recorded(backup: Backup, stored: StoredBackup) -> bool:
-    wanted = (backup.status.get("sha256"), backup.status.get("contentDigest"), backup.status.get("volumeID"))
-    return wanted == (stored.stored_sha256, stored.content_sha256, stored.volume_id)
-
-
-def _level(backup: Backup, stored: StoredBackup | Gone | Failure | None, checked: object) -> str | None:
-    """How far the file is proven, once that is as far as it must be.
-
-    What was made a moment ago was proven when it was made, and its record says so. A file that lay there is proven now.
-    """
-    if isinstance(checked, Checked):
-        whole = not checked.problems and checked.stored_sha256 == backup.status.get("sha256")
-        level = checked.level or ""
-        return level if whole and _suffices(level, backup) else None
-    if isinstance(stored, StoredBackup) and backup.existing is None:
-        return stored.level if _suffices(stored.level, backup) else None
-    return None
+    return CheckFile(str(backup.status.get("backupID") or ""), str(path))
 
 
 def _suffices(level: str, backup: Backup) -> bool:
@@ -261,29 +249,31 @@ def _failed(seen: Observed, failure: Failure, now: datetime) -> BackupAction:
     permanent = not attempts.may_pass(failure)
     exhausted = not failure.free and attempt > backup.retry_limit
     if permanent or exhausted:
-        if failure.unsure and seen.stored is None and _can_look(seen):
+        if failure.unsure and seen.stored is None and _can_read_record(seen):
             return ReadBack(str(backup.status.get("backupID")))
         if isinstance(seen.stored, StoredBackup) and backup.phase != "Verifying":
-            return _made(backup, seen.stored, now)
+            return _complete_or_verify(seen, seen.stored, now)
         said = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = attempts.with_error(backup, failure, now)
         return backup_end.failed(backup, failure.code, said, now, {"lastErrors": errors, "attempt": attempt})
     return attempts.again(backup, failure, now)
 
 
-def _can_look(seen: Observed) -> bool:
+def _can_read_record(seen: Observed) -> bool:
+    """Whether a lost answer can be resolved by reading the record by its id."""
     backup = seen.backup
-    return backup.existing is None and bool(backup.status.get("backupID")) and isinstance(seen.gateway, Endpoint)
+    claimed = backup.existing is None and backup.phase != "Verifying" and bool(backup.status.get("backupID"))
+    return claimed and isinstance(seen.gateway, Endpoint)
 
 
-def _out_of_time(seen: Observed, now: datetime) -> BackupAction:
-    """What the volume holds beats the clock: an answer may have been lost, and the file be there."""
+def _deadline_exceeded(seen: Observed, now: datetime) -> BackupAction:
+    """A backup on the volume beats the deadline: the answer may have been lost although the file was written."""
     backup = seen.backup
     started = backup.time("startTime") is not None
-    if started and seen.stored is None and _can_look(seen):
+    if started and seen.stored is None and _can_read_record(seen):
         return ReadBack(str(backup.status.get("backupID")))
     if isinstance(seen.stored, StoredBackup) and backup.phase != "Verifying":
-        return _made(backup, seen.stored, now)
+        return _complete_or_verify(seen, seen.stored, now)
     seconds = backup.timeout if started else backup.starting_deadline
     field = "timeoutSeconds" if started else "startingDeadlineSeconds"
     fallback = Reason.TimedOut if started else Reason.StartingDeadlineExceeded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -44,15 +45,27 @@ def failed(backup: Backup, reason: str, message: str, now: datetime, more: Mappi
     return _finish(backup, False, str(reason), message, now, more or {})
 
 
-def completed(backup: Backup, level: str, proof: str | None, known: KnownBackups, now: datetime) -> Finish:
-    """It ends well: all that is told about it goes into this one write."""
+def completed(
+    backup: Backup,
+    level: str,
+    proof: str | None,
+    known: KnownBackups,
+    now: datetime,
+    record: Mapping[str, Any] | None = None,
+) -> Finish:
+    """The terminal status of a backup that is proven to ``level``, in one write.
+
+    ``record`` is what ``record()`` gave, where the status does not have it yet.
+    """
+    added = dict(record or {})
+    backup = replace(backup, status={**backup.status, **added})
     status = backup.status
     snapshot = backup.time("snapshotTime") or now
     place, moment = (backup.meta.ref.namespace, backup.gateway), (snapshot, backup.meta.ref.uid)
     verification = {**(status.get("verification") or {}), "level": level, "time": times.text(now)}
     if proof is not None:
         verification["proof"] = proof
-    more: dict[str, Any] = {"verification": verification}
+    more: dict[str, Any] = {**added, "verification": verification}
     digest, size = status.get("contentDigest"), status.get("contentBytes")
     before = known.before(place, backup.group, moment)
     lost = []

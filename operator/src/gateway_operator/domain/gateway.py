@@ -88,6 +88,11 @@ class Workload:
         return f"{self.ref.name}.{self.namespace}.svc"
 
     @property
+    def ordinal_pod(self) -> str:
+        """The name of a StatefulSet's pod with the ordinal."""
+        return f"{self.ref.name}-{self.ref.ordinal}"
+
+    @property
     def label_selector(self) -> str | None:
         """Its selector as a query writes it; None where it has none, which would select everything."""
         selector = self.spec.get("selector") or {}
@@ -111,9 +116,13 @@ def controller(body: Json) -> Json:
 
 
 def owned_pods(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]) -> list[Json]:
-    """The pods whose owner chain ends at the workload; of a StatefulSet, only the one with the ordinal."""
+    """The pods that have not ended and whose owner chain leads to the workload by uid.
+
+    Of a StatefulSet it is only the pod with the ordinal.
+    """
+    pods = [pod for pod in pods if not has_ended(pod)]
     if workload.ref.kind == "StatefulSet":
-        name = f"{workload.ref.name}-{workload.ref.ordinal}"
+        name = workload.ordinal_pod
         return [
             pod for pod in pods if controller(pod).get("uid") == workload.uid and pod["metadata"].get("name") == name
         ]
@@ -123,6 +132,11 @@ def owned_pods(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[
         if controller(replica_set).get("uid") == workload.uid
     }
     return [pod for pod in pods if controller(pod).get("uid") in sets]
+
+
+def has_ended(pod: Json) -> bool:
+    """Whether the pod will never run again: its address may belong to another pod by now."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _admin_container(pod: Json, port_name: str) -> tuple[str, int] | None:
@@ -202,6 +216,20 @@ def endpoint(workload: Workload, pod: Json) -> Endpoint | str:
     )
 
 
+def confirm(workload: Workload, listed: Json, current: Json) -> tuple[Endpoint, Json] | None:
+    """Check a pod that was chosen from a list that may be out of date against a fresh read of it.
+
+    ``current`` gives the address and the readiness. None if it is not the listed pod any more, or cannot be called:
+    the admin key must not be sent to an address that a list from the API server's cache gave.
+    """
+    before, now = listed["metadata"], current["metadata"]
+    same = before.get("uid") == now.get("uid") and (before.get("labels") or {}) == (now.get("labels") or {})
+    if not same or controller(listed).get("uid") != controller(current).get("uid") or has_ended(current):
+        return None
+    address = endpoint(workload, current)
+    return None if isinstance(address, str) else (address, current)
+
+
 def choose(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]) -> tuple[Endpoint, Json] | Problem:
     """The newest pod that can be called, with its body; Ready ones first."""
     owned = owned_pods(workload, replica_sets, pods)
@@ -226,8 +254,8 @@ def _no_pod(workload: Workload, refusals: Sequence[str]) -> str:
     if workload.spec.get("replicas") == 0:
         return f"{workload.ref} is scaled to 0: scale it to 1, so that its admin API runs."
     if workload.ref.kind == "StatefulSet":
-        return f"{workload.ref} has no pod {workload.ref.name}-{workload.ref.ordinal}."
-    return f"{workload.ref} has no pod."
+        return f"{workload.ref} has no pod {workload.ordinal_pod}."
+    return f"{workload.ref} has no pod that is running or starting."
 
 
 def role_binding_line(namespace: str, gateway: str, operator: str) -> str:

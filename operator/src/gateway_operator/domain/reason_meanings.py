@@ -72,7 +72,10 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "See `status.lastErrors`, and create another.",
     ),
     Reason.InProgressNow: Meaning("The admin API has been asked for the backup.", _NOTHING),
-    Reason.Verifying: Meaning("The backup is made; its record is being read back.", _NOTHING),
+    Reason.Verifying: Meaning(
+        "The file of the backup is being verified: it was adopted, or the answer did not prove the wanted level.",
+        _NOTHING,
+    ),
     Reason.BackedUp: Meaning("The file is on the volume, proven as `status.verification` says.", _NOTHING),
     Reason.Suspicious: Meaning(
         "The backup is complete, and holds much less than the one before it (`verification.maxShrinkPercent`), which "

@@ -14,7 +14,7 @@ from gateway_operator.handlers.running import HandlerDependencies
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.deletion import finalize_backup, sync_finalizer
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.writing import object_log
 
 
@@ -55,7 +55,7 @@ def _has_work(backup: Backup) -> bool:
     return backup.phase not in TERMINAL or backup.delete_file != (FINALIZER in backup.meta.finalizers)
 
 
-async def reconcile(ports: Ports, turns: Turns, backup: Backup) -> float | None:
+async def reconcile(ports: Ports, locks: GatewayLocks, backup: Backup) -> float | None:
     """One run of the queue. ``backup`` is what the watch showed: only what never changes is taken from it."""
     ref = backup.meta.ref
     log = object_log(ref)
@@ -66,4 +66,4 @@ async def reconcile(ports: Ports, turns: Turns, backup: Backup) -> float | None:
         return after
     if backup.delete_file != (FINALIZER in backup.meta.finalizers):
         await sync_finalizer(ports.cluster, ref)
-    return await reconcile_backup(ports, turns, ref, log, backup.gateway)
+    return await reconcile_backup(ports, locks, ref, log, backup.gateway)

@@ -18,7 +18,7 @@ from gateway_operator.handlers import backups, sweeper
 from gateway_operator.handlers.running import HandlerDependencies
 from gateway_operator.handlers.storage import NoDiffBase
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.gateways import Turns
+from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.importing import reconcile_import
 from gateway_operator.reconcile.restore import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
@@ -49,13 +49,13 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 
 def _connect_queues(ports: Ports, schedule_parts: ScheduleParts, members: Members) -> HandlerDependencies:
-    turns = Turns()
+    locks = GatewayLocks()
 
     async def backup(item: Backup) -> float | None:
-        return await backups.reconcile(ports, turns, item)
+        return await backups.reconcile(ports, locks, item)
 
     async def restore(item: Restore) -> float | None:
-        return await reconcile_restore(ports, turns, item.meta.ref, object_log(item.meta.ref))
+        return await reconcile_restore(ports, locks, item.meta.ref, object_log(item.meta.ref))
 
     async def backup_import(item: Import) -> float | None:
         return await reconcile_import(ports, item.meta.ref, object_log(item.meta.ref))

@@ -1,6 +1,12 @@
-"""Reconciling a GatewayBackup."""
+"""Reconciles a GatewayBackup: observe, decide, act, until it has ended or has to wait.
+
+One run holds the lock of its gateway. Own object and workload are read at the same time. The Running status is written
+before the admin API is called: it is the claim, and the resourceVersion in it stops an operator with an old view.
+"""
 
 from __future__ import annotations
+
+import asyncio
 
 from gateway_operator.domain import backup as decisions
 from gateway_operator.domain.actions import (
@@ -8,137 +14,162 @@ from gateway_operator.domain.actions import (
     CheckFile,
     FindFile,
     Finish,
+    Note,
+    Patch,
     PutLabel,
     ReadBack,
     Stop,
     Wait,
 )
 from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.gateway import Workload
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import BACKUP_KIND
 from gateway_operator.domain.objects import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import Turn, Turns, View, backup_id_of, tried
+from gateway_operator.reconcile.gateways import (
+    GatewayLock,
+    GatewayLocks,
+    ResolvedGateway,
+    backup_id_of,
+    call_or_failure,
+)
 from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
 
 
 async def reconcile_backup(
-    ports: Ports, turns: Turns, ref: Ref, log: Log, gateway: GatewayRef | None = None
+    ports: Ports, locks: GatewayLocks, ref: Ref, log: Log, gateway: GatewayRef | None = None
 ) -> float | None:
-    """Bring a GatewayBackup forward. Gives the seconds until it wants to be looked at again; None if never.
+    """Bring a GatewayBackup forward. Gives the seconds until the next run; None if there is nothing left to do.
 
-    ``gateway`` is its spec's, which never changes: who has it at hand spares a read.
+    ``gateway`` is its spec's, which never changes: a caller that has it saves a read.
     """
     if gateway is None:
         body = await ports.cluster.read(ref)
         if body is None:
             return None
         gateway = Backup.parse(body).gateway
-    turn = turns.of(ref.namespace, gateway)
-    async with turn:
-        run = _BackupRun(ports, ref, turn, log)
+    lock = locks.get(ref.namespace, gateway)
+    async with lock:
+        run = _BackupRun(ports, ref, lock, log)
         try:
-            return await run.go()
+            seconds = await run.go()
         finally:
-            if run.went_badly:
-                turn.forget()
+            if run.failed:
+                lock.invalidate()
+    if run.event is not None:  # after the status and outside the lock: a crash in between loses the event, no more
+        await ports.cluster.event(ref, run.event, ports.clock.now())
+    return seconds
 
 
 class _BackupRun:
-    """One run. What its calls answered lives here, for one run; all else is in the status."""
+    """One run. The answers of its calls live here, for one run; everything else is in the status."""
 
-    def __init__(self, ports: Ports, ref: Ref, turn: Turn, log: Log) -> None:
+    def __init__(self, ports: Ports, ref: Ref, lock: GatewayLock, log: Log) -> None:
         self._ports = ports
         self._ref = ref
-        self._turn = turn
+        self._lock = lock
         self._log = log
-        self._view: View | None = None
+        self._gateway: ResolvedGateway | None = None
         self._health: Health | Failure | None = None
         self._answer: StoredBackup | Gone | Failure | None = None
         self._stored: StoredBackup | Gone | Failure | None = None
         self._checked: Checked | Gone | Failure | None = None
-        self._known = ports.known
+        self._backups = ports.known
+        self.event: Note | None = None
+        """What to post when the lock is released."""
 
     @property
-    def went_badly(self) -> bool:
-        """Whether it looked at the gateway, and what it saw did not make a backup and give its record."""
-        return self._view is not None and not isinstance(self._stored, StoredBackup)
+    def failed(self) -> bool:
+        """Whether the run used the gateway and a call to it failed, or no call could be made."""
+        if self._gateway is None:
+            return False
+        answers = (self._health, self._answer, self._stored, self._checked)
+        return self._gateway.target is None or any(isinstance(one, Failure) for one in answers)
 
     async def go(self) -> float | None:
         """Step by step until there is nothing to do, or something to wait for."""
-        backup: Backup | None = None
-        while True:
-            if backup is None:
-                body = await self._ports.cluster.read(self._ref)
-                if body is None:
-                    return None
-                backup = Backup.parse(body)
-            action = decisions.decide(await self._observe(backup), self._ports.clock.now())
+        body, begun = await asyncio.gather(self._ports.cluster.read(self._ref), self._lock.begin(self._ports))
+        while body is not None:
             try:
-                match action:
-                    case Stop():
-                        return None
-                    case Finish():
-                        after = await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
-                        if self._ports.known is not None:  # sooner than the watch: the next one is compared with it
-                            self._ports.known.see(after)
-                        return None
-                    case Wait():
-                        await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
-                        return action.seconds
-                    case ReadBack():
-                        self._stored = await tried(self._ports.admin_api.read_backup(self._target(), action.backup_id))
-                    case FindFile():
-                        backup = await write(self._ports, Backup.parse, backup, action.status, None, self._log)
-                        if self._ports.known is not None:
-                            self._ports.known.see(backup)
-                        self._answer = await tried(self._ports.admin_api.find_file(self._target(), action.path))
-                    case CheckFile():
-                        call = self._ports.admin_api.check_file(self._target(), action.backup_id, action.path)
-                        self._checked = await tried(call)
-                    case PutLabel():
-                        body = await self._ports.cluster.put_label(backup.meta, action.key, action.value)
-                        backup = Backup.parse(body)
-                    case CallBackup():
-                        backup = await write(self._ports, Backup.parse, backup, action.status, None, self._log)
-                        self._answer = await tried(self._ports.admin_api.backup(self._target(), action))
-                    case _:
-                        after = await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
-                        if after is backup:
-                            return NOTHING_NEW
-                        backup = after
+                return await self._run(Backup.parse(body), begun)
             except MissingError:
                 return None
-            except ConflictError:  # somebody wrote in between: look at what is there now
-                backup = None
+            except ConflictError:  # another writer was faster: decide again from what is there now
+                body = await self._ports.cluster.read(self._ref)
+        return None
 
-    async def _observe(self, backup: Backup) -> decisions.Observed:
+    async def _run(self, backup: Backup, begun: Workload | ResolvedGateway) -> float | None:
+        while True:
+            action = decisions.decide(await self._observe(backup, begun), self._ports.clock.now())
+            match action:
+                case Stop():
+                    return None
+                case Finish():
+                    after = await self._write(backup, action.status)
+                    self.event = action.note
+                    if self._ports.known is not None:  # sooner than the watch: the next backup is compared with it
+                        self._ports.known.see(after)
+                    return None
+                case Wait():
+                    await self._write(backup, action.status)
+                    self.event = action.note
+                    return action.seconds
+                case ReadBack():
+                    call = self._ports.admin_api.read_backup(self._target(), action.backup_id)
+                    self._stored = await call_or_failure(call)
+                case FindFile():
+                    backup = await self._write(backup, action.status)
+                    if self._ports.known is not None:
+                        self._ports.known.see(backup)
+                    self._answer = await call_or_failure(self._ports.admin_api.find_file(self._target(), action.path))
+                case CheckFile():
+                    check = self._ports.admin_api.check_file(self._target(), action.backup_id, action.path)
+                    self._checked = await call_or_failure(check)
+                case PutLabel():
+                    body = await self._ports.cluster.put_label(backup.meta, action.key, action.value)
+                    backup = Backup.parse(body)
+                case CallBackup():
+                    # The claim comes first: after a crash the next run repeats this request under the same path and id.
+                    backup = await self._write(backup, action.status)
+                    self._answer = await call_or_failure(self._ports.admin_api.backup(self._target(), action))
+                case _:
+                    after = await self._write(backup, action.status)
+                    if after is backup:
+                        return NOTHING_NEW
+                    backup = after
+
+    async def _write(self, backup: Backup, status: Patch) -> Backup:
+        return await write(self._ports, Backup.parse, backup, status, None, self._log)
+
+    async def _observe(self, backup: Backup, begun: Workload | ResolvedGateway) -> decisions.Observed:
         if not decisions.needs_gateway(backup, self._ports.clock.now()):
             return decisions.Observed(backup)
-        if self._view is None:
-            self._view = await self._turn.look(self._ports)
-            if self._view.target is not None and backup.phase != "Verifying":
-                self._health = await tried(self._ports.admin_api.health(self._view.target))
+        if self._gateway is None:
+            self._gateway = await self._lock.resolve(self._ports, begun)
+            if self._gateway.target is not None and backup.phase != "Verifying":
+                self._health = await call_or_failure(self._ports.admin_api.health(self._gateway.target))
         return decisions.Observed(
             backup=backup,
-            gateway=self._view.gateway,
+            gateway=self._gateway.gateway,
             health=self._health,
             backup_id=backup_id_of(self._ports, self._health, self._ref),
             answer=self._answer,
             stored=self._stored,
             checked=self._checked,
-            known=await self._others(backup),
+            known=await self._backup_index(),
         )
 
-    async def _others(self, backup: Backup) -> KnownBackups:
-        """The other backups, where they matter: from the watch, or listed once, after the claim was written."""
-        if self._known is None and (backup.phase == "Verifying" or (backup.existing and backup.phase == "Running")):
+    async def _backup_index(self) -> KnownBackups:
+        """The other backups, where a decision needs them: from the watch, or listed once after the claim."""
+        ended = any(isinstance(one, StoredBackup | Checked) for one in (self._answer, self._stored, self._checked))
+        if self._backups is None and ended:
             listed = await self._ports.cluster.list_ours(BACKUP_KIND, self._ref.namespace)
-            self._known = KnownBackups(Backup.parse(body) for body in listed)
-        return self._known or KnownBackups()
+            self._backups = KnownBackups(Backup.parse(body) for body in listed)
+        return self._backups or KnownBackups()
 
     def _target(self) -> AdminTarget:
         # A decision asks for a call only where it saw an endpoint, and an endpoint comes with its key.
-        if self._view is None or self._view.target is None:
+        if self._gateway is None or self._gateway.target is None:
             raise AssertionError("a call was decided on without a gateway")
-        return self._view.target
+        return self._gateway.target

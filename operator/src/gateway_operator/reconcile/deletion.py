@@ -8,7 +8,7 @@ from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.names import FINALIZER
 from gateway_operator.domain.objects import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, Cluster, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import backup_id_of, look, tried
+from gateway_operator.reconcile.gateways import backup_id_of, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.writing import Log, write
 
 
@@ -54,10 +54,10 @@ async def finish_deletion(ports: Ports, ref: Ref, log: Log) -> str:
 
 async def gateway_problem(ports: Ports, namespace: str, ref: GatewayRef) -> str:
     """Why a gateway cannot delete files now; empty if it can. Retention commits nothing while there is a problem."""
-    view = await look(ports, namespace, ref)
-    if view.target is None:
-        return getattr(view.gateway, "message", "The gateway was not observed.")
-    health = await tried(ports.admin_api.health(view.target))
+    resolved = await resolve_gateway(ports, namespace, ref)
+    if resolved.target is None:
+        return getattr(resolved.gateway, "message", "The gateway was not observed.")
+    health = await call_or_failure(ports.admin_api.health(resolved.target))
     if isinstance(health, Failure):
         return health.sentence()
     return "" if health.volume_id is not None else "The admin API does not say which volume it has."
@@ -87,7 +87,7 @@ async def delete_file(ports: Ports, ref: Ref, log: Log) -> Wait | None:
                     await write(ports, Backup.parse, backup, action.status, None, log)
                     if target is None:
                         raise AssertionError("a deletion was decided on without a gateway")
-                    answer = await tried(ports.admin_api.delete_backup(target, action.backup_id))
+                    answer = await call_or_failure(ports.admin_api.delete_backup(target, action.backup_id))
         except MissingError:
             return None
         except ConflictError:
@@ -99,7 +99,7 @@ async def _observe(
 ) -> tuple[deletion.Observed, AdminTarget | None]:
     if deletion.began(backup) is None or not deletion.has_file(backup) or answer is not None:
         return deletion.Observed(backup, answer=answer), None
-    view = await look(ports, backup.meta.ref.namespace, backup.gateway)
-    health = await tried(ports.admin_api.health(view.target)) if view.target is not None else None
+    resolved = await resolve_gateway(ports, backup.meta.ref.namespace, backup.gateway)
+    health = await call_or_failure(ports.admin_api.health(resolved.target)) if resolved.target is not None else None
     backup_id = backup_id_of(ports, health, backup.meta.ref)
-    return deletion.Observed(backup, view.gateway, health, backup_id), view.target
+    return deletion.Observed(backup, resolved.gateway, health, backup_id), resolved.target

@@ -1,34 +1,45 @@
-"""Finding a gateway and what opens it, and turning failed calls into what decisions understand."""
+"""Resolving a gateway: its workload, a pod of it, and the key and CA for its admin API.
+
+Nothing is remembered between two resolutions, apart from the second for which the backups that queue at one gateway
+share a result. Also here: the lock of each gateway, and failed calls as values that decisions understand.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from gateway_operator.domain.attempts import FREE
 from gateway_operator.domain.calls import Failure, Health
-from gateway_operator.domain.gateway import Endpoint, Problem, Workload, choose, owned_pods, role_binding_line
+from gateway_operator.domain.gateway import (
+    Endpoint,
+    Problem,
+    Workload,
+    choose,
+    confirm,
+    owned_pods,
+    role_binding_line,
+)
 from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
 from gateway_operator.domain.objects import GatewayRef, Json, Ref
 from gateway_operator.domain.reasons import Reason
-from gateway_operator.domain.sighting import Sighting, found_again
-from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, ForbiddenError, Ports
+from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
 
-SHARED: Final = 1.0
-"""Seconds. As long as a Service may lag behind its pods; whatever does not go well ends it at once."""
-SIGHTINGS: Final = 10_000
-"""So many gateways are remembered by name; some hundred bytes each."""
-Place = tuple[str, GatewayRef]
+RESOLUTION_TTL: Final = 1.0
+"""Seconds for which queued backups share a resolved gateway: as long as a Service may lag behind its pods."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class View:
-    """One look at a gateway. ``gateway`` says how to call it or why not; the rest is there as far as it was found."""
+class ResolvedGateway:
+    """A gateway, resolved once. ``gateway`` says how to call it or why not; ``target`` adds the key.
+
+    The other fields are set as far as the resolution got. ``owned`` are the workload's pods.
+    """
 
     gateway: Endpoint | Problem
     target: AdminTarget | None = None
@@ -37,80 +48,102 @@ class View:
     owned: Sequence[Json] = ()
 
 
-async def look(ports: Ports, namespace: str, ref: GatewayRef) -> View:
-    """Find the workload, a pod of it, and the key that opens its admin API."""
-    workload: Workload | None = None
+@dataclass(frozen=True)
+class _Credentials:
+    """What opens an admin API. Its text form holds no key."""
+
+    key: str = field(repr=False)
+    ca: str | None = field(repr=False)
+
+
+async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef) -> ResolvedGateway:
+    """Find the workload, a pod of it, and the key for its admin API. No read comes from a cache."""
+    found = await _read_workload(ports, namespace, ref)
+    return found if isinstance(found, ResolvedGateway) else await _resolve_workload(ports, found, cached=False)
+
+
+async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workload | ResolvedGateway:
+    """The workload; or the result of the resolution, where it ends here."""
     try:
         workload = await ports.cluster.workload(namespace, ref)
-        if workload is None:
-            return View(Problem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
-        sets, pods = await ports.cluster.pods(workload)
-        view = View(Problem(Reason.NoReadyPod, ""), None, workload, None, owned_pods(workload, sets, pods))
-        if workload.key_secret is None:
-            return _with(view, Problem(Reason.GatewayNotConfigured, _not_configured(ref)))
-        chosen = choose(workload, sets, pods)
-        if isinstance(chosen, Problem):
-            return _with(view, chosen)
-        target = await _open(ports, workload, chosen[0])
     except ForbiddenError as error:
-        line = role_binding_line(namespace, ref.name, ports.operator)
-        problem = Problem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
-        return View(problem, workload=workload)
-    if isinstance(target, Problem):
-        return _with(view, target)
-    return View(chosen[0], target, workload, chosen[1], view.owned)
+        return ResolvedGateway(_not_authorized(ports, namespace, ref, error))
+    if workload is None:
+        return ResolvedGateway(Problem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
+    return workload
 
 
-async def look_again(ports: Ports, namespace: str, ref: GatewayRef, sighting: Sighting) -> View | None:
-    """Find a gateway by what was seen of it before: reads by name alone. None where that leaves any doubt."""
+async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -> ResolvedGateway:
+    """``cached``: the pod may be found through the API server's cache; a fresh read then confirms it."""
     try:
-        workload, (replica_set, pod) = await asyncio.gather(
-            ports.cluster.workload(namespace, ref),
-            ports.cluster.pod(namespace, sighting.pod, sighting.replica_set),
+        (chosen, owned), credentials = await asyncio.gather(
+            _find_pod(ports, workload, cached), _read_credentials(ports, workload)
         )
-        found = None if workload is None else found_again(sighting, workload, replica_set, pod)
-        if workload is None or found is None or workload.key_secret is None:
-            return None
-        target = await _open(ports, workload, found[0])
-    except ClusterError:  # the whole look will say what is wrong
-        return None
-    return None if isinstance(target, Problem) else View(found[0], target, workload, found[1], [found[1]])
+    except ForbiddenError as error:
+        problem = _not_authorized(ports, workload.namespace, workload.ref, error)
+        return ResolvedGateway(problem, workload=workload)
+    # A missing Secret comes first: it is often the reason why no pod is ready.
+    if isinstance(credentials, Problem):
+        return ResolvedGateway(credentials, workload=workload, owned=owned)
+    if isinstance(chosen, Problem):
+        return ResolvedGateway(chosen, workload=workload, owned=owned)
+    endpoint, pod = chosen
+    target = AdminTarget(endpoint, credentials.key, credentials.ca)
+    return ResolvedGateway(endpoint, target, workload, pod, owned)
 
 
-def _with(view: View, problem: Problem) -> View:
-    return View(problem, None, view.workload, None, view.owned)
+def _not_authorized(ports: Ports, namespace: str, ref: GatewayRef, error: ForbiddenError) -> Problem:
+    line = role_binding_line(namespace, ref.name, ports.operator)
+    return Problem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
 
 
-def _not_configured(ref: GatewayRef) -> str:
-    return (
-        f"{ref} does not say which Secret holds its admin key. If it is a gateway: "
-        f"kubectl annotate {ref.kind.lower()} {ref.name} {ADMIN_KEY_SECRET}=NAME."
-    )
+async def _find_pod(
+    ports: Ports, workload: Workload, cached: bool
+) -> tuple[tuple[Endpoint, Json] | Problem, Sequence[Json]]:
+    """Choose a pod to call, and give the workload's pods with it.
+
+    A StatefulSet's pod has a known name and is read by it, so that there is nothing to confirm.
+    """
+    if cached and workload.ref.kind == "Deployment":
+        offered = choose(workload, *await ports.cluster.pods(workload, cached=True))
+        if not isinstance(offered, Problem):
+            listed = offered[1]
+            # The list may be out of date, and its address may belong to another pod by now: read the pod itself.
+            current = await ports.cluster.pod(workload.namespace, str(listed["metadata"]["name"]))
+            confirmed = None if current is None else confirm(workload, listed, current)
+            if confirmed is not None:
+                return confirmed, [confirmed[1]]
+    # Only a list that is not from the cache may say that no pod can be called.
+    replica_sets, pods = await ports.cluster.pods(workload)
+    return choose(workload, replica_sets, pods), owned_pods(workload, replica_sets, pods)
 
 
-async def _open(ports: Ports, workload: Workload, endpoint: Endpoint) -> AdminTarget | Problem:
-    name = workload.key_secret or ""
+async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | Problem:
+    ref, name = workload.ref, workload.key_secret
+    if name is None:
+        annotate = f"kubectl annotate {ref.kind.lower()} {ref.name} {ADMIN_KEY_SECRET}=NAME."
+        message = f"{ref} does not say which Secret holds its admin key. If it is a gateway: {annotate}"
+        return Problem(Reason.GatewayNotConfigured, message)
     secret = await ports.cluster.secret(workload.namespace, name)
     key = secret.fields.get(ADMIN_KEY_FIELD) if secret is not None else None
     if not key:
-        what = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
-        said = f"Secret {name}, which {workload.ref} names in {ADMIN_KEY_SECRET}, {what}."
-        return Problem(Reason.AdminKeyMissing, said)
-    if workload.ca_secret is None:
-        return AdminTarget(endpoint, key)
-    holder = (
-        secret if workload.ca_secret == name else await ports.cluster.secret(workload.namespace, workload.ca_secret)
-    )
-    ca = holder.fields.get(CA_FIELD) if holder is not None else None
+        detail = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
+        message = f"Secret {name}, which {ref} names in {ADMIN_KEY_SECRET}, {detail}."
+        return Problem(Reason.AdminKeyMissing, message)
+    ca_name = workload.ca_secret
+    if ca_name is None:
+        return _Credentials(key, None)
+    ca_secret = secret if ca_name == name else await ports.cluster.secret(workload.namespace, ca_name)
+    ca = ca_secret.fields.get(CA_FIELD) if ca_secret is not None else None
     if not ca:
-        what = "does not exist" if holder is None else f"has no key {CA_FIELD}"
-        said = f"Secret {workload.ca_secret}, which {workload.ref} names in {ADMIN_CA_SECRET}, {what}."
-        return Problem(Reason.CertificateMissing, said)
-    return AdminTarget(endpoint, key, ca)
+        detail = "does not exist" if ca_secret is None else f"has no key {CA_FIELD}"
+        message = f"Secret {ca_name}, which {ref} names in {ADMIN_CA_SECRET}, {detail}."
+        return Problem(Reason.CertificateMissing, message)
+    return _Credentials(key, ca)
 
 
-async def tried(call: Awaitable[T]) -> T | Failure:
-    """The answer of a call, or its failure as a value."""
+async def call_or_failure(call: Awaitable[T]) -> T | Failure:
+    """Await a call to an admin API. An AdminApiError becomes a ``Failure`` value."""
     try:
         return await call
     except AdminApiError as error:
@@ -126,59 +159,57 @@ async def tried(call: Awaitable[T]) -> T | Failure:
 
 
 def backup_id_of(ports: Ports, health: Health | Failure | None, ref: Ref) -> str | None:
-    """The id of the backup that is made for an object on the volume that was seen; None while none was."""
+    """The id of the backup that a GatewayBackup makes on the volume of ``health``; None if the volume is not known."""
     if isinstance(health, Health) and health.volume_id is not None:
         return ports.admin_api.backup_id(health.volume_id, ref.uid)
     return None
 
 
-class Turn(asyncio.Lock):
-    """The turn at one gateway. Those that queue for it share a look at the gateway for a moment."""
+class GatewayLock(asyncio.Lock):
+    """Serialises the calls to one gateway. Backups that queue for it share a resolved gateway for a second."""
 
-    def __init__(self, place: Place, sightings: dict[Place, Sighting]) -> None:
+    def __init__(self, namespace: str, ref: GatewayRef) -> None:
         super().__init__()
-        self._place = place
-        self._sightings = sightings
-        self._looked: tuple[datetime, View] | None = None
+        self._namespace = namespace
+        self._ref = ref
+        self._resolved: tuple[datetime, ResolvedGateway] | None = None
 
-    async def look(self, ports: Ports) -> View:
-        """As the function does; or what the last look of this turn found, if that is younger than ``SHARED`` and good.
+    async def begin(self, ports: Ports) -> Workload | ResolvedGateway:
+        """The first read of a resolution, so that a caller can do it beside a read of its own.
 
-        Only while it is one's turn. A backup that comes alone always looks for itself: first by the names under which
-        the gateway was found before.
+        It is the last result instead, if that is younger than ``RESOLUTION_TTL``. Call it only while the lock is held.
         """
+        if self._resolved is not None:
+            age = (ports.clock.now() - self._resolved[0]).total_seconds()
+            # A clock that was set back must not make a result last longer.
+            if 0 <= age < RESOLUTION_TTL:
+                return self._resolved[1]
+        return await _read_workload(ports, self._namespace, self._ref)
+
+    async def resolve(self, ports: Ports, begun: Workload | ResolvedGateway) -> ResolvedGateway:
+        """The rest of the resolution. Backups that wait for the lock share a gateway that can be called."""
+        if isinstance(begun, ResolvedGateway):
+            return begun
         now = ports.clock.now()
-        if self._looked is not None and 0 <= (now - self._looked[0]).total_seconds() < SHARED:
-            return self._looked[1]
-        self._looked = None
-        sighting = self._sightings.pop(self._place, None)
-        view = None if sighting is None else await look_again(ports, *self._place, sighting)
-        if view is None:
-            view = await look(ports, *self._place)
-        if view.workload is not None and view.pod is not None:
-            self._looked = (now, view)
-            self._sightings[self._place] = Sighting.of(view.workload, view.pod)
-            if len(self._sightings) > SIGHTINGS:
-                del self._sightings[next(iter(self._sightings))]  # the oldest
-        return view
+        resolved = await _resolve_workload(ports, begun, cached=True)
+        if resolved.target is not None:
+            self._resolved = (now, resolved)
+        return resolved
 
-    def forget(self) -> None:
-        """The next one looks for itself, and as if for the first time: through what was seen no backup was made."""
-        self._looked = None
-        self._sightings.pop(self._place, None)
+    def invalidate(self) -> None:
+        """Forget the shared result: a call through it failed."""
+        self._resolved = None
 
 
-class Turns:
-    """One call at a time to each gateway: the admin API would answer the others `Busy`."""
+class GatewayLocks:
+    """One call at a time to each gateway: the admin API would answer ``Busy`` to a second one."""
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[Place, Turn] = WeakValueDictionary()
-        self._sightings: dict[Place, Sighting] = {}
+        self._locks: WeakValueDictionary[tuple[str, GatewayRef], GatewayLock] = WeakValueDictionary()
 
-    def of(self, namespace: str, ref: GatewayRef) -> Turn:
-        """The turn at a gateway. It lives as long as somebody has it or waits for it."""
-        place = (namespace, ref)
-        turn = self._turns.get(place)
-        if turn is None:
-            turn = self._turns[place] = Turn(place, self._sightings)
-        return turn
+    def get(self, namespace: str, ref: GatewayRef) -> GatewayLock:
+        """The lock of a gateway. It exists while somebody holds it or waits for it."""
+        lock = self._locks.get((namespace, ref))
+        if lock is None:
+            lock = self._locks[namespace, ref] = GatewayLock(namespace, ref)
+        return lock

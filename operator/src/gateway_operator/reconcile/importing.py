@@ -14,7 +14,7 @@ from gateway_operator.domain.names import BACKUP_KIND
 from gateway_operator.domain.objects import Backup, Import, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import look, tried
+from gateway_operator.reconcile.gateways import call_or_failure, resolve_gateway
 from gateway_operator.reconcile.writing import Log, write
 
 TERMINAL: Final = frozenset({"Completed", "Failed"})
@@ -36,7 +36,7 @@ async def reconcile_import(ports: Ports, ref: Ref, log: Log) -> float | None:
 
 
 class _Run:
-    """One look, and what follows from it."""
+    """One run: resolve the gateway, list its files, create what is missing."""
 
     def __init__(self, ports: Ports, thing: Import, log: Log) -> None:
         self._ports = ports
@@ -49,18 +49,22 @@ class _Run:
             said = f" {self._thing.message}" if self._thing.message else ""
             cause = self._thing.reason if self._thing.reason not in ("", str(Reason.Importing)) else Reason.TimedOut
             return await self._finish(False, cause, f"It was not done within {self._thing.timeout} s.{said}", {})
-        view = await look(self._ports, self._thing.meta.ref.namespace, self._thing.gateway)
-        if view.target is None:
-            why = view.gateway if isinstance(view.gateway, Problem) else Problem(Reason.NoReadyPod, "It has no pod.")
+        resolved = await resolve_gateway(self._ports, self._thing.meta.ref.namespace, self._thing.gateway)
+        if resolved.target is None:
+            why = (
+                resolved.gateway
+                if isinstance(resolved.gateway, Problem)
+                else Problem(Reason.NoReadyPod, "It has no pod.")
+            )
             return await self._wait(str(why.reason), why.message, now)
-        health = await tried(self._ports.admin_api.health(view.target))
+        health = await call_or_failure(self._ports.admin_api.health(resolved.target))
         if isinstance(health, Failure):
             return await self._failed(health, now)
         if health.volume_id is None:
-            message = f"The admin API in pod {view.target.endpoint.pod} does not say which volume it has."
+            message = f"The admin API in pod {resolved.target.endpoint.pod} does not say which volume it has."
             return await self._wait(Reason.VolumeUnknown, message, now)
         try:
-            return await self._import(view.target, health.volume_id, now)
+            return await self._import(resolved.target, health.volume_id, now)
         except AdminApiError as error:
             return await self._failed(Failure(error.code, error.detail, error.retryable, error.cure), now)
 

@@ -40,7 +40,7 @@ from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.restore_applied import health_problem, marker
 from gateway_operator.domain.restore_observed import Observed
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
-from gateway_operator.reconcile.gateways import Turns, View, look, tried
+from gateway_operator.reconcile.gateways import GatewayLocks, ResolvedGateway, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.identities import as_failure, read_identity
 from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
 
@@ -48,22 +48,22 @@ _LOOKS_AT_BACKUPS = ("Validating",)
 _LOOKS_AT_ROLLOUT = ("Restarting", "RollingBack")
 
 
-async def reconcile_restore(ports: Ports, turns: Turns, ref: Ref, log: Log) -> float | None:
+async def reconcile_restore(ports: Ports, locks: GatewayLocks, ref: Ref, log: Log) -> float | None:
     """Bring a GatewayRestore forward. Gives the seconds until it wants to be looked at again; None if never."""
-    return await _RestoreRun(ports, turns, ref, log).go()
+    return await _RestoreRun(ports, locks, ref, log).go()
 
 
 class _RestoreRun:
     """One run: the answer of the last call, and how often in a row the gateway was healthy."""
 
-    def __init__(self, ports: Ports, turns: Turns, ref: Ref, log: Log) -> None:
+    def __init__(self, ports: Ports, locks: GatewayLocks, ref: Ref, log: Log) -> None:
         self._ports = ports
-        self._turns = turns
+        self._locks = locks
         self._ref = ref
         self._log = log
         self._answer: RestoreRecord | Failure | None = None
         self._streak = 0
-        self._view: View | None = None
+        self._resolved: ResolvedGateway | None = None
 
     async def go(self) -> float | None:
         """Step by step until there is nothing to do, or something to wait for."""
@@ -104,25 +104,25 @@ class _RestoreRun:
 
     async def _act(self, restore: Restore, action: RestoreAction) -> None:
         api = self._ports.admin_api
-        async with self._turns.of(self._ref.namespace, restore.gateway):
+        async with self._locks.get(self._ref.namespace, restore.gateway):
             match action:
                 case CreateSafetyBackup():
                     self._answer = await self._create_safety(restore, action.name)
                 case CallRestore():
                     self._answer = await self._restore(restore, action)
                 case CallCommit():
-                    self._answer = await tried(api.commit(self._target(), action.request_id))
+                    self._answer = await call_or_failure(api.commit(self._target(), action.request_id))
                 case CallRollback():
-                    self._answer = await tried(api.rollback(self._target(), action.request_id))
+                    self._answer = await call_or_failure(api.rollback(self._target(), action.request_id))
                 case Restart():
                     self._answer = await self._restart(restore, action.marker)
                 case _:
                     raise AssertionError(f"{action} is no act")
 
     def _target(self) -> AdminTarget:
-        if self._view is None or self._view.target is None:
+        if self._resolved is None or self._resolved.target is None:
             raise AssertionError("a call was decided on without a gateway")
-        return self._view.target
+        return self._resolved.target
 
     async def _restore(self, restore: Restore, call: CallRestore) -> RestoreRecord | Failure:
         target, identity = self._target(), None
@@ -132,7 +132,7 @@ class _RestoreRun:
                 identity = found
             elif not call.identity_optional:
                 return as_failure(found)
-        return await tried(self._ports.admin_api.restore(target, call, identity))
+        return await call_or_failure(self._ports.admin_api.restore(target, call, identity))
 
     async def _identity_problem(self, restore: Restore, target: AdminTarget | None) -> Problem | None:
         """Before anything is begun; what is read here is let go at once, and read again for the call."""
@@ -143,10 +143,10 @@ class _RestoreRun:
         return found if isinstance(found, Problem) else None
 
     async def _restart(self, restore: Restore, mark: str) -> Failure | None:
-        if self._view is None or self._view.workload is None:
+        if self._resolved is None or self._resolved.workload is None:
             raise AssertionError("a restart was decided on without a workload")
         try:
-            await self._ports.cluster.restart(self._view.workload, mark)
+            await self._ports.cluster.restart(self._resolved.workload, mark)
         except ForbiddenError as error:
             line = role_binding_line(self._ref.namespace, restore.gateway.name, self._ports.operator)
             return Failure(Reason.NotAuthorized, f"{error}. To grant it: {line}", retryable=True)
@@ -183,27 +183,27 @@ class _RestoreRun:
     async def _observe(self, restore: Restore) -> Observed:
         if not decisions.needs_gateway(restore, self._ports.clock.now()):
             return Observed(restore)
-        view = self._view = await look(self._ports, self._ref.namespace, restore.gateway)
-        health, journal = await self._ask(restore, view.target)
-        self._count(restore, view, health)
-        volume = view.workload is not None
+        resolved = self._resolved = await resolve_gateway(self._ports, self._ref.namespace, restore.gateway)
+        health, journal = await self._ask(restore, resolved.target)
+        self._count(restore, resolved, health)
+        volume = resolved.workload is not None
         pending = health.pending_request if isinstance(health, Health) else None
         return Observed(
             restore=restore,
-            gateway=view.gateway,
-            reloads_config=view.workload.reloads_config if view.workload is not None else False,
+            gateway=resolved.gateway,
+            reloads_config=resolved.workload.reloads_config if resolved.workload is not None else False,
             health=health,
-            persistent=_persistent(view, health),
+            persistent=_persistent(resolved, health),
             journal=journal,
             backups=await self._backups(restore),
             safety=await self._safety(restore),
-            rollout=rollout(view.workload, marker(restore), view.owned)
-            if volume and view.workload is not None and restore.phase in _LOOKS_AT_ROLLOUT
+            rollout=rollout(resolved.workload, marker(restore), resolved.owned)
+            if volume and resolved.workload is not None and restore.phase in _LOOKS_AT_ROLLOUT
             else None,
-            starting=still_starting(view.owned),
+            starting=still_starting(resolved.owned),
             healthy_streak=self._streak,
             pending_owner=await self._owner_of(pending, restore),
-            identity=await self._identity_problem(restore, view.target),
+            identity=await self._identity_problem(restore, resolved.target),
             answer=self._answer,
         )
 
@@ -212,13 +212,13 @@ class _RestoreRun:
     ) -> tuple[Health | Failure | None, RestoreRecord | Gone | Failure | None]:
         if target is None:
             return None, None
-        health = await tried(self._ports.admin_api.health(target))
+        health = await call_or_failure(self._ports.admin_api.health(target))
         if not restore.request_id or isinstance(health, Failure):
             return health, health if isinstance(health, Failure) and restore.request_id else None
-        return health, await tried(self._ports.admin_api.read_restore(target, restore.request_id))
+        return health, await call_or_failure(self._ports.admin_api.read_restore(target, restore.request_id))
 
-    def _count(self, restore: Restore, view: View, health: Health | Failure | None) -> None:
-        healthy = restore.phase == "HealthCheck" and health_problem(restore, view.gateway, health) is None
+    def _count(self, restore: Restore, resolved: ResolvedGateway, health: Health | Failure | None) -> None:
+        healthy = restore.phase == "HealthCheck" and health_problem(restore, resolved.gateway, health) is None
         self._streak = self._streak + 1 if healthy else 0
 
     async def _backups(self, restore: Restore) -> list[Backup]:
@@ -248,7 +248,7 @@ class _RestoreRun:
         return None
 
 
-def _persistent(view: View, health: Health | Failure | None) -> bool | None:
-    if view.pod is None or not isinstance(health, Health) or not isinstance(view.gateway, Endpoint):
+def _persistent(resolved: ResolvedGateway, health: Health | Failure | None) -> bool | None:
+    if resolved.pod is None or not isinstance(health, Health) or not isinstance(resolved.gateway, Endpoint):
         return None
-    return config_is_persistent(view.pod, view.gateway.container, health.config_path)
+    return config_is_persistent(resolved.pod, resolved.gateway.container, health.config_path)

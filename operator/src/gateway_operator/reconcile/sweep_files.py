@@ -11,7 +11,7 @@ from typing import Final
 from gateway_operator.domain.objects import GatewayRef
 from gateway_operator.domain.retention_sets import Candidate, Schedule
 from gateway_operator.ports import AdminApiError, ClusterError, Ports
-from gateway_operator.reconcile.gateways import look
+from gateway_operator.reconcile.gateways import resolve_gateway
 from gateway_operator.reconcile.writing import Log
 
 EVERY: Final = timedelta(minutes=10)
@@ -58,13 +58,13 @@ class Volumes:
             return None
 
     async def _listed(self, place: Place) -> Sequence[File] | None:
-        view = await look(self._ports, *place)
-        if view.target is None:
+        resolved = await resolve_gateway(self._ports, *place)
+        if resolved.target is None:
             return None
         found: list[File] = []
         token: str | None = None
         while True:
-            page, token = await self._ports.admin_api.list_files(view.target, token)
+            page, token = await self._ports.admin_api.list_files(resolved.target, token)
             found.extend(File(one.path, one.stored.backup_id if one.stored else "") for one in page)
             if token is None:
                 return found
