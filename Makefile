@@ -66,15 +66,15 @@ test-api: $(STAMP) ## The admin API as a real process: endpoints, attacks, crash
 
 .PHONY: torture
 torture: $(STAMP) ## Kill and refuse every system call of every mutation, and a table (TORTURE_ARGS="--share 20 --seed 3 --jobs 2")
-	$(BIN)/python -m tests.api.torture $(TORTURE_ARGS)
+	$(BIN)/python -m tests.api.fault_injection $(TORTURE_ARGS)
 
 .PHONY: explore
 explore: $(STAMP) ## Days that nobody thought of, on real servers, until MINUTES are over or one breaks a promise (EXPLORE_ARGS="--seed 7")
-	$(BIN)/python -m tests.api.model --minutes $(MINUTES) $(EXPLORE_ARGS)
+	$(BIN)/python -m tests.api.stateful --minutes $(MINUTES) $(EXPLORE_ARGS)
 
 .PHONY: compare-upstream
 compare-upstream: $(STAMP) ## The real gateway under load, backed up by itself and by ours: a table of what is lost
-	$(BIN)/python -m tests.api.compare_upstream
+	$(BIN)/python -m tests.api.upstream.upstream_process.compare
 
 .PHONY: test-operator
 test-operator: $(STAMP) ## The operator against a real Kubernetes API server and real admin APIs

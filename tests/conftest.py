@@ -24,7 +24,7 @@ NODE = ("tests/node/", "tests/cluster/test_node.py", "tests/cluster/test_gateway
 # Where two run at once: the longest groups first, so that the short ones fill up what is left of the other core's time.
 LONGEST_FIRST = (
     *NODE,
-    "tests/api/test_crash_points.py",
+    "tests/api/fault_injection/test_crash_points.py",
     "tests/operator/",
     "tests/cluster/",
     "tests/api/",

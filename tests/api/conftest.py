@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.admin_process import admin_key, gateway_config
-from tests.api.nursery import Nursery
+from tests.api.support.admin_process import admin_key, gateway_config
+from tests.api.support.fork_server import Nursery
 
 
 class Pair:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_operator.certificates import make
-from tests.api.admin_process import AdminProcess, admin_key, gateway_config
+from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
 from tests.operator.workloads import Gateway, Kube, loopback
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway_api.age import fingerprint
+from gateway_api.codec.encryption import fingerprint
 from gateway_operator.signing_keys import new_private_key, public_half
 from tests.api.conftest import needs
 from tests.operator.operator_process import OperatorProcess

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_api import signing
+from gateway_api.repository import signing
 from gateway_operator.main import main
 from gateway_operator.signing_keys import new_private_key
 from tests.operator.workloads import Kube

@@ -10,41 +10,28 @@ import errno
 import hashlib
 import hmac
 import os
-from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .config_file import ConfigFile, Live, Signature, signature_of
-from .config_shape import MIN_KEY_LENGTH
-from .contract import ErrorCode
-from .durable import close, read_all
-from .errors import ApiError
-from .state_folder import StateFolder
-from .summary import Summary
+from gateway_api.contract import ErrorCode
+from gateway_api.errors import ApiError
+from gateway_api.gateway_config.live import ConfigFile, Live
+from gateway_api.gateway_config.schema import MIN_KEY_LENGTH
+from gateway_api.gateway_config.summary import Summary
+from gateway_api.storage.atomic_write import close, read_all
+from gateway_api.storage.layout import LAST_KEY
+from gateway_api.storage.paths import Signature, signature_of
+from gateway_api.storage.state_dir import StateFolder
 
-LAST_KEY: Final = "last_key"
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
-MAX_PEERS: Final = 4096
-BURST: Final = 10.0
-REFILL_PER_SECOND: Final = 0.2
+
+
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def digest_of(key: bytes) -> str:
     """What is kept of a key."""
     return hashlib.sha256(key).hexdigest()
-
-
-def presented_key(authorization: bytes | None, apikey: bytes | None) -> bytes | None:
-    """The key in the two headers that may carry one, Authorization first; None when there is none."""
-    if authorization is not None:
-        scheme, _, key = authorization.partition(b" ")
-        if scheme.lower() == b"bearer" and key.strip():
-            return key.strip()
-    if apikey is not None and apikey.strip():
-        return apikey.strip()
-    return None
 
 
 def parse_key_file(data: bytes) -> tuple[str, ...]:
@@ -143,29 +130,3 @@ class KeyRing:
                 return None
             self._last = text if len(text) == 64 else None
         return self._last
-
-
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
-
-
-class FailureLimit:
-    """A token bucket per peer that only failures draw from, so that a right key is never locked out."""
-
-    def __init__(self) -> None:
-        self._peers: OrderedDict[str, _Bucket] = OrderedDict()
-
-    def failed(self, peer: str, now: float) -> int | None:
-        """Counts a failure at ``now`` (monotonic seconds). None, or after how many seconds to try again."""
-        bucket = self._peers.pop(peer, None) or _Bucket(BURST, now)
-        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.at) * REFILL_PER_SECOND)
-        bucket.at = now
-        self._peers[peer] = bucket
-        while len(self._peers) > MAX_PEERS:
-            self._peers.popitem(last=False)
-        if bucket.tokens >= 1:
-            bucket.tokens -= 1
-            return None
-        return int((1 - bucket.tokens) / REFILL_PER_SECOND) + 1

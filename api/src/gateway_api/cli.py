@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from . import __version__, logs
-from .settings import AdminSettings, SettingsError, explain, flag_name, load, variable_name
+from gateway_api import __version__, logs
+from gateway_api.settings import AdminSettings, SettingsError, explain, flag_name, load, variable_name
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify_audit(arguments: argparse.Namespace) -> int:
-    from .audit_check import Unreadable, verify
+    from gateway_api.audit.verify import Unreadable, verify
 
     backup_dir = arguments.backup_dir or os.environ.get(variable_name("backup_dir"))
     if not backup_dir:
@@ -55,7 +55,7 @@ def _settings(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from .server import run
+    from gateway_api.http.server import run
 
     settings = load(_flags(arguments))
     if settings.config_file.resolve().is_relative_to(settings.backup_dir.resolve()):
@@ -65,7 +65,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _seed(arguments: argparse.Namespace) -> int:
-    from .seed import CannotSeed, seed
+    from gateway_api.gateway_config.seed import CannotSeed, seed
 
     config_file = arguments.config_file or os.environ.get(variable_name("config_file"))
     if not config_file:

@@ -7,20 +7,10 @@ an ``InternalError`` whose text stays in the process, because it may quote a con
 from __future__ import annotations
 
 import errno
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from .contract import API_PREFIX, ERRORS, ErrorCode
+from gateway_api.contract import ERRORS, ErrorCode
 
-OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
-    (f"{API_PREFIX}/health", "System health check failed"),
-    (f"{API_PREFIX}/backups", "Backup request failed"),
-    (f"{API_PREFIX}/backup", "System backup failed"),
-    (f"{API_PREFIX}/restores", "Restore request failed"),
-    (f"{API_PREFIX}/restore", "System restore failed"),
-    (f"{API_PREFIX}/reset", "System reset failed"),
-    ("/ready", "Not ready"),
-)
 RETRY_AFTER_SECONDS: Final = 2
 
 
@@ -52,29 +42,6 @@ class ApiError(Exception):
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
-
-
-def operation_failed(path: str) -> str:
-    """The ``error`` of the body: which operation failed, told by the request's path alone."""
-    for prefix, text in OPERATIONS:
-        if path == prefix or path.startswith(prefix + "/"):
-            return text
-    return "Request failed"
-
-
-def rfc3339(moment: datetime) -> str:
-    """UTC with microseconds and a ``Z``: the form of every timestamp this API writes."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def error_body(path: str, error: ApiError, now: datetime) -> dict[str, Any]:
-    """The body of an error answer."""
-    return {
-        "error": operation_failed(path),
-        "detail": error.detail,
-        "code": error.code.value,
-        "timestamp": rfc3339(now),
-    }
 
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

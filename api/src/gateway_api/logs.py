@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from .errors import rfc3339
+from gateway_api.clock import rfc3339
 
 request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 logger: Final = logging.getLogger("gateway_admin")

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, Literal, TypeVar
 
-from . import backups, inspection, listing, logs, transaction, upload, verification
-from . import restore_records as records
-from .auth import KeyRing
-from .condition import Condition
-from .config_file import ConfigFile
-from .context import Context
-from .contract import (
+from gateway_api import logs
+from gateway_api.auth import KeyRing
+from gateway_api.backups import create as backups
+from gateway_api.backups import inspection, listing, upload, verification
+from gateway_api.backups.deletion import remove
+from gateway_api.backups.download import Download, open_download
+from gateway_api.backups.listing import show
+from gateway_api.contract import (
     BackupPage,
     BackupRecord,
     BackupRequest,
@@ -33,17 +34,21 @@ from .contract import (
     VerificationResult,
     VerifyRequest,
 )
-from .download import Download, open_download
-from .errors import ApiError, config_volume_error
-from .inventory import Inventory
-from .judging import Judge
-from .metrics import Metrics
-from .mutations import Mutations
-from .preview import preview
-from .protection import Protection
-from .reset import reset
-from .settings import AdminSettings
-from .state_folder import StateFolder
+from gateway_api.errors import ApiError, config_volume_error
+from gateway_api.gateway_config.live import ConfigFile
+from gateway_api.gateway_config.parser import Judge
+from gateway_api.health import Condition
+from gateway_api.metrics import Metrics
+from gateway_api.operation_context import Context
+from gateway_api.operation_runner import Mutations
+from gateway_api.repository.index import Inventory
+from gateway_api.repository.keys import Protection
+from gateway_api.restores import records, transaction
+from gateway_api.restores.dry_run import preview
+from gateway_api.restores.finish import commit, rollback
+from gateway_api.restores.reset import reset
+from gateway_api.settings import AdminSettings
+from gateway_api.storage.state_dir import StateFolder
 
 T = TypeVar("T")
 READY_SECONDS: Final = 5.0
@@ -133,7 +138,7 @@ class Service:
 
     async def show_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""
-        return await self._read(partial(backups.show, self.settings, self._inventory, backup_id))
+        return await self._read(partial(show, self.settings, self._inventory, backup_id))
 
     async def download(self, backup_id: str, part: Literal["file", "manifest"], wanted: str | None) -> Download:
         """An open file or manifest; its stream reads in threads of this service."""
@@ -175,9 +180,7 @@ class Service:
 
     async def delete_backup(self, backup_id: str, requested_by: str) -> DeleteResult:
         """Deletes one backup."""
-        return await self._mutations.run(
-            "delete", backup_id, requested_by, lambda context: backups.remove(context, backup_id)
-        )
+        return await self._mutations.run("delete", backup_id, requested_by, lambda context: remove(context, backup_id))
 
     async def verify_backup(self, backup_id: str, request: VerifyRequest, requested_by: str) -> VerificationResult:
         """Proves one backup again."""
@@ -212,13 +215,13 @@ class Service:
     async def commit(self, request_id: str, requested_by: str) -> RestoreResult:
         """Ends a restore: the new config stays."""
         return await self._mutations.run(
-            "commit", request_id, requested_by, lambda context: transaction.commit(context, request_id)
+            "commit", request_id, requested_by, lambda context: commit(context, request_id)
         )
 
     async def rollback(self, request_id: str, requested_by: str, *, force: bool) -> RestoreResult:
         """Ends a restore: the kept config comes back."""
         return await self._mutations.run(
-            "rollback", request_id, requested_by, lambda context: transaction.rollback(context, request_id, force=force)
+            "rollback", request_id, requested_by, lambda context: rollback(context, request_id, force=force)
         )
 
 

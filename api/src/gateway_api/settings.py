@@ -22,8 +22,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from . import age, logs
-from .contract import DEFAULT_PORT, DEFAULT_TLS_PORT
+from gateway_api import logs
+from gateway_api.codec import encryption as age
+from gateway_api.contract import DEFAULT_PORT, DEFAULT_TLS_PORT
 
 MAX_RECIPIENTS_BYTES: Final = 64 * 1024
 

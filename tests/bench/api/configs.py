@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from tests.api.admin_process import gateway_config
+from tests.api.support.admin_process import gateway_config
 
 TEXT = (
     "Reads searches lists creates updates deletes fetches returns the a of in for with without and or issues pull "

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.api.admin_process import AdminProcess
+from tests.api.support.admin_process import AdminProcess
 
 PACE_SECONDS = 0.005
 

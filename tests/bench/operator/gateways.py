@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.api.admin_process import AdminProcess, admin_key, gateway_config
+from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
 from tests.bench.operator.api_server import MERGE, ApiServer
 from tests.cluster import Cluster
 from tests.operator.workloads import Gateway, Kube, loopback, pod_status

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway_api.age import parse_recipients
-from gateway_api.signing import load_trusted
+from gateway_api.codec.encryption import parse_recipients
+from gateway_api.repository.signing import load_trusted
 from tests.unit.charts.render import (
     PUBLIC_KEY,
     PUBLIC_PEM,

@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+
 from tests.cluster.paths import ClusterError
 from tests.demo import images, local_cluster
 from tests.demo.images import MissingImagesError

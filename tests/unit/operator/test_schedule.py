@@ -17,14 +17,7 @@ from hypothesis import strategies as st
 from gateway_operator.domain import conditions
 from gateway_operator.domain.objects import Backup, Json, Ref
 from gateway_operator.domain.reasons import Reason
-from gateway_operator.domain.schedule import (
-    CorrectCronJob,
-    CreateCronJob,
-    Observed,
-    Standing,
-    Trouble,
-    decide,
-)
+from gateway_operator.domain.schedule import CorrectCronJob, CreateCronJob, Observed, Standing, Trouble, decide
 from gateway_operator.domain.schedule_job import Image, correction, differences, longest, wanted
 from gateway_operator.domain.scheduled import Member, Members, Schedule, progress, set_of
 from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, Ports

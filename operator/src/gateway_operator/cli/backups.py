@@ -17,12 +17,7 @@ from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.values import fields, retention
 from gateway_operator.cli.waiting import finish
-from gateway_operator.domain.names import (
-    BACKUP_KIND,
-    FINALIZER,
-    IMPORT_KIND,
-    JOB_UID,
-)
+from gateway_operator.domain.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, JOB_UID
 from gateway_operator.domain.objects import Json, Meta, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule_job import TEMPLATE_VARIABLE

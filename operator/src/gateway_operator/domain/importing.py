@@ -14,13 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway_operator.domain.calls import Listed
-from gateway_operator.domain.names import (
-    ADOPTED_LABEL,
-    IMPORT_LABEL,
-    IMPORT_UID,
-    MANUAL_GROUP,
-    label_value,
-)
+from gateway_operator.domain.names import ADOPTED_LABEL, IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
 from gateway_operator.domain.objects import Backup, Import
 
 _NAME_LIMIT: Final = 63

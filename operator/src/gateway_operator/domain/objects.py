@@ -9,13 +9,7 @@ from typing import Any
 
 from gateway_operator.domain import times
 from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.names import (
-    BACKUP_KIND,
-    DEFAULT_IDENTITY_KEY,
-    ENCRYPTED,
-    IMPORT_KIND,
-    RESTORE_KIND,
-)
+from gateway_operator.domain.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
 
 Json = Mapping[str, Any]
 

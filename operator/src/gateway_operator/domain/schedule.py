@@ -17,14 +17,7 @@ from gateway_operator.domain.names import GROUP, backup_account
 from gateway_operator.domain.objects import Json
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule_cron import next_time
-from gateway_operator.domain.schedule_job import (
-    Image,
-    correction,
-    differences,
-    digest_of,
-    is_owned_by,
-    wanted,
-)
+from gateway_operator.domain.schedule_job import Image, correction, differences, digest_of, is_owned_by, wanted
 from gateway_operator.domain.scheduled import Member, Schedule, progress
 
 READY: Final = "Ready"

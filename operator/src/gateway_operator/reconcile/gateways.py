@@ -15,15 +15,7 @@ from weakref import WeakValueDictionary
 
 from gateway_operator.domain.attempts import FREE
 from gateway_operator.domain.calls import Failure, Health
-from gateway_operator.domain.gateway import (
-    Endpoint,
-    Problem,
-    Workload,
-    choose,
-    confirm,
-    owned_pods,
-    role_binding_line,
-)
+from gateway_operator.domain.gateway import Endpoint, Problem, Workload, choose, confirm, owned_pods, role_binding_line
 from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
 from gateway_operator.domain.objects import GatewayRef, Json, Ref
 from gateway_operator.domain.reasons import Reason

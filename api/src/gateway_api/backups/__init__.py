@@ -1,0 +1,1 @@
+"""The backup operations: create, list, inspect, verify, download, upload, delete."""

@@ -1,0 +1,100 @@
+"""Looking into a file of the backup directory, whoever made it: what it holds, and whether it could become the config.
+
+For files without a manifest it is all that can be said. Takes no lock, changes nothing and leaves no note.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gateway_api.backups.listing import entry_at
+from gateway_api.codec import compression
+from gateway_api.codec.encode import unseal
+from gateway_api.contract import BackupEntry, BackupLevel, ErrorCode, FileInspection, InspectRequest, Problem
+from gateway_api.errors import ApiError, backup_volume_error
+from gateway_api.gateway_config.parser import Judge
+from gateway_api.repository.index import Inventory
+from gateway_api.repository.reader import accept, read_stored
+from gateway_api.settings import AdminSettings
+from gateway_api.storage.content import Content
+from gateway_api.storage.paths import open_parent, parse_relative
+from gateway_api.storage.state_dir import known_gateway, known_volume
+
+
+def inspect(settings: AdminSettings, inventory: Inventory, judge: Judge, request: InspectRequest) -> FileInspection:
+    """What the file holds. What is wrong with it is in ``problems``, not an error.
+
+    Raises ``BackupNotFound``, ``BackupTooLarge``, ``Busy`` when the file is being written, ``PathNotAllowed``,
+    ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed``.
+    """
+    parts = parse_relative(request.path)
+    try:
+        root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    try:
+        inventory.refresh(root_fd)
+        entry = entry_at(root_fd, inventory, parts)
+        if entry is None:
+            raise ApiError(ErrorCode.BackupNotFound)
+        with open_parent(root_fd, parts) as parent:
+            stored = read_stored(parent, parts[-1], settings.max_config_bytes)
+    except FileNotFoundError:
+        raise ApiError(ErrorCode.BackupNotFound) from None
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    finally:
+        os.close(root_fd)
+    found = FileInspection(
+        path=entry.path,
+        kind=entry.kind,
+        backup_id=entry.backup_id,
+        gateway_id=known_gateway(settings.config_dir),
+        volume_id=known_volume(settings.backup_dir),
+        modified=entry.modified,
+        stored_sha256=stored.sha256,
+        stored_bytes=stored.size,
+        verification=None if entry.record is None else entry.record.verification,
+    )
+    identity = None if request.identity is None else request.identity.get_secret_value()
+    try:
+        return _look(judge, found, entry, stored, identity, settings.max_config_bytes)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+
+
+def _look(
+    judge: Judge, found: FileInspection, entry: BackupEntry, stored: Content, identity: str | None, limit: int
+) -> FileInspection:
+    form = compression.form_of(entry.path.rpartition("/")[2])
+    described = entry.record.stored_sha256 if entry.record is not None else found.stored_sha256
+    if entry.kind == "changed" or (entry.kind == "backup" and described != found.stored_sha256):
+        return _wrong(found, ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes")
+    last = found.verification
+    if last is not None and last.level is None and last.stored_sha256 == found.stored_sha256:
+        return found.model_copy(update={"problems": last.problems})
+    if form.encrypted and identity is None:
+        known = None if entry.record is None else entry.record.level
+        return found.model_copy(update={"level": known or BackupLevel.Stored})
+    try:
+        content = unseal(stored, form, identity, limit)
+        _, summary = accept(judge, content, limit)
+    except compression.Undecodable as problem:
+        return _wrong(found, ErrorCode.BackupInvalid, str(problem))
+    except ApiError as error:
+        if error.code is not ErrorCode.BackupInvalid:
+            raise
+        return _wrong(found, ErrorCode.BackupInvalid, error.detail)
+    return found.model_copy(
+        update={
+            "content_sha256": content.sha256,
+            "content_bytes": content.size,
+            "counts": summary.counts,
+            "issues": list(summary.issues),
+            "level": BackupLevel.Verified,
+        }
+    )
+
+
+def _wrong(found: FileInspection, code: ErrorCode, message: str) -> FileInspection:
+    return found.model_copy(update={"problems": [Problem(code=code.value, message=message)]})

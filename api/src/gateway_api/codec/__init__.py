@@ -1,0 +1,1 @@
+"""Bytes of a config to bytes of a backup file and back: compression, age encryption, self-check."""

@@ -1,0 +1,1 @@
+"""The gateway's config file: schema, parsing, reading while the gateway writes, replacing."""

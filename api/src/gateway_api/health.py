@@ -1,0 +1,166 @@
+"""How the gateway's config and the backup volume are: the detailed health, and whether a backup could be taken now."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from gateway_api import __version__
+from gateway_api.auth import KeyRing
+from gateway_api.codec import encryption
+from gateway_api.contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
+from gateway_api.errors import ApiError
+from gateway_api.gateway_config.live import ConfigFile, Live, why_not_replaceable
+from gateway_api.restores import records
+from gateway_api.settings import AdminSettings
+from gateway_api.storage.atomic_write import close
+from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, owed_to_reserve
+from gateway_api.storage.layout import GATEWAY_ID
+from gateway_api.storage.state_dir import StateFolder, known_volume
+
+NEARLY_FULL: Final = 0.05
+_READY_TEXT: Final = {
+    "missing": "the config is missing",
+    "invalid": "the config is not valid",
+    "too_large": "the config is too large",
+    "unstable": "the config keeps changing",
+    "unreadable": "the config cannot be read",
+    "unjudged": "no process could be started to read the config",
+}
+
+
+class Condition:
+    """Looks at the two directories without changing either. Methods block, so they run in a thread."""
+
+    def __init__(self, settings: AdminSettings, config: ConfigFile, keys: KeyRing) -> None:
+        self._settings = settings
+        self._config = config
+        self._keys = keys
+        self._replaceable = False
+
+    def why_not_ready(self) -> str | None:
+        """The first reason why a backup could not be taken now, or None."""
+        live = self._config.look()
+        if live.kind != "valid":
+            return _READY_TEXT[live.kind]
+        if not self._replaceable:
+            if (why := why_not_replaceable(self._settings.config_file)) is not None:
+                return why
+            self._replaceable = True
+        if not self._keys.candidates():
+            return "no admin key is known"
+        return why_volume_not_ready(self._settings.backup_dir, 0 if live.summary is None else live.summary.size)
+
+    def health(self, uptime_seconds: float) -> SystemHealthData:
+        """The detailed health, whatever is broken. Never raises."""
+        live = self._config.look(sections=True)
+        summary = live.summary
+        space = _space(self._settings.backup_dir)
+        warnings = list(summary.warnings) if summary is not None else []
+        if space is None:
+            warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
+        elif nearly_full(space, 0 if summary is None else summary.size):
+            warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
+        issues = list(summary.issues) if summary is not None else [_broken(live)]
+        counts = None if summary is None else summary.counts
+        gateway_id, pending = self._config_state()
+        return SystemHealthData(
+            status=_status(live, issues, warnings),
+            version=__version__,
+            gateway_version=self._settings.gateway_version,
+            config_path=str(self._settings.config_file),
+            config_valid=summary is not None,
+            config_digest=live.sha256,
+            sections_digest=None if summary is None else summary.sections_digest,
+            total_configs=0 if counts is None else counts.configs,
+            total_projects=0 if counts is None else counts.projects,
+            total_users=0 if counts is None else counts.users,
+            total_api_keys=0 if counts is None else counts.api_keys,
+            cache_enabled=summary is not None and summary.cache_enabled,
+            cache_type="external" if summary is not None and summary.cache_type == "external" else "local",
+            telemetry_enabled=summary is not None and summary.telemetry_enabled,
+            guardrails_configured=summary is not None and summary.guardrails_configured,
+            uptime_seconds=round(uptime_seconds, 3),
+            gateway_id=gateway_id,
+            volume_id=known_volume(self._settings.backup_dir),
+            pending_restore=pending,
+            issues=issues,
+            warnings=warnings,
+            volume=space,
+            encryption=self._settings.encryption,
+            recipients=[encryption.fingerprint(recipient) for recipient in self._settings.age_recipients],
+            signature_policy=self._settings.signature_policy,
+        )
+
+    def _config_state(self) -> tuple[str | None, PendingRestore | None]:
+        try:
+            with StateFolder(self._settings.config_dir, create=False) as state:
+                gateway_id = state.known_identity(GATEWAY_ID)
+                try:
+                    journal = records.load_journal(state)
+                except ApiError:
+                    return gateway_id, PendingRestore(request_id="unknown", state="unknown")
+        except OSError:
+            return None, None
+        if journal is None or journal.phase in ("committed", "rolled_back"):
+            return gateway_id, None
+        return gateway_id, PendingRestore(request_id=journal.request_id, state=journal.phase)
+
+
+def _issue(code: str, where: str, message: str) -> Issue:
+    return Issue(code=code, where=where, message=message)
+
+
+def _broken(live: Live) -> Issue:
+    name = {"missing": "ConfigMissing", "unstable": "ConfigUnstable", "too_large": "ConfigTooLarge"}
+    return _issue(name.get(live.kind, "ConfigInvalid"), "config", live.problem)
+
+
+def _status(live: Live, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
+    if live.summary is None:
+        return SystemStatus.unhealthy
+    return SystemStatus.degraded if issues or warnings else SystemStatus.healthy
+
+
+def nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
+    """Less than a twentieth free, or no room for three more plain backups."""
+    return space.free_bytes < max(NEARLY_FULL * space.total_bytes, 3 * config_bytes)
+
+
+def _space(backup_dir: Path) -> VolumeSpace | None:
+    try:
+        fd = os.open(backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        free, total = free_bytes(fd)
+    except OSError:
+        return None
+    finally:
+        close(fd)
+    return VolumeSpace(free_bytes=free, total_bytes=total)
+
+
+def _owed(backup_dir: Path) -> int:
+    try:
+        with StateFolder(backup_dir, create=False) as state:
+            return owed_to_reserve(state.fd)
+    except OSError:
+        return 0
+
+
+def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
+    """Why the backup volume could not take a plain backup of that size now, or None."""
+    space = _space(backup_dir)
+    if space is None:
+        return "the backup volume cannot be opened"
+    try:
+        writable = os.access(backup_dir, os.W_OK | os.X_OK, effective_ids=True)
+    except OSError:
+        writable = False
+    if not writable:
+        return "the backup volume is read-only"
+    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _owed(backup_dir):
+        return "the backup volume is full"
+    return None

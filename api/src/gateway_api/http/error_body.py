@@ -1,0 +1,38 @@
+"""Turns an error with a code into the JSON body of its HTTP answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from gateway_api.clock import rfc3339
+from gateway_api.contract import API_PREFIX
+from gateway_api.errors import ApiError
+
+OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
+    (f"{API_PREFIX}/health", "System health check failed"),
+    (f"{API_PREFIX}/backups", "Backup request failed"),
+    (f"{API_PREFIX}/backup", "System backup failed"),
+    (f"{API_PREFIX}/restores", "Restore request failed"),
+    (f"{API_PREFIX}/restore", "System restore failed"),
+    (f"{API_PREFIX}/reset", "System reset failed"),
+    ("/ready", "Not ready"),
+)
+
+
+def operation_failed(path: str) -> str:
+    """The ``error`` of the body: which operation failed, told by the request's path alone."""
+    for prefix, text in OPERATIONS:
+        if path == prefix or path.startswith(prefix + "/"):
+            return text
+    return "Request failed"
+
+
+def error_body(path: str, error: ApiError, now: datetime) -> dict[str, Any]:
+    """The body of an error answer."""
+    return {
+        "error": operation_failed(path),
+        "detail": error.detail,
+        "code": error.code.value,
+        "timestamp": rfc3339(now),
+    }

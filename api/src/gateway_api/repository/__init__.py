@@ -1,0 +1,1 @@
+"""Backups on the volume: manifests, signatures, the index, storing and reading."""

@@ -1,0 +1,101 @@
+"""Deleting one backup for good: exactly the file its manifest describes, also when the disk is full or the server dies.
+
+A tombstone comes first and stays for ever: it is what finishes a delete that was cut short, and what answers a
+repeated request for a backup that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gateway_api.contract import ErrorCode
+from gateway_api.errors import ApiError, backup_volume_error
+from gateway_api.repository import manifest as manifests
+from gateway_api.repository.gzipped import SUFFIX
+from gateway_api.repository.index import read_manifest
+from gateway_api.repository.manifest import Located
+from gateway_api.repository.store import data_digest
+from gateway_api.repository.verification_records import note_name
+from gateway_api.storage import atomic_write
+from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_quietly
+from gateway_api.storage.free_space import keep_reserve
+from gateway_api.storage.layout import BEGUN, DONE, RESERVE, TOMBSTONES
+from gateway_api.storage.paths import open_file, open_parent
+from gateway_api.storage.state_dir import StateFolder
+
+
+def delete(state: StateFolder, located: Located) -> bool:
+    """Deletes the backup and its manifest; returns whether the data file was still there.
+
+    Raises ``BackupChanged``, with nothing deleted, when the file is not the one the manifest describes;
+    ``VolumeUnavailable``, ``VolumeFull`` or ``DurabilityUnknown`` when the volume fails.
+    """
+    try:
+        existed = _is_exact(state, located)
+        _bury(state, located)
+        _finish(state, located)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    keep_reserve(state)
+    return existed
+
+
+def _is_exact(state: StateFolder, located: Located) -> bool:
+    name, manifest = located.parts[-1], located.manifest
+    with open_parent(state.base_fd, located.parts) as parent:
+        try:
+            close(open_file(parent, name))
+        except FileNotFoundError:
+            return False
+        except ApiError:
+            raise ApiError(ErrorCode.BackupChanged) from None
+        if data_digest(parent, name, manifest.stored_bytes) != manifest.stored_sha256:
+            raise ApiError(ErrorCode.BackupChanged)
+        return True
+
+
+def _bury(state: StateFolder, located: Located) -> None:
+    content = manifests.dump(located.manifest.model_copy(update={"path": located.path}))
+    with state.folder(TOMBSTONES) as tombstones:
+        try:
+            atomic_write.write_file(tombstones, located.manifest.id + BEGUN, content)
+        except OSError as error:
+            if not atomic_write.is_full(error):
+                raise
+            unlink_quietly(state.fd, RESERVE)
+            atomic_write.write_file(tombstones, located.manifest.id + BEGUN, content)
+
+
+def _finish(state: StateFolder, located: Located) -> None:
+    name = located.parts[-1]
+    try:
+        with open_parent(state.base_fd, located.parts) as parent:
+            if data_digest(parent, name, located.manifest.stored_bytes) == located.manifest.stored_sha256:
+                os.unlink(name, dir_fd=parent)
+                sync_directory(parent)
+            # A backup that was gzipped by hand has left its manifest beside its old name.
+            for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
+                beside = read_manifest(parent, manifests.manifest_name(owner))
+                if beside is not None and beside.id == located.manifest.id:
+                    for noted in dict.fromkeys((name, owner)):
+                        unlink_quietly(parent, note_name(noted))
+                    os.unlink(manifests.manifest_name(owner), dir_fd=parent)
+                    sync_directory(parent)
+    except FileNotFoundError:
+        pass
+    with state.folder(TOMBSTONES) as tombstones:
+        identity = located.manifest.id
+        os.rename(identity + BEGUN, identity + DONE, src_dir_fd=tombstones, dst_dir_fd=tombstones)
+        sync_directory(tombstones)
+
+
+def finish_deletes(state: StateFolder) -> None:
+    """Finishes what a dead server began to delete. For the holder of the lock alone; raises ``OSError``."""
+    with state.folder(TOMBSTONES) as tombstones:
+        begun = sorted(name for name in list_names(tombstones) if name.endswith(BEGUN))
+        for name in begun:
+            manifest = read_manifest(tombstones, name)
+            if manifest is None:
+                unlink_quietly(tombstones, name)
+                continue
+            _finish(state, Located(manifest, manifests.written_to(manifest)))

@@ -1,0 +1,1 @@
+"""The restore operations: a journaled transaction with safety backup, commit and rollback."""

@@ -1,0 +1,95 @@
+"""What is saved of the live config before a restore replaces it, on top of the kept previous config."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gateway_api.codec.compression import form_of
+from gateway_api.codec.encode import seal
+from gateway_api.contract import ErrorCode, SafetyBackup
+from gateway_api.errors import ApiError, backup_volume_error
+from gateway_api.gateway_config.live import Live
+from gateway_api.idempotency import canonical_digest
+from gateway_api.operation_context import Context
+from gateway_api.repository import store
+from gateway_api.repository.store import NewBackup, write_proven
+from gateway_api.storage.atomic_write import publish_new, sync_directory, unlink_quietly
+from gateway_api.storage.content import Content
+from gateway_api.storage.layout import GATEWAY_ID, VOLUME_ID
+from gateway_api.storage.paths import existing_kind, make_parents, open_parent
+
+FOLDER = "safety"
+SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, ErrorCode.SigningKeyUnusable})
+
+
+def save(context: Context, live: Live, request_id: str, wanted: bool | Literal["required"]) -> SafetyBackup:
+    """Saves ``live`` as far as its state and the volume allow.
+
+    A full or failing backup volume is enough reason to rely on the kept previous config alone, unless ``required``.
+    Raises what :func:`store.create` raises, and the config's own failure when ``required`` cannot be met.
+    """
+    if wanted is False:
+        return SafetyBackup(kind="none")
+    if live.kind == "missing":
+        return SafetyBackup(kind="missing")
+    try:
+        if live.kind == "valid":
+            return _backup(context, live, request_id)
+        if live.content is not None:
+            return _raw(context, live.content, request_id)
+        raise live.error() if wanted == "required" else ApiError(ErrorCode.VolumeUnavailable)
+    except ApiError as error:
+        if wanted == "required" or error.code not in SURVIVABLE:
+            raise
+        return SafetyBackup(kind="kept")
+
+
+def _stem(context: Context, request_id: str) -> str:
+    return f"{context.clock():%Y%m%dT%H%M%SZ}-{request_id[:12]}"
+
+
+def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
+    volume = context.volume
+    try:
+        volume_id, gateway_id = volume.identity(VOLUME_ID), context.config_state.identity(GATEWAY_ID)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
+    located = context.inventory.resolve(volume.base_fd, backup_id, new=True)
+    if located is None or not store.has_data(volume, located):
+        parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
+        new = NewBackup(
+            backup_id=backup_id,
+            parts=parts,
+            replace=True,
+            created=context.clock(),
+            gateway_id=gateway_id,
+            volume_id=volume_id,
+            gateway_version=context.settings.gateway_version,
+            requested_by=context.requested_by,
+            audit_head=context.audit_head,
+        )
+        recipients = context.protection.recipients_for(parts[-1])
+        located = store.create(volume, new, live, recipients=recipients, sign=context.sign)
+    return SafetyBackup(kind="backup", path=located.path, backup_id=backup_id)
+
+
+def _raw(context: Context, content: Content, request_id: str) -> SafetyBackup:
+    volume = context.volume
+    parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"))
+    recipients = context.protection.recipients_for(parts[-1])
+    try:
+        stored = seal(content, form_of(parts[-1]), recipients)
+        make_parents(volume.base_fd, parts)
+        with open_parent(volume.base_fd, parts) as parent:
+            if existing_kind(parent, parts[-1]) is None:
+                temporary = write_proven(parent, stored)
+                try:
+                    publish_new(parent, temporary, parts[-1])
+                except (OSError, ApiError):
+                    unlink_quietly(parent, temporary)
+                    raise
+                sync_directory(parent)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    return SafetyBackup(kind="raw", path="/".join(parts))

@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, safe paths, state folders, free space, immutable content."""

@@ -1,0 +1,105 @@
+"""Files that no part of this software writes, on the volume all the same: none stops the others from being used."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import Pair, failed, ok
+from tests.api.support.backup_files import manifest_of
+from tests.api.support.fork_server import Nursery
+
+pytestmark = pytest.mark.api
+BACKUP = "/api/v1/system/backup"
+ALL = "/api/v1/system/backups"
+
+
+def _nested(depth: int) -> Any:
+    found: Any = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+STRANGE = [{"note": "\ud800"}, {"\udfff": 1}, {"note": _nested(300)}, {"note": _nested(900)}]
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=["half a character", "half a key", "nested", "deep"])
+def test_a_manifest_that_cannot_be_kept_is_none_and_hides_nothing(
+    strange: dict[str, Any], api: httpx.Client, pair: Pair
+) -> None:
+    data = pair.config.read_bytes()
+    ok(api.post(BACKUP, json={"path": "ours.json"}))
+    (pair.backups / "x.json").write_bytes(data)
+    (pair.backups / "x.json.manifest.json").write_text(json.dumps(manifest_of(data, **strange)))
+    items = ok(api.get(ALL))["items"]
+    assert [(item["path"], item["kind"]) for item in items] == [("ours.json", "backup"), ("x.json", "foreign")]
+    failed(api.get(f"{ALL}/x"), "BackupNotFound")
+    ok(api.post(BACKUP, json={"path": "after.json"}))
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=["half a character", "half a key", "nested", "deep"])
+def test_a_manifest_that_cannot_be_kept_is_not_taken(strange: dict[str, Any], api: httpx.Client, pair: Pair) -> None:
+    sent = json.dumps(manifest_of(pair.config.read_bytes(), **strange)).encode()
+    failed(api.put(f"{ALL}/x/content?part=manifest", content=sent), "InvalidRequest")
+
+
+def test_a_manifest_that_a_later_version_has_written_is_kept_as_it_is(api: httpx.Client, pair: Pair) -> None:
+    data = pair.config.read_bytes()
+    later = {"note": [{"a": [{"b": ["\U0001f600", "\u00e9", -(2**70), None, True]}]}]}
+    sent = json.dumps(manifest_of(data, **later)).encode()
+    ok(api.put(f"{ALL}/x/content?part=manifest", content=sent))
+    ok(api.put(f"{ALL}/x/content", content=data))
+    assert (pair.backups / "x.json.manifest.json").read_bytes() == sent
+    assert ok(api.get(ALL))["items"][0]["kind"] == "backup"
+    assert ok(api.get(f"{ALL}/x"))["path"] == "x.json"
+    assert ok(api.delete(f"{ALL}/x"))["existed"]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "cafe\u0301".encode(), b"a\nb", b"x.tmp", b"y" * 200], ids=repr)
+def test_what_lies_under_a_name_that_no_request_can_use_is_not_there(
+    name: bytes, api: httpx.Client, pair: Pair
+) -> None:
+    request = {"path": "a.json", "request_id": "once"}
+    made = ok(api.post(BACKUP, json=request))
+    folder = os.path.join(os.fsencode(pair.backups), name)
+    os.mkdir(folder)
+    for file in (b"a.json", b"a.json.manifest.json"):
+        os.rename(os.path.join(os.fsencode(pair.backups), file), os.path.join(folder, file))
+    one = f"{ALL}/{made['backup_id']}"
+    assert ok(api.get(ALL))["items"] == []
+    failed(api.get(one), "BackupNotFound")
+    failed(api.post(f"{one}/verify"), "BackupNotFound")
+    failed(api.get(f"{one}/content"), "BackupNotFound")
+    failed(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "BackupNotFound")
+    assert not ok(api.delete(one))["existed"]
+    assert os.path.exists(os.path.join(folder, b"a.json"))
+    assert not ok(api.post(BACKUP, json=request))["replayed"]
+
+
+@pytest.mark.parametrize("length", [177, 178, 180])
+def test_a_backup_of_the_longest_name_may_be_gzipped_by_hand(length: int, pair: Pair, nursery: Nursery) -> None:
+    name = "n" * (length - 5) + ".json"
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        made = ok(api.post(BACKUP, json={"path": name}))
+        data = (pair.backups / name).read_bytes()
+        (pair.backups / f"{name}.gz").write_bytes(gzip.compress(data))
+        (pair.backups / name).unlink()
+        items = ok(api.get(ALL))["items"]
+        assert [(item["kind"], item["path"]) for item in items] == [("compressed", f"{name}.gz")]
+        assert ok(api.get(ALL, params={"path": f"{name}.gz"}))["items"] == items
+        assert ok(api.post(f"{ALL}/inspect", json={"path": f"{name}.gz"}))["level"] == "Verified"
+        ok(api.post("/api/v1/system/restore", json={"input_file": f"{name}.gz"}))
+        assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+        assert not list(pair.backups.glob("n*"))
+
+
+def test_a_name_of_181_bytes_is_not_allowed(api: httpx.Client) -> None:
+    ok(api.post(BACKUP, json={"path": "n" * 180}))
+    failed(api.post(BACKUP, json={"path": "n" * 181}), "PathNotAllowed")
+    failed(api.post(BACKUP, json={"path": "n" * 181 + ".gz"}), "PathNotAllowed")

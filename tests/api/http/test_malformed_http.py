@@ -1,0 +1,161 @@
+"""Bytes that are no HTTP, heads without end, clients that fall silent: the contract's body, limits, a living server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from gateway_api.contract import ERRORS, ErrorCode
+from tests.api.conftest import Pair, ok
+from tests.api.support.fork_server import Nursery
+
+pytestmark = pytest.mark.api
+IDLE = 1
+POST = b"POST /api/v1/system/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer KEY\r\n"
+
+
+@pytest.fixture
+def impatient(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
+    with nursery.server(pair.config, pair.backups, pair.key, idle_seconds=IDLE) as client:
+        yield client
+        assert client.get("/health").status_code == 200
+        assert ok(client.get("/api/v1/system/health"))["config_valid"]
+
+
+def _open(client: httpx.Client) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=20)
+
+
+def _all(sock: socket.socket) -> bytes:
+    answer = b""
+    try:
+        while piece := sock.recv(65536):
+            answer += piece
+    except ConnectionResetError:
+        # What we sent and nobody read makes the system cut the connection, with the answer in it.
+        pass
+    return answer
+
+
+def _is(answer: bytes, code: ErrorCode) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {ERRORS[code].status} ".encode()), answer[:300]
+    assert b"x-request-id: " in head
+    assert b"content-type: application/json" in head
+    told = json.loads(body)
+    assert set(told) == {"error", "detail", "code", "timestamp"}
+    assert told["code"] == code.value
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nA: \x00\x01\r\n\r\n",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+        POST + b"Content-Length: 9" + b"9" * 40 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_told_so_in_the_contract_s_body(data: bytes, impatient: httpx.Client) -> None:
+    with _open(impatient) as sock:
+        sock.sendall(data)
+        _is(_all(sock), ErrorCode.RequestMalformed)
+
+
+def test_a_chunk_that_is_none_ends_the_request(impatient: httpx.Client, pair: Pair) -> None:
+    with _open(impatient) as sock:
+        sock.sendall(
+            POST.replace(b"KEY", pair.key.encode()) + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
+        )
+        _is(_all(sock), ErrorCode.RequestMalformed)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
+        b"GET /health HTTP/1.1\r\nA: " + b"a" * 300_000,
+        b"GET /" + b"a" * 200_000,
+        b"\r\n" * 50_000,
+    ],
+)
+def test_a_head_has_64_kibibytes(data: bytes, impatient: httpx.Client) -> None:
+    with _open(impatient) as sock:
+        try:
+            for start in range(0, len(data), 8192):
+                sock.sendall(data[start : start + 8192])
+                time.sleep(0.001)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        answer = _all(sock)
+    if answer:
+        _is(answer, ErrorCode.HeadersTooLarge)
+
+
+def test_a_head_just_below_the_limit_is_read(impatient: httpx.Client) -> None:
+    with _open(impatient) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nConnection: close\r\nA: " + b"a" * 60_000 + b"\r\n\r\n")
+        assert _all(sock).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "begun", [b"G", b"GET /health HTTP/1.1\r\nHost: x\r\n", POST + b"Content-Length: 500\r\n\r\n{"]
+)
+def test_who_falls_silent_within_a_request_is_told_and_cut_off(
+    begun: bytes, pair: Pair, impatient: httpx.Client
+) -> None:
+    with _open(impatient) as sock:
+        sock.sendall(begun.replace(b"KEY", pair.key.encode()))
+        _is(_all(sock), ErrorCode.RequestTimeout)
+
+
+@pytest.mark.parametrize("begun", [b"GET /", POST + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"])
+def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(begun: bytes, pair: Pair, impatient: httpx.Client) -> None:
+    with _open(impatient) as sock:
+        sock.sendall(begun.replace(b"KEY", pair.key.encode()))
+        sent = 0
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            while sent < 1000:
+                sock.sendall(b"A")
+                sent += 1
+                time.sleep(0.1)
+        assert sent < 1000
+
+
+def test_who_says_nothing_is_cut_off_without_a_word(impatient: httpx.Client) -> None:
+    with _open(impatient) as sock:
+        assert _all(sock) == b""
+
+
+def test_a_second_request_on_a_connection_has_its_own_time(impatient: httpx.Client) -> None:
+    with _open(impatient) as sock:
+        for _ in range(3):
+            time.sleep(0.7 * IDLE)
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b""
+            while b"healthy" not in answer:
+                piece = sock.recv(65536)
+                assert piece
+                answer += piece
+
+
+def test_three_hundred_silent_connections_keep_nobody_from_being_served(impatient: httpx.Client) -> None:
+    held = [_open(impatient) for _ in range(300)]
+    try:
+        for sock in held:
+            sock.sendall(b"GET /health HTTP/1.1\r\n")
+        assert impatient.get("/health").status_code == 200
+    finally:
+        for sock in held:
+            sock.close()

@@ -1,0 +1,279 @@
+"""A large config is parsed by a process of its own: nothing waits for it, and when it dies nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway_api.gateway_config.schema import digest
+from tests.api.conftest import Pair, failed, ok
+from tests.api.support.admin_process import AdminProcess, gateway_config
+from tests.bench.api.configs import config_of
+
+pytestmark = pytest.mark.api
+PREFIX = "/api/v1/system"
+BACKUP = f"{PREFIX}/backup"
+LARGE = 8 * 1024 * 1024
+PATIENCE_SECONDS = 60.0
+"""How long to wait for what is sure to come."""
+
+
+def _until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.001)
+    raise AssertionError("it did not come")
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+            if parent == str(pid) and state not in ("Z", "X"):
+                found.append(int(process.name))
+    return found
+
+
+def _state(pid: int) -> str:
+    """T: stopped, Z: ended and not yet waited for, X: gone; empty for what will not last."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+    return state if state in ("T", "Z", "X") else ""
+
+
+def _alive(pid: int) -> bool:
+    return _state(pid) not in ("Z", "X")
+
+
+@contextlib.contextmanager
+def _serving(pair: Pair, **settings: Any) -> Iterator[tuple[AdminProcess, httpx.Client]]:
+    """A server for which every config is large. With a key of the key file no request reads the config for its key."""
+    keys = pair.config.parent.parent / "keys"
+    keys.write_text("the operator's own key of this server\n")
+    settings = {"worker_above_bytes": 0, "admin_key_file": keys, **settings}
+    with (
+        AdminProcess(pair.config, pair.backups, **settings) as process,
+        process.client("the operator's own key of this server", timeout=120) as client,
+    ):
+        # The server has judged the config at start, which took a worker as well.
+        _until((pair.state / "last_key").exists)
+        yield process, client
+
+
+@contextlib.contextmanager
+def _stopped_worker(process: AdminProcess, client: httpx.Client, pair: Pair) -> Iterator[tuple[int, Any]]:
+    """The worker of a backup of a config never seen before, stopped before it could answer; and the answer to come."""
+    assert process.process is not None
+    server = process.process.pid
+    pair.config.write_bytes(config_of(LARGE, pair.key))
+    with ThreadPoolExecutor(1) as requests:
+        answer = requests.submit(client.post, BACKUP, json={"path": "large.json.zst", "request_id": "large"})
+        (worker,) = _until(lambda: _children(server))
+        os.kill(worker, signal.SIGSTOP)
+        assert _until(lambda: _state(worker)) == "T", "the worker was faster than this test"
+        yield worker, answer
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGCONT)
+
+
+def _files(pair: Pair) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in pair.backups.rglob("large*") if file.is_file()}
+
+
+def _temporaries(pair: Pair) -> list[Path]:
+    return list(pair.backups.rglob(".gateway-*"))
+
+
+def _nothing_happened(pair: Pair, config: bytes) -> None:
+    assert pair.config.read_bytes() == config
+    assert not _files(pair)
+    assert not _temporaries(pair)
+
+
+def test_every_request_works_alike_whether_a_worker_reads_or_not(pair: Pair) -> None:
+    with _serving(pair) as (process, client):
+        before = pair.config.read_bytes()
+        made = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
+        assert made["counts"]["users"] == 2
+        health = ok(client.get(f"{PREFIX}/health"))
+        assert (health["status"], health["config_digest"]) == ("healthy", digest(before))
+        pair.write(users=5)
+        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        plan = ok(client.post(f"{PREFIX}/restore", json={**request, "dry_run": True}))
+        assert (plan["diff"]["users"]["removed"], plan["sections_digest"]) == (3, health["sections_digest"])
+        assert ok(client.post(f"{PREFIX}/restore", json=request))["sections_digest"] == health["sections_digest"]
+        assert pair.config.read_bytes() == before
+        ok(client.post(f"{PREFIX}/restores/r/rollback"))
+        assert ok(client.post(f"{PREFIX}/backups/{made['backup_id']}/verify"))["problems"] == []
+        envelope = b'{"backup_version": "1.0", "config": ' + before + b"}"
+        (pair.backups / "theirs.json").write_bytes(envelope)
+        ok(client.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
+        assert client.get(f"{PREFIX}/health").json()["data"]["total_users"] == 2
+        ok(client.post(f"{PREFIX}/reset", json={"confirm": True}))
+        assert gateway_config(pair.key)["admin_apikey"].encode() in pair.config.read_bytes()
+        pair.config.write_bytes(before[:-1])
+        detail = failed(client.post(BACKUP, json={"path": "b.json"}), "ConfigInvalid")
+        assert "line" in detail
+        assert process.process is not None
+        assert not _children(process.process.pid)
+
+
+def test_health_answers_all_the_while_a_large_backup_runs(pair: Pair) -> None:
+    with _serving(pair) as (process, client), process.client(None, timeout=120) as prober:
+        pair.config.write_bytes(config_of(LARGE, pair.key))
+        ended = threading.Event()
+        answered: list[float] = []
+
+        def ask() -> None:
+            while not ended.is_set():
+                ok(prober.get("/health"))
+                answered.append(time.monotonic())
+
+        with ThreadPoolExecutor(2) as threads:
+            asking = threads.submit(ask)
+            began = time.monotonic()
+            try:
+                ok(client.post(BACKUP, json={"path": "large.json.zst"}))
+            finally:
+                end = time.monotonic()
+                ended.set()
+            asking.result()
+        during = [at for at in answered if began <= at <= end]
+        # Were the interpreter held while the config is parsed, a handful would get through.
+        assert len(during) > 20
+        gaps = [after - before for before, after in zip([began, *during], [*during, end], strict=True)]
+        assert max(gaps) < (end - began) / 2
+
+
+def test_a_worker_that_is_killed_fails_its_request_alone(pair: Pair) -> None:
+    with _serving(pair) as (process, client):
+        with _stopped_worker(process, client, pair) as (worker, answer):
+            config = pair.config.read_bytes()
+            os.kill(worker, signal.SIGKILL)
+            assert "killed" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
+        _nothing_happened(pair, config)
+        ok(client.get("/health"))
+        again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
+        assert not again["replayed"]
+        assert again["content_sha256"] == digest(config)
+
+
+def test_a_config_that_a_worker_refuses_is_not_backed_up(pair: Pair) -> None:
+    with _serving(pair) as (_, client):
+        config = config_of(LARGE, pair.key).replace(b'"projects": {', b'"projekts": {', 1)
+        pair.config.write_bytes(config)
+        failed(client.post(BACKUP, json={"path": "large.json.zst"}), "ConfigInvalid")
+        _nothing_happened(pair, config)
+        ok(client.get("/health"))
+
+
+def test_the_owner_of_a_key_that_has_not_changed_does_not_wait_for_a_worker(pair: Pair) -> None:
+    with (
+        AdminProcess(pair.config, pair.backups, worker_above_bytes=0) as process,
+        process.client(pair.key, timeout=120) as client,
+        process.client("another key that is as long as one must be", timeout=120) as stranger,
+    ):
+        ok(client.get(f"{PREFIX}/backups"))
+        with _stopped_worker(process, client, pair) as (worker, answer), ThreadPoolExecutor(1) as requests:
+            ok(client.get(f"{PREFIX}/backups"))
+            refused = requests.submit(stranger.get, f"{PREFIX}/backups")
+            with pytest.raises(TimeoutError):
+                refused.result(0.5)
+            os.kill(worker, signal.SIGCONT)
+            failed(refused.result(PATIENCE_SECONDS), "Unauthorized")
+            ok(answer.result(PATIENCE_SECONDS))
+
+
+def test_the_old_key_ends_once_a_worker_has_judged_the_config_that_no_longer_holds_it(pair: Pair) -> None:
+    new_key = "n" * 64
+    with (
+        AdminProcess(pair.config, pair.backups, worker_above_bytes=0) as process,
+        process.client(pair.key, timeout=120) as old,
+        process.client(new_key, timeout=120) as new,
+    ):
+        ok(old.get(f"{PREFIX}/backups"))
+        pair.config.write_bytes(config_of(LARGE, new_key))
+        ok(old.get(f"{PREFIX}/backups"))
+        ok(old.post(BACKUP, json={"path": "large.json.zst"}))
+        # The backup has judged the config, also for a server that finds it broken afterwards.
+        pair.config.write_bytes(config_of(LARGE, pair.key)[:-1])
+        failed(old.get(f"{PREFIX}/backups"), "Unauthorized")
+        ok(new.get(f"{PREFIX}/backups"))
+
+
+def test_a_worker_that_hangs_is_given_up_and_taken_away(pair: Pair) -> None:
+    with _serving(pair, worker_seconds=1) as (process, client):
+        with _stopped_worker(process, client, pair) as (worker, answer):
+            config = pair.config.read_bytes()
+            assert "longer than 1 seconds" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
+            assert not _alive(worker)
+        _nothing_happened(pair, config)
+
+
+def test_a_server_that_dies_takes_its_worker_with_it_and_nothing_is_published(pair: Pair) -> None:
+    with _serving(pair) as (process, client), _stopped_worker(process, client, pair) as (worker, answer):
+        config = pair.config.read_bytes()
+        assert process.process is not None
+        # The server alone, not its group: the worker is not told by anybody but the kernel.
+        os.kill(process.process.pid, signal.SIGKILL)
+        _until(lambda: not _alive(worker))
+        with pytest.raises(httpx.TransportError):
+            answer.result(PATIENCE_SECONDS)
+        assert not _files(pair)
+        process.process.wait()
+        process.start()
+        _until(lambda: not _temporaries(pair))
+        _nothing_happened(pair, config)
+        again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
+        assert again["content_sha256"] == digest(config)
+
+
+def test_a_graceful_stop_finishes_a_backup_whose_worker_is_at_work(pair: Pair) -> None:
+    with _serving(pair) as (process, client), _stopped_worker(process, client, pair) as (worker, answer):
+        process.send_signal(signal.SIGTERM)  # to the whole group, as a terminal does
+        os.kill(worker, signal.SIGCONT)
+        assert ok(answer.result(PATIENCE_SECONDS))["path"] == "large.json.zst"
+        assert process.process is not None
+        assert process.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(pair: Pair) -> None:
+    with _serving(pair) as (process, client):
+        assert process.process is not None
+        pid = process.process.pid
+        ok(client.post(BACKUP, json={"path": "first.json.zst"}))
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir(f"/proc/{pid}/fd"))
+        codes = set()
+        for spare in range(2, 24):
+            pair.write(users=10 + spare)
+            config = pair.config.read_bytes()
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + spare, hard))
+            try:
+                answer = client.post(BACKUP, json={"path": "large.json.zst", "request_id": f"large-{spare}"})
+                ok(client.get("/health"))
+            finally:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+            if answer.status_code == 200:
+                break
+            codes.add(answer.json()["code"])
+            _nothing_happened(pair, config)
+        assert "WorkerFailed" in codes
+        assert codes <= {"WorkerFailed", "VolumeUnavailable", "ConfigNotReplaceable", "Unauthorized"}
+        ok(answer)

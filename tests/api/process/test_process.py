@@ -1,0 +1,191 @@
+"""The process itself: TLS, stopping, file modes, its first config, and its words when it cannot start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway_api.gateway_config.summary import read
+from tests.api.conftest import Pair, failed, ok
+from tests.api.support.admin_process import AdminProcess, free_port
+
+pytestmark = pytest.mark.api
+BACKUP = "/api/v1/system/backup"
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / "tls.crt", folder / "tls.key"
+    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert_file, key_file
+
+
+def test_with_tls_the_plain_port_serves_probes_alone(pair: Pair, tmp_path: Path) -> None:
+    cert, key = _certificate(tmp_path)
+    tls_port = free_port()
+    with AdminProcess(pair.config, pair.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
+        with process.client(pair.key) as plain:
+            ok(plain.get("/health"))
+            ok(plain.get("/ready"))
+            for path in ("/api/v1/system/health", "/docs", "/openapi.json"):
+                answer = plain.get(path)
+                assert (answer.status_code, answer.json()["code"]) == (404, "RouteNotFound")
+                assert str(tls_port) in answer.json()["detail"]
+        trusted = ssl.create_default_context(cafile=str(cert))
+        headers = {"Authorization": f"Bearer {pair.key}"}
+        url = f"https://localhost:{tls_port}"
+        with httpx.Client(base_url=url, headers=headers, verify=trusted, trust_env=False) as secure:
+            ok(secure.get("/health"))
+            ok(secure.post(BACKUP, json={"path": "a.json"}))
+            failed(secure.get("/api/v1/system/health", headers={"Authorization": ""}), "Unauthorized")
+        assert process.stop() == 0
+
+
+def test_a_renewed_certificate_is_taken_up_without_a_restart(pair: Pair, tmp_path: Path) -> None:
+    cert, key = _certificate(tmp_path)
+    tls_port = free_port()
+    with AdminProcess(pair.config, pair.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
+        first = ssl.get_server_certificate(("127.0.0.1", tls_port))
+        assert first.strip() == cert.read_text().strip()
+        _certificate(tmp_path)
+        end = time.monotonic() + 30
+        while ssl.get_server_certificate(("127.0.0.1", tls_port)) == first and time.monotonic() < end:
+            time.sleep(0.2)
+        assert ssl.get_server_certificate(("127.0.0.1", tls_port)).strip() == cert.read_text().strip()
+        assert "certificate_reloaded" in {event["event"] for event in process.events}
+
+
+def test_at_rest_it_takes_less_than_70_mebibytes(pair: Pair) -> None:
+    with AdminProcess(pair.config, pair.backups) as process, process.client(pair.key) as client:
+        ok(client.post(BACKUP, json={"path": "a.json.zst"}))
+        ok(client.get("/ready"))
+        assert process.process is not None
+        status = Path(f"/proc/{process.process.pid}/status").read_text()
+        assert int(status.split("VmRSS:")[1].split()[0]) < 70 * 1024
+
+
+def test_a_stop_finishes_what_is_in_flight(pair: Pair) -> None:
+    process = AdminProcess(pair.config, pair.backups, settle_seconds=1.0)
+    with process, process.client(pair.key) as client:
+        made = ok(client.post(BACKUP, json={"path": "a.json"}))
+        pair.write(users=5)
+        answers: list[httpx.Response] = []
+        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        thread = threading.Thread(target=lambda: answers.append(client.post("/api/v1/system/restore", json=request)))
+        thread.start()
+        while not (pair.state / "restore.json").exists():
+            threading.Event().wait(0.01)
+        assert process.process is not None
+        process.process.send_signal(signal.SIGTERM)
+        thread.join()
+        assert ok(answers[0])["state"] == "applied"
+        assert process.process.wait(20) == 0
+        assert process.events[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_modes_are_the_same_under_any_umask(umask: int, pair: Pair) -> None:
+    with AdminProcess(pair.config, pair.backups, umask=umask) as process, process.client(pair.key) as client:
+        made = ok(client.post(BACKUP, json={"path": "d/a.json"}))
+        ok(client.post("/api/v1/system/restore", json={"backup_id": made["backup_id"], "request_id": "r"}))
+        ok(client.post("/api/v1/system/restores/r/rollback"))
+        for base in (pair.backups / "d", pair.backups / ".gateway", pair.backups / "safety", pair.state):
+            for folder, _, files in os.walk(base):
+                assert os.stat(folder).st_mode & 0o777 == 0o700
+                assert {os.stat(os.path.join(folder, name)).st_mode & 0o777 for name in files} <= {0o600, 0o640}
+
+
+def _run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway_api", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_first_config_is_made_once_and_serves(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    assert _run("seed", "--config", config).returncode == 0
+    first = config.read_bytes()
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert read(first).issues == ()
+    again = _run("seed", "--config", config)
+    assert again.returncode == 0
+    assert "left alone" in again.stdout
+    assert config.read_bytes() == first
+    key = json.loads(first)["admin_apikey"]
+    assert key not in again.stdout + again.stderr
+    (tmp_path / "b").mkdir()
+    with AdminProcess(config, tmp_path / "b") as process, process.client(key) as client:
+        assert ok(client.get("/api/v1/system/health"))["status"] == "healthy"
+
+
+def test_a_lost_config_is_not_papered_over(pair: Pair) -> None:
+    with AdminProcess(pair.config, pair.backups) as process, process.client(pair.key) as client:
+        ok(client.post(BACKUP, json={"path": "a.json"}))
+    pair.config.unlink()
+    result = _run("seed", "--config", pair.config)
+    assert result.returncode == 0
+    assert "restore a backup" in result.stdout
+    assert not pair.config.exists()
+
+
+def test_seeding_from_a_file_checks_it(pair: Pair, tmp_path: Path) -> None:
+    target = tmp_path / "new.json"
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"config": "projects users apikeys"}')
+    result = _run("seed", "--config", target, "--from", bad)
+    assert result.returncode == 2
+    assert "not a gateway config" in result.stderr
+    assert not target.exists()
+    assert _run("seed", "--config", target, "--from", pair.config).returncode == 0
+    assert target.read_bytes() == pair.config.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["serve"],
+        ["serve", "--config", "/y/c.json", "--backups", "/x", "--port", "0x1"],
+        ["serve", "--config", "/y/c.json", "--backups", "/x", "--tls-cert", "/x"],
+        ["serve", "--config", "/y/c.json", "--backups", "/x", "--settle-seconds", "nan"],
+        ["serve", "--config", "/x/y/c.json", "--backups", "/x"],
+        ["seed"],
+    ],
+)
+def test_a_wrong_setting_is_told_in_a_sentence(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        monkeypatch.delenv(name)
+    result = _run(*words)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,136 @@
+"""A volume that is really full, and one that is really read-only: declared errors, nothing lost, and a way out."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway_api.audit import verify
+from tests.api.conftest import Pair, failed, ok, small_volume
+from tests.api.support.fork_server import Nursery
+
+pytestmark = pytest.mark.api
+BACKUP = "/api/v1/system/backup"
+SIZE = 4 * 1024 * 1024
+
+
+@pytest.fixture
+def volume(pair: Pair) -> Iterator[Path]:
+    """The backup directory as a tmpfs of four megabytes."""
+    with small_volume(pair.backups, SIZE):
+        yield pair.backups
+
+
+def _fill(volume: Path) -> Path:
+    ballast = volume / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            return ballast
+
+
+def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
+    volume: Path, pair: Pair, nursery: Nursery
+) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        saved = pair.config.read_bytes()
+        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        spare = ok(api.post(BACKUP, json={"path": "spare.json"}))
+        ballast = _fill(volume)
+        before = pair.write(users=5)
+        failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeFull")
+        assert not (volume / "b.json").exists()
+        failed(api.get("/ready"), "NotReady")
+        assert ok(api.get("/api/v1/system/health"))["status"] == "degraded"
+        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        failed(api.post("/api/v1/system/restore", json={**request, "safety_backup": "required"}), "VolumeFull")
+        assert pair.config.read_bytes() == before
+        done = ok(api.post("/api/v1/system/restore", json=request))
+        assert done["safety_backup"]["kind"] == "kept"
+        assert pair.config.read_bytes() == saved
+        assert ok(api.post("/api/v1/system/restores/r/commit"))["state"] == "committed"
+        assert ok(api.get("/api/v1/system/restores/r"))["state"] == "committed"
+        assert ok(api.delete(f"/api/v1/system/backups/{spare['backup_id']}"))["existed"]
+        ballast.unlink()
+        ok(api.post(BACKUP, json={"path": "c.json"}))
+        assert (volume / ".gateway" / "requests" / "restore-r.json").exists()
+        assert (volume / ".gateway" / "reserve").stat().st_size == 1024 * 1024
+        assert not list((pair.state / "requests").iterdir())
+        assert verify.verify(volume)[0]
+        assert not (pair.state / "audit_gap").exists()
+
+
+def _break_verified_file(volume: Path, api: httpx.Client) -> str:
+    """Makes a backup, verifies it and damages its file. Returns the backup's URL."""
+    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    url = f"/api/v1/system/backups/{made['backup_id']}"
+    assert ok(api.post(f"{url}/verify"))["level"] == "Verified"
+    with (volume / "a.json").open("r+b") as file:
+        file.write(b"[")
+    return url
+
+
+def test_full_a_verify_that_finds_a_broken_file_still_leaves_its_word(
+    volume: Path, pair: Pair, nursery: Nursery
+) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        url = _break_verified_file(volume, api)
+        _fill(volume)
+        found = ok(api.post(f"{url}/verify"))
+        assert (found["level"], found["recorded"]) == (None, True)
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        assert ok(api.get(url))["level"] is None
+
+
+def test_read_only_a_verify_that_finds_a_broken_file_is_believed_until_the_server_ends(
+    volume: Path, pair: Pair, nursery: Nursery
+) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        url = _break_verified_file(volume, api)
+        subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True, timeout=60)
+        found = ok(api.post(f"{url}/verify"))
+        assert (found["level"], found["recorded"]) == (None, False)
+        (entry,) = ok(api.get("/api/v1/system/backups"))["items"]
+        assert entry["record"]["level"] is None
+        subprocess.run(["mount", "-o", "remount,rw", str(volume)], check=True, timeout=60)
+        assert ok(api.post(f"{url}/verify"))["recorded"]
+        assert ok(api.get(url))["level"] is None
+
+
+def test_read_only_a_backup_says_so_and_a_restore_works(volume: Path, pair: Pair, nursery: Nursery) -> None:
+    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        saved = pair.config.read_bytes()
+        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
+        pair.write(users=5)
+        failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
+        failed(api.delete(f"/api/v1/system/backups/{made['backup_id']}"), "VolumeUnavailable")
+        assert "read-only" in failed(api.get("/ready"), "NotReady")
+        done = ok(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}))
+        assert (done["safety_backup"]["kind"], done["state"]) == ("kept", "committed")
+        assert pair.config.read_bytes() == saved
+        assert ok(api.get(f"/api/v1/system/restores/{done['request_id']}"))["state"] == "committed"
+
+
+def test_a_config_that_is_itself_a_mount_is_not_replaced(pair: Pair, nursery: Nursery) -> None:
+    other = pair.config.with_name("other.json")
+    other.write_bytes(pair.config.read_bytes())
+    mounted = subprocess.run(["mount", "--bind", str(other), str(pair.config)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a mounted file needs root and the right to mount: run as root")
+    try:
+        with nursery.server(pair.config, pair.backups, pair.key) as api:
+            made = ok(api.post(BACKUP, json={"path": "a.json"}))
+            detail = failed(
+                api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "ConfigNotReplaceable"
+            )
+            assert "mount its directory" in detail
+            assert "mount its directory" in failed(api.get("/ready"), "NotReady")
+    finally:
+        subprocess.run(["umount", "-l", str(pair.config)], check=True)

@@ -1,0 +1,140 @@
+"""A volume that goes away under the server and comes back: declared errors, a server that answers, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway_api.audit import verify
+from gateway_api.contract import ERRORS, ErrorCode
+from tests.api.conftest import Pair, ok
+from tests.api.support.fork_server import Nursery
+
+pytestmark = pytest.mark.api
+PREFIX = "/api/v1/system"
+
+
+@contextmanager
+def _moved(folder: Path) -> Iterator[None]:
+    away = folder.with_name(f"{folder.name}-away")
+    folder.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(folder)
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """As a volume that was not mounted: the bare directory of the mount point is there."""
+    away = folder.with_name(f"{folder.name}-away")
+    folder.rename(away)
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-r", str(folder)], check=True)
+        away.rename(folder)
+
+
+@contextmanager
+def _unmounted(folder: Path) -> Iterator[None]:
+    """Lazily, as a broken node does it: what is open stays open, and the path leads to the bare mount point."""
+    kept = folder.with_name(f"{folder.name}-kept")
+    kept.mkdir()
+    subprocess.run(["mount", "--bind", str(folder), str(kept)], check=True)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "--bind", str(kept), str(folder)], check=True)
+        subprocess.run(["umount", "-l", str(kept)], check=True)
+
+
+@pytest.fixture
+def mounted(pair: Pair) -> Iterator[Pair]:
+    """Both directories on volumes of their own, where this machine allows it."""
+    content = pair.config.read_bytes()
+    pair.config.unlink()  # or it would show when the volume goes
+    done: list[Path] = []
+    try:
+        for folder in (pair.config.parent, pair.backups):
+            words = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+            if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
+                pytest.skip("a volume that is unmounted needs root and the right to mount: run as root")
+            done.append(folder)
+        pair.config.write_bytes(content)
+        yield pair
+    finally:
+        for folder in done:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _everything(client: httpx.Client, backup_id: str) -> list[httpx.Response]:
+    restore = {"backup_id": backup_id}
+    return [
+        client.post(f"{PREFIX}/backup", json={"path": "away.json.zst", "request_id": "away"}),
+        client.get(f"{PREFIX}/backups"),
+        client.get(f"{PREFIX}/backups/{backup_id}"),
+        client.get(f"{PREFIX}/backups/{backup_id}/content"),
+        client.post(f"{PREFIX}/backups/{backup_id}/verify"),
+        client.post(f"{PREFIX}/restore", json={**restore, "dry_run": True}),
+        client.post(f"{PREFIX}/restores/none/commit"),
+        client.get(f"{PREFIX}/restores/none"),
+        client.get(f"{PREFIX}/health"),
+        client.get("/ready"),
+        client.get("/metrics"),
+    ]
+
+
+def _declared(answers: list[httpx.Response]) -> None:
+    for answer in answers:
+        if answer.status_code not in (200, 206):
+            code = ErrorCode(answer.json()["code"])
+            assert code is not ErrorCode.InternalError, answer.request.url
+            assert answer.status_code == ERRORS[code].status
+
+
+def _goes_and_comes(pair: Pair, nursery: Nursery, folder: Path, gone: Callable[[Path], object]) -> None:
+    keys = pair.backups.parent / "keys"
+    keys.write_text(pair.key)
+    with nursery.server(pair.config, pair.backups, pair.key, admin_key_file=str(keys)) as client:
+        content = pair.config.read_bytes()
+        made = ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
+        with gone(folder):  # type: ignore[attr-defined]
+            for _ in range(2):
+                answers = _everything(client, made["backup_id"])
+                _declared(answers)
+                assert client.get("/health").status_code == 200
+            if folder == pair.config.parent:
+                assert answers[0].json()["code"] in ("ConfigMissing", "ConfigNotReplaceable", "VolumeUnavailable")
+                assert answers[-3].json()["data"]["status"] == "unhealthy"
+            else:
+                assert answers[-3].json()["data"]["config_valid"]
+        assert pair.config.read_bytes() == content
+        assert ok(client.get(f"{PREFIX}/health"))["config_valid"]
+        assert ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))["replayed"]
+        ok(client.post(f"{PREFIX}/backup", json={"path": "back.json.zst"}))
+        pair.write(users=7)
+        ok(client.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"]}))
+        assert pair.config.read_bytes() == content
+        assert verify.verify(pair.backups)[0]
+
+
+@pytest.mark.parametrize("which", ["config", "backups"])
+@pytest.mark.parametrize("gone", [_moved, _emptied], ids=["moved", "emptied"])
+def test_a_directory_that_is_moved_away_and_back(
+    gone: Callable[[Path], object], which: str, pair: Pair, nursery: Nursery
+) -> None:
+    _goes_and_comes(pair, nursery, pair.backups if which == "backups" else pair.config.parent, gone)
+
+
+@pytest.mark.parametrize("which", ["config", "backups"])
+def test_a_volume_that_is_lazily_unmounted_and_mounted_again(which: str, mounted: Pair, nursery: Nursery) -> None:
+    _goes_and_comes(mounted, nursery, mounted.backups if which == "backups" else mounted.config.parent, _unmounted)

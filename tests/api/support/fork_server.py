@@ -1,0 +1,241 @@
+"""Servers by the hundred: one process that has imported everything forks a real server in milliseconds.
+
+Run as a program it is the parent: a line of JSON settings in, the pid of a stopped child out; the child serves once
+it is continued. A crash test attaches strace in between, so that every system call of the server's life is seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.api.support.admin_process import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CALLS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdirat,pwrite64"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers, and a client of it."""
+
+    pid: int
+    client: httpx.Client
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return _alive(self.pid)
+
+
+class Nursery:
+    """The parent process, seen from a test."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.api.support.fork_server"],
+                cwd=REPOSITORY,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+            )
+
+    def close(self) -> None:
+        """Ends the parent; its children were ended by their tests."""
+        self._process.communicate(timeout=10)  # closes the pipes as well
+
+    def _fork(self, **settings: Any) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(settings) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    @contextmanager
+    def server(
+        self,
+        config: Path,
+        backups: Path,
+        key: str,
+        *,
+        inject: str | None = None,
+        trace: Path | None = None,
+        **settings: Any,
+    ) -> Iterator[httpx.Client]:
+        """A served pair of directories. ``inject`` is strace's, for the calls of interest; ``trace`` gets the calls.
+
+        ``settings`` are fields of :class:`AdminSettings`.
+        """
+        with self.running(config, backups, key, inject=inject, trace=trace, **settings) as served:
+            yield served.client
+
+    @contextmanager
+    def running(
+        self,
+        config: Path,
+        backups: Path,
+        key: str,
+        *,
+        inject: str | None = None,
+        trace: Path | None = None,
+        **settings: Any,
+    ) -> Iterator[Served]:
+        """As :meth:`server`, with the server's pid beside the client."""
+        port = free_port()
+        settings.setdefault("settle_seconds", 0.02)
+        pid = self._fork(config_file=str(config), backup_dir=str(backups), port=port, **settings)
+        strace: subprocess.Popen[bytes] | None = None
+        if inject is not None or trace is not None:
+            strace = _attach(pid, inject, trace)
+        os.kill(pid, signal.SIGCONT)
+        headers = {"Authorization": f"Bearer {key}"}
+        url = f"http://127.0.0.1:{port}"
+        try:
+            with httpx.Client(base_url=url, headers=headers, timeout=15, trust_env=False, verify=False) as client:
+                _wait(client, pid, self._log)
+                yield Served(pid, client)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            if strace is not None:
+                strace.communicate(timeout=10)
+            _gone(pid)
+
+
+def _attach(pid: int, inject: str | None, trace: Path | None) -> subprocess.Popen[bytes]:
+    words = ["strace", "-f", "-p", str(pid), "-e", f"trace={CALLS}", "-e", "signal=none"]
+    if inject is not None:
+        words += ["-e", f"inject={inject}"]
+    words += ["-o", "/dev/null" if trace is None else str(trace)]
+    strace = subprocess.Popen(words, stderr=subprocess.PIPE)
+    assert strace.stderr is not None
+    line = strace.stderr.readline()
+    if b"attached" not in line:
+        raise RuntimeError(f"strace: {line.decode()}")
+    return strace
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def _gone(pid: int) -> None:
+    end = time.monotonic() + 10
+    while _alive(pid) and time.monotonic() < end:
+        time.sleep(0.002)
+
+
+def _wait(client: httpx.Client, pid: int, log: Path) -> None:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.TransportError):
+            client.get("/health")
+            return
+        if not _alive(pid):
+            raise RuntimeError(f"the server died at start:\n{log.read_text()[-4000:]}")
+        time.sleep(0.005)
+    raise RuntimeError(f"the server does not answer:\n{log.read_text()[-4000:]}")
+
+
+def copy(source: Path, target: Path) -> tuple[Path, Path]:
+    """A fresh copy of a prepared pair of directories: the config file and the backup directory in it."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    return target / "config" / "config.json", target / "backups"
+
+
+def _serve_children() -> None:
+    from gateway_api.codec import compression, encryption
+    from gateway_api.http import server
+    from gateway_api.repository import signing
+    from gateway_api.settings import AdminSettings
+    from gateway_api.storage.content import Content
+    from tests.api.fault_injection.worker_faults import obey
+
+    list(compression.packed(Content.of(b"{}"), "zstd"))
+    signing.load_signer(signing.new_key()).signature({})
+    encryption.one_time_identity()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        settings = json.loads(line)
+        pid = os.fork()
+        if pid:
+            _wait_stopped(pid)
+            print(pid, flush=True)
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        os.dup2(2, 1)
+        _let_trace()
+        _name_threads()
+        # A debugger must be able to attach later, also one that root does not run.
+        setattr(server, "forbid_core_files", lambda: None)  # noqa: B010
+        if settings.pop("one_reader", False):
+            _one_reader()
+        if workers := settings.pop("workers", None):
+            obey(Path(workers))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        try:
+            server.run(AdminSettings(**settings))
+        finally:
+            os._exit(0)
+
+
+def _let_trace() -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
+
+
+def _name_threads() -> None:
+    """Threads carry their names where a test can see them, in `/proc`."""
+    set_name, run = ctypes.CDLL(None).prctl, threading.Thread.run
+
+    def named(thread: threading.Thread) -> None:
+        set_name(15, thread.name.encode()[:15], 0, 0, 0)
+        run(thread)
+
+    threading.Thread.run = named  # type: ignore[method-assign, assignment]
+
+
+def _one_reader() -> None:
+    """The pool of readers has one thread, where a call is to be found again by its thread and its number there."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gateway_api import service
+
+    setattr(service, "ThreadPoolExecutor", lambda _, name: ThreadPoolExecutor(1, name))  # noqa: B010
+
+
+def _wait_stopped(pid: int) -> None:
+    while True:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "Z"):
+                return
+        except OSError:
+            return
+        time.sleep(0.001)
+
+
+if __name__ == "__main__":
+    _serve_children()

@@ -1,0 +1,169 @@
+"""The real gateway's own files, of every shape that 2.2.4 writes: ours reads, backs up and restores them, counts as it
+does, and it serves what we restored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import ok
+from tests.api.support.fork_server import Nursery
+from tests.api.upstream.compare import by_ours
+from tests.api.upstream.upstream_process import Upstream
+from tests.demo.gateway_api import GatewayApi, Project
+
+pytestmark = pytest.mark.api
+PREFIX = "/api/v1/system"
+SECTIONS = ("mcp_configs", "projects", "users", "apikeys")
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    made = Upstream(tmp_path_factory.mktemp("upstream"))
+    made.generate()
+    with made:
+        yield made
+
+
+@pytest.fixture
+def fresh(upstream: Upstream) -> dict[str, Any]:
+    """A config as its command line writes it first, in place."""
+    upstream.generate()
+    config: dict[str, Any] = json.loads(upstream.config.read_text())
+    return config
+
+
+@pytest.fixture
+def ours(upstream: Upstream, fresh: dict[str, Any], tmp_path: Path, nursery: Nursery) -> Iterator[httpx.Client]:
+    """Our server on the real gateway's config; its own key file, since some shapes change the config's key."""
+    keys, backups = tmp_path / "keys", tmp_path / "backups"
+    keys.write_text(fresh["admin_apikey"])
+    backups.mkdir()
+    with nursery.server(upstream.config, backups, fresh["admin_apikey"], admin_key_file=str(keys)) as client:
+        yield client
+
+
+def _listed(upstream: Upstream, key: str) -> dict[str, Any]:
+    with upstream.client(key) as client:
+        found = {}
+        for what in ("users", "projects", "configs", "api-keys"):
+            answer = client.get(f"/{what}")
+            assert answer.status_code == 200, answer.text
+            found[what] = answer.json()["data"]
+        return found
+
+
+def _counts(ours: httpx.Client) -> dict[str, int]:
+    health = ok(ours.get(f"{PREFIX}/health"))
+    names = {"configs": "total_configs", "projects": "total_projects", "users": "total_users"}
+    return {**{what: health[name] for what, name in names.items()}, "api-keys": health["total_api_keys"]}
+
+
+def _there_and_back(upstream: Upstream, ours: httpx.Client, key: str | None) -> None:
+    """What the gateway has is backed up, lost, restored, and the gateway has it again."""
+    content = upstream.config.read_bytes()
+    before = None if key is None else _listed(upstream, key)
+    if before is not None:
+        assert _counts(ours) == {what: len(listed) for what, listed in before.items()}
+    made = ok(ours.post(f"{PREFIX}/backup", json={"path": "a.json.zst"}))
+    upstream.config.write_bytes(content[: len(content) // 2])
+    ok(ours.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"]}))
+    assert upstream.config.read_bytes() == content
+    assert upstream.alive
+    if key is not None:
+        assert _listed(upstream, key) == before
+
+
+def _join(upstream: Upstream, project: str, email: str) -> None:
+    """What only its command line can do: its REST call for this answers 500."""
+    config = json.loads(upstream.config.read_text())
+    user = next(number for number, entry in config["users"].items() if entry["email"] == email)
+    next(one for one in config["projects"].values() if one["project_name"] == project)["users"].append(user)
+    upstream.config.write_text(json.dumps(config, indent=2))
+
+
+def _populate(upstream: Upstream, key: str) -> None:
+    with GatewayApi(f"http://127.0.0.1:{upstream.port}", key) as api:
+        api.create_project(Project("support", ("tickets", "knowledge"), ()))
+        for email in ("ada@example.com", "bruno@example.com"):
+            api.create_user(email)
+            _join(upstream, "support", email)
+            api.create_key(email, "support")
+    config = json.loads(upstream.config.read_text())
+    with upstream.client(key) as client:
+        assert client.post(f"/api-keys/{list(config['apikeys'])[-1]}/disable").status_code == 200
+
+
+def test_the_config_it_generates(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+    _there_and_back(upstream, ours, fresh["admin_apikey"])
+
+
+def test_a_config_with_users_projects_and_keys_one_of_them_disabled(
+    upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
+) -> None:
+    _populate(upstream, fresh["admin_apikey"])
+    _there_and_back(upstream, ours, fresh["admin_apikey"])
+    assert _counts(ours)["users"] == 3
+
+
+def test_its_own_backup_is_restored_by_us_and_lists_the_same(
+    upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any], tmp_path: Path
+) -> None:
+    key = fresh["admin_apikey"]
+    _populate(upstream, key)
+    before, content = _listed(upstream, key), json.loads(upstream.config.read_text())
+    with upstream.client(key) as client:
+        assert client.post("/system/backup", json={"output_file": str(tmp_path / "backups/theirs.json")}).is_success
+    upstream.generate()
+    ok(ours.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
+    assert json.loads(upstream.config.read_text()) == content
+    assert _listed(upstream, key) == before
+
+
+def test_the_config_after_its_own_reset(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+    with upstream.client(fresh["admin_apikey"]) as client:
+        assert client.post("/system/reset", json={"confirm": True}).status_code == 200
+    key = json.loads(upstream.config.read_text())["admin_apikey"]
+    assert key != fresh["admin_apikey"]
+    _there_and_back(upstream, ours, key)
+
+
+def test_our_reset_is_a_config_that_it_serves(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+    ok(ours.post(f"{PREFIX}/reset", json={"confirm": True}))
+    listed = _listed(upstream, fresh["admin_apikey"])
+    assert listed == {what: [] for what in listed}
+    _populate(upstream, fresh["admin_apikey"])
+    _there_and_back(upstream, ours, fresh["admin_apikey"])
+
+
+def test_a_config_of_provider_enkrypt_without_the_four_sections(
+    upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
+) -> None:
+    config = {name: value for name, value in fresh.items() if name not in SECTIONS}
+    config["plugins"]["auth"] = {"provider": "enkrypt", "config": {}}
+    upstream.config.write_text(json.dumps(config, indent=2))
+    _there_and_back(upstream, ours, None)
+    assert set(_counts(ours).values()) == {0}
+
+
+def test_a_config_with_the_admin_key_where_old_releases_had_it(
+    upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
+) -> None:
+    key = fresh.pop("admin_apikey")
+    fresh["enkrypt_config"]["admin_apikey"] = key
+    upstream.config.write_text(json.dumps(fresh, indent=2))
+    _there_and_back(upstream, ours, key)
+
+
+def test_under_the_gateway_s_own_writes_no_backup_is_torn_and_ours_lives() -> None:
+    found = by_ours(5)
+    assert found["backups acknowledged"]
+    assert found["files that are no whole config"] == 0
+    assert found["ours answers at the end"] == "yes"
+    assert "InternalError" not in str(found["answers"])

@@ -1,0 +1,79 @@
+"""Which keys are accepted: while a config has not been judged, is broken, or the process is short of descriptors."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway_api.auth import KeyRing
+from gateway_api.contract import ErrorCode
+from gateway_api.errors import ApiError
+from gateway_api.gateway_config.live import ConfigFile
+from gateway_api.gateway_config.parser import Judge
+from tests.api.support.admin_process import gateway_config
+
+KEY = b"k" * 40
+OLD, NEW = "o" * 40, "n" * 40
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ConfigFile:
+    return ConfigFile(tmp_path / "config.json", 1 << 20, 0.0, Judge(1 << 16, 30.0))
+
+
+@pytest.fixture
+def ring(tmp_path: Path, config: ConfigFile) -> KeyRing:
+    (tmp_path / "keys").write_bytes(KEY + b"\n")
+    return KeyRing(config, tmp_path, tmp_path / "keys")
+
+
+def test_a_key_of_the_key_file_is_accepted_and_another_is_not(ring: KeyRing) -> None:
+    assert ring.check(KEY) == "key_file"
+    assert ring.check(b"x" * 40) is None
+
+
+@pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_without_a_descriptor_for_the_key_file_nobody_is_told_that_his_key_is_wrong(
+    ring: KeyRing, monkeypatch: pytest.MonkeyPatch, shortage: int
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(shortage, os.strerror(shortage))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(ApiError) as raised:
+        ring.check(KEY)
+    assert raised.value.code is ErrorCode.NotReady
+
+
+def test_an_absent_key_file_holds_no_key(ring: KeyRing, tmp_path: Path) -> None:
+    (tmp_path / "keys").unlink()
+    assert ring.check(KEY) is None
+
+
+def _kinds(ring: KeyRing) -> tuple[str | None, str | None]:
+    """How the old and the new key are accepted."""
+    return ring.check(OLD.encode()), ring.check(NEW.encode())
+
+
+def test_the_key_of_every_judged_config_is_remembered_also_by_the_next_process(
+    ring: KeyRing, config: ConfigFile, tmp_path: Path
+) -> None:
+    for key in (OLD, NEW):
+        config.path.write_text(json.dumps(gateway_config(key)))
+        assert config.read().kind == "valid"
+    config.path.write_text("{")
+    assert _kinds(ring) == (None, "last_valid")
+    assert _kinds(KeyRing(config, tmp_path, None)) == (None, "last_valid")
+
+
+def test_the_last_valid_key_is_accepted_until_a_worker_has_judged_a_changed_config(
+    ring: KeyRing, config: ConfigFile
+) -> None:
+    config.path.write_text(json.dumps(gateway_config(OLD)))
+    assert _kinds(ring) == ("config", None)
+    config.path.write_text(json.dumps(gateway_config(NEW)) + " " * (1 << 16))
+    assert ring.check(OLD.encode()) == "last_valid"
+    assert _kinds(ring) == ("last_valid", "config"), "the new key has the config judged"
+    assert _kinds(ring) == (None, "config")
