@@ -15,13 +15,13 @@ from typing import Final
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.live import ConfigFile, Live
+from gateway_api.gateway_config.live import ConfigFile, ConfigRead
 from gateway_api.gateway_config.schema import MIN_KEY_LENGTH
-from gateway_api.gateway_config.summary import Summary
+from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.storage.atomic_write import close, read_all
-from gateway_api.storage.layout import LAST_KEY
-from gateway_api.storage.paths import Signature, signature_of
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.layout import LAST_KEY_FILE
+from gateway_api.storage.paths import FileStamp, file_stamp
+from gateway_api.storage.state_dir import StateDir
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 
@@ -40,7 +40,7 @@ def parse_key_file(data: bytes) -> tuple[str, ...]:
     return tuple(digest_of(line) for line in lines if len(line) >= MIN_KEY_LENGTH)
 
 
-def match(presented: bytes, candidates: tuple[tuple[str, str], ...]) -> str | None:
+def match_key(presented: bytes, candidates: tuple[tuple[str, str], ...]) -> str | None:
     """The kind of the first of ``candidates`` (kind, digest) that ``presented`` is, having compared all."""
     wanted = digest_of(presented)
     found: str | None = None
@@ -57,14 +57,14 @@ class KeyRing:
         self._config = config
         self._config_dir = config_dir
         self._key_file = key_file
-        self._file_keys: tuple[Signature, tuple[str, ...]] | None = None
+        self._file_keys: tuple[FileStamp, tuple[str, ...]] | None = None
         self._last: str | None = None
         config.on_valid = self._remember
 
     def candidates(self) -> tuple[tuple[str, str], ...]:
         """Every accepted key as (kind, digest)."""
         files = tuple(("key_file", digest) for digest in self._from_file() or ())
-        return (*files, *self._of_config(self._config.look()))
+        return (*files, *self._of_config(self._config.read_cached()))
 
     def check(self, presented: bytes) -> str | None:
         """The kind of key ``presented`` is, or None when it is none that is accepted.
@@ -73,22 +73,22 @@ class KeyRing:
         """
         # The key file first, so that the owner of a torn config need not wait for it to settle.
         from_file = self._from_file()
-        found = match(presented, tuple(("key_file", digest) for digest in from_file or ()))
+        found = match_key(presented, tuple(("key_file", digest) for digest in from_file or ()))
         if found is None:
             # The owner of the last valid key does not wait until a worker has parsed a config that has changed.
-            live = self._config.look(worker=False)
-            found = match(presented, self._of_config(live))
+            live = self._config.read_cached(worker=False)
+            found = match_key(presented, self._of_config(live))
             if found is None and live.kind == "unjudged":
-                found = match(presented, self._of_config(self._config.look()))
+                found = match_key(presented, self._of_config(self._config.read_cached()))
         if found is None and from_file is None:
             raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")
         return found
 
-    def _of_config(self, live: Live) -> tuple[tuple[str, str], ...]:
+    def _of_config(self, live: ConfigRead) -> tuple[tuple[str, str], ...]:
         """The key of a valid config, else the last valid one."""
         if live.summary is not None and not live.summary.warnings:
             return (("config", live.summary.admin_key_sha256),)
-        last = self._recall()
+        last = self._last_valid_key()
         return () if last is None else (("last_valid", last),)
 
     def _from_file(self) -> tuple[str, ...] | None:
@@ -100,7 +100,7 @@ class KeyRing:
         except OSError as error:
             return None if error.errno in _SHORTAGES else ()
         try:
-            signature = signature_of(os.fstat(fd))
+            signature = file_stamp(os.fstat(fd))
             if self._file_keys is None or self._file_keys[0] != signature:
                 self._file_keys = (signature, parse_key_file(read_all(fd, MAX_KEY_FILE_BYTES)))
             return self._file_keys[1]
@@ -109,23 +109,23 @@ class KeyRing:
         finally:
             close(fd)
 
-    def _remember(self, summary: Summary) -> None:
+    def _remember(self, summary: ConfigSummary) -> None:
         digest = summary.admin_key_sha256
         if summary.warnings or digest == self._last:
             return
         try:
-            with StateFolder(self._config_dir, create=True) as state:
-                if (state.read(LAST_KEY) or b"").strip() != digest.encode():
-                    state.write(LAST_KEY, digest.encode() + b"\n")
+            with StateDir(self._config_dir, create=True) as state:
+                if (state.read(LAST_KEY_FILE) or b"").strip() != digest.encode():
+                    state.write(LAST_KEY_FILE, digest.encode() + b"\n")
         except (OSError, ApiError):
             return
         self._last = digest
 
-    def _recall(self) -> str | None:
+    def _last_valid_key(self) -> str | None:
         if self._last is None:
             try:
-                with StateFolder(self._config_dir, create=False) as state:
-                    text = (state.read(LAST_KEY) or b"").decode("ascii", "replace").strip()
+                with StateDir(self._config_dir, create=False) as state:
+                    text = (state.read(LAST_KEY_FILE) or b"").decode("ascii", "replace").strip()
             except OSError:
                 return None
             self._last = text if len(text) == 64 else None

@@ -31,14 +31,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify_audit(arguments: argparse.Namespace) -> int:
-    from gateway_api.audit.verify import Unreadable, verify
+    from gateway_api.audit.verify import UnreadableLog, verify
 
     backup_dir = arguments.backup_dir or os.environ.get(variable_name("backup_dir"))
     if not backup_dir:
         raise SettingsError(f"set --backups or {variable_name('backup_dir')}")
     try:
         whole, text = verify(Path(backup_dir))
-    except Unreadable as error:
+    except UnreadableLog as error:
         raise SettingsError(str(error)) from None
     print(text)
     return 0 if whole else 1
@@ -65,14 +65,14 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _seed(arguments: argparse.Namespace) -> int:
-    from gateway_api.gateway_config.seed import CannotSeed, seed
+    from gateway_api.gateway_config.seed import SeedError, seed
 
     config_file = arguments.config_file or os.environ.get(variable_name("config_file"))
     if not config_file:
         raise SettingsError(f"set --config or {variable_name('config_file')}")
     try:
         print(seed(Path(os.path.abspath(config_file)), arguments.source))  # noqa: PTH100 - no link is followed
-    except CannotSeed as error:
+    except SeedError as error:
         raise SettingsError(str(error)) from None
     return 0
 

@@ -11,13 +11,13 @@ from gateway_api.auth import KeyRing
 from gateway_api.codec import encryption
 from gateway_api.contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.live import ConfigFile, Live, why_not_replaceable
+from gateway_api.gateway_config.live import ConfigFile, ConfigRead, replace_problem
 from gateway_api.restores import records
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, owed_to_reserve
-from gateway_api.storage.layout import GATEWAY_ID
-from gateway_api.storage.state_dir import StateFolder, known_volume
+from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, missing_reserve_bytes
+from gateway_api.storage.layout import GATEWAY_ID_FILE
+from gateway_api.storage.state_dir import StateDir, read_volume_id
 
 NEARLY_FULL: Final = 0.05
 _READY_TEXT: Final = {
@@ -30,7 +30,7 @@ _READY_TEXT: Final = {
 }
 
 
-class Condition:
+class HealthChecker:
     """Looks at the two directories without changing either. Methods block, so they run in a thread."""
 
     def __init__(self, settings: AdminSettings, config: ConfigFile, keys: KeyRing) -> None:
@@ -39,22 +39,22 @@ class Condition:
         self._keys = keys
         self._replaceable = False
 
-    def why_not_ready(self) -> str | None:
+    def readiness_problem(self) -> str | None:
         """The first reason why a backup could not be taken now, or None."""
-        live = self._config.look()
+        live = self._config.read_cached()
         if live.kind != "valid":
             return _READY_TEXT[live.kind]
         if not self._replaceable:
-            if (why := why_not_replaceable(self._settings.config_file)) is not None:
+            if (why := replace_problem(self._settings.config_file)) is not None:
                 return why
             self._replaceable = True
         if not self._keys.candidates():
             return "no admin key is known"
-        return why_volume_not_ready(self._settings.backup_dir, 0 if live.summary is None else live.summary.size)
+        return volume_problem(self._settings.backup_dir, 0 if live.summary is None else live.summary.size)
 
     def health(self, uptime_seconds: float) -> SystemHealthData:
         """The detailed health, whatever is broken. Never raises."""
-        live = self._config.look(sections=True)
+        live = self._config.read_cached(sections=True)
         summary = live.summary
         space = _space(self._settings.backup_dir)
         warnings = list(summary.warnings) if summary is not None else []
@@ -83,7 +83,7 @@ class Condition:
             guardrails_configured=summary is not None and summary.guardrails_configured,
             uptime_seconds=round(uptime_seconds, 3),
             gateway_id=gateway_id,
-            volume_id=known_volume(self._settings.backup_dir),
+            volume_id=read_volume_id(self._settings.backup_dir),
             pending_restore=pending,
             issues=issues,
             warnings=warnings,
@@ -95,8 +95,8 @@ class Condition:
 
     def _config_state(self) -> tuple[str | None, PendingRestore | None]:
         try:
-            with StateFolder(self._settings.config_dir, create=False) as state:
-                gateway_id = state.known_identity(GATEWAY_ID)
+            with StateDir(self._settings.config_dir, create=False) as state:
+                gateway_id = state.read_id(GATEWAY_ID_FILE)
                 try:
                     journal = records.load_journal(state)
                 except ApiError:
@@ -112,12 +112,12 @@ def _issue(code: str, where: str, message: str) -> Issue:
     return Issue(code=code, where=where, message=message)
 
 
-def _broken(live: Live) -> Issue:
+def _broken(live: ConfigRead) -> Issue:
     name = {"missing": "ConfigMissing", "unstable": "ConfigUnstable", "too_large": "ConfigTooLarge"}
     return _issue(name.get(live.kind, "ConfigInvalid"), "config", live.problem)
 
 
-def _status(live: Live, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
+def _status(live: ConfigRead, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
     if live.summary is None:
         return SystemStatus.unhealthy
     return SystemStatus.degraded if issues or warnings else SystemStatus.healthy
@@ -142,15 +142,15 @@ def _space(backup_dir: Path) -> VolumeSpace | None:
     return VolumeSpace(free_bytes=free, total_bytes=total)
 
 
-def _owed(backup_dir: Path) -> int:
+def _missing_reserve(backup_dir: Path) -> int:
     try:
-        with StateFolder(backup_dir, create=False) as state:
-            return owed_to_reserve(state.fd)
+        with StateDir(backup_dir, create=False) as state:
+            return missing_reserve_bytes(state.fd)
     except OSError:
         return 0
 
 
-def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
+def volume_problem(backup_dir: Path, config_bytes: int) -> str | None:
     """Why the backup volume could not take a plain backup of that size now, or None."""
     space = _space(backup_dir)
     if space is None:
@@ -161,6 +161,6 @@ def why_volume_not_ready(backup_dir: Path, config_bytes: int) -> str | None:
         writable = False
     if not writable:
         return "the backup volume is read-only"
-    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _owed(backup_dir):
+    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _missing_reserve(backup_dir):
         return "the backup volume is full"
     return None

@@ -13,7 +13,7 @@ from gateway_api import logs
 from gateway_api.auth import KeyRing
 from gateway_api.backups import create as backups
 from gateway_api.backups import inspection, listing, upload, verification
-from gateway_api.backups.deletion import remove
+from gateway_api.backups.deletion import delete_by_id
 from gateway_api.backups.download import Download, open_download
 from gateway_api.backups.listing import show
 from gateway_api.contract import (
@@ -36,19 +36,19 @@ from gateway_api.contract import (
 )
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
-from gateway_api.gateway_config.parser import Judge
-from gateway_api.health import Condition
+from gateway_api.gateway_config.parser import ConfigParser
+from gateway_api.health import HealthChecker
 from gateway_api.metrics import Metrics
-from gateway_api.operation_context import Context
-from gateway_api.operation_runner import Mutations
-from gateway_api.repository.index import Inventory
-from gateway_api.repository.keys import Protection
+from gateway_api.operation_context import OperationContext
+from gateway_api.operation_runner import OperationRunner
+from gateway_api.repository.index import RepositoryIndex
+from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records, transaction
-from gateway_api.restores.dry_run import preview
+from gateway_api.restores.dry_run import dry_run
 from gateway_api.restores.finish import commit, rollback
 from gateway_api.restores.reset import reset
 from gateway_api.settings import AdminSettings
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.state_dir import StateDir
 
 T = TypeVar("T")
 READY_SECONDS: Final = 5.0
@@ -59,15 +59,15 @@ class Service:
 
     def __init__(self, settings: AdminSettings) -> None:
         self.settings = settings
-        judge = Judge(settings.worker_above_bytes, settings.worker_seconds)
+        judge = ConfigParser(settings.worker_above_bytes, settings.worker_seconds)
         self._config = ConfigFile(settings.config_file, settings.max_config_bytes, settings.settle_seconds, judge)
-        self._inventory = Inventory()
+        self._inventory = RepositoryIndex()
         self._readers = ThreadPoolExecutor(3, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
-        self._condition = Condition(settings, self._config, self._keys)
-        self._protection = Protection(settings)
-        self._mutations = Mutations(settings, self._config, self._inventory, self._protection, self._writer)
+        self._condition = HealthChecker(settings, self._config, self._keys)
+        self._protection = EncryptionAndSigning(settings)
+        self._mutations = OperationRunner(settings, self._config, self._inventory, self._protection, self._writer)
         self._started = time.monotonic()
         self._ready: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()
@@ -102,7 +102,7 @@ class Service:
         async with self._asking:
             now = time.monotonic()
             if self._ready is None or now - self._ready[0] >= READY_SECONDS:
-                self._ready = (now, await self._read(self._condition.why_not_ready))
+                self._ready = (now, await self._read(self._condition.readiness_problem))
             return self._ready[1]
 
     async def metrics_page(self) -> bytes:
@@ -123,7 +123,7 @@ class Service:
     async def backup(self, request: BackupRequest, requested_by: str) -> BackupResult:
         """Makes a backup."""
         return await self._mutations.run(
-            "backup", request.request_id, requested_by, lambda context: backups.make(context, request)
+            "backup", request.request_id, requested_by, lambda context: backups.create(context, request)
         )
 
     async def list_backups(self, limit: int, token: str | None, path: str | None) -> BackupPage:
@@ -180,7 +180,9 @@ class Service:
 
     async def delete_backup(self, backup_id: str, requested_by: str) -> DeleteResult:
         """Deletes one backup."""
-        return await self._mutations.run("delete", backup_id, requested_by, lambda context: remove(context, backup_id))
+        return await self._mutations.run(
+            "delete", backup_id, requested_by, lambda context: delete_by_id(context, backup_id)
+        )
 
     async def verify_backup(self, backup_id: str, request: VerifyRequest, requested_by: str) -> VerificationResult:
         """Proves one backup again."""
@@ -196,7 +198,7 @@ class Service:
 
     async def preview(self, request: RestoreRequest) -> RestorePlan:
         """What a restore would do."""
-        call = partial(preview, self.settings, self._config, self._inventory, self._protection, request)
+        call = partial(dry_run, self.settings, self._config, self._inventory, self._protection, request)
         return await self._read(call)
 
     async def reset(self, request: ResetRequest, requested_by: str) -> RestoreResult:
@@ -225,20 +227,20 @@ class Service:
         )
 
 
-def _nothing(_: Context) -> None:
+def _nothing(_: OperationContext) -> None:
     return
 
 
 def _show_restore(settings: AdminSettings, request_id: str) -> RestoreResult:
     try:
-        config_state = StateFolder(settings.config_dir, create=False)
+        config_state = StateDir(settings.config_dir, create=False)
     except FileNotFoundError:
         raise ApiError(ErrorCode.RestoreNotFound) from None
     except OSError as error:
         raise config_volume_error(error) from None
     with config_state:
         try:
-            with StateFolder(settings.backup_dir, create=False) as backup_state:
+            with StateDir(settings.backup_dir, create=False) as backup_state:
                 return records.find(config_state, backup_state, request_id).result
         except OSError:
             return records.find(config_state, None, request_id).result

@@ -61,7 +61,7 @@ def test_an_encrypted_backup_is_proven_described_and_restored_with_the_identity(
         stored = (pair.backups / name).read_bytes()
         assert stored.startswith(b"age-encryption.org/v1\n")
         opened = pyrage.decrypt(stored, [pyrage.x25519.Identity.from_str(keys.identity)])
-        assert unpack(opened, compression.form_of(name).compression, len(data)) == data
+        assert unpack(opened, compression.format_for_name(name).compression, len(data)) == data
         pair.write(users=5)
         body = {"backup_id": made["backup_id"], "request_id": "r"}
         failed(api.post(RESTORE, json=body), "IdentityRequired")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gateway_api.backups.listing import page, parse_token, token_of
-from gateway_api.repository.index import Inventory
+from gateway_api.repository.index import RepositoryIndex
 from gateway_api.settings import AdminSettings
 from tests.api.conftest import Pair, failed, ok
 from tests.api.support.fork_server import Nursery
@@ -154,7 +154,7 @@ def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
     for path in (pair.backups, *pair.backups.iterdir()):
         os.utime(path, (past, past))
     settings = AdminSettings(config_file=pair.config, backup_dir=pair.backups)
-    inventory = Inventory()
+    inventory = RepositoryIndex()
     reads: list[int] = []
     real = os.pread
 

@@ -170,7 +170,7 @@ def check_backups(backups: Path, ground: Ground, *, but: str = "") -> None:
         manifest = json.loads(manifest_file.read_text())
         stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest.json")).read_bytes()
         assert digest(stored) == manifest["stored_sha256"]
-        form = compression.form_of(manifest["path"])
+        form = compression.format_for_name(manifest["path"])
         assert form.encrypted == bool(manifest["recipients"])
         content = unseal(stored, form, str(IDENTITY), 1 << 20)
         assert digest(content) == manifest["content_sha256"]
@@ -179,7 +179,7 @@ def check_backups(backups: Path, ground: Ground, *, but: str = "") -> None:
             assert (backups / name).is_file()
             assert (backups / f"{name}.manifest.json").is_file()
     for raw in backups.rglob("*.invalid*"):
-        assert unseal(raw.read_bytes(), compression.form_of(raw.name), str(IDENTITY), 1 << 20) == unread
+        assert unseal(raw.read_bytes(), compression.format_for_name(raw.name), str(IDENTITY), 1 << 20) == unread
         assert raw.name.endswith(".age") is sealed
     assert not list(backups.rglob(".gateway-*"))
     whole, why = verify.verify(backups)

@@ -7,28 +7,28 @@ from typing import Any
 
 from gateway_api.codec import compression as archive
 from gateway_api.codec import encode
-from gateway_api.codec.compression import Compression, Form
-from gateway_api.storage.content import Content
+from gateway_api.codec.compression import Compression, StoredFormat
+from gateway_api.storage.content import Blob
 
 
 def pack(data: bytes, compression: Compression) -> bytes:
     """The file's bytes."""
-    return b"".join(map(bytes, archive.packed(Content.of(data), compression)))
+    return b"".join(map(bytes, archive.compress(Blob.of(data), compression)))
 
 
 def unpack(stored: bytes, compression: Compression, limit: int) -> bytes:
     """What a file that is not encrypted holds."""
-    return archive.unpack(Content.of(stored), compression, limit).data()
+    return archive.decompress(Blob.of(stored), compression, limit).data()
 
 
-def seal(data: bytes, form: Form, recipients: tuple[str, ...]) -> bytes:
+def seal(data: bytes, form: StoredFormat, recipients: tuple[str, ...]) -> bytes:
     """The bytes of a file that may be encrypted."""
-    return encode.seal(Content.of(data), form, recipients).data()
+    return encode.encode(Blob.of(data), form, recipients).data()
 
 
-def unseal(stored: bytes, form: Form, identity: str | None, limit: int) -> bytes:
+def unseal(stored: bytes, form: StoredFormat, identity: str | None, limit: int) -> bytes:
     """What a file holds that may be encrypted."""
-    return encode.unseal(Content.of(stored), form, identity, limit).data()
+    return encode.decode(Blob.of(stored), form, identity, limit).data()
 
 
 def manifest_of(content: bytes, stored: bytes | None = None, /, **changes: Any) -> dict[str, Any]:

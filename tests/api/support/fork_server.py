@@ -170,12 +170,12 @@ def _serve_children() -> None:
     from gateway_api.http import server
     from gateway_api.repository import signing
     from gateway_api.settings import AdminSettings
-    from gateway_api.storage.content import Content
+    from gateway_api.storage.content import Blob
     from tests.api.fault_injection.worker_faults import obey
 
-    list(compression.packed(Content.of(b"{}"), "zstd"))
+    list(compression.compress(Blob.of(b"{}"), "zstd"))
     signing.load_signer(signing.new_key()).signature({})
-    encryption.one_time_identity()
+    encryption.ephemeral_identity()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         settings = json.loads(line)

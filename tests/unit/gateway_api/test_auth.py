@@ -11,7 +11,7 @@ from gateway_api.auth import KeyRing
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import ConfigFile
-from gateway_api.gateway_config.parser import Judge
+from gateway_api.gateway_config.parser import ConfigParser
 from tests.api.support.admin_process import gateway_config
 
 KEY = b"k" * 40
@@ -20,7 +20,7 @@ OLD, NEW = "o" * 40, "n" * 40
 
 @pytest.fixture
 def config(tmp_path: Path) -> ConfigFile:
-    return ConfigFile(tmp_path / "config.json", 1 << 20, 0.0, Judge(1 << 16, 30.0))
+    return ConfigFile(tmp_path / "config.json", 1 << 20, 0.0, ConfigParser(1 << 16, 30.0))
 
 
 @pytest.fixture

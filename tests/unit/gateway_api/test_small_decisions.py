@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway_api.auth import digest_of, match, parse_key_file
+from gateway_api.auth import digest_of, match_key, parse_key_file
 from gateway_api.contract import ERRORS, ErrorCode, VolumeSpace
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.live import is_believable
+from gateway_api.gateway_config.live import is_stable
 from gateway_api.health import nearly_full
 from gateway_api.http.error_body import error_body
-from gateway_api.http.middleware import presented_key, request_name
+from gateway_api.http.middleware import presented_key, request_id_for
 from gateway_api.http.rate_limit import BURST, FailureLimit
 from gateway_api.http.validation import describe
 from gateway_api.settings import AdminSettings, SettingsError, load
@@ -43,9 +43,9 @@ def test_the_key_is_taken_from_either_header(
 
 
 def test_a_short_key_is_never_accepted_even_if_it_is_configured() -> None:
-    assert match(b"short", (("config", digest_of(b"short")),)) is None
-    assert match(KEY, (("a", digest_of(b"x")), ("b", digest_of(KEY)))) == "b"
-    assert match(KEY + b"x", (("b", digest_of(KEY)),)) is None
+    assert match_key(b"short", (("config", digest_of(b"short")),)) is None
+    assert match_key(KEY, (("a", digest_of(b"x")), ("b", digest_of(KEY)))) == "b"
+    assert match_key(KEY + b"x", (("b", digest_of(KEY)),)) is None
     assert parse_key_file(b"short\n\n" + KEY + b"  \r\n") == (digest_of(KEY),)
 
 
@@ -73,7 +73,7 @@ def test_failures_are_counted_for_each_peer_and_forgiven_with_time() -> None:
 def test_a_young_file_must_agree_and_be_whole_or_be_left_alone(
     age: float, still: float, agrees: bool, whole: bool, believed: bool
 ) -> None:
-    assert is_believable(age=age, still=still, agrees=agrees, whole=whole, settle=2.0) is believed
+    assert is_stable(age=age, still=still, agrees=agrees, whole=whole, settle=2.0) is believed
 
 
 def test_nearly_full_is_a_twentieth_or_three_configs() -> None:
@@ -190,10 +190,10 @@ def test_an_error_s_body_names_the_operation() -> None:
 
 
 def test_a_request_s_name_is_never_the_key() -> None:
-    assert request_name(b"abc", None) == "abc"
-    assert request_name(b"abc\n", None) != "abc\n"
-    assert request_name(KEY, KEY) != KEY.decode()
-    assert len(request_name(None, None)) == 16
+    assert request_id_for(b"abc", None) == "abc"
+    assert request_id_for(b"abc\n", None) != "abc\n"
+    assert request_id_for(KEY, KEY) != KEY.decode()
+    assert len(request_id_for(None, None)) == 16
 
 
 def test_a_422_shows_declared_names_alone() -> None:

@@ -22,7 +22,7 @@ START: Final = "0" * 64
 """What the first line hangs on."""
 BEGINS_SEGMENT: Final = "begins_segment"
 """In the first record of every segment but the first: what was cut off elsewhere is no beginning."""
-SHOWN: Final = (
+LOGGED_FIELDS: Final = (
     "backup_id",
     "source_backup_id",
     "request_id",
@@ -56,7 +56,7 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenRecord:
     """The first line, counted from one, that does not hang on the one before it."""
 
     line: int
@@ -136,7 +136,7 @@ def start_of(data: bytes) -> tuple[Head, str]:
     return Head(record["seq"] - 1, record["prev"]), str(record.get("time", ""))
 
 
-def heads(data: bytes, start: Head) -> Iterator[Head | Broken]:
+def heads(data: bytes, start: Head) -> Iterator[Head | BrokenRecord]:
     """Every head of the chain in a whole segment that hangs on ``start``, then, if it breaks, where."""
     head = start
     yield head
@@ -148,26 +148,26 @@ def heads(data: bytes, start: Head) -> Iterator[Head | Broken]:
         line = data[begin:at].removesuffix(b"\n")
         record = parse(line)
         if torn_from is not None:
-            if record is None or record.get("event") != "torn" or not _hangs(record, head):
+            if record is None or record.get("event") != "torn" or not _links_to(record, head):
                 continue
             fragment = data[torn_from[0] : begin]
             if record.get("fragment_sha256") != line_digest(fragment):
-                yield Broken(torn_from[1], "the fragment here is not the one that the record behind it hashes")
+                yield BrokenRecord(torn_from[1], "the fragment here is not the one that the record behind it hashes")
                 return
             torn_from = None
         elif record is None:
             torn_from = (begin, number)
             continue
-        elif not _hangs(record, head):
-            yield Broken(number, "does not hang on the line before it")
+        elif not _links_to(record, head):
+            yield BrokenRecord(number, "does not hang on the line before it")
             return
         head = Head(record["seq"], line_digest(line))
         yield head
     if torn_from is not None and not _is_fresh(data[torn_from[0] :]):
-        yield Broken(torn_from[1], "is no record, and no record behind it says that a crash cut it short")
+        yield BrokenRecord(torn_from[1], "is no record, and no record behind it says that a crash cut it short")
 
 
-def _hangs(record: Mapping[str, Any], head: Head) -> bool:
+def _links_to(record: Mapping[str, Any], head: Head) -> bool:
     return (record["prev"], record["seq"]) == (head.sha256, head.lines + 1)
 
 
@@ -176,11 +176,11 @@ def _is_fresh(rest: bytes) -> bool:
     return b"\n" not in rest
 
 
-def check(data: bytes, start: Head, seen: set[str]) -> Head | Broken:
+def check(data: bytes, start: Head, seen: set[str]) -> Head | BrokenRecord:
     """The head behind a segment, or its first broken line. Adds the digest of every head to ``seen``."""
     head = start
     for found in heads(data, start):
-        if isinstance(found, Broken):
+        if isinstance(found, BrokenRecord):
             return found
         head = found
         seen.add(found.sha256)
@@ -189,7 +189,7 @@ def check(data: bytes, start: Head, seen: set[str]) -> Head | Broken:
 
 def details(result: object) -> dict[str, Any]:
     """What an outcome line tells of a result: ids, digests and states, none of them a caller's word."""
-    found = {name: getattr(result, name, None) for name in SHOWN}
+    found = {name: getattr(result, name, None) for name in LOGGED_FIELDS}
     return {
         name: value if isinstance(value, bool) else str(value) for name, value in found.items() if value is not None
     }

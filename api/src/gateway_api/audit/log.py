@@ -23,11 +23,11 @@ from gateway_api.audit import chain
 from gateway_api.audit.chain import Head, Tail
 from gateway_api.clock import rfc3339
 from gateway_api.errors import config_volume_error
-from gateway_api.operation_context import Context
-from gateway_api.storage.atomic_write import close, is_full, list_names, sync_directory, unlink_quietly
-from gateway_api.storage.layout import LOG, RESERVE
+from gateway_api.operation_context import OperationContext
+from gateway_api.storage.atomic_write import close, is_full, list_names, sync_directory, unlink_if_exists
+from gateway_api.storage.layout import AUDIT_LOG_FILE, RESERVE_FILE
 from gateway_api.storage.paths import FILE_FLAGS
-from gateway_api.storage.state_dir import StateFolder, dump_record
+from gateway_api.storage.state_dir import StateDir, dump_record
 
 GAP: Final = "audit_gap"
 """In the config directory: the gap that is not recorded on the volume yet."""
@@ -37,10 +37,10 @@ WINDOW: Final = 64 * 1024
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Audited:
+class AuditEntry:
     """One operation's two lines. ``name`` is what the caller calls it: a request id, or a backup's id."""
 
-    def __init__(self, context: Context, operation: str, name: str | None) -> None:
+    def __init__(self, context: OperationContext, operation: str, name: str | None) -> None:
         self._context = context
         self._entry = {"id": secrets.token_hex(8), "by": context.requested_by, "operation": operation}
         if name is not None:
@@ -74,7 +74,7 @@ class Audited:
         _to_server_log(entry)
 
 
-def _to_volume(context: Context, entry: Mapping[str, Any]) -> Head | None:
+def _to_volume(context: OperationContext, entry: Mapping[str, Any]) -> Head | None:
     volume = context.backup_state
     if volume is None:
         return None
@@ -92,7 +92,7 @@ def _to_volume(context: Context, entry: Mapping[str, Any]) -> Head | None:
     return head
 
 
-def _read_gap(config_state: StateFolder) -> dict[str, Any] | None:
+def _read_gap(config_state: StateDir) -> dict[str, Any] | None:
     data = config_state.read(GAP)
     if data is None:
         return None
@@ -104,7 +104,7 @@ def _read_gap(config_state: StateFolder) -> dict[str, Any] | None:
         return {"id": secrets.token_hex(8), "since": "", "lines": 0}
 
 
-def _count_in_gap(context: Context) -> None:
+def _count_in_gap(context: OperationContext) -> None:
     now = rfc3339(context.clock())
     gap = _read_gap(context.config_state) or {"id": secrets.token_hex(8), "since": now, "lines": 0}
     context.config_state.write(GAP, dump_record({**gap, "lines": gap["lines"] + 1}))
@@ -114,19 +114,19 @@ def _to_server_log(entry: Mapping[str, Any]) -> None:
     logs.event("audit", 30, audit=dict(entry))
 
 
-def _append(volume: StateFolder, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
+def _append(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
     """One durable write. A full volume gives up its reserve for it."""
     try:
         return _append_once(volume, entries, now, limit)
     except OSError as error:
         if not is_full(error):
             raise
-        unlink_quietly(volume.fd, RESERVE)
+        unlink_if_exists(volume.fd, RESERVE_FILE)
         return _append_once(volume, entries, now, limit)
 
 
-def _append_once(volume: StateFolder, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
-    fd = _open(volume, LOG)
+def _append_once(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
+    fd = _open(volume, AUDIT_LOG_FILE)
     try:
         size = os.fstat(fd).st_size
         tail = _tail(volume, fd, size)
@@ -134,7 +134,7 @@ def _append_once(volume: StateFolder, entries: Sequence[Mapping[str, Any]], now:
         # A fragment is hashed in its own segment, so it is never the end of one.
         clean = not tail.fragment and not tail.unended
         if clean and size > 0 and size + len(line) > limit and _end_segment(volume, tail.head):
-            begun = _open(volume, LOG)
+            begun = _open(volume, AUDIT_LOG_FILE)
             close(fd)
             fd, size = begun, 0
         if size == 0 and tail.head.lines:
@@ -148,22 +148,22 @@ def _append_once(volume: StateFolder, entries: Sequence[Mapping[str, Any]], now:
     return head
 
 
-def _end_segment(volume: StateFolder, head: Head) -> bool:
+def _end_segment(volume: StateDir, head: Head) -> bool:
     """The log becomes an ended segment. After a crash behind this, the next line begins the new one."""
     try:
-        os.rename(LOG, f"audit-{head.lines:012}.jsonl", src_dir_fd=volume.fd, dst_dir_fd=volume.fd)
+        os.rename(AUDIT_LOG_FILE, f"audit-{head.lines:012}.jsonl", src_dir_fd=volume.fd, dst_dir_fd=volume.fd)
     except OSError:
         return False  # the segment grows on
     sync_directory(volume.fd)
     return True
 
 
-def segments(volume: StateFolder) -> list[str]:
+def segments(volume: StateDir) -> list[str]:
     """The names of the ended segments, oldest first. Raises ``OSError``."""
     return sorted(name for name in list_names(volume.fd) if SEGMENT.match(name))
 
 
-def _last_ended(volume: StateFolder) -> Head:
+def _last_ended(volume: StateDir) -> Head:
     """What a new segment's first record hangs on."""
     for name in reversed(segments(volume)):
         fd = os.open(name, FILE_FLAGS, dir_fd=volume.fd)
@@ -176,7 +176,7 @@ def _last_ended(volume: StateFolder) -> Head:
     return Head()
 
 
-def _open(state: StateFolder, name: str) -> int:
+def _open(state: StateDir, name: str) -> int:
     fd = os.open(name, _FLAGS, 0o600, dir_fd=state.fd)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         close(fd)
@@ -191,7 +191,7 @@ def _put(fd: int, line: bytes, size: int) -> None:
     os.fdatasync(fd)
 
 
-def _tail(volume: StateFolder, fd: int, size: int) -> Tail:
+def _tail(volume: StateDir, fd: int, size: int) -> Tail:
     found = _seek(fd, size)
     if isinstance(found, Tail):
         return found

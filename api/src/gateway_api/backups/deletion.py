@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gateway_api.contract import DeleteResult
-from gateway_api.operation_context import Context
+from gateway_api.operation_context import OperationContext
 from gateway_api.repository.deletion import delete
 
 
-def remove(context: Context, identity: str) -> DeleteResult:
+def delete_by_id(context: OperationContext, identity: str) -> DeleteResult:
     """Deletes the backup; one that is gone already is a success as well."""
-    located = context.inventory.resolve(context.volume.base_fd, identity)
+    located = context.inventory.locate(context.volume.base_fd, identity)
     if located is None:
         return DeleteResult(backup_id=identity, existed=False)
     return DeleteResult(backup_id=identity, existed=delete(context.volume, located))

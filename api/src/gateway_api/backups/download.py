@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
-from gateway_api.repository.index import Inventory
+from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.manifest import manifest_name
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
@@ -61,7 +61,7 @@ class Download:
             self.file.close()
 
 
-def wanted_range(header: str | None, size: int) -> tuple[int, int]:
+def parse_range(header: str | None, size: int) -> tuple[int, int]:
     """First byte and the one behind the last. A header that cannot be met or understood is as good as none."""
     found = _RANGE.match(header or "")
     if found is None:
@@ -72,7 +72,11 @@ def wanted_range(header: str | None, size: int) -> tuple[int, int]:
 
 
 def open_download(
-    settings: AdminSettings, inventory: Inventory, backup_id: str, part: Literal["file", "manifest"], header: str | None
+    settings: AdminSettings,
+    inventory: RepositoryIndex,
+    backup_id: str,
+    part: Literal["file", "manifest"],
+    header: str | None,
 ) -> Download:
     """Opens what is to be sent. Raises ``BackupNotFound``, ``BackupChanged``, ``VolumeUnavailable``."""
     try:
@@ -81,7 +85,7 @@ def open_download(
         raise backup_volume_error(error) from None
     try:
         inventory.refresh(root_fd)
-        located = inventory.resolve(root_fd, backup_id)
+        located = inventory.locate(root_fd, backup_id)
         if located is None:
             raise ApiError(ErrorCode.BackupNotFound)
         name = located.parts[-1]
@@ -95,7 +99,7 @@ def open_download(
         if part == "file" and size != located.manifest.stored_bytes:
             close(fd)
             raise ApiError(ErrorCode.BackupChanged, "the file is not the one that its manifest describes")
-        start, end = wanted_range(header, size)
+        start, end = parse_range(header, size)
         return Download(FileIO(fd), size, located.manifest.stored_sha256 if part == "file" else None, start, end)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None

@@ -9,19 +9,21 @@ import os
 
 from gateway_api.backups.listing import entry_at
 from gateway_api.codec import compression
-from gateway_api.codec.encode import unseal
+from gateway_api.codec.encode import decode
 from gateway_api.contract import BackupEntry, BackupLevel, ErrorCode, FileInspection, InspectRequest, Problem
 from gateway_api.errors import ApiError, backup_volume_error
-from gateway_api.gateway_config.parser import Judge
-from gateway_api.repository.index import Inventory
-from gateway_api.repository.reader import accept, read_stored
+from gateway_api.gateway_config.parser import ConfigParser
+from gateway_api.repository.index import RepositoryIndex
+from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.settings import AdminSettings
-from gateway_api.storage.content import Content
+from gateway_api.storage.content import Blob
 from gateway_api.storage.paths import open_parent, parse_relative
-from gateway_api.storage.state_dir import known_gateway, known_volume
+from gateway_api.storage.state_dir import read_gateway_id, read_volume_id
 
 
-def inspect(settings: AdminSettings, inventory: Inventory, judge: Judge, request: InspectRequest) -> FileInspection:
+def inspect(
+    settings: AdminSettings, inventory: RepositoryIndex, judge: ConfigParser, request: InspectRequest
+) -> FileInspection:
     """What the file holds. What is wrong with it is in ``problems``, not an error.
 
     Raises ``BackupNotFound``, ``BackupTooLarge``, ``Busy`` when the file is being written, ``PathNotAllowed``,
@@ -49,8 +51,8 @@ def inspect(settings: AdminSettings, inventory: Inventory, judge: Judge, request
         path=entry.path,
         kind=entry.kind,
         backup_id=entry.backup_id,
-        gateway_id=known_gateway(settings.config_dir),
-        volume_id=known_volume(settings.backup_dir),
+        gateway_id=read_gateway_id(settings.config_dir),
+        volume_id=read_volume_id(settings.backup_dir),
         modified=entry.modified,
         stored_sha256=stored.sha256,
         stored_bytes=stored.size,
@@ -58,18 +60,20 @@ def inspect(settings: AdminSettings, inventory: Inventory, judge: Judge, request
     )
     identity = None if request.identity is None else request.identity.get_secret_value()
     try:
-        return _look(judge, found, entry, stored, identity, settings.max_config_bytes)
+        return _inspect(judge, found, entry, stored, identity, settings.max_config_bytes)
     except OSError as error:
         raise backup_volume_error(error) from None
 
 
-def _look(
-    judge: Judge, found: FileInspection, entry: BackupEntry, stored: Content, identity: str | None, limit: int
+def _inspect(
+    judge: ConfigParser, found: FileInspection, entry: BackupEntry, stored: Blob, identity: str | None, limit: int
 ) -> FileInspection:
-    form = compression.form_of(entry.path.rpartition("/")[2])
+    form = compression.format_for_name(entry.path.rpartition("/")[2])
     described = entry.record.stored_sha256 if entry.record is not None else found.stored_sha256
     if entry.kind == "changed" or (entry.kind == "backup" and described != found.stored_sha256):
-        return _wrong(found, ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes")
+        return _with_problem(
+            found, ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes"
+        )
     last = found.verification
     if last is not None and last.level is None and last.stored_sha256 == found.stored_sha256:
         return found.model_copy(update={"problems": last.problems})
@@ -77,14 +81,14 @@ def _look(
         known = None if entry.record is None else entry.record.level
         return found.model_copy(update={"level": known or BackupLevel.Stored})
     try:
-        content = unseal(stored, form, identity, limit)
-        _, summary = accept(judge, content, limit)
-    except compression.Undecodable as problem:
-        return _wrong(found, ErrorCode.BackupInvalid, str(problem))
+        content = decode(stored, form, identity, limit)
+        _, summary = parse_config(judge, content, limit)
+    except compression.DecodeError as problem:
+        return _with_problem(found, ErrorCode.BackupInvalid, str(problem))
     except ApiError as error:
         if error.code is not ErrorCode.BackupInvalid:
             raise
-        return _wrong(found, ErrorCode.BackupInvalid, error.detail)
+        return _with_problem(found, ErrorCode.BackupInvalid, error.detail)
     return found.model_copy(
         update={
             "content_sha256": content.sha256,
@@ -96,5 +100,5 @@ def _look(
     )
 
 
-def _wrong(found: FileInspection, code: ErrorCode, message: str) -> FileInspection:
+def _with_problem(found: FileInspection, code: ErrorCode, message: str) -> FileInspection:
     return found.model_copy(update={"problems": [Problem(code=code.value, message=message)]})

@@ -22,32 +22,32 @@ from gateway_api.contract import (
     ErrorCode,
 )
 from gateway_api.errors import ApiError, backup_volume_error
-from gateway_api.repository.gzipped import SUFFIX, adopt
-from gateway_api.repository.index import Inventory, Known, Named, read_manifest
-from gateway_api.repository.manifest import Located, Manifest, manifest_name, record_of
-from gateway_api.repository.verification_records import noted
+from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
+from gateway_api.repository.index import CachedManifest, DataFile, RepositoryIndex, read_manifest
+from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_name, record_of
+from gateway_api.repository.verification_records import with_verification
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.paths import (
     check_component,
     existing_kind,
+    file_stamp,
     open_file,
     open_parent,
     parse_relative,
-    signature_of,
 )
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.state_dir import StateDir
 
 
-def show(settings: AdminSettings, inventory: Inventory, identity: str) -> BackupRecord:
+def show(settings: AdminSettings, inventory: RepositoryIndex, identity: str) -> BackupRecord:
     """The record of one backup whose file is there. Takes no lock. Raises ``BackupNotFound``, ``VolumeUnavailable``."""
     try:
-        with StateFolder(settings.backup_dir, create=False) as state:
+        with StateDir(settings.backup_dir, create=False) as state:
             inventory.refresh(state.base_fd)
-            located = inventory.resolve(state.base_fd, identity)
+            located = inventory.locate(state.base_fd, identity)
             if located is None:
                 raise ApiError(ErrorCode.BackupNotFound)
-            return _standing(state, inventory, located)
+            return _record(state, inventory, located)
     except FileNotFoundError:
         if settings.backup_dir.is_dir():
             raise ApiError(ErrorCode.BackupNotFound) from None
@@ -56,7 +56,7 @@ def show(settings: AdminSettings, inventory: Inventory, identity: str) -> Backup
         raise backup_volume_error(error) from None
 
 
-def _standing(state: StateFolder, inventory: Inventory, located: Located) -> BackupRecord:
+def _record(state: StateDir, inventory: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
     name = located.parts[-1]
     with open_parent(state.base_fd, located.parts) as parent:
         try:
@@ -67,7 +67,7 @@ def _standing(state: StateFolder, inventory: Inventory, located: Located) -> Bac
             size = os.fstat(fd).st_size
         finally:
             close(fd)
-        record = noted(record_of(located), inventory.notes.of(parent, name, located.manifest.id))
+        record = with_verification(record_of(located), inventory.notes.get(parent, name, located.manifest.id))
     return record if size == record.stored_bytes else record.model_copy(update={"level": None, "proof": None})
 
 
@@ -91,7 +91,7 @@ def parse_token(token: str | None) -> tuple[str, ...]:
 
 
 def page(
-    settings: AdminSettings, inventory: Inventory, limit: int, token: str | None, path: str | None = None
+    settings: AdminSettings, inventory: RepositoryIndex, limit: int, token: str | None, path: str | None = None
 ) -> BackupPage:
     """The next ``limit`` files; with ``path``, the one of exactly that path, if there is one.
 
@@ -115,13 +115,13 @@ def page(
         close(root_fd)
 
 
-def entry_at(root_fd: int, inventory: Inventory, parts: tuple[str, ...]) -> BackupEntry | None:
+def entry_at(root_fd: int, inventory: RepositoryIndex, parts: tuple[str, ...]) -> BackupEntry | None:
     """The file at exactly this path, as of the inventory's last refresh."""
-    named = inventory.named(parts)
+    named = inventory.data_file(parts)
     return None if named is None else _entry(root_fd, inventory, named)
 
 
-def _page(root_fd: int, inventory: Inventory, limit: int, after: tuple[str, ...]) -> BackupPage:
+def _page(root_fd: int, inventory: RepositoryIndex, limit: int, after: tuple[str, ...]) -> BackupPage:
     items: list[BackupEntry] = []
     last: tuple[str, ...] = ()
     while found := inventory.files_after(after, STEP):
@@ -137,7 +137,7 @@ def _page(root_fd: int, inventory: Inventory, limit: int, after: tuple[str, ...]
     return BackupPage.model_validate({"items": items, "continue": None})
 
 
-def _entry(root_fd: int, inventory: Inventory, named: Named) -> BackupEntry | None:
+def _entry(root_fd: int, inventory: RepositoryIndex, named: DataFile) -> BackupEntry | None:
     try:
         for part in named.parts:
             check_component(part)
@@ -151,7 +151,7 @@ def _entry(root_fd: int, inventory: Inventory, named: Named) -> BackupEntry | No
         return None
 
 
-def _describe(parent: int, inventory: Inventory, named: Named, info: os.stat_result) -> BackupEntry:
+def _describe(parent: int, inventory: RepositoryIndex, named: DataFile, info: os.stat_result) -> BackupEntry:
     name = named.parts[-1]
     entry = BackupEntry(
         kind="foreign",
@@ -163,25 +163,29 @@ def _describe(parent: int, inventory: Inventory, named: Named, info: os.stat_res
     if own is not None:
         if own.stored_bytes != info.st_size:
             return entry.model_copy(update={"kind": "changed", "backup_id": own.id})
-        record = noted(record_of(Located(own, named.parts)), inventory.notes.of(parent, name, own.id))
+        record = with_verification(
+            record_of(LocatedBackup(own, named.parts)), inventory.notes.get(parent, name, own.id)
+        )
         return entry.model_copy(update={"kind": "backup", "backup_id": own.id, "record": record})
     stem = name.removesuffix(SUFFIX)
     beside = _manifest(parent, manifest_name(stem), named.beside)
-    adopted = None if beside is None else adopt(parent, beside, stem, inventory.digests)
+    adopted = None if beside is None else manifest_for_gzipped(parent, beside, stem, inventory.digests)
     if adopted is None:
         return entry
-    record = noted(record_of(Located(adopted, named.parts)), inventory.notes.of(parent, name, adopted.id))
+    record = with_verification(
+        record_of(LocatedBackup(adopted, named.parts)), inventory.notes.get(parent, name, adopted.id)
+    )
     return entry.model_copy(update={"kind": "compressed", "backup_id": adopted.id, "record": record})
 
 
-def _manifest(parent: int, name: str, known: Known | None) -> Manifest | None:
+def _manifest(parent: int, name: str, known: CachedManifest | None) -> Manifest | None:
     """The manifest ``name``, from memory if it is the one that was read."""
     if known is None:
         return None
     info = existing_kind(parent, name)
     if info is None:
         return None
-    if known.content is not None and known.signature == signature_of(info):
+    if known.content is not None and known.signature == file_stamp(info):
         try:
             return Manifest.model_validate_json(known.content)
         except ValidationError:

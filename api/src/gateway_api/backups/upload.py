@@ -15,39 +15,39 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from gateway_api.codec import compression, encryption
-from gateway_api.codec.encode import stored_limit, unseal
+from gateway_api.codec.encode import decode, stored_limit
 from gateway_api.contract import ErrorCode, UploadResult
 from gateway_api.errors import ApiError, backup_volume_error
-from gateway_api.operation_context import Context
+from gateway_api.operation_context import OperationContext
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository import store
 from gateway_api.repository.index import receive_manifest
-from gateway_api.repository.manifest import BadManifest, Manifest, record_of
-from gateway_api.repository.reader import accept
+from gateway_api.repository.manifest import InvalidManifest, Manifest, record_of
+from gateway_api.repository.reader import parse_config
 from gateway_api.settings import AdminSettings
 from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import close, list_names, read_all, unlink_quietly
-from gateway_api.storage.content import Content, collect
-from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, owed_to_reserve
-from gateway_api.storage.layout import UPLOADS
+from gateway_api.storage.atomic_write import close, list_names, read_all, unlink_if_exists
+from gateway_api.storage.content import Blob, read_blob
+from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, missing_reserve_bytes
+from gateway_api.storage.layout import UPLOADS_FOLDER
 from gateway_api.storage.paths import existing_kind
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.state_dir import StateDir
 
 STALE_SECONDS: Final = 86400.0
 """How long lies what nobody goes on sending: it may be plain, where nothing demands encryption."""
 
 
-def take_manifest(context: Context, backup_id: str, data: bytes) -> UploadResult:
+def take_manifest(context: OperationContext, backup_id: str, data: bytes) -> UploadResult:
     """Remembers what is going to be uploaded, and tells how much of it has arrived.
 
     Raises ``InvalidRequest`` for what is no manifest of ``backup_id``, ``PathNotAllowed``, ``EncryptionRequired``,
     ``SignatureInvalid``, ``BackupTooLarge``, ``RequestIdReused`` for another manifest than before, ``Deleted``.
     """
-    if (done := _already(context, backup_id)) is not None:
+    if (done := _existing_result(context, backup_id)) is not None:
         return done
-    manifest = _judge_manifest(context, backup_id, data)
+    manifest = _check_manifest(context, backup_id, data)
     try:
-        with context.volume.folder(UPLOADS) as uploads:
+        with context.volume.folder(UPLOADS_FOLDER) as uploads:
             _drop_stale(uploads)
             known = receive_manifest(uploads, f"{backup_id}.json")
             if known is None:
@@ -59,11 +59,11 @@ def take_manifest(context: Context, backup_id: str, data: bytes) -> UploadResult
         raise backup_volume_error(error) from None
 
 
-def _judge_manifest(context: Context, backup_id: str, data: bytes) -> Manifest:
+def _check_manifest(context: OperationContext, backup_id: str, data: bytes) -> Manifest:
     try:
         received = manifests.receive(data)
         manifest = manifests.model(received)
-    except BadManifest as problem:
+    except InvalidManifest as problem:
         raise ApiError(ErrorCode.InvalidRequest, f"body: {problem}") from None
     if manifest.id != backup_id:
         raise ApiError(ErrorCode.InvalidRequest, "body: the manifest of another backup")
@@ -77,7 +77,7 @@ def _judge_manifest(context: Context, backup_id: str, data: bytes) -> Manifest:
 
 def _refuse_plain(manifest: Manifest, *, required: bool) -> None:
     """Before a byte of the file is taken."""
-    form = compression.form_of(manifests.written_to(manifest)[-1])
+    form = compression.format_for_name(manifests.target_parts(manifest)[-1])
     if required and not form.encrypted:
         raise ApiError(ErrorCode.EncryptionRequired)
 
@@ -88,10 +88,10 @@ def _partial(manifest: Manifest, received: int) -> UploadResult:
     )
 
 
-def _already(context: Context, backup_id: str) -> UploadResult | None:
+def _existing_result(context: OperationContext, backup_id: str) -> UploadResult | None:
     """The backup, if it is there. Raises ``Deleted`` if it was."""
     volume = context.volume
-    located = context.inventory.resolve(volume.base_fd, backup_id)
+    located = context.inventory.locate(volume.base_fd, backup_id)
     try:
         if located is not None and store.has_data(volume, located):
             return _stored(located, replayed=True)
@@ -103,7 +103,7 @@ def _already(context: Context, backup_id: str) -> UploadResult | None:
     return None
 
 
-def _stored(located: manifests.Located, *, replayed: bool) -> UploadResult:
+def _stored(located: manifests.LocatedBackup, *, replayed: bool) -> UploadResult:
     size = located.manifest.stored_bytes
     return UploadResult(
         backup_id=located.manifest.id,
@@ -124,7 +124,7 @@ class Collector:
         Raises ``BackupNotFound`` when no manifest came before, ``UploadOutOfOrder``, ``InProgress``, ``VolumeFull``.
         """
         try:
-            with StateFolder(settings.backup_dir, create=False) as state, state.folder(UPLOADS) as uploads:
+            with StateDir(settings.backup_dir, create=False) as state, state.folder(UPLOADS_FOLDER) as uploads:
                 found = receive_manifest(uploads, f"{backup_id}.json")
                 if found is None:
                     raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
@@ -153,14 +153,14 @@ class Collector:
             raise ApiError(ErrorCode.InProgress) from None
         return fd
 
-    def _begin(self, state: StateFolder, start: int | None) -> None:
+    def _begin(self, state: StateDir, start: int | None) -> None:
         have = os.fstat(self._fd).st_size
         self.received = start or 0
         if self.received > have:
             raise ApiError(ErrorCode.UploadOutOfOrder, f"{have} bytes have arrived")
         free, _ = free_bytes(state.base_fd)
         # Twice: the pieces, and the temporary file that becomes the backup.
-        needed = 2 * self.expected - have + OVERHEAD_BYTES + owed_to_reserve(state.fd)
+        needed = 2 * self.expected - have + OVERHEAD_BYTES + missing_reserve_bytes(state.fd)
         if needed > free:
             raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
         os.ftruncate(self._fd, self.received)
@@ -168,7 +168,7 @@ class Collector:
     def add(self, piece: bytes) -> None:
         """Writes the next piece. Raises ``DigestMismatch`` for more than the manifest says, ``VolumeFull``;
         ``EncryptionRequired`` where that is so and the file does not begin as an encrypted one does."""
-        if self.received == 0 and self._encrypted and not encryption.may_begin(piece):
+        if self.received == 0 and self._encrypted and not encryption.is_age_prefix(piece):
             raise ApiError(ErrorCode.EncryptionRequired, "the file is not encrypted, whatever its name says")
         if self.received + len(piece) > self.expected:
             raise ApiError(ErrorCode.DigestMismatch, "the file is larger than its manifest says")
@@ -186,50 +186,50 @@ class Collector:
         close(self._fd)
 
 
-def finish(context: Context, backup_id: str) -> UploadResult:
+def finish(context: OperationContext, backup_id: str) -> UploadResult:
     """Makes a backup of what has arrived, if that is all. Raises ``DigestMismatch`` for other bytes than the manifest
     describes, ``BackupCorrupt`` or ``BackupInvalid`` for a file that could not be restored, ``BackupExists``."""
-    if (done := _already(context, backup_id)) is not None:
-        _forget(context.volume, backup_id)
+    if (done := _existing_result(context, backup_id)) is not None:
+        _discard(context.volume, backup_id)
         return done
     volume = context.volume
     try:
-        with volume.folder(UPLOADS) as uploads:
+        with volume.folder(UPLOADS_FOLDER) as uploads:
             raw = _read(uploads, f"{backup_id}.json", manifests.MAX_MANIFEST_BYTES)
             if raw is None:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
-            manifest = _judge_manifest(context, backup_id, raw)
+            manifest = _check_manifest(context, backup_id, raw)
             with _whole(uploads, f"{backup_id}.part") as stored:
                 if stored.size < manifest.stored_bytes:
                     return _partial(manifest, stored.size)
                 try:
-                    _judge_file(context, manifest, stored)
+                    _check_file(context, manifest, stored)
                 except ApiError:
                     # Nothing that is sent behind it could mend it, and it may be plain.
-                    unlink_quietly(uploads, f"{backup_id}.part")
+                    unlink_if_exists(uploads, f"{backup_id}.part")
                     raise
-                located = store.bring(volume, manifest, stored, raw)
+                located = store.import_backup(volume, manifest, stored, raw)
     except OSError as error:
         raise backup_volume_error(error) from None
-    _forget(volume, backup_id)
+    _discard(volume, backup_id)
     return _stored(located, replayed=False)
 
 
-def _judge_file(context: Context, manifest: Manifest, stored: Content) -> None:
+def _check_file(context: OperationContext, manifest: Manifest, stored: Blob) -> None:
     if stored.sha256 != manifest.stored_sha256:
         raise ApiError(ErrorCode.DigestMismatch, "the file is not the one that its manifest describes: send it anew")
-    form = compression.form_of(manifests.written_to(manifest)[-1])
+    form = compression.format_for_name(manifests.target_parts(manifest)[-1])
     limit = context.settings.max_config_bytes
     try:
         if form.encrypted:
             encryption.check_header(stored)
             return  # nothing here can read the rest, which is the point
-        content = unseal(stored, form, None, limit)
-    except compression.Undecodable as problem:
+        content = decode(stored, form, None, limit)
+    except compression.DecodeError as problem:
         raise ApiError(ErrorCode.BackupInvalid, str(problem)) from None
     if content.sha256 != manifest.content_sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
-    accept(context.config.judge, content, limit)
+    parse_config(context.config.judge, content, limit)
 
 
 def _read(folder: int, name: str, limit: int) -> bytes | None:
@@ -244,11 +244,11 @@ def _read(folder: int, name: str, limit: int) -> bytes | None:
 
 
 @contextmanager
-def _whole(uploads: int, name: str) -> Iterator[Content]:
+def _whole(uploads: int, name: str) -> Iterator[Blob]:
     """All that has arrived, while nothing more can."""
     fd = Collector._open(uploads, name)
     try:
-        yield collect(fd, 1 << 40)
+        yield read_blob(fd, 1 << 40)
     finally:
         close(fd)
 
@@ -260,19 +260,19 @@ def _size(folder: int, name: str) -> int:
         return 0
 
 
-def _forget(volume: StateFolder, backup_id: str) -> None:
+def _discard(volume: StateDir, backup_id: str) -> None:
     try:
-        with volume.folder(UPLOADS) as uploads:
-            unlink_quietly(uploads, f"{backup_id}.part")
-            unlink_quietly(uploads, f"{backup_id}.json")
+        with volume.folder(UPLOADS_FOLDER) as uploads:
+            unlink_if_exists(uploads, f"{backup_id}.part")
+            unlink_if_exists(uploads, f"{backup_id}.json")
     except OSError:
         return
 
 
-def drop_stale(volume: StateFolder) -> None:
+def drop_stale(volume: StateDir) -> None:
     """Gives up what nobody has gone on sending for a day. For the holder of the lock. Raises ``OSError``."""
-    if existing_kind(volume.fd, UPLOADS) is not None:
-        with volume.folder(UPLOADS) as uploads:
+    if existing_kind(volume.fd, UPLOADS_FOLDER) is not None:
+        with volume.folder(UPLOADS_FOLDER) as uploads:
             _drop_stale(uploads)
 
 

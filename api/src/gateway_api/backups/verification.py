@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from gateway_api.codec import compression
-from gateway_api.codec.encode import unseal
+from gateway_api.codec.encode import decode
 from gateway_api.contract import (
     BackupLevel,
     Counts,
@@ -20,27 +20,27 @@ from gateway_api.contract import (
     VerifyRequest,
 )
 from gateway_api.errors import ApiError, backup_volume_error
-from gateway_api.operation_context import Context
+from gateway_api.operation_context import OperationContext
 from gateway_api.repository.gzipped import SUFFIX
-from gateway_api.repository.index import Received, receive_manifest
+from gateway_api.repository.index import ParsedManifest, receive_manifest
 from gateway_api.repository.manifest import Manifest, manifest_name
-from gateway_api.repository.reader import accept, read_stored
-from gateway_api.repository.signature_policy import Asked, refuse_unless_trusted
-from gateway_api.repository.signing import Checked
-from gateway_api.storage.atomic_write import unlink_quietly
-from gateway_api.storage.content import Content
-from gateway_api.storage.layout import RESERVE
+from gateway_api.repository.reader import parse_config, read_stored
+from gateway_api.repository.signature_policy import SignatureOverrides, require_trusted
+from gateway_api.repository.signing import SignatureCheck
+from gateway_api.storage.atomic_write import unlink_if_exists
+from gateway_api.storage.content import Blob
+from gateway_api.storage.layout import RESERVE_FILE
 from gateway_api.storage.paths import open_parent
 
 
-def verify(context: Context, backup_id: str, request: VerifyRequest) -> VerificationResult:
+def verify(context: OperationContext, backup_id: str, request: VerifyRequest) -> VerificationResult:
     """Reads the backup again and says what it is. What is wrong with the file is in ``problems``, not an error.
 
     Raises ``BackupNotFound``, ``BackupTooLarge``, ``WrongIdentity``, ``VolumeUnavailable``, ``Busy`` when the file is
     being written.
     """
     volume, limit = context.volume, context.settings.max_config_bytes
-    located = context.inventory.resolve(volume.base_fd, backup_id)
+    located = context.inventory.locate(volume.base_fd, backup_id)
     if located is None:
         raise ApiError(ErrorCode.BackupNotFound)
     name = located.parts[-1]
@@ -48,12 +48,12 @@ def verify(context: Context, backup_id: str, request: VerifyRequest) -> Verifica
         with open_parent(volume.base_fd, located.parts) as parent:
             stored = read_stored(parent, name, limit)
             received = _received(parent, name, backup_id)
-            form = compression.form_of(name)
+            form = compression.format_for_name(name)
             checked = context.protection.check(context.config_state, {} if received is None else received[0])
             problems = _signature_problems(context, checked, encrypted=form.encrypted)
             identity = None if request.identity is None else request.identity.get_secret_value()
             claimed = located.manifest.proof if checked.verdict == "valid" else None
-            level, proof, counts = _look(context, located.manifest, claimed, form, stored, identity, problems)
+            level, proof, counts = _verify(context, located.manifest, claimed, form, stored, identity, problems)
             if checked.verdict == "invalid":
                 level, proof = None, None
             found = Verification(
@@ -67,7 +67,7 @@ def verify(context: Context, backup_id: str, request: VerifyRequest) -> Verifica
                 counts=counts,
                 problems=problems,
             )
-            room = partial(unlink_quietly, volume.fd, RESERVE)
+            room = partial(unlink_if_exists, volume.fd, RESERVE_FILE)
             recorded = context.inventory.notes.write(parent, name, found, room)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None
@@ -76,7 +76,7 @@ def verify(context: Context, backup_id: str, request: VerifyRequest) -> Verifica
     return VerificationResult(**found.model_dump(), recorded=recorded)
 
 
-def _received(parent: int, name: str, backup_id: str) -> Received | None:
+def _received(parent: int, name: str, backup_id: str) -> ParsedManifest | None:
     """The manifest as it was received, also that of a backup which a person has gzipped to ``name``."""
     for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
         found = receive_manifest(parent, manifest_name(owner))
@@ -85,20 +85,20 @@ def _received(parent: int, name: str, backup_id: str) -> Received | None:
     return None
 
 
-def _signature_problems(context: Context, checked: Checked, *, encrypted: bool) -> list[Problem]:
+def _signature_problems(context: OperationContext, checked: SignatureCheck, *, encrypted: bool) -> list[Problem]:
     try:
-        refuse_unless_trusted(checked, context.protection.rules, Asked(), encrypted=encrypted)
+        require_trusted(checked, context.protection.rules, SignatureOverrides(), encrypted=encrypted)
     except ApiError as error:
         return [Problem(code=error.code.value, message=error.detail)]
     return []
 
 
-def _look(
-    context: Context,
+def _verify(
+    context: OperationContext,
     manifest: Manifest,
     claimed: str | None,
-    form: compression.Form,
-    stored: Content,
+    form: compression.StoredFormat,
+    stored: Blob,
     identity: str | None,
     problems: list[Problem],
 ) -> tuple[BackupLevel | None, Proof | None, Counts | None]:
@@ -118,11 +118,11 @@ def _look(
         return (BackupLevel.Verified, "payload", None) if proven else (BackupLevel.Stored, None, None)
     limit = context.settings.max_config_bytes
     try:
-        content = unseal(stored, form, identity, limit)
+        content = decode(stored, form, identity, limit)
         if content.sha256 != manifest.content_sha256:
             return wrong(ErrorCode.BackupCorrupt, "the content is not the one that the manifest describes")
-        _, summary = accept(context.config.judge, content, limit)
-    except compression.Undecodable as problem:
+        _, summary = parse_config(context.config.judge, content, limit)
+    except compression.DecodeError as problem:
         return wrong(ErrorCode.BackupCorrupt, str(problem))
     except ApiError as error:
         if error.code is not ErrorCode.BackupInvalid:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.storage.content import Content, ContentWriter
+from gateway_api.storage.content import Blob, BlobWriter
 
 Compression = Literal["none", "gzip", "zstd"]
 ZSTD_LEVEL: Final = 1
@@ -27,70 +27,70 @@ _ZSTD_PIECE: Final = 256
 _MAX_MEMBERS: Final = 1024
 
 
-class Undecodable(Exception):  # noqa: N818 - reads as what it says
+class DecodeError(Exception):
     """The bytes are not what the suffix says, or end early, or are followed by others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class StoredFormat:
     """How a file holds its config."""
 
     compression: Compression
     encrypted: bool
 
 
-def form_of(name: str) -> Form:
+def format_for_name(name: str) -> StoredFormat:
     """The form that ``name``'s suffix stands for; any suffix that is not known is plain JSON."""
     lower = name.lower()
     encrypted = lower.endswith(".age")
     if encrypted:
         lower = lower.removesuffix(".age")
     if lower.endswith(".gz"):
-        return Form("gzip", encrypted)
+        return StoredFormat("gzip", encrypted)
     if lower.endswith(".zst"):
-        return Form("zstd", encrypted)
-    return Form("none", encrypted)
+        return StoredFormat("zstd", encrypted)
+    return StoredFormat("none", encrypted)
 
 
-def packed(content: Content, compression: Compression) -> Iterator[bytes | memoryview]:
+def compress(content: Blob, compression: Compression) -> Iterator[bytes | memoryview]:
     """The bytes of the file, a piece at a time. The same content always gives the same bytes: no time or name."""
     if compression == "none":
         yield from content.pieces()
         return
-    packer = _gzip_packer() if compression == "gzip" else _zstd_packer(content.size)
+    packer = _gzip_compressor() if compression == "gzip" else _zstd_compressor(content.size)
     for piece in content.pieces():
         if some := packer.compress(piece):
             yield some
     yield packer.flush()
 
 
-class _Packer(Protocol):
+class _Compressor(Protocol):
     def compress(self, data: bytes | memoryview, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
 
 
-def _gzip_packer() -> _Packer:
+def _gzip_compressor() -> _Compressor:
     return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
 
 
-def _zstd_packer(size: int) -> _Packer:
+def _zstd_compressor(size: int) -> _Compressor:
     import zstandard
 
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj(size=size)
 
 
-def unpack(stored: Content, compression: Compression, limit: int) -> Content:
+def decompress(stored: Blob, compression: Compression, limit: int) -> Blob:
     """The config's bytes, at most ``limit`` of them.
 
-    Raises :class:`Undecodable`, or ``BackupTooLarge`` as soon as the limit is passed, whatever a header claims.
+    Raises :class:`DecodeError`, or ``BackupTooLarge`` as soon as the limit is passed, whatever a header claims.
     """
     if compression == "none":
         if stored.size > limit:
             raise too_large(limit)
         return stored
-    out = Output(limit)
-    unpacker = _Unpacker(_GZIP if compression == "gzip" else _ZSTD, out)
+    out = LimitedBlobWriter(limit)
+    unpacker = _Decompressor(_GZIP if compression == "gzip" else _ZSTD, out)
     for piece in stored.pieces():
         unpacker.add(piece)
     unpacker.end()
@@ -102,7 +102,7 @@ def too_large(limit: int) -> ApiError:
     return ApiError(ErrorCode.BackupTooLarge, f"the backup holds more than the {limit} bytes a config may have")
 
 
-class Output(ContentWriter):
+class LimitedBlobWriter(BlobWriter):
     """Collects what is unpacked and stops at the limit."""
 
     def __init__(self, limit: int) -> None:
@@ -162,10 +162,10 @@ _GZIP: Final = _Codec("gzip", _CHUNK, lambda: zlib.decompressobj(_GZIP_WINDOW), 
 _ZSTD: Final = _Codec("zstd", _ZSTD_PIECE, _zstd_member, _feed_zstd, _zstd_failure)
 
 
-class _Unpacker:
+class _Decompressor:
     """Unpacks members that follow each other, each whole, and nothing after the last."""
 
-    def __init__(self, codec: _Codec, out: Output) -> None:
+    def __init__(self, codec: _Codec, out: LimitedBlobWriter) -> None:
         self._codec = codec
         self._out = out
         self._failure = codec.failures()
@@ -188,20 +188,20 @@ class _Unpacker:
                     if unused:
                         view = memoryview(data)[len(data) - len(view) - unused :]
         except self._failure:
-            raise Undecodable(f"not {self._codec.name} data, or damaged") from None
+            raise DecodeError(f"not {self._codec.name} data, or damaged") from None
 
     def _begin(self) -> None:
         self._members += 1
         if self._members > _MAX_MEMBERS:
-            raise Undecodable(f"the {self._codec.name} data are in too many pieces")
+            raise DecodeError(f"the {self._codec.name} data are in too many pieces")
         self._member = self._codec.member()
 
     def end(self) -> None:
         if self._member is not None or not self._members:
-            raise Undecodable(f"the {self._codec.name} data end early")
+            raise DecodeError(f"the {self._codec.name} data end early")
 
 
-class Proof:
+class DecodeCheck:
     """Takes the bytes of a file that we have packed ourselves, and tells what they unpack to. Not for what others have
     made: the memory that one step takes has no bound."""
 
@@ -229,7 +229,7 @@ class Proof:
     def flush(self) -> None:
         """Nothing is held back."""
 
-    def gave(self, content: Content) -> bool:
+    def matches(self, content: Blob) -> bool:
         """Whether the bytes, which were all, unpacked to ``content`` and nothing more."""
         ended = self._unpacker is None or (self._unpacker.eof and not self._unpacker.unused_data)
         return ended and not self._damaged and self._hasher.hexdigest() == content.sha256

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from gateway_api import logs
 from gateway_api.codec import compression, encryption
-from gateway_api.codec.compression import Form
+from gateway_api.codec.compression import StoredFormat
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.storage.content import Content, ContentWriter
+from gateway_api.storage.content import Blob, BlobWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
     from pyrage.x25519 import Identity
 
 
-def seal(content: Content, form: Form, recipients: Sequence[str]) -> Content:
+def encode(content: Blob, form: StoredFormat, recipients: Sequence[str]) -> Blob:
     """The file that holds ``content``, decoded again and compared. ``recipients`` are used exactly if ``form`` is
     encrypted.
 
     Raises ``OSError`` when there is no memory for it, and ``InternalError`` when it does not decode to ``content``.
     """
-    if form == Form("none", False):
+    if form == StoredFormat("none", False):
         return content
-    once = encryption.one_time_identity() if form.encrypted else None
-    pieces = compression.packed(content, form.compression)
-    out = ContentWriter()
+    once = encryption.ephemeral_identity() if form.encrypted else None
+    pieces = compression.compress(content, form.compression)
+    out = BlobWriter()
     if once is not None:
         encryption.encrypt(pieces, out, recipients, once)
     else:
         for piece in pieces:
             out.write(piece)
     stored = out.content()
-    if not opens(stored, form, once, content):
+    if not self_check(stored, form, once, content):
         logs.event("proof_failed", 40, compression=form.compression, encrypted=form.encrypted)
         raise ApiError(ErrorCode.InternalError, "the backup does not open to the config; nothing was changed")
     return stored
 
 
-def opens(stored: Content, form: Form, once: Identity | None, content: Content) -> bool:
+def self_check(stored: Blob, form: StoredFormat, once: Identity | None, content: Blob) -> bool:
     """Whether ``stored``, which we have sealed, decrypts with ``once`` and unpacks to ``content``."""
-    proof = compression.Proof(form.compression)
+    proof = compression.DecodeCheck(form.compression)
     if once is not None:
-        return encryption.decrypt_own(stored.pieces(), proof, once) and proof.gave(content)
+        return encryption.decrypt_own(stored.pieces(), proof, once) and proof.matches(content)
     for piece in stored.pieces():
         proof.write(piece)
-    return proof.gave(content)
+    return proof.matches(content)
 
 
 def stored_limit(limit: int) -> int:
@@ -59,7 +59,7 @@ def stored_limit(limit: int) -> int:
     return limit + limit // 500 + 2 * encryption.MAX_HEADER_BYTES
 
 
-def unseal(stored: Content, form: Form, identity: str | None, limit: int) -> Content:
+def decode(stored: Blob, form: StoredFormat, identity: str | None, limit: int) -> Blob:
     """The config in a file's bytes, at most ``limit`` bytes.
 
     Raises ``IdentityRequired``, ``WrongIdentity``, ``BackupTooLarge``, :class:`archive.Undecodable`.
@@ -68,4 +68,4 @@ def unseal(stored: Content, form: Form, identity: str | None, limit: int) -> Con
         if identity is None:
             raise ApiError(ErrorCode.IdentityRequired)
         stored = encryption.decrypt(stored, encryption.parse_identities(identity), stored_limit(limit))
-    return compression.unpack(stored, form.compression, limit)
+    return compression.decompress(stored, form.compression, limit)

@@ -13,10 +13,10 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway_api.codec.compression import Output, Undecodable
+from gateway_api.codec.compression import DecodeError, LimitedBlobWriter
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.storage.content import Content
+from gateway_api.storage.content import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -97,7 +97,7 @@ class _Reader:
         return bytes(part)
 
 
-def one_time_identity() -> Identity:
+def ephemeral_identity() -> Identity:
     """A new identity that exists only here: a file that is also encrypted to it can be proven without any key."""
     import pyrage
 
@@ -138,34 +138,34 @@ def parse_identities(text: str) -> list[Identity]:
         raise ApiError(ErrorCode.WrongIdentity, "the identity is misspelled: its checksum is wrong") from None
 
 
-def decrypt(data: Content, identities: Sequence[Identity], limit: int) -> Content:
+def decrypt(data: Blob, identities: Sequence[Identity], limit: int) -> Blob:
     """What ``data`` holds, at most ``limit`` bytes of it, and only once all of it has been authenticated.
 
-    Raises :class:`Undecodable`, ``WrongIdentity``, or ``BackupTooLarge`` as soon as the limit is passed.
+    Raises :class:`DecodeError`, ``WrongIdentity``, or ``BackupTooLarge`` as soon as the limit is passed.
     """
     import pyrage
 
     check_header(data)
-    out = Output(limit)
+    out = LimitedBlobWriter(limit)
     try:
         pyrage.decrypt_io(_Reader(data.pieces()), out, list(identities))
     except pyrage.DecryptError as error:
         if str(error) == _NO_MATCH:
             raise ApiError(ErrorCode.WrongIdentity) from None
-        raise Undecodable("not an age file, or damaged") from None
+        raise DecodeError("not an age file, or damaged") from None
     except OSError:
-        raise Undecodable("the age file is damaged or ends early") from None
+        raise DecodeError("the age file is damaged or ends early") from None
     return out.content()
 
 
-def may_begin(data: bytes) -> bool:
+def is_age_prefix(data: bytes) -> bool:
     """Whether ``data``, perhaps only a few bytes, may be how an age file begins, armored or not."""
     text = data.lstrip()
     return any(begun.startswith(mark[: len(begun)]) for begun, mark in ((data, _BEGINNING), (text, _ARMOR)))
 
 
-def check_header(data: Content) -> None:
-    """Raises :class:`Undecodable` for what does not begin as an age file, armored or not, or has a header longer than
+def check_header(data: Blob) -> None:
+    """Raises :class:`DecodeError` for what does not begin as an age file, armored or not, or has a header longer than
     any honest one: nothing is computed from that. All that can be said of a file without its key."""
     head = bytes(next(data.pieces(), b"")[: 2 * MAX_HEADER_BYTES])
     if head.lstrip().startswith(_ARMOR):
@@ -173,6 +173,6 @@ def check_header(data: Content) -> None:
         try:
             head = base64.b64decode(body[: len(body) // 4 * 4].partition(b"-")[0])
         except binascii.Error:
-            raise Undecodable("not an age file, or damaged") from None
+            raise DecodeError("not an age file, or damaged") from None
     if not head.startswith(_BEGINNING) or _END_OF_HEADER not in head[:MAX_HEADER_BYTES]:
-        raise Undecodable("not an age file, or damaged")
+        raise DecodeError("not an age file, or damaged")

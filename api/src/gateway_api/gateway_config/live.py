@@ -18,12 +18,12 @@ from typing import Final, Literal
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.parser import Judge
-from gateway_api.gateway_config.schema import NotAConfig
-from gateway_api.gateway_config.summary import Summary
-from gateway_api.storage.atomic_write import close, make_temporary, unlink_quietly
-from gateway_api.storage.content import Content, collect, digest_of
-from gateway_api.storage.paths import FILE_FLAGS, Signature, signature_of
+from gateway_api.gateway_config.parser import ConfigParser
+from gateway_api.gateway_config.schema import InvalidConfig
+from gateway_api.gateway_config.summary import ConfigSummary
+from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
+from gateway_api.storage.content import Blob, digest_of, read_blob
+from gateway_api.storage.paths import FILE_FLAGS, FileStamp, file_stamp
 
 Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "unjudged"]
 
@@ -44,15 +44,15 @@ _CODES: Final[dict[Kind, ErrorCode]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class ConfigRead:
     """What was found. ``content`` are the exact bytes, ``summary`` stands when they are a config, ``problem`` says why
     not, without a value of the file. ``mode`` and ``gid`` are the file's own; ``read_at`` is when it had been read."""
 
     kind: Kind
-    content: Content | None = None
-    summary: Summary | None = None
+    content: Blob | None = None
+    summary: ConfigSummary | None = None
     problem: str = ""
-    signature: Signature | None = None
+    signature: FileStamp | None = None
     mode: int = 0o600
     gid: int | None = None
     read_at: float = 0.0
@@ -69,7 +69,7 @@ class Live:
         return ApiError(_CODES[self.kind], self.problem or None)
 
 
-def is_believable(*, age: float, still: float, agrees: bool, whole: bool, settle: float) -> bool:
+def is_stable(*, age: float, still: float, agrees: bool, whole: bool, settle: float) -> bool:
     """Whether a reading that did not change under the reader may be believed.
 
     ``age`` is the file's by its own mtime, ``still`` how long this reader has seen it unchanged, both in seconds;
@@ -82,20 +82,20 @@ def is_believable(*, age: float, still: float, agrees: bool, whole: bool, settle
 class ConfigFile:
     """The adapter around one config path. Remembers one judgement by the file's signature."""
 
-    def __init__(self, path: Path, limit: int, settle: float, judge: Judge) -> None:
+    def __init__(self, path: Path, limit: int, settle: float, judge: ConfigParser) -> None:
         self.path = path
         self.judge = judge
         self._limit = limit
         self._settle = settle
-        self._cached: tuple[Signature, Live] | None = None
-        self.on_valid: Callable[[Summary], None] = lambda _: None
+        self._cached: tuple[FileStamp, ConfigRead] | None = None
+        self.on_valid: Callable[[ConfigSummary], None] = lambda _: None
         """Called with the summary of every config that was judged valid."""
 
-    def read(self, *, patience: float = PATIENCE_SECONDS) -> Live:
+    def read(self, *, patience: float = PATIENCE_SECONDS) -> ConfigRead:
         """The config with its bytes, believed or told why not. Blocks up to ``patience`` seconds. Never raises."""
         return self._read(patience, use_cache=False, sections=False, worker=True)
 
-    def look(self, *, sections: bool = False, worker: bool = True) -> Live:
+    def read_cached(self, *, sections: bool = False, worker: bool = True) -> ConfigRead:
         """As :meth:`read`, from memory when the file is the one that was read last; then without its bytes.
 
         ``sections``: the summary is to hold their digest. Without ``worker`` no worker is started: a config that only
@@ -116,16 +116,16 @@ class ConfigFile:
             if not stat.S_ISREG(before.st_mode) or before.st_size > limit:
                 return None
             sha256, size = digest_of(fd, limit)
-            unchanged = signature_of(os.fstat(fd)) == signature_of(before) and size == before.st_size
+            unchanged = file_stamp(os.fstat(fd)) == file_stamp(before) and size == before.st_size
             return sha256 if unchanged else None
         except OSError:
             return None
         finally:
             close(fd)
 
-    def _read(self, patience: float, *, use_cache: bool, sections: bool, worker: bool) -> Live:
+    def _read(self, patience: float, *, use_cache: bool, sections: bool, worker: bool) -> ConfigRead:
         end = time.monotonic() + patience
-        previous: Live | None = None
+        previous: ConfigRead | None = None
         unchanged_since = time.monotonic()
         while True:
             live = self._attempt(use_cache, sections, worker)
@@ -139,7 +139,7 @@ class ConfigFile:
                 agrees = previous is not None and previous.sha256 == live.sha256
                 settle = self._settle
                 whole = live.kind == "valid"
-                if live.kind != "unstable" and is_believable(
+                if live.kind != "unstable" and is_stable(
                     age=age, still=now - unchanged_since, agrees=agrees, whole=whole, settle=settle
                 ):
                     self._remember(live, age)
@@ -151,59 +151,66 @@ class ConfigFile:
                 return live
             # Reading a large config may alone take longer: a second reading that agrees is always waited for.
             if now >= end and previous is not None:
-                return Live("unstable", problem="the config kept changing while it was read")
+                return ConfigRead("unstable", problem="the config kept changing while it was read")
             previous = live
             time.sleep(min(POLL_SECONDS, max(self._settle, 0.005)))
 
-    def _remember(self, live: Live, age: float) -> None:
+    def _remember(self, live: ConfigRead, age: float) -> None:
         if live.signature is not None and live.kind == "valid" and age >= 2.0:
             bare = replace(live, content=None)
             self._cached = (live.signature, bare)
 
-    def _attempt(self, use_cache: bool, sections: bool, worker: bool) -> Live:
+    def _attempt(self, use_cache: bool, sections: bool, worker: bool) -> ConfigRead:
         try:
             fd = os.open(self.path, FILE_FLAGS)
         except FileNotFoundError:
-            return Live("missing", problem="there is no config file")
+            return ConfigRead("missing", problem="there is no config file")
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
-                return Live("unreadable", problem="the config is a link or a special file")
-            return Live("unreadable", problem="the config cannot be opened")
+                return ConfigRead("unreadable", problem="the config is a link or a special file")
+            return ConfigRead("unreadable", problem="the config cannot be opened")
         try:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
-                return Live("unreadable", problem="the config is not a regular file")
-            signature = signature_of(before)
+                return ConfigRead("unreadable", problem="the config is not a regular file")
+            signature = file_stamp(before)
             cached = self._cached
-            if use_cache and cached is not None and cached[0] == signature and _suffices(cached[1], sections):
+            if (
+                use_cache
+                and cached is not None
+                and cached[0] == signature
+                and _has_requested_detail(cached[1], sections)
+            ):
                 return replace(cached[1], read_at=time.time())
             mode, gid = stat.S_IMODE(before.st_mode), before.st_gid
             if before.st_size > self._limit:
                 why = f"the config is larger than {self._limit} bytes"
-                return Live("too_large", None, None, why, signature, mode, gid)
-            content = collect(fd, self._limit)
+                return ConfigRead("too_large", None, None, why, signature, mode, gid)
+            content = read_blob(fd, self._limit)
             after = os.fstat(fd)
             read_at = time.time()
         except OSError:
-            return Live("unreadable", problem="the config cannot be read")
+            return ConfigRead("unreadable", problem="the config cannot be read")
         finally:
             close(fd)
-        if signature_of(after) != signature or content.size != before.st_size:
-            return Live("unstable", None, None, "", signature)
+        if file_stamp(after) != signature or content.size != before.st_size:
+            return ConfigRead("unstable", None, None, "", signature)
         if not worker and self.judge.needs_worker(content):
-            return Live("unjudged", content, None, "the config has not been parsed yet", signature, mode, gid, read_at)
+            return ConfigRead(
+                "unjudged", content, None, "the config has not been parsed yet", signature, mode, gid, read_at
+            )
         try:
             summary = self.judge.summary(content, sections=sections)
-        except NotAConfig as problem:
-            return Live("invalid", content, None, str(problem), signature, mode, gid, read_at)
+        except InvalidConfig as problem:
+            return ConfigRead("invalid", content, None, str(problem), signature, mode, gid, read_at)
         except ApiError as error:
-            return Live("unjudged", content, None, error.detail, signature, mode, gid, read_at)
+            return ConfigRead("unjudged", content, None, error.detail, signature, mode, gid, read_at)
         except OSError:
-            return Live("unreadable", problem="there is no memory to read the config")
-        return Live("valid", content, summary, "", signature, mode, gid, read_at)
+            return ConfigRead("unreadable", problem="there is no memory to read the config")
+        return ConfigRead("valid", content, summary, "", signature, mode, gid, read_at)
 
 
-def _suffices(live: Live, sections: bool) -> bool:
+def _has_requested_detail(live: ConfigRead, sections: bool) -> bool:
     return not sections or live.summary is None or live.summary.sections_digest is not None
 
 
@@ -218,7 +225,7 @@ def is_mount_point(path: Path) -> bool:
     return any(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) == wanted for point in points)
 
 
-def why_not_replaceable(path: Path) -> str | None:
+def replace_problem(path: Path) -> str | None:
     """Why a restore could not put another file in the config's place, or None. Makes and removes a small file."""
     try:
         info = path.lstat()
@@ -238,13 +245,13 @@ def why_not_replaceable(path: Path) -> str | None:
     except OSError:
         return "the config's directory cannot be opened"
     try:
-        name = make_temporary(fd, b"probe")
-        other = make_temporary(fd, b"")
+        name = write_temporary(fd, b"probe")
+        other = write_temporary(fd, b"")
         try:
             os.rename(name, other, src_dir_fd=fd, dst_dir_fd=fd)
         finally:
-            unlink_quietly(fd, other)
-            unlink_quietly(fd, name)
+            unlink_if_exists(fd, other)
+            unlink_if_exists(fd, name)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return None

@@ -56,7 +56,7 @@ def main() -> None:
     data, old = _map(job["data"]), _map(job["old"])
     assert data is not None
     if job["reading"] == "judge":
-        answer, content = parse_tasks.judge(data, **job["options"])
+        answer, content = parse_tasks.parse(data, **job["options"])
     elif job["reading"] == "difference":
         answer, content = parse_tasks.difference(old, data)
     else:

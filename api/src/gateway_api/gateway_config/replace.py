@@ -16,19 +16,19 @@ from typing import Final
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
-from gateway_api.storage.atomic_write import close, list_names, make_temporary, sync_directory, unlink_quietly
-from gateway_api.storage.content import Content, collect
-from gateway_api.storage.paths import FILE_FLAGS, existing_kind, signature_of
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_if_exists, write_temporary
+from gateway_api.storage.content import Blob, read_blob
+from gateway_api.storage.paths import FILE_FLAGS, existing_kind, file_stamp
+from gateway_api.storage.state_dir import StateDir
 
 NO_LIMIT: Final = 1 << 40
 POLL_SECONDS: Final = 0.05
 
 
-class ConfigSlot:
+class ConfigReplacer:
     """The place of the live config, seen from its directory's state folder."""
 
-    def __init__(self, state: StateFolder, path: Path) -> None:
+    def __init__(self, state: StateDir, path: Path) -> None:
         self.state = state
         self.name = path.name
 
@@ -44,20 +44,20 @@ class ConfigSlot:
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def stage(self, name: str, content: Content, *, mode: int, gid: int | None) -> None:
+    def stage(self, name: str, content: Blob, *, mode: int, gid: int | None) -> None:
         """``name`` in the state folder holds ``content``, durably, ready to become the config."""
         try:
-            temporary = make_temporary(self.state.fd, content, mode=mode & 0o770, gid=gid)
+            temporary = write_temporary(self.state.fd, content, mode=mode & 0o770, gid=gid)
             os.rename(temporary, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
             sync_directory(self.state.fd)
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def keep(self, name: str, *, content: Content | None) -> None:
+    def keep_previous(self, name: str, *, content: Blob | None) -> None:
         """Keeps the live config as ``name``: a hard link, which also catches what the gateway still writes into it,
         or ``content`` where the file system has no links."""
         fd = self.state.fd
-        unlink_quietly(fd, name)
+        unlink_if_exists(fd, name)
         try:
             os.link(self.name, name, src_dir_fd=self.state.base_fd, dst_dir_fd=fd, follow_symlinks=False)
             sync_directory(fd)
@@ -67,25 +67,25 @@ class ConfigSlot:
                 return
             raise config_volume_error(error) from None
 
-    def _copy(self, name: str, content: Content | None) -> None:
+    def _copy(self, name: str, content: Blob | None) -> None:
         try:
             if content is None:
                 content = self._read(self.state.base_fd, self.name)
-            temporary = make_temporary(self.state.fd, content)
+            temporary = write_temporary(self.state.fd, content)
             os.rename(temporary, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
             sync_directory(self.state.fd)
         except OSError as error:
             raise config_volume_error(error) from None
 
     @staticmethod
-    def _read(dir_fd: int, name: str) -> Content:
+    def _read(dir_fd: int, name: str) -> Blob:
         fd = os.open(name, FILE_FLAGS, dir_fd=dir_fd)
         try:
-            return collect(fd, NO_LIMIT)
+            return read_blob(fd, NO_LIMIT)
         finally:
             close(fd)
 
-    def read(self, name: str) -> Content | None:
+    def read(self, name: str) -> Blob | None:
         """The bytes of ``name`` in the state folder, or None."""
         try:
             return self._read(self.state.fd, name)
@@ -94,7 +94,7 @@ class ConfigSlot:
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def put(self, staged: str) -> None:
+    def activate(self, staged: str) -> None:
         """The staged file becomes the config, in one rename."""
         try:
             os.rename(staged, self.name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.base_fd)
@@ -103,7 +103,7 @@ class ConfigSlot:
         sync_directory(self.state.base_fd)
         sync_directory(self.state.fd)
 
-    def take_away(self, replaced: str) -> None:
+    def remove_live(self, replaced: str) -> None:
         """The config becomes ``replaced`` in the state folder, and there is none."""
         try:
             os.rename(self.name, replaced, src_dir_fd=self.state.base_fd, dst_dir_fd=self.state.fd)
@@ -114,18 +114,18 @@ class ConfigSlot:
         sync_directory(self.state.base_fd)
         sync_directory(self.state.fd)
 
-    def drop(self, *names: str) -> None:
+    def discard(self, *names: str) -> None:
         """Removes files of the state folder that nobody needs any more."""
         found = [name for name in names if self.exists(name)]
         for name in found:
-            unlink_quietly(self.state.fd, name)
+            unlink_if_exists(self.state.fd, name)
         if found:
             try:
                 os.fsync(self.state.fd)
             except OSError:
                 return
 
-    def set_aside(self, *prefixes: str) -> None:
+    def quarantine(self, *prefixes: str) -> None:
         """Renames what begins with one of ``prefixes``, for a person to look at; nothing here reads it again."""
         fd = self.state.fd
         try:
@@ -137,13 +137,13 @@ class ConfigSlot:
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def drop_matching(self, prefix: str, *, but: str) -> None:
+    def discard_matching(self, prefix: str, *, but: str) -> None:
         """Removes every ``prefix``… but one. What cannot be listed now is dropped another time."""
         try:
             names = list_names(self.state.fd)
         except OSError:
             return
-        self.drop(*(name for name in names if name.startswith(prefix) and name != but))
+        self.discard(*(name for name in names if name.startswith(prefix) and name != but))
 
 
 def wait_until_settled(config: ConfigFile, settle: float, *, at_least: int = 0) -> str | None:
@@ -158,7 +158,7 @@ def wait_until_settled(config: ConfigFile, settle: float, *, at_least: int = 0) 
     seen: object = None
     while True:
         try:
-            now_seen: object = signature_of(config.path.lstat())
+            now_seen: object = file_stamp(config.path.lstat())
         except OSError:
             now_seen = None
         now = time.monotonic()

@@ -27,7 +27,7 @@ PARSING_DEPTH: Final = 300
 with it later has as much room."""
 
 
-class NotAConfig(Exception):  # noqa: N818 - reads as what it says
+class InvalidConfig(Exception):  # noqa: N818 - reads as what it says
     """The bytes are no config. ``parsed`` tells a wrong shape from broken JSON; the text holds no value of the file."""
 
     def __init__(self, why: str, *, parsed: bool) -> None:
@@ -35,7 +35,7 @@ class NotAConfig(Exception):  # noqa: N818 - reads as what it says
         super().__init__(why)
 
 
-class Issue(NamedTuple):
+class SchemaIssue(NamedTuple):
     """What a gateway survives but a person should mend. ``where`` names a place by section and id, never a value."""
 
     code: str
@@ -46,18 +46,18 @@ class Issue(NamedTuple):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise NotAConfig("an object names the same key twice", parsed=False)
+        raise InvalidConfig("an object names the same key twice", parsed=False)
     return result
 
 
 def _no_constant(_: str) -> float:
-    raise NotAConfig("NaN or Infinity is no JSON number", parsed=False)
+    raise InvalidConfig("NaN or Infinity is no JSON number", parsed=False)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise NotAConfig("a number is too large", parsed=False)
+        raise InvalidConfig("a number is too large", parsed=False)
     return number
 
 
@@ -75,25 +75,25 @@ def _below(frames: int, call: Callable[[], Any]) -> Any:
 def parse(data: bytes | memoryview) -> Any:
     """The JSON value in ``data``: strict UTF-8, no byte order mark, no duplicate keys, only finite numbers.
 
-    Raises :class:`NotAConfig` for everything else, with the line and column where there is one.
+    Raises :class:`InvalidConfig` for everything else, with the line and column where there is one.
     """
     if bytes(data[:3]) == b"\xef\xbb\xbf":
-        raise NotAConfig("the file begins with a byte order mark", parsed=False)
+        raise InvalidConfig("the file begins with a byte order mark", parsed=False)
     try:
         text = str(data, "utf-8")
     except UnicodeDecodeError as error:
-        raise NotAConfig(f"byte {error.start} is not UTF-8", parsed=False) from None
+        raise InvalidConfig(f"byte {error.start} is not UTF-8", parsed=False) from None
     try:
         return _below(
             PARSING_DEPTH - _frames(),
             lambda: json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite),
         )
     except json.JSONDecodeError as error:
-        raise NotAConfig(f"not JSON at line {error.lineno}, column {error.colno}", parsed=False) from None
+        raise InvalidConfig(f"not JSON at line {error.lineno}, column {error.colno}", parsed=False) from None
     except RecursionError:
-        raise NotAConfig("the JSON is nested too deeply", parsed=False) from None
+        raise InvalidConfig("the JSON is nested too deeply", parsed=False) from None
     except ValueError:
-        raise NotAConfig("a number has too many digits", parsed=False) from None
+        raise InvalidConfig("a number has too many digits", parsed=False) from None
 
 
 def unwrap(value: Any) -> tuple[Any, bool]:
@@ -140,7 +140,7 @@ def _id(name: str) -> str:
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise NotAConfig(f"{where} must be an object", parsed=True)
+        raise InvalidConfig(f"{where} must be an object", parsed=True)
     return value
 
 
@@ -157,11 +157,11 @@ def admin_key_in(config: dict[str, Any]) -> Any:
 
 
 def check(config: Any) -> dict[str, Any]:
-    """``config`` if a gateway could start with it. Raises :class:`NotAConfig` at the first place where not."""
+    """``config`` if a gateway could start with it. Raises :class:`InvalidConfig` at the first place where not."""
     top = _object(config, "the config")
     key = admin_key_in(top)
     if not isinstance(key, str) or not key.strip():
-        raise NotAConfig("admin_apikey must be a string that is not empty", parsed=True)
+        raise InvalidConfig("admin_apikey must be a string that is not empty", parsed=True)
     _object(top.get("common_mcp_gateway_config"), "common_mcp_gateway_config")
     for name in ("plugins", "enkrypt_config", "local_server_overrides"):
         _optional_object(top, name, name)
@@ -175,48 +175,50 @@ def check(config: Any) -> dict[str, Any]:
         if section not in top and remote:
             continue
         if section not in top:
-            raise NotAConfig(f"{section} is missing", parsed=True)
+            raise InvalidConfig(f"{section} is missing", parsed=True)
         for name, entry in _object(top[section], section).items():
             if not isinstance(entry, dict):
                 _object(entry, f"{section}.{key_name(name) if section == 'apikeys' else _id(name)}")
     for name, entry in top.get("mcp_configs", {}).items():
         servers = entry.get("mcp_config", [])
         if not isinstance(servers, list) or not all(isinstance(server, dict) for server in servers):
-            raise NotAConfig(f"mcp_configs.{_id(name)}.mcp_config must be a list of objects", parsed=True)
+            raise InvalidConfig(f"mcp_configs.{_id(name)}.mcp_config must be a list of objects", parsed=True)
     for name, entry in top.get("projects", {}).items():
         if not isinstance(entry.get("users") or [], list):
-            raise NotAConfig(f"projects.{_id(name)}.users must be a list", parsed=True)
+            raise InvalidConfig(f"projects.{_id(name)}.users must be a list", parsed=True)
     return top
 
 
-def find_issues(config: dict[str, Any]) -> tuple[Issue, ...]:
+def find_issues(config: dict[str, Any]) -> tuple[SchemaIssue, ...]:
     """What the gateway survives but a person should mend: references to things that are not there."""
     return tuple(islice(_dangling(config), MAX_ISSUES))
 
 
-def _dangling(config: dict[str, Any]) -> Iterator[Issue]:
+def _dangling(config: dict[str, Any]) -> Iterator[SchemaIssue]:
     mcp_configs, projects, users, keys = (config.get(name, {}) for name in SECTIONS)
     for name, project in projects.items():
         reference = project.get("mcp_config_id")
         if reference is not None and (not isinstance(reference, str) or reference not in mcp_configs):
             where = f"projects.{_id(name)}.mcp_config_id"
-            yield Issue("DanglingConfig", where, "names an MCP config that is not there")
+            yield SchemaIssue("DanglingConfig", where, "names an MCP config that is not there")
         for index, user in enumerate(project.get("users") or []):
             if not isinstance(user, str) or user not in users:
-                yield Issue("DanglingUser", f"projects.{_id(name)}.users[{index}]", "names a user that is not there")
+                yield SchemaIssue(
+                    "DanglingUser", f"projects.{_id(name)}.users[{index}]", "names a user that is not there"
+                )
     for name, entry in keys.items():
         project, user = entry.get("project_id"), entry.get("user_id")
         if not isinstance(project, str) or project not in projects:
             where = f"apikeys.{key_name(name)}.project_id"
-            yield Issue("DanglingProject", where, "names a project that is not there")
+            yield SchemaIssue("DanglingProject", where, "names a project that is not there")
         if not isinstance(user, str) or user not in users:
-            yield Issue("DanglingUser", f"apikeys.{key_name(name)}.user_id", "names a user that is not there")
+            yield SchemaIssue("DanglingUser", f"apikeys.{key_name(name)}.user_id", "names a user that is not there")
 
 
-def _warnings(config: dict[str, Any]) -> tuple[Issue, ...]:
+def _warnings(config: dict[str, Any]) -> tuple[SchemaIssue, ...]:
     if len(admin_key_in(config).encode("utf-8", "surrogatepass")) < MIN_KEY_LENGTH:
         message = f"is shorter than {MIN_KEY_LENGTH} bytes, so this API does not accept it"
-        return (Issue("ShortAdminKey", "admin_apikey", message),)
+        return (SchemaIssue("ShortAdminKey", "admin_apikey", message),)
     return ()
 
 
@@ -229,7 +231,7 @@ def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and value > 0
 
 
-def facts_of(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
+def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
     """All that is remembered of a config that :func:`check` has passed, as JSON has it; no key, only digests.
 
     ``sections`` asks for their digest, which takes longer than all the rest.
@@ -268,7 +270,7 @@ def admin_key_of(data: bytes | memoryview) -> str | None:
     """The admin key of a config, also of one of the wrong shape; None when it cannot be told."""
     try:
         value = parse(data)
-    except NotAConfig:
+    except InvalidConfig:
         return None
     key = admin_key_in(value) if isinstance(value, dict) else None
     return key if isinstance(key, str) and key.strip() else None

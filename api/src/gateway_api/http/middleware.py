@@ -79,7 +79,7 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-def request_name(offered: bytes | None, key: bytes | None) -> str:
+def request_id_for(offered: bytes | None, key: bytes | None) -> str:
     """The id a request goes by: the one offered if it looks like one and is not the key itself, else a new one."""
     if offered is not None and offered != key:
         text = offered.decode("latin-1")
@@ -105,10 +105,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         key = presented_key(_header(scope, b"authorization"), _header(scope, b"apikey"))
-        name = request_name(_header(scope, _ID_HEADER), key)
+        name = request_id_for(_header(scope, _ID_HEADER), key)
         token = logs.request_id.set(name)
         began = time.monotonic()
-        answer = _Answer(send, name)
+        answer = _ResponseObserver(send, name)
         code: str | None = None
         try:
             await self._admit(scope, key)
@@ -164,7 +164,7 @@ class Gate:
         scope.setdefault("state", {})["requested_by"] = kind
 
 
-class _Answer:
+class _ResponseObserver:
     """Passes messages on, adds the request id, and remembers the status."""
 
     def __init__(self, send: Send, name: str) -> None:

@@ -30,7 +30,7 @@ class _HeadTooLargeError(Exception):
     """Raised in a callback of the parser, which then refuses the rest."""
 
 
-class Protocol(HttpToolsProtocol):
+class AdminProtocol(HttpToolsProtocol):
     """One connection. ``read_timeout`` is the time limit of a whole head, and of a body's first bytes, in seconds."""
 
     read_timeout: float = 30.0

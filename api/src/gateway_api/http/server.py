@@ -18,7 +18,7 @@ import uvicorn
 from gateway_api import __version__, logs
 from gateway_api.http.app import create_app
 from gateway_api.http.middleware import App, ProbesOnly
-from gateway_api.http.protocol import Protocol
+from gateway_api.http.protocol import AdminProtocol
 from gateway_api.service import Service
 from gateway_api.settings import AdminSettings, SettingsError
 
@@ -57,7 +57,7 @@ def _uvicorn(app: App, settings: AdminSettings, *, tls: bool) -> _Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=type("Protocol", (Protocol,), {"read_timeout": settings.idle_seconds}),
+        http=type("Protocol", (AdminProtocol,), {"read_timeout": settings.idle_seconds}),
         ws="none",
         lifespan="off",
         access_log=False,

@@ -15,14 +15,14 @@ _FIELDS: Final = frozenset(
 _SHOWN: Final = 3
 
 
-def _place(location: Sequence[Any]) -> str:
+def _field_path(location: Sequence[Any]) -> str:
     parts = [str(part) if isinstance(part, int) or part in _FIELDS else "…" for part in location]
     return ".".join(parts[1:] if len(parts) > 1 else parts) or "body"
 
 
 def describe(errors: Sequence[Mapping[str, Any]]) -> str:
     """One sentence for ``errors`` as pydantic lists them. Only declared field names appear; other names are "…"."""
-    shown = [f"{_place(error['loc'])}: {_reason(error)}" for error in errors[:_SHOWN]]
+    shown = [f"{_field_path(error['loc'])}: {_reason(error)}" for error in errors[:_SHOWN]]
     more = len(errors) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 

@@ -13,18 +13,23 @@ from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository.gzipped import SUFFIX
 from gateway_api.repository.index import read_manifest
-from gateway_api.repository.manifest import Located
+from gateway_api.repository.manifest import LocatedBackup
 from gateway_api.repository.store import data_digest
-from gateway_api.repository.verification_records import note_name
+from gateway_api.repository.verification_records import record_name
 from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_quietly
-from gateway_api.storage.free_space import keep_reserve
-from gateway_api.storage.layout import BEGUN, DONE, RESERVE, TOMBSTONES
+from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_if_exists
+from gateway_api.storage.free_space import ensure_reserve
+from gateway_api.storage.layout import (
+    DELETION_FINISHED_SUFFIX,
+    DELETION_STARTED_SUFFIX,
+    RESERVE_FILE,
+    TOMBSTONES_FOLDER,
+)
 from gateway_api.storage.paths import open_file, open_parent
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.state_dir import StateDir
 
 
-def delete(state: StateFolder, located: Located) -> bool:
+def delete(state: StateDir, located: LocatedBackup) -> bool:
     """Deletes the backup and its manifest; returns whether the data file was still there.
 
     Raises ``BackupChanged``, with nothing deleted, when the file is not the one the manifest describes;
@@ -32,15 +37,15 @@ def delete(state: StateFolder, located: Located) -> bool:
     """
     try:
         existed = _is_exact(state, located)
-        _bury(state, located)
-        _finish(state, located)
+        _start_deletion(state, located)
+        _finish_deletion(state, located)
     except OSError as error:
         raise backup_volume_error(error) from None
-    keep_reserve(state)
+    ensure_reserve(state)
     return existed
 
 
-def _is_exact(state: StateFolder, located: Located) -> bool:
+def _is_exact(state: StateDir, located: LocatedBackup) -> bool:
     name, manifest = located.parts[-1], located.manifest
     with open_parent(state.base_fd, located.parts) as parent:
         try:
@@ -54,19 +59,19 @@ def _is_exact(state: StateFolder, located: Located) -> bool:
         return True
 
 
-def _bury(state: StateFolder, located: Located) -> None:
+def _start_deletion(state: StateDir, located: LocatedBackup) -> None:
     content = manifests.dump(located.manifest.model_copy(update={"path": located.path}))
-    with state.folder(TOMBSTONES) as tombstones:
+    with state.folder(TOMBSTONES_FOLDER) as tombstones:
         try:
-            atomic_write.write_file(tombstones, located.manifest.id + BEGUN, content)
+            atomic_write.write_file(tombstones, located.manifest.id + DELETION_STARTED_SUFFIX, content)
         except OSError as error:
             if not atomic_write.is_full(error):
                 raise
-            unlink_quietly(state.fd, RESERVE)
-            atomic_write.write_file(tombstones, located.manifest.id + BEGUN, content)
+            unlink_if_exists(state.fd, RESERVE_FILE)
+            atomic_write.write_file(tombstones, located.manifest.id + DELETION_STARTED_SUFFIX, content)
 
 
-def _finish(state: StateFolder, located: Located) -> None:
+def _finish_deletion(state: StateDir, located: LocatedBackup) -> None:
     name = located.parts[-1]
     try:
         with open_parent(state.base_fd, located.parts) as parent:
@@ -78,24 +83,29 @@ def _finish(state: StateFolder, located: Located) -> None:
                 beside = read_manifest(parent, manifests.manifest_name(owner))
                 if beside is not None and beside.id == located.manifest.id:
                     for noted in dict.fromkeys((name, owner)):
-                        unlink_quietly(parent, note_name(noted))
+                        unlink_if_exists(parent, record_name(noted))
                     os.unlink(manifests.manifest_name(owner), dir_fd=parent)
                     sync_directory(parent)
     except FileNotFoundError:
         pass
-    with state.folder(TOMBSTONES) as tombstones:
+    with state.folder(TOMBSTONES_FOLDER) as tombstones:
         identity = located.manifest.id
-        os.rename(identity + BEGUN, identity + DONE, src_dir_fd=tombstones, dst_dir_fd=tombstones)
+        os.rename(
+            identity + DELETION_STARTED_SUFFIX,
+            identity + DELETION_FINISHED_SUFFIX,
+            src_dir_fd=tombstones,
+            dst_dir_fd=tombstones,
+        )
         sync_directory(tombstones)
 
 
-def finish_deletes(state: StateFolder) -> None:
+def finish_deletions(state: StateDir) -> None:
     """Finishes what a dead server began to delete. For the holder of the lock alone; raises ``OSError``."""
-    with state.folder(TOMBSTONES) as tombstones:
-        begun = sorted(name for name in list_names(tombstones) if name.endswith(BEGUN))
+    with state.folder(TOMBSTONES_FOLDER) as tombstones:
+        begun = sorted(name for name in list_names(tombstones) if name.endswith(DELETION_STARTED_SUFFIX))
         for name in begun:
             manifest = read_manifest(tombstones, name)
             if manifest is None:
-                unlink_quietly(tombstones, name)
+                unlink_if_exists(tombstones, name)
                 continue
-            _finish(state, Located(manifest, manifests.written_to(manifest)))
+            _finish_deletion(state, LocatedBackup(manifest, manifests.target_parts(manifest)))

@@ -16,11 +16,11 @@ from gateway_api.codec import compression
 from gateway_api.errors import ApiError
 from gateway_api.repository.manifest import Manifest, manifest_name
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.content import Content, collect
-from gateway_api.storage.layout import GZIPPED
-from gateway_api.storage.paths import Signature, existing_kind, open_file, signature_of
+from gateway_api.storage.content import Blob, read_blob
+from gateway_api.storage.layout import GZIP_SUFFIX
+from gateway_api.storage.paths import FileStamp, existing_kind, file_stamp, open_file
 
-SUFFIX: Final = GZIPPED
+SUFFIX: Final = GZIP_SUFFIX
 REMEMBERED: Final = 200_000
 
 
@@ -37,7 +37,7 @@ class DigestCache:
     """Digests of gzipped files by device, inode, size, mtime and ctime. Derived: it may be lost at any time."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Signature, int], Digests] = OrderedDict()
+        self._known: OrderedDict[tuple[FileStamp, int], Digests] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, parent: int, name: str, expected: int) -> Digests | None:
@@ -47,7 +47,7 @@ class DigestCache:
         except (OSError, ApiError):
             return None
         try:
-            signature = signature_of(os.fstat(fd))
+            signature = file_stamp(os.fstat(fd))
             with self._lock:
                 found = self._known.get((signature, expected))
             if found is not None:
@@ -55,8 +55,8 @@ class DigestCache:
             limit = expected + expected // 100 + 64 * 1024
             if signature[2] > limit:
                 return None
-            stored = collect(fd, limit)
-            if signature_of(os.fstat(fd)) != signature or stored.size != signature[2]:
+            stored = read_blob(fd, limit)
+            if file_stamp(os.fstat(fd)) != signature or stored.size != signature[2]:
                 return None
         except OSError:
             return None
@@ -70,14 +70,14 @@ class DigestCache:
         return found
 
 
-def _content_digest(stored: Content, expected: int) -> str | None:
+def _content_digest(stored: Blob, expected: int) -> str | None:
     try:
-        return compression.unpack(stored, "gzip", expected).sha256
-    except (compression.Undecodable, ApiError, OSError):
+        return compression.decompress(stored, "gzip", expected).sha256
+    except (compression.DecodeError, ApiError, OSError):
         return None
 
 
-def adopt(parent: int, manifest: Manifest, name: str, digests: DigestCache) -> Manifest | None:
+def manifest_for_gzipped(parent: int, manifest: Manifest, name: str, digests: DigestCache) -> Manifest | None:
     """``manifest``, which stands beside ``name``, as that of ``name.gz``; None unless that file is its backup now."""
     if manifest.compression != "none":
         return None

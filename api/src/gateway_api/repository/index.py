@@ -19,56 +19,56 @@ from typing import Any, Final, NamedTuple
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository import manifest as manifests
-from gateway_api.repository.gzipped import SUFFIX, DigestCache, adopt
-from gateway_api.repository.manifest import BadManifest, Located, Manifest
-from gateway_api.repository.verification_records import Notes
-from gateway_api.storage.atomic_write import close, read_all, unlink_quietly
-from gateway_api.storage.layout import MANIFEST_SUFFIX, TEMPORARY
+from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
+from gateway_api.repository.manifest import InvalidManifest, LocatedBackup, Manifest
+from gateway_api.repository.verification_records import VerificationRecords
+from gateway_api.storage.atomic_write import close, read_all, unlink_if_exists
+from gateway_api.storage.layout import MANIFEST_SUFFIX, TEMPORARY_NAME
 from gateway_api.storage.paths import (
     DIRECTORY_FLAGS,
     MAX_DEPTH,
-    Signature,
+    FileStamp,
     existing_kind,
+    file_stamp,
     is_usable,
     open_file,
     open_parent,
-    signature_of,
 )
 
 YOUNG_SECONDS: Final = 2.0
 SMALL_BYTES: Final = 4096
-_OTHERS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR})
+_IGNORED_ERRNOS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR})
 """Of folders and files that are not ours, as `lost+found` is not: what else fails, fails on ours."""
-Received = tuple[dict[str, Any], Manifest]
+ParsedManifest = tuple[dict[str, Any], Manifest]
 """A manifest and the object that it was received as."""
 
 
-class Known(NamedTuple):
+class CachedManifest(NamedTuple):
     """A manifest that has been read: of which file, whose, and what it says unless that is much."""
 
-    signature: Signature
+    signature: FileStamp
     id: str
     content: bytes | None
 
 
-class Named(NamedTuple):
+class DataFile(NamedTuple):
     """A data file, the manifest of its own name, and if it ends in `.gz` that of the name without."""
 
     parts: tuple[str, ...]
-    own: Known | None
-    beside: Known | None
+    own: CachedManifest | None
+    beside: CachedManifest | None
 
 
 @dataclass(slots=True)
 class _Directory:
-    signature: Signature | None = None
+    signature: FileStamp | None = None
     seen: float = 0.0
-    manifests: dict[str, Known] = field(default_factory=dict)
+    manifests: dict[str, CachedManifest] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     below: dict[str, _Directory] = field(default_factory=dict)
 
 
-class Inventory:
+class RepositoryIndex:
     """The index of one backup directory. Safe to use from several threads."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Inventory:
         self._hidden = False
         self._lock = threading.Lock()
         self.digests = DigestCache()
-        self.notes = Notes()
+        self.notes = VerificationRecords()
 
     def refresh(self, root_fd: int, *, clean: bool = False) -> None:
         """Walks what changed. ``clean`` also removes temporaries that a dead server left: for the lock's holder alone.
@@ -94,7 +94,7 @@ class Inventory:
         self, fd: int, node: _Directory, at: tuple[str, ...], found: dict[str, list[tuple[str, ...]]], clean: bool
     ) -> None:
         try:
-            signature = signature_of(os.fstat(fd))
+            signature = file_stamp(os.fstat(fd))
             settled = node.seen - signature[3] / 1e9 >= YOUNG_SECONDS
             if signature != node.signature or not settled:
                 node.seen = time.time()
@@ -106,7 +106,7 @@ class Inventory:
                 try:
                     child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
                 except OSError as error:
-                    self._hidden |= error.errno not in _OTHERS
+                    self._hidden |= error.errno not in _IGNORED_ERRNOS
                     continue
                 self._visit(child, below, (*at, name), found, clean)
         finally:
@@ -115,15 +115,15 @@ class Inventory:
     def _list(self, fd: int, node: _Directory, clean: bool) -> bool:
         """Lists one directory; returns whether all that it holds could be read."""
         whole = True
-        manifests_now: dict[str, Known] = {}
+        manifests_now: dict[str, CachedManifest] = {}
         below: dict[str, _Directory] = {}
         files: list[str] = []
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
                 if name.startswith("."):
-                    if clean and TEMPORARY.match(name):
-                        unlink_quietly(fd, name)
+                    if clean and TEMPORARY_NAME.match(name):
+                        unlink_if_exists(fd, name)
                 elif entry.is_dir(follow_symlinks=False):
                     if not is_usable(name):
                         continue
@@ -135,7 +135,7 @@ class Inventory:
                         known = self._identify(fd, name, node.manifests.get(name))
                     except OSError as error:
                         whole = False
-                        self._hidden |= error.errno not in _OTHERS
+                        self._hidden |= error.errno not in _IGNORED_ERRNOS
                         continue
                     if known is not None:
                         manifests_now[name] = known
@@ -146,24 +146,24 @@ class Inventory:
         return whole
 
     @staticmethod
-    def _identify(fd: int, name: str, known: Known | None) -> Known | None:
+    def _identify(fd: int, name: str, known: CachedManifest | None) -> CachedManifest | None:
         info = existing_kind(fd, name)
         if info is None:
             return None
-        if known is not None and known.signature == signature_of(info):
+        if known is not None and known.signature == file_stamp(info):
             return known
         found = read_manifest(fd, name)
         if found is None:
             return None
         content = found.model_dump_json(exclude_defaults=True).encode()
-        return Known(signature_of(info), found.id, content if len(content) <= SMALL_BYTES else None)
+        return CachedManifest(file_stamp(info), found.id, content if len(content) <= SMALL_BYTES else None)
 
-    def files_after(self, after: tuple[str, ...], most: int) -> list[Named]:
+    def files_after(self, after: tuple[str, ...], most: int) -> list[DataFile]:
         """The next data files behind ``after``, by the components of their paths, as of the last refresh."""
         with self._lock:
             return list(islice(_after(self._root, (), after), most))
 
-    def named(self, parts: tuple[str, ...]) -> Named | None:
+    def data_file(self, parts: tuple[str, ...]) -> DataFile | None:
         """The data file at exactly this path, as of the last refresh."""
         with self._lock:
             node = self._root
@@ -176,51 +176,51 @@ class Inventory:
                 return None
             return _named(node, parts[:-1], parts[-1])
 
-    def places(self, backup_id: str) -> list[tuple[str, ...]]:
+    def locations(self, backup_id: str) -> list[tuple[str, ...]]:
         """Where manifests with this id were seen, as components of their data files' paths."""
         with self._lock:
             return sorted(self._by_id.get(backup_id, []))
 
-    def all_places(self) -> list[tuple[str, ...]]:
+    def all_locations(self) -> list[tuple[str, ...]]:
         """Where manifests were seen, as components of their data files' paths."""
         with self._lock:
             return sorted(place for places in self._by_id.values() for place in places)
 
-    def resolve(self, root_fd: int, backup_id: str, *, new: bool = False) -> Located | None:
+    def locate(self, root_fd: int, backup_id: str, *, new: bool = False) -> LocatedBackup | None:
         """The manifest of ``backup_id``, read now, or None. Of several copies, the one that lies where it was made.
 
         Raises ``VolumeUnavailable`` when a manifest that had that id cannot be read; and, unless the id may be ``new``,
         when none is found but the disk did not let all of the volume be read.
         """
-        candidates: list[Located] = []
-        for parts in self.places(backup_id):
+        candidates: list[LocatedBackup] = []
+        for parts in self.locations(backup_id):
             try:
                 found = load_beside(root_fd, parts)
             except OSError as error:
                 raise backup_volume_error(error) from None
             if found is not None and found.id == backup_id:
-                candidates.append(Located(found, parts))
+                candidates.append(LocatedBackup(found, parts))
         at_home = [one for one in candidates if one.path == one.manifest.path]
         chosen = next(iter(at_home or candidates), None)
         if chosen is None:
             if self._hidden and not new:
                 raise ApiError(ErrorCode.VolumeUnavailable, "a part of the backup volume cannot be read")
             return None
-        return self._where_it_is(root_fd, chosen)
+        return self._current_location(root_fd, chosen)
 
-    def _where_it_is(self, root_fd: int, located: Located) -> Located:
+    def _current_location(self, root_fd: int, located: LocatedBackup) -> LocatedBackup:
         """``located``, or the same backup as a person has gzipped it."""
         try:
             with open_parent(root_fd, located.parts) as parent:
-                adopted = adopt(parent, located.manifest, located.parts[-1], self.digests)
+                adopted = manifest_for_gzipped(parent, located.manifest, located.parts[-1], self.digests)
         except (OSError, ApiError):
             return located
         if adopted is None:
             return located
-        return Located(adopted, (*located.parts[:-1], located.parts[-1] + SUFFIX))
+        return LocatedBackup(adopted, (*located.parts[:-1], located.parts[-1] + SUFFIX))
 
 
-def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Iterator[Named]:
+def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Iterator[DataFile]:
     for name in node.names[bisect_left(node.names, after[0]) if after else 0 :]:
         first = bool(after) and name == after[0]
         if name in node.below:
@@ -229,10 +229,10 @@ def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Ite
             yield _named(node, at, name)
 
 
-def _named(node: _Directory, at: tuple[str, ...], name: str) -> Named:
+def _named(node: _Directory, at: tuple[str, ...], name: str) -> DataFile:
     stem = name.removesuffix(SUFFIX)
     beside = None if stem == name else node.manifests.get(manifests.manifest_name(stem))
-    return Named((*at, name), node.manifests.get(manifests.manifest_name(name)), beside)
+    return DataFile((*at, name), node.manifests.get(manifests.manifest_name(name)), beside)
 
 
 def read_manifest(dir_fd: int, name: str) -> Manifest | None:
@@ -244,7 +244,7 @@ def read_manifest(dir_fd: int, name: str) -> Manifest | None:
     return None if found is None else found[1]
 
 
-def receive_manifest(dir_fd: int, name: str) -> Received | None:
+def receive_manifest(dir_fd: int, name: str) -> ParsedManifest | None:
     """As :func:`read_manifest`, with the object as it was received, for its signatures."""
     try:
         fd = open_file(dir_fd, name)
@@ -256,7 +256,7 @@ def receive_manifest(dir_fd: int, name: str) -> Received | None:
             return None
         received = manifests.receive(data)
         return received, manifests.model(received)
-    except BadManifest:
+    except InvalidManifest:
         return None
     finally:
         close(fd)

@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway_api.codec.compression import form_of
+from gateway_api.codec.compression import format_for_name
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.repository import signing
-from gateway_api.repository.signature_policy import Rules
-from gateway_api.repository.signing import BadKey, Checked, Signer
+from gateway_api.repository.signature_policy import SignatureRules
+from gateway_api.repository.signing import InvalidKey, SignatureCheck, Signer
 from gateway_api.settings import SettingsError
 from gateway_api.storage.atomic_write import write_file
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from gateway_api.repository.manifest import Manifest
     from gateway_api.settings import AdminSettings
-    from gateway_api.storage.state_dir import StateFolder
+    from gateway_api.storage.state_dir import StateDir
 
-from gateway_api.storage.layout import SIGNING_KEY
+from gateway_api.storage.layout import SIGNING_KEY_FILE
 
 MAX_KEY_FILE_BYTES: Final = 1024 * 1024
 
 
-class Protection:
+class EncryptionAndSigning:
     """The keys and rules of one server. Raises :class:`SettingsError` for a key file that cannot be used."""
 
     def __init__(self, settings: AdminSettings) -> None:
         self.recipients = settings.age_recipients
-        self.rules = Rules(
+        self.rules = SignatureRules(
             policy=settings.signature_policy,
             encryption_required=settings.encryption == "require",
             unsigned_override=settings.allow_unsigned_override,
@@ -48,13 +48,13 @@ class Protection:
             pem = _read_key_file(settings.signing_key_file, "signing key file")
             try:
                 self._signer = signing.load_signer(pem)
-            except BadKey as problem:
+            except InvalidKey as problem:
                 raise SettingsError(f"the signing key file cannot be used: {problem}") from None
         if settings.trusted_keys_file is not None:
             pem = _read_key_file(settings.trusted_keys_file, "trusted keys file")
             try:
                 self._trusted = signing.load_trusted(pem.decode("utf-8", "replace"))
-            except BadKey as problem:
+            except InvalidKey as problem:
                 raise SettingsError(f"the trusted keys file cannot be used: {problem}") from None
 
     def recipients_for(self, name: str) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ class Protection:
         Raises ``EncryptionRequired`` for a plain name where policy demands encryption, ``EncryptionNotConfigured`` for
         an ``.age`` name where there is nobody to encrypt to.
         """
-        if not form_of(name).encrypted:
+        if not format_for_name(name).encrypted:
             if self.rules.encryption_required:
                 raise ApiError(ErrorCode.EncryptionRequired)
             return ()
@@ -71,11 +71,11 @@ class Protection:
             raise ApiError(ErrorCode.EncryptionNotConfigured)
         return self.recipients
 
-    def own(self, name: str) -> str:
+    def name_for(self, name: str) -> str:
         """The name of a file of our own choosing: encrypted where policy demands it."""
         return f"{name}.age" if self.rules.encryption_required else name
 
-    def sign(self, config_state: StateFolder, manifest: Manifest) -> Manifest:
+    def sign(self, config_state: StateDir, manifest: Manifest) -> Manifest:
         """The manifest with this server's signature. Makes the server's key if it was given none and has none yet.
 
         Raises ``SigningKeyUnusable``, and what the config volume's failure means.
@@ -85,32 +85,32 @@ class Protection:
         unsigned = manifest.model_dump(mode="json", exclude={"signatures"})
         return manifest.model_copy(update={"signatures": [signer.signature(unsigned)]})
 
-    def check(self, config_state: StateFolder, received: Mapping[str, Any]) -> Checked:
+    def check(self, config_state: StateDir, received: Mapping[str, Any]) -> SignatureCheck:
         """What the signatures of a manifest's object say here. That this server's own key is broken is no reason not to
         restore what another trusted key has signed."""
         if "signatures" not in received:
-            return Checked("unsigned")
+            return SignatureCheck("unsigned")
         trusted = dict(self._trusted)
         with suppress(ApiError):
             if (signer := self._own_signer(config_state, make=False)) is not None:
                 trusted[signer.key_id] = signer.public
         return signing.check(received, trusted)
 
-    def _own_signer(self, config_state: StateFolder, *, make: bool) -> Signer | None:
+    def _own_signer(self, config_state: StateDir, *, make: bool) -> Signer | None:
         if self._signer is None:
             try:
-                pem = config_state.read(SIGNING_KEY)
+                pem = config_state.read(SIGNING_KEY_FILE)
                 if pem is None and make:
                     pem = signing.new_key()
-                    write_file(config_state.fd, SIGNING_KEY, pem, exclusive=True)
+                    write_file(config_state.fd, SIGNING_KEY_FILE, pem, exclusive=True)
             except OSError as error:
                 raise config_volume_error(error) from None
             if pem is None:
                 return None
             try:
                 self._signer = signing.load_signer(pem)
-            except BadKey as problem:
-                raise ApiError(ErrorCode.SigningKeyUnusable, f"{SIGNING_KEY} cannot be used: {problem}") from None
+            except InvalidKey as problem:
+                raise ApiError(ErrorCode.SigningKeyUnusable, f"{SIGNING_KEY_FILE} cannot be used: {problem}") from None
         return self._signer
 
 

@@ -25,7 +25,7 @@ MAX_DEPTH: Final = 32
 """Ours are four levels deep. What is much deeper cannot be written again."""
 
 
-class BadManifest(Exception):  # noqa: N818 - reads as what it says
+class InvalidManifest(Exception):  # noqa: N818 - reads as what it says
     """The bytes are no manifest of a version that this server knows."""
 
 
@@ -57,7 +57,7 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class LocatedBackup:
     """A manifest and the directory it was found in."""
 
     manifest: Manifest
@@ -82,29 +82,29 @@ def dump(manifest: Manifest) -> bytes:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise BadManifest("a key stands twice")
+        raise InvalidManifest("a key stands twice")
     return result
 
 
 def _no_float(_: str) -> float:
-    raise BadManifest("a manifest holds no floating point numbers")
+    raise InvalidManifest("a manifest holds no floating point numbers")
 
 
 def load(data: bytes) -> Manifest:
-    """Parses a manifest. Raises :class:`BadManifest`."""
+    """Parses a manifest. Raises :class:`InvalidManifest`."""
     return model(receive(data))
 
 
 def receive(data: bytes) -> dict[str, Any]:
-    """The object as it was received, which is what its signatures are checked over. Raises :class:`BadManifest`."""
+    """The object as it was received, which is what its signatures are checked over. Raises :class:`InvalidManifest`."""
     try:
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
         )
     except (ValueError, RecursionError):
-        raise BadManifest("not a manifest") from None
+        raise InvalidManifest("not a manifest") from None
     if not isinstance(value, dict):
-        raise BadManifest("not a manifest")
+        raise InvalidManifest("not a manifest")
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         _refuse_deep(value)
     if b"\\u" in data:
@@ -123,7 +123,7 @@ def _refuse_deep(value: Any) -> None:
         ]
         if not level:
             return
-    raise BadManifest("a manifest is not nested so deeply")
+    raise InvalidManifest("a manifest is not nested so deeply")
 
 
 def _refuse_halves(value: Any) -> None:
@@ -131,21 +131,21 @@ def _refuse_halves(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise BadManifest("a manifest holds half a Unicode character") from None
+        raise InvalidManifest("a manifest holds half a Unicode character") from None
 
 
 def model(received: dict[str, Any]) -> Manifest:
-    """The manifest that a received object is. Raises :class:`BadManifest`."""
+    """The manifest that a received object is. Raises :class:`InvalidManifest`."""
     try:
         manifest = Manifest.model_validate(received)
     except (ValidationError, RecursionError):
-        raise BadManifest("not a manifest") from None
+        raise InvalidManifest("not a manifest") from None
     if manifest.format_version != FORMAT_VERSION or manifest.compression not in ("none", "gzip", "zstd"):
-        raise BadManifest("a manifest of a version this server does not know")
+        raise InvalidManifest("a manifest of a version this server does not know")
     return manifest
 
 
-def record_of(located: Located) -> BackupRecord:
+def record_of(located: LocatedBackup) -> BackupRecord:
     """The manifest as the API shows it."""
     found = located.manifest
     proven = found.proof in ("payload", "recipient")
@@ -167,6 +167,6 @@ def _signed_by(manifest: Manifest) -> list[str]:
     return [key_id for key_id in named if isinstance(key_id, str) and KEY_ID.fullmatch(key_id)]
 
 
-def written_to(manifest: Manifest) -> tuple[str, ...]:
+def target_parts(manifest: Manifest) -> tuple[str, ...]:
     """The components of the path that the manifest was made for. Raises ``PathNotAllowed``."""
     return parse_relative(manifest.path)

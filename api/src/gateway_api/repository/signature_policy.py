@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.repository.signing import Checked
+from gateway_api.repository.signing import SignatureCheck
 from gateway_api.settings import SignaturePolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SignatureOverrides:
     """What the request says about signatures."""
 
     accept_unsigned: bool = False
@@ -23,7 +23,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SignatureRules:
     """What the server was set to demand."""
 
     policy: SignaturePolicy = "warn"
@@ -35,7 +35,9 @@ class Rules:
         return self.policy == "require" or (self.encryption_required and not encrypted)
 
 
-def refuse_unless_trusted(checked: Checked, rules: Rules, asked: Asked, *, encrypted: bool) -> None:
+def require_trusted(
+    checked: SignatureCheck, rules: SignatureRules, asked: SignatureOverrides, *, encrypted: bool
+) -> None:
     """Returns if the file may be restored.
 
     Raises ``SignatureInvalid`` for one that was changed, which nothing overrides; ``SignatureRequired`` or

@@ -22,19 +22,19 @@ MAX_SIGNATURES: Final = 16
 KEY_ID: Final = re.compile(r"[0-9a-f]{32}")
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
-Verdict = Literal["valid", "unsigned", "unknown", "invalid"]
+SignatureVerdict = Literal["valid", "unsigned", "unknown", "invalid"]
 
 
-class BadKey(Exception):  # noqa: N818 - reads as what it says
+class InvalidKey(Exception):  # noqa: N818 - reads as what it says
     """A key file holds no Ed25519 key. The text is for a person and repeats nothing of the file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class SignatureCheck:
     """What the signatures say. ``keys`` are the ids of those that verified; where no signature is by a key that is
     trusted here (``unknown``), the ids that they give themselves."""
 
-    verdict: Verdict
+    verdict: SignatureVerdict
     keys: tuple[str, ...] = ()
 
 
@@ -68,7 +68,7 @@ def new_key() -> bytes:
 
 
 def load_signer(pem: bytes) -> Signer:
-    """The signer of a PEM file. Raises :class:`BadKey`."""
+    """The signer of a PEM file. Raises :class:`InvalidKey`."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -76,14 +76,14 @@ def load_signer(pem: bytes) -> Signer:
     try:
         private = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BadKey("it holds no private key in PEM (PKCS 8, without a passphrase)") from None
+        raise InvalidKey("it holds no private key in PEM (PKCS 8, without a passphrase)") from None
     if not isinstance(private, Ed25519PrivateKey):
-        raise BadKey("its private key is not an Ed25519 key")
+        raise InvalidKey("its private key is not an Ed25519 key")
     return Signer(private)
 
 
 def load_trusted(text: str) -> dict[str, bytes]:
-    """The raw public keys in a file of PEM blocks, by key id. Raises :class:`BadKey`."""
+    """The raw public keys in a file of PEM blocks, by key id. Raises :class:`InvalidKey`."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -91,17 +91,17 @@ def load_trusted(text: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for number, block in enumerate(_PEM.finditer(text), 1):
         if block[1] != "PUBLIC KEY":
-            raise BadKey(f"its block {number} is no public key")
+            raise InvalidKey(f"its block {number} is no public key")
         try:
             public = serialization.load_pem_public_key(block[0].encode())
         except (ValueError, UnsupportedAlgorithm):
-            raise BadKey(f"its block {number} cannot be read") from None
+            raise InvalidKey(f"its block {number} cannot be read") from None
         if not isinstance(public, Ed25519PublicKey):
-            raise BadKey(f"its block {number} is not an Ed25519 key")
+            raise InvalidKey(f"its block {number} is not an Ed25519 key")
         raw = public.public_bytes_raw()
         found[key_id(raw)] = raw
     if not found and text.strip():
-        raise BadKey("it holds no public key in PEM")
+        raise InvalidKey("it holds no public key in PEM")
     return found
 
 
@@ -112,30 +112,30 @@ def message(unsigned: Mapping[str, Any]) -> bytes:
     return PREFIX + rfc8785.dumps(dict(unsigned))
 
 
-def check(received: Mapping[str, Any], trusted: Mapping[str, bytes]) -> Checked:
+def check(received: Mapping[str, Any], trusted: Mapping[str, bytes]) -> SignatureCheck:
     """Judges the signatures of a manifest's object as it was received, before anything else is made of it.
 
     One by a trusted key that does not verify is ``invalid``, whatever others there are.
     """
     if "signatures" not in received or received["signatures"] == []:
-        return Checked("unsigned")
+        return SignatureCheck("unsigned")
     entries = received["signatures"]
     if not isinstance(entries, list) or len(entries) > MAX_SIGNATURES:
-        return Checked("invalid")
+        return SignatureCheck("invalid")
     unsigned = {name: value for name, value in received.items() if name != "signatures"}
     valid: list[str] = []
     unknown: list[str] = []
     for entry in entries:
         named = entry.get("key_id") if isinstance(entry, dict) else None
         if not isinstance(named, str) or not KEY_ID.fullmatch(named):
-            return Checked("invalid")
+            return SignatureCheck("invalid")
         if named not in trusted:
             unknown.append(named)
         elif entry.get("alg") == ALGORITHM and _verifies(trusted[named], entry.get("sig"), unsigned):
             valid.append(named)
         else:
-            return Checked("invalid", (named,))
-    return Checked("valid", tuple(valid)) if valid else Checked("unknown", tuple(unknown))
+            return SignatureCheck("invalid", (named,))
+    return SignatureCheck("valid", tuple(valid)) if valid else SignatureCheck("unknown", tuple(unknown))
 
 
 def _verifies(public: bytes, sig: object, unsigned: Mapping[str, Any]) -> bool:

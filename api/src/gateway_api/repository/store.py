@@ -14,28 +14,28 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway_api.codec import compression, encryption
-from gateway_api.codec.encode import seal
+from gateway_api.codec.encode import encode
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
-from gateway_api.gateway_config.live import Live
+from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository.index import load_beside, read_manifest
-from gateway_api.repository.manifest import Located, Manifest
+from gateway_api.repository.manifest import LocatedBackup, Manifest
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import (
     close,
+    link_exclusive,
     list_names,
-    make_temporary,
-    publish_new,
     read_all,
     sync_directory,
-    unlink_quietly,
+    unlink_if_exists,
+    write_temporary,
 )
-from gateway_api.storage.content import Content, digest_of
-from gateway_api.storage.free_space import refuse_without_room
-from gateway_api.storage.layout import PENDING, TOMBSTONES
+from gateway_api.storage.content import Blob, digest_of
+from gateway_api.storage.free_space import require_space
+from gateway_api.storage.layout import PENDING_FOLDER, TOMBSTONES_FOLDER
 from gateway_api.storage.paths import existing_kind, make_parents, open_file, open_parent
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.state_dir import StateDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class NewBackup:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-def describe(new: NewBackup, live: Live, stored: Content, recipients: Sequence[str]) -> Manifest:
+def build_manifest(new: NewBackup, live: ConfigRead, stored: Blob, recipients: Sequence[str]) -> Manifest:
     """The manifest of a backup of ``live``, a valid config with its bytes."""
     if live.summary is None:
         raise live.error()
@@ -74,7 +74,7 @@ def describe(new: NewBackup, live: Live, stored: Content, recipients: Sequence[s
         content_bytes=live.summary.size,
         stored_sha256=stored.sha256,
         stored_bytes=stored.size,
-        compression=compression.form_of(new.parts[-1]).compression,
+        compression=compression.format_for_name(new.parts[-1]).compression,
         recipients=[encryption.fingerprint(recipient) for recipient in recipients],
         counts=live.summary.counts,
         issues=list(live.summary.issues),
@@ -86,13 +86,13 @@ def describe(new: NewBackup, live: Live, stored: Content, recipients: Sequence[s
 
 
 def create(
-    state: StateFolder,
+    state: StateDir,
     new: NewBackup,
-    live: Live,
+    live: ConfigRead,
     *,
     recipients: Sequence[str],
     sign: Callable[[Manifest], Manifest],
-) -> Located:
+) -> LocatedBackup:
     """Makes the backup durably, or changes nothing. ``recipients`` are those that its name calls for, maybe none.
 
     Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and what ``sign`` raises;
@@ -101,50 +101,50 @@ def create(
     if live.content is None:
         raise live.error()
     try:
-        stored = seal(live.content, compression.form_of(new.parts[-1]), recipients)
-        manifest = sign(describe(new, live, stored, recipients))
-        refuse_without_room(state, stored.size)
+        stored = encode(live.content, compression.format_for_name(new.parts[-1]), recipients)
+        manifest = sign(build_manifest(new, live, stored, recipients))
+        require_space(state, stored.size)
         make_parents(state.base_fd, new.parts)
-        with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
+        with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING_FOLDER) as pending:
             _refuse_other_kinds(parent, new)
             return _publish(state, parent, pending, new, write_proven(parent, stored), manifest)
     except OSError as error:
         raise backup_volume_error(error) from None
 
 
-def bring(state: StateFolder, manifest: Manifest, stored: Content, raw: bytes) -> Located:
+def import_backup(state: StateDir, manifest: Manifest, stored: Blob, raw: bytes) -> LocatedBackup:
     """Makes a backup of a file from elsewhere that is what its manifest says, or changes nothing. ``raw`` are the
     manifest's own bytes. Raises ``BackupExists``, ``PathNotAllowed``, ``OSError``, ``DurabilityUnknown``."""
     new = NewBackup(
         backup_id=manifest.id,
-        parts=manifests.written_to(manifest),
+        parts=manifests.target_parts(manifest),
         replace=False,
         created=manifest.created,
         gateway_id=manifest.gateway_id,
         volume_id=manifest.volume_id,
     )
     make_parents(state.base_fd, new.parts)
-    with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING) as pending:
+    with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING_FOLDER) as pending:
         _refuse_other_kinds(parent, new)
         return _publish(state, parent, pending, new, write_proven(parent, stored), manifest, raw)
 
 
-def write_proven(parent: int, stored: Content) -> str:
+def write_proven(parent: int, stored: Blob) -> str:
     """A new temporary file that holds ``stored``, read back from the disk; returns its name.
 
     Raises ``VolumeUnavailable`` if the disk gave back other bytes, ``OSError``.
     """
-    temporary = make_temporary(parent, stored)
+    temporary = write_temporary(parent, stored)
     try:
         if not _reads_back(parent, temporary, stored):
             raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
     except BaseException:
-        unlink_quietly(parent, temporary)
+        unlink_if_exists(parent, temporary)
         raise
     return temporary
 
 
-def _reads_back(parent: int, temporary: str, stored: Content) -> bool:
+def _reads_back(parent: int, temporary: str, stored: Blob) -> bool:
     fd = open_file(parent, temporary)
     try:
         # Without this the kernel would answer from its page cache, and nothing would be read from the disk.
@@ -163,37 +163,37 @@ def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
 
 
 def _publish(
-    state: StateFolder,
+    state: StateDir,
     parent: int,
     pending: int,
     new: NewBackup,
     temporary: str,
     manifest: Manifest,
     raw: bytes | None = None,
-) -> Located:
+) -> LocatedBackup:
     name = new.parts[-1]
     waiting = f"{new.backup_id}.json"
     try:
         atomic_write.write_file(pending, waiting, raw or manifests.dump(manifest))
-        _remember_replaced(state, parent, name)
+        _tombstone_replaced(state, parent, name)
         if new.replace:
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         else:
-            publish_new(parent, temporary, name)
+            link_exclusive(parent, temporary, name)
     except FileExistsError:
-        unlink_quietly(parent, temporary)
-        unlink_quietly(pending, waiting)
+        unlink_if_exists(parent, temporary)
+        unlink_if_exists(pending, waiting)
         raise ApiError(ErrorCode.BackupExists) from None
     except BaseException:
-        unlink_quietly(parent, temporary)
-        unlink_quietly(pending, waiting)
+        unlink_if_exists(parent, temporary)
+        unlink_if_exists(pending, waiting)
         raise
     sync_directory(parent)
-    _install(pending, waiting, parent, manifests.manifest_name(name))
-    return Located(manifest, new.parts)
+    _finalize_manifest(pending, waiting, parent, manifests.manifest_name(name))
+    return LocatedBackup(manifest, new.parts)
 
 
-def _install(pending: int, waiting: str, parent: int, name: str) -> None:
+def _finalize_manifest(pending: int, waiting: str, parent: int, name: str) -> None:
     """Gives the waiting manifest its name beside the data, which has its own already."""
     try:
         try:
@@ -214,35 +214,35 @@ def _install(pending: int, waiting: str, parent: int, name: str) -> None:
     sync_directory(pending)
 
 
-def _remember_replaced(state: StateFolder, parent: int, name: str) -> None:
+def _tombstone_replaced(state: StateDir, parent: int, name: str) -> None:
     """Once means once, also for the request whose backup is about to be replaced."""
     old = read_manifest(parent, manifests.manifest_name(name))
     if old is not None and old.request_id is not None:
-        with state.folder(TOMBSTONES) as tombstones:
+        with state.folder(TOMBSTONES_FOLDER) as tombstones:
             atomic_write.write_file(tombstones, f"{old.id}.json", manifests.dump(old))
 
 
-def finish_pending(state: StateFolder) -> None:
+def finish_pending(state: StateDir) -> None:
     """Finishes or drops what a dead server left in `pending/`. For the holder of the lock alone.
 
     The data say which: they match the waiting manifest, so only its rename was missing, or they do not.
     Raises ``OSError`` or ``ApiError``; what is left is found again.
     """
-    with state.folder(PENDING) as pending:
+    with state.folder(PENDING_FOLDER) as pending:
         for waiting in sorted(list_names(pending)):
             manifest = read_manifest(pending, waiting)
             if manifest is None:
-                unlink_quietly(pending, waiting)
+                unlink_if_exists(pending, waiting)
                 continue
             try:
-                parts = manifests.written_to(manifest)
+                parts = manifests.target_parts(manifest)
                 with open_parent(state.base_fd, parts) as parent:
                     if data_digest(parent, parts[-1], manifest.stored_bytes) == manifest.stored_sha256:
-                        _install(pending, waiting, parent, manifests.manifest_name(parts[-1]))
+                        _finalize_manifest(pending, waiting, parent, manifests.manifest_name(parts[-1]))
                     else:
-                        unlink_quietly(pending, waiting)
+                        unlink_if_exists(pending, waiting)
             except FileNotFoundError:
-                unlink_quietly(pending, waiting)
+                unlink_if_exists(pending, waiting)
 
 
 def data_digest(parent: int, name: str, expected: int) -> str | None:
@@ -259,7 +259,7 @@ def data_digest(parent: int, name: str, expected: int) -> str | None:
         close(fd)
 
 
-def has_data(state: StateFolder, located: Located) -> bool:
+def has_data(state: StateDir, located: LocatedBackup) -> bool:
     """Whether the data file that the manifest stands beside is there."""
     try:
         with open_parent(state.base_fd, located.parts) as parent:
@@ -269,20 +269,20 @@ def has_data(state: StateFolder, located: Located) -> bool:
     return True
 
 
-def refuse_unfinished(state: StateFolder, backup_id: str) -> None:
+def refuse_unfinished(state: StateDir, backup_id: str) -> None:
     """Raises ``VolumeUnavailable`` when an earlier try has given the data their name, and recovery could not yet give
     the manifest its own: what is there then is neither a stranger's nor a backup. Raises ``OSError``."""
-    with state.folder(PENDING) as pending:
+    with state.folder(PENDING_FOLDER) as pending:
         if existing_kind(pending, f"{backup_id}.json") is not None:
             raise ApiError(ErrorCode.VolumeUnavailable, "what an earlier try began cannot be finished yet")
 
 
-def tombstone_of(state: StateFolder, backup_id: str) -> Manifest | None:
+def tombstone_of(state: StateDir, backup_id: str) -> Manifest | None:
     """The manifest of a backup that was deleted or replaced, or None."""
-    with state.folder(TOMBSTONES) as tombstones:
+    with state.folder(TOMBSTONES_FOLDER) as tombstones:
         return read_manifest(tombstones, f"{backup_id}.json")
 
 
-def beside(state: StateFolder, parts: tuple[str, ...]) -> Manifest | None:
+def read_manifest_beside(state: StateDir, parts: tuple[str, ...]) -> Manifest | None:
     """The manifest beside the data file at ``parts``, or None. Raises ``OSError`` when it cannot be read."""
     return load_beside(state.base_fd, parts)

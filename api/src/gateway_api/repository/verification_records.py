@@ -18,25 +18,25 @@ from gateway_api.errors import ApiError
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, read_all
 from gateway_api.storage.layout import VERIFICATION_SUFFIX
-from gateway_api.storage.paths import Signature, existing_kind, open_file, signature_of
+from gateway_api.storage.paths import FileStamp, existing_kind, file_stamp, open_file
 
 MAX_NOTE_BYTES: Final = 64 * 1024
 REMEMBERED: Final = 100_000
 
 
-def note_name(name: str) -> str:
+def record_name(name: str) -> str:
     """The name of the note beside the data file ``name``."""
     return name + VERIFICATION_SUFFIX
 
 
-class Notes:
+class VerificationRecords:
     """Reads and writes notes. Remembers what was read, by what changes when a file changes, and what no volume took.
 
     Safe to use from several threads; may be lost at any time but for what could not be written.
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Signature, bytes] = OrderedDict()
+        self._known: OrderedDict[FileStamp, bytes] = OrderedDict()
         self._unwritten: dict[str, Verification] = {}
         self._lock = threading.Lock()
 
@@ -46,7 +46,7 @@ class Notes:
         False when the volume does not take it: what was found holds all the same, and is shown until the server ends.
         """
         content = found.model_dump_json(indent=1).encode() + b"\n"
-        written = _write(parent, note_name(name), content, make_room)
+        written = _write(parent, record_name(name), content, make_room)
         with self._lock:
             if written:
                 self._unwritten.pop(found.backup_id, None)
@@ -54,20 +54,20 @@ class Notes:
                 self._unwritten[found.backup_id] = found
         return written
 
-    def of(self, parent: int, name: str, backup_id: str) -> Verification | None:
+    def get(self, parent: int, name: str, backup_id: str) -> Verification | None:
         """The last note about the file ``name``; None when there is none that can be read."""
         with self._lock:
             if (unwritten := self._unwritten.get(backup_id)) is not None:
                 return unwritten
         try:
-            info = existing_kind(parent, note_name(name))
+            info = existing_kind(parent, record_name(name))
             if info is None:
                 return None
-            signature = signature_of(info)
+            signature = file_stamp(info)
             with self._lock:
                 content = self._known.get(signature)
             if content is None:
-                content = _read(parent, note_name(name))
+                content = _read(parent, record_name(name))
             found = Verification.model_validate_json(content)
         except (OSError, ApiError, ValidationError):
             return None
@@ -102,7 +102,7 @@ def _read(parent: int, name: str) -> bytes:
         close(fd)
 
 
-def noted(record: BackupRecord, note: Verification | None) -> BackupRecord:
+def with_verification(record: BackupRecord, note: Verification | None) -> BackupRecord:
     """``record``, which says what the manifest says, with what the last verify found.
 
     What was found good is so of the file that was looked at alone. What was found wrong stays until a verify finds it

@@ -9,35 +9,39 @@ from gateway_api.clock import utc_now
 from gateway_api.contract import RestorePlan, RestoreRequest
 from gateway_api.errors import backup_volume_error, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
-from gateway_api.gateway_config.replace import ConfigSlot
-from gateway_api.operation_context import Context
-from gateway_api.repository.index import Inventory
-from gateway_api.repository.keys import Protection
+from gateway_api.gateway_config.replace import ConfigReplacer
+from gateway_api.operation_context import OperationContext
+from gateway_api.repository.index import RepositoryIndex
+from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records
-from gateway_api.restores.source import refuse_new_issues, source_of
+from gateway_api.restores.source import refuse_new_issues, restore_source
 from gateway_api.restores.steps import refuse_if_pending
 from gateway_api.settings import AdminSettings
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.state_dir import StateDir
 
 
-def preview(
-    settings: AdminSettings, config: ConfigFile, inventory: Inventory, protection: Protection, request: RestoreRequest
+def dry_run(
+    settings: AdminSettings,
+    config: ConfigFile,
+    inventory: RepositoryIndex,
+    protection: EncryptionAndSigning,
+    request: RestoreRequest,
 ) -> RestorePlan:
     """What the restore would do. Raises what it would raise, but for what only an attempt can tell."""
     with ExitStack() as stack:
         try:
-            config_state = stack.enter_context(StateFolder(settings.config_dir, create=False))
+            config_state = stack.enter_context(StateDir(settings.config_dir, create=False))
         except OSError as error:
             raise config_volume_error(error) from None
         try:
-            backup_state = stack.enter_context(StateFolder(settings.backup_dir, create=False))
+            backup_state = stack.enter_context(StateDir(settings.backup_dir, create=False))
             inventory.refresh(backup_state.base_fd)
         except OSError as error:
             raise backup_volume_error(error) from None
-        context = Context(
+        context = OperationContext(
             settings=settings,
             config=config,
-            slot=ConfigSlot(config_state, settings.config_file),
+            slot=ConfigReplacer(config_state, settings.config_file),
             config_state=config_state,
             backup_state=backup_state,
             inventory=inventory,
@@ -47,7 +51,7 @@ def preview(
         )
         if not request.supersede:
             refuse_if_pending(records.load_journal(config_state))
-        source = source_of(context, request)
+        source = restore_source(context, request)
         live = config.read()
         refuse_new_issues(source, live, allow_issues=request.allow_issues)
         return RestorePlan(

@@ -60,7 +60,7 @@ class Journal(BaseModel):
         return self.model_copy(update={"phase": phase, "result": result})
 
 
-class Verdict(Enum):
+class RecoveryAction(Enum):
     """What recovery does with a journal."""
 
     Nothing = "nothing"
@@ -72,43 +72,45 @@ class Verdict(Enum):
     Archive = "finish the ending"
 
 
-def recover(journal: Journal, *, staged: bool, replaced: bool, live: str | None) -> Verdict:
+def recovery_action(journal: Journal, *, staged: bool, replaced: bool, live: str | None) -> RecoveryAction:
     """Which state holds. ``staged``, ``replaced``: those files exist; ``live``: the config's digest, None = missing."""
     result = journal.result
     match journal.phase:
         case "committed" | "rolled_back":
-            return Verdict.Archive
+            return RecoveryAction.Archive
         case "applied":
-            return Verdict.Nothing
+            return RecoveryAction.Nothing
         case "prepared":
             if staged:
-                return Verdict.DropRestore
+                return RecoveryAction.DropRestore
             if live == result.restored_sha256:
-                return Verdict.Applied
+                return RecoveryAction.Applied
             if live == result.previous_sha256:
-                return Verdict.DropRestore
-            return Verdict.Unknown
+                return RecoveryAction.DropRestore
+            return RecoveryAction.Unknown
         case "rolling_back":
             if not journal.had_config:
-                return Verdict.RolledBack if replaced and live is None else Verdict.StillApplied
+                return RecoveryAction.RolledBack if replaced and live is None else RecoveryAction.StillApplied
             if staged:
-                return Verdict.StillApplied
-            return Verdict.RolledBack if replaced or live == result.previous_sha256 else Verdict.StillApplied
+                return RecoveryAction.StillApplied
+            return (
+                RecoveryAction.RolledBack if replaced or live == result.previous_sha256 else RecoveryAction.StillApplied
+            )
 
 
-class Replay(Enum):
+class ReplayAction(Enum):
     """What a repeated restore request gets."""
 
     Result = "the stored result"
-    Again = "apply once more: the gateway wrote over it before it had settled"
-    Settle = "only wait for it to settle"
+    Reapply = "apply once more: the gateway wrote over it before it had settled"
+    WaitUntilStable = "only wait for it to settle"
     Unknown = "RestoreStateUnknown"
 
 
-def replay(journal: Journal, live: str | None) -> Replay:
+def replay_action(journal: Journal, live: str | None) -> ReplayAction:
     """For the same request id and body, after recovery."""
     if journal.phase == "prepared":
-        return Replay.Unknown
+        return ReplayAction.Unknown
     if journal.phase != "applied" or journal.settled:
-        return Replay.Result
-    return Replay.Settle if live == journal.result.restored_sha256 else Replay.Again
+        return ReplayAction.Result
+    return ReplayAction.WaitUntilStable if live == journal.result.restored_sha256 else ReplayAction.Reapply

@@ -14,8 +14,8 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.restores.journal import Journal
 from gateway_api.storage.atomic_write import list_names, sync_directory, write_file
-from gateway_api.storage.layout import JOURNAL, REQUESTS
-from gateway_api.storage.state_dir import StateFolder, dump_record, read_record
+from gateway_api.storage.layout import JOURNAL_FILE, REQUESTS_FOLDER
+from gateway_api.storage.state_dir import StateDir, dump_record, read_record
 
 
 def _name(request_id: str) -> str:
@@ -29,25 +29,25 @@ def _parse(data: bytes) -> Journal:
         raise ApiError(ErrorCode.RestoreStateUnknown, "the record of the restore cannot be read") from None
 
 
-def load_journal(config_state: StateFolder) -> Journal | None:
+def load_journal(config_state: StateDir) -> Journal | None:
     """The latest restore that is not archived. Raises ``RestoreStateUnknown`` when the journal is damaged."""
     try:
-        data = config_state.read(JOURNAL)
+        data = config_state.read(JOURNAL_FILE)
     except OSError as error:
         raise config_volume_error(error) from None
     return None if data is None else _parse(data)
 
 
-def save_journal(config_state: StateFolder, journal: Journal) -> Journal:
+def save_journal(config_state: StateDir, journal: Journal) -> Journal:
     """Writes the journal durably and returns it. Raises what the config volume's failure means."""
     try:
-        config_state.write(JOURNAL, dump_record(journal.model_dump(mode="json")))
+        config_state.write(JOURNAL_FILE, dump_record(journal.model_dump(mode="json")))
     except OSError as error:
         raise config_volume_error(error) from None
     return journal
 
 
-def find_ended(config_state: StateFolder, backup_state: StateFolder | None, request_id: str) -> Journal | None:
+def find_finished(config_state: StateDir, backup_state: StateDir | None, request_id: str) -> Journal | None:
     """The record of a restore that was committed or rolled back, wherever it lies.
 
     Raises ``VolumeUnavailable`` when there is none and yet not everything could be read: what may have been done is not
@@ -58,7 +58,7 @@ def find_ended(config_state: StateFolder, backup_state: StateFolder | None, requ
         if state is None:
             continue
         try:
-            data = read_record(state.fd, f"{REQUESTS}/{_name(request_id)}")
+            data = read_record(state.fd, f"{REQUESTS_FOLDER}/{_name(request_id)}")
         except OSError:
             unread = True
             continue
@@ -69,20 +69,20 @@ def find_ended(config_state: StateFolder, backup_state: StateFolder | None, requ
     return None
 
 
-def find(config_state: StateFolder, backup_state: StateFolder | None, request_id: str) -> Journal:
+def find(config_state: StateDir, backup_state: StateDir | None, request_id: str) -> Journal:
     """The record of a restore whatever its state.
 
     Raises ``RestoreNotFound``, ``RestoreStateUnknown``, ``VolumeUnavailable``.
     """
     journal = load_journal(config_state)
     if journal is None or journal.request_id != request_id:
-        journal = find_ended(config_state, backup_state, request_id)
+        journal = find_finished(config_state, backup_state, request_id)
     if journal is None:
         raise ApiError(ErrorCode.RestoreNotFound)
     return journal
 
 
-def archive(config_state: StateFolder, backup_state: StateFolder | None, journal: Journal) -> None:
+def archive(config_state: StateDir, backup_state: StateDir | None, journal: Journal) -> None:
     """Keeps the record of an ended restore for ever: on the backup volume, or else beside the journal.
 
     Raises ``OSError`` or ``ApiError`` only if neither place takes it; the journal then still holds it.
@@ -91,26 +91,26 @@ def archive(config_state: StateFolder, backup_state: StateFolder | None, journal
     name = _name(journal.request_id)
     if backup_state is not None:
         try:
-            with backup_state.folder(REQUESTS) as folder:
+            with backup_state.folder(REQUESTS_FOLDER) as folder:
                 write_file(folder, name, data)
             return
         except (OSError, ApiError):
             pass
-    with config_state.folder(REQUESTS) as folder:
+    with config_state.folder(REQUESTS_FOLDER) as folder:
         write_file(folder, name, data)
 
 
-def move_waiting(config_state: StateFolder, backup_state: StateFolder | None) -> None:
+def flush_deferred(config_state: StateDir, backup_state: StateDir | None) -> None:
     """Moves records that wait beside the journal to the backup volume, if it takes them now."""
     if backup_state is None:
         return
     try:
-        with config_state.folder(REQUESTS) as waiting:
+        with config_state.folder(REQUESTS_FOLDER) as waiting:
             for name in sorted(list_names(waiting)):
                 data = read_record(waiting, name)
                 if data is None or not name.endswith(".json"):
                     continue
-                with backup_state.folder(REQUESTS) as folder:
+                with backup_state.folder(REQUESTS_FOLDER) as folder:
                     write_file(folder, name, data)
                 os.unlink(name, dir_fd=waiting)
                 sync_directory(waiting)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gateway_api.codec.compression import form_of
-from gateway_api.codec.encode import seal
+from gateway_api.codec.compression import format_for_name
+from gateway_api.codec.encode import encode
 from gateway_api.contract import ErrorCode, SafetyBackup
 from gateway_api.errors import ApiError, backup_volume_error
-from gateway_api.gateway_config.live import Live
+from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.idempotency import canonical_digest
-from gateway_api.operation_context import Context
+from gateway_api.operation_context import OperationContext
 from gateway_api.repository import store
 from gateway_api.repository.store import NewBackup, write_proven
-from gateway_api.storage.atomic_write import publish_new, sync_directory, unlink_quietly
-from gateway_api.storage.content import Content
-from gateway_api.storage.layout import GATEWAY_ID, VOLUME_ID
+from gateway_api.storage.atomic_write import link_exclusive, sync_directory, unlink_if_exists
+from gateway_api.storage.content import Blob
+from gateway_api.storage.layout import GATEWAY_ID_FILE, VOLUME_ID_FILE
 from gateway_api.storage.paths import existing_kind, make_parents, open_parent
 
 FOLDER = "safety"
 SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, ErrorCode.SigningKeyUnusable})
 
 
-def save(context: Context, live: Live, request_id: str, wanted: bool | Literal["required"]) -> SafetyBackup:
+def create_safety_backup(
+    context: OperationContext, live: ConfigRead, request_id: str, wanted: bool | Literal["required"]
+) -> SafetyBackup:
     """Saves ``live`` as far as its state and the volume allow.
 
     A full or failing backup volume is enough reason to rely on the kept previous config alone, unless ``required``.
@@ -44,20 +46,23 @@ def save(context: Context, live: Live, request_id: str, wanted: bool | Literal["
         return SafetyBackup(kind="kept")
 
 
-def _stem(context: Context, request_id: str) -> str:
+def _stem(context: OperationContext, request_id: str) -> str:
     return f"{context.clock():%Y%m%dT%H%M%SZ}-{request_id[:12]}"
 
 
-def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
+def _backup(context: OperationContext, live: ConfigRead, request_id: str) -> SafetyBackup:
     volume = context.volume
     try:
-        volume_id, gateway_id = volume.identity(VOLUME_ID), context.config_state.identity(GATEWAY_ID)
+        volume_id, gateway_id = (
+            volume.read_or_create_id(VOLUME_ID_FILE),
+            context.config_state.read_or_create_id(GATEWAY_ID_FILE),
+        )
     except OSError as error:
         raise backup_volume_error(error) from None
     backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
-    located = context.inventory.resolve(volume.base_fd, backup_id, new=True)
+    located = context.inventory.locate(volume.base_fd, backup_id, new=True)
     if located is None or not store.has_data(volume, located):
-        parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
+        parts = (FOLDER, context.protection.name_for(f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
         new = NewBackup(
             backup_id=backup_id,
             parts=parts,
@@ -74,20 +79,20 @@ def _backup(context: Context, live: Live, request_id: str) -> SafetyBackup:
     return SafetyBackup(kind="backup", path=located.path, backup_id=backup_id)
 
 
-def _raw(context: Context, content: Content, request_id: str) -> SafetyBackup:
+def _raw(context: OperationContext, content: Blob, request_id: str) -> SafetyBackup:
     volume = context.volume
-    parts = (FOLDER, context.protection.own(f"{_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"))
+    parts = (FOLDER, context.protection.name_for(f"{_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"))
     recipients = context.protection.recipients_for(parts[-1])
     try:
-        stored = seal(content, form_of(parts[-1]), recipients)
+        stored = encode(content, format_for_name(parts[-1]), recipients)
         make_parents(volume.base_fd, parts)
         with open_parent(volume.base_fd, parts) as parent:
             if existing_kind(parent, parts[-1]) is None:
                 temporary = write_proven(parent, stored)
                 try:
-                    publish_new(parent, temporary, parts[-1])
+                    link_exclusive(parent, temporary, parts[-1])
                 except (OSError, ApiError):
-                    unlink_quietly(parent, temporary)
+                    unlink_if_exists(parent, temporary)
                     raise
                 sync_directory(parent)
     except OSError as error:

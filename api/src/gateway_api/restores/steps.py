@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from gateway_api.contract import ErrorCode, RestoreState
 from gateway_api.errors import ApiError, config_volume_error
-from gateway_api.operation_context import Context
+from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import Journal, Phase
-from gateway_api.storage.layout import JOURNAL
+from gateway_api.storage.layout import JOURNAL_FILE
 
 
 def refuse_if_pending(journal: Journal | None) -> None:
@@ -20,7 +20,7 @@ def refuse_if_pending(journal: Journal | None) -> None:
 
 
 @contextmanager
-def _renamed_already() -> Iterator[None]:
+def _after_rename() -> Iterator[None]:
     """After the rename no failure may say that nothing changed; recovery finds out what holds."""
     try:
         yield
@@ -30,18 +30,18 @@ def _renamed_already() -> Iterator[None]:
         raise ApiError(ErrorCode.DurabilityUnknown) from None
 
 
-def _forget(context: Context, journal: Journal, *, restore_too: bool) -> None:
+def _abort(context: OperationContext, journal: Journal, *, restore_too: bool) -> None:
     """Undoes what a restore began before its rename. What cannot be removed now is dropped by recovery."""
     try:
         if restore_too:
-            context.config_state.remove(JOURNAL)
-            context.slot.drop(journal.kept)
-        context.slot.drop(journal.staged)
+            context.config_state.remove(JOURNAL_FILE)
+            context.slot.discard(journal.kept)
+        context.slot.discard(journal.staged)
     except (OSError, ApiError):
         return
 
 
-def end(context: Context, journal: Journal, state: RestoreState) -> Journal:
+def finish(context: OperationContext, journal: Journal, state: RestoreState) -> Journal:
     """Writes down that the restore ended, keeps the record for ever, and gives up what was kept for a rollback.
 
     The journal itself is the point of no return, so an end needs no room on the backup volume.
@@ -52,18 +52,18 @@ def end(context: Context, journal: Journal, state: RestoreState) -> Journal:
         journal = records.save_journal(context.config_state, ended)
     try:
         records.archive(context.config_state, context.backup_state, journal)
-        context.config_state.remove(JOURNAL)
-        context.slot.drop(journal.kept, journal.staged)
+        context.config_state.remove(JOURNAL_FILE)
+        context.slot.discard(journal.kept, journal.staged)
         but = journal.replaced if state is RestoreState.rolled_back else ""
-        context.slot.drop_matching("replaced-", but=but)
+        context.slot.discard_matching("replaced-", but=but)
     except OSError as error:
         raise config_volume_error(error) from None
     return journal
 
 
-def _unroll(context: Context, journal: Journal) -> None:
+def _abort_rollback(context: OperationContext, journal: Journal) -> None:
     try:
         records.save_journal(context.config_state, journal)
-        context.slot.drop(journal.staged, journal.replaced)
+        context.slot.discard(journal.staged, journal.replaced)
     except (OSError, ApiError):
         return

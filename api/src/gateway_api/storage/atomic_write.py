@@ -15,8 +15,8 @@ from typing import Final
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import FULL, ApiError
-from gateway_api.storage.content import Content, write_pieces
-from gateway_api.storage.layout import TEMPORARY
+from gateway_api.storage.content import Blob, write_pieces
+from gateway_api.storage.layout import TEMPORARY_NAME
 
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
@@ -45,7 +45,7 @@ def list_names(dir_fd: int) -> list[str]:
     return os.listdir(dir_fd)
 
 
-def unlink_quietly(dir_fd: int, name: str) -> None:
+def unlink_if_exists(dir_fd: int, name: str) -> None:
     """Removes ``name``; that it is gone, or stays for recovery to find, is all the same here."""
     try:
         os.unlink(name, dir_fd=dir_fd)
@@ -53,39 +53,39 @@ def unlink_quietly(dir_fd: int, name: str) -> None:
         return
 
 
-def make_temporary(dir_fd: int, data: bytes | Content, *, mode: int = 0o600, gid: int | None = None) -> str:
+def write_temporary(dir_fd: int, data: bytes | Blob, *, mode: int = 0o600, gid: int | None = None) -> str:
     """A new, fsynced temporary file in ``dir_fd`` holding ``data``; returns its name. Mode is exact under any umask.
 
     A failed fsync is answered by one fresh file, then by the ``OSError``; whatever was begun is removed.
     """
     try:
-        return _make_once(dir_fd, data, mode, gid)
+        return _write_temporary_once(dir_fd, data, mode, gid)
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-        return _make_once(dir_fd, data, mode, gid)
+        return _write_temporary_once(dir_fd, data, mode, gid)
 
 
-def _make_once(dir_fd: int, data: bytes | Content, mode: int, gid: int | None) -> str:
+def _write_temporary_once(dir_fd: int, data: bytes | Blob, mode: int, gid: int | None) -> str:
     name = f".gateway-{secrets.token_hex(8)}.tmp"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
     try:
         try:
             if gid is not None and os.fstat(fd).st_gid != gid:
-                _adopt_group(fd, gid)
+                _set_group(fd, gid)
             os.fchmod(fd, mode)
-            write_pieces(fd, data.pieces() if isinstance(data, Content) else [data])
+            write_pieces(fd, data.pieces() if isinstance(data, Blob) else [data])
             os.fsync(fd)
         finally:
             close(fd)
     except BaseException:
-        unlink_quietly(dir_fd, name)
+        unlink_if_exists(dir_fd, name)
         raise
     return name
 
 
-def _adopt_group(fd: int, gid: int) -> None:
+def _set_group(fd: int, gid: int) -> None:
     try:
         os.fchown(fd, -1, gid)
     except PermissionError:
@@ -100,7 +100,7 @@ def sync_directory(dir_fd: int) -> None:
         raise ApiError(ErrorCode.DurabilityUnknown) from None
 
 
-def publish_new(dir_fd: int, temporary: str, name: str) -> None:
+def link_exclusive(dir_fd: int, temporary: str, name: str) -> None:
     """Gives a temporary file its name unless something has it: then raises ``FileExistsError``."""
     try:
         os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
@@ -115,20 +115,20 @@ def publish_new(dir_fd: int, temporary: str, name: str) -> None:
         os.unlink(temporary, dir_fd=dir_fd)
     except OSError:
         # A file with two names is refused by every reader: better none than that.
-        unlink_quietly(dir_fd, name)
+        unlink_if_exists(dir_fd, name)
         raise
 
 
 def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600, exclusive: bool = False) -> None:
     """``name`` holds ``data``, durably, or is what it was. ``exclusive`` raises ``FileExistsError`` if it exists."""
-    temporary = make_temporary(dir_fd, data, mode=mode)
+    temporary = write_temporary(dir_fd, data, mode=mode)
     try:
         if exclusive:
-            publish_new(dir_fd, temporary, name)
+            link_exclusive(dir_fd, temporary, name)
         else:
             os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except OSError:
-        unlink_quietly(dir_fd, temporary)
+        unlink_if_exists(dir_fd, temporary)
         raise
     sync_directory(dir_fd)
 
@@ -144,8 +144,8 @@ def remove_temporaries(dir_fd: int, *, older_than: float | None = None) -> None:
     ``older_than``, in seconds since the epoch, spares what is younger, where files are also made without the lock.
     """
     for name in list_names(dir_fd):
-        if TEMPORARY.match(name) and (older_than is None or _modified(dir_fd, name) < older_than):
-            unlink_quietly(dir_fd, name)
+        if TEMPORARY_NAME.match(name) and (older_than is None or _modified(dir_fd, name) < older_than):
+            unlink_if_exists(dir_fd, name)
 
 
 def _modified(dir_fd: int, name: str) -> float:

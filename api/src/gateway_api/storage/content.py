@@ -20,7 +20,7 @@ IN_MEMORY_BYTES: Final = 1 << 20
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
-class _Anonymous:
+class MemFd:
     """Owns a descriptor for as long as anybody has a use for it."""
 
     def __init__(self) -> None:
@@ -31,21 +31,21 @@ class _Anonymous:
             os.close(self.fd)
 
 
-class Content:
+class Blob:
     """``size`` bytes with the digest ``sha256``, lower-case hex."""
 
     __slots__ = ("_file", "_small", "sha256", "size")
 
-    def __init__(self, held: bytes | _Anonymous, size: int, sha256: str) -> None:
+    def __init__(self, held: bytes | MemFd, size: int, sha256: str) -> None:
         self._small = held if isinstance(held, bytes) else None
         self._file = None if isinstance(held, bytes) else held
         self.size = size
         self.sha256 = sha256
 
     @staticmethod
-    def of(data: bytes) -> Content:
+    def of(data: bytes) -> Blob:
         """``data`` as they are."""
-        return Content(data, len(data), hashlib.sha256(data).hexdigest())
+        return Blob(data, len(data), hashlib.sha256(data).hexdigest())
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         """All bytes in order. A piece is good only until the next one is asked for. Raises ``OSError``."""
@@ -69,25 +69,25 @@ class Content:
         if self._file is not None:
             yield self._file.fd
             return
-        held = _Anonymous()
+        held = MemFd()
         write_pieces(held.fd, self.pieces())
         yield held.fd
 
 
-class ContentWriter:
+class BlobWriter:
     """Takes the bytes of a content in order, then gives it. Raises ``OSError`` when there is no memory for it."""
 
     def __init__(self) -> None:
         self._hasher = hashlib.sha256()
         self._small = bytearray()
-        self._file: _Anonymous | None = None
+        self._file: MemFd | None = None
         self.size = 0
 
     def write(self, piece: bytes | memoryview) -> int:
         """Takes the next bytes; the caller may reuse what holds them."""
         self._hasher.update(piece)
         if self._file is None and self.size + len(piece) > IN_MEMORY_BYTES:
-            self._file = _Anonymous()
+            self._file = MemFd()
             write_pieces(self._file.fd, [self._small])
             self._small = bytearray()
         if self._file is None:
@@ -102,17 +102,17 @@ class ContentWriter:
 
     @staticmethod
     @contextmanager
-    def room() -> Iterator[int]:
+    def new_memfd() -> Iterator[int]:
         """The descriptor of an anonymous file that another process may fill. Raises ``OSError``."""
-        held = _Anonymous()
+        held = MemFd()
         yield held.fd
 
-    def content(self) -> Content:
+    def content(self) -> Blob:
         """What was written, sealed."""
         if self._file is None:
-            return Content(bytes(self._small), self.size, self._hasher.hexdigest())
+            return Blob(bytes(self._small), self.size, self._hasher.hexdigest())
         fcntl.fcntl(self._file.fd, fcntl.F_ADD_SEALS, _SEALS)
-        return Content(self._file, self.size, self._hasher.hexdigest())
+        return Blob(self._file, self.size, self._hasher.hexdigest())
 
 
 def write_pieces(fd: int, pieces: Iterable[bytes | bytearray | memoryview], at: int = 0) -> int:
@@ -137,16 +137,16 @@ def read_pieces(fd: int, limit: int) -> Iterator[memoryview]:
         yield view[:got]
 
 
-def collect(fd: int, limit: int) -> Content:
+def read_blob(fd: int, limit: int) -> Blob:
     """What an open file holds, at most ``limit`` + 1 bytes of it. Raises ``OSError``."""
-    writer = ContentWriter()
+    writer = BlobWriter()
     for piece in read_pieces(fd, limit):
         writer.write(piece)
     return writer.content()
 
 
 def digest_of(fd: int, limit: int) -> tuple[str, int]:
-    """Digest and number of the bytes that :func:`collect` would give, without keeping them."""
+    """Digest and number of the bytes that :func:`read_blob` would give, without keeping them."""
     hasher, size = hashlib.sha256(), 0
     for piece in read_pieces(fd, limit):
         hasher.update(piece)

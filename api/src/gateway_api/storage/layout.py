@@ -5,34 +5,34 @@ from __future__ import annotations
 import re
 from typing import Final
 
-LOG: Final = "audit.jsonl"
+AUDIT_LOG_FILE: Final = "audit.jsonl"
 
 
-LAST_KEY: Final = "last_key"
+LAST_KEY_FILE: Final = "last_key"
 
 
-GATEWAY_ID = "gateway_id"
-VOLUME_ID = "volume_id"
+GATEWAY_ID_FILE = "gateway_id"
+VOLUME_ID_FILE = "volume_id"
 
 
-BEGUN: Final = ".deleting"
-DONE: Final = ".json"
+DELETION_STARTED_SUFFIX: Final = ".deleting"
+DELETION_FINISHED_SUFFIX: Final = ".json"
 
 
-TEMPORARY: Final = re.compile(r"^\.gateway-[0-9a-f]{16}\.tmp$")
+TEMPORARY_NAME: Final = re.compile(r"^\.gateway-[0-9a-f]{16}\.tmp$")
 
 
-JOURNAL: Final = "restore.json"
+JOURNAL_FILE: Final = "restore.json"
 
 
-SIGNING_KEY: Final = "signing_key.pem"
+SIGNING_KEY_FILE: Final = "signing_key.pem"
 """In the config directory's state folder: never on the volume whose files it vouches for."""
 
 
-RESERVE: Final = "reserve"
+RESERVE_FILE: Final = "reserve"
 
 
-GZIPPED: Final = ".gz"
+GZIP_SUFFIX: Final = ".gz"
 """Not counted: a backup of the longest name stays within reach when a person gzips it."""
 
 
@@ -41,13 +41,13 @@ VERIFICATION_SUFFIX: Final = ".verification.json"
 RESERVED_SUFFIXES: Final = (MANIFEST_SUFFIX, VERIFICATION_SUFFIX, ".tmp")
 
 
-FOLDER: Final = ".gateway"
-LOCK: Final = "lock"
+STATE_FOLDER: Final = ".gateway"
+LOCK_FILE: Final = "lock"
 
 
-PENDING: Final = "pending"
-TOMBSTONES: Final = "tombstones"
-REQUESTS: Final = "requests"
+PENDING_FOLDER: Final = "pending"
+TOMBSTONES_FOLDER: Final = "tombstones"
+REQUESTS_FOLDER: Final = "requests"
 
 
-UPLOADS: Final = "uploads"
+UPLOADS_FOLDER: Final = "uploads"

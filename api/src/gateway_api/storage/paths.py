@@ -21,12 +21,12 @@ from gateway_api.storage.atomic_write import close
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-from gateway_api.storage.layout import GZIPPED, RESERVED_SUFFIXES
+from gateway_api.storage.layout import GZIP_SUFFIX, RESERVED_SUFFIXES
 
-Signature = tuple[int, int, int, int, int]
+FileStamp = tuple[int, int, int, int, int]
 
 
-def signature_of(info: os.stat_result) -> Signature:
+def file_stamp(info: os.stat_result) -> FileStamp:
     """What changes when a file changes."""
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
@@ -41,7 +41,7 @@ DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLO
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def refused(why: str) -> ApiError:
+def path_not_allowed(why: str) -> ApiError:
     """A ``PathNotAllowed`` that says why without repeating the path."""
     return ApiError(ErrorCode.PathNotAllowed, why)
 
@@ -49,22 +49,22 @@ def refused(why: str) -> ApiError:
 def check_component(name: str) -> str:
     """``name`` if it may stand in a path below the backup directory; else raises ``PathNotAllowed``."""
     if not name:
-        raise refused("a component of the path is empty")
+        raise path_not_allowed("a component of the path is empty")
     if name.startswith("."):
-        raise refused("a component of the path begins with a dot")
+        raise path_not_allowed("a component of the path begins with a dot")
     try:
         encoded = name.encode("utf-8")
     except UnicodeEncodeError:
-        raise refused("the path is not valid Unicode") from None
-    if len(encoded.removesuffix(GZIPPED.encode())) > MAX_COMPONENT_BYTES:
-        raise refused(f"a component of the path is longer than {MAX_COMPONENT_BYTES} bytes")
+        raise path_not_allowed("the path is not valid Unicode") from None
+    if len(encoded.removesuffix(GZIP_SUFFIX.encode())) > MAX_COMPONENT_BYTES:
+        raise path_not_allowed(f"a component of the path is longer than {MAX_COMPONENT_BYTES} bytes")
     if not (name.isascii() and name.isprintable()):
         if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
-            raise refused("the path holds a control character")
+            raise path_not_allowed("the path holds a control character")
         if unicodedata.normalize("NFC", name) != name:
-            raise refused("the path is not in Unicode's NFC form")
+            raise path_not_allowed("the path is not in Unicode's NFC form")
     if name.lower().endswith(RESERVED_SUFFIXES):
-        raise refused("the name ends in a suffix that this API uses itself")
+        raise path_not_allowed("the name ends in a suffix that this API uses itself")
     return name
 
 
@@ -80,10 +80,10 @@ def is_usable(name: str) -> bool:
 def parse_relative(path: str) -> tuple[str, ...]:
     """The components of a path relative to the backup directory. Raises ``PathNotAllowed``."""
     if path.startswith("/"):
-        raise refused("the path must be relative to the backup directory")
+        raise path_not_allowed("the path must be relative to the backup directory")
     parts = tuple(path.split("/"))
     if len(parts) > MAX_DEPTH:
-        raise refused(f"the path is deeper than {MAX_DEPTH} components")
+        raise path_not_allowed(f"the path is deeper than {MAX_DEPTH} components")
     return tuple(check_component(part) for part in parts)
 
 
@@ -93,11 +93,11 @@ def parse_absolute(path: str, root: Path) -> tuple[str, ...]:
     Doubled slashes are one, as everywhere on Unix, since shell scripts make them; nothing else is forgiven.
     """
     if not path.startswith("/"):
-        raise refused("the path must be absolute, inside the backup directory")
+        raise path_not_allowed("the path must be absolute, inside the backup directory")
     parts = tuple(part for part in path.split("/") if part)
     base = root.parts[1:]
     if parts[: len(base)] != base or len(parts) == len(base) or path.endswith("/"):
-        raise refused("the path is not inside the backup directory")
+        raise path_not_allowed("the path is not inside the backup directory")
     return parse_relative("/".join(parts[len(base) :]))
 
 
@@ -113,18 +113,18 @@ def open_parent(root_fd: int, parts: tuple[str, ...]) -> Iterator[int]:
     current = os.dup(root_fd)
     try:
         for part in parts[:-1]:
-            current = _step(current, part)
+            current = _open_directory(current, part)
         yield current
     finally:
         close(current)
 
 
-def _step(current: int, part: str) -> int:
+def _open_directory(current: int, part: str) -> int:
     try:
         below = os.open(part, DIRECTORY_FLAGS, dir_fd=current)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise refused("a component of the path is a link or not a directory") from None
+            raise path_not_allowed("a component of the path is a link or not a directory") from None
         raise
     close(current)
     return below
@@ -143,7 +143,7 @@ def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
                 made = True
             parent = os.dup(current)
             try:
-                current = _step(current, part)
+                current = _open_directory(current, part)
                 if made:
                     os.fchmod(current, 0o700)
                     os.fsync(parent)
@@ -162,12 +162,12 @@ def open_file(parent_fd: int, name: str) -> int:
         fd = os.open(name, FILE_FLAGS, dir_fd=parent_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
-            raise refused("the path names a link or a special file") from None
+            raise path_not_allowed("the path names a link or a special file") from None
         raise
     info = os.fstat(fd)
     if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
         close(fd)
-        raise refused("the path names something other than a regular file with one link")
+        raise path_not_allowed("the path names something other than a regular file with one link")
     return fd
 
 

@@ -17,39 +17,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway_api.storage.atomic_write import close, read_all, remove_temporaries, sync_directory, write_file
-from gateway_api.storage.layout import GATEWAY_ID, VOLUME_ID
+from gateway_api.storage.layout import GATEWAY_ID_FILE, VOLUME_ID_FILE
 from gateway_api.storage.paths import DIRECTORY_FLAGS, FILE_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-from gateway_api.storage.layout import FOLDER, LOCK
+from gateway_api.storage.layout import LOCK_FILE, STATE_FOLDER
 
 
-def known_gateway(config_dir: Path) -> str | None:
+def read_gateway_id(config_dir: Path) -> str | None:
     """The identity of the config's volume; None while it has none or cannot be read."""
     try:
-        with StateFolder(config_dir, create=False) as state:
-            return state.known_identity(GATEWAY_ID)
+        with StateDir(config_dir, create=False) as state:
+            return state.read_id(GATEWAY_ID_FILE)
     except OSError:
         return None
 
 
-def known_volume(backup_dir: Path) -> str | None:
+def read_volume_id(backup_dir: Path) -> str | None:
     """The identity of the backup volume; None while it has none or cannot be read."""
     try:
-        with StateFolder(backup_dir, create=False) as state:
-            return state.known_identity(VOLUME_ID)
+        with StateDir(backup_dir, create=False) as state:
+            return state.read_id(VOLUME_ID_FILE)
     except OSError:
         return None
 
 
-IDENTITY: Final = re.compile(r"^[0-9a-f]{32}$")
+ID_PATTERN: Final = re.compile(r"^[0-9a-f]{32}$")
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 LOCK_POLL_SECONDS: Final = 0.03
 
 
-class LockTaken(Exception):  # noqa: N818 - reads as what it says
+class LockHeld(Exception):  # noqa: N818 - reads as what it says
     """Another process holds the lock. ``holder`` is what it wrote about itself, or empty."""
 
     def __init__(self, holder: str) -> None:
@@ -57,7 +57,7 @@ class LockTaken(Exception):  # noqa: N818 - reads as what it says
         super().__init__(holder)
 
 
-class StateFolder:
+class StateDir:
     """An open `.gateway` directory. Owns ``fd`` and that of the directory above it, ``base_fd``.
 
     Every method raises ``OSError`` as the system gives it, so that the caller says which volume failed.
@@ -73,13 +73,13 @@ class StateFolder:
 
     def _open(self, create: bool) -> int:
         try:
-            fd = os.open(FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
+            fd = os.open(STATE_FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
         except FileNotFoundError:
             if not create:
                 raise
             with suppress(FileExistsError):
-                os.mkdir(FOLDER, 0o700, dir_fd=self.base_fd)
-            fd = os.open(FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
+                os.mkdir(STATE_FOLDER, 0o700, dir_fd=self.base_fd)
+            fd = os.open(STATE_FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
             os.fchmod(fd, 0o700)
             sync_directory(self.base_fd)
         return fd
@@ -89,7 +89,7 @@ class StateFolder:
         close(self.fd)
         close(self.base_fd)
 
-    def __enter__(self) -> StateFolder:
+    def __enter__(self) -> StateDir:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,15 +97,15 @@ class StateFolder:
 
     @contextmanager
     def locked(self, holder: str, until: float) -> Iterator[None]:
-        """Holds the lock. ``until`` is a ``time.monotonic()`` after which :class:`LockTaken` is raised.
+        """Holds the lock. ``until`` is a ``time.monotonic()`` after which :class:`LockHeld` is raised.
 
         ``holder`` is written into the file, so that the one who waits can tell its own request at work elsewhere.
         """
         try:
-            fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+            fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
         except OSError:
             # A read-only volume can still be restored from, one at a time.
-            fd = os.open(LOCK, FILE_FLAGS, dir_fd=self.fd)
+            fd = os.open(LOCK_FILE, FILE_FLAGS, dir_fd=self.fd)
         try:
             while True:
                 try:
@@ -113,23 +113,23 @@ class StateFolder:
                     break
                 except BlockingIOError:
                     if time.monotonic() >= until:
-                        raise LockTaken(os.pread(fd, 256, 0).decode("ascii", "replace")) from None
+                        raise LockHeld(os.pread(fd, 256, 0).decode("ascii", "replace")) from None
                     time.sleep(LOCK_POLL_SECONDS)
-            _note_holder(fd, holder)
+            _record_owner(fd, holder)
             try:
                 yield
             finally:
-                _note_holder(fd, "")
+                _record_owner(fd, "")
                 fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             close(fd)
 
-    def identity(self, name: str) -> str:
+    def read_or_create_id(self, name: str) -> str:
         """The 128-bit identity kept in ``name``, made once. Two servers that start together agree on it."""
         for _ in range(2):
             found = self.read(name)
             text = (found or b"").decode("ascii", "replace").strip()
-            if IDENTITY.match(text):
+            if ID_PATTERN.match(text):
                 return text
             if found is not None:
                 raise OSError(f"{name} holds no identity")
@@ -139,10 +139,10 @@ class StateFolder:
                 continue
         raise OSError(f"{name} cannot be made")
 
-    def known_identity(self, name: str) -> str | None:
+    def read_id(self, name: str) -> str | None:
         """The identity if it has been made, without making one."""
         text = (self.read(name) or b"").decode("ascii", "replace").strip()
-        return text if IDENTITY.match(text) else None
+        return text if ID_PATTERN.match(text) else None
 
     def read(self, name: str, limit: int = MAX_RECORD_BYTES) -> bytes | None:
         """What the record ``name`` holds, or None."""
@@ -191,7 +191,7 @@ class StateFolder:
                 remove_temporaries(fd)
 
 
-def _note_holder(fd: int, holder: str) -> None:
+def _record_owner(fd: int, holder: str) -> None:
     try:
         os.ftruncate(fd, 0)
         os.pwrite(fd, holder.encode("ascii", "replace"), 0)

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_api.audit.chain import BEGINS_SEGMENT, START, Broken, Head, Tail, chain, check, details, start_of, tail_of
+from gateway_api.audit.chain import (
+    BEGINS_SEGMENT,
+    START,
+    BrokenRecord,
+    Head,
+    Tail,
+    chain,
+    check,
+    details,
+    start_of,
+    tail_of,
+)
 
 NOW = "2026-01-01T00:00:00.000000Z"
 
@@ -25,9 +36,9 @@ def _log(lines: int) -> bytes:
     return data
 
 
-def _broken(data: bytes) -> Broken | None:
+def _broken(data: bytes) -> BrokenRecord | None:
     found = check(data, Head(), set())
-    return found if isinstance(found, Broken) else None
+    return found if isinstance(found, BrokenRecord) else None
 
 
 def test_a_whole_log_has_a_head_for_each_line() -> None:
@@ -47,7 +58,7 @@ def test_only_what_began_a_segment_may_be_the_oldest_that_is_kept() -> None:
     begun, _ = chain(Tail(end), {"event": "intent", BEGINS_SEGMENT: True}, NOW)
     assert start_of(begun) == (end, NOW)
     assert isinstance(check(begun, end, set()), Head)
-    assert isinstance(check(begun, Head(), set()), Broken)
+    assert isinstance(check(begun, Head(), set()), BrokenRecord)
     assert start_of(log.partition(b"\n")[2]) == (Head(), "")
     assert start_of(b"") == start_of(b"x\n") == (Head(), "")
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_api.codec.compression import Compression, Form, Proof, Undecodable, form_of, packed
+from gateway_api.codec.compression import Compression, DecodeCheck, DecodeError, StoredFormat, compress, format_for_name
 from gateway_api.contract import BackupLevel, BackupRequest, Counts, RestoreRequest
 from gateway_api.errors import ApiError
 from gateway_api.idempotency import request_digest
 from gateway_api.repository import manifest as manifests
-from gateway_api.repository.manifest import BadManifest, Located, Manifest
-from gateway_api.storage.content import Content
+from gateway_api.repository.manifest import InvalidManifest, LocatedBackup, Manifest
+from gateway_api.storage.content import Blob
 from tests.api.support.backup_files import pack, unpack
 
 FORMS: list[Compression] = ["none", "gzip", "zstd"]
@@ -26,19 +26,19 @@ FORMS: list[Compression] = ["none", "gzip", "zstd"]
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        ("a.json", Form("none", False)),
-        ("a.json.pre-restore", Form("none", False)),
-        ("a.json.current", Form("none", False)),
-        ("a", Form("none", False)),
-        ("a.json.gz", Form("gzip", False)),
-        ("A.JSON.GZ", Form("gzip", False)),
-        ("a.json.zst", Form("zstd", False)),
-        ("a.json.zst.age", Form("zstd", True)),
-        ("a.age", Form("none", True)),
+        ("a.json", StoredFormat("none", False)),
+        ("a.json.pre-restore", StoredFormat("none", False)),
+        ("a.json.current", StoredFormat("none", False)),
+        ("a", StoredFormat("none", False)),
+        ("a.json.gz", StoredFormat("gzip", False)),
+        ("A.JSON.GZ", StoredFormat("gzip", False)),
+        ("a.json.zst", StoredFormat("zstd", False)),
+        ("a.json.zst.age", StoredFormat("zstd", True)),
+        ("a.age", StoredFormat("none", True)),
     ],
 )
-def test_the_suffix_decides(name: str, form: Form) -> None:
-    assert form_of(name) == form
+def test_the_suffix_decides(name: str, form: StoredFormat) -> None:
+    assert format_for_name(name) == form
 
 
 @given(st.binary(max_size=3000), st.sampled_from(FORMS))
@@ -56,8 +56,8 @@ NOISE = Random(1).randbytes(300_000)
 def test_however_the_packed_bytes_are_cut_the_proof_is_the_same(
     data: st.DataObject, form: Compression, size: int
 ) -> None:
-    content = Content.of(NOISE[:size])
-    stored = b"".join(map(bytes, packed(content, form)))
+    content = Blob.of(NOISE[:size])
+    stored = b"".join(map(bytes, compress(content, form)))
     cuts = data.draw(st.lists(st.integers(0, len(stored)), max_size=6))
     assert _gave(content, form, stored, cuts)
     at = data.draw(st.integers(0, max(0, len(stored) - 1)))
@@ -65,18 +65,18 @@ def test_however_the_packed_bytes_are_cut_the_proof_is_the_same(
         assert other == stored or not _gave(content, form, other, cuts)
 
 
-def _gave(content: Content, form: Compression, stored: bytes, cuts: list[int]) -> bool:
-    proof = Proof(form)
+def _gave(content: Blob, form: Compression, stored: bytes, cuts: list[int]) -> bool:
+    proof = DecodeCheck(form)
     for begin, end in itertools.pairwise([0, *sorted(min(cut, len(stored)) for cut in cuts), len(stored)]):
         proof.write(stored[begin:end])
-    return proof.gave(content)
+    return proof.matches(content)
 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
 def test_damaged_truncated_and_lengthened_files_are_told(form: Compression) -> None:
     packed = pack(b"some config " * 200, form)
     for bad in (b"", packed[:-1], packed[: len(packed) // 2], packed + b"junk", b"plain"):
-        with pytest.raises(Undecodable):
+        with pytest.raises(DecodeError):
             unpack(bad, form, 1 << 20)
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_unpacked_beyond_the_limit(form: Compression) -> None:
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
 def test_files_in_several_pieces_are_one(form: Compression) -> None:
     assert unpack(pack(b"one", form) + pack(b"two", form), form, 100) == b"onetwo"
-    with pytest.raises(Undecodable):
+    with pytest.raises(DecodeError):
         unpack(pack(b"", form) * 3000, form, 100)
 
 
@@ -135,12 +135,12 @@ def test_a_manifest_survives_being_written_with_fields_of_a_later_version() -> N
 )
 def test_a_manifest_that_is_not_exact_is_none(change: object) -> None:
     assert callable(change)
-    with pytest.raises(BadManifest):
+    with pytest.raises(InvalidManifest):
         manifests.load(change(manifests.dump(_manifest()).decode()).encode())
 
 
 def test_the_record_tells_where_the_file_lies_now() -> None:
-    record = manifests.record_of(Located(_manifest(), ("moved", "b.json")))
+    record = manifests.record_of(LocatedBackup(_manifest(), ("moved", "b.json")))
     assert (record.backup_id, record.path, record.level) == ("x", "moved/b.json", BackupLevel.Verified)
 
 

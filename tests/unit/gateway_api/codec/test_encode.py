@@ -7,11 +7,11 @@ import os
 import pytest
 
 from gateway_api.codec import compression as archive
-from gateway_api.codec.compression import Compression, Form
-from gateway_api.codec.encode import seal, unseal
+from gateway_api.codec.compression import Compression, StoredFormat
+from gateway_api.codec.encode import decode, encode
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.storage.content import Content
+from gateway_api.storage.content import Blob
 
 FORMS: list[Compression] = ["none", "gzip", "zstd"]
 
@@ -19,15 +19,15 @@ FORMS: list[Compression] = ["none", "gzip", "zstd"]
 @pytest.mark.parametrize("compression", FORMS)
 @pytest.mark.parametrize("size", [0, 1, 131_072, 3_000_000])
 def test_a_config_of_any_size_is_sealed_without_encryption(compression: Compression, size: int) -> None:
-    form = Form(compression, False)
-    content = Content.of(os.urandom(size))
-    assert unseal(seal(content, form, []), form, None, size + 1).sha256 == content.sha256
+    form = StoredFormat(compression, False)
+    content = Blob.of(os.urandom(size))
+    assert decode(encode(content, form, []), form, None, size + 1).sha256 == content.sha256
 
 
 @pytest.mark.parametrize("name", ["a.json.zst", "a.json.gz.age"])
 def test_a_file_that_decodes_to_another_config_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded = list(archive.packed(Content.of(b"another config"), archive.form_of(name).compression))
-    monkeypatch.setattr(archive, "packed", lambda *_: encoded)
+    encoded = list(archive.compress(Blob.of(b"another config"), archive.format_for_name(name).compression))
+    monkeypatch.setattr(archive, "compress", lambda *_: encoded)
     with pytest.raises(ApiError) as raised:
-        seal(Content.of(b"the config"), archive.form_of(name), [])
+        encode(Blob.of(b"the config"), archive.format_for_name(name), [])
     assert raised.value.code is ErrorCode.InternalError

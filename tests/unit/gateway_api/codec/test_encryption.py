@@ -13,16 +13,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway_api.codec import compression, encryption
-from gateway_api.codec.compression import Form, Undecodable
-from gateway_api.codec.encode import opens, stored_limit
+from gateway_api.codec.compression import DecodeError, StoredFormat
+from gateway_api.codec.encode import self_check, stored_limit
 from gateway_api.errors import ApiError
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository import signing
-from gateway_api.repository.manifest import BadManifest
-from gateway_api.repository.signature_policy import Asked, Rules, refuse_unless_trusted
-from gateway_api.repository.signing import BadKey, Checked, check, load_signer, load_trusted, message, new_key
+from gateway_api.repository.manifest import InvalidManifest
+from gateway_api.repository.signature_policy import SignatureOverrides, SignatureRules, require_trusted
+from gateway_api.repository.signing import (
+    InvalidKey,
+    SignatureCheck,
+    check,
+    load_signer,
+    load_trusted,
+    message,
+    new_key,
+)
 from gateway_api.settings import SettingsError, load
-from gateway_api.storage.content import Content
+from gateway_api.storage.content import Blob
 from tests.api.support.backup_files import seal, unseal
 
 
@@ -74,19 +82,19 @@ def test_with_recipients_encryption_is_required_unless_allowed() -> None:
 
 @pytest.mark.parametrize("name", ["a.json.age", "a.json.gz.age", "a.json.zst.age"])
 def test_either_recipient_opens_a_file_and_so_does_its_writer_once(name: str) -> None:
-    form = compression.form_of(name)
+    form = compression.format_for_name(name)
     stored = seal(b"config" * 1000, form, (RECIPIENT, OTHER_RECIPIENT))
     once = pyrage.x25519.Identity.from_str(IDENTITY)
-    content = Content.of(b"config" * 1000)
-    assert opens(Content.of(stored), form, once, content)
-    assert not opens(Content.of(stored), form, once, Content.of(b"config"))
-    assert not opens(Content.of(stored[:-1]), form, once, content)
+    content = Blob.of(b"config" * 1000)
+    assert self_check(Blob.of(stored), form, once, content)
+    assert not self_check(Blob.of(stored), form, once, Blob.of(b"config"))
+    assert not self_check(Blob.of(stored[:-1]), form, once, content)
     for identity in (IDENTITY, OTHER_IDENTITY, f"# created: now\n# public key: {RECIPIENT}\n{IDENTITY}\n"):
         assert unseal(stored, form, identity, 10_000) == b"config" * 1000
 
 
 def test_a_missing_a_wrong_and_a_misspelled_identity_have_their_own_errors() -> None:
-    form = Form("none", True)
+    form = StoredFormat("none", True)
     stored = seal(b"x", form, (RECIPIENT,))
     with pytest.raises(ApiError, match="IdentityRequired"):
         unseal(stored, form, None, 100)
@@ -97,38 +105,38 @@ def test_a_missing_a_wrong_and_a_misspelled_identity_have_their_own_errors() -> 
 
 
 def test_any_damage_to_an_encrypted_file_is_told() -> None:
-    form = Form("zstd", True)
+    form = StoredFormat("zstd", True)
     stored = seal(b"some config" * 50, form, (RECIPIENT,))
     for place in range(len(stored)):
         damaged = bytearray(stored)
         damaged[place] ^= 1
-        with pytest.raises((Undecodable, ApiError)):
+        with pytest.raises((DecodeError, ApiError)):
             unseal(bytes(damaged), form, IDENTITY, 10_000)
     for bad in (b"", b"age-encryption.org/v1\n", stored[: len(stored) // 2], stored + b"x"):
-        with pytest.raises(Undecodable):
+        with pytest.raises(DecodeError):
             unseal(bad, form, IDENTITY, 10_000)
 
 
 def test_nothing_is_decrypted_beyond_the_limit_and_no_endless_header_is_read() -> None:
-    form = Form("none", True)
+    form = StoredFormat("none", True)
     stored = seal(b"a" * 5_000_000, form, (RECIPIENT,))
     assert len(stored) < stored_limit(5_000_000)
     with pytest.raises(ApiError, match="BackupTooLarge"):
         unseal(stored, form, IDENTITY, 1_000_000)
     header, _, _ = stored.partition(b"\n--- ")
     stanza = b"\n" + header.partition(b"\n")[2]
-    with pytest.raises(Undecodable):
+    with pytest.raises(DecodeError):
         unseal(header + stanza * 2000 + b"\n--- x", form, IDENTITY, 100)
 
 
 def test_an_armored_file_opens_too_within_the_same_bounds() -> None:
     armored = pyrage.encrypt(b"config", [pyrage.x25519.Recipient.from_str(RECIPIENT)], armored=True)
-    assert unseal(armored, Form("none", True), IDENTITY, 100) == b"config"
-    with pytest.raises(Undecodable):
-        unseal(armored[:100], Form("none", True), IDENTITY, 100)
+    assert unseal(armored, StoredFormat("none", True), IDENTITY, 100) == b"config"
+    with pytest.raises(DecodeError):
+        unseal(armored[:100], StoredFormat("none", True), IDENTITY, 100)
     endless = base64.b64encode(b"age-encryption.org/v1" + b"\n-> X25519 x\nx" * 10_000)
-    with pytest.raises(Undecodable):
-        unseal(b"-----BEGIN AGE ENCRYPTED FILE-----\n" + endless, Form("none", True), IDENTITY, 100)
+    with pytest.raises(DecodeError):
+        unseal(b"-----BEGIN AGE ENCRYPTED FILE-----\n" + endless, StoredFormat("none", True), IDENTITY, 100)
 
 
 SIGNER = load_signer(new_key())
@@ -143,7 +151,7 @@ def _signed(**fields: Any) -> dict[str, Any]:
 def test_what_is_signed_is_the_canonical_object_whatever_its_order_and_spaces() -> None:
     signed = _signed()
     again = json.loads(json.dumps(dict(reversed(list(signed.items()))), indent=3))
-    assert check(again, TRUSTED) == Checked("valid", (SIGNER.key_id,))
+    assert check(again, TRUSTED) == SignatureCheck("valid", (SIGNER.key_id,))
     assert message({"b": 1, "a": "é"}) == 'mcpgateway-manifest-v1\n{"a":"é","b":1}'.encode()
 
 
@@ -159,11 +167,11 @@ def test_a_signature_by_another_key_is_unknown_and_never_trusted_for_what_it_say
     stranger = load_signer(new_key())
     unsigned = {"id": "x", "public_key": base64.b64encode(stranger.public).decode()}
     signed = {**unsigned, "signatures": [{**stranger.signature(unsigned), "public_key": unsigned["public_key"]}]}
-    assert check(signed, TRUSTED) == Checked("unknown", (stranger.key_id,))
+    assert check(signed, TRUSTED) == SignatureCheck("unknown", (stranger.key_id,))
     renamed = [{**stranger.signature(unsigned), "key_id": SIGNER.key_id}]
     assert check({**unsigned, "signatures": renamed}, TRUSTED).verdict == "invalid"
     both = [stranger.signature(unsigned), SIGNER.signature(unsigned)]
-    assert check({**unsigned, "signatures": both}, TRUSTED) == Checked("valid", (SIGNER.key_id,))
+    assert check({**unsigned, "signatures": both}, TRUSTED) == SignatureCheck("valid", (SIGNER.key_id,))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,7 @@ def test_any_bit_that_is_changed_in_a_signed_manifest_is_told() -> None:
             changed = data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
             try:
                 received = manifests.receive(changed)
-            except BadManifest:
+            except InvalidManifest:
                 continue
             # An escape may spell its digits in either case: the same object.
             assert received == same or check(received, TRUSTED).verdict != "valid", changed
@@ -223,49 +231,55 @@ def test_several_trusted_keys_stand_in_one_file_and_every_block_must_be_one() ->
     }
     assert load_trusted("\n") == {}
     for bad in ("no key", _public_pem(X25519PrivateKey.generate()), new_key().decode(), text.replace("MCow", "MCox")):
-        with pytest.raises(BadKey):
+        with pytest.raises(InvalidKey):
             load_trusted(bad)
     for broken in (b"", b"junk", text.encode()):
-        with pytest.raises(BadKey):
+        with pytest.raises(InvalidKey):
             load_signer(broken)
 
 
-VALID, UNSIGNED = Checked("valid", ("a" * 32,)), Checked("unsigned")
-UNKNOWN, INVALID = Checked("unknown", ("b" * 32,)), Checked("invalid")
-WARN, REQUIRE = Rules(), Rules(policy="require")
-OVERRIDE = Rules(policy="require", unsigned_override=True)
-ENCRYPTED = Rules(encryption_required=True)
-ACCEPT, PIN = Asked(accept_unsigned=True), Asked(trust_key_id="a" * 32)
+VALID, UNSIGNED = SignatureCheck("valid", ("a" * 32,)), SignatureCheck("unsigned")
+UNKNOWN, INVALID = SignatureCheck("unknown", ("b" * 32,)), SignatureCheck("invalid")
+WARN, REQUIRE = SignatureRules(), SignatureRules(policy="require")
+OVERRIDE = SignatureRules(policy="require", unsigned_override=True)
+ENCRYPTED = SignatureRules(encryption_required=True)
+ACCEPT, PIN = SignatureOverrides(accept_unsigned=True), SignatureOverrides(trust_key_id="a" * 32)
 
 
 @pytest.mark.parametrize(
     ("checked", "rules", "asked", "encrypted", "code"),
     [
-        (VALID, REQUIRE, Asked(), False, None),
-        (UNSIGNED, WARN, Asked(), False, None),
-        (UNKNOWN, WARN, Asked(), False, None),
-        (INVALID, WARN, Asked(), False, "SignatureInvalid"),
+        (VALID, REQUIRE, SignatureOverrides(), False, None),
+        (UNSIGNED, WARN, SignatureOverrides(), False, None),
+        (UNKNOWN, WARN, SignatureOverrides(), False, None),
+        (INVALID, WARN, SignatureOverrides(), False, "SignatureInvalid"),
         (INVALID, OVERRIDE, ACCEPT, False, "SignatureInvalid"),
-        (UNSIGNED, REQUIRE, Asked(), False, "SignatureRequired"),
-        (UNKNOWN, REQUIRE, Asked(), False, "KeyNotTrusted"),
+        (UNSIGNED, REQUIRE, SignatureOverrides(), False, "SignatureRequired"),
+        (UNKNOWN, REQUIRE, SignatureOverrides(), False, "KeyNotTrusted"),
         (UNSIGNED, REQUIRE, ACCEPT, False, "SignatureRequired"),
-        (UNSIGNED, OVERRIDE, Asked(), False, "SignatureRequired"),
+        (UNSIGNED, OVERRIDE, SignatureOverrides(), False, "SignatureRequired"),
         (UNSIGNED, OVERRIDE, ACCEPT, False, None),
         (UNKNOWN, OVERRIDE, ACCEPT, False, None),
-        (UNSIGNED, ENCRYPTED, Asked(), True, None),
-        (UNSIGNED, ENCRYPTED, Asked(), False, "SignatureRequired"),
-        (VALID, ENCRYPTED, Asked(), False, None),
+        (UNSIGNED, ENCRYPTED, SignatureOverrides(), True, None),
+        (UNSIGNED, ENCRYPTED, SignatureOverrides(), False, "SignatureRequired"),
+        (VALID, ENCRYPTED, SignatureOverrides(), False, None),
         (VALID, WARN, PIN, False, None),
-        (VALID, WARN, Asked(trust_key_id="c" * 32), False, "KeyNotTrusted"),
-        (UNKNOWN, WARN, Asked(trust_key_id="b" * 32), False, "KeyNotTrusted"),
-        (UNSIGNED, OVERRIDE, Asked(accept_unsigned=True, trust_key_id="a" * 32), False, "SignatureRequired"),
+        (VALID, WARN, SignatureOverrides(trust_key_id="c" * 32), False, "KeyNotTrusted"),
+        (UNKNOWN, WARN, SignatureOverrides(trust_key_id="b" * 32), False, "KeyNotTrusted"),
+        (
+            UNSIGNED,
+            OVERRIDE,
+            SignatureOverrides(accept_unsigned=True, trust_key_id="a" * 32),
+            False,
+            "SignatureRequired",
+        ),
     ],
 )
 def test_a_file_is_restored_exactly_if_policy_and_request_allow(
-    checked: Checked, rules: Rules, asked: Asked, encrypted: bool, code: str | None
+    checked: SignatureCheck, rules: SignatureRules, asked: SignatureOverrides, encrypted: bool, code: str | None
 ) -> None:
     if code is None:
-        refuse_unless_trusted(checked, rules, asked, encrypted=encrypted)
+        require_trusted(checked, rules, asked, encrypted=encrypted)
     else:
         with pytest.raises(ApiError, match=code):
-            refuse_unless_trusted(checked, rules, asked, encrypted=encrypted)
+            require_trusted(checked, rules, asked, encrypted=encrypted)

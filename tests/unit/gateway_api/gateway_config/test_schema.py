@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway_api.gateway_config.schema import (
     SECTIONS,
-    NotAConfig,
+    InvalidConfig,
     check,
     digest,
     find_issues,
@@ -57,7 +57,7 @@ def config(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_no_strict_json_is_no_config(data: bytes) -> None:
-    with pytest.raises(NotAConfig) as caught:
+    with pytest.raises(InvalidConfig) as caught:
         parse(data)
     assert not caught.value.parsed
 
@@ -87,7 +87,7 @@ def test_what_is_no_strict_json_is_no_config(data: bytes) -> None:
     ],
 )
 def test_a_wrong_shape_is_named_by_its_place(changes: dict[str, Any], where: str) -> None:
-    with pytest.raises(NotAConfig) as caught:
+    with pytest.raises(InvalidConfig) as caught:
         check(config(**changes))
     assert str(caught.value).startswith(where + " ")
     assert caught.value.parsed
@@ -122,13 +122,13 @@ def test_whatever_is_thrown_at_it_it_answers_or_says_no_config(value: Any) -> No
     for data in (value, {**config(), "projects": value}, {**config(), "apikeys": {"k": value}}, config(plugins=value)):
         try:
             read(json.dumps(data).encode())
-        except NotAConfig:
+        except InvalidConfig:
             continue
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_judged_without_a_crash(data: bytes) -> None:
-    with pytest.raises(NotAConfig):
+    with pytest.raises(InvalidConfig):
         read(data)
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from gateway_api.errors import ApiError
 from gateway_api.repository import store
-from gateway_api.storage.content import Content
-from gateway_api.storage.state_dir import StateFolder
+from gateway_api.storage.content import Blob
+from gateway_api.storage.state_dir import StateDir
 
 
 def test_a_file_that_reads_back_differently_is_refused_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "digest_of", lambda *_: ("0" * 64, 1))
-    with StateFolder(tmp_path, create=True) as state, pytest.raises(ApiError, match="VolumeUnavailable"):
-        store.write_proven(state.base_fd, Content.of(b"config"))
+    with StateDir(tmp_path, create=True) as state, pytest.raises(ApiError, match="VolumeUnavailable"):
+        store.write_proven(state.base_fd, Blob.of(b"config"))
     assert not list(tmp_path.rglob(".gateway-*.tmp"))

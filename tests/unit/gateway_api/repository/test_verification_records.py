@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway_api.contract import BackupLevel, BackupRecord, Counts, Problem, Verification
-from gateway_api.repository.verification_records import noted
+from gateway_api.repository.verification_records import with_verification
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COUNTS = Counts(configs=1, projects=1, users=1, api_keys=1, disabled_api_keys=0)
@@ -52,5 +52,5 @@ def _note(**changes: Any) -> Verification:
 def test_a_note_counts_for_its_own_backup_and_praise_only_for_its_own_bytes(
     note: Verification | None, level: str | None, proof: str | None, shown: bool
 ) -> None:
-    found = noted(RECORD, note)
+    found = with_verification(RECORD, note)
     assert (found.level, found.proof, found.verification is not None) == (level, proof, shown)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway_api.contract import Counts, RestoreResult, RestoreState, SafetyBackup
-from gateway_api.restores.journal import Journal, Phase, Replay, Verdict, recover, replay
+from gateway_api.restores.journal import Journal, Phase, RecoveryAction, ReplayAction, recovery_action, replay_action
 
 OLD, NEW, OTHER = "0" * 64, "1" * 64, "2" * 64
 
@@ -29,58 +29,67 @@ def journal(phase: Phase, *, had_config: bool = True, settled: bool = False) -> 
 
 @pytest.mark.parametrize("live", [OLD, NEW, OTHER, None])
 def test_a_staged_file_means_the_rename_never_happened(live: str | None) -> None:
-    assert recover(journal("prepared"), staged=True, replaced=False, live=live) is Verdict.DropRestore
+    assert recovery_action(journal("prepared"), staged=True, replaced=False, live=live) is RecoveryAction.DropRestore
 
 
 @pytest.mark.parametrize(
     ("live", "verdict"),
-    [(NEW, Verdict.Applied), (OLD, Verdict.DropRestore), (OTHER, Verdict.Unknown), (None, Verdict.Unknown)],
+    [
+        (NEW, RecoveryAction.Applied),
+        (OLD, RecoveryAction.DropRestore),
+        (OTHER, RecoveryAction.Unknown),
+        (None, RecoveryAction.Unknown),
+    ],
 )
-def test_without_it_the_digest_tells_or_nobody_guesses(live: str | None, verdict: Verdict) -> None:
-    assert recover(journal("prepared"), staged=False, replaced=False, live=live) is verdict
+def test_without_it_the_digest_tells_or_nobody_guesses(live: str | None, verdict: RecoveryAction) -> None:
+    assert recovery_action(journal("prepared"), staged=False, replaced=False, live=live) is verdict
 
 
 @pytest.mark.parametrize("live", [OLD, NEW, OTHER, None])
 @pytest.mark.parametrize(
     ("phase", "verdict"),
-    [("applied", Verdict.Nothing), ("committed", Verdict.Archive), ("rolled_back", Verdict.Archive)],
+    [
+        ("applied", RecoveryAction.Nothing),
+        ("committed", RecoveryAction.Archive),
+        ("rolled_back", RecoveryAction.Archive),
+    ],
 )
-def test_what_was_written_down_stands(phase: Phase, verdict: Verdict, live: str | None) -> None:
-    assert recover(journal(phase), staged=False, replaced=False, live=live) is verdict
+def test_what_was_written_down_stands(phase: Phase, verdict: RecoveryAction, live: str | None) -> None:
+    assert recovery_action(journal(phase), staged=False, replaced=False, live=live) is verdict
 
 
 @pytest.mark.parametrize(
     ("had_config", "staged", "replaced", "live", "verdict"),
     [
-        (True, True, False, NEW, Verdict.StillApplied),
-        (True, True, True, NEW, Verdict.StillApplied),
-        (True, False, True, OLD, Verdict.RolledBack),
-        (True, False, True, OTHER, Verdict.RolledBack),
-        (True, False, False, OLD, Verdict.RolledBack),
-        (True, False, False, OTHER, Verdict.StillApplied),
-        (False, False, False, NEW, Verdict.StillApplied),
-        (False, False, True, None, Verdict.RolledBack),
-        (False, False, True, OTHER, Verdict.StillApplied),
+        (True, True, False, NEW, RecoveryAction.StillApplied),
+        (True, True, True, NEW, RecoveryAction.StillApplied),
+        (True, False, True, OLD, RecoveryAction.RolledBack),
+        (True, False, True, OTHER, RecoveryAction.RolledBack),
+        (True, False, False, OLD, RecoveryAction.RolledBack),
+        (True, False, False, OTHER, RecoveryAction.StillApplied),
+        (False, False, False, NEW, RecoveryAction.StillApplied),
+        (False, False, True, None, RecoveryAction.RolledBack),
+        (False, False, True, OTHER, RecoveryAction.StillApplied),
     ],
 )
 def test_a_rollback_cut_short_happened_or_did_not(
-    had_config: bool, staged: bool, replaced: bool, live: str | None, verdict: Verdict
+    had_config: bool, staged: bool, replaced: bool, live: str | None, verdict: RecoveryAction
 ) -> None:
     begun = journal("rolling_back", had_config=had_config)
-    assert recover(begun, staged=staged, replaced=replaced, live=live) is verdict
+    assert recovery_action(begun, staged=staged, replaced=replaced, live=live) is verdict
 
 
 @pytest.mark.parametrize(
     ("phase", "settled", "live", "expected"),
     [
-        ("applied", True, NEW, Replay.Result),
-        ("applied", True, OTHER, Replay.Result),
-        ("applied", False, NEW, Replay.Settle),
-        ("applied", False, OTHER, Replay.Again),
-        ("committed", False, OTHER, Replay.Result),
-        ("rolled_back", False, OLD, Replay.Result),
-        ("prepared", False, NEW, Replay.Unknown),
+        ("applied", True, NEW, ReplayAction.Result),
+        ("applied", True, OTHER, ReplayAction.Result),
+        ("applied", False, NEW, ReplayAction.WaitUntilStable),
+        ("applied", False, OTHER, ReplayAction.Reapply),
+        ("committed", False, OTHER, ReplayAction.Result),
+        ("rolled_back", False, OLD, ReplayAction.Result),
+        ("prepared", False, NEW, ReplayAction.Unknown),
     ],
 )
-def test_only_a_success_is_replayed(phase: Phase, settled: bool, live: str, expected: Replay) -> None:
-    assert replay(journal(phase, settled=settled), live) is expected
+def test_only_a_success_is_replayed(phase: Phase, settled: bool, live: str, expected: ReplayAction) -> None:
+    assert replay_action(journal(phase, settled=settled), live) is expected

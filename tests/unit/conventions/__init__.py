@@ -1,0 +1,1 @@
+"""Conventions that a program can check: language, names, sizes of files and folders."""
