@@ -26,8 +26,8 @@ FORBIDDEN_IN_NAMES = frozenset(
 FORBIDDEN_IN_TEST_NAMES = frozenset(
     re.findall(
         r"\w+",
-        "said told sighting sightings nudge nudges nudged cure sick mend mended verdict brake brakes trouble whoever anew "
-        "blow blows struck grounds nursery twin judging unsure vanished",
+        "said told sighting sightings nudge nudges nudged cure sick mend mended verdict brake brakes trouble whoever "
+        "anew blow blows struck grounds nursery twin judging unsure vanished",
     )
 )
 ALLOWED_NAMES = re.compile(r"not_?found|NotFound|notfound|NOT_FOUND")
