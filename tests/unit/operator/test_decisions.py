@@ -31,6 +31,7 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
+from gateway_operator.domain.backup_index import TERMINAL
 from gateway_operator.domain.gateway import Endpoint
 from gateway_operator.domain.restore_observed import Observed
 from tests.unit.operator import strategies as seen
@@ -77,7 +78,7 @@ def test_backups(view: backup.Observed, now: datetime) -> None:
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     match action:
         case Finish():
-            assert action.status["phase"] in backup.TERMINAL
+            assert action.status["phase"] in TERMINAL
             kinds = {one["type"]: one["status"] for one in action.status["conditions"]}
             assert kinds["Finished"] == "True"
             assert kinds["Completed"] != kinds["Failed"]

@@ -19,8 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway_api.contract import Counts
 from gateway_operator.domain import durations, times
-from gateway_operator.domain.calls import Counts
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import ADOPTED_LABEL, DELETE_FILE, FILE_GOES, FINALIZER, REQUESTED, SHRINK_ACCEPTED
 from gateway_operator.domain.objects import Backup, Meta, Ref
@@ -104,12 +104,12 @@ class Life(RuleBasedStateMachine):
                 del self.place.cluster.objects[BACKUP, name]
                 self.known.forget(Backup.parse(body), self.place.clock.now())
                 continue
-            self.known.see(Backup.parse(body))
+            self.known.upsert(Backup.parse(body))
 
     def _finish(self) -> None:
         """The delete handler for all that is going, each begun again when it dies; and kopf, which lets go."""
         for name in [name for name, body in self.objects.items() if "deletionTimestamp" in body["metadata"]]:
-            self.known.see(Backup.parse(self.objects[name]))
+            self.known.upsert(Backup.parse(self.objects[name]))
             self.place.run(self._ref(name), forget=True)
             gone = self.place.cluster.objects.pop((BACKUP, name))
             self.known.forget(Backup.parse(gone), self.place.clock.now())
@@ -156,7 +156,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(live=st.sampled_from(["old", "new", "newer", "broken", None]), users=st.integers(0, 12))
     def the_config_changes(self, live: str | None, users: int) -> None:
-        self.place.admin.live, self.place.admin.counts = live, Counts(1, 1, users, 1, 0)
+        self.place.admin.live, self.place.admin.counts = live, Counts(configs=1, projects=1, users=users, api_keys=1)
 
     @rule(policy=st.sampled_from(POLICIES))
     def the_policy_changes(self, policy: dict[str, Any] | None) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway_operator.domain.calls import Gone, Health, StoredBackup
+from gateway_api.contract import BackupRecord, SystemHealthData
+from gateway_operator.domain.calls import NotFound
 from gateway_operator.domain.objects import GatewayRef, Ref
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
 from gateway_operator.reconcile import gateways
@@ -28,7 +29,7 @@ def backups(world: World, count: int) -> list[Ref]:
 def together(world: World, refs: list[Ref]) -> None:
     health = world.admin.health
 
-    async def over_the_network(target: AdminTarget) -> Health:
+    async def over_the_network(target: AdminTarget) -> SystemHealthData:
         await asyncio.sleep(0)
         return await health(target)
 
@@ -170,7 +171,7 @@ def test_a_look_is_shared_for_a_moment_only() -> None:
     world = World()
     read = world.admin.read_backup
 
-    async def slow(target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+    async def slow(target: AdminTarget, backup_id: str) -> BackupRecord | NotFound:
         world.clock.advance(SHARED / 2)
         return await read(target, backup_id)
 
@@ -185,7 +186,7 @@ def test_a_clock_that_is_put_back_does_not_prolong_it() -> None:
     world = World()
     read = world.admin.read_backup
 
-    async def back(target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+    async def back(target: AdminTarget, backup_id: str) -> BackupRecord | NotFound:
         world.clock.advance(-3600)
         return await read(target, backup_id)
 

@@ -6,10 +6,11 @@ delete handler; what the volume already holds beats every deadline; only then is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from gateway_api.contract import BackupRecord, SystemHealthData, VerificationResult
 from gateway_operator.domain import adoption, attempts, backup_end, times
 from gateway_operator.domain.actions import (
     BackupAction,
@@ -23,14 +24,13 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.backup_index import TERMINAL, BackupIndex
+from gateway_operator.domain.calls import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.gateway import Endpoint, Problem
-from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import ADOPTED_LABEL, backup_path
 from gateway_operator.domain.objects import Backup
 from gateway_operator.domain.reasons import Reason
 
-TERMINAL: Final = frozenset({"Completed", "Failed", "Deleting"})
 _SHORTEST_CALL: Final = 5.0
 _UNDECIDED: Final = 2.0
 _LEVELS: Final = ("", "Stored", "Verified")
@@ -39,16 +39,16 @@ _LEVELS: Final = ("", "Stored", "Verified")
 @dataclass(frozen=True)
 class Observed:
     """What one look gave. ``answer`` is what the last call of this run brought, ``stored`` what was read back, and
-    ``checked`` what looking at the file again found; ``known`` are the other backups."""
+    ``checked`` what looking at the file again found; ``index`` holds the other backups."""
 
     backup: Backup
     gateway: Endpoint | Problem | None = None
-    health: Health | Failure | None = None
+    health: SystemHealthData | Failure | None = None
     backup_id: str | None = None
-    answer: StoredBackup | Gone | Failure | None = None
-    stored: StoredBackup | Gone | Failure | None = None
-    checked: Checked | Gone | Failure | None = None
-    known: KnownBackups = field(default_factory=KnownBackups)
+    answer: BackupFile | NotFound | Failure | None = None
+    stored: BackupRecord | NotFound | Failure | None = None
+    checked: FileCheck | NotFound | Failure | None = None
+    index: BackupIndex = field(default_factory=BackupIndex)
 
 
 def needs_gateway(backup: Backup, now: datetime) -> bool:
@@ -67,9 +67,11 @@ def decide(seen: Observed, now: datetime) -> BackupAction:
     backup = seen.backup
     if is_terminal(backup) or backup.meta.deleting_since:
         return Stop()
-    if isinstance(seen.answer, StoredBackup) and backup.phase != "Verifying":
-        return _made(backup, seen.answer, now) if backup.existing is None else _found(seen, seen.answer, now)
-    if isinstance(seen.answer, Gone):
+    if isinstance(seen.answer, BackupFile) and backup.phase != "Verifying":
+        if backup.existing is not None:
+            return _found(seen, seen.answer, now)
+        return _made(backup, seen.answer, seen.answer.volume_id, now)
+    if isinstance(seen.answer, NotFound):
         message = f"There is no file {backup.existing} in the backup directory of {backup.gateway}."
         return backup_end.failed(backup, Reason.FileNotFound, message, now)
     if backup.phase == "Verifying":
@@ -107,13 +109,15 @@ def _deadline(backup: Backup) -> datetime:
 
 
 def _call(
-    backup: Backup, pod: Endpoint, health: Health, backup_id: str, deadline: datetime, now: datetime
+    backup: Backup, pod: Endpoint, health: SystemHealthData, backup_id: str, deadline: datetime, now: datetime
 ) -> CallBackup:
     meta = backup.meta
     started = backup.time("startTime") or now
     path = str(
         backup.status.get("path")
-        or backup_path(backup.group, meta.created, meta.ref.name, meta.ref.uid, encrypted=health.encrypted)
+        or backup_path(
+            backup.group, meta.created, meta.ref.name, meta.ref.uid, encrypted=health.encryption == "require"
+        )
     )
     status = _running(backup, pod, health, path, now)
     status.update(message=f"Pod {pod.pod} has been asked for the backup.", backupID=backup_id)
@@ -130,7 +134,7 @@ def _call(
     return CallBackup(path, meta.ref.uid, metadata, max(left, _SHORTEST_CALL), status)
 
 
-def _running(backup: Backup, pod: Endpoint, health: Health, path: str, now: datetime) -> dict[str, Any]:
+def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str, now: datetime) -> dict[str, Any]:
     status: dict[str, Any] = {
         "phase": "Running",
         "reason": str(Reason.InProgressNow),
@@ -149,27 +153,28 @@ def _running(backup: Backup, pod: Endpoint, health: Health, path: str, now: date
     return status
 
 
-def _find(backup: Backup, path: str, pod: Endpoint, health: Health, now: datetime) -> FindFile:
+def _find(backup: Backup, path: str, pod: Endpoint, health: SystemHealthData, now: datetime) -> FindFile:
     status = _running(backup, pod, health, path, now)
     status.update(message=f"Pod {pod.pod} has been asked about {path}.", adopted=True)
     return FindFile(path, status)
 
 
-def _found(seen: Observed, found: StoredBackup, now: datetime) -> BackupAction:
+def _found(seen: Observed, found: BackupFile, now: datetime) -> BackupAction:
     """The path was claimed before the file was looked at; now it is seen who else wants it."""
     backup = seen.backup
     volume_id = str(backup.status.get("volumeID") or "")
-    others = seen.known.naming(backup.meta.ref.namespace, found.path, found.backup_id)
+    backup_id = found.backup_id if isinstance(found, BackupRecord) else ""
+    others = seen.index.find_by_path_or_id(backup.meta.ref.namespace, found.path, backup_id)
     owned = adoption.owner(backup, others, volume_id)
     if owned is None:
-        return _made(backup, replace(found, volume_id=volume_id), now)
+        return _made(backup, found, volume_id, now)
     if owned.undecided and now < _deadline(backup):
         return Wait(_UNDECIDED)
     message = f"{found.path} belongs to GatewayBackup {owned.by}: one file, one resource."
     return backup_end.failed(backup, Reason.AlreadyOwned, message, now)
 
 
-def _made(backup: Backup, made: StoredBackup, now: datetime) -> Write:
+def _made(backup: Backup, file: BackupFile, volume_id: str | None, now: datetime) -> Write:
     done = "made" if backup.existing is None else "found"
     what = "its record is being read back" if backup.existing is None else "it is being read again"
     return Write(
@@ -179,7 +184,7 @@ def _made(backup: Backup, made: StoredBackup, now: datetime) -> Write:
             "message": f"The backup is {done}; {what}.",
             "observedGeneration": backup.meta.generation,
             "nextRetryTime": None,
-            **backup_end.record(made, now),
+            **backup_end.file_status(file, volume_id, now),
         }
     )
 
@@ -187,19 +192,19 @@ def _made(backup: Backup, made: StoredBackup, now: datetime) -> Write:
 def _verify(seen: Observed, now: datetime) -> BackupAction:
     backup, stored, checked = seen.backup, seen.stored, seen.checked
     path = backup.status.get("path")
-    if isinstance(stored, StoredBackup) and not _is_recorded(backup, stored):
+    if isinstance(stored, BackupRecord) and not _is_recorded(backup, stored):
         message = f"The record of {path} changed between two reads: another file is there now."
         return backup_end.failed(backup, Reason.RecordMismatch, message, now)
-    if isinstance(stored, Gone) or isinstance(checked, Gone):
+    if isinstance(stored, NotFound) or isinstance(checked, NotFound):
         message = f"{path} was there and is not on the volume any more: somebody removed it."
         return backup_end.failed(backup, Reason.RecordMismatch, message, now)
     level = _level(backup, stored, checked)
     if level is not None:
         if backup.existing is not None and ADOPTED_LABEL not in backup.meta.labels:
             return PutLabel(ADOPTED_LABEL, "true")
-        proof = checked.proof if isinstance(checked, Checked) else None
-        return backup_end.completed(backup, level, proof, seen.known, now)
-    if isinstance(checked, Checked):
+        proof = checked.proof if isinstance(checked, VerificationResult) else None
+        return backup_end.completed(backup, level, proof, seen.index, now)
+    if isinstance(checked, FileCheck):
         return _not_proven(backup, checked, now)
     if now >= _deadline(backup):
         return _out_of_time(seen, now)
@@ -217,22 +222,23 @@ def _verify(seen: Observed, now: datetime) -> BackupAction:
     return CheckFile(backup_id, str(path))
 
 
-def _is_recorded(backup: Backup, stored: StoredBackup) -> bool:
+def _is_recorded(backup: Backup, stored: BackupRecord) -> bool:
     wanted = (backup.status.get("sha256"), backup.status.get("contentDigest"), backup.status.get("volumeID"))
     return wanted == (stored.stored_sha256, stored.content_sha256, stored.volume_id)
 
 
-def _level(backup: Backup, stored: StoredBackup | Gone | Failure | None, checked: object) -> str | None:
+def _level(backup: Backup, stored: BackupRecord | NotFound | Failure | None, checked: object) -> str | None:
     """How far the file is proven, once that is as far as it must be.
 
     What was made a moment ago was proven when it was made, and its record says so. A file that lay there is proven now.
     """
-    if isinstance(checked, Checked):
+    if isinstance(checked, FileCheck):
         whole = not checked.problems and checked.stored_sha256 == backup.status.get("sha256")
-        level = checked.level or ""
+        level = str(checked.level or "")
         return level if whole and _suffices(level, backup) else None
-    if isinstance(stored, StoredBackup) and backup.existing is None:
-        return stored.level if _suffices(stored.level, backup) else None
+    if isinstance(stored, BackupRecord) and backup.existing is None:
+        level = str(stored.level or "")
+        return level if _suffices(level, backup) else None
     return None
 
 
@@ -240,10 +246,10 @@ def _suffices(level: str, backup: Backup) -> bool:
     return _LEVELS.index(level) >= _LEVELS.index(backup.wanted_level)
 
 
-def _not_proven(backup: Backup, checked: Checked, now: datetime) -> Finish:
+def _not_proven(backup: Backup, checked: FileCheck, now: datetime) -> Finish:
     path = backup.status.get("path")
-    for code, message in checked.problems:
-        return backup_end.failed(backup, code, f"{path}: {message}.", now)
+    for problem in checked.problems:
+        return backup_end.failed(backup, problem.code, f"{path}: {problem.message}.", now)
     if checked.stored_sha256 != backup.status.get("sha256"):
         return backup_end.failed(backup, Reason.RecordMismatch, f"{path} changed between two reads.", now)
     message = (
@@ -257,12 +263,12 @@ def _failed(seen: Observed, failure: Failure, now: datetime) -> BackupAction:
     backup = seen.backup
     attempt = attempts.current(backup)
     permanent = not attempts.may_pass(failure)
-    exhausted = not failure.free and attempt > backup.retry_limit
+    exhausted = not failure.exempt_from_retry_limit and attempt > backup.retry_limit
     if permanent or exhausted:
-        if failure.unsure and seen.stored is None and _can_look(seen):
+        if failure.outcome_unknown and seen.stored is None and _can_look(seen):
             return ReadBack(str(backup.status.get("backupID")))
-        if isinstance(seen.stored, StoredBackup) and backup.phase != "Verifying":
-            return _made(backup, seen.stored, now)
+        if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
+            return _made(backup, seen.stored, seen.stored.volume_id, now)
         said = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = attempts.with_error(backup, failure, now)
         return backup_end.failed(backup, failure.code, said, now, {"lastErrors": errors, "attempt": attempt})
@@ -280,8 +286,8 @@ def _out_of_time(seen: Observed, now: datetime) -> BackupAction:
     started = backup.time("startTime") is not None
     if started and seen.stored is None and _can_look(seen):
         return ReadBack(str(backup.status.get("backupID")))
-    if isinstance(seen.stored, StoredBackup) and backup.phase != "Verifying":
-        return _made(backup, seen.stored, now)
+    if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
+        return _made(backup, seen.stored, seen.stored.volume_id, now)
     seconds = backup.timeout if started else backup.starting_deadline
     field = "timeoutSeconds" if started else "startingDeadlineSeconds"
     fallback = Reason.TimedOut if started else Reason.StartingDeadlineExceeded

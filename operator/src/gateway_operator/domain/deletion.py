@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from gateway_api.contract import SystemHealthData
 from gateway_operator.domain import attempts, conditions, times, traces
 from gateway_operator.domain.actions import CountFile, DeleteFile, DeletionAction, Note, Release, Wait
-from gateway_operator.domain.calls import Failure, Health
+from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.known import Burst
 from gateway_operator.domain.names import REQUESTED
@@ -37,7 +38,7 @@ class Observed:
     swept: str | None = None
     burst: Burst | None = None
     gateway: Endpoint | Problem | None = None
-    health: Health | Failure | None = None
+    health: SystemHealthData | Failure | None = None
     backup_id: str | None = None
     answer: bool | Failure | None = None
     spent: object = None
@@ -105,7 +106,7 @@ def _mass(path: str) -> Release:
 def _go_on(seen: Observed, path: str, now: datetime) -> DeletionAction:
     backup = seen.backup
     failure = _failure(seen)
-    if failure is None and isinstance(seen.health, Health):
+    if failure is None and isinstance(seen.health, SystemHealthData):
         return _ask(seen, path, seen.health, now)
     if isinstance(seen.gateway, Problem) and seen.gateway.reason == Reason.GatewayNotFound:
         return _kept(path, f"{backup.gateway} is gone")
@@ -124,12 +125,12 @@ def _failure(seen: Observed) -> Failure | None:
     if isinstance(seen.gateway, Problem):
         return Failure(str(seen.gateway.reason), seen.gateway.message, retryable=True)
     known = seen.backup.status.get("backupID") or seen.backup_id
-    if isinstance(seen.health, Health) and (seen.health.volume_id is None or not known):
+    if isinstance(seen.health, SystemHealthData) and (seen.health.volume_id is None or not known):
         return Failure(Reason.VolumeUnknown, "The admin API does not say which volume it has.", retryable=True)
     return seen.health if isinstance(seen.health, Failure) else None
 
 
-def _ask(seen: Observed, path: str, health: Health, now: datetime) -> DeletionAction:
+def _ask(seen: Observed, path: str, health: SystemHealthData, now: datetime) -> DeletionAction:
     backup = seen.backup
     recorded = backup.status.get("volumeID")
     if recorded and recorded != health.volume_id:

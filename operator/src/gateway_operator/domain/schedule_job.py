@@ -19,7 +19,7 @@ from gateway_operator.domain.names import (
     backup_account,
 )
 from gateway_operator.domain.objects import Json
-from gateway_operator.domain.scheduled import Schedule
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 
 CONTAINER: Final = "backup"
 EXIT_FAILED: Final = 1
@@ -52,7 +52,7 @@ class Image:
     pull_secrets: tuple[str, ...] = ()
 
 
-def wanted(schedule: Schedule, image: Image) -> dict[str, Any]:
+def wanted(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
     """The CronJob, whole."""
     ref = schedule.meta.ref
     labels = {**_MANAGED_BY, SCHEDULE_LABEL: ref.name}
@@ -95,7 +95,7 @@ def longest(template: Json) -> int:
     return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN
 
 
-def _job(schedule: Schedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
+def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         # A pod that is retried finds the backup of its Job. One that says the backup failed is not retried: it would
         # only say it again; and what a node took away does not count.
@@ -118,7 +118,7 @@ def _job(schedule: Schedule, image: Image, labels: Mapping[str, str]) -> dict[st
     }
 
 
-def _pod(schedule: Schedule, image: Image) -> dict[str, Any]:
+def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
     return {
         "restartPolicy": "Never",
         "serviceAccountName": backup_account(schedule.gateway.name),
@@ -161,7 +161,7 @@ def _of_the_pod(name: str, label: str) -> dict[str, Any]:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{label}']"}}}
 
 
-def arguments(schedule: Schedule) -> list[str]:
+def arguments(schedule: GatewayBackupSchedule) -> list[str]:
     """What the pod's program is told. It may not read the schedule, and need not."""
     gateway, template = schedule.gateway, schedule.template
     words = ["backup", "create", "--from-job", "--wait", f"--schedule={schedule.name}", f"--gateway={gateway.name}"]
@@ -181,7 +181,7 @@ def _digest(spec: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_owned_by(schedule: Schedule, cron_job: Json) -> bool:
+def is_owned_by(schedule: GatewayBackupSchedule, cron_job: Json) -> bool:
     """Whether a CronJob is this very schedule's, and not a namesake's that was there before."""
     owners = (cron_job.get("metadata") or {}).get("ownerReferences") or ()
     return any(owner.get("controller") and owner.get("uid") == schedule.meta.ref.uid for owner in owners)

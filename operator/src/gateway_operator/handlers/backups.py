@@ -6,7 +6,7 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.backup import TERMINAL
+from gateway_operator.domain.backup_index import TERMINAL
 from gateway_operator.domain.deletion import left_behind
 from gateway_operator.domain.names import BACKUP_KIND, BACKUP_PLURAL, DELETE_FILE, FILE_GOES, GROUP, VERSION
 from gateway_operator.domain.objects import Backup, GatewayRef
@@ -29,8 +29,8 @@ async def known_backups(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     """
     parts: Parts = memo.parts
     backup = Backup.parse(body)
-    parts.known.see(backup)
-    parts.nudge(parts.members.see(backup))
+    parts.backup_index.upsert(backup)
+    parts.nudge(backup)
 
 
 def gone(type: str | None, **_: Any) -> bool:  # noqa: A002 - kopf's name
@@ -43,8 +43,8 @@ async def vanished(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     """Forget one that is gone, tell its schedule, and where its file is if nobody was asked about it."""
     parts: Parts = memo.parts
     backup, now = Backup.parse(body), parts.ports.clock.now()
-    parts.known.forget(backup, now)
-    parts.nudge(parts.members.forget(backup))
+    parts.backup_index.forget(backup, now)
+    parts.nudge(backup)
     note = left_behind(backup)
     if note is not None:
         await parts.ports.cluster.event(backup.meta.ref, note, now)

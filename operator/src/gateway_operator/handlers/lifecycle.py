@@ -14,14 +14,13 @@ from gateway_operator.adapters.cluster import COMPONENT, KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import DELETE_FILE, FINALIZER, GROUP, SCHEDULE_KIND, SCHEDULE_LABEL
-from gateway_operator.domain.objects import Ref
-from gateway_operator.domain.scheduled import Members
+from gateway_operator.domain.objects import NamespacedName, Ref
 from gateway_operator.handlers import sweeper
 from gateway_operator.handlers.running import Parts
 from gateway_operator.handlers.storage import DiffBase, Progress
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.gateways import Turns
-from gateway_operator.reconcile.nudges import Key, Nudges
+from gateway_operator.reconcile.nudges import Nudges
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.settings import Settings
 
@@ -64,15 +63,14 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     own: Settings = memo.settings
     memo.cluster = await KubernetesCluster.connect()
     memo.admin_api = HttpAdminApi(calls_in_flight=own.calls_in_flight, long_timeout=own.call_timeout)
-    members = Members()
     ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator, KnownBackups())
-    schedules = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image, members)
+    schedules = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image)
 
-    async def look(key: Key) -> None:
+    async def look(key: NamespacedName) -> None:
         await reconcile_schedule(schedules, Ref(SCHEDULE_KIND, *key, uid=""), log)
 
     nudges = Nudges(look, log)
-    memo.parts = Parts(ports, Turns(), schedules, nudges, members)
+    memo.parts = Parts(ports, Turns(), schedules, nudges)
     memo.sweeper = sweeper.start(ports, own, nudges.nudge_all)
 
 

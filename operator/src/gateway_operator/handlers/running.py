@@ -10,8 +10,7 @@ from typing import Any
 import kopf
 
 from gateway_operator.domain.known import KnownBackups
-from gateway_operator.domain.objects import Ref
-from gateway_operator.domain.scheduled import Members, Set
+from gateway_operator.domain.objects import Backup, NamespacedName, Ref
 from gateway_operator.ports import ClusterError, Ports
 from gateway_operator.reconcile.gateways import Turns
 from gateway_operator.reconcile.nudges import Nudges
@@ -34,19 +33,17 @@ class Parts:
     turns: Turns
     schedules: ScheduleParts
     nudges: Nudges
-    members: Members
 
-    def nudge(self, of: Set | None) -> None:
-        """Something happened to a backup of that set: its schedule, if it has one, is looked at."""
-        if of is not None:
-            self.nudges.nudge((of[0], of[2]))
+    def nudge(self, backup: Backup) -> None:
+        """Reconcile the schedule of this backup, if it has one."""
+        self.nudges.nudge(NamespacedName(backup.meta.ref.namespace, backup.group))
 
     @property
-    def known(self) -> KnownBackups:
+    def backup_index(self) -> KnownBackups:
         """The GatewayBackups that the watch has shown."""
-        if self.ports.known is None:
-            raise AssertionError("the operator's ports come with what is known")
-        return self.ports.known
+        if not isinstance(self.ports.backup_index, KnownBackups):
+            raise AssertionError("the operator's ports come with an index")
+        return self.ports.backup_index
 
 
 def when_unfinished(terminal: Collection[str]) -> Callable[..., bool]:

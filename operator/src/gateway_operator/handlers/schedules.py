@@ -13,6 +13,7 @@ from gateway_operator.domain.names import (
     SCHEDULE_PLURAL,
     VERSION,
 )
+from gateway_operator.domain.objects import NamespacedName
 from gateway_operator.handlers.running import Parts, ref_of, until_done
 from gateway_operator.reconcile.schedule import reconcile_schedule
 
@@ -36,7 +37,7 @@ async def schedule_seen(
     """Know which there are."""
     parts: Parts = memo.parts
     ref = ref_of(SCHEDULE_KIND, **kwargs)
-    (parts.nudges.forget if type == "DELETED" else parts.nudges.know)((ref.namespace, ref.name))
+    (parts.nudges.forget if type == "DELETED" else parts.nudges.know)(NamespacedName(ref.namespace, ref.name))
 
 
 @kopf.on.event("batch", "v1", "cronjobs", labels={SCHEDULE_LABEL: kopf.PRESENT})
@@ -44,4 +45,4 @@ async def cron_job_seen(memo: kopf.Memo, **kwargs: Any) -> None:
     """Somebody changed or deleted it, or it has started a Job."""
     parts: Parts = memo.parts
     ref = ref_of("CronJob", **kwargs)
-    parts.nudges.nudge((ref.namespace, ref.name))
+    parts.nudges.nudge(NamespacedName(ref.namespace, ref.name))

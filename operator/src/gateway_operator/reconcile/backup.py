@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway_api.contract import BackupRecord, SystemHealthData
 from gateway_operator.domain import backup as decisions
 from gateway_operator.domain.actions import (
     CallBackup,
@@ -13,8 +14,8 @@ from gateway_operator.domain.actions import (
     Stop,
     Wait,
 )
-from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
-from gateway_operator.domain.known import KnownBackups
+from gateway_operator.domain.backup_index import BackupIndex
+from gateway_operator.domain.calls import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.names import BACKUP_KIND
 from gateway_operator.domain.objects import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
@@ -53,16 +54,16 @@ class _BackupRun:
         self._turn = turn
         self._log = log
         self._view: View | None = None
-        self._health: Health | Failure | None = None
-        self._answer: StoredBackup | Gone | Failure | None = None
-        self._stored: StoredBackup | Gone | Failure | None = None
-        self._checked: Checked | Gone | Failure | None = None
-        self._known = ports.known
+        self._health: SystemHealthData | Failure | None = None
+        self._answer: BackupFile | NotFound | Failure | None = None
+        self._stored: BackupRecord | NotFound | Failure | None = None
+        self._checked: FileCheck | NotFound | Failure | None = None
+        self._index = ports.backup_index
 
     @property
     def went_badly(self) -> bool:
         """Whether it looked at the gateway, and what it saw did not make a backup and give its record."""
-        return self._view is not None and not isinstance(self._stored, StoredBackup)
+        return self._view is not None and not isinstance(self._stored, BackupRecord)
 
     async def go(self) -> float | None:
         """Step by step until there is nothing to do, or something to wait for."""
@@ -80,8 +81,8 @@ class _BackupRun:
                         return None
                     case Finish():
                         after = await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
-                        if self._ports.known is not None:  # sooner than the watch: the next one is compared with it
-                            self._ports.known.see(after)
+                        if self._ports.backup_index is not None:  # before the watch: the next one is compared with it
+                            self._ports.backup_index.upsert(after)
                         return None
                     case Wait():
                         await write(self._ports, Backup.parse, backup, action.status, action.note, self._log)
@@ -90,8 +91,8 @@ class _BackupRun:
                         self._stored = await tried(self._ports.admin_api.read_backup(self._target(), action.backup_id))
                     case FindFile():
                         backup = await write(self._ports, Backup.parse, backup, action.status, None, self._log)
-                        if self._ports.known is not None:
-                            self._ports.known.see(backup)
+                        if self._ports.backup_index is not None:
+                            self._ports.backup_index.upsert(backup)
                         self._answer = await tried(self._ports.admin_api.find_file(self._target(), action.path))
                     case CheckFile():
                         call = self._ports.admin_api.check_file(self._target(), action.backup_id, action.path)
@@ -127,15 +128,15 @@ class _BackupRun:
             answer=self._answer,
             stored=self._stored,
             checked=self._checked,
-            known=await self._others(backup),
+            index=await self._backup_index(backup),
         )
 
-    async def _others(self, backup: Backup) -> KnownBackups:
+    async def _backup_index(self, backup: Backup) -> BackupIndex:
         """The other backups, where they matter: from the watch, or listed once, after the claim was written."""
-        if self._known is None and (backup.phase == "Verifying" or (backup.existing and backup.phase == "Running")):
+        if self._index is None and (backup.phase == "Verifying" or (backup.existing and backup.phase == "Running")):
             listed = await self._ports.cluster.list_ours(BACKUP_KIND, self._ref.namespace)
-            self._known = KnownBackups(Backup.parse(body) for body in listed)
-        return self._known or KnownBackups()
+            self._index = BackupIndex(Backup.parse(body) for body in listed)
+        return self._index if self._index is not None else BackupIndex()
 
     def _target(self) -> AdminTarget:
         # A decision asks for a call only where it saw an endpoint, and an endpoint comes with its key.

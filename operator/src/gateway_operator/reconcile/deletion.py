@@ -74,8 +74,8 @@ async def _look(
 
 
 async def _burst(ports: Ports, backup: Backup) -> Burst:
-    known = ports.known
-    if known is None:
+    known = ports.backup_index
+    if not isinstance(known, KnownBackups):
         listed = await ports.cluster.list_ours(BACKUP_KIND, backup.meta.ref.namespace)
         known = KnownBackups(Backup.parse(body) for body in listed)
     return known.burst(backup)

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from gateway_operator.domain.attempts import FREE
-from gateway_operator.domain.calls import Failure, Health
+from gateway_api.contract import SystemHealthData
+from gateway_operator.domain.attempts import WAITING_CODES
+from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.gateway import Endpoint, Problem, Workload, choose, owned_pods, role_binding_line
 from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
-from gateway_operator.domain.objects import GatewayRef, Json, Ref
+from gateway_operator.domain.objects import GatewayRef, Json, NamespacedGateway, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.sighting import Sighting, found_again
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, ForbiddenError, Ports
@@ -22,7 +23,6 @@ SHARED: Final = 1.0
 """Seconds. As long as a Service may lag behind its pods; whatever does not go well ends it at once."""
 SIGHTINGS: Final = 10_000
 """So many gateways are remembered by name; some hundred bytes each."""
-Place = tuple[str, GatewayRef]
 T = TypeVar("T")
 
 
@@ -118,16 +118,16 @@ async def tried(call: Awaitable[T]) -> T | Failure:
             code=str(error.code),
             message=error.detail,
             retryable=error.retryable,
-            cure=error.cure,
+            remedy=error.remedy,
             retry_after=error.retry_after,
-            free=error.code in FREE,
-            unsure=error.unsure,
+            exempt_from_retry_limit=error.code in WAITING_CODES,
+            outcome_unknown=error.outcome_unknown,
         )
 
 
-def backup_id_of(ports: Ports, health: Health | Failure | None, ref: Ref) -> str | None:
+def backup_id_of(ports: Ports, health: SystemHealthData | Failure | None, ref: Ref) -> str | None:
     """The id of the backup that is made for an object on the volume that was seen; None while none was."""
-    if isinstance(health, Health) and health.volume_id is not None:
+    if isinstance(health, SystemHealthData) and health.volume_id is not None:
         return ports.admin_api.backup_id(health.volume_id, ref.uid)
     return None
 
@@ -135,7 +135,7 @@ def backup_id_of(ports: Ports, health: Health | Failure | None, ref: Ref) -> str
 class Turn(asyncio.Lock):
     """The turn at one gateway. Those that queue for it share a look at the gateway for a moment."""
 
-    def __init__(self, place: Place, sightings: dict[Place, Sighting]) -> None:
+    def __init__(self, place: NamespacedGateway, sightings: dict[NamespacedGateway, Sighting]) -> None:
         super().__init__()
         self._place = place
         self._sightings = sightings
@@ -147,14 +147,14 @@ class Turn(asyncio.Lock):
         Only while it is one's turn. A backup that comes alone always looks for itself: first by the names under which
         the gateway was found before.
         """
-        now = ports.clock.now()
+        now, place = ports.clock.now(), self._place
         if self._looked is not None and 0 <= (now - self._looked[0]).total_seconds() < SHARED:
             return self._looked[1]
         self._looked = None
         sighting = self._sightings.pop(self._place, None)
-        view = None if sighting is None else await look_again(ports, *self._place, sighting)
+        view = None if sighting is None else await look_again(ports, place.namespace, place.gateway, sighting)
         if view is None:
-            view = await look(ports, *self._place)
+            view = await look(ports, place.namespace, place.gateway)
         if view.workload is not None and view.pod is not None:
             self._looked = (now, view)
             self._sightings[self._place] = Sighting.of(view.workload, view.pod)
@@ -172,12 +172,12 @@ class Turns:
     """One call at a time to each gateway: the admin API would answer the others `Busy`."""
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[Place, Turn] = WeakValueDictionary()
-        self._sightings: dict[Place, Sighting] = {}
+        self._turns: WeakValueDictionary[NamespacedGateway, Turn] = WeakValueDictionary()
+        self._sightings: dict[NamespacedGateway, Sighting] = {}
 
     def of(self, namespace: str, ref: GatewayRef) -> Turn:
         """The turn at a gateway. It lives as long as somebody has it or waits for it."""
-        place = (namespace, ref)
+        place = NamespacedGateway(namespace, ref)
         turn = self._turns.get(place)
         if turn is None:
             turn = self._turns[place] = Turn(place, self._sightings)

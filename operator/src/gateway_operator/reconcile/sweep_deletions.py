@@ -34,8 +34,8 @@ class Deletions:
 
     async def delete(self, decision: Decision) -> None:
         """Delete one, if it still is exactly what was decided about and no restore has come to need it."""
-        candidate = self._set.members[decision.entry.name]
-        ref = Ref(BACKUP_KIND, self._set.key.namespace, decision.entry.name, candidate.uid)
+        candidate = decision.backup
+        ref = Ref(BACKUP_KIND, self._set.id.namespace, candidate.name, candidate.uid)
         try:
             body = await self._ports.cluster.read(ref)
             if body is None:
@@ -69,7 +69,7 @@ class Deletions:
 
     async def _tell(self, ref: Ref, decision: Decision) -> None:
         said, now = note(decision), self._ports.clock.now()
-        self._log.info("%s/%s: %s", ref.namespace, self._set.key.group, said.message)
+        self._log.info("%s/%s: %s", ref.namespace, self._set.id.group, said.message)
         for one in (ref, self._owner):
             if one is not None:
                 await self._ports.cluster.event(one, said, now)
@@ -86,7 +86,7 @@ class Deletions:
         """How it stands after them."""
         if not self._left:
             return outcome
-        good = sum(1 for one in self._left if one.entry.phase == COMPLETED)
+        good = sum(1 for one in self._left if one.backup.phase == COMPLETED)
         # What was promised stands as the inventory: it is what the next pass will leave.
         outcome = replace(outcome, kept=outcome.kept + good, would_delete=outcome.would_delete + len(self._left))
         if not self._answer:
