@@ -140,7 +140,7 @@ def plan(backups: Iterable[BackupSummary], policy: Policy, now: datetime) -> lis
 
 def governed(backup: BackupSummary, policy: Policy) -> bool:
     """Whether the policy may let this backup go."""
-    return (backup.carries_policy or not policy.own_only) and (policy.include_adopted or not backup.adopted)
+    return (not policy.own_only or backup.carries_policy) and (policy.include_adopted or not backup.adopted)
 
 
 def _protect(ordered: Sequence[BackupSummary], policy: Policy, kept: _Why) -> None:
@@ -149,19 +149,20 @@ def _protect(ordered: Sequence[BackupSummary], policy: Policy, kept: _Why) -> No
     after: BackupSummary | None = None
     for index, backup in enumerate(ordered):
         completed = backup.phase == COMPLETED
+        suspicious = completed and backup.needs_review
         if backup.pinned:
             kept[index].append("pinned")
         if backup.restores:
             kept[index].extend(f"restore {name}" for name in backup.restores[:_RESTORES_SHOWN])
         if backup.adopted and not policy.include_adopted:
             kept[index].append("adopted")
-        elif completed and backup.needs_review:
+        elif suspicious:
             kept[index].append("suspicious")
         elif completed and backup.level == VERIFIED and verified[backup.volume_id] < policy.min_keep:
             verified[backup.volume_id] += 1
             if policy.has_rules or backup.ttl is not None:  # else nothing could let it go
                 kept[index].append("minKeep")
-        if completed and backup.needs_review:
+        if suspicious:
             after = backup
         elif completed and after is not None:
             kept[index].append(f"before {after.name}")
