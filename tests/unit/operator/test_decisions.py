@@ -32,7 +32,7 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.backup_index import TERMINAL
+from gateway_operator.domain.backup_index import TERMINAL_BACKUP_PHASES
 from gateway_operator.domain.gateway import Endpoint
 from gateway_operator.domain.restore_observed import Observed
 from tests.unit.operator import strategies as seen
@@ -79,7 +79,7 @@ def test_backups(view: backup.Observed, now: datetime) -> None:
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     match action:
         case Finish():
-            assert action.status["phase"] in TERMINAL
+            assert action.status["phase"] in TERMINAL_BACKUP_PHASES
             kinds = {one["type"]: one["status"] for one in action.status["conditions"]}
             assert kinds["Finished"] == "True"
             assert kinds["Completed"] != kinds["Failed"]
@@ -121,7 +121,7 @@ def test_restores(view: Observed, now: datetime) -> None:
     check_status(dict(getattr(action, "status", {})), RESTORE_STATUS)
     match action:
         case Finish():
-            assert action.status["phase"] in restore.TERMINAL
+            assert action.status["phase"] in restore.TERMINAL_RESTORE_PHASES
             assert len(action.status["steps"]) <= 20
         case Wait() | Poll():
             assert math.isfinite(action.seconds)

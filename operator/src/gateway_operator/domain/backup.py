@@ -27,7 +27,7 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.backup_index import TERMINAL, BackupIndex
+from gateway_operator.domain.backup_index import TERMINAL_BACKUP_PHASES, BackupIndex
 from gateway_operator.domain.calls import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.names import ADOPTED_LABEL, backup_path
@@ -65,7 +65,7 @@ def needs_gateway(backup: Backup, now: datetime) -> bool:
 
 def is_terminal(backup: Backup) -> bool:
     """A record that never changes again."""
-    return backup.phase in TERMINAL
+    return backup.phase in TERMINAL_BACKUP_PHASES
 
 
 def decide(seen: Observed, now: datetime) -> BackupAction:

@@ -17,7 +17,7 @@ from gateway_operator.domain import conditions, durations
 from gateway_operator.domain.names import ADOPTED_LABEL, RESTORE_UID, SAFETY_GROUP, SHRINK_ACCEPTED
 from gateway_operator.domain.objects import Backup, BackupSetId, Json, NamespacedGateway
 
-TERMINAL: Final = frozenset({"Completed", "Failed", "Deleting"})
+TERMINAL_BACKUP_PHASES: Final = frozenset({"Completed", "Failed", "Deleting"})
 
 K = TypeVar("K")
 Moment = tuple[datetime, str]
@@ -155,7 +155,11 @@ class BackupIndex:
         previous = self._rows.get(row.uid)
         if previous is not None:
             # A watch may deliver an old version after our own write. A finished backup never becomes unfinished.
-            if previous.phase in TERMINAL and row.phase not in TERMINAL and row.deleting_since is None:
+            if (
+                previous.phase in TERMINAL_BACKUP_PHASES
+                and row.phase not in TERMINAL_BACKUP_PHASES
+                and row.deleting_since is None
+            ):
                 return
             self._unlink(previous)
         self._rows[row.uid] = row

@@ -16,12 +16,12 @@ from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.objects import Restore
 from gateway_operator.domain.restore_observed import Observed
 
-TERMINAL: Final = frozenset({"Completed", "Failed", "RolledBack", "RollbackFailed"})
+TERMINAL_RESTORE_PHASES: Final = frozenset({"Completed", "Failed", "RolledBack", "RollbackFailed"})
 
 
 def is_terminal(restore: Restore) -> bool:
     """A record that never changes again."""
-    return restore.phase in TERMINAL
+    return restore.phase in TERMINAL_RESTORE_PHASES
 
 
 def needs_gateway(restore: Restore, now: datetime) -> bool:

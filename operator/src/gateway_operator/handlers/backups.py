@@ -6,7 +6,7 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.backup_index import TERMINAL
+from gateway_operator.domain.backup_index import TERMINAL_BACKUP_PHASES
 from gateway_operator.domain.deletion import left_behind
 from gateway_operator.domain.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
 from gateway_operator.domain.objects import Backup
@@ -52,7 +52,7 @@ async def on_backup_event(
 def _has_work(backup: Backup) -> bool:
     if backup.meta.deleting_since is not None:
         return FINALIZER in backup.meta.finalizers
-    return backup.phase not in TERMINAL or backup.delete_file != (FINALIZER in backup.meta.finalizers)
+    return backup.phase not in TERMINAL_BACKUP_PHASES or backup.delete_file != (FINALIZER in backup.meta.finalizers)
 
 
 async def reconcile(ports: Ports, locks: GatewayLocks, backup: Backup) -> float | None:

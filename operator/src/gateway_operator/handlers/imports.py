@@ -9,7 +9,7 @@ import kopf
 from gateway_operator.domain.names import GROUP, IMPORT_PLURAL, VERSION
 from gateway_operator.domain.objects import Import
 from gateway_operator.handlers.running import HandlerDependencies
-from gateway_operator.reconcile.importing import TERMINAL
+from gateway_operator.reconcile.importing import TERMINAL_IMPORT_PHASES
 
 
 @kopf.on.event(GROUP, VERSION, IMPORT_PLURAL)
@@ -22,4 +22,6 @@ async def on_import_event(
     """Queue it until it is finished."""
     dependencies: HandlerDependencies = memo.dependencies
     backup_import = Import.parse(body)
-    dependencies.imports.observe(backup_import, finished=type == "DELETED" or backup_import.phase in TERMINAL)
+    dependencies.imports.observe(
+        backup_import, finished=type == "DELETED" or backup_import.phase in TERMINAL_IMPORT_PHASES
+    )

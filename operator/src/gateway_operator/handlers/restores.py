@@ -8,7 +8,7 @@ import kopf
 
 from gateway_operator.domain.names import GROUP, RESTORE_PLURAL, VERSION
 from gateway_operator.domain.objects import Restore
-from gateway_operator.domain.restore import TERMINAL
+from gateway_operator.domain.restore import TERMINAL_RESTORE_PHASES
 from gateway_operator.handlers.running import HandlerDependencies
 
 
@@ -22,4 +22,4 @@ async def on_restore_event(
     """Queue it until it is finished."""
     dependencies: HandlerDependencies = memo.dependencies
     restore = Restore.parse(body)
-    dependencies.restores.observe(restore, finished=type == "DELETED" or restore.phase in TERMINAL)
+    dependencies.restores.observe(restore, finished=type == "DELETED" or restore.phase in TERMINAL_RESTORE_PHASES)

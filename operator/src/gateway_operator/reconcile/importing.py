@@ -18,7 +18,7 @@ from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, Mi
 from gateway_operator.reconcile.gateways import call_or_failure, resolve_gateway
 from gateway_operator.reconcile.writing import Log, write
 
-TERMINAL: Final = frozenset({"Completed", "Failed"})
+TERMINAL_IMPORT_PHASES: Final = frozenset({"Completed", "Failed"})
 _SHOWN_PATHS: Final = 50
 _SHOWN_PROBLEMS: Final = 20
 _NOT_A_CONFIG: Final = "BackupInvalid"
@@ -28,7 +28,7 @@ async def reconcile_import(ports: Ports, ref: Ref, log: Log) -> float | None:
     """Bring a GatewayBackupImport forward. Gives the seconds until it wants to be looked at again; None if never."""
     body = await ports.cluster.read(ref)
     thing = None if body is None else Import.parse(body)
-    if thing is None or thing.phase in TERMINAL or thing.meta.deleting_since is not None:
+    if thing is None or thing.phase in TERMINAL_IMPORT_PHASES or thing.meta.deleting_since is not None:
         return None
     try:
         return await _Run(ports, thing, log).go()

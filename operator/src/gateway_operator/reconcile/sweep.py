@@ -17,7 +17,7 @@ from typing import Final
 
 from gateway_operator.domain import restore as restore_decisions
 from gateway_operator.domain.actions import Note
-from gateway_operator.domain.backup_index import TERMINAL, BackupSummary
+from gateway_operator.domain.backup_index import TERMINAL_BACKUP_PHASES, BackupSummary
 from gateway_operator.domain.names import ACCEPT_INVENTORY, BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.objects import (
     Backup,
@@ -36,7 +36,7 @@ from gateway_operator.domain.retention_sets import BackupSet, gather, shown
 from gateway_operator.domain.retention_standing import inventory_before, standing
 from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.importing import TERMINAL as IMPORT_TERMINAL
+from gateway_operator.reconcile.importing import TERMINAL_IMPORT_PHASES as IMPORT_TERMINAL
 from gateway_operator.reconcile.sweep_deletions import Deletions, GatewayProblems
 from gateway_operator.reconcile.sweep_files import Volumes, unowned
 from gateway_operator.reconcile.watch_check import WatchCheck
@@ -68,9 +68,9 @@ class Listed:
         backups = [
             Ref(BACKUP_KIND, one.set_id.namespace, one.name, one.uid)
             for one in self.backups
-            if one.phase not in TERMINAL and not one.is_deleting
+            if one.phase not in TERMINAL_BACKUP_PHASES and not one.is_deleting
         ]
-        restores = [one.meta.ref for one in self.restores if one.phase not in restore_decisions.TERMINAL]
+        restores = [one.meta.ref for one in self.restores if one.phase not in restore_decisions.TERMINAL_RESTORE_PHASES]
         imports = [one.meta.ref for one in self.imports if one.phase not in IMPORT_TERMINAL]
         return [*backups, *restores, *imports, *(one.meta.ref for one in self.schedules)]
 
