@@ -13,9 +13,10 @@ from time import process_time
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway_operator.domain.backup_index import BackupSummary
-from gateway_operator.domain.retention import Policy, plan
-from tests.unit.operator.summaries import summary
+from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.retention.plan import plan
+from gateway_operator.domain.retention.policy import Policy
+from tests.unit.gateway_operator.summaries import summary
 
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SIZES: Final = (1_000, 10_000, 100_000)

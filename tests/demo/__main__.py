@@ -6,12 +6,12 @@ import signal
 import sys
 
 from tests.cluster.paths import ClusterError
+from tests.demo.clusters import GivenCluster, OwnCluster, Place, hold
 from tests.demo.gateway_api import GatewayApiError
 from tests.demo.images import ROOT, MissingImagesError
 from tests.demo.kube import StoryError
-from tests.demo.places import GivenCluster, OwnCluster, Place, hold
-from tests.demo.report import Report
-from tests.demo.story import Story
+from tests.demo.scenario import Story
+from tests.demo.terminal_report import Report
 
 _EXPECTED = (StoryError, GatewayApiError, ClusterError)
 _INTERRUPTED = 130

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from tests.demo.report import Report
+from tests.demo.terminal_report import Report
 
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9

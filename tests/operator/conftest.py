@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster
-from tests.operator.operator_process import OperatorProcess
-from tests.operator.scripted_admin import ScriptedAdmin
-from tests.operator.workloads import Gateway, Kube, loopback
+from tests.operator.support.operator_process import OperatorProcess
+from tests.operator.support.scripted_admin_api import ScriptedAdmin
+from tests.operator.support.workloads import Gateway, Kube, loopback
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "gateway-backup-operator:test"

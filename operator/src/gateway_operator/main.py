@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from gateway_operator.jobs.release_finalizers import run as release_finalizers
 
         return asyncio.run(release_finalizers(arguments))
-    from gateway_operator.running import run
+    from gateway_operator.kopf_runner import run
     from gateway_operator.settings import from_command_line
 
     return run(from_command_line(arguments, os.environ))

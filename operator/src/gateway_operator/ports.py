@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from gateway_api.contract import BackupPage, BackupRecord, RestoreResult, SystemHealthData
-from gateway_operator.domain.actions import CallBackup, CallRestore, Note
-from gateway_operator.domain.backup_index import BackupIndex
-from gateway_operator.domain.calls import BackupFile, FileCheck, NotFound
-from gateway_operator.domain.gateway import Endpoint, Workload
-from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
+from gateway_operator.domain.gateway.workload import Endpoint, Workload
+from gateway_operator.domain.index.backup_index import BackupIndex
+from gateway_operator.domain.model.actions import CallBackup, CallRestore, Note
+from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound
+from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
 
 
 class AdminApiError(Exception):

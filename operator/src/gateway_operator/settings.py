@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gateway_operator.domain.schedule_job import Image
+from gateway_operator.domain.schedule.cronjob import Image
 
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _PREFIX: Final = "GATEWAY_OPERATOR_"

@@ -8,11 +8,11 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from tests.bench.operator.contenders import contenders
-from tests.bench.operator.ground import Measured, ground
+from tests.bench.operator.environment import Measured, ground
 from tests.bench.operator.load import quantile
 from tests.bench.operator.pods import pod_per_backup
 from tests.bench.operator.report import machine, table
+from tests.bench.operator.subjects import contenders
 from tests.cluster import requirements
 from tests.cluster.output import to_stderr
 

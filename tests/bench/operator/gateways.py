@@ -13,7 +13,7 @@ from typing import Any
 from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
 from tests.bench.operator.api_server import MERGE, ApiServer
 from tests.cluster import Cluster
-from tests.operator.workloads import Gateway, Kube, loopback, pod_status
+from tests.operator.support.workloads import Gateway, Kube, loopback, pod_status
 
 
 @dataclass

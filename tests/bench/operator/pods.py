@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.operator.api_server import ApiServer
-from tests.bench.operator.contenders import program
+from tests.bench.operator.subjects import program
 from tests.cluster import images, lifecycle
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
 from tests.cluster.slots import claim_name
-from tests.operator.scripted_admin import KEY
+from tests.operator.support.scripted_admin_api import KEY
 
 _JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 _ASK = """
@@ -37,7 +37,7 @@ async def pod_per_backup(count: int, log: Log) -> tuple[list[float], float]:
         images.load(cluster, image)
         create_namespace(cluster, "bench")
         host = cluster.state.addresses.host
-        admins = [sys.executable, "-m", "tests.bench.operator.admins", host]
+        admins = [sys.executable, "-m", "tests.bench.operator.admin_api_stubs", host]
         with tempfile.TemporaryDirectory(prefix="bench-pods-") as folder, program(admins, Path(folder) / "log"):
             async with ApiServer.of(cluster) as api:
                 await _run(api, image, host, ["warm"])

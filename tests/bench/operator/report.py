@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.operator.ground import Measured
+from tests.bench.operator.environment import Measured
 from tests.bench.operator.load import quantile
 
 _COLUMNS: dict[str, Callable[[Measured], float]] = {

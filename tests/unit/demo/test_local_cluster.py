@@ -11,11 +11,11 @@ import pytest
 
 from tests.cluster.paths import ClusterError
 from tests.demo import images, local_cluster
+from tests.demo.clusters import GivenCluster
 from tests.demo.images import MissingImagesError
 from tests.demo.kube import StoryError
 from tests.demo.local_cluster import LocalCluster
-from tests.demo.places import GivenCluster
-from tests.demo.report import Report
+from tests.demo.terminal_report import Report
 
 SCRIPT = """\
 #!/bin/sh

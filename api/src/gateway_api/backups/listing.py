@@ -15,12 +15,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from gateway_api.contract import (
-    BackupEntry,
-    BackupPage,
-    BackupRecord,
-    ErrorCode,
-)
+from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
 from gateway_api.repository.index import CachedManifest, DataFile, RepositoryIndex, read_manifest
@@ -28,14 +23,7 @@ from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_na
 from gateway_api.repository.verification_records import with_verification
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.paths import (
-    check_component,
-    existing_kind,
-    file_stamp,
-    open_file,
-    open_parent,
-    parse_relative,
-)
+from gateway_api.storage.paths import check_component, existing_kind, file_stamp, open_file, open_parent, parse_relative
 from gateway_api.storage.state_dir import StateDir
 
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from gateway_api import contract
 from gateway_operator.adapters.admin_errors import error_from_response
-from gateway_operator.domain.actions import CallBackup, CallRestore
-from gateway_operator.domain.calls import BackupFile, FileCheck, NotFound
-from gateway_operator.domain.reasons import Reason
+from gateway_operator.domain.model.actions import CallBackup, CallRestore
+from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound
+from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 
 CONNECT_TIMEOUT: Final = 3.0

@@ -8,8 +8,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from gateway_api import contract
-from gateway_operator.domain.names import ADMIN_KEY_SECRET
-from gateway_operator.domain.reasons import Reason
+from gateway_operator.domain.model.names import ADMIN_KEY_SECRET
+from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.ports import AdminApiError
 
 _BY_CODE: Final = {code.value: spec for code, spec in contract.ERRORS.items()}

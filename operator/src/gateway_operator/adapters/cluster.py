@@ -12,10 +12,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway_operator.adapters.kubernetes_api import MERGE, PAGE, KubernetesApi
-from gateway_operator.domain import times
-from gateway_operator.domain.actions import Note
-from gateway_operator.domain.gateway import Workload
-from gateway_operator.domain.names import (
+from gateway_operator.domain.gateway.workload import Workload
+from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.names import (
     API_VERSION,
     BACKUP_KIND,
     BACKUP_PLURAL,
@@ -29,8 +29,8 @@ from gateway_operator.domain.names import (
     SCHEDULE_PLURAL,
     VERSION,
 )
-from gateway_operator.domain.names import RESTORED as RESTORED_ANNOTATION
-from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
+from gateway_operator.domain.model.names import RESTORED as RESTORED_ANNOTATION
+from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
 from gateway_operator.ports import ClusterError, MissingError, Page, Secret
 
 COMPONENT: Final = "gateway-backup-operator"
@@ -178,8 +178,8 @@ class KubernetesCluster(KubernetesApi):
             "source": {"component": COMPONENT},
             "reportingComponent": COMPONENT,
             "reportingInstance": COMPONENT,
-            "firstTimestamp": times.text(at),
-            "lastTimestamp": times.text(at),
+            "firstTimestamp": timestamps.text(at),
+            "lastTimestamp": timestamps.text(at),
             "count": 1,
         }
         try:

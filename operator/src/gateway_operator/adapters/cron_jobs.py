@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from gateway_operator.adapters.kubernetes_api import MERGE, KubernetesApi
-from gateway_operator.domain.objects import Json
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import MissingError
 
 

@@ -21,7 +21,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from gateway_operator.domain.objects import Json
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
 REQUEST_TIMEOUT: Final = 30.0

@@ -13,7 +13,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway_operator.cli.values import digest, duration, name, policy, positive, secret_key, secret_name, since, text
+from gateway_operator.cli.argument_types import (
+    digest,
+    duration,
+    name,
+    policy,
+    positive,
+    secret_key,
+    secret_name,
+    since,
+    text,
+)
 
 _GATEWAY: Final = "the gateway's workload"
 

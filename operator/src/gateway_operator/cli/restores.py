@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
+from gateway_operator.cli.argument_types import fields
 from gateway_operator.cli.session import FailedError, Session, UsageError, age
-from gateway_operator.cli.values import fields
-from gateway_operator.cli.waiting import finish
-from gateway_operator.domain.names import RESTORE_KIND
-from gateway_operator.domain.objects import Json
+from gateway_operator.cli.wait import finish
+from gateway_operator.domain.model.names import RESTORE_KIND
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import ConflictError
 
 _FIELDS: Final = (

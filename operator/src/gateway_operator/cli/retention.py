@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gateway_operator.adapters.cluster import ours
+from gateway_operator.cli.argument_types import retention
 from gateway_operator.cli.session import FailedError, Session, UsageError
-from gateway_operator.cli.values import retention
-from gateway_operator.domain.backup_index import BackupSummary
-from gateway_operator.domain.names import BACKUP_KIND, GROUP, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.objects import Backup, Restore
-from gateway_operator.domain.retention import Policy, plan
-from gateway_operator.domain.retention_explain import Row, explain
-from gateway_operator.domain.retention_policy import parse
-from gateway_operator.domain.retention_sets import BackupSet, gather
-from gateway_operator.domain.scheduled import GatewayBackupSchedule
+from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.retention.plan import plan
+from gateway_operator.domain.retention.policy import Policy, parse
+from gateway_operator.domain.retention.result import Row, explain
+from gateway_operator.domain.retention.sets import BackupSet, gather
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
 
 _HEAD: Final = ("NAME", "TIME", "PHASE", "VERIFIED", "VERDICT", "WHY", "EXPIRES")

@@ -8,11 +8,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway_operator.cli.session import FailedError, Session, ago
-from gateway_operator.cli.waiting import finish
-from gateway_operator.domain import conditions
-from gateway_operator.domain.names import BACKUP_KIND, SCHEDULE_KIND
-from gateway_operator.domain.objects import Json
-from gateway_operator.domain.scheduled import GatewayBackupSchedule
+from gateway_operator.cli.wait import finish
+from gateway_operator.domain.model import conditions
+from gateway_operator.domain.model.names import BACKUP_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.resources import Json
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
 
 _HEAD: Final = ("NAME", "GATEWAY", "SCHEDULE", "TIME ZONE", "SUSPENDED", "LAST SUCCESS", "NEXT", "OBJECTIVE", "READY")

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster, ours
 from gateway_operator.adapters.kubernetes_api import MERGE
-from gateway_operator.domain.names import API_VERSION, GROUP
-from gateway_operator.domain.objects import Json
-from gateway_operator.domain.schedule_job import EXIT_FAILED, EXIT_USAGE
+from gateway_operator.domain.model.names import API_VERSION, GROUP
+from gateway_operator.domain.model.resources import Json
+from gateway_operator.domain.schedule.cronjob import EXIT_FAILED, EXIT_USAGE
 from gateway_operator.ports import ClusterError, ForbiddenError, InvalidError
 
 OK: Final = 0

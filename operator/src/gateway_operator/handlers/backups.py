@@ -6,16 +6,16 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.backup_index import TERMINAL_BACKUP_PHASES
-from gateway_operator.domain.deletion import left_behind
-from gateway_operator.domain.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
-from gateway_operator.domain.objects import Backup
-from gateway_operator.handlers.running import HandlerDependencies
+from gateway_operator.domain.backup.deletion import left_behind
+from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES
+from gateway_operator.domain.model.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.deletion import finalize_backup, sync_finalizer
-from gateway_operator.reconcile.gateways import GatewayLocks
-from gateway_operator.reconcile.writing import object_log
+from gateway_operator.reconcile.gateway_lock import GatewayLocks
+from gateway_operator.reconcile.status_writer import object_log
 
 
 @kopf.index(GROUP, VERSION, BACKUP_PLURAL)

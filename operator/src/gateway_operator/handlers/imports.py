@@ -6,10 +6,10 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.names import GROUP, IMPORT_PLURAL, VERSION
-from gateway_operator.domain.objects import Import
-from gateway_operator.handlers.running import HandlerDependencies
-from gateway_operator.reconcile.importing import TERMINAL_IMPORT_PHASES
+from gateway_operator.domain.model.names import GROUP, IMPORT_PLURAL, VERSION
+from gateway_operator.domain.model.resources import Import
+from gateway_operator.handlers.common import HandlerDependencies
+from gateway_operator.reconcile.backup_import import TERMINAL_IMPORT_PHASES
 
 
 @kopf.on.event(GROUP, VERSION, IMPORT_PLURAL)

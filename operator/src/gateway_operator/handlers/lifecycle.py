@@ -10,42 +10,25 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
-from gateway_operator.domain.backup_index import BackupIndex
-from gateway_operator.domain.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND, SCHEDULE_LABEL
-from gateway_operator.domain.objects import Backup, Import, Restore
-from gateway_operator.domain.scheduled import GatewayBackupSchedule
-from gateway_operator.handlers import backups, sweeper
-from gateway_operator.handlers.running import HandlerDependencies
-from gateway_operator.handlers.storage import NoDiffBase
+from gateway_operator.domain.index.backup_index import BackupIndex
+from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.resources import Backup, Import, Restore
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
+from gateway_operator.handlers import backups, sweep_task
+from gateway_operator.handlers.common import HandlerDependencies
+from gateway_operator.handlers.kopf_settings import configure
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.gateways import GatewayLocks
-from gateway_operator.reconcile.importing import reconcile_import
+from gateway_operator.reconcile.backup_import import reconcile_import
+from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
+from gateway_operator.reconcile.status_writer import object_log
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.workqueue import WorkQueue
-from gateway_operator.reconcile.writing import object_log
 from gateway_operator.settings import Settings
 
 _SCHEDULE_DELAY: Final = 0.5
 """Seconds. A schedule is reconciled once for the many changes of its backups within them."""
-
-
-def configure(settings: kopf.OperatorSettings) -> None:
-    """kopf's settings. persistence.finalizer keeps kopf's default: kopf takes off a finalizer of that name when no
-    handler of its own needs it, and the finalizer of our backups is handled by their reconcile."""
-    settings.persistence.diffbase_storage = NoDiffBase()
-    settings.peering.standalone = True  # another kopf operator in the cluster must not be able to pause this one
-    settings.scanning.disabled = True  # no list and watch of every definition and namespace
-    settings.posting.enabled = False  # events are ours, on transitions only
-    settings.watching.connect_timeout = 10
-    settings.watching.server_timeout = 600
-    settings.watching.client_timeout = 660  # a second belt: silent watches end by inactivity_timeout already
-    settings.watching.reconnect_backoff = 1
-    settings.watching.label_selectors["batch", "v1", "cronjobs"] = SCHEDULE_LABEL  # not everybody's CronJobs
-    settings.networking.request_timeout = 30
-    settings.networking.connect_timeout = 10
-    settings.process.ultimate_exiting_timeout = 25  # before the kubelet's patience ends
 
 
 def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDependencies:
@@ -91,13 +74,13 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
             SCHEDULE_KIND: dependencies.schedules,
         }
     )
-    memo.sweeper = sweeper.start(ports, own, memo.watch_check, dependencies.schedules.add_all)
+    memo.sweeper = sweep_task.start(ports, own, memo.watch_check, dependencies.schedules.add_all)
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     """Disconnect."""
-    await sweeper.stop(memo.sweeper)
+    await sweep_task.stop(memo.sweeper)
     await memo.dependencies.stop()
     await memo.admin_api.close()
     await memo.cluster.close()

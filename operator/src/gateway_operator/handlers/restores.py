@@ -6,10 +6,10 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.names import GROUP, RESTORE_PLURAL, VERSION
-from gateway_operator.domain.objects import Restore
-from gateway_operator.domain.restore import TERMINAL_RESTORE_PHASES
-from gateway_operator.handlers.running import HandlerDependencies
+from gateway_operator.domain.model.names import GROUP, RESTORE_PLURAL, VERSION
+from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
+from gateway_operator.handlers.common import HandlerDependencies
 
 
 @kopf.on.event(GROUP, VERSION, RESTORE_PLURAL)

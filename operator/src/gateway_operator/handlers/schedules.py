@@ -6,10 +6,10 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.names import GROUP, SCHEDULE_LABEL, SCHEDULE_PLURAL, VERSION
-from gateway_operator.domain.objects import NamespacedName
-from gateway_operator.domain.scheduled import GatewayBackupSchedule
-from gateway_operator.handlers.running import HandlerDependencies
+from gateway_operator.domain.model.names import GROUP, SCHEDULE_LABEL, SCHEDULE_PLURAL, VERSION
+from gateway_operator.domain.model.resources import NamespacedName
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
+from gateway_operator.handlers.common import HandlerDependencies
 
 
 @kopf.on.event(GROUP, VERSION, SCHEDULE_PLURAL)

@@ -18,11 +18,11 @@ from typing import Final
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
-from gateway_operator.certificates import make
-from gateway_operator.domain.names import ADMIN_KEY_FIELD, CA_FIELD
-from gateway_operator.domain.objects import Json
+from gateway_operator.domain.model.names import ADMIN_KEY_FIELD, CA_FIELD
+from gateway_operator.domain.model.resources import Json
+from gateway_operator.jobs.certificates import make
+from gateway_operator.jobs.signing_keys import BadKeyError, new_private_key, public_half
 from gateway_operator.ports import MissingError
-from gateway_operator.signing_keys import BadKeyError, new_private_key, public_half
 
 KEY_BYTES: Final = 48
 """64 characters of URL-safe text; the admin API wants at least 32."""

@@ -16,9 +16,9 @@ from typing import Final
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
-from gateway_operator.domain.gateway import Workload
-from gateway_operator.domain.names import BACKUP_KIND, FINALIZER
-from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
+from gateway_operator.domain.gateway.workload import Workload
+from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER
+from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
 from gateway_operator.ports import ClusterError, MissingError
 from gateway_operator.settings import namespaces
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 
 from gateway_api.contract import BackupRecord, SystemHealthData
-from gateway_operator.domain import backup as decisions
-from gateway_operator.domain.actions import (
+from gateway_operator.domain.backup import decide as decisions
+from gateway_operator.domain.gateway.workload import Workload
+from gateway_operator.domain.index.backup_index import BackupIndex
+from gateway_operator.domain.model.actions import (
     CallBackup,
     CheckFile,
     FindFile,
@@ -22,20 +24,13 @@ from gateway_operator.domain.actions import (
     Stop,
     Wait,
 )
-from gateway_operator.domain.backup_index import BackupIndex
-from gateway_operator.domain.calls import BackupFile, Failure, FileCheck, NotFound
-from gateway_operator.domain.gateway import Workload
-from gateway_operator.domain.names import BACKUP_KIND
-from gateway_operator.domain.objects import Backup, GatewayRef, Ref
+from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
+from gateway_operator.domain.model.names import BACKUP_KIND
+from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import (
-    GatewayLock,
-    GatewayLocks,
-    ResolvedGateway,
-    backup_id_of,
-    call_or_failure,
-)
-from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
+from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks
+from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, backup_id_of, call_or_failure
+from gateway_operator.reconcile.status_writer import NOTHING_NEW, Log, write
 
 
 async def reconcile_backup(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway_operator.domain import deletion
-from gateway_operator.domain.actions import DeleteFile, Release, Wait
-from gateway_operator.domain.calls import Failure
-from gateway_operator.domain.names import FINALIZER
-from gateway_operator.domain.objects import Backup, GatewayRef, Ref
+from gateway_operator.domain.backup import deletion
+from gateway_operator.domain.model.actions import DeleteFile, Release, Wait
+from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.names import FINALIZER
+from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, Cluster, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.gateways import backup_id_of, call_or_failure, resolve_gateway
-from gateway_operator.reconcile.writing import Log, write
+from gateway_operator.reconcile.gateway_lookup import backup_id_of, call_or_failure, resolve_gateway
+from gateway_operator.reconcile.status_writer import Log, write
 
 
 async def finalize_backup(ports: Ports, ref: Ref, log: Log) -> float | None:

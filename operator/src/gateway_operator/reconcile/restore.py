@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from gateway_api.contract import RestoreResult, SystemHealthData
-from gateway_operator.domain import restore as decisions
-from gateway_operator.domain.actions import (
+from gateway_operator.domain.gateway.grants import role_binding_line
+from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
+from gateway_operator.domain.gateway.workload import Endpoint
+from gateway_operator.domain.model.actions import (
     CallCommit,
     CallRestore,
     CallRollback,
@@ -18,16 +20,8 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.calls import Failure, NotFound
-from gateway_operator.domain.gateway import (
-    Endpoint,
-    Problem,
-    config_is_persistent,
-    role_binding_line,
-    rollout,
-    still_starting,
-)
-from gateway_operator.domain.names import (
+from gateway_operator.domain.model.admin_api import Failure, NotFound
+from gateway_operator.domain.model.names import (
     BACKUP_KIND,
     RESTORE_KIND,
     RESTORE_LABEL,
@@ -36,15 +30,18 @@ from gateway_operator.domain.names import (
     label_value,
     safety_backup_name,
 )
-from gateway_operator.domain.objects import Backup, Ref, Restore
-from gateway_operator.domain.reasons import Reason
-from gateway_operator.domain.restore_applied import health_problem, marker
-from gateway_operator.domain.restore_begin import pending_request
-from gateway_operator.domain.restore_observed import Observed
+from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.reasons import Reason
+from gateway_operator.domain.model.resources import Backup, Ref, Restore
+from gateway_operator.domain.restore import decide as decisions
+from gateway_operator.domain.restore.after_apply import health_problem, marker
+from gateway_operator.domain.restore.prepare import pending_request
+from gateway_operator.domain.restore.status import Observed
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
-from gateway_operator.reconcile.gateways import GatewayLocks, ResolvedGateway, call_or_failure, resolve_gateway
-from gateway_operator.reconcile.identities import as_failure, read_identity
-from gateway_operator.reconcile.writing import NOTHING_NEW, Log, write
+from gateway_operator.reconcile.age_identity import as_failure, read_identity
+from gateway_operator.reconcile.gateway_lock import GatewayLocks
+from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
+from gateway_operator.reconcile.status_writer import NOTHING_NEW, Log, write
 
 _LOOKS_AT_BACKUPS = ("Validating",)
 _LOOKS_AT_ROLLOUT = ("Restarting", "RollingBack")

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from gateway_operator.domain import schedule as decisions
-from gateway_operator.domain.actions import Stop
-from gateway_operator.domain.backup_index import BackupIndex, BackupSummary
-from gateway_operator.domain.names import BACKUP_KIND, backup_account
-from gateway_operator.domain.objects import Backup, Json, Ref
-from gateway_operator.domain.reasons import Reason
-from gateway_operator.domain.schedule import CorrectCronJob, CreateCronJob, Standing, Trouble, grant_line
-from gateway_operator.domain.schedule_job import Image
-from gateway_operator.domain.scheduled import GatewayBackupSchedule
+from gateway_operator.domain.gateway.grants import grant_line
+from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
+from gateway_operator.domain.model.actions import Stop
+from gateway_operator.domain.model.names import BACKUP_KIND, backup_account
+from gateway_operator.domain.model.reasons import Reason
+from gateway_operator.domain.model.resources import Backup, Json, Ref
+from gateway_operator.domain.schedule import decide as decisions
+from gateway_operator.domain.schedule.cronjob import Image
+from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, Standing, Trouble
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, CronJobs, ForbiddenError, InvalidError, MissingError, Ports
-from gateway_operator.reconcile.writing import Log, write
+from gateway_operator.reconcile.status_writer import Log, write
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from gateway_operator.domain import times
-from gateway_operator.domain.objects import Meta, NamespacedName, Ref
+from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.resources import Meta, NamespacedName, Ref
 from gateway_operator.ports import ClusterError
-from gateway_operator.reconcile.writing import object_log
+from gateway_operator.reconcile.status_writer import object_log
 
 _LONGEST_BACKOFF: Final = 15.0
 
@@ -133,7 +133,7 @@ class WorkQueue(Generic[T]):
     def _backoff(self, key: NamespacedName, item: T) -> float:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        return min(_LONGEST_BACKOFF, times.backoff(failures, item.meta.ref.uid))
+        return min(_LONGEST_BACKOFF, timestamps.backoff(failures, item.meta.ref.uid))
 
 
 def _version(meta: Meta) -> tuple[str, int, bool]:

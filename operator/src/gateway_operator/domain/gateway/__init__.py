@@ -1,0 +1,1 @@
+"""Finding the pod of a gateway and judging its rollout and permissions."""

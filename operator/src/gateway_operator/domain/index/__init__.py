@@ -1,0 +1,1 @@
+"""The in-memory index of GatewayBackups, filled by the watch."""

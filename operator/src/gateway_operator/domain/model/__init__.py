@@ -1,0 +1,1 @@
+"""Values that all kinds share: resources, reasons, conditions, timestamps, actions."""

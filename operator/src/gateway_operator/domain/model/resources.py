@@ -1,0 +1,332 @@
+"""Our own resources as decisions read them: specs parsed once, the status left as the API server has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from gateway_operator.domain.model import conditions, timestamps
+from gateway_operator.domain.model.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
+
+Json = Mapping[str, Any]
+COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
+"""The fields of ``status.counts``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Which object, without what is in it."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRef:
+    """The workload that is a gateway."""
+
+    kind: str
+    name: str
+    ordinal: int = 0
+
+    @classmethod
+    def parse(cls, spec: Json) -> GatewayRef:
+        """From ``spec.gatewayRef``."""
+        ref = spec.get("gatewayRef") or {}
+        return cls(str(ref.get("kind", "Deployment")), str(ref.get("name", "")), int(ref.get("ordinal", 0)))
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class NamespacedName(NamedTuple):
+    """The namespace and the name of an object."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacedGateway:
+    """A gateway and its namespace."""
+
+    namespace: str
+    gateway: GatewayRef
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSetId:
+    """The set that a backup belongs to. It never changes: namespace, gateway and group of a backup are immutable."""
+
+    namespace: str
+    gateway: GatewayRef
+    group: str
+
+    @property
+    def namespaced_gateway(self) -> NamespacedGateway:
+        """The gateway of the set."""
+        return NamespacedGateway(self.namespace, self.gateway)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRef:
+    """The Secret, and the key in it, that holds the age identity for a restore. It names it and never holds it."""
+
+    name: str
+    key: str = DEFAULT_IDENTITY_KEY
+
+    @classmethod
+    def parse(cls, spec: Json) -> IdentityRef | None:
+        """From ``spec.identitySecretRef``."""
+        ref = spec.get("identitySecretRef")
+        return cls(str(ref.get("name", "")), str(ref.get("key", DEFAULT_IDENTITY_KEY))) if ref else None
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What every object of ours has."""
+
+    ref: Ref
+    generation: int
+    created: datetime
+    deleting_since: datetime | None
+    resource_version: str
+    labels: Json
+    annotations: Json
+    finalizers: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, body: Json, kind: str) -> Meta:
+        """From an object as the API server gives it."""
+        meta = body.get("metadata") or {}
+        return cls(
+            ref=Ref(kind, str(meta.get("namespace", "")), str(meta.get("name", "")), str(meta.get("uid", ""))),
+            generation=int(meta.get("generation", 0)),
+            created=timestamps.parse(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+            deleting_since=timestamps.parse(meta.get("deletionTimestamp")),
+            resource_version=str(meta.get("resourceVersion", "")),
+            labels=meta.get("labels") or {},
+            annotations=meta.get("annotations") or {},
+            finalizers=tuple(meta.get("finalizers") or ()),
+        )
+
+
+class _Status:
+    """Reading a status that may be empty or edited by hand."""
+
+    __slots__ = ()
+    status: Json
+
+    @property
+    def phase(self) -> str:
+        """The phase; empty while there is none."""
+        return str(self.status.get("phase") or "")
+
+    @property
+    def reason(self) -> str:
+        """The reason; empty while there is none."""
+        return str(self.status.get("reason") or "")
+
+    @property
+    def message(self) -> str:
+        """The message; empty while there is none."""
+        return str(self.status.get("message") or "")
+
+    @property
+    def failure(self) -> Json:
+        """``reason`` and ``message`` of what last went wrong; empty while nothing has."""
+        return self.status.get("failure") or {}
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts have begun."""
+        return int(self.status.get("attempt") or 0)
+
+    @property
+    def conditions(self) -> Sequence[Json]:
+        """The conditions."""
+        return self.status.get("conditions") or ()
+
+    def time(self, name: str) -> datetime | None:
+        """A time in the status."""
+        return timestamps.parse(self.status.get(name))
+
+
+@dataclass(frozen=True)
+class Backup(_Status):
+    """A GatewayBackup."""
+
+    meta: Meta
+    gateway: GatewayRef
+    group: str
+    timeout: int
+    retry_limit: int
+    starting_deadline: int
+    description: str
+    status: Json
+    pinned: bool = False
+    delete_file: bool = False
+    """A person wants the file to be deleted with the object."""
+    ttl: str | None = None
+    retention: Json | None = None
+    wanted_level: str = "Verified"
+    max_shrink: int = 50
+    existing: str | None = None
+    """The path of the file that is adopted; None where a new one is made."""
+
+    @classmethod
+    def parse(cls, body: Json) -> Backup:
+        """From an object as the API server gives it; the defaults are those of the schema."""
+        spec = body.get("spec") or {}
+        verification = spec.get("verification") or {}
+        return cls(
+            meta=Meta.parse(body, BACKUP_KIND),
+            gateway=GatewayRef.parse(spec),
+            group=str(spec.get("group", "manual")),
+            timeout=int(spec.get("timeoutSeconds", 600)),
+            retry_limit=int(spec.get("retryLimit", 5)),
+            starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
+            description=str(spec.get("description", "")),
+            status=body.get("status") or {},
+            pinned=bool(spec.get("pinned", False)),
+            delete_file=spec.get("deleteFile") is True,
+            ttl=spec.get("ttl"),
+            retention=spec.get("retention"),
+            wanted_level=str(verification.get("level", "Verified")),
+            max_shrink=int(verification.get("maxShrinkPercent", 50)),
+            existing=(spec.get("existing") or {}).get("path"),
+        )
+
+    @property
+    def set_id(self) -> BackupSetId:
+        """The set that it belongs to."""
+        return BackupSetId(self.meta.ref.namespace, self.gateway, self.group)
+
+    @property
+    def counts(self) -> Mapping[str, int] | None:
+        """``status.counts`` with all of ``COUNT_FIELDS``; None while the content is unknown."""
+        counts = self.status.get("counts")
+        return {name: int(counts.get(name) or 0) for name in COUNT_FIELDS} if isinstance(counts, Mapping) else None
+
+    @property
+    def deletion_committed(self) -> bool:
+        """Whether retention or ttl has committed its deletion."""
+        return self.phase == "Deleting" and isinstance(self.status.get("deletion"), Mapping)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it may have a file of its own. One that failed to adopt a file has none: it may be another's."""
+        if self.existing is not None:
+            return conditions.holds(self.conditions, conditions.COMPLETED) is True
+        return bool(self.status.get("startTime"))
+
+    @property
+    def level(self) -> str:
+        """How far its file is proven; empty while there is none."""
+        return str((self.status.get("verification") or {}).get("level") or "")
+
+
+@dataclass(frozen=True)
+class Restore(_Status):
+    """A GatewayRestore."""
+
+    meta: Meta
+    gateway: GatewayRef
+    spec: Json
+    backup_name: str | None
+    latest: bool
+    latest_group: str | None
+    before: datetime | None
+    path: str | None
+    expected_sha256: str | None
+    identity: IdentityRef | None
+    accept_unsigned: bool
+    safety_backup: str
+    on_failure: str
+    restart: str
+    health_timeout: int
+    health_consecutive: int
+    timeout: int
+    starting_deadline: int
+    status: Json
+
+    @classmethod
+    def parse(cls, body: Json) -> Restore:
+        """From an object as the API server gives it; the defaults are those of the schema."""
+        spec = body.get("spec") or {}
+        health = spec.get("healthCheck") or {}
+        return cls(
+            meta=Meta.parse(body, RESTORE_KIND),
+            gateway=GatewayRef.parse(spec),
+            spec=spec,
+            backup_name=spec.get("backupName"),
+            latest="latest" in spec,
+            latest_group=(spec.get("latest") or {}).get("group"),
+            before=timestamps.parse(spec.get("before")),
+            path=spec.get("path"),
+            expected_sha256=spec.get("expectedSha256"),
+            identity=IdentityRef.parse(spec),
+            accept_unsigned=bool(spec.get("acceptUnsigned", False)),
+            safety_backup=str(spec.get("safetyBackup", "Auto")),
+            on_failure=str(spec.get("onFailure", "Rollback")),
+            restart=str(spec.get("restart", "Auto")),
+            health_timeout=int(health.get("timeoutSeconds", 180)),
+            health_consecutive=int(health.get("consecutive", 3)),
+            timeout=int(spec.get("timeoutSeconds", 600)),
+            starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
+            status=body.get("status") or {},
+        )
+
+    @property
+    def namespaced_gateway(self) -> NamespacedGateway:
+        """The gateway that it restores, with the namespace."""
+        return NamespacedGateway(self.meta.ref.namespace, self.gateway)
+
+    @property
+    def request_id(self) -> str:
+        """The admin API's name for this restore; empty until the volume is known."""
+        return str(self.status.get("requestID") or "")
+
+    @property
+    def source(self) -> Json:
+        """What the spec's source turned out to be; empty until it is resolved."""
+        return self.status.get("source") or {}
+
+    @property
+    def needed_identity(self) -> IdentityRef | None:
+        """What opens the source; None where it is not encrypted, or not known yet: then no Secret is read."""
+        return self.identity if str(self.source.get("path") or "").endswith(ENCRYPTED) else None
+
+    @property
+    def uid(self) -> str:
+        """The object's uid."""
+        return self.meta.ref.uid
+
+
+@dataclass(frozen=True)
+class Import(_Status):
+    """A GatewayBackupImport."""
+
+    meta: Meta
+    gateway: GatewayRef
+    paths: tuple[str, ...]
+    dry_run: bool
+    timeout: int
+    status: Json
+
+    @classmethod
+    def parse(cls, body: Json) -> Import:
+        """From an object as the API server gives it; the defaults are those of the schema."""
+        spec = body.get("spec") or {}
+        return cls(
+            meta=Meta.parse(body, IMPORT_KIND),
+            gateway=GatewayRef.parse(spec),
+            paths=tuple(str(one) for one in spec.get("paths") or ()),
+            dry_run=bool(spec.get("dryRun", False)),
+            timeout=int(spec.get("timeoutSeconds", 3600)),
+            status=body.get("status") or {},
+        )

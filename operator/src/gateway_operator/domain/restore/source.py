@@ -1,0 +1,108 @@
+"""Which backup a GatewayRestore means. Resolved once, and then recorded: `latest` must not change its mind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.names import SAFETY_GROUP
+from gateway_operator.domain.model.reasons import Reason
+from gateway_operator.domain.model.resources import Backup, Restore
+
+_DAWN = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file to restore, and the digest that is sent with the call."""
+
+    backup_name: str | None
+    backup_id: str | None
+    path: str | None
+    sha256: str | None
+
+    def status(self) -> dict[str, Any]:
+        """As the status shows it, without what is not known."""
+        known = {
+            "backupName": self.backup_name,
+            "backupID": self.backup_id,
+            "path": self.path,
+            "sha256": self.sha256,
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is nothing to restore."""
+
+    reason: str
+    message: str
+
+
+def resolve(restore: Restore, backups: Sequence[Backup], volume_id: str) -> Source | Refusal:
+    """What the spec's source is on this volume."""
+    if restore.path is not None:
+        return Source(None, None, restore.path, restore.expected_sha256)
+    found = _named(restore, backups) if restore.backup_name is not None else _newest(restore, backups, volume_id)
+    if isinstance(found, Refusal):
+        return found
+    return _usable(restore, found, volume_id)
+
+
+def _named(restore: Restore, backups: Sequence[Backup]) -> Backup | Refusal:
+    for backup in backups:
+        if backup.meta.ref.name == restore.backup_name:
+            return backup
+    message = f"There is no GatewayBackup {restore.backup_name} in namespace {restore.meta.ref.namespace}."
+    return Refusal(Reason.NoSuchBackup, message)
+
+
+def snapshot_time(backup: Backup) -> datetime:
+    """When a backup's config was read."""
+    return backup.time("snapshotTime") or _DAWN
+
+
+def _newest(restore: Restore, backups: Sequence[Backup], volume_id: str) -> Backup | Refusal:
+    fitting = [backup for backup in backups if _fits(restore, backup, volume_id)]
+    if fitting:
+        # Two of the same instant: any order would do, but it must be the same one each time.
+        return max(fitting, key=lambda backup: (snapshot_time(backup), backup.meta.ref.name))
+    which = f"before {timestamps.text(restore.before)}" if restore.before else "at all"
+    group = f" in group {restore.latest_group}" if restore.latest_group else ""
+    message = f"{restore.gateway} has no Verified backup{group} {which} on the volume that it has now ({volume_id})."
+    return Refusal(Reason.NoSuchBackup, message)
+
+
+def _fits(restore: Restore, backup: Backup, volume_id: str) -> bool:
+    if backup.phase != "Completed" or backup.level != "Verified" or backup.meta.deleting_since:
+        return False
+    if backup.gateway != restore.gateway or backup.status.get("volumeID") != volume_id:
+        return False
+    wanted = restore.latest_group
+    if wanted is not None and backup.group != wanted:
+        return False
+    if wanted is None and backup.group == SAFETY_GROUP:
+        return False
+    return restore.before is None or snapshot_time(backup) < restore.before
+
+
+def _usable(restore: Restore, backup: Backup, volume_id: str) -> Source | Refusal:
+    name, status = backup.meta.ref.name, backup.status
+    if backup.gateway != restore.gateway:
+        return Refusal(Reason.WrongGateway, f"GatewayBackup {name} is of {backup.gateway}, not of {restore.gateway}.")
+    if backup.phase != "Completed":
+        phase = backup.phase or "Pending"
+        return Refusal(Reason.BackupNotCompleted, f"GatewayBackup {name} is {phase}: it has no file to restore.")
+    if status.get("volumeID") != volume_id:
+        message = f"GatewayBackup {name} lies on volume {status.get('volumeID')}; the gateway has {volume_id}."
+        return Refusal(Reason.WrongVolume, message)
+    digests = (status.get("sha256"), status.get("contentDigest"))
+    if restore.expected_sha256 is not None and restore.expected_sha256 not in digests:
+        message = f"GatewayBackup {name} has the digests {digests[0]} (file) and {digests[1]} (config)."
+        return Refusal("DigestMismatch", f"{message} expectedSha256 is neither.")
+    sha256 = restore.expected_sha256 or status.get("sha256")
+    return Source(name, status.get("backupID"), status.get("path"), sha256)

@@ -1,0 +1,1 @@
+"""Which backups of a set are kept, and the checks that stop a deletion."""

@@ -1,0 +1,143 @@
+"""From objects to sets: which backups belong together, and whose policy binds them.
+
+A pass looks at all GatewayBackups, so each is kept as a row and not as the object.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.names import MANUAL_GROUP, SAFETY_GROUP
+from gateway_operator.domain.model.resources import BackupSetId, NamespacedGateway, Restore
+from gateway_operator.domain.restore.status import is_terminal
+from gateway_operator.domain.retention.plan import VERIFIED
+from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, Policy, parse
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSet:
+    """The backups of one gateway and group."""
+
+    id: BackupSetId
+    schedule: GatewayBackupSchedule | None
+    policy: Policy | str
+    """Or why it cannot be understood."""
+    members: dict[str, BackupSummary]
+    """By name."""
+    choosing: str = ""
+    """An unfinished restore of this gateway that may yet choose any of them."""
+
+    @property
+    def rows(self) -> list[BackupSummary]:
+        """The members."""
+        return list(self.members.values())
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the newest backup was made, by the clocks that are here: one that was adopted may come from anywhere."""
+        return max((one.time for one in self._good() if not one.adopted), default=None)
+
+    @property
+    def newest_verified(self) -> datetime | None:
+        """When the newest Verified one was made."""
+        return max((one.time for one in self._good() if one.level == VERIFIED), default=None)
+
+    @property
+    def inventory(self) -> int:
+        """How many good ones there are."""
+        return len(self._good())
+
+    def _good(self) -> list[BackupSummary]:
+        return [one for one in self.members.values() if one.phase == "Completed" and not one.is_deleting]
+
+
+def gather(
+    backups: Iterable[BackupSummary], schedules: Iterable[GatewayBackupSchedule], restores: Iterable[Restore]
+) -> list[BackupSet]:
+    """All sets, those of schedules without a backup included."""
+    by_id: dict[BackupSetId, list[BackupSummary]] = defaultdict(list)
+    for backup in backups:
+        by_id[backup.set_id].append(backup)
+    owners = {schedule.set_id: schedule for schedule in schedules if schedule.meta.deleting_since is None}
+    for set_id in owners:
+        by_id.setdefault(set_id, [])
+    unfinished: dict[NamespacedGateway, list[Restore]] = defaultdict(list)
+    for restore in restores:
+        if not is_terminal(restore):
+            unfinished[restore.namespaced_gateway].append(restore)
+    sets = []
+    for set_id, rows in sorted(by_id.items(), key=lambda one: (one[0].namespace, str(one[0].gateway), one[0].group)):
+        owner, users = owners.get(set_id), unfinished[set_id.namespaced_gateway]
+        members = {one.name: with_restores(one, users) for one in rows}
+        choosing = next((one.meta.ref.name for one in users if chooses(one)), "")
+        sets.append(BackupSet(set_id, owner, _policy(set_id, owner, rows), members, choosing))
+    return sets
+
+
+def with_restores(backup: BackupSummary, restores: Sequence[Restore]) -> BackupSummary:
+    """The row with the unfinished restores that use the backup."""
+    users = tuple(sorted(one.meta.ref.name for one in restores if not is_terminal(one) and uses(one, backup)))
+    return replace(backup, restores=users) if users else backup
+
+
+def uses(restore: Restore, backup: BackupSummary) -> bool:
+    """Whether a restore needs this very backup."""
+    if restore.namespaced_gateway != backup.set_id.namespaced_gateway:
+        return False
+    if backup.restore_uid and backup.restore_uid == restore.uid:
+        return True
+    source = restore.source
+    if source:
+        named = (source.get("backupName"), source.get("backupID"), source.get("path"))
+        mine = (backup.name, backup.backup_id, backup.path)
+        return any(one and one == other for one, other in zip(named, mine, strict=True))
+    if restore.backup_name is not None:
+        return restore.backup_name == backup.name
+    return restore.path is not None and restore.path == backup.path
+
+
+def chooses(restore: Restore) -> bool:
+    """Whether it means `latest` or `before` and has not found it yet."""
+    return not (is_terminal(restore) or restore.source or restore.backup_name is not None or restore.path is not None)
+
+
+def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:
+    """The unfinished restore because of which this one must not go now."""
+    for one in restores:
+        same_gateway = one.namespaced_gateway == backup.set_id.namespaced_gateway
+        if same_gateway and not is_terminal(one) and (chooses(one) or uses(one, backup)):
+            return one.meta.ref.name
+    return None
+
+
+def _policy(
+    set_id: BackupSetId, schedule: GatewayBackupSchedule | None, members: Sequence[BackupSummary]
+) -> Policy | str:
+    try:
+        if schedule is not None and schedule.retention is not None:
+            return parse(schedule.retention)
+        if set_id.group == SAFETY_GROUP:
+            return replace(SAFETY, own_only=True)
+        if set_id.group == MANUAL_GROUP:
+            return KEEP_ALL
+        # The policy of a backup that is not Completed does not apply to the others.
+        good = (one for one in members if one.phase == "Completed" and not one.is_deleting)
+        carrying = [one for one in good if one.policy is not None]
+        newest = max(carrying, key=lambda one: (one.time, one.name), default=None)
+        return KEEP_ALL if newest is None or newest.policy is None else parse(newest.policy, own_only=True)
+    except ValueError as error:
+        return str(error)
+
+
+def shown(reasons: Sequence[str], expires_at: datetime | None) -> dict[str, object]:
+    """What a plan says of a backup, as its status has it; None where there is nothing to say."""
+    return {
+        "keptBy": list(reasons) or None,
+        "expiresAt": timestamps.text(expires_at) if expires_at is not None else None,
+    }

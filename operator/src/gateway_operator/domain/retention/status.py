@@ -1,0 +1,116 @@
+"""Whether a schedule's recovery point objective is met: is the newest Verified backup young enough?
+
+Only that counts. Why it is too old (a CronJob that is suspended, missing or late, backups that fail, an operator that
+was down) is told elsewhere and makes no difference here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from gateway_operator.domain.model import conditions, durations, timestamps
+from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.durations import span
+from gateway_operator.domain.model.reasons import Reason
+from gateway_operator.domain.retention.result import RETENTION_APPLIED, Outcome
+from gateway_operator.domain.retention.sets import BackupSet
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The condition ObjectiveMet."""
+
+    met: bool
+    reason: Reason
+    message: str
+    """Without the age of anything, so that it stays the same for as long as nothing happens."""
+
+
+def judge(max_age: timedelta, newest: datetime | None, created: datetime, now: datetime) -> Verdict:
+    """``newest``: when the config of the newest Verified backup was read; without one, the schedule's age counts."""
+    since = created if newest is None else newest
+    met = now - since <= max_age
+    limit = f"objective.maxAge is {span(max_age)}"
+    if newest is None:
+        said = f"There is no Verified backup since the schedule was created at {timestamps.text(created)}; {limit}."
+    else:
+        said = f"The newest Verified backup is of {timestamps.text(newest)}; {limit}."
+    if met:
+        return Verdict(True, Reason.ObjectiveMet, said)
+    return Verdict(False, Reason.ObjectiveMissed, f"{said} That is exceeded.")
+
+
+OBJECTIVE_MET: Final = "ObjectiveMet"
+_QUIET: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A status to write, and the transitions to tell."""
+
+    status: Mapping[str, Any]
+    notes: list[Note] = field(default_factory=list)
+
+
+def remembered(schedule: GatewayBackupSchedule, outcome: Outcome, deleted: int, now: datetime) -> dict[str, Any]:
+    """``status.retention``. It changes, its time included, only when there is another result."""
+    before = schedule.retention_status
+    after: dict[str, Any] = {
+        "kept": outcome.kept,
+        "wouldDelete": outcome.would_delete,
+        "deletedTotal": _number(before, "deletedTotal") + deleted,
+    }
+    inventory = outcome.inventory if outcome.inventory is not None else before.get("inventory")
+    if inventory is not None:
+        after["inventory"] = inventory
+    if all(before.get(name) == value for name, value in after.items()):
+        return dict(before)
+    return {**after, "lastPassTime": timestamps.text(now)}
+
+
+def _number(status: Mapping[str, Any], name: str) -> int:
+    value = status.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def inventory_before(schedule: GatewayBackupSchedule) -> int | None:
+    """How many good backups the last pass left."""
+    value = schedule.retention_status.get("inventory")
+    return value if isinstance(value, int) else None
+
+
+def standing(
+    schedule: GatewayBackupSchedule,
+    backups: BackupSet | None,
+    outcome: Outcome,
+    deleted: int,
+    now: datetime,
+    unowned: int | None = None,
+) -> Standing:
+    """``backups``: None where they could not be listed; the objective then stands as it was judged last. ``unowned``:
+    how many files no GatewayBackup names; None where the volume was not looked at."""
+    present = [dict(one) for one in schedule.status.get("conditions") or ()]
+    generation, notes = schedule.meta.generation, []
+    wanted = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
+    limit = durations.parse_or_none(schedule.objective)
+    if limit is None:
+        present = [one for one in present if one.get("type") != OBJECTIVE_MET]
+    elif backups is not None:
+        verdict = judge(limit, backups.newest_verified, schedule.meta.created, now)
+        wanted.append((OBJECTIVE_MET, verdict.met, verdict.reason, verdict.message))
+    for kind, holds, reason, message in wanted:
+        old = next((one for one in present if one.get("type") == kind), {})
+        fine = holds or reason in _QUIET
+        if old.get("reason") != reason and (old or not fine):
+            notes.append(Note(str(reason), message, warning=not fine))
+        present = conditions.with_condition(present, kind, holds, str(reason), message, generation, now)
+    status: dict[str, Any] = {"conditions": present}
+    if backups is not None:
+        status["retention"] = remembered(schedule, outcome, deleted, now)
+    if unowned is not None:
+        status["unownedFiles"] = unowned
+    return Standing(status, notes)

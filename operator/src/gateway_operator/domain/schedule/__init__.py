@@ -1,0 +1,1 @@
+"""A GatewayBackupSchedule, its CronJob and its status."""

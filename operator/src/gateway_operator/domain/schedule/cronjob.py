@@ -1,0 +1,227 @@
+"""The CronJob that a schedule owns: what it must look like, and where one that is there differs from that.
+
+Only what is set here is compared: what the API server fills in is no drift.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway_operator.domain.model.names import (
+    API_VERSION,
+    BACKUP_TEMPLATE,
+    SCHEDULE_KIND,
+    SCHEDULE_LABEL,
+    SPEC_DIGEST,
+    backup_account,
+    canonical_digest,
+)
+from gateway_operator.domain.model.resources import Json
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
+
+CONTAINER: Final = "backup"
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+_MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "gateway-backup-operator"}
+_RETRIES: Final = 3
+_PULLING: Final = 300
+"""Seconds that a pod may take to come up, its image to be pulled included."""
+_MARGIN: Final = 60
+_UID: Final = 10001
+_DEFAULT_TIMEOUT: Final = 600
+_DEFAULT_STARTING: Final = 300
+TEMPLATE_VARIABLE: Final = "GATEWAY_BACKUP_TEMPLATE"
+"""The environment variable of the pod that holds the GatewayBackup to create, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the pods run: the operator's own image."""
+
+    name: str = ""
+    """Empty where the operator does not know it."""
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+
+
+def wanted(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
+    """The CronJob, whole."""
+    ref = schedule.meta.ref
+    labels = {**_MANAGED_BY, SCHEDULE_LABEL: ref.name}
+    body: dict[str, Any] = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {
+            "name": ref.name,
+            "namespace": ref.namespace,
+            "labels": labels,
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": SCHEDULE_KIND,
+                    "name": ref.name,
+                    "uid": ref.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            "schedule": schedule.schedule,
+            "timeZone": schedule.time_zone,
+            "suspend": schedule.suspend,
+            "concurrencyPolicy": schedule.concurrency_policy,
+            "startingDeadlineSeconds": schedule.starting_deadline,
+            "successfulJobsHistoryLimit": schedule.successful_jobs,
+            "failedJobsHistoryLimit": schedule.failed_jobs,
+            "jobTemplate": {"metadata": {"labels": dict(labels)}, "spec": _job(schedule, image, labels)},
+        },
+    }
+    body["metadata"]["annotations"] = {SPEC_DIGEST: canonical_digest(body["spec"])[:16]}
+    return body
+
+
+def longest(template: Json) -> int:
+    """Seconds from its creation within which a backup has ended, as the operator sees to."""
+    starting = int(template.get("startingDeadlineSeconds", _DEFAULT_STARTING))
+    return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN
+
+
+def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        # A pod that is retried finds the backup of its Job. One that says the backup failed is not retried: it would
+        # only say it again; and what a node took away does not count.
+        "backoffLimit": _RETRIES,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": CONTAINER,
+                        "operator": "In",
+                        "values": [EXIT_FAILED, EXIT_USAGE],
+                    },
+                },
+            ]
+        },
+        "activeDeadlineSeconds": longest(schedule.template) + _PULLING,
+        "template": {
+            "metadata": {"labels": dict(labels), "annotations": {BACKUP_TEMPLATE: backup_template(schedule)}},
+            "spec": _pod(schedule, image),
+        },
+    }
+
+
+def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": backup_account(schedule.gateway.name),
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "imagePullSecrets": [{"name": name} for name in image.pull_secrets],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _UID,
+            "runAsGroup": _UID,
+            "fsGroup": _UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": image.name,
+                "imagePullPolicy": image.pull_policy,
+                "command": ["kubectl-gateway"],
+                "args": ["backup", "create", "--from-job", "--wait", f"--timeout={longest(schedule.template)}"],
+                # The kubelet expands $(NAME) in arguments and in the value of a variable, but not in what a variable
+                # takes from a field. So the template needs no escaping.
+                "env": [
+                    _from_pod("JOB_NAME", "labels", "batch.kubernetes.io/job-name"),
+                    _from_pod("JOB_UID", "labels", "batch.kubernetes.io/controller-uid"),
+                    _from_pod(TEMPLATE_VARIABLE, "annotations", BACKUP_TEMPLATE),
+                ],
+                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir of the pod's own
+            }
+        ],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}}],
+    }
+
+
+def _from_pod(name: str, field: str, key: str) -> dict[str, Any]:
+    """A variable whose value is a label or an annotation of the pod (downward API)."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}['{key}']"}}}
+
+
+def backup_template(schedule: GatewayBackupSchedule) -> str:
+    """The GatewayBackup that the pod creates, without its name, as JSON. The pod cannot read the schedule."""
+    gateway = schedule.gateway
+    reference = {"kind": gateway.kind, "name": gateway.name, "ordinal": gateway.ordinal}
+    body = {
+        "metadata": {"labels": {SCHEDULE_LABEL: schedule.name}},
+        "spec": {"gatewayRef": reference, "group": schedule.name, **schedule.template},
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def is_owned_by(schedule: GatewayBackupSchedule, cron_job: Json) -> bool:
+    """Whether a CronJob is this very schedule's, and not a namesake's that was there before."""
+    owners = (cron_job.get("metadata") or {}).get("ownerReferences") or ()
+    return any(owner.get("controller") and owner.get("uid") == schedule.meta.ref.uid for owner in owners)
+
+
+def differences(want: Json, have: Json) -> list[str]:
+    """The fields that are not as they should be, as paths. Empty: all is well."""
+    found: list[str] = []
+    for part in ("labels", "ownerReferences"):
+        path = f"metadata.{part}"
+        found += _differ(want["metadata"][part], (have.get("metadata") or {}).get(part), path)
+    found += _differ(want["spec"], have.get("spec"), "spec")
+    return found
+
+
+def _differ(want: Any, have: Any, path: str) -> Iterator[str]:
+    if want in ([], {}, None) and have in ([], {}, None):
+        return
+    if isinstance(want, Mapping) and isinstance(have, Mapping):
+        for key, value in want.items():
+            yield from _differ(value, have.get(key), f"{path}.{key}")
+    elif _is_list(want) and _is_list(have) and len(want) == len(have):
+        for index, (one, other) in enumerate(zip(want, have, strict=True)):
+            yield from _differ(one, other, f"{path}[{index}]")
+    elif want != have:
+        yield path
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def digest_of(cron_job: Json) -> str:
+    """What the operator wanted when it last wrote it."""
+    return str(((cron_job.get("metadata") or {}).get("annotations") or {}).get(SPEC_DIGEST) or "")
+
+
+def correction(want: Json, have: Json) -> dict[str, Any]:
+    """The merge patch that makes it right: of exactly the version that was seen."""
+    meta = have["metadata"]
+    return {
+        "metadata": {
+            "uid": meta["uid"],
+            "resourceVersion": meta["resourceVersion"],
+            "labels": want["metadata"]["labels"],
+            "annotations": want["metadata"]["annotations"],
+            "ownerReferences": want["metadata"]["ownerReferences"],
+        },
+        "spec": want["spec"],
+    }

@@ -1,0 +1,89 @@
+"""The GatewayBackupSchedule as decisions read it, and the part of its status about its backups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway_operator.domain.model import conditions
+from gateway_operator.domain.model.names import SCHEDULE_KIND
+from gateway_operator.domain.model.resources import BackupSetId, GatewayRef, Json, Meta
+
+
+@dataclass(frozen=True)
+class GatewayBackupSchedule:
+    """A GatewayBackupSchedule."""
+
+    meta: Meta
+    gateway: GatewayRef
+    schedule: str
+    time_zone: str
+    suspend: bool
+    concurrency_policy: str
+    starting_deadline: int
+    successful_jobs: int
+    failed_jobs: int
+    template: Json
+    retention: Json | None
+    """``spec.retention``, not yet parsed."""
+    objective: object
+    """``spec.objective.maxAge``, not yet parsed."""
+    status: Json
+
+    @classmethod
+    def parse(cls, body: Json) -> GatewayBackupSchedule:
+        """From an object as the API server gives it; the defaults are those of the schema."""
+        spec = body.get("spec") or {}
+        retention = spec.get("retention")
+        return cls(
+            meta=Meta.parse(body, SCHEDULE_KIND),
+            gateway=GatewayRef.parse(spec),
+            schedule=str(spec.get("schedule", "")),
+            time_zone=str(spec.get("timeZone", "UTC")),
+            suspend=bool(spec.get("suspend", False)),
+            concurrency_policy=str(spec.get("concurrencyPolicy", "Forbid")),
+            starting_deadline=int(spec.get("startingDeadlineSeconds", 3600)),
+            successful_jobs=int(spec.get("successfulJobsHistoryLimit", 1)),
+            failed_jobs=int(spec.get("failedJobsHistoryLimit", 3)),
+            template=spec.get("backupTemplate") or {},
+            retention=retention if isinstance(retention, Mapping) else None,
+            objective=(spec.get("objective") or {}).get("maxAge"),
+            status=body.get("status") or {},
+        )
+
+    @property
+    def name(self) -> str:
+        """Its name, which is also that of its CronJob and of its backups' group."""
+        return self.meta.ref.name
+
+    @property
+    def set_id(self) -> BackupSetId:
+        """The set of its backups."""
+        return BackupSetId(self.meta.ref.namespace, self.gateway, self.name)
+
+    @property
+    def retention_status(self) -> Json:
+        """``status.retention``: the result of the last retention pass."""
+        status = self.status.get("retention")
+        return status if isinstance(status, Mapping) else {}
+
+    @property
+    def phase(self) -> str:
+        """Whether it does what it is there for: Ready or not."""
+        ready = conditions.holds(self.conditions, "Ready")
+        return "" if ready is None else "Ready" if ready else "NotReady"
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return next((str(one.get("reason")) for one in self.conditions if one.get("type") == "Ready"), "")
+
+    @property
+    def conditions(self) -> Sequence[Json]:
+        """The conditions, those of retention included."""
+        return self.status.get("conditions") or ()
+
+    @property
+    def wants_proof(self) -> bool:
+        """Whether only a Verified backup is a good one."""
+        return bool((self.template.get("verification") or {}).get("level", "Verified") == "Verified")

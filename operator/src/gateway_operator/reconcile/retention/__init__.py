@@ -1,0 +1,1 @@
+"""The periodic retention pass: observe, plan, delete, report."""

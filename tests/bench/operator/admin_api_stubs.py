@@ -1,0 +1,42 @@
+"""``python -m tests.bench.operator.admins HOST...``: scripted admin APIs, one an address, all in one process.
+
+Each answers a backup after 20 ms, which stands for the work, and everything else at once. ``GET /made`` says how many
+backups it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from aiohttp import web
+
+from tests.operator.support.scripted_admin_api import ScriptedAdmin
+
+WORK = 0.02
+
+
+async def _serve(hosts: list[str]) -> None:
+    runners = []
+    for host in hosts:
+        admin = ScriptedAdmin(host)
+        admin.slow = WORK
+        runner = web.AppRunner(_with_count(admin), access_log=None, shutdown_timeout=0)
+        await runner.setup()
+        await web.TCPSite(runner, host, admin.port).start()
+        runners.append(runner)
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+def _with_count(admin: ScriptedAdmin) -> web.Application:
+    async def made(_: web.Request) -> web.Response:
+        return web.json_response(len(admin.backups))
+
+    app = admin.app()
+    app.router.add_get("/made", made)
+    return app
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1:]))

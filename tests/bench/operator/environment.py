@@ -1,0 +1,143 @@
+"""What all contenders run on: a control plane, twenty gateways, an admin API behind each. Nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+
+from tests.bench.operator import load
+from tests.bench.operator.api_server import BACKUPS, ApiServer, reads, writes
+from tests.bench.operator.gateways import make_gateways, real_admins
+from tests.bench.operator.subjects import Contender, operator, program, usage
+from tests.cluster import Cluster, lifecycle
+from tests.cluster.fixtures import create_namespace
+from tests.cluster.output import Log
+from tests.cluster.processes import Processes
+from tests.cluster.slots import claim_name
+from tests.operator.support.scripted_admin_api import KEY
+from tests.operator.support.workloads import loopback
+
+ROOT = Path(__file__).resolve().parents[3]
+GATEWAYS = 20
+_WARM = 40
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one contender."""
+
+    alone: list[float]
+    """Seconds from apply to Completed of single backups, shortest first."""
+    together: list[float]
+    """The same of backups applied all at once."""
+    rate: float
+    """Backups per second."""
+    writes: float
+    """API writes a backup, without its creation."""
+    reads: float
+    peak: float
+    """MiB."""
+    cpu: float
+    """Milliseconds of the contender's CPU a backup."""
+    server_cpu: float
+    """The API server's."""
+    kinds: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A cluster with its gateways."""
+
+    cluster: Cluster
+    api: ApiServer
+    namespace: str
+    hosts: Sequence[str]
+    gateways: Sequence[str]
+    folder: Path
+
+    async def measure(self, contender: Contender, count: int, singles: int) -> Measured:
+        """``singles`` one by one, then ``count`` at once, on empty admin APIs and an empty namespace."""
+        admins = [sys.executable, "-m", "tests.bench.operator.admin_api_stubs", *self.hosts]
+        with program(admins, self.folder / "admins.log"):
+            found = await self._measure(contender, count, singles)
+            await self._check(_WARM + singles + count)
+        return found
+
+    async def with_real_admins(self, count: int) -> Measured:
+        """The operator with real ``gateway-admin`` processes, a small config behind each."""
+        with real_admins(self.folder) as (hosts, keys, made):
+            create_namespace(self.cluster, "real")
+            gateways = await make_gateways(self.cluster, self.api, "real", hosts, keys)
+            real = replace(self, namespace="real", hosts=hosts, gateways=gateways)
+            found = await real._measure(Contender("operator", operator), count, singles=20)
+            assert made() == _WARM + 20 + count, f"{made()} files"
+        return found
+
+    async def _measure(self, contender: Contender, count: int, singles: int) -> Measured:
+        with contender.run(self.cluster, self.namespace, self.folder / f"{contender.name}.log") as pid:
+            await load.all_at_once(self.api, self.namespace, self.gateways, _WARM)
+            await self.clean()
+            alone = await load.one_by_one(self.api, self.namespace, self.gateways, singles)
+            server = Processes(self.cluster.paths).pid("kube-apiserver")
+            assert server is not None
+            before, counted, server_before = usage(pid), await self.api.counted(), usage(server)
+            together = await load.all_at_once(self.api, self.namespace, self.gateways, count)
+            await asyncio.sleep(1)  # an event may follow the last status
+            after, counted_after, server_after = usage(pid), await self.api.counted(), usage(server)
+        await self.clean()
+        written, kinds = writes(counted, counted_after, count)
+        return Measured(
+            alone=alone.latencies(),
+            together=together.latencies(),
+            rate=together.rate(),
+            writes=written / count,
+            reads=reads(counted, counted_after) / count,
+            peak=after.peak,
+            cpu=(after.cpu - before.cpu) / count * 1000,
+            server_cpu=(server_after.cpu - server_before.cpu) / count * 1000,
+            kinds=kinds,
+        )
+
+    async def clean(self) -> None:
+        """No backups, no events."""
+        for path in (BACKUPS.format(self.namespace), f"/api/v1/namespaces/{self.namespace}/events"):
+            while True:
+                await self.api.call("DELETE", path)
+                if not (await self.api.call("GET", path, query={"limit": "1"}))["items"]:
+                    break
+                await asyncio.sleep(0.2)
+
+    async def _check(self, wanted: int) -> None:
+        """As many files as backups: whoever makes two of one has not won."""
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as session:
+            made = 0
+            for host in self.hosts:
+                async with session.get(f"http://{host}:8001/made") as response:
+                    made += int(await response.json())
+        assert made == wanted, f"{made} files for {wanted} backups"
+
+
+@asynccontextmanager
+async def ground(log: Log) -> AsyncIterator[Ground]:
+    """Everything up; everything down again, whatever happens."""
+    name, lock = claim_name("bench")
+    try:
+        cluster = await asyncio.to_thread(lifecycle.start, name, False, log)
+        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        create_namespace(cluster, "bench")
+        hosts = [loopback() for _ in range(GATEWAYS)]
+        with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
+            async with ApiServer.of(cluster) as api:
+                gateways = await make_gateways(cluster, api, "bench", hosts, [KEY] * GATEWAYS)
+                yield Ground(cluster, api, "bench", hosts, gateways, Path(folder))
+    finally:
+        await asyncio.to_thread(lifecycle.stop, name, log, keep_images=False)
+        lock.release()

@@ -1,0 +1,80 @@
+"""A pod that a cached list offers is confirmed by a fresh read before the admin key is sent to its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.operator.support.scripted_admin_api import ScriptedAdmin
+from tests.operator.support.workloads import Gateway, Kube, loopback, pod_status
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
+
+
+@pytest.fixture
+def second() -> Iterator[ScriptedAdmin]:
+    """The admin API of the pod that comes after."""
+    with ScriptedAdmin(loopback()) as server:
+        yield server
+
+
+@pytest.fixture
+def used(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> Gateway:
+    """A gateway that has made a backup. The calls of its admin API so far are dropped."""
+    kube.run("rollout", "status", "deployment/gw", "--timeout=30s")
+    kube.backup("first")
+    kube.wait_phase("gwb", "first", "Completed")
+    admin.calls.clear()
+    return gateway
+
+
+def deleted(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.run("delete", "pod", pod, "--grace-period=0", "--force")
+
+
+def taken_out(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.run("label", "pod", pod, "--overwrite", "app=quarantine")
+
+
+def rolled_out(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.run("set", "env", "deployment/gw", "NEW=1")
+    kube.run("wait", "--for=delete", f"pod/{pod}", "--timeout=30s")  # until then it is the gateway's pod
+
+
+def made_anew(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.run("delete", "deployment", "gw", "--cascade=foreground", "--wait=true", "--timeout=30s")
+    gateway.deployment()
+
+
+@pytest.mark.parametrize("change", [deleted, taken_out, rolled_out, made_anew])
+def test_after_a_change_the_key_goes_to_the_pod_that_took_its_place(
+    kube: Kube,
+    used: Gateway,
+    admin: ScriptedAdmin,
+    second: ScriptedAdmin,
+    change: Callable[[Kube, Gateway, str], None],
+) -> None:
+    """The old pod's address still answers all the time, as if another pod had it by now."""
+    old = used.pod()
+    change(kube, used, old)
+    kube.backup("while-it-changes")
+    pending = kube.wait_status("gwb", "while-it-changes", lambda status: status.get("reason") == "NoReadyPod")
+    assert pending["phase"] == "Pending"
+    used.address = second.host
+    with used.kubelet():
+        after = kube.wait_phase("gwb", "while-it-changes", "Completed", timeout=60)
+    assert after["pod"] != old
+    assert admin.calls == []
+    assert len(second.backups) == 1
+
+
+def test_the_address_is_read_for_each_backup(
+    kube: Kube, used: Gateway, admin: ScriptedAdmin, second: ScriptedAdmin
+) -> None:
+    """The same pod has another address, as after a restart of its sandbox."""
+    kube.patch_status("pod", used.pod(), pod_status(second.host))
+    kube.backup("moved")
+    kube.wait_phase("gwb", "moved", "Completed")
+    assert admin.calls == []
+    assert len(second.backups) == 1

@@ -1,0 +1,66 @@
+"""A StatefulSet: each pod has its own volumes, and the ordinal says which one is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.operator.support.scripted_admin_api import ScriptedAdmin
+from tests.operator.support.workloads import Kube, loopback, pod_status, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
+
+
+@pytest.fixture
+def second() -> Iterator[ScriptedAdmin]:
+    """The admin API of the second pod, with a volume of its own."""
+    with ScriptedAdmin(loopback()) as server:
+        server.volume_id = "9" * 32
+        yield server
+
+
+def stateful_set(key: str) -> list[dict[str, Any]]:
+    """A gateway of two pods."""
+    container = {"name": "admin", "image": "admin", "ports": [{"name": "admin", "containerPort": 8001}]}
+    labels = {"app": "gws"}
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gws-admin"}, "stringData": {"admin-key": key}},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "gws", "annotations": {"mcpgateway.dev/admin-key-secret": "gws-admin"}},
+            "spec": {
+                "replicas": 2,
+                "serviceName": "gws",
+                "podManagementPolicy": "Parallel",
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [container, {"name": "gateway", "image": "gateway"}]},
+                },
+            },
+        },
+    ]
+
+
+def test_the_ordinal_chooses_the_pod(kube: Kube, admin: ScriptedAdmin, second: ScriptedAdmin) -> None:
+    for body in stateful_set(admin.key):
+        kube.apply(body)
+    for number, server in enumerate((admin, second)):
+        until("the pod", lambda number=number: kube.get("pod", f"gws-{number}"))  # type: ignore[misc]
+        kube.patch_status("pod", f"gws-{number}", pod_status(server.host))
+    kube.backup("first", gatewayRef={"kind": "StatefulSet", "name": "gws"})
+    kube.backup("second", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1})
+    kube.backup("third", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 2}, startingDeadlineSeconds=3)
+    assert kube.wait_phase("gwb", "first", "Completed")["pod"] == "gws-0"
+    status = kube.wait_phase("gwb", "second", "Completed")
+    assert (status["pod"], status["volumeID"]) == ("gws-1", "9" * 32)
+    assert len(admin.backups) == len(second.backups) == 1
+    status = kube.wait_phase("gwb", "third", "Failed")
+    assert status["reason"] == "NoReadyPod"
+    assert "has no pod gws-2" in status["message"]
+    # A backup of one pod is no backup of the other.
+    kube.restore("crossed", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1}, backupName="first")
+    assert kube.wait_phase("gwr", "crossed", "Failed")["reason"] in ("WrongGateway", "ConfigNotPersistent")

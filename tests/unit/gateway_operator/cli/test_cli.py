@@ -1,0 +1,236 @@
+"""``kubectl-gateway``: what a schedule tells its pods is what the pods put into the backup; values that cannot be."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any, Final, cast
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_operator.cli import argument_types, backups, restores
+from gateway_operator.cli.backups import _body
+from gateway_operator.cli.main import parser
+from gateway_operator.cli.session import Session, UsageError
+from gateway_operator.domain.model.names import JOB_UID, SCHEDULE_LABEL
+from gateway_operator.domain.schedule.cronjob import Image, wanted
+from tests.operator.support.kubectl_gateway import field
+from tests.unit.gateway_operator.schedule.test_decide import schedule
+
+CRDS: Final = Path(__file__).parents[4] / "crds"
+NOTES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+TEMPLATES = st.fixed_dictionaries(
+    {},
+    optional={
+        "ttl": st.sampled_from(["30d", "1w2d", "36h"]),
+        "timeoutSeconds": st.integers(10, 86400),
+        "retryLimit": st.integers(0, 20),
+        "startingDeadlineSeconds": st.integers(1, 604800),
+        "description": NOTES,
+        "verification": st.fixed_dictionaries(
+            {},
+            optional={"level": st.sampled_from(["Stored", "Verified"]), "maxShrinkPercent": st.integers(0, 100)},
+        ),
+    },
+)
+GATEWAYS = st.one_of(
+    st.just({"kind": "Deployment", "name": "gw", "ordinal": 0}),
+    st.builds(lambda ordinal: {"kind": "StatefulSet", "name": "gw-2", "ordinal": ordinal}, st.integers(0, 9999)),
+)
+
+
+@settings(deadline=None)
+@given(TEMPLATES, GATEWAYS)
+def test_pod_creates_the_backup_of_the_template(template: dict[str, Any], gateway: dict[str, Any]) -> None:
+    one = schedule(gatewayRef=gateway, backupTemplate=template)
+    pod = wanted(one, Image("operator:1"))["spec"]["jobTemplate"]["spec"]["template"]
+    pod["metadata"]["labels"] |= {
+        "batch.kubernetes.io/job-name": "nightly-1",
+        "batch.kubernetes.io/controller-uid": "j-1",
+    }
+    (container,) = pod["spec"]["containers"]
+    assert not any("$" in word for word in container["args"])
+    assert all(variable.keys() == {"name", "valueFrom"} for variable in container["env"])
+    environment = {one["name"]: field(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]}
+    parsed = parser().parse_args(container["args"])
+    assert _body(parsed, environment) == {
+        "metadata": {"name": "nightly-1", "labels": {SCHEDULE_LABEL: "nightly"}, "annotations": {JOB_UID: "j-1"}},
+        "spec": {"gatewayRef": gateway, "group": "nightly", **template},
+    }
+    assert parsed.wait
+    assert parsed.timeout > template.get("timeoutSeconds", 600) + template.get("startingDeadlineSeconds", 300)
+
+
+IN_JOB = {"JOB_NAME": "j", "JOB_UID": "u"}
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "message"),
+    [
+        (["--from-job", "--gateway=gw"], {}, "JOB_NAME and JOB_UID"),
+        (["x", "--from-job", "--gateway=gw"], IN_JOB, "leave NAME out"),
+        (["--from-job"], IN_JOB, "--gateway is required"),
+        (["x"], {}, "--gateway is required"),
+        (["--from-job"], {**IN_JOB, "GATEWAY_BACKUP_TEMPLATE": "{"}, "not the JSON"),
+        (["--from-job"], {**IN_JOB, "GATEWAY_BACKUP_TEMPLATE": "[]"}, "not the JSON"),
+        (["--from-job", "--gateway=gw"], {**IN_JOB, "GATEWAY_BACKUP_TEMPLATE": "{}"}, "leave --gateway out"),
+    ],
+)
+def test_usage_errors_of_create(words: list[str], environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        _body(parser().parse_args(["backup", "create", *words]), environment)
+
+
+def test_a_cronjob_of_your_own_gives_options_instead_of_a_template() -> None:
+    body = _body(parser().parse_args(["backup", "create", "--from-job", "--gateway=gw", "--group=g"]), IN_JOB)
+    assert body["metadata"] == {"name": "j", "annotations": {JOB_UID: "u"}}
+    assert body["spec"] == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "group": "g"}
+
+
+@pytest.mark.parametrize(
+    ("read", "good", "bad"),
+    [
+        (argument_types.name, ["a", "a-b.c", "0"], ["", "A", "-a", "a_b", "x" * 64, "a/b", "ä"]),
+        (argument_types.positive, ["1", "960"], ["0", "-1", "1.5", "", "x", "٣"]),
+        (argument_types.duration, ["30d", "1w2d", "36h"], ["", "1", "1 d", "1y", "-1d"]),
+        (argument_types.since, ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00+02:00"], ["yesterday", "2026-01-31", ""]),
+        (
+            argument_types.policy,
+            ["keepLast=7", "failed.maxAge=30d", "timeZone=UTC", "dryRun=true"],
+            ["keepLast", "keepLast=x", "failed.keepDaily=1", "keepEver=1", "dryRun=yes", "maxAge=1", "=1"],
+        ),
+        (argument_types.text, ["x"], [""]),
+        (argument_types.digest, ["a" * 64, "A" * 64], ["", "a" * 63, "g" * 64]),
+        (argument_types.secret_key, ["identity", "key.txt"], ["", "a/b", "x" * 254]),
+        (argument_types.secret_name, ["x" * 253], ["", "A", "x" * 254, "AGE-SECRET-KEY-1X"]),
+    ],
+)
+def test_values(read: Any, good: list[str], bad: list[str]) -> None:
+    for value in good:
+        read(value)
+    for value in bad:
+        with pytest.raises(ArgumentTypeError):
+            read(value)
+
+
+WHERE = ["--gateway=gw", "--kind=StatefulSet", "--ordinal=1"]
+CARE = ["--description=x", "--pin", "--ttl=30d", "--retention=keepLast=1", "--verification=Stored"]
+CARE += ["--timeout-seconds=60", "--retry-limit=1", "--starting-deadline-seconds=60"]
+MADE = ["--max-shrink-percent=10"]
+RESTORE = ["--expected-sha256", "a" * 64, "--accept-unsigned", "--identity-secret=s", "--identity-key=k"]
+RESTORE += ["--safety-backup=Skip", "--on-failure=Leave", "--restart=Never", "--health-timeout-seconds=60"]
+RESTORE += ["--health-consecutive=2", "--timeout-seconds=60", "--starting-deadline-seconds=60", "--description=x"]
+
+
+class _CreatedError(Exception):
+    pass
+
+
+class _Session:
+    """Takes what a command would create."""
+
+    async def create(self, _kind: object, body: dict[str, Any]) -> dict[str, Any]:
+        self.spec = body["spec"]
+        raise _CreatedError
+
+
+def _created(act: Any, words: list[str]) -> dict[str, Any]:
+    session = _Session()
+    with pytest.raises(_CreatedError):
+        asyncio.run(act(session, parser().parse_args(words)))
+    return dict(session.spec)
+
+
+def _leaves(properties: dict[str, Any], spec: dict[str, Any], at: str = "") -> set[str]:
+    """The fields of the schema that the spec leaves out."""
+    missing: set[str] = set()
+    for name, schema in properties.items():
+        if name not in spec:
+            missing.add(at + name)
+        elif name != "retention" and isinstance(spec[name], dict):
+            missing |= _leaves(schema["properties"], spec[name], f"{at}{name}.")
+    return missing
+
+
+def _schema(plural: str) -> dict[str, Any]:
+    crd = yaml.safe_load((CRDS / f"mcpgateway.dev_{plural}.yaml").read_text())
+    properties: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    return dict(properties["spec"]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("plural", "act", "words", "left_out"),
+    [
+        (
+            "gatewaybackups",
+            backups.create,
+            ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE],
+            {"existing", "deleteFile"},
+        ),
+        (
+            "gatewaybackups",
+            backups.adopt,
+            ["backup", "adopt", "x", "--group=g", "--path=a", *WHERE, *CARE],
+            {"deleteFile", "verification.maxShrinkPercent"},
+        ),
+        (
+            "gatewaybackupimports",
+            backups.bring_in,
+            ["backup", "import", "x", "--under=a", "--dry-run", "--timeout-seconds=60", *WHERE],
+            set(),
+        ),
+        (
+            "gatewayrestores",
+            restores.create,
+            ["restore", "create", "x", "--latest", "--group=g", *WHERE, *RESTORE],
+            {"backupName", "before", "path"},
+        ),
+    ],
+)
+def test_every_field_of_a_spec_can_be_given_on_the_command_line(
+    plural: str, act: Any, words: list[str], left_out: set[str]
+) -> None:
+    assert _leaves(_schema(plural), _created(act, words)) == left_out
+
+
+def test_a_restore_says_no_more_than_it_was_told() -> None:
+    spec = _created(restores.create, ["restore", "create", "x", "--gateway=gw", "--backup=b"])
+    assert spec == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "backupName": "b"}
+
+
+@pytest.mark.parametrize("words", [["--accept-unsigned"], ["--identity-key=k"], ["--group=g"]])
+def test_options_of_a_restore_that_need_another_say_which(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="goes with"):
+        asyncio.run(
+            restores.create(
+                cast(Session, _Session()),
+                parser().parse_args(["restore", "create", "x", "--gateway=g", "--path=a", *words]),
+            )
+        )
+
+
+def test_a_policy_is_put_together_from_its_rules() -> None:
+    rules = [
+        argument_types.policy(rule)
+        for rule in ("keepLast=7", "failed.keepLast=2", "failed.maxAge=30d", "keepWithin=36h")
+    ]
+    assert argument_types.retention(rules) == {
+        "keepLast": 7,
+        "failed": {"keepLast": 2, "maxAge": "30d"},
+        "keepWithin": "36h",
+    }
+
+
+def test_the_parser_is_argparse_and_no_option_is_taken_for_another() -> None:
+    def leaves(one: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+        inner = [action for action in one._actions if isinstance(action, argparse._SubParsersAction)]
+        return [leaf for action in inner for choice in action.choices.values() for leaf in leaves(choice)] or [one]
+
+    found = leaves(parser())
+    assert len(found) >= 12
+    assert all(not leaf.allow_abbrev for leaf in found), "--tim must not become --timeout-seconds one day"

@@ -1,0 +1,240 @@
+"""Which pod is the gateway, and how it is reached: tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway_operator.domain.gateway.grants import role_binding_line
+from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
+from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm
+from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.resources import GatewayRef
+
+
+def workload(kind: str = "Deployment", ordinal: int = 0, **spec: Any) -> Workload:
+    """A gateway's workload."""
+    annotations = {"mcpgateway.dev/admin-key-secret": "key", **spec.pop("annotations", {})}
+    body = {
+        "metadata": {"uid": "w", "generation": 2, "annotations": annotations},
+        "spec": {"selector": {"matchLabels": {"app": "gw"}}, **spec},
+        "status": spec.pop("status", {}),
+    }
+    return Workload(GatewayRef(kind, "gw", ordinal), "prod", "w", body)
+
+
+def pod(name: str = "gw-1", owner: str = "rs", **changes: Any) -> dict[str, Any]:
+    """A pod that is ready."""
+    ports = changes.pop("ports", [{"name": "admin", "containerPort": 8001}])
+    return {
+        "metadata": {
+            "name": name,
+            "creationTimestamp": changes.pop("created", "2026-01-01T00:00:00Z"),
+            "ownerReferences": [{"uid": owner, "controller": changes.pop("controller", True)}],
+            "annotations": changes.pop("annotations", {}),
+            **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if changes.pop("going", False) else {}),
+        },
+        "spec": {"containers": [{"name": "admin", "ports": ports}]},
+        "status": {
+            "phase": changes.pop("phase", "Running"),
+            "podIP": changes.pop("ip", "10.0.0.1"),
+            "containerStatuses": [{"name": "admin", "ready": changes.pop("ready", True)}],
+            "conditions": [{"type": "Ready", "status": str(changes.pop("whole", True))}],
+        },
+    }
+
+
+SETS = [{"metadata": {"uid": "rs", "ownerReferences": [{"uid": "w", "controller": True}]}}]
+REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "none": ([], "has no pod"),
+    "of another owner": ([pod(owner="other")], "has no pod"),
+    "owned, but not by its controller": ([pod(controller=False)], "has no pod"),
+    "going": ([pod(going=True)], "is being deleted"),
+    "without an address": ([pod(ip=None, phase="Pending")], "no address yet (Pending)"),
+    "admin container not ready": ([pod(ready=False)], "container admin of pod gw-1 is not ready"),
+    "no named port, not running": ([pod(ports=[], phase="Pending")], "is Pending"),
+    "evicted, with an old address": ([pod(phase="Failed")], "has no pod that is running or starting"),
+    "ended, with an old address": ([pod(phase="Succeeded")], "has no pod that is running or starting"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_pods_that_do_not_count(case: str) -> None:
+    pods, sentence = REFUSED[case]
+    found = choose(workload(), SETS, pods)
+    assert isinstance(found, Problem)
+    assert sentence in found.message
+
+
+def endpoint(workload: Workload, *pods: dict[str, Any]) -> Endpoint:
+    """The pod that is chosen."""
+    found = choose(workload, SETS, pods)
+    assert not isinstance(found, Problem), found
+    return found[0]
+
+
+def test_the_newest_ready_pod_is_preferred() -> None:
+    old, new = pod("old"), pod("new", created="2026-02-01T00:00:00Z")
+    sick = pod("sick", created="2026-03-01T00:00:00Z", whole=False)
+    assert endpoint(workload(), old, sick, new).pod == "new"
+    assert endpoint(workload(), sick).pod == "sick"
+
+
+CA = {"annotations": {"mcpgateway.dev/admin-ca-secret": "ca"}}
+TLS_PORT, PLAIN_PORT = {"name": "admin-tls", "containerPort": 8443}, {"name": "admin", "containerPort": 8002}
+REACHED: dict[str, tuple[dict[str, Any], list[dict[str, Any]], tuple[int, bool]]] = {
+    "tls before plain": (CA, [PLAIN_PORT, TLS_PORT], (8443, True)),
+    "tls without a CA is still tls": ({}, [TLS_PORT], (8443, True)),
+    "plain": ({}, [PLAIN_PORT], (8002, False)),
+    "plain port, but a CA: never plain HTTP": (CA, [PLAIN_PORT], (8002, True)),
+    "no named port": ({}, [], (8001, False)),
+    "no named port, but a CA": (CA, [], (8001, True)),
+}
+
+
+@pytest.mark.parametrize("case", REACHED)
+def test_how_it_is_reached(case: str) -> None:
+    spec, ports, (port, tls) = REACHED[case]
+    found = endpoint(workload(**spec), pod(ports=ports))
+    assert (found.port, found.tls) == (port, tls)
+    assert found.server_name == ("gw.prod.svc" if tls else None)
+
+
+def test_a_stateful_sets_pod_goes_by_its_ordinal() -> None:
+    mine = workload("StatefulSet", 1)
+    assert endpoint(mine, pod("gw-0", owner="w"), pod("gw-1", owner="w")).pod == "gw-1"
+    assert isinstance(choose(mine, [], [pod("gw-0", owner="w")]), Problem)
+    assert isinstance(choose(mine, [], [pod("gw-1", owner="another")]), Problem)
+
+
+def test_a_sidecar_may_be_an_init_container() -> None:
+    body = pod()
+    body["spec"]["initContainers"] = [{**body["spec"]["containers"].pop(), "restartPolicy": "Always"}]
+    body["status"]["initContainerStatuses"] = body["status"].pop("containerStatuses")
+    assert endpoint(workload(), body).container == "admin"
+
+
+STARTS: dict[str, tuple[list[dict[str, Any]], bool]] = {
+    "no container made yet": ([], True),
+    "its startup probe has not passed": (
+        [{"ready": True}, {"ready": False, "started": False, "restartCount": 0}],
+        True,
+    ),
+    "it crashed": ([{"ready": True}, {"ready": False, "started": False, "restartCount": 1}], False),
+    "it started and is not well": ([{"ready": False, "started": True, "restartCount": 0}], False),
+    "all are ready, and the pod is not": ([{"ready": True}], False),
+}
+
+
+@pytest.mark.parametrize("case", STARTS)
+def test_a_new_pod_is_told_from_a_sick_one(case: str) -> None:
+    statuses, expected = STARTS[case]
+    body = pod()
+    body["status"].update(containerStatuses=statuses, conditions=[{"type": "Ready", "status": "False"}])
+    assert still_starting([body]) is expected
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert not still_starting([body])
+
+
+def test_selectors() -> None:
+    rules = [
+        {"key": "tier", "operator": "In", "values": ["a", "b"]},
+        {"key": "old", "operator": "NotIn", "values": ["c"]},
+        {"key": "x", "operator": "Exists"},
+        {"key": "y", "operator": "DoesNotExist"},
+    ]
+    found = workload(selector={"matchLabels": {"app": "gw"}, "matchExpressions": rules})
+    assert found.label_selector == "app=gw,tier in (a,b),old notin (c),x,!y"
+    assert workload(selector={}).label_selector is None
+
+
+def mounted(*mounts: tuple[str, str], **volumes: Any) -> dict[str, Any]:
+    """A pod with such mounts and volumes."""
+    where = [{"name": name, "mountPath": path} for name, path in mounts]
+    named = [{"name": name, **source} for name, source in volumes.items()]
+    return {"spec": {"containers": [{"name": "admin", "volumeMounts": where}], "volumes": named}}
+
+
+CLAIM: dict[str, Any] = {"persistentVolumeClaim": {"claimName": "c"}}
+EMPTY: dict[str, Any] = {"emptyDir": {}}
+PERSISTENT: dict[str, tuple[dict[str, Any], bool]] = {
+    "a claim": (mounted(("c", "/config"), c=CLAIM), True),
+    "a host path": (mounted(("c", "/config"), c={"hostPath": {"path": "/x"}}), True),
+    "nfs": (mounted(("c", "/config"), c={"nfs": {}}), True),
+    "an empty folder": (mounted(("c", "/config"), c=EMPTY), False),
+    "an ephemeral claim": (mounted(("c", "/config"), c={"ephemeral": {}}), False),
+    "a Secret": (mounted(("c", "/config"), c={"secret": {}}), False),
+    "no mount": (mounted(), False),
+    "a mount beside it": (mounted(("c", "/conf"), c=CLAIM), False),
+    "an empty folder within a claim": (mounted(("c", "/config"), ("e", "/config/sub"), c=CLAIM, e=EMPTY), False),
+    "a claim within an empty folder": (mounted(("e", "/config"), ("c", "/config/sub/"), c=CLAIM, e=EMPTY), True),
+    "at the root": (mounted(("c", "/"), c=CLAIM), True),
+}
+
+
+@pytest.mark.parametrize("case", PERSISTENT)
+def test_where_the_config_lies(case: str) -> None:
+    body, persistent = PERSISTENT[case]
+    assert config_is_persistent(body, "admin", "/config/sub/config.json") is persistent
+
+
+def test_a_rollout() -> None:
+    def at(marker: str | None, observed: int, updated: int, *pods: dict[str, Any]) -> tuple[bool, bool]:
+        template = {"metadata": {"annotations": {"mcpgateway.dev/restored": marker} if marker else {}}}
+        status = {"observedGeneration": observed, "updatedReplicas": updated}
+        found = rollout(workload(replicas=1, template=template, status=status), "uid", pods)
+        return found.asked, found.done
+
+    new, old = pod(annotations={"mcpgateway.dev/restored": "uid"}), pod()
+    assert at(None, 2, 1, old) == (False, False)
+    assert at("another", 2, 1, old) == (False, False)
+    assert at("uid", 1, 1, old) == (True, False)
+    assert at("uid", 2, 0, old) == (True, False)
+    assert at("uid", 2, 0) == (True, False)
+    assert at("uid", 2, 1, old, new) == (True, False)
+    assert at("uid", 2, 1, new) == (True, True)
+
+
+def test_the_line_that_grants() -> None:
+    assert role_binding_line("prod", "gw", "ops:operator") == (
+        "kubectl create rolebinding gw-backup-operator --namespace prod --role gw-backup-operator "
+        "--serviceaccount ops:operator"
+    )
+
+
+def listed(**meta: Any) -> dict[str, Any]:
+    """A pod as the API server's cache has it."""
+    body = pod()
+    body["metadata"].update({"uid": "p", "labels": {"app": "gw"}, **meta})
+    return body
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "another pod of the name": {"metadata": {"uid": "other"}},
+    "terminating": {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}},
+    "taken out of the selector": {"metadata": {"labels": {"app": "quarantine"}}},
+    "its owner was taken off": {"metadata": {"ownerReferences": []}},
+    "another owner": {"metadata": {"ownerReferences": [{"uid": "other", "controller": True}]}},
+    "its owner does not control it": {"metadata": {"ownerReferences": [{"uid": "rs"}]}},
+    "failed": {"status": {"phase": "Failed"}},
+    "succeeded": {"status": {"phase": "Succeeded"}},
+    "no address": {"status": {"podIP": None}},
+    "the admin container is not ready": {"status": {"containerStatuses": [{"name": "admin", "ready": False}]}},
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_a_listed_pod_that_changed_is_not_confirmed(case: str) -> None:
+    current = listed()
+    for part, changes in DIFFERENT[case].items():
+        current[part] = {**current[part], **changes}
+    assert confirm(workload(), listed(), current) is None
+
+
+def test_address_and_readiness_are_those_of_the_confirming_read() -> None:
+    current = listed()
+    current["status"] |= {"podIP": "10.0.0.2", "conditions": [{"type": "Ready", "status": "False"}]}
+    confirmed = confirm(workload(), listed(), current)
+    assert confirmed is not None
+    assert (confirmed[0].host, confirmed[0].pod_ready, confirmed[1]) == ("10.0.0.2", False, current)

@@ -1,0 +1,90 @@
+"""Which GatewayBackups have work, and when one has our finalizer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER
+from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.handlers.backups import _has_work, reconcile
+from gateway_operator.ports import Ports
+from gateway_operator.reconcile.gateway_lock import GatewayLocks
+from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
+from tests.unit.gateway_operator.simulation.fake_cluster import Clock, Cluster
+
+DELETED = {"deletionTimestamp": "2026-01-01T12:00:00Z"}
+OURS = {"finalizers": [FINALIZER]}
+DELETE = {"deleteFile": True}
+
+
+@pytest.mark.parametrize(
+    ("phase", "spec", "meta", "expected"),
+    [
+        ("", {}, {}, True),
+        ("Running", {}, {}, True),
+        ("Completed", {}, {}, False),
+        ("Failed", {}, {}, False),
+        ("Completed", DELETE, {}, True),
+        ("Completed", DELETE, OURS, False),
+        ("Completed", {}, OURS, True),
+        ("Completed", DELETE, {**DELETED, **OURS}, True),
+        ("Deleting", DELETE, {**DELETED, **OURS}, True),
+        ("Running", {}, {**DELETED, "finalizers": ["another/one"]}, False),
+    ],
+)
+def test_which_ones_have_work(phase: str, spec: dict[str, Any], meta: dict[str, Any], expected: bool) -> None:
+    body = {"metadata": {"name": "b", "uid": "u", **meta}, "spec": spec, "status": {"phase": phase}}
+    assert _has_work(Backup.parse(body)) is expected
+
+
+class World:
+    """One backup, and the runs of its queue."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.clock = Clock()
+        self.cluster = Cluster(self.clock)
+        self.admin = Admin(self.cluster, self.clock)
+        self.ports = Ports(self.cluster, self.admin, self.clock)
+        self.locks = GatewayLocks()
+        self.ref = self.cluster.add(BACKUP_KIND, "b", spec)
+
+    def backup(self) -> Backup:
+        return Backup.parse(self.cluster.objects[(BACKUP_KIND, "b")])
+
+    def run(self) -> None:
+        """Until there is nothing more to wait for."""
+        for _ in range(50):
+            after = asyncio.run(reconcile(self.ports, self.locks, self.backup()))
+            if after is None:
+                return
+            self.clock.advance(after)
+        raise AssertionError("it does not end")
+
+
+def test_a_backup_whose_file_stays_gets_no_finalizer() -> None:
+    world = World()
+    world.run()
+    assert world.backup().phase == "Completed"
+    assert world.backup().meta.finalizers == ()
+
+
+def test_the_finalizer_comes_before_the_backup_and_goes_after_the_file() -> None:
+    world = World(**DELETE)
+    world.run()
+    assert world.backup().phase == "Completed"
+    assert world.backup().meta.finalizers == (FINALIZER,)
+    asyncio.run(world.cluster.delete_ours(world.backup().meta))
+    assert world.backup().meta.deleting_since is not None
+    world.run()
+    assert asyncio.run(world.cluster.read(Ref(BACKUP_KIND, "prod", "b", ""))) is None
+
+
+def test_a_finalizer_that_is_not_needed_any_more_is_removed() -> None:
+    world = World(**DELETE)
+    world.run()
+    world.cluster.objects[(BACKUP_KIND, "b")]["spec"]["deleteFile"] = False
+    world.run()
+    assert world.backup().meta.finalizers == ()

@@ -1,0 +1,182 @@
+"""The volume is the truth: what lies there gets its objects again, once, under its own names, whatever crashes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_api.contract import BackupEntry, Problem
+from gateway_operator.domain import backup_import
+from gateway_operator.domain.model.names import ADOPTED_LABEL, IMPORT_UID
+from gateway_operator.domain.model.resources import Backup, Import, Ref
+from tests.unit.gateway_operator.simulation.fake_admin_api import backup_record, inspection_of
+from tests.unit.gateway_operator.simulation.faults import Faults, World
+from tests.unit.gateway_operator.simulation.test_crash_points import single_faults
+
+LOST = {"nightly": "daily", "before-upgrade": "manual", "weekly": "weekly", "other": "daily", "last": "manual"}
+
+
+def lost_cluster(faults: Faults | None = None, **spec: Any) -> tuple[World, Ref]:
+    """A volume with five backups and a file of somebody else, a cluster that knows none of them, and an import."""
+    world = World(faults)
+    plain, world.ports = world.ports, world.plain
+    for name, group in LOST.items():
+        world.run(world.cluster.add("GatewayBackup", name, {"group": group}))
+        world.clock.advance(60)
+    world.ports = plain
+    for name in LOST:
+        del world.cluster.objects[("GatewayBackup", name)]
+    ((stored, _), *_) = world.admin.backups.values()
+    foreign = inspection_of(stored, path="by-hand.json.gz", stored_sha256="f" * 64)
+    world.admin.foreign[foreign.path] = foreign
+    return world, world.cluster.add("GatewayBackupImport", "i", spec)
+
+
+def everything_is_back(world: World, ref: Ref) -> None:
+    """Every file has one object, under the name and in the group that it had."""
+    status = world.cluster.status(ref)
+    assert (status["phase"], status["reason"], status["found"], status["adopted"], status["failed"]) == (
+        "Completed", "Imported", 6, 6, 0,
+    ), status  # fmt: skip
+    backups = [one for (kind, _), one in world.cluster.objects.items() if kind == "GatewayBackup"]
+    assert len(backups) == 6
+    assert {one["metadata"]["name"]: one["spec"]["group"] for one in backups}.items() >= LOST.items()
+    assert {one["status"]["path"] for one in backups} == {
+        "by-hand.json.gz", *(made.path for made, _ in world.admin.backups.values())
+    }  # fmt: skip
+    assert all(one["status"]["phase"] == "Completed" for one in backups)
+    assert all(one["metadata"]["labels"][ADOPTED_LABEL] == "true" for one in backups)
+    assert world.admin.made == 5
+
+
+def test_everything_is_back_whatever_crashes() -> None:
+    world, ref = lost_cluster()
+    world.run(ref)
+    everything_is_back(world, ref)
+    calls = world.faults.calls
+    for name, faults in single_faults(calls):
+        world, ref = lost_cluster(faults)
+        world.run(ref)
+        try:
+            everything_is_back(world, ref)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}; {faults.names}") from error
+
+
+def test_two_crashes_make_no_duplicates() -> None:
+    world, ref = lost_cluster()
+    world.run(ref)
+    creating = [number for number, name in enumerate(world.faults.names, 1) if name in ("create_ours", "write_status")]
+    for one, two in itertools.combinations(creating, 2):
+        world, ref = lost_cluster(Faults(crash_after={one, two}))
+        world.run(ref)
+        everything_is_back(world, ref)
+
+
+def test_a_second_import_finds_that_all_is_done() -> None:
+    world, ref = lost_cluster()
+    world.run(ref)
+    again = world.cluster.add("GatewayBackupImport", "again", {})
+    world.run(again)
+    status = world.cluster.status(again)
+    assert (status["phase"], status["adopted"], status["alreadyOwned"]) == ("Completed", 0, 6)
+
+
+def test_a_dry_run_creates_nothing() -> None:
+    world, ref = lost_cluster(dryRun=True)
+    world.run(ref)
+    status = world.cluster.status(ref)
+    assert (status["phase"], status["reason"], status["adopted"]) == ("Completed", "WouldImport", 6)
+    assert len(status["wouldAdopt"]) == 6
+    assert not [kind for kind, _ in world.cluster.objects if kind == "GatewayBackup"]
+
+
+def test_only_the_paths_that_are_named() -> None:
+    world, ref = lost_cluster(paths=["daily/", "by-hand"])
+    world.run(ref)
+    assert world.cluster.status(ref)["adopted"] == 3
+
+
+def test_what_holds_no_config_is_left_out_and_what_is_broken_is_named() -> None:
+    world, ref = lost_cluster()
+    world.admin.problems = [Problem(code="BackupInvalid", message="not a config")]
+    world.run(ref)
+    status = world.cluster.status(ref)
+    assert (status["ignored"], status["found"], status["failed"]) == (1, 5, 5)
+    assert (status["phase"], status["reason"]) == ("Failed", "ImportedInPart")
+    assert {one["reason"] for one in status["problems"]} == {"BackupInvalid"}
+
+
+def test_it_waits_for_its_gateway_and_gives_up() -> None:
+    world, ref = lost_cluster(timeoutSeconds=60)
+    world.cluster.present = False
+    world.run(ref)
+    status = world.cluster.status(ref)
+    assert (status["phase"], status["reason"]) == ("Failed", "GatewayNotFound")
+
+
+def listed(path: str, name: str, group: str, number: int) -> BackupEntry:
+    """A file whose manifest says what it was."""
+    metadata = {"name": name, "group": group}
+    record = backup_record(backup_id=f"{number:032x}", path=path, volume_id="v", metadata=metadata)
+    return BackupEntry(kind="backup", path=path, size_bytes=1, modified=record.created, record=record)
+
+
+names = st.text(alphabet="abz09-._AÄ/", max_size=70) | st.sampled_from(["same", "a" * 63, "safety", "-x", "x-"])
+files = st.lists(
+    st.tuples(names, names, st.sampled_from(["daily/x.json.zst", "x.json", "Ä Ö/ü.json.age", "a/b/c", "manual/y"])),
+    max_size=12,
+).map(lambda made: [listed(f"{path}.{n}", name, group, n) for n, (name, group, path) in enumerate(made)])
+THING = Import.parse(
+    {"metadata": {"namespace": "prod", "name": "i", "uid": "u"}, "spec": {"gatewayRef": {"name": "gw"}}}
+)
+
+
+@given(files, st.integers(0, 12))
+@settings(deadline=None, max_examples=300)
+def test_names_are_valid_and_unique_and_the_same_after_a_crash(found: list[BackupEntry], created: int) -> None:
+    plan = backup_import.plan(THING, found, [], "v")
+    made = [one.name for one in plan.create]
+    assert len(made) == len(set(made)) == len(found)
+    for one in plan.create:
+        assert backup_import._NAME.fullmatch(one.name)
+        assert len(one.name) <= 63
+        assert backup_import._GROUP.fullmatch(one.group)
+    bodies = [backup_import.body(THING, one) for one in plan.create[:created]]
+    there = [Backup.parse({**body, "metadata": {**body["metadata"], "namespace": "prod"}}) for body in bodies]
+    again = backup_import.plan(THING, reversed(found), there, "v")
+    assert again.create == plan.create[created:]
+    assert again.waiting == len(bodies)
+
+
+def test_a_copy_of_a_backup_is_no_second_one() -> None:
+    first = listed("daily/x.json.zst", "x", "daily", 1)
+    plan = backup_import.plan(THING, [first, first.model_copy(update={"path": "copy/x.json.zst"})], [], "v")
+    assert [one.path for one in plan.create] == ["copy/x.json.zst"]
+    assert (plan.found, plan.already_owned) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("phase", "uid", "expected"),
+    [
+        ("Completed", "u", (1, 0, 0)),
+        ("Completed", "other", (0, 1, 0)),
+        ("Running", "other", (0, 1, 0)),
+        ("Failed", "u", (0, 0, 1)),
+        ("Failed", "other", (0, 0, 1)),
+    ],
+)
+def test_whose_it_is(phase: str, uid: str, expected: tuple[int, int, int]) -> None:
+    file = listed("daily/x.json.zst", "x", "daily", 1)
+    owner = {
+        "metadata": {"namespace": "prod", "name": "x", "annotations": {IMPORT_UID: uid}},
+        "spec": {"gatewayRef": {"name": "gw"}, "existing": {"path": file.path}},
+        "status": {"phase": phase, "path": file.path, "volumeID": "v"},
+    }
+    plan = backup_import.plan(THING, [file], [Backup.parse(owner)], "v")
+    assert (plan.adopted, plan.already_owned, len(plan.failed)) == expected
+    assert plan.create == ()

@@ -1,0 +1,197 @@
+"""The work queue: one run for many events, never two at once, a requeue for each unfinished object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway_operator.domain.model.resources import Backup, NamespacedName, Ref
+from gateway_operator.ports import ConflictError
+from gateway_operator.reconcile import workqueue
+from gateway_operator.reconcile.watch_check import PATIENCE, WatchCheck
+from gateway_operator.reconcile.workqueue import WorkQueue, namespaced_name
+
+PAUSE = 0.02
+KEY = NamespacedName("prod", "b")
+
+
+def backup(name: str = "b", uid: str = "u", generation: int = 1, **meta: Any) -> Backup:
+    metadata = {"namespace": "prod", "name": name, "uid": uid, "generation": generation, **meta}
+    return Backup.parse({"metadata": metadata, "spec": {"gatewayRef": {"name": "gw"}}})
+
+
+class Runs:
+    """A reconcile that counts its runs, and may wait, fail or ask for another run."""
+
+    def __init__(self) -> None:
+        self.items: list[Backup] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.result: Callable[[], float | None] = lambda: None
+
+    async def __call__(self, item: Backup) -> float | None:
+        self.items.append(item)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.gate.wait()
+            return self.result()
+        finally:
+            self.at_once -= 1
+
+
+async def test_only_registered_objects_are_reconciled() -> None:
+    runs = Runs()
+    queue = WorkQueue(runs)
+    queue.add(KEY)
+    await asyncio.sleep(PAUSE)
+    assert runs.items == []
+    queue.observe(backup(), finished=False)
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 1
+    queue.observe(backup(), finished=True)
+    queue.add(KEY)
+    queue.add_all()
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 1
+
+
+async def test_many_events_make_one_run_and_many_during_a_run_make_one_more() -> None:
+    runs = Runs()
+    queue = WorkQueue(runs)
+    runs.gate.clear()
+    queue.register(backup())
+    for _ in range(100):
+        queue.add(KEY)
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 1
+    for _ in range(100):
+        queue.add(KEY)
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 1
+    runs.gate.set()
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 2
+    assert runs.most_at_once == 1
+
+
+async def test_our_own_status_writes_add_nothing_but_a_change_of_the_spec_does() -> None:
+    runs = Runs()
+    queue = WorkQueue(runs)
+    for item in (backup(), backup(resourceVersion="2"), backup(resourceVersion="3", labels={"a": "b"})):
+        queue.observe(item, finished=False)
+        await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 1
+    queue.observe(backup(generation=2), finished=False)
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 2
+    queue.observe(backup(generation=2, deletionTimestamp="2026-01-01T00:00:00Z"), finished=False)
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 3
+
+
+async def test_one_that_is_unfinished_again_is_reconciled() -> None:
+    """An older etcd was restored."""
+    runs = Runs()
+    queue = WorkQueue(runs)
+    for finished in (False, True, False):
+        queue.observe(backup(), finished=finished)
+        await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 2
+
+
+async def test_a_wait_ends_when_it_is_over_or_when_an_event_comes() -> None:
+    runs = Runs()
+    queue = WorkQueue(runs)
+    runs.result = lambda: PAUSE if len(runs.items) == 1 else 3600
+    queue.observe(backup(), finished=False)
+    await asyncio.sleep(3 * PAUSE)
+    assert len(runs.items) == 2
+    queue.add(KEY, 1800)
+    queue.add(KEY, 7200)
+    queue.add(KEY)
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 3
+    await queue.stop()
+
+
+@pytest.mark.parametrize("error", [ConflictError("newer"), ValueError("a defect")])
+async def test_an_error_is_retried_until_it_succeeds(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workqueue, "_LONGEST_BACKOFF", 0.001)
+    runs = Runs()
+
+    def fail() -> None:
+        if len(runs.items) < 4:
+            raise error
+
+    runs.result = fail
+    queue = WorkQueue(runs)
+    with caplog.at_level(logging.WARNING):
+        queue.observe(backup(), finished=False)
+        await asyncio.sleep(5 * PAUSE)
+    assert len(runs.items) == 4
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["GatewayBackup prod/b"] * 3
+    assert all(record.__dict__["object"]["uid"] == "u" for record in caplog.records)
+
+
+async def test_the_next_object_of_a_name_waits_for_the_run_of_the_previous_one() -> None:
+    runs = Runs()
+    queue = WorkQueue(runs)
+    runs.gate.clear()
+    queue.observe(backup(uid="old"), finished=False)
+    await asyncio.sleep(PAUSE)
+    queue.observe(backup(uid="old"), finished=True)
+    queue.observe(backup(uid="new"), finished=False)
+    await asyncio.sleep(PAUSE)
+    assert [item.meta.ref.uid for item in runs.items] == ["old"]
+    runs.gate.set()
+    await asyncio.sleep(PAUSE)
+    assert [item.meta.ref.uid for item in runs.items] == ["old", "new"]
+    assert runs.most_at_once == 1
+
+
+async def test_stop_cancels_what_runs_and_what_is_due() -> None:
+    runs = Runs()
+    queue = WorkQueue(runs)
+    runs.gate.clear()
+    queue.observe(backup(), finished=False)
+    queue.register(backup("c"))
+    queue.add(NamespacedName("prod", "c"), 3600)
+    await asyncio.sleep(PAUSE)
+    await queue.stop()
+    assert runs.at_once == 0
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("reconcile")]
+
+
+def refs(*uids: str) -> list[Ref]:
+    return [Ref("GatewayBackup", "prod", "b", uid) for uid in uids]
+
+
+async def test_an_object_that_no_event_registered_is_missed_after_a_while() -> None:
+    queue = WorkQueue(Runs())
+    check = WatchCheck({"GatewayBackup": queue})
+    queue.register(backup(uid="here"))
+    check.compare(refs("here", "lost"), 1000)
+    assert check.missed == []
+    check.compare(refs("here", "lost"), 1000 + PATIENCE)
+    assert check.missed == refs("lost")
+    queue.register(backup(uid="lost"))
+    check.compare(refs("lost"), 1000 + 2 * PATIENCE)
+    assert check.missed == []
+
+
+async def test_an_object_that_finished_between_list_and_comparison_is_not_missed() -> None:
+    queue = WorkQueue(Runs())
+    check = WatchCheck({"GatewayBackup": queue})
+    for second in range(10):
+        check.compare(refs(f"{second}"), second * PATIENCE)
+        assert check.missed == []
+    assert namespaced_name(refs("x")[0]) == KEY

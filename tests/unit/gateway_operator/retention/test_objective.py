@@ -1,0 +1,40 @@
+"""The recovery point objective as a condition."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway_operator.domain.retention.status import judge
+
+CREATED = datetime(2026, 11, 20, tzinfo=UTC)
+LIMIT = timedelta(hours=26)
+
+
+@pytest.mark.parametrize(
+    ("newest", "now", "met"),
+    [
+        (None, CREATED + LIMIT, True),
+        (None, CREATED + LIMIT + timedelta(seconds=1), False),
+        (CREATED + timedelta(days=2), CREATED + timedelta(days=3), True),
+        (CREATED + timedelta(days=2), CREATED + timedelta(days=4), False),
+        # one that was adopted may be older than the schedule: it is as old as it is
+        (CREATED - timedelta(days=9), CREATED + timedelta(hours=1), False),
+        # clocks that differ
+        (CREATED + timedelta(days=9), CREATED + timedelta(days=1), True),
+    ],
+)
+def test_only_the_age_of_the_newest_verified_backup_counts(newest: datetime | None, now: datetime, met: bool) -> None:
+    verdict = judge(LIMIT, newest, CREATED, now)
+    assert verdict.met is met
+    assert verdict.reason == ("ObjectiveMet" if met else "ObjectiveMissed")
+    assert "1d2h" in verdict.message
+
+
+def test_the_message_does_not_change_while_nothing_happens() -> None:
+    first = judge(LIMIT, CREATED, CREATED, CREATED + timedelta(days=3))
+    assert first == judge(LIMIT, CREATED, CREATED, CREATED + timedelta(days=4))
+    assert first.message == (
+        "The newest Verified backup is of 2026-11-20T00:00:00Z; objective.maxAge is 1d2h. That is exceeded."
+    )

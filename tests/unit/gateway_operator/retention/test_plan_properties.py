@@ -1,0 +1,186 @@
+"""What holds for every policy and every history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.retention.plan import governed, plan
+from gateway_operator.domain.retention.policy import Limits, Policy
+from tests.unit.gateway_operator.summaries import summary
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ZONES = [
+    UTC,
+    *(ZoneInfo(name) for name in ("Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kolkata")),
+]
+lengths = st.integers(0, 900).map(lambda hours: timedelta(hours=hours * hours))
+maybe_lengths = st.none() | lengths
+
+
+def history(number: int, seed: int) -> list[BackupSummary]:
+    """A set of backups. From a seed: drawn piece by piece it would take ten times as long."""
+    dice = Random(seed)
+
+    def age() -> timedelta:
+        # Coarse steps, so that instants and hours are shared; and the night when the clocks change.
+        night = NOW - datetime(2026, 10, 24, 21, tzinfo=UTC)
+        return dice.choice(
+            [
+                timedelta(minutes=20 * dice.randint(-2, 60)),
+                timedelta(days=dice.randint(0, 800)),
+                timedelta(seconds=dice.randint(0, 100_000_000)),
+                night - timedelta(minutes=15 * dice.randint(0, 40)),
+            ]
+        )
+
+    def rare() -> bool:
+        return dice.random() < 0.15
+
+    return [
+        summary(
+            f"b{index}",
+            NOW - age(),
+            phase=dice.choice(["Completed"] * 5 + ["Failed", "Running", ""]),
+            level=dice.choice(["Verified", "Verified", "Stored"]),
+            pinned=rare(),
+            ttl=timedelta(hours=dice.randint(0, 900) ** 2) if rare() else None,
+            restores=("r",) if rare() else (),
+            suspicious=rare(),
+            adopted=rare(),
+            accepted=dice.random() < 0.3,
+            policy={} if dice.random() < 0.5 else None,
+            volume_id=dice.choice(["", "", "other"]),
+            deleting_since=NOW if rare() else None,
+        )
+        for index in range(number)
+    ]
+
+
+histories = st.builds(history, st.integers(0, 25), st.integers(0, 2**32))
+numbers = st.integers(0, 6)
+policies = st.builds(
+    Policy, keep_last=numbers, keep_hourly=numbers, keep_daily=numbers, keep_weekly=numbers, keep_monthly=numbers,
+    keep_yearly=numbers, keep_within=st.just(timedelta(0)) | lengths, max_age=maybe_lengths, min_keep=st.integers(1, 5),
+    zone=st.sampled_from(ZONES), failed=st.builds(Limits, st.none() | numbers, maybe_lengths),
+    include_adopted=st.booleans(), dry_run=st.booleans(), own_only=st.booleans(),
+)  # fmt: skip
+
+
+def kept(entries: list[BackupSummary], policy: Policy) -> set[str]:
+    """Who stays."""
+    return {one.backup.name for one in plan(entries, policy, NOW) if one.keep}
+
+
+@given(histories, policies)
+@settings(max_examples=600, deadline=None)
+def test_what_must_stay_stays(entries: list[BackupSummary], policy: Policy) -> None:
+    decisions = plan(entries, policy, NOW)
+    alive = [entry for entry in entries if not entry.is_deleting]
+    assert sorted(one.backup.name for one in decisions) == sorted(entry.name for entry in alive)
+    staying = [one.backup for one in decisions if one.keep]
+    for volume in {entry.volume_id for entry in alive}:
+        verified = [
+            one for one in alive if one.phase == "Completed" and one.level == "Verified" and one.volume_id == volume
+        ]
+        left = [entry for entry in staying if entry in verified]
+        assert len(left) >= min(policy.min_keep, len(verified))
+    for one in decisions:
+        entry = one.backup
+        if entry.pinned or entry.restores or entry.phase not in ("Completed", "Failed"):
+            assert one.keep, entry
+        if entry.adopted and not policy.include_adopted:
+            assert one.keep, entry
+        if not one.keep:
+            assert one.reasons
+            assert governed(entry, policy) or entry.ttl is not None
+        if one.expires_at is not None and not policy.dry_run and not one.reasons:
+            assert one.expires_at > NOW, "it would have gone"
+        assert len(one.reasons) <= 32
+        assert all(len(reason) <= 128 for reason in one.reasons)
+
+
+@given(histories, policies)
+@settings(max_examples=300, deadline=None)
+def test_the_one_before_a_suspicious_one_stays(entries: list[BackupSummary], policy: Policy) -> None:
+    good = sorted(
+        (one for one in entries if one.phase == "Completed" and not one.is_deleting),
+        key=lambda one: (one.time, one.name),
+    )
+    staying = kept(entries, policy)
+    for number, entry in enumerate(good):
+        if not entry.needs_review:
+            continue
+        assert entry.name in staying
+        before = [one for one in good[:number] if not one.needs_review]
+        assert not before or before[-1].name in staying
+
+
+@given(histories, policies, st.data())
+@settings(max_examples=600, deadline=None)
+def test_a_longer_rule_never_keeps_less(entries: list[BackupSummary], policy: Policy, data: st.DataObject) -> None:
+    name = data.draw(
+        st.sampled_from(
+            ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within",
+             "max_age", "min_keep", "failed.keep_last", "failed.max_age"]
+        )
+    )  # fmt: skip
+    more = data.draw(lengths if name in ("keep_within", "max_age", "failed.max_age") else st.integers(0, 9))
+    owner = policy.failed if name.startswith("failed") else policy
+    field = name.rpartition(".")[2]
+    present = getattr(owner, field)
+    if present is None or (field.startswith("keep_") and owner is policy and not present):
+        return  # an absent rule is another matter: without any, everything is kept
+    longer = replace(owner, **{field: present + more})
+    changed = replace(policy, failed=longer) if isinstance(longer, Limits) else longer
+    assert kept(entries, policy) <= kept(entries, changed)
+
+
+@given(histories, policies)
+@settings(max_examples=400, deadline=None)
+def test_what_is_kept_is_kept_again(entries: list[BackupSummary], policy: Policy) -> None:
+    first = plan(entries, policy, NOW)
+    left = [one.backup for one in first if one.keep]
+    again = plan(left, policy, NOW)
+    assert [one for one in first if one.keep] == again, "and for the same reasons: no status is written twice"
+
+
+@given(histories, policies, st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_the_order_makes_no_difference(entries: list[BackupSummary], policy: Policy, random: Random) -> None:
+    mixed = list(entries)
+    random.shuffle(mixed)
+    assert plan(entries, policy, NOW) == plan(mixed, policy, NOW)
+
+
+@given(histories, policies, st.integers(0, 20))
+@settings(max_examples=300, deadline=None)
+def test_a_failed_one_changes_nothing_for_the_good(entries: list[BackupSummary], policy: Policy, number: int) -> None:
+    good = [entry for entry in entries if entry.phase != "Failed"]
+    bad = [summary(f"f{index}", NOW - timedelta(hours=index), phase="Failed") for index in range(number)]
+    assert kept(good, policy) == {name for name in kept([*good, *bad], policy) if not name.startswith("f")}
+
+
+@given(histories, policies)
+@settings(max_examples=300, deadline=None)
+def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(entries: list[BackupSummary], policy: Policy) -> None:
+    policy = replace(policy, own_only=True)
+    for one in plan(entries, policy, NOW):
+        assert one.keep or one.backup.carries_policy or one.cause == "ttl"
+
+
+@given(histories, policies, st.integers(1, 400))
+@settings(max_examples=300, deadline=None)
+def test_what_expires_later_is_still_there_until_then(entries: list[BackupSummary], policy: Policy, hours: int) -> None:
+    """A promise is kept: a limit of age that is shown lets nothing go earlier, as long as no backup is added."""
+    later = NOW + timedelta(hours=hours)
+    after = {one.backup.name: one for one in plan(entries, policy, later)}
+    for one in plan(entries, policy, NOW):
+        if one.keep and one.expires_at is not None and one.expires_at > later and one.backup.phase == "Completed":
+            assert after[one.backup.name].keep or policy.counts, one

@@ -1,0 +1,99 @@
+"""When a cron expression is due: by hand, by brute force over every minute, and as robfig/cron itself answered."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_operator.domain.schedule.cron import next_time
+
+EXPECTED = json.loads((Path(__file__).with_name("robfig_cron.json")).read_text())
+
+
+def at(text: str) -> datetime:
+    """A time in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone", "now", "due"),
+    [
+        ("0 2 * * *", "UTC", "2026-01-01T01:59:59", "2026-01-01T02:00:00"),
+        ("0 2 * * *", "UTC", "2026-01-01T02:00:00", "2026-01-02T02:00:00"),
+        ("0 2 * * *", "Europe/Berlin", "2026-01-01T00:00:00", "2026-01-01T01:00:00"),
+        ("*/15 * * * *", "UTC", "2026-01-01T00:14:30", "2026-01-01T00:15:00"),
+        ("5/20 * * * *", "UTC", "2026-01-01T00:26:00", "2026-01-01T00:45:00"),
+        ("@hourly", "Asia/Kolkata", "2026-01-01T00:00:00", "2026-01-01T00:30:00"),
+        ("0 0 13 * fri", "UTC", "2026-03-01T00:00:00", "2026-03-06T00:00:00"),
+        ("0 0 13 * ?", "UTC", "2026-03-01T00:00:00", "2026-03-13T00:00:00"),
+        ("0 0 */2 * fri", "UTC", "2026-03-06T00:00:00", "2026-03-07T00:00:00"),
+        ("0 0 29 2 *", "UTC", "2026-01-01T00:00:00", "2028-02-29T00:00:00"),
+        ("0 0 30 2 *", "UTC", "2026-01-01T00:00:00", None),
+        # Summer time begins: 02:30 is not on that day's clock. It ends: 02:30 is there twice.
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00", "2026-03-30T00:30:00"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00", "2026-10-25T00:30:00"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00", "2026-10-25T01:30:00"),
+        # A zone whose clock skips midnight, and one that shifts by half an hour.
+        ("0 0 * * *", "America/Havana", "2026-03-07T12:00:00", "2026-03-09T04:00:00"),
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00", "2026-10-04T15:15:00"),
+    ],
+)
+def test_it_is_due_when_the_zones_clock_shows_it(schedule: str, zone: str, now: str, due: str | None) -> None:
+    assert next_time(schedule, zone, at(now)) == (at(due) if due else None)
+
+
+@pytest.mark.parametrize("case", EXPECTED, ids=lambda case: f"{case['schedule']} {case['zone']} {case['after']}")
+def test_it_is_due_when_the_controllers_parser_says_so(case: dict[str, str]) -> None:
+    """Answers of robfig/cron v3.0.1, the parser of the CronJob controller (robfig_cron.md)."""
+    due = next_time(case["schedule"], case["zone"], at(case["after"]))
+    assert due == (at(case["next"]) if case["next"] else None)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "5-1 * * * *",
+     "*/0 * * * *", "a * * * *", "1, * * * *", "@every 1h", "@reboot", "-1 * * * *", "1-2-3 * * * *", "٣ * * * *"],
+)  # fmt: skip
+def test_an_invalid_expression_has_no_next_time(schedule: str) -> None:
+    assert next_time(schedule, "UTC", at("2026-01-01T00:00:00")) is None
+
+
+def test_an_unknown_zone_is_no_reason_to_stop() -> None:
+    for zone in ("Mars/Olympus", "", "../etc/passwd", "/etc/localtime"):
+        assert next_time("0 2 * * *", zone, at("2026-01-01T00:00:00")) is None
+
+
+ZONES = (
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Havana",
+    "Australia/Lord_Howe",
+    "Asia/Kolkata",
+    "Pacific/Apia",
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 59), st.integers(0, 23), st.sampled_from(ZONES),
+    st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001 - the zone is put on below
+)  # fmt: skip
+def test_a_daily_time_is_the_first_minute_whose_wall_clock_fits(
+    minute: int, hour: int, zone: str, naive: datetime
+) -> None:
+    after = naive.replace(tzinfo=UTC)
+    moment = after.replace(second=0, microsecond=0)
+    place = ZoneInfo(zone)
+    while True:
+        moment += timedelta(minutes=1)
+        local = moment.astimezone(place)
+        if (local.hour, local.minute) == (hour, minute):
+            break
+    assert next_time(f"{minute} {hour} * * *", zone, after) == moment

@@ -1,0 +1,393 @@
+"""A schedule's decisions: what is drift and what is not, whose CronJob is whose, and how things stand."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
+from gateway_operator.domain.model import conditions
+from gateway_operator.domain.model.reasons import Reason
+from gateway_operator.domain.model.resources import Backup, Json, Ref
+from gateway_operator.domain.schedule.backup_summaries import progress
+from gateway_operator.domain.schedule.cronjob import Image, correction, differences, longest, wanted
+from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, Observed, Standing, Trouble, decide
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
+from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, Ports
+from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
+from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
+from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, START, Clock, Cluster
+from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
+from tests.unit.gateway_operator.summaries import summary
+
+IMAGE = Image("operator:1", "Always", ("pull",))
+log = logging.getLogger("tests")
+
+
+def schedule(**spec: Any) -> GatewayBackupSchedule:
+    """A schedule as the API server gives it."""
+    meta = {
+        "namespace": "prod",
+        "name": "nightly",
+        "uid": "s-1",
+        "generation": 2,
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    spec = {"gatewayRef": {"name": "gw"}, "schedule": "0 2 * * *", **spec}
+    return GatewayBackupSchedule.parse({"metadata": meta, "spec": spec})
+
+
+def stored(one: GatewayBackupSchedule, image: Image = IMAGE) -> dict[str, Any]:
+    """Its CronJob with what the API server adds."""
+    body = copy.deepcopy(wanted(one, image))
+    body["metadata"] |= {"uid": "c-1", "resourceVersion": "7", "generation": 1}
+    body["spec"]["jobTemplate"]["metadata"]["creationTimestamp"] = None
+    pod = body["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod |= {"dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler", "serviceAccount": "gw-backup"}
+    pod["containers"][0] |= {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
+    for one_variable in pod["containers"][0]["env"]:
+        one_variable["valueFrom"]["fieldRef"]["apiVersion"] = "v1"
+    if not pod["imagePullSecrets"]:
+        del pod["imagePullSecrets"]
+    body["status"] = {"lastScheduleTime": "2025-12-31T02:00:00Z"}
+    return body
+
+
+def seen(one: GatewayBackupSchedule, cron_job: Json | None, **more: Any) -> Observed:
+    """What a look gave."""
+    return Observed(one, cron_job, more.pop("has_account", True), more.pop("backups", ()), IMAGE, **more)
+
+
+def standing(seen: Observed) -> dict[str, Any]:
+    """The status of a decision that writes one."""
+    action = decide(seen, START)
+    assert isinstance(action, Standing)
+    return action.status
+
+
+def ready(status: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether it is Ready, and why."""
+    (one,) = [one for one in status["conditions"] if one["type"] == "Ready"]
+    return one["status"] == "True", one["reason"]
+
+
+@pytest.mark.parametrize("image", [IMAGE, Image("operator:1")])
+def test_what_the_api_server_adds_is_no_drift(image: Image) -> None:
+    one = schedule()
+    assert differences(wanted(one, image), stored(one, image)) == []
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every leaf of a structure."""
+    if isinstance(value, Mapping) and value:
+        return [found for key, inner in value.items() for found in paths(inner, (*path, key))]
+    if isinstance(value, list) and value:
+        return [found for index, inner in enumerate(value) for found in paths(inner, (*path, index))]
+    return [path]
+
+
+LEAVES = paths(wanted(schedule(backupTemplate={"ttl": "30d"}), IMAGE)["spec"])
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: ".".join(map(str, leaf)))
+def test_a_change_of_any_field_that_is_ours_is_drift_and_is_corrected(leaf: tuple[Any, ...]) -> None:
+    one = schedule(backupTemplate={"ttl": "30d"})
+    have = stored(one)
+    place = have["spec"]
+    for step in leaf[:-1]:
+        place = place[step]
+    place[leaf[-1]] = "else"
+    want = wanted(one, IMAGE)
+    assert len(differences(want, have)) == 1
+    action = decide(seen(one, have), START)
+    assert isinstance(action, CorrectCronJob)
+    assert action.note.reason == Reason.CronJobRestored
+    assert action.patch["metadata"]["resourceVersion"] == "7"
+    assert action.patch["spec"] == want["spec"]
+
+
+@settings(deadline=None)
+@given(st.sets(st.sampled_from(LEAVES), max_size=4))
+def test_a_correction_corrects(leaves: set[tuple[Any, ...]]) -> None:
+    one = schedule(backupTemplate={"ttl": "30d"})
+    have = stored(one)
+    for leaf in leaves:
+        place = have["spec"]
+        for step in leaf[:-1]:
+            place = place[step]
+        place[leaf[-1]] = None
+    want = wanted(one, IMAGE)
+    assert differences(want, merged(have, correction(want, have))) == []
+
+
+def merged(have: Any, patch: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(patch, Mapping) or not isinstance(have, Mapping):
+        return patch
+    return {**have, **{key: merged(have.get(key), value) for key, value in patch.items()}}
+
+
+def test_a_container_more_is_drift() -> None:
+    one = schedule()
+    have = stored(one)
+    have["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"].append({"name": "evil"})
+    assert differences(wanted(one, IMAGE), have) == ["spec.jobTemplate.spec.template.spec.containers"]
+
+
+def test_a_new_image_of_the_operator_is_an_update_and_not_somebodys_fault() -> None:
+    one = schedule()
+    action = decide(seen(one, stored(one, Image("operator:0"))), START)
+    assert isinstance(action, CorrectCronJob)
+    assert (action.note.reason, action.note.warning) == (Reason.CronJobUpdated, False)
+
+
+def test_two_edits_of_one_field_are_two_events() -> None:
+    one = schedule()
+    texts = set()
+    for generation in (2, 4):
+        have = stored(one)
+        have["spec"]["schedule"] = "* * * * *"
+        have["metadata"]["generation"] = generation
+        action = decide(seen(one, have), START)
+        assert isinstance(action, CorrectCronJob)
+        texts.add(action.note.message)
+    assert len(texts) == 2
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [[], [{"uid": "s-0", "controller": True}], [{"uid": "s-1"}]],
+    ids=["nobody's", "a namesake's that was before", "ours, but not as its controller"],
+)
+def test_a_cron_job_of_somebody_else_is_never_touched(owners: list[dict[str, Any]]) -> None:
+    one = schedule()
+    have = stored(one)
+    have["metadata"]["ownerReferences"] = owners
+    assert ready(standing(seen(one, have))) == (False, "NameConflict")
+
+
+def test_without_its_account_none_is_made_but_one_that_is_there_is_kept_right() -> None:
+    one = schedule()
+    assert ready(standing(seen(one, None, has_account=False))) == (False, "ServiceAccountMissing")
+    assert isinstance(decide(seen(one, None, has_account=None), START), CreateCronJob)
+    have = stored(one)
+    assert ready(standing(seen(one, have, has_account=False))) == (False, "ServiceAccountMissing")
+    have["spec"]["suspend"] = True
+    assert isinstance(decide(seen(one, have, has_account=False), START), CorrectCronJob)
+
+
+def test_what_is_changed_as_it_is_written_ends_in_a_word_and_not_in_a_loop() -> None:
+    one = schedule()
+    have = stored(one)
+    have["spec"]["suspend"] = True
+    status = standing(seen(one, have, corrected=True))
+    assert ready(status) == (False, "CronJobOverruled")
+
+
+def test_a_missing_right_is_a_condition_that_goes_when_it_is_granted() -> None:
+    one = schedule()
+    told = standing(seen(one, None, trouble=Trouble(Reason.NotAuthorized, "forbidden; kubectl …")))
+    assert conditions.holds(told["conditions"], "Authorized") is False
+    later = standing(seen(replace(one, status=told), stored(one)))
+    assert conditions.holds(later["conditions"], "Authorized") is True
+    assert ready(later) == (True, "Scheduled")
+
+
+def test_the_next_time_is_told_only_while_there_is_one() -> None:
+    assert standing(seen(schedule(), stored(schedule())))["nextScheduleTime"] == "2026-01-02T02:00:00Z"
+    suspended = schedule(suspend=True)
+    assert standing(seen(suspended, stored(suspended)))["nextScheduleTime"] is None
+    assert standing(seen(schedule(), stored(schedule())))["lastScheduleTime"] == "2025-12-31T02:00:00Z"
+
+
+def test_a_cron_job_that_was_made_again_does_not_lose_the_last_time() -> None:
+    one = replace(schedule(), status={"lastScheduleTime": "2025-12-30T02:00:00Z"})
+    have = stored(one)
+    del have["status"]
+    assert standing(seen(one, have))["lastScheduleTime"] == "2025-12-30T02:00:00Z"
+
+
+def test_the_job_outlives_the_longest_backup() -> None:
+    for template in ({}, {"timeoutSeconds": 3600, "startingDeadlineSeconds": 7200}):
+        one = schedule(backupTemplate=template)
+        job = wanted(one, IMAGE)["spec"]["jobTemplate"]["spec"]
+        own = template.get("timeoutSeconds", 600) + template.get("startingDeadlineSeconds", 300)
+        assert own < longest(template) < job["activeDeadlineSeconds"]
+
+
+def member(name: str, minute: int, phase: str = "Completed", **more: Any) -> BackupSummary:
+    """A backup of the schedule."""
+    when = datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
+    end = when + timedelta(seconds=5) if phase in ("Completed", "Failed") else None
+    fields: dict[str, Any] = {
+        "snapshot_time": when if phase == "Completed" else None,
+        "completion_time": end,
+        **more,
+    }
+    return summary(name, when, phase=phase, **fields)
+
+
+def test_the_progress_is_that_of_its_backups() -> None:
+    found = progress(
+        schedule(),
+        [
+            member("a", 1),
+            member("b", 2, suspicious=True, pinned=True),
+            member("c", 3, level="Stored"),
+            member("d", 4, "Failed", reason="VolumeFull"),
+            member("e", 5, "Running"),
+            member("f", 6, ""),
+        ],
+    )
+    assert found["active"] == ["e", "f"]
+    assert found["lastBackup"] == "f"
+    assert (found["lastSuccessfulBackup"], found["lastFailure"]) == ("b", "d: VolumeFull")
+    assert found["backups"] == {"completed": 3, "failed": 1, "suspicious": 1, "pinned": 1, "total": 6}
+    stored_is_enough = schedule(backupTemplate={"verification": {"level": "Stored"}})
+    assert progress(stored_is_enough, [member("a", 1), member("c", 3, level="Stored")])["lastSuccessfulBackup"] == "c"
+    assert progress(schedule(), [])["lastBackup"] is None
+
+
+def backup_of(group: str | None, uid: str = "u", **status: Any) -> Backup:
+    spec = {"gatewayRef": {"name": "gw"}, **({} if group is None else {"group": group})}
+    return Backup.parse({"metadata": {"namespace": "prod", "name": "b", "uid": uid}, "spec": spec, "status": status})
+
+
+class CronJobs:
+    """CronJobs in memory, with versions, and an API server that may refuse."""
+
+    def __init__(self) -> None:
+        self.one: dict[str, Any] | None = None
+        self.version = 0
+        self.made = 0
+        self.refuses: Exception | None = None
+        self.account = True
+
+    async def read(self, namespace: str, name: str) -> Json | None:
+        return copy.deepcopy(self.one)
+
+    async def create(self, namespace: str, body: Json) -> Json:
+        if self.refuses is not None:
+            raise self.refuses
+        if self.one is not None:
+            raise ConflictError("exists")
+        self.made += 1
+        self.version += 1
+        self.one = copy.deepcopy(dict(body))
+        self.one["metadata"] |= {"uid": f"c-{self.made}", "resourceVersion": str(self.version), "generation": 1}
+        return self.one
+
+    async def patch(self, namespace: str, name: str, patch: Json) -> Json:
+        if self.refuses is not None:
+            raise self.refuses
+        if self.one is None or self.one["metadata"]["resourceVersion"] != patch["metadata"]["resourceVersion"]:
+            raise ConflictError("newer")
+        self.version += 1
+        self.one = merged(self.one, patch)
+        assert self.one is not None
+        self.one["metadata"]["resourceVersion"] = str(self.version)
+        return self.one
+
+    async def has_account(self, namespace: str, name: str) -> bool:
+        return self.account
+
+
+class World:
+    """A schedule, its CronJob, and an operator that may die."""
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.clock = Clock()
+        self.cluster = Cluster(self.clock)
+        self.cron_jobs = CronJobs()
+        faults = faults or Faults()
+        ports = Ports(faults.wrap(self.cluster, False), Admin(self.cluster, self.clock), self.clock, "o:o")
+        self.parts = ScheduleParts(ports, faults.wrap(self.cron_jobs, False), IMAGE)
+        self.ref = self.cluster.add("GatewayBackupSchedule", "nightly", {"schedule": "0 2 * * *"})
+
+    def run(self) -> None:
+        """Until it is through; started anew after a crash."""
+        for _ in range(20):
+            try:
+                asyncio.run(reconcile_schedule(self.parts, self.ref, log))
+            except CrashError:
+                continue
+            return
+        raise AssertionError("it does not end")
+
+
+def scenarios(world: World) -> None:
+    """What happens to a schedule in its life."""
+    world.run()
+    assert world.cron_jobs.one is not None
+    world.cron_jobs.one["spec"]["suspend"] = True
+    world.run()
+    world.cron_jobs.one = None
+    world.run()
+
+
+def test_a_crash_at_any_call_ends_in_one_cron_job_as_it_should_be() -> None:
+    without = Faults()
+    scenarios(World(without))
+    assert without.calls > 10
+    for number in range(1, without.calls + 1):
+        for faults in (Faults({number}), Faults(None, {number})):
+            world = World(faults)
+            scenarios(world)
+            status = world.cluster.status(world.ref)
+            assert ready(status) == (True, "Scheduled"), (number, faults.names)
+            assert world.cron_jobs.made == 2, (number, faults.names)
+            assert world.cron_jobs.one is not None
+            assert world.cron_jobs.one["spec"]["suspend"] is False
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ForbiddenError("no"), "NotAuthorized"), (InvalidError("no"), "ScheduleRefused")]
+)
+def test_a_refusal_is_told_once_and_mended_when_it_is_over(error: Exception, reason: str) -> None:
+    world = World()
+    world.cron_jobs.refuses = error
+    for _ in range(3):
+        world.run()
+    assert ready(world.cluster.status(world.ref)) == (False, reason)
+    assert world.cluster.writes == 1
+    assert [note.reason for note in world.cluster.events] == [reason]
+    world.cron_jobs.refuses = None
+    world.run()
+    assert ready(world.cluster.status(world.ref)) == (True, "Scheduled")
+
+
+def test_a_look_at_what_is_in_order_writes_nothing() -> None:
+    world = World()
+    world.run()
+    writes, version = world.cluster.writes, world.cron_jobs.version
+    world.run()
+    assert (world.cluster.writes, world.cron_jobs.version) == (writes, version)
+
+
+def test_backups_of_a_schedule_come_from_the_index_or_a_list() -> None:
+    world = World()
+    world.cluster.add("GatewayBackup", "a", {"group": "nightly"})
+    world.cluster.add("GatewayBackup", "b", {"group": "manual"})
+    world.run()
+    assert world.cluster.status(world.ref)["backups"]["total"] == 1
+    spec = {"gatewayRef": {"name": "gw"}, "group": "nightly"}
+    backups = [Backup.parse({"metadata": {"namespace": NAMESPACE, "uid": uid}, "spec": spec}) for uid in ("one", "two")]
+    world.parts = replace(world.parts, ports=replace(world.parts.ports, backup_index=BackupIndex(backups)))
+    world.run()
+    assert world.cluster.status(world.ref)["backups"]["total"] == 2
+
+
+def test_a_ref_without_a_uid_finds_the_object() -> None:
+    world = World()
+    world.ref = Ref("GatewayBackupSchedule", NAMESPACE, "nightly", "")
+    world.run()
+    assert ready(world.cluster.status(world.ref)) == (True, "Scheduled")

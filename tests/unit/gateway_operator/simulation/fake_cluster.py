@@ -1,0 +1,249 @@
+"""The clock and the Kubernetes API of a small world in memory: objects with versions, one Deployment and its pod."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from gateway_operator.domain.gateway.workload import Workload
+from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.names import FINALIZER
+from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Page, Secret
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NAMESPACE = "prod"
+T = TypeVar("T")
+
+
+def _copy(thing: T) -> T:
+    """A deep copy, three times as fast as copy.deepcopy."""
+    copied: T = pickle.loads(pickle.dumps(thing))
+    return copied
+
+
+def sha(text: str) -> str:
+    """A digest."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """A JSON merge patch."""
+    if not isinstance(new, dict):
+        return new
+    base = old if isinstance(old, dict) else {}
+    both = {**base, **{key: _merged(base.get(key), value) for key, value in new.items()}}
+    return {key: value for key, value in both.items() if value is not None}
+
+
+@dataclass
+class Clock:
+    """Moves only when somebody waits."""
+
+    time: datetime = START
+    on_sleep: list[Callable[[], Any]] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        for call in self.on_sleep:
+            await call()
+
+
+class Cluster:
+    """Objects with versions, one Deployment, and its pod."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.version = 0
+        self.writes = 0
+        self.events: list[Note] = []
+        self.restarts: list[str] = []
+        self.present = True
+        self.pod_ready = True
+        self.pod_name = "gw-1"
+        self.stale_pod: str | None = None
+        self.reload = "Watch"
+        self.marker: str | None = None
+        self.listing_ends_early = False
+        self.server_time: datetime | None = None
+        self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": "ca"})}
+        self.forbidden_secrets: set[str] = set()
+        self.tls = False
+
+    def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
+        self.version += 1
+        uid = f"{self.version:08x}-{sha(kind + name)[:8]}"
+        created = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.objects[(kind, name)] = {
+            "metadata": {
+                "namespace": NAMESPACE,
+                "name": name,
+                "uid": uid,
+                "generation": 1,
+                "creationTimestamp": created,
+                "resourceVersion": str(self.version),
+                **meta,
+            },
+            "spec": {"gatewayRef": {"name": "gw"}, **spec},
+        }
+        return Ref(kind, NAMESPACE, name, uid)
+
+    def status(self, ref: Ref) -> dict[str, Any]:
+        return dict(self.objects[(ref.kind, ref.name)].get("status") or {})
+
+    async def read(self, ref: Ref) -> Json | None:
+        found = self.objects.get((ref.kind, ref.name))
+        if found is None or (ref.uid and found["metadata"]["uid"] != ref.uid):
+            return None
+        return _copy(found)
+
+    async def list_ours(self, kind: str, namespace: str) -> list[Json]:
+        return [_copy(body) for (one, _), body in self.objects.items() if one == kind]
+
+    async def page(self, kind: str, namespace: str, after: str = "") -> Page:
+        """Three at a time. ``listing_ends_early``: the line is cut after the first page."""
+        begin = int(after or 0)
+        if begin and self.listing_ends_early:
+            raise ClusterError("410: the list is too old")
+        found = [_copy(body) for (one, _), body in self.objects.items() if one == kind]
+        more = str(begin + 3) if begin + 3 < len(found) else ""
+        return Page(found[begin : begin + 3], more, self.server_time or self.clock.now())
+
+    async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
+        meta = body["metadata"]
+        if (kind, meta["name"]) in self.objects:
+            raise ConflictError("exists")
+        extra = {"labels": meta.get("labels"), "annotations": meta.get("annotations")}
+        self.add(kind, meta["name"], body["spec"], **extra)
+
+    async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
+        found = self.objects.get((meta.ref.kind, meta.ref.name))
+        if found is None:
+            raise MissingError("gone")
+        if found["metadata"]["resourceVersion"] != meta.resource_version:
+            raise ConflictError("newer")
+        self.version += 1
+        self.writes += 1
+        found["metadata"]["resourceVersion"] = str(self.version)
+        found["status"] = _merged(found.get("status") or {}, _copy(dict(status)))
+        return _copy(found)
+
+    def _exactly(self, meta: Meta) -> dict[str, Any]:
+        found = self.objects.get((meta.ref.kind, meta.ref.name))
+        if found is None or found["metadata"]["uid"] != meta.ref.uid:
+            raise MissingError("gone")
+        if found["metadata"]["resourceVersion"] != meta.resource_version:
+            raise ConflictError("newer")
+        self.version += 1
+        return found
+
+    async def put_label(self, meta: Meta, key: str, value: str) -> Json:
+        found = self._exactly(meta)
+        found["metadata"]["labels"] = {**(found["metadata"].get("labels") or {}), key: value}
+        found["metadata"]["resourceVersion"] = str(self.version)
+        return _copy(found)
+
+    async def set_finalizer(self, meta: Meta, present: bool) -> None:
+        found = self._exactly(meta)
+        found["metadata"]["finalizers"] = [FINALIZER] if present else []
+        found["metadata"]["resourceVersion"] = str(self.version)
+        if not present and found["metadata"].get("deletionTimestamp"):
+            del self.objects[(meta.ref.kind, meta.ref.name)]
+
+    async def delete_ours(self, meta: Meta) -> None:
+        self._delete(self._exactly(meta), meta.ref)
+
+    async def delete_by_uid(self, ref: Ref) -> None:
+        found = self.objects.get((ref.kind, ref.name))
+        if found is None:
+            raise MissingError("gone")
+        if found["metadata"]["uid"] != ref.uid:
+            raise ConflictError("another uid")
+        self.version += 1
+        self._delete(found, ref)
+
+    def _delete(self, found: dict[str, Any], ref: Ref) -> None:
+        if found["metadata"].get("finalizers"):
+            found["metadata"]["deletionTimestamp"] = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            found["metadata"]["resourceVersion"] = str(self.version)
+        else:
+            del self.objects[(ref.kind, ref.name)]
+
+    async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
+        if not self.present:
+            return None
+        template = {"metadata": {"annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {}}}
+        body = {
+            "metadata": {
+                "uid": "w",
+                "generation": 1,
+                "annotations": {
+                    "mcpgateway.dev/admin-key-secret": "gw-admin",
+                    "mcpgateway.dev/config-reload": self.reload,
+                    **({"mcpgateway.dev/admin-ca-secret": "gw-admin"} if self.tls else {}),
+                },
+            },
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "gw"}}, "template": template},
+            "status": {
+                "observedGeneration": 1,
+                "updatedReplicas": 1,
+                "replicas": 1,
+                "readyReplicas": int(self.pod_ready),
+            },
+        }
+        return Workload(ref, namespace, "w", body)
+
+    async def pods(self, workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
+        """``stale_pod``: the cache still offers a pod that was replaced."""
+        name = self.stale_pod if cached and self.stale_pod else self.pod_name
+        owner = [{"controller": True, "uid": "w"}]
+        pod = {
+            "metadata": {
+                "name": name,
+                "uid": f"uid of {name}",
+                "labels": {"app": "gw"},
+                "ownerReferences": [{"controller": True, "uid": "rs", "name": "gw-rs"}],
+                "annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {},
+            },
+            "spec": {
+                "containers": [{"name": "admin", "ports": [{"name": "admin", "containerPort": 8001}],
+                                "volumeMounts": [{"name": "config", "mountPath": "/config"}]}],
+                "volumes": [{"name": "config", "persistentVolumeClaim": {"claimName": "c"}}],
+            },
+            "status": {
+                "phase": "Running",
+                "podIP": "10.0.0.1",
+                "containerStatuses": [{"name": "admin", "ready": True}],
+                "conditions": [{"type": "Ready", "status": str(self.pod_ready)}],
+            },
+        }  # fmt: skip
+        return [{"metadata": {"name": "gw-rs", "uid": "rs", "ownerReferences": owner}}], [pod]
+
+    async def pod(self, namespace: str, name: str) -> Json | None:
+        workload = await self.workload(namespace, GatewayRef("Deployment", "gw"))
+        pods = [] if workload is None else (await self.pods(workload))[1]
+        return next((body for body in pods if body["metadata"]["name"] == name), None)
+
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        if name in self.forbidden_secrets:
+            raise ForbiddenError(f'secrets "{name}" is forbidden')
+        return self.secrets.get(name)
+
+    async def restart(self, workload: Workload, marker: str) -> None:
+        if self.marker != marker:
+            self.restarts.append(marker)
+        self.marker = marker
+
+    async def event(self, ref: Ref, note: Note, at: datetime) -> None:
+        self.events.append(note)

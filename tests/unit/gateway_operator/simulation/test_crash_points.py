@@ -1,0 +1,223 @@
+"""Every crash and every lost answer, one and two at a time: one backup, one restore, one end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gateway_api.contract import RestoreState
+from gateway_operator.domain.model.resources import Ref
+from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.gateway_lock import GatewayLocks
+from gateway_operator.reconcile.restore import reconcile_restore
+from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
+
+TERMINAL = {"Completed", "Failed", "RolledBack", "RollbackFailed"}
+
+
+def with_backup(faults: Faults | None = None, *, level: str = "Verified") -> tuple[World, Ref]:
+    """A world in which a backup is asked for, whose answer proves that level."""
+    world = World(faults)
+    world.admin.level = level
+    return world, world.cluster.add("GatewayBackup", "b", {})
+
+
+def with_restore(
+    faults: Faults | None = None, *, sick: bool = False, reload: str = "Watch", live: str | None = "old", **spec: Any
+) -> tuple[World, Ref]:
+    """A world with a backup of "good", another config live, and a restore asked for."""
+    world = World(faults)
+    world.admin.live = "good"
+    backup = world.cluster.add("GatewayBackup", "good", {})
+    plain, world.ports = world.ports, world.plain
+    world.run(backup)
+    world.ports = plain
+    world.admin.live, world.admin.made = live, 0
+    world.cluster.reload = reload
+    if sick:
+        world.admin.sick_on = "good"
+    quick = {"timeoutSeconds": 6, "consecutive": 2}
+    return world, world.cluster.add("GatewayRestore", "r", {"backupName": "good", "healthCheck": quick, **spec})
+
+
+def check_backup(world: World, ref: Ref) -> None:
+    """One file, and a status that is true."""
+    status = world.cluster.status(ref)
+    assert status["phase"] == "Completed", status
+    assert world.admin.made == 1
+    assert len(world.admin.backups) == 1
+    assert status["sha256"] == next(iter(world.admin.backups.values()))[0].stored_sha256
+    writes = world.cluster.writes
+    world.run(ref)
+    assert world.cluster.writes == writes
+
+
+def check_restore(world: World, ref: Ref, previous: str | None = "old") -> str:
+    """Exactly one of committed, rolled back, unchanged: and the status says which."""
+    status, record = world.cluster.status(ref), world.admin.restore_record
+    phase = status["phase"]
+    assert phase in TERMINAL
+    assert len(world.admin.request_ids) <= 1
+    assert world.admin.replaced_times <= 1
+    committed = record is not None and record.state is RestoreState.committed
+    rolled_back = record is not None and record.state is RestoreState.rolled_back
+    match phase:
+        case "Completed":
+            assert committed
+            assert world.admin.live == "good"
+        case "RolledBack":
+            assert rolled_back
+            assert world.admin.live == previous
+        case "Failed":
+            assert record is None
+            assert world.admin.live == previous
+        case _:
+            raise AssertionError(f"{phase} although nothing else wrote the config: {status}")
+    finished = {one["type"]: one["status"] for one in status["conditions"]}
+    assert finished["Finished"] == "True"
+    assert finished["Completed"] != finished["Failed"]
+    assert len(set(world.cluster.restarts)) == len(world.cluster.restarts) <= 2
+    assert all("completionTime" in one for one in status["steps"])
+    writes = world.cluster.writes
+    world.run(ref)
+    assert world.cluster.writes == writes
+    safety = [one for (kind, _), one in world.cluster.objects.items() if kind == "GatewayBackup"]
+    assert len(safety) <= 2
+    return str(phase)
+
+
+def single_faults(calls: int) -> Iterator[tuple[str, Faults]]:
+    """Each call: a crash before it, a crash after it, its answer lost."""
+    for number in range(1, calls + 1):
+        yield f"before {number}", Faults(crash_before={number})
+        yield f"after {number}", Faults(crash_after={number})
+        yield f"lost {number}", Faults(lost={number})
+
+
+def pairs_of_faults(calls: int) -> Iterator[tuple[str, Faults]]:
+    """Two crashes, or a crash and a lost answer."""
+    for one, two in itertools.combinations(range(1, calls + 4), 2):
+        yield f"after {one}, {two}", Faults(crash_after={one, two})
+        yield f"before {one}, after {two}", Faults(crash_before={one}, crash_after={two})
+        yield f"lost {one}, after {two}", Faults(lost={one}, crash_after={two})
+
+
+def count(make: Callable[..., tuple[World, Ref]], **how: Any) -> int:
+    """How many calls a run without faults makes."""
+    world, ref = make(Faults(), **how)
+    world.run(ref)
+    return world.faults.calls
+
+
+@pytest.mark.parametrize("level", ["Verified", "Stored"])
+@pytest.mark.parametrize("plans", [single_faults, pairs_of_faults])
+def test_a_backup_survives_every_crash(plans: Callable[[int], Iterator[tuple[str, Faults]]], level: str) -> None:
+    """With ``Stored``, the answer does not prove the wanted level, and the file is verified afterwards."""
+    for name, faults in plans(count(with_backup, level=level)):
+        world, ref = with_backup(faults, level=level)
+        world.run(ref)
+        try:
+            check_backup(world, ref)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}; {faults.names}") from error
+
+
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "healthy": ({}, "Completed"),
+    "healthy, restarted": ({"reload": "Restart"}, "Completed"),
+    "sick": ({"sick": True}, "RolledBack"),
+    "sick, restarted": ({"sick": True, "reload": "Restart"}, "RolledBack"),
+    "broken before": ({"live": "broken"}, "Completed"),
+    "missing before": ({"live": None}, "Completed"),
+    "no safety backup": ({"safetyBackup": "Skip"}, "Completed"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_restore_survives_every_crash(case: str) -> None:
+    how, expected = CASES[case]
+    previous = how.get("live", "old")
+    for name, faults in itertools.chain([("nothing", Faults())], single_faults(count(with_restore, **how))):
+        world, ref = with_restore(faults, **how)
+        world.run(ref)
+        try:
+            assert check_restore(world, ref, previous) == expected
+        except (AssertionError, KeyError) as error:
+            raise AssertionError(f"{name}: {error!r}; {faults.names}; {world.cluster.status(ref)}") from error
+
+
+@pytest.mark.parametrize("case", ["healthy", "sick, restarted"])
+def test_a_restore_survives_two_crashes(case: str) -> None:
+    """The sick one is watched until its time is over: only the calls that change something are broken twice."""
+    how, expected = CASES[case]
+    world, ref = with_restore(Faults(), **how)
+    world.run(ref)
+    telling = [n for n, name in enumerate(world.faults.names, 1) if name not in _READS]
+    for one, two in itertools.combinations(telling, 2):
+        for faults in (
+            Faults(crash_after={one, two}),
+            Faults(lost={one}, crash_before={two}),
+            Faults(crash_before={one}, lost={two}),
+        ):
+            world, ref = with_restore(faults, **how)
+            world.run(ref)
+            assert check_restore(world, ref) == expected, (one, two, faults.names)
+
+
+_READS = {"read", "list_ours", "workload", "pods", "pod", "secret", "health", "read_restore", "event"}
+
+
+def test_a_restore_of_the_same_name_and_spec_is_done_once() -> None:
+    world, ref = with_restore()
+    world.run(ref)
+    del world.cluster.objects[("GatewayRestore", "r")]
+    world.admin.live = "changed since"
+    quick = {"timeoutSeconds": 6, "consecutive": 2}
+    again = world.cluster.add("GatewayRestore", "r", {"backupName": "good", "healthCheck": quick})
+    world.run(again)
+    assert world.cluster.status(again)["reason"] == "AlreadyApplied"
+    assert world.admin.live == "changed since"
+
+
+def run_once(world: World, ref: Ref) -> None:
+    """Until the process ends, or until it wants to wait."""
+
+    async def once() -> None:
+        try:
+            if ref.kind == "GatewayBackup":
+                await reconcile_backup(world.ports, GatewayLocks(), ref, log)
+            else:
+                await reconcile_restore(world.ports, GatewayLocks(), ref, log)
+        except CrashError:
+            return
+
+    asyncio.run(once())
+
+
+def test_one_that_was_re_created_in_the_middle_is_brought_to_its_end() -> None:
+    for number in range(1, count(with_restore)):
+        world, ref = with_restore(Faults(crash_after={number}))
+        run_once(world, ref)
+        old = world.cluster.objects.pop(("GatewayRestore", "r"))
+        fresh = world.cluster.add("GatewayRestore", "r", old["spec"])
+        world.run(fresh)
+        record = world.admin.restore_record
+        assert record is not None
+        assert record.state is RestoreState.committed, (number, world.cluster.status(fresh))
+        assert world.cluster.status(fresh)["phase"] == "Completed"
+        assert world.admin.replaced_times == 1
+
+
+def test_a_backup_deleted_in_the_middle_leaves_no_file() -> None:
+    for number in range(1, count(with_backup) + 1):
+        world, ref = with_backup(Faults(crash_after={number}))
+        body = world.cluster.objects[("GatewayBackup", "b")]
+        body["spec"]["deleteFile"] = True
+        run_once(world, ref)
+        body["metadata"]["deletionTimestamp"] = "2026-01-01T12:10:00Z"
+        world.run(ref, forget=True)
+        assert world.admin.backups == {}, number
