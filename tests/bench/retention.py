@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.retention.plan import plan
-from gateway_operator.domain.retention.policy import Policy
+from gateway_operator.domain.retention.policy import RetentionPolicy
 from tests.unit.gateway_operator.summaries import summary
 
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -23,8 +23,10 @@ SIZES: Final = (1_000, 10_000, 100_000)
 RUNS: Final = 5
 _ALL: Final = 1_000_000
 POLICIES: Final = {
-    "usual": Policy(keep_last=3, keep_daily=14, keep_weekly=8, keep_monthly=12, zone=ZoneInfo("Europe/Berlin")),
-    "worst": Policy(
+    "usual": RetentionPolicy(
+        keep_last=3, keep_daily=14, keep_weekly=8, keep_monthly=12, zone=ZoneInfo("Europe/Berlin")
+    ),
+    "worst": RetentionPolicy(
         _ALL // 2,
         _ALL,
         _ALL,

@@ -11,13 +11,13 @@ from typing import Final
 
 import kopf
 
-from gateway_operator.settings import Settings
+from gateway_operator.settings import OperatorSettings
 
 _QUIET: Final = ("aiohttp.access", "kopf.objects", "kopf.activities.probe")
 """Loggers with a line for every probe and for every event that a handler took. Their warnings stay."""
 
 
-def run(settings: Settings) -> int:
+def run(settings: OperatorSettings) -> int:
     """Run until a signal comes."""
     log_format = kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.FULL
     kopf.configure(verbose=settings.verbose, log_format=log_format, log_prefix=settings.log_format != "json")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from gateway_api.contract import BackupPage, BackupRecord, RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.index.backup_index import BackupIndex
-from gateway_operator.domain.model.actions import CallBackup, CallRestore, Note
+from gateway_operator.domain.model.actions import CallBackup, CallRestore, KubernetesEvent
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound
 from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
 
@@ -221,7 +221,7 @@ class Cluster(Protocol):
         """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""
         ...
 
-    async def event(self, ref: Ref, note: Note, at: datetime) -> None:
+    async def event(self, ref: Ref, note: KubernetesEvent, at: datetime) -> None:
         """Tell people. Never fails."""
         ...
 

@@ -18,7 +18,7 @@ _PREFIX: Final = "GATEWAY_OPERATOR_"
 
 
 @dataclass(frozen=True)
-class Settings:
+class OperatorSettings:
     """How the operator runs."""
 
     namespaces: tuple[str, ...] = ()
@@ -47,9 +47,9 @@ class Settings:
         return f"http://{host or '0.0.0.0'}:{port}/healthz"  # noqa: S104 - the kubelet probes from outside the pod
 
 
-def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, str]) -> OperatorSettings:
     """The settings of ``gateway-operator run``."""
-    return Settings(
+    return OperatorSettings(
         namespaces=namespaces(arguments.namespace, environment),
         liveness=arguments.liveness,
         log_format=arguments.log_format or environment.get(f"{_PREFIX}LOG_FORMAT", "json"),

@@ -17,7 +17,7 @@ import pytest
 
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.retention.plan import plan
-from gateway_operator.domain.retention.policy import Policy
+from gateway_operator.domain.retention.policy import RetentionPolicy
 from tests.api.conftest import needs
 from tests.operator.retention.restic_repository import Restic
 from tests.unit.gateway_operator.summaries import summary
@@ -90,7 +90,7 @@ def test_the_two_keep_the_same_for_the_same_reasons(told: tuple[Restic, dict[str
         if not times:
             continue
         zone = BERLIN if host.startswith("berlin") else UTC
-        policy = Policy(**numbers, keep_within=within, zone=zone)  # type: ignore[arg-type]
+        policy = RetentionPolicy(**numbers, keep_within=within, zone=zone)  # type: ignore[arg-type]
         # Stored, not Verified: minKeep, of which restic knows nothing, then keeps none.
         entries = [summary(f"/b{index}", time, level="Stored") for index, time in enumerate(times)]
         ours = {one.backup.name: set(map(word, one.reasons)) for one in plan(entries, policy, max(times)) if one.keep}

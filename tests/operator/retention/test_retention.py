@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.retention.sweep import Sweeper
+from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.operator.resilience.test_crash_after_each_call import Impatient, config, log, operator, run
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway, real_gateway
@@ -138,9 +138,9 @@ def test_only_the_watched_namespace_is_swept(kube: Kube, tmp_path: Path) -> None
 
 async def passes(kube: Kube, ports: Ports, number: int) -> None:
     """Passes without anything in between: no kopf and no finalizer."""
-    sweeper = Sweeper(ports, [kube.namespace], log)
+    sweeper = RetentionController(ports, [kube.namespace], log)
     for _ in range(number):
-        await sweeper.sweep()
+        await sweeper.run_once()
         assert not [body for body in kube.items("gwb") if "finalizers" in body["metadata"]]
 
 

@@ -24,10 +24,10 @@ from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.admin_api import Failure, NotFound
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore
-from gateway_operator.domain.restore.status import Observed as RestoreObserved
+from gateway_operator.domain.restore.status import RestoreObservation as RestoreObserved
 from tests.unit.gateway_operator.simulation.fake_admin_api import (
     backup_record,
     health_data,
@@ -60,7 +60,7 @@ endpoints = st.builds(
     pod_ready=st.booleans(),
     container=st.just("admin"),
 )
-problems = st.builds(Problem, reason=codes, message=st.just("No."), forbidden=st.booleans())
+problems = st.builds(GatewayProblem, reason=codes, message=st.just("No."), forbidden=st.booleans())
 gateways = endpoints | problems
 stored = st.builds(
     backup_record,
@@ -198,7 +198,7 @@ restores = st.builds(
     ),
 )  # fmt: skip
 backup_views = st.builds(
-    backup.Observed,
+    backup.BackupObservation,
     backup=backups,
     gateway=gateways,
     health=healths | failures,
@@ -225,14 +225,14 @@ begun_deletions = st.builds(
 )
 """Backups whose file is to be deleted: independent choices reach this state almost never."""
 deletion_views = st.builds(
-    deletion.Observed,
+    deletion.DeletionObservation,
     backup=backups | begun_deletions,
     gateway=gateways,
     health=st.none() | healths | failures,
     backup_id=st.none() | st.just("id"),
     answer=st.none() | st.booleans() | failures,
 ) | st.builds(
-    deletion.Observed,
+    deletion.DeletionObservation,
     backup=begun_deletions,
     gateway=endpoints,
     health=healths,

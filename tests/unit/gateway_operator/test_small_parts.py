@@ -83,7 +83,7 @@ def test_conditions_keep_their_time_until_they_turn() -> None:
     assert same[0]["message"] == "still"
     turned = conditions.with_condition(same, "Authorized", True, "Authorized", "yes", 2, later)
     assert turned[0]["lastTransitionTime"] == timestamps.text(later)
-    end = conditions.at_the_end(turned, True, "BackedUp", "there", 2, later)
+    end = conditions.terminal_conditions(turned, True, "BackedUp", "there", 2, later)
     assert [one["type"] for one in end] == ["Authorized", "Finished", "Completed", "Failed"]
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from gateway_operator.adapters.kubernetes_api import MERGE, PAGE, KubernetesApi
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.names import (
     API_VERSION,
     BACKUP_KIND,
@@ -50,14 +50,14 @@ class KubernetesCluster(KubernetesApi):
     async def read(self, ref: Ref) -> Json | None:
         """One object of ours; None if it is gone or has another uid."""
         try:
-            body = await self.request("GET", ours(ref.kind, ref.namespace, ref.name))
+            body = await self.request("GET", custom_resource_path(ref.kind, ref.namespace, ref.name))
         except MissingError:
             return None
         return body if not ref.uid or body["metadata"].get("uid") == ref.uid else None
 
     async def list_ours(self, kind: str, namespace: str) -> list[Json]:
         """All objects of one of our kinds in a namespace; in all, if it is empty."""
-        return await self.all_of(ours(kind, namespace))
+        return await self.all_of(custom_resource_path(kind, namespace))
 
     async def page(self, kind: str, namespace: str, after: str = "") -> Page:
         """A page of all objects of one of our kinds, fresh and of one instant; of all namespaces if it is empty.
@@ -66,7 +66,7 @@ class KubernetesCluster(KubernetesApi):
         is too old it says so, and the list is to be begun anew.
         """
         query = {"limit": str(PAGE), **({"continue": after} if after else {})}
-        body, served = await self.answered(ours(kind, namespace), query)
+        body, served = await self.answered(custom_resource_path(kind, namespace), query)
         items, meta = body.get("items"), body.get("metadata") or {}
         if body.get("kind") != f"{kind}List" or not isinstance(items, list) or not meta.get("resourceVersion"):
             raise ClusterError(f"The Kubernetes API answered a list of {kind}s with something else.")
@@ -74,13 +74,15 @@ class KubernetesCluster(KubernetesApi):
 
     async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
         """Create an object of ours. Conflict if the name is taken."""
-        await self.request("POST", ours(kind, namespace), {"apiVersion": API_VERSION, "kind": kind, **body})
+        await self.request(
+            "POST", custom_resource_path(kind, namespace), {"apiVersion": API_VERSION, "kind": kind, **body}
+        )
 
     async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
         """Merge into the status of exactly the version that was read. Conflict if there is a newer one."""
         ref = meta.ref
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version}, "status": status}
-        path = f"{ours(ref.kind, ref.namespace, ref.name)}/status"
+        path = f"{custom_resource_path(ref.kind, ref.namespace, ref.name)}/status"
         return await self.request("PATCH", path, body, content_type=MERGE)
 
     async def put_label(self, meta: Meta, key: str, value: str) -> Json:
@@ -95,18 +97,20 @@ class KubernetesCluster(KubernetesApi):
     async def _patch_metadata(self, meta: Meta, changes: Mapping[str, Any]) -> Json:
         ref = meta.ref
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version, **changes}}
-        return await self.request("PATCH", ours(ref.kind, ref.namespace, ref.name), body, content_type=MERGE)
+        return await self.request(
+            "PATCH", custom_resource_path(ref.kind, ref.namespace, ref.name), body, content_type=MERGE
+        )
 
     async def delete_ours(self, meta: Meta) -> None:
         """Delete an object of ours, if it is exactly the version that was read."""
         ref = meta.ref
         body = {"preconditions": {"uid": ref.uid, "resourceVersion": meta.resource_version}}
-        await self.request("DELETE", ours(ref.kind, ref.namespace, ref.name), body)
+        await self.request("DELETE", custom_resource_path(ref.kind, ref.namespace, ref.name), body)
 
     async def delete_by_uid(self, ref: Ref) -> None:
         """Delete an object of ours whatever its version, if it still has this uid."""
         body = {"preconditions": {"uid": ref.uid}}
-        await self.request("DELETE", ours(ref.kind, ref.namespace, ref.name), body)
+        await self.request("DELETE", custom_resource_path(ref.kind, ref.namespace, ref.name), body)
 
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         """The workload of a gateway."""
@@ -157,7 +161,7 @@ class KubernetesCluster(KubernetesApi):
         }
         await self.request("PATCH", _workload(workload.namespace, workload.ref), patch, content_type=MERGE)
 
-    async def event(self, ref: Ref, note: Note, at: datetime) -> None:
+    async def event(self, ref: Ref, note: KubernetesEvent, at: datetime) -> None:
         """Tell people. Never fails: an event that is lost is no reason to stop.
 
         Its name is made of what it says, so that a step repeated after a crash tells it once.
@@ -188,7 +192,7 @@ class KubernetesCluster(KubernetesApi):
             return
 
 
-def ours(kind: str, namespace: str, name: str = "") -> str:
+def custom_resource_path(kind: str, namespace: str, name: str = "") -> str:
     """The path of our objects."""
     root = f"/apis/{GROUP}/{VERSION}"
     space = f"/namespaces/{quote(namespace)}" if namespace else ""

@@ -39,10 +39,10 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
         except ConflictError:
             raise FailedError(f"there is a GatewayBackup {name} already") from None
     if not arguments.wait:
-        session.show(BACKUP_KIND, created, "created")
+        session.print_object(BACKUP_KIND, created, "created")
         return
     done = await finish(session, BACKUP_KIND, name, arguments.timeout)
-    session.show(BACKUP_KIND, done, "completed")
+    session.print_object(BACKUP_KIND, done, "completed")
 
 
 def _name_of_its_own(gateway: str) -> str:
@@ -112,7 +112,7 @@ async def _create_once(session: Session, name: str, job_uid: str, body: dict[str
         except ClusterError as error:
             if attempt == _ATTEMPTS:
                 raise
-            session.say(f"trying again: {error}")
+            session.stderr(f"trying again: {error}")
             await asyncio.sleep(min(15, 2**attempt / 2))
     raise AssertionError("the last attempt returns or raises")
 
@@ -144,7 +144,7 @@ async def adopt(session: Session, arguments: argparse.Namespace) -> None:
         raise FailedError(f"there is a GatewayBackup {arguments.name} already") from None
     if arguments.wait:
         made = await finish(session, BACKUP_KIND, arguments.name, arguments.timeout)
-    session.show(BACKUP_KIND, made, "adopted" if arguments.wait else "created")
+    session.print_object(BACKUP_KIND, made, "adopted" if arguments.wait else "created")
 
 
 async def bring_in(session: Session, arguments: argparse.Namespace) -> None:
@@ -162,7 +162,7 @@ async def bring_in(session: Session, arguments: argparse.Namespace) -> None:
         raise FailedError(f"there is a GatewayBackupImport {name} already, and it runs once") from None
     if arguments.wait:
         made = await finish(session, IMPORT_KIND, name, arguments.timeout)
-    session.show(IMPORT_KIND, made, "completed" if arguments.wait else "created")
+    session.print_object(IMPORT_KIND, made, "completed" if arguments.wait else "created")
 
 
 async def show(session: Session, arguments: argparse.Namespace) -> None:
@@ -171,7 +171,7 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
     rows = [_row(body) for body in bodies]
     head = ("NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "KEPT BY", "AGE")
-    session.table(BACKUP_KIND, bodies, head, rows)
+    session.print_list(BACKUP_KIND, bodies, head, rows)
 
 
 def _wanted(spec: Json, arguments: argparse.Namespace) -> bool:
@@ -213,7 +213,7 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
     for body in found:
         ref = Meta.parse(body, BACKUP_KIND).ref
         await _delete(session, ref, arguments.timeout)
-        session.show(BACKUP_KIND, body, "deleted")
+        session.print_object(BACKUP_KIND, body, "deleted")
         kept += await _what_was_kept(session, ref)
     if kept:
         raise FailedError(" ".join(kept))

@@ -32,9 +32,11 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
         said = f"there is a GatewayRestore {arguments.name} already; a restore runs once: give this one another name"
         raise FailedError(said) from None
     if not arguments.wait:
-        session.show(RESTORE_KIND, made, "created")
+        session.print_object(RESTORE_KIND, made, "created")
         return
-    session.show(RESTORE_KIND, await finish(session, RESTORE_KIND, arguments.name, arguments.timeout), "completed")
+    session.print_object(
+        RESTORE_KIND, await finish(session, RESTORE_KIND, arguments.name, arguments.timeout), "completed"
+    )
 
 
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -67,7 +69,7 @@ async def show(session: Session, _arguments: argparse.Namespace) -> None:
     """``restore list``."""
     bodies = await session.list(RESTORE_KIND)
     bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
-    session.table(
+    session.print_list(
         RESTORE_KIND, bodies, ("NAME", "PHASE", "GATEWAY", "SOURCE", "REASON", "AGE"), [_row(one) for one in bodies]
     )
 

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway_operator.adapters.cluster import ours
+from gateway_operator.adapters.cluster import custom_resource_path
 from gateway_operator.cli.argument_types import retention
 from gateway_operator.cli.session import FailedError, Session, UsageError
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Backup, Restore
 from gateway_operator.domain.retention.plan import plan
-from gateway_operator.domain.retention.policy import Policy, parse
-from gateway_operator.domain.retention.result import Row, explain
+from gateway_operator.domain.retention.policy import RetentionPolicy, parse
+from gateway_operator.domain.retention.result import ExplainRow, explain
 from gateway_operator.domain.retention.sets import BackupSet, gather
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
@@ -34,7 +34,7 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     said = f"{len(rows) - going} stay and {going} go"
     if arguments.policy:
         said += " by the policy that you gave; it is not in force"
-    session.say(f"Of {len(rows)} backups of {chosen.id.gateway} in the group {chosen.id.group}, {said}.")
+    session.stderr(f"Of {len(rows)} backups of {chosen.id.gateway} in the group {chosen.id.group}, {said}.")
     _tell_what_holds_back(session, chosen)
 
 
@@ -43,7 +43,9 @@ async def _chosen(session: Session, arguments: argparse.Namespace) -> BackupSet:
         raise UsageError("name a schedule or give --group, one of the two")
     if arguments.schedule:  # a word that is misspelt is no empty set
         try:
-            await session.cluster.request("GET", ours(SCHEDULE_KIND, session.namespace, arguments.schedule))
+            await session.cluster.request(
+                "GET", custom_resource_path(SCHEDULE_KIND, session.namespace, arguments.schedule)
+            )
         except MissingError:
             raise FailedError(
                 f"there is no GatewayBackupSchedule {arguments.schedule} in {session.namespace}"
@@ -65,7 +67,7 @@ async def _chosen(session: Session, arguments: argparse.Namespace) -> BackupSet:
     return sets[0]
 
 
-def _policy(chosen: BackupSet, arguments: argparse.Namespace) -> Policy:
+def _policy(chosen: BackupSet, arguments: argparse.Namespace) -> RetentionPolicy:
     if arguments.policy:
         try:
             return parse(retention(arguments.policy))
@@ -76,18 +78,18 @@ def _policy(chosen: BackupSet, arguments: argparse.Namespace) -> Policy:
     return chosen.policy
 
 
-def _put(session: Session, rows: Sequence[Row]) -> None:
+def _put(session: Session, rows: Sequence[ExplainRow]) -> None:
     if session.output == "json":
-        session.put(json.dumps([row._asdict() for row in rows], indent=2))
+        session.stdout(json.dumps([row._asdict() for row in rows], indent=2))
     elif session.output == "name":
         for row in rows:
             if row.verdict == "delete":
-                session.put(f"{BACKUP_KIND.lower()}.{GROUP}/{row.name}")
+                session.stdout(f"{BACKUP_KIND.lower()}.{GROUP}/{row.name}")
     else:
-        session.lines(_HEAD, rows)
+        session.table(_HEAD, rows)
 
 
 def _tell_what_holds_back(session: Session, chosen: BackupSet) -> None:
     for one in (chosen.schedule.status.get("conditions") or ()) if chosen.schedule is not None else ():
         if one.get("type") == "RetentionApplied" and one.get("status") != "True":
-            session.say(f"Retention is held back ({one.get('reason')}): {one.get('message')}")
+            session.stderr(f"Retention is held back ({one.get('reason')}): {one.get('message')}")

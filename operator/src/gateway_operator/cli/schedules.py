@@ -21,7 +21,7 @@ _HEAD: Final = ("NAME", "GATEWAY", "SCHEDULE", "TIME ZONE", "SUSPENDED", "LAST S
 async def show(session: Session, _arguments: argparse.Namespace) -> None:
     """``schedule list``."""
     bodies = await session.list(SCHEDULE_KIND)
-    session.table(SCHEDULE_KIND, bodies, _HEAD, [_row(body) for body in bodies])
+    session.print_list(SCHEDULE_KIND, bodies, _HEAD, [_row(body) for body in bodies])
 
 
 def _row(body: Json) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def _row(body: Json) -> tuple[str, ...]:
 
 
 def _word(schedule: GatewayBackupSchedule, kind: str) -> str:
-    return {True: "yes", False: "no", None: ""}[conditions.holds(schedule.conditions, kind)]
+    return {True: "yes", False: "no", None: ""}[conditions.condition_status(schedule.conditions, kind)]
 
 
 async def suspend(session: Session, arguments: argparse.Namespace) -> None:
@@ -64,10 +64,10 @@ async def run(session: Session, arguments: argparse.Namespace) -> None:
     name = f"{arguments.name}-run-{secrets.token_hex(3)}"
     await session.cluster.request("POST", f"{batch}/jobs", job(cron_job, name))
     if not arguments.wait:
-        session.put(f"job.batch/{name}" if session.output == "name" else f"job.batch/{name} created")
+        session.stdout(f"job.batch/{name}" if session.output == "name" else f"job.batch/{name} created")
         return
     done = await finish(session, BACKUP_KIND, name, arguments.timeout, appears=True)
-    session.show(BACKUP_KIND, done, "completed")
+    session.print_object(BACKUP_KIND, done, "completed")
 
 
 def job(cron_job: Json, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster, ours
+from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster, custom_resource_path
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.model.names import API_VERSION, GROUP
 from gateway_operator.domain.model.resources import Json
@@ -41,47 +41,47 @@ class Session:
     namespace: str
     output: str | None
 
-    def say(self, line: str) -> None:
+    def stderr(self, line: str) -> None:
         """Progress and problems, beside the result."""
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
-    def put(self, line: str) -> None:
+    def stdout(self, line: str) -> None:
         """The result."""
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
-    def show(self, kind: str, body: Json, done: str) -> None:
+    def print_object(self, kind: str, body: Json, done: str) -> None:
         """One object as a result."""
         if self.output == "json":
-            self.put(json.dumps(body, indent=2))
+            self.stdout(json.dumps(body, indent=2))
         elif self.output == "name":
-            self.put(f"{kind.lower()}.{GROUP}/{body['metadata']['name']}")
+            self.stdout(f"{kind.lower()}.{GROUP}/{body['metadata']['name']}")
         else:
-            self.put(f"{kind.lower()}.{GROUP}/{body['metadata']['name']} {done}")
+            self.stdout(f"{kind.lower()}.{GROUP}/{body['metadata']['name']} {done}")
 
-    def table(self, kind: str, bodies: Sequence[Json], head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def print_list(self, kind: str, bodies: Sequence[Json], head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Several objects as a result."""
         if self.output == "json":
             listing = {"apiVersion": API_VERSION, "kind": f"{kind}List", "items": list(bodies)}
-            self.put(json.dumps(listing, indent=2))
+            self.stdout(json.dumps(listing, indent=2))
         elif self.output == "name":
             for body in bodies:
-                self.show(kind, body, "")
+                self.print_object(kind, body, "")
         elif not rows:
-            self.say(f"No {kind} in namespace {self.namespace}.")
+            self.stderr(f"No {kind} in namespace {self.namespace}.")
         else:
-            self.lines(head, rows)
+            self.table(head, rows)
 
-    def lines(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table for people."""
         widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
         for line in (head, *rows):
-            self.put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+            self.stdout("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
     async def get(self, kind: str, name: str) -> Json:
         """An object that must be there."""
-        return await self.cluster.request("GET", ours(kind, self.namespace, name))
+        return await self.cluster.request("GET", custom_resource_path(kind, self.namespace, name))
 
     async def list(self, kind: str) -> list[Json]:
         """All of a kind in the namespace."""
@@ -90,16 +90,18 @@ class Session:
     async def create(self, kind: str, body: dict[str, Any]) -> Json:
         """Create an object."""
         body = {"apiVersion": API_VERSION, "kind": kind, **body}
-        return await self.cluster.request("POST", ours(kind, self.namespace), body)
+        return await self.cluster.request("POST", custom_resource_path(kind, self.namespace), body)
 
     async def patch(self, kind: str, name: str, patch: dict[str, Any]) -> Json:
         """Merge into an object."""
-        return await self.cluster.request("PATCH", ours(kind, self.namespace, name), patch, content_type=MERGE)
+        return await self.cluster.request(
+            "PATCH", custom_resource_path(kind, self.namespace, name), patch, content_type=MERGE
+        )
 
     async def set_each(self, kind: str, names: Sequence[str], field: str, value: bool, done: str) -> None:
         """Set a field of the spec of each of some objects, one after the other."""
         for name in names:
-            self.show(kind, await self.patch(kind, name, {"spec": {field: value}}), done)
+            self.print_object(kind, await self.patch(kind, name, {"spec": {field: value}}), done)
 
 
 Act = Callable[[Session, argparse.Namespace], Awaitable[int | None]]

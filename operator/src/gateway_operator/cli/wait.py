@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Final
 
-from gateway_operator.adapters.cluster import ours
+from gateway_operator.adapters.cluster import custom_resource_path
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session
 from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.resources import Json
@@ -68,7 +68,7 @@ class Waiting:
             "fieldSelector": f"metadata.name={self._name}",
             "resourceVersion": str(body["metadata"]["resourceVersion"]),
         }
-        path = ours(self._kind, self._session.namespace)
+        path = custom_resource_path(self._kind, self._session.namespace)
         try:
             async with asyncio.timeout(seconds):
                 async for event in self._session.cluster.watch(path, query, seconds):
@@ -88,11 +88,11 @@ class Waiting:
         status = body.get("status") or {}
         said = ", ".join(str(status[key]) for key in ("phase", "message") if status.get(key))
         self._tell(said or "Pending")
-        return bool(conditions.holds(status.get("conditions") or (), conditions.FINISHED))
+        return bool(conditions.condition_status(status.get("conditions") or (), conditions.FINISHED))
 
     def _tell(self, said: str) -> None:
         if said != self._said:
-            self._session.say(f"{self._kind} {self._name}: {said}")
+            self._session.stderr(f"{self._kind} {self._name}: {said}")
         self._said = said
 
 

@@ -36,7 +36,7 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ImportProblem:
     """A file that cannot be adopted."""
 
     path: str
@@ -45,7 +45,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ImportPlan:
     """What an import is about. ``waiting`` and ``adopted`` are its own GatewayBackups, from before a crash as well."""
 
     found: int
@@ -53,21 +53,21 @@ class Plan:
     waiting: int
     adopted: int
     already_owned: int
-    failed: tuple[Trouble, ...]
+    failed: tuple[ImportProblem, ...]
 
 
-def wanted(thing: Import, path: str) -> bool:
+def is_selected(thing: Import, path: str) -> bool:
     """Whether the import is about a file."""
     return not thing.paths or any(path.startswith(prefix) for prefix in thing.paths)
 
 
-def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup], volume_id: str) -> Plan:
+def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup], volume_id: str) -> ImportPlan:
     """What to create, what is done, and what cannot be.
 
     ``files`` are those that hold a backup, or may: what is no config at all was left out before.
     """
     create: list[Adoption] = []
-    failed: list[Trouble] = []
+    failed: list[ImportProblem] = []
     found = waiting = adopted = owned = 0
     names = {backup.meta.ref.name for backup in backups}
     owners = _owners(thing, backups, volume_id)
@@ -82,7 +82,7 @@ def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup],
         owner = owners.get(file.path) or owners.get(known)
         if owner is None and file.kind == "changed":
             failed.append(
-                Trouble(file.path, "BackupCorrupt", "It is not the file that the manifest beside it describes.")
+                ImportProblem(file.path, "BackupCorrupt", "It is not the file that the manifest beside it describes.")
             )
         elif owner is None:
             adoption = _adoption(file, names)
@@ -91,12 +91,14 @@ def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup],
         elif owner.meta.annotations.get(IMPORT_UID) != thing.meta.ref.uid and owner.phase != "Failed":
             owned += 1
         elif owner.phase == "Failed":
-            failed.append(Trouble(file.path, owner.reason, f"GatewayBackup {owner.meta.ref.name}: {owner.message}"))
+            failed.append(
+                ImportProblem(file.path, owner.reason, f"GatewayBackup {owner.meta.ref.name}: {owner.message}")
+            )
         elif owner.phase == "Completed":
             adopted += 1
         else:
             waiting += 1
-    return Plan(found, tuple(create), waiting, adopted, owned, tuple(failed))
+    return ImportPlan(found, tuple(create), waiting, adopted, owned, tuple(failed))
 
 
 def _owners(thing: Import, backups: Sequence[Backup], volume_id: str) -> Mapping[str, Backup]:

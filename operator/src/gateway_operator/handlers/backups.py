@@ -6,7 +6,7 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.backup.deletion import left_behind
+from gateway_operator.domain.backup.deletion import remaining_file_event
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES
 from gateway_operator.domain.model.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
 from gateway_operator.domain.model.resources import Backup
@@ -44,7 +44,7 @@ async def on_backup_event(
         now = dependencies.ports.clock.now()
         dependencies.backup_index.remove(backup)
         dependencies.add_schedule_of(backup)
-        note = left_behind(backup)
+        note = remaining_file_event(backup)
         if note is not None:
             await dependencies.ports.cluster.event(backup.meta.ref, note, now)
 

@@ -25,7 +25,7 @@ from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedul
 from gateway_operator.reconcile.status_writer import object_log
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.workqueue import WorkQueue
-from gateway_operator.settings import Settings
+from gateway_operator.settings import OperatorSettings
 
 _SCHEDULE_DELAY: Final = 0.5
 """Seconds. A schedule is reconciled once for the many changes of its backups within them."""
@@ -59,7 +59,7 @@ def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDepen
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Connect."""
     configure(settings)
-    own: Settings = memo.settings
+    own: OperatorSettings = memo.settings
     memo.cluster = await KubernetesCluster.connect()
     memo.admin_api = HttpAdminApi(calls_in_flight=own.calls_in_flight, long_timeout=own.call_timeout)
     ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator, BackupIndex())

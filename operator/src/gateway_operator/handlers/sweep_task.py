@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Final
 
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.retention.sweep import Sweeper
+from gateway_operator.reconcile.retention.sweep import RetentionController
 from gateway_operator.reconcile.watch_check import WatchCheck
-from gateway_operator.settings import Settings
+from gateway_operator.settings import OperatorSettings
 
 _SHARE: Final = 20
 """A long listing is followed by a pause this many times as long: it takes a twentieth of the time at most."""
@@ -20,10 +20,10 @@ log = logging.getLogger("gateway_operator.sweeper")
 
 
 def start(
-    ports: Ports, settings: Settings, watch_check: WatchCheck, add_schedules: Callable[[], None]
+    ports: Ports, settings: OperatorSettings, watch_check: WatchCheck, add_schedules: Callable[[], None]
 ) -> asyncio.Task[None]:
     """Start the task. ``add_schedules`` queues all schedules: a permission that was granted makes no event."""
-    sweeper = Sweeper(ports, settings.namespaces, log, watch_check)
+    sweeper = RetentionController(ports, settings.namespaces, log, watch_check)
     return asyncio.create_task(_forever(sweeper, settings.sweep_seconds, add_schedules), name="sweeper")
 
 
@@ -34,10 +34,10 @@ async def stop(task: asyncio.Task[None]) -> None:
         await task
 
 
-async def _forever(sweeper: Sweeper, seconds: float, add_schedules: Callable[[], None]) -> None:
+async def _forever(sweeper: RetentionController, seconds: float, add_schedules: Callable[[], None]) -> None:
     while True:
         try:
-            await sweeper.sweep()
+            await sweeper.run_once()
             add_schedules()
         except Exception:  # a defect in one pass must not end all that follow
             log.exception("a pass failed")

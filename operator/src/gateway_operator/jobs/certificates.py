@@ -23,7 +23,7 @@ _COMMON_NAME_LIMIT: Final = 64
 
 
 @dataclass(frozen=True)
-class Bundle:
+class CertificateBundle:
     """PEM texts. Its text form holds no key."""
 
     certificate: str
@@ -34,12 +34,12 @@ class Bundle:
         return "Bundle(…)"
 
 
-def names_of(workload: str, namespace: str) -> list[str]:
+def dns_names(workload: str, namespace: str) -> list[str]:
     """The DNS names under which a gateway's admin API is called."""
     return [f"{workload}.{namespace}.svc", f"{workload}.{namespace}.svc.cluster.local", workload, "localhost"]
 
 
-def make(workload: str, namespace: str, now: datetime) -> Bundle:
+def make(workload: str, namespace: str, now: datetime) -> CertificateBundle:
     """A new CA, and a certificate of it."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = _name(f"{workload} admin API CA")
@@ -58,10 +58,10 @@ def make(workload: str, namespace: str, now: datetime) -> Bundle:
         .sign(ca_key, hashes.SHA256())
     )
     addresses = [x509.IPAddress(ipaddress.ip_address(one)) for one in ("127.0.0.1", "::1")]
-    names = [x509.DNSName(name) for name in names_of(workload, namespace)]
+    names = [x509.DNSName(name) for name in dns_names(workload, namespace)]
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(_name(names_of(workload, namespace)[0]))
+        .subject_name(_name(dns_names(workload, namespace)[0]))
         .issuer_name(ca_name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -78,7 +78,7 @@ def make(workload: str, namespace: str, now: datetime) -> Bundle:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Bundle(_pem(certificate), _pem(ca), private.decode())
+    return CertificateBundle(_pem(certificate), _pem(ca), private.decode())
 
 
 def _name(common_name: str) -> x509.Name:

@@ -40,7 +40,7 @@ async def run(arguments: argparse.Namespace) -> int:
     labels = dict(label.split("=", 1) for label in arguments.label)
     cluster = await KubernetesCluster.connect()
     try:
-        maker = Maker(cluster, arguments.namespace, labels)
+        maker = SecretProvisioner(cluster, arguments.namespace, labels)
         ca = None
         if arguments.tls_secret:
             ca = await maker.tls(arguments.tls_secret, arguments.workload)
@@ -53,7 +53,7 @@ async def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class Maker:
+class SecretProvisioner:
     """Makes Secrets in one namespace."""
 
     def __init__(self, cluster: KubernetesCluster, namespace: str, labels: Mapping[str, str]) -> None:

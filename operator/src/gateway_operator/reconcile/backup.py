@@ -15,13 +15,13 @@ from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.actions import (
     CallBackup,
     CheckFile,
+    Done,
     FindFile,
     Finish,
-    Note,
+    KubernetesEvent,
     Patch,
-    PutLabel,
-    ReadBack,
-    Stop,
+    ReadRecord,
+    SetLabel,
     Wait,
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
@@ -30,7 +30,7 @@ from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, backup_id_of, call_or_failure
-from gateway_operator.reconcile.status_writer import NOTHING_NEW, Log, write
+from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, write
 
 
 async def reconcile_backup(
@@ -72,7 +72,7 @@ class _BackupRun:
         self._stored: BackupRecord | NotFound | Failure | None = None
         self._checked: FileCheck | NotFound | Failure | None = None
         self._index = ports.backup_index
-        self.event: Note | None = None
+        self.event: KubernetesEvent | None = None
         """What to post when the lock is released."""
 
     @property
@@ -99,7 +99,7 @@ class _BackupRun:
         while True:
             action = decisions.decide(await self._observe(backup, begun), self._ports.clock.now())
             match action:
-                case Stop():
+                case Done():
                     return None
                 case Finish():
                     after = await self._write(backup, action.status)
@@ -111,7 +111,7 @@ class _BackupRun:
                     await self._write(backup, action.status)
                     self.event = action.note
                     return action.seconds
-                case ReadBack():
+                case ReadRecord():
                     call = self._ports.admin_api.read_backup(self._target(), action.backup_id)
                     self._stored = await call_or_failure(call)
                 case FindFile():
@@ -122,7 +122,7 @@ class _BackupRun:
                 case CheckFile():
                     check = self._ports.admin_api.check_file(self._target(), action.backup_id, action.path)
                     self._checked = await call_or_failure(check)
-                case PutLabel():
+                case SetLabel():
                     body = await self._ports.cluster.put_label(backup.meta, action.key, action.value)
                     backup = Backup.parse(body)
                 case CallBackup():
@@ -132,20 +132,20 @@ class _BackupRun:
                 case _:
                     after = await self._write(backup, action.status)
                     if after is backup:
-                        return NOTHING_NEW
+                        return NO_PROGRESS_DELAY
                     backup = after
 
     async def _write(self, backup: Backup, status: Patch) -> Backup:
         return await write(self._ports, Backup.parse, backup, status, None, self._log)
 
-    async def _observe(self, backup: Backup, begun: Workload | ResolvedGateway) -> decisions.Observed:
+    async def _observe(self, backup: Backup, begun: Workload | ResolvedGateway) -> decisions.BackupObservation:
         if not decisions.needs_gateway(backup, self._ports.clock.now()):
-            return decisions.Observed(backup)
+            return decisions.BackupObservation(backup)
         if self._gateway is None:
             self._gateway = await self._lock.resolve(self._ports, begun)
             if self._gateway.target is not None and backup.phase != "Verifying":
                 self._health = await call_or_failure(self._ports.admin_api.health(self._gateway.target))
-        return decisions.Observed(
+        return decisions.BackupObservation(
             backup=backup,
             gateway=self._gateway.gateway,
             health=self._health,

@@ -9,10 +9,10 @@ from typing import Any, Final
 from gateway_api.contract import BackupEntry
 from gateway_operator.domain import backup_import
 from gateway_operator.domain.model import conditions, timestamps
-from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.names import BACKUP_KIND
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Import, Ref
 from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, MissingError, Ports
@@ -55,8 +55,8 @@ class _Run:
         if resolved.target is None:
             why = (
                 resolved.gateway
-                if isinstance(resolved.gateway, Problem)
-                else Problem(Reason.NoReadyPod, "It has no pod.")
+                if isinstance(resolved.gateway, GatewayProblem)
+                else GatewayProblem(Reason.NoReadyPod, "It has no pod.")
             )
             return await self._wait(str(why.reason), why.message, now)
         health = await call_or_failure(self._ports.admin_api.health(resolved.target))
@@ -119,7 +119,7 @@ class _Run:
             page = await self._ports.admin_api.list_files(target, token)
             token = page.continue_token
             for file in page.items:
-                if not backup_import.wanted(self._thing, file.path):
+                if not backup_import.is_selected(self._thing, file.path):
                     continue
                 if file.kind == "foreign" and not await self._holds_a_config(target, file.path):
                     ignored += 1
@@ -147,13 +147,13 @@ class _Run:
 
     async def _wait(self, reason: str, message: str, now: datetime) -> float | None:
         told = self._thing.reason == str(reason)
-        note = None if told else Note(str(reason), message, warning=True)
+        note = None if told else KubernetesEvent(str(reason), message, warning=True)
         await self._write(self._running(reason, message), note)
         return timestamps.look_again(self._thing.meta.created, now)
 
     async def _finish(self, succeeded: bool, reason: str, message: str, more: dict[str, Any]) -> float | None:
         now, generation = self._ports.clock.now(), self._thing.meta.generation
-        ended = conditions.at_the_end(self._thing.conditions, succeeded, str(reason), message, generation, now)
+        ended = conditions.terminal_conditions(self._thing.conditions, succeeded, str(reason), message, generation, now)
         status = {
             **more,
             "phase": "Completed" if succeeded else "Failed",
@@ -163,8 +163,8 @@ class _Run:
             "completionTime": timestamps.text(now),
             "conditions": ended,
         }
-        await self._write(status, Note(str(reason), message, warning=not succeeded))
+        await self._write(status, KubernetesEvent(str(reason), message, warning=not succeeded))
         return None
 
-    async def _write(self, status: dict[str, Any], note: Note | None) -> None:
+    async def _write(self, status: dict[str, Any], note: KubernetesEvent | None) -> None:
         self._thing = await write(self._ports, Import.parse, self._thing, status, note, self._log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway_operator.domain.backup import deletion
-from gateway_operator.domain.model.actions import DeleteFile, Release, Wait
+from gateway_operator.domain.model.actions import DeleteFile, RemoveFinalizer, Wait
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
@@ -75,7 +75,7 @@ async def delete_file(ports: Ports, ref: Ref, log: Log) -> Wait | None:
         action = deletion.decide(seen, ports.clock.now())
         try:
             match action:
-                case Release():
+                case RemoveFinalizer():
                     if action.note is not None:
                         log.info("%s: %s", action.note.reason, action.note.message)
                         await ports.cluster.event(ref, action.note, ports.clock.now())
@@ -96,10 +96,10 @@ async def delete_file(ports: Ports, ref: Ref, log: Log) -> Wait | None:
 
 async def _observe(
     ports: Ports, backup: Backup, answer: bool | Failure | None
-) -> tuple[deletion.Observed, AdminTarget | None]:
-    if deletion.began(backup) is None or not backup.has_file or answer is not None:
-        return deletion.Observed(backup, answer=answer), None
+) -> tuple[deletion.DeletionObservation, AdminTarget | None]:
+    if deletion.deletion_started(backup) is None or not backup.has_file or answer is not None:
+        return deletion.DeletionObservation(backup, answer=answer), None
     resolved = await resolve_gateway(ports, backup.meta.ref.namespace, backup.gateway)
     health = await call_or_failure(ports.admin_api.health(resolved.target)) if resolved.target is not None else None
     backup_id = backup_id_of(ports, health, backup.meta.ref)
-    return deletion.Observed(backup, resolved.gateway, health, backup_id), resolved.target
+    return deletion.DeletionObservation(backup, resolved.gateway, health, backup_id), resolved.target

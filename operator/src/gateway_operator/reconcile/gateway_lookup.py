@@ -16,7 +16,7 @@ from gateway_operator.domain.gateway.grants import role_binding_line
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm, owned_pods
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import GatewayRef, Json, Ref
 from gateway_operator.domain.model.retry import WAITING_CODES
@@ -32,7 +32,7 @@ class ResolvedGateway:
     The other fields are set as far as the resolution got. ``owned`` are the workload's pods.
     """
 
-    gateway: Endpoint | Problem
+    gateway: Endpoint | GatewayProblem
     target: AdminTarget | None = None
     workload: Workload | None = None
     pod: Json | None = None
@@ -60,7 +60,7 @@ async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workl
     except ForbiddenError as error:
         return ResolvedGateway(_not_authorized(ports, namespace, ref, error))
     if workload is None:
-        return ResolvedGateway(Problem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
+        return ResolvedGateway(GatewayProblem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
     return workload
 
 
@@ -74,30 +74,30 @@ async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -
         problem = _not_authorized(ports, workload.namespace, workload.ref, error)
         return ResolvedGateway(problem, workload=workload)
     # A missing Secret comes first: it is often the reason why no pod is ready.
-    if isinstance(credentials, Problem):
+    if isinstance(credentials, GatewayProblem):
         return ResolvedGateway(credentials, workload=workload, owned=owned)
-    if isinstance(chosen, Problem):
+    if isinstance(chosen, GatewayProblem):
         return ResolvedGateway(chosen, workload=workload, owned=owned)
     endpoint, pod = chosen
     target = AdminTarget(endpoint, credentials.key, credentials.ca)
     return ResolvedGateway(endpoint, target, workload, pod, owned)
 
 
-def _not_authorized(ports: Ports, namespace: str, ref: GatewayRef, error: ForbiddenError) -> Problem:
+def _not_authorized(ports: Ports, namespace: str, ref: GatewayRef, error: ForbiddenError) -> GatewayProblem:
     line = role_binding_line(namespace, ref.name, ports.operator)
-    return Problem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
+    return GatewayProblem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
 
 
 async def _find_pod(
     ports: Ports, workload: Workload, cached: bool
-) -> tuple[tuple[Endpoint, Json] | Problem, Sequence[Json]]:
+) -> tuple[tuple[Endpoint, Json] | GatewayProblem, Sequence[Json]]:
     """Choose a pod to call, and give the workload's pods with it.
 
     A StatefulSet's pod has a known name and is read by it, so that there is nothing to confirm.
     """
     if cached and workload.ref.kind == "Deployment":
         offered = choose(workload, *await ports.cluster.pods(workload, cached=True))
-        if not isinstance(offered, Problem):
+        if not isinstance(offered, GatewayProblem):
             listed = offered[1]
             # The list may be out of date, and its address may belong to another pod by now: read the pod itself.
             current = await ports.cluster.pod(workload.namespace, str(listed["metadata"]["name"]))
@@ -109,18 +109,18 @@ async def _find_pod(
     return choose(workload, replica_sets, pods), owned_pods(workload, replica_sets, pods)
 
 
-async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | Problem:
+async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | GatewayProblem:
     ref, name = workload.ref, workload.key_secret
     if name is None:
         annotate = f"kubectl annotate {ref.kind.lower()} {ref.name} {ADMIN_KEY_SECRET}=NAME."
         message = f"{ref} does not say which Secret holds its admin key. If it is a gateway: {annotate}"
-        return Problem(Reason.GatewayNotConfigured, message)
+        return GatewayProblem(Reason.GatewayNotConfigured, message)
     secret = await ports.cluster.secret(workload.namespace, name)
     key = secret.fields.get(ADMIN_KEY_FIELD) if secret is not None else None
     if not key:
         detail = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
         message = f"Secret {name}, which {ref} names in {ADMIN_KEY_SECRET}, {detail}."
-        return Problem(Reason.AdminKeyMissing, message)
+        return GatewayProblem(Reason.AdminKeyMissing, message)
     ca_name = workload.ca_secret
     if ca_name is None:
         return _Credentials(key, None)
@@ -129,7 +129,7 @@ async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | 
     if not ca:
         detail = "does not exist" if ca_secret is None else f"has no key {CA_FIELD}"
         message = f"Secret {ca_name}, which {ref} names in {ADMIN_CA_SECRET}, {detail}."
-        return Problem(Reason.CertificateMissing, message)
+        return GatewayProblem(Reason.CertificateMissing, message)
     return _Credentials(key, ca)
 
 

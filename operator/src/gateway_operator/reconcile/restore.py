@@ -11,12 +11,12 @@ from gateway_operator.domain.model.actions import (
     CallRestore,
     CallRollback,
     CreateSafetyBackup,
+    Done,
     Finish,
-    Note,
-    Poll,
+    KubernetesEvent,
+    RecheckSoon,
     Restart,
     RestoreAction,
-    Stop,
     Wait,
     Write,
 )
@@ -30,18 +30,18 @@ from gateway_operator.domain.model.names import (
     label_value,
     safety_backup_name,
 )
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Ref, Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.domain.restore.after_apply import health_problem, marker
 from gateway_operator.domain.restore.prepare import pending_request
-from gateway_operator.domain.restore.status import Observed
+from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
 from gateway_operator.reconcile.age_identity import as_failure, read_identity
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
-from gateway_operator.reconcile.status_writer import NOTHING_NEW, Log, write
+from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, write
 
 _LOOKS_AT_BACKUPS = ("Validating",)
 _LOOKS_AT_ROLLOUT = ("Restarting", "RollingBack")
@@ -74,7 +74,7 @@ class _RestoreRun:
             action = decisions.decide(await self._observe(restore), self._ports.clock.now())
             try:
                 match action:
-                    case Stop():
+                    case Done():
                         return None
                     case Finish():
                         await self._write(restore, action)
@@ -82,12 +82,12 @@ class _RestoreRun:
                     case Wait():
                         await self._write(restore, action)
                         return action.seconds
-                    case Poll():
+                    case RecheckSoon():
                         await self._ports.clock.sleep(action.seconds)
                     case Write():
                         self._answer = None
                         if await self._write(restore, action) is restore:
-                            return NOTHING_NEW
+                            return NO_PROGRESS_DELAY
                     case _:
                         await self._act(restore, action)
                         if isinstance(action, Restart):  # never faster than this, should something undo it
@@ -98,7 +98,7 @@ class _RestoreRun:
                 continue
 
     async def _write(self, restore: Restore, action: Write | Finish | Wait) -> Restore:
-        note: Note | None = action.note
+        note: KubernetesEvent | None = action.note
         return await write(self._ports, Restore.parse, restore, action.status, note, self._log)
 
     async def _act(self, restore: Restore, action: RestoreAction) -> None:
@@ -133,13 +133,13 @@ class _RestoreRun:
                 return as_failure(found)
         return await call_or_failure(self._ports.admin_api.restore(target, call, identity))
 
-    async def _identity_problem(self, restore: Restore, target: AdminTarget | None) -> Problem | None:
+    async def _identity_problem(self, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
         """Before anything is begun; what is read here is let go at once, and read again for the call."""
         wanted = restore.needed_identity
         if restore.phase not in _LOOKS_AT_BACKUPS or wanted is None or target is None:
             return None
         found = await read_identity(self._ports, self._ref.namespace, restore.gateway, wanted, target)
-        return found if isinstance(found, Problem) else None
+        return found if isinstance(found, GatewayProblem) else None
 
     async def _restart(self, restore: Restore, mark: str) -> Failure | None:
         if self._resolved is None or self._resolved.workload is None:
@@ -179,15 +179,15 @@ class _RestoreRun:
             return Failure(Reason.NotAuthorized, str(error), retryable=True)
         return None
 
-    async def _observe(self, restore: Restore) -> Observed:
+    async def _observe(self, restore: Restore) -> RestoreObservation:
         if not decisions.needs_gateway(restore, self._ports.clock.now()):
-            return Observed(restore)
+            return RestoreObservation(restore)
         resolved = self._resolved = await resolve_gateway(self._ports, self._ref.namespace, restore.gateway)
         health, journal = await self._ask(restore, resolved.target)
         self._count(restore, resolved, health)
         volume = resolved.workload is not None
         pending = pending_request(health)
-        return Observed(
+        return RestoreObservation(
             restore=restore,
             gateway=resolved.gateway,
             reloads_config=resolved.workload.reloads_config if resolved.workload is not None else False,

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from gateway_operator.domain.gateway.grants import grant_line
 from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
-from gateway_operator.domain.model.actions import Stop
+from gateway_operator.domain.model.actions import Done
 from gateway_operator.domain.model.names import BACKUP_KIND, backup_account
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json, Ref
 from gateway_operator.domain.schedule import decide as decisions
 from gateway_operator.domain.schedule.cronjob import Image
-from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, Standing, Trouble
+from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, CronJobError, ScheduleStatusUpdate
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, CronJobs, ForbiddenError, InvalidError, MissingError, Ports
 from gateway_operator.reconcile.status_writer import Log, write
@@ -40,7 +40,7 @@ async def _backups(ports: Ports, schedule: GatewayBackupSchedule) -> Sequence[Ba
 
 async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
     """Bring the CronJob to what the schedule says, and write the status."""
-    trouble: Trouble | None = None
+    trouble: CronJobError | None = None
     corrected = False
     while True:
         body = await parts.ports.cluster.read(ref)
@@ -51,9 +51,9 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
         action = decisions.decide(seen, parts.ports.clock.now())
         try:
             match action:
-                case Stop():
+                case Done():
                     return
-                case Standing():
+                case ScheduleStatusUpdate():
                     await write(parts.ports, GatewayBackupSchedule.parse, schedule, action.status, action.note, log)
                     return
                 case CreateCronJob() | CorrectCronJob():
@@ -66,8 +66,8 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
 
 
 async def _observe(
-    parts: ScheduleParts, schedule: GatewayBackupSchedule, trouble: Trouble | None
-) -> decisions.Observed:
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, trouble: CronJobError | None
+) -> decisions.ScheduleObservation:
     namespace = schedule.meta.ref.namespace
     cron_job: Json | None = None
     try:
@@ -78,12 +78,12 @@ async def _observe(
     with suppress(ForbiddenError):  # then its Jobs say so
         has_account = await parts.cron_jobs.has_account(namespace, backup_account(schedule.gateway.name))
     backups = await _backups(parts.ports, schedule)
-    return decisions.Observed(schedule, cron_job, has_account, backups, parts.image, trouble)
+    return decisions.ScheduleObservation(schedule, cron_job, has_account, backups, parts.image, trouble)
 
 
 async def _act(
     parts: ScheduleParts, schedule: GatewayBackupSchedule, action: CreateCronJob | CorrectCronJob, log: Log
-) -> Trouble | None:
+) -> CronJobError | None:
     ref = schedule.meta.ref
     try:
         if isinstance(action, CreateCronJob):
@@ -97,8 +97,10 @@ async def _act(
     return None
 
 
-def _trouble(parts: ScheduleParts, schedule: GatewayBackupSchedule, error: ForbiddenError | InvalidError) -> Trouble:
+def _trouble(
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, error: ForbiddenError | InvalidError
+) -> CronJobError:
     if isinstance(error, InvalidError):
-        return Trouble(Reason.ScheduleRefused, f"The API server refuses the CronJob: {error}")
+        return CronJobError(Reason.ScheduleRefused, f"The API server refuses the CronJob: {error}")
     line = grant_line(schedule.meta.ref.namespace, schedule.gateway.name, parts.ports.operator)
-    return Trouble(Reason.NotAuthorized, f"{error}. To grant it: {line}")
+    return CronJobError(Reason.NotAuthorized, f"{error}. To grant it: {line}")

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TypeVar
 
-from gateway_operator.domain.model.actions import Note, Patch
+from gateway_operator.domain.model.actions import KubernetesEvent, Patch
 from gateway_operator.domain.model.resources import Backup, Import, Json, Meta, Ref, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 
-NOTHING_NEW: Final = 5.0
+NO_PROGRESS_DELAY: Final = 5.0
 """Seconds to wait where a step wrote nothing that was not there: no fault may become a loop without a pause."""
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 Thing = TypeVar("Thing", Backup, Restore, GatewayBackupSchedule, Import)
@@ -37,7 +37,7 @@ def object_log(ref: Ref) -> Log:
 
 
 async def write(
-    ports: Ports, parse: Callable[[Json], Thing], thing: Thing, status: Patch, note: Note | None, log: Log
+    ports: Ports, parse: Callable[[Json], Thing], thing: Thing, status: Patch, note: KubernetesEvent | None, log: Log
 ) -> Thing:
     """Merge into the status what differs from it, and tell people about a transition.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway_api.contract import Problem
-from gateway_operator.domain.backup.file_ownership import Owned, owner
+from gateway_operator.domain.backup.file_ownership import FileOwner, find_owner
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.names import ADOPTED_LABEL
 from gateway_operator.domain.model.resources import Backup, Ref
@@ -185,20 +185,20 @@ def claim(name: str, created: int, phase: str, *, existing: bool = True, volume:
 @pytest.mark.parametrize(
     ("other", "expected"),
     [
-        (claim("older", 1, ""), Owned("older")),
-        (claim("older", 1, "Completed"), Owned("older")),
+        (claim("older", 1, ""), FileOwner("older")),
+        (claim("older", 1, "Completed"), FileOwner("older")),
         (claim("older", 1, "Failed"), None),
         (claim("older", 1, "Running", volume="w"), None),
         (claim("younger", 9, ""), None),
-        (claim("younger", 9, "Running"), Owned("younger", undecided=True)),
-        (claim("younger", 9, "Completed"), Owned("younger")),
-        (claim("maker", 9, "Running", existing=False), Owned("maker")),
+        (claim("younger", 9, "Running"), FileOwner("younger", undecided=True)),
+        (claim("younger", 9, "Completed"), FileOwner("younger")),
+        (claim("maker", 9, "Running", existing=False), FileOwner("maker")),
         (claim("maker", 9, "Failed", existing=False), None),
     ],
 )
-def test_who_has_it(other: BackupSummary, expected: Owned | None) -> None:
+def test_who_has_it(other: BackupSummary, expected: FileOwner | None) -> None:
     mine = {
         "metadata": {"namespace": "prod", "name": "b", "uid": "b", "creationTimestamp": "2026-01-01T00:00:05Z"},
         "spec": {"gatewayRef": {"name": "gw"}, "existing": {"path": PATH}},
     }
-    assert owner(Backup.parse(mine), [other], "v") == expected
+    assert find_owner(Backup.parse(mine), [other], "v") == expected

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.backup.deletion import left_behind
+from gateway_operator.domain.backup.deletion import remaining_file_event
 from gateway_operator.domain.model.resources import Backup, Ref
 from gateway_operator.ports import AdminApiError
 from tests.unit.gateway_operator.simulation.faults import Faults, World
@@ -125,12 +125,12 @@ def test_the_file_goes_wherever_the_operator_dies() -> None:
 
 def test_the_event_of_a_deleted_object_names_the_file_that_stays() -> None:
     world, (ref,) = finished()
-    note = left_behind(Backup.parse(body(world, ref)))
+    note = remaining_file_event(Backup.parse(body(world, ref)))
     assert note is not None
     assert note.reason == "FileKept"
     assert str(world.cluster.status(ref)["path"]) in note.message
     delete(world, ref)
-    assert left_behind(Backup.parse(body(world, ref))) is None
+    assert remaining_file_event(Backup.parse(body(world, ref))) is None
     assert "FileKept" not in reasons(world)
     world, waiting = with_backup()
-    assert left_behind(Backup.parse(body(world, waiting))) is None
+    assert remaining_file_event(Backup.parse(body(world, waiting))) is None

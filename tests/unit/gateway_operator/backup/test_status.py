@@ -47,7 +47,7 @@ def earlier(found: dict[str, int] | None, size: int | None = 100, digest: str = 
     ],
 )
 def test_the_summary_is_for_people(now: dict[str, int] | None, digest: str, summary: str) -> None:
-    told = changes.against(earlier(of(1, 2, 3, 3, 0)), now, 120, digest)
+    told = changes.changes_since(earlier(of(1, 2, 3, 3, 0)), now, 120, digest)
     assert told["summary"] == summary
     assert told["contentBytes"] == 20
     assert told["comparedTo"] == "b1"
@@ -57,11 +57,11 @@ def test_the_summary_is_for_people(now: dict[str, int] | None, digest: str, summ
 def test_nothing_is_lost_that_was_not_there_and_a_wider_limit_loses_less(
     before: dict[str, int], now: dict[str, int], size: int, size_now: int, limit: int
 ) -> None:
-    lost = changes.lost(earlier(before, size), now, size_now, limit)
-    assert changes.lost(earlier(before, size), now, size_now, 100) == []
-    assert len(changes.lost(earlier(before, size), now, size_now, min(100, limit + 10))) <= len(lost)
-    assert changes.lost(earlier(now, size_now), now, size_now, limit) == []
-    assert len(changes.lost(earlier(before, None), now, size_now, limit)) <= len(lost)
+    lost = changes.losses_since(earlier(before, size), now, size_now, limit)
+    assert changes.losses_since(earlier(before, size), now, size_now, 100) == []
+    assert len(changes.losses_since(earlier(before, size), now, size_now, min(100, limit + 10))) <= len(lost)
+    assert changes.losses_since(earlier(now, size_now), now, size_now, limit) == []
+    assert len(changes.losses_since(earlier(before, None), now, size_now, limit)) <= len(lost)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_nothing_is_lost_that_was_not_there_and_a_wider_limit_loses_less(
     ],
 )
 def test_more_than_the_share_is_suspicious(before: dict[str, int], now: dict[str, int], lost: list[str]) -> None:
-    assert changes.lost(earlier(before), now, 100, 50) == lost
+    assert changes.losses_since(earlier(before), now, 100, 50) == lost
 
 
 def one_more(world: World, name: str, **spec: Any) -> tuple[Ref, dict[str, Any]]:

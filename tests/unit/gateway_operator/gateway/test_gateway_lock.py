@@ -12,8 +12,8 @@ import pytest
 from gateway_api.contract import BackupRecord, SystemHealthData
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
-from gateway_operator.domain.model.actions import CallBackup, Note
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.actions import CallBackup, KubernetesEvent
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import GatewayRef, Json, Ref
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
 from gateway_operator.reconcile.backup import reconcile_backup
@@ -174,7 +174,7 @@ def test_the_event_is_posted_after_the_status_and_outside_the_lock() -> None:
     locked: list[bool] = []
     post = world.cluster.event
 
-    async def event(about: Ref, note: Note, at: object) -> None:
+    async def event(about: Ref, note: KubernetesEvent, at: object) -> None:
         assert world.cluster.status(ref)["phase"] == "Completed"
         locked.append(locks.get(NAMESPACE, GATEWAY).locked())
         await post(about, note, at)  # type: ignore[arg-type]
@@ -217,7 +217,7 @@ def test_no_pod_is_final_only_when_the_list_is_fresh(cached: bool) -> None:
 
     world.cluster.pods = pods  # type: ignore[method-assign]
     found = resolved(world, cached=cached)
-    assert isinstance(found.gateway, Problem)
+    assert isinstance(found.gateway, GatewayProblem)
     assert found.gateway.reason == "NoReadyPod"
     assert asked == ([True, False] if cached else [False])
 
@@ -294,5 +294,5 @@ def test_a_read_that_is_forbidden_names_the_role() -> None:
 
     world.cluster.pod = forbidden  # type: ignore[method-assign]
     found = resolved(world)
-    assert isinstance(found.gateway, Problem)
+    assert isinstance(found.gateway, GatewayProblem)
     assert found.gateway.reason == "NotAuthorized"

@@ -9,7 +9,7 @@ import pytest
 from gateway_operator.domain.gateway.grants import role_binding_line
 from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import GatewayRef
 
 
@@ -63,14 +63,14 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
 def test_pods_that_do_not_count(case: str) -> None:
     pods, sentence = REFUSED[case]
     found = choose(workload(), SETS, pods)
-    assert isinstance(found, Problem)
+    assert isinstance(found, GatewayProblem)
     assert sentence in found.message
 
 
 def endpoint(workload: Workload, *pods: dict[str, Any]) -> Endpoint:
     """The pod that is chosen."""
     found = choose(workload, SETS, pods)
-    assert not isinstance(found, Problem), found
+    assert not isinstance(found, GatewayProblem), found
     return found[0]
 
 
@@ -104,8 +104,8 @@ def test_how_it_is_reached(case: str) -> None:
 def test_a_stateful_sets_pod_goes_by_its_ordinal() -> None:
     mine = workload("StatefulSet", 1)
     assert endpoint(mine, pod("gw-0", owner="w"), pod("gw-1", owner="w")).pod == "gw-1"
-    assert isinstance(choose(mine, [], [pod("gw-0", owner="w")]), Problem)
-    assert isinstance(choose(mine, [], [pod("gw-1", owner="another")]), Problem)
+    assert isinstance(choose(mine, [], [pod("gw-0", owner="w")]), GatewayProblem)
+    assert isinstance(choose(mine, [], [pod("gw-1", owner="another")]), GatewayProblem)
 
 
 def test_a_sidecar_may_be_an_init_container() -> None:

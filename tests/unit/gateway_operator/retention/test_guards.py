@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.retention.guards import Brake, Seen, brake
+from gateway_operator.domain.retention.guards import DeletionHold, SetObservation, first_hold
 from gateway_operator.domain.retention.plan import plan
-from gateway_operator.domain.retention.policy import Limits, Policy
-from gateway_operator.domain.retention.result import conclude, explain, note
+from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
+from gateway_operator.domain.retention.result import deletion_event, explain, summarize
 from tests.unit.gateway_operator.retention.test_plan import daily
 from tests.unit.gateway_operator.retention.test_plan_properties import histories, policies
 from tests.unit.gateway_operator.summaries import summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-FINE = Seen(True, NOW, NOW, 7, 8, hint="gwbs nightly")
+FINE = SetObservation(True, NOW, NOW, 7, 8, hint="gwbs nightly")
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ FINE = Seen(True, NOW, NOW, 7, 8, hint="gwbs nightly")
     ],
 )
 def test_a_brake(change: dict[str, object], reason: str | None) -> None:
-    found = brake(replace(FINE, **change), NOW)  # type: ignore[arg-type]
+    found = first_hold(replace(FINE, **change), NOW)  # type: ignore[arg-type]
     assert (found.reason if found else None) == reason
 
 
 def test_the_message_says_how_to_lift_it() -> None:
-    found = brake(replace(FINE, inventory=3), NOW)
+    found = first_hold(replace(FINE, inventory=3), NOW)
     assert found is not None
     assert found.message == (
         "Nothing is deleted: of 8 good backups of the last pass 3 are left. If that is right: "
@@ -62,55 +62,59 @@ def test_the_message_says_how_to_lift_it() -> None:
     )
 
 
-brakes = st.sampled_from([Brake("ClockBehind", "No."), Brake("InventoryShrank", "No.")])  # type: ignore[arg-type]
+brakes = st.sampled_from([DeletionHold("ClockBehind", "No."), DeletionHold("InventoryShrank", "No.")])  # type: ignore[arg-type]
 
 
 @given(histories, policies, brakes)
 @settings(max_examples=200, deadline=None)
-def test_nothing_is_deleted_when_a_brake_is_on(entries: list[BackupSummary], policy: Policy, on: Brake) -> None:
+def test_nothing_is_deleted_when_a_brake_is_on(
+    entries: list[BackupSummary], policy: RetentionPolicy, on: DeletionHold
+) -> None:
     decisions = plan(entries, policy, NOW)
-    outcome = conclude(decisions, policy, on)
+    outcome = summarize(decisions, policy, on)
     assert outcome.deletions == ()
     assert not outcome.applied
     assert outcome.inventory is None, "what was known before must not be forgotten"
-    assert conclude(decisions, "timeZone is wrong.", None).deletions == ()
+    assert summarize(decisions, "timeZone is wrong.", None).deletions == ()
 
 
 @given(histories, policies)
 @settings(max_examples=200, deadline=None)
-def test_a_pass_deletes_what_the_plan_lets_go_the_oldest_first(entries: list[BackupSummary], policy: Policy) -> None:
+def test_a_pass_deletes_what_the_plan_lets_go_the_oldest_first(
+    entries: list[BackupSummary], policy: RetentionPolicy
+) -> None:
     decisions = plan(entries, policy, NOW)
-    outcome = conclude(decisions, policy, None)
+    outcome = summarize(decisions, policy, None)
     going = [one for one in decisions if not one.keep and (one.cause == "ttl" or not policy.dry_run)]
     assert list(outcome.deletions) == going[::-1]
     assert outcome.inventory == outcome.kept
-    assert all(note(one).message for one in going)
+    assert all(deletion_event(one).message for one in going)
     assert len(explain(decisions)) == len(decisions)
 
 
 @pytest.mark.parametrize(
     ("policy", "reason", "message", "deleted"),
     [
-        (Policy(), "NoPolicy", "No rule lets a backup go: all are kept.", 0),
-        (Policy(keep_last=2), "Applied", "2 backups are kept.", 3),
-        (Policy(keep_last=2, dry_run=True), "DryRun", "A dry run: 3 of 5 would be deleted.", 0),
-        (Policy(failed=Limits(keep_last=1)), "Applied", "5 backups are kept.", 0),
+        (RetentionPolicy(), "NoPolicy", "No rule lets a backup go: all are kept.", 0),
+        (RetentionPolicy(keep_last=2), "Applied", "2 backups are kept.", 3),
+        (RetentionPolicy(keep_last=2, dry_run=True), "DryRun", "A dry run: 3 of 5 would be deleted.", 0),
+        (RetentionPolicy(failed=FailedLimits(keep_last=1)), "Applied", "5 backups are kept.", 0),
     ],
 )
-def test_what_a_pass_says(policy: Policy, reason: str, message: str, deleted: int) -> None:
-    outcome = conclude(plan(daily(5), policy, NOW), policy, None)
+def test_what_a_pass_says(policy: RetentionPolicy, reason: str, message: str, deleted: int) -> None:
+    outcome = summarize(plan(daily(5), policy, NOW), policy, None)
     assert (outcome.reason, outcome.message, len(outcome.deletions)) == (reason, message, deleted)
 
 
 def test_a_dry_run_holds_no_ttl_back() -> None:
     entries = [*daily(3), summary("brief", NOW - timedelta(hours=3), ttl=timedelta(hours=1))]
-    policy = Policy(keep_last=1, dry_run=True)
-    assert [one.backup.name for one in conclude(plan(entries, policy, NOW), policy, None).deletions] == ["brief"]
+    policy = RetentionPolicy(keep_last=1, dry_run=True)
+    assert [one.backup.name for one in summarize(plan(entries, policy, NOW), policy, None).deletions] == ["brief"]
 
 
 def test_a_plan_for_people() -> None:
     entries = [*daily(2), summary("now", NOW, phase="", level="")]
-    rows = explain(plan(entries, Policy(max_age=timedelta(hours=9)), NOW))
+    rows = explain(plan(entries, RetentionPolicy(max_age=timedelta(hours=9)), NOW))
     assert [tuple(row) for row in rows] == [
         ("now", "2026-11-24T12:00:00Z", "Pending", "", "keep", "no rule lets it go", ""),
         ("d0", "2026-11-24T11:00:00Z", "Completed", "Verified", "keep", "minKeep, maxAge 9h", ""),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway_operator.domain.retention.status import judge
+from gateway_operator.domain.retention.status import check_objective
 
 CREATED = datetime(2026, 11, 20, tzinfo=UTC)
 LIMIT = timedelta(hours=26)
@@ -26,15 +26,15 @@ LIMIT = timedelta(hours=26)
     ],
 )
 def test_only_the_age_of_the_newest_verified_backup_counts(newest: datetime | None, now: datetime, met: bool) -> None:
-    verdict = judge(LIMIT, newest, CREATED, now)
+    verdict = check_objective(LIMIT, newest, CREATED, now)
     assert verdict.met is met
     assert verdict.reason == ("ObjectiveMet" if met else "ObjectiveMissed")
     assert "1d2h" in verdict.message
 
 
 def test_the_message_does_not_change_while_nothing_happens() -> None:
-    first = judge(LIMIT, CREATED, CREATED, CREATED + timedelta(days=3))
-    assert first == judge(LIMIT, CREATED, CREATED, CREATED + timedelta(days=4))
+    first = check_objective(LIMIT, CREATED, CREATED, CREATED + timedelta(days=3))
+    assert first == check_objective(LIMIT, CREATED, CREATED, CREATED + timedelta(days=4))
     assert first.message == (
         "The newest Verified backup is of 2026-11-20T00:00:00Z; objective.maxAge is 1d2h. That is exceeded."
     )

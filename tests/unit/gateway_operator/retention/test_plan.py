@@ -11,8 +11,8 @@ import pytest
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.durations import span
-from gateway_operator.domain.retention.plan import Cause, Decision, plan
-from gateway_operator.domain.retention.policy import Limits, Policy, parse
+from gateway_operator.domain.retention.plan import DeletionCause, RetentionDecision, plan
+from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy, parse
 from tests.unit.gateway_operator.summaries import summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -24,18 +24,18 @@ def daily(number: int, **fields: Any) -> list[BackupSummary]:
     return [summary(f"d{day}", NOW - HOUR - day * DAY, **fields) for day in range(number)]
 
 
-def names(decisions: list[Decision]) -> list[str]:
+def names(decisions: list[RetentionDecision]) -> list[str]:
     """Those that are kept."""
     return [one.backup.name for one in decisions if one.keep]
 
 
-def of(decisions: list[Decision], name: str) -> Decision:
+def of(decisions: list[RetentionDecision], name: str) -> RetentionDecision:
     """What becomes of one."""
     return next(one for one in decisions if one.backup.name == name)
 
 
 def test_without_a_policy_everything_is_kept_and_nothing_is_said() -> None:
-    decisions = plan(daily(50), Policy(), NOW)
+    decisions = plan(daily(50), RetentionPolicy(), NOW)
     assert len(names(decisions)) == 50
     assert {one.reasons for one in decisions} == {()}
     assert {one.expires_at for one in decisions} == {None}
@@ -49,14 +49,14 @@ def test_a_rule_of_nought_is_no_rule(spec: dict[str, object]) -> None:
 
 
 def test_keep_last_keeps_the_newest() -> None:
-    decisions = plan(daily(5), Policy(keep_last=2), NOW)
+    decisions = plan(daily(5), RetentionPolicy(keep_last=2), NOW)
     assert names(decisions) == ["d0", "d1"]
     assert of(decisions, "d0").reasons == ("minKeep", "keepLast")
-    assert of(decisions, "d2") == (daily(5)[2], Cause.retention, ("no rule keeps it",), None)
+    assert of(decisions, "d2") == (daily(5)[2], DeletionCause.retention, ("no rule keeps it",), None)
 
 
 def test_each_unit_keeps_its_newest_and_says_which() -> None:
-    policy = Policy(keep_hourly=1, keep_daily=2, keep_weekly=2, keep_monthly=2, keep_yearly=2)
+    policy = RetentionPolicy(keep_hourly=1, keep_daily=2, keep_weekly=2, keep_monthly=2, keep_yearly=2)
     decisions = plan(daily(400), policy, NOW)
     assert {one.backup.name: one.reasons for one in decisions if one.keep} == {
         "d0": ("minKeep", "keepHourly 2026-11-24T11", "keepDaily 2026-11-24", "keepWeekly 2026-W48",
@@ -70,27 +70,27 @@ def test_each_unit_keeps_its_newest_and_says_which() -> None:
 
 def test_units_without_a_backup_are_not_counted() -> None:
     entries = [summary("new", NOW - HOUR), summary("old", NOW - 900 * DAY)]
-    assert names(plan(entries, Policy(keep_daily=2), NOW)) == ["new", "old"]
+    assert names(plan(entries, RetentionPolicy(keep_daily=2), NOW)) == ["new", "old"]
 
 
 def test_within_goes_by_the_clock_and_not_by_the_newest() -> None:
-    decisions = plan(daily(5), Policy(keep_within=2 * DAY), NOW + 30 * DAY)
+    decisions = plan(daily(5), RetentionPolicy(keep_within=2 * DAY), NOW + 30 * DAY)
     assert names(decisions) == ["d0"]
     assert of(decisions, "d0").reasons == ("minKeep",)
-    young = plan(daily(5), Policy(keep_within=2 * DAY), NOW)
+    young = plan(daily(5), RetentionPolicy(keep_within=2 * DAY), NOW)
     assert names(young) == ["d0", "d1"]
     assert of(young, "d1") == (daily(5)[1], None, ("keepWithin 2d",), NOW + 2 * DAY - DAY - HOUR)
 
 
 def test_the_greatest_age_is_stronger_than_a_rule() -> None:
-    decisions = plan(daily(9), Policy(keep_last=8, max_age=3 * DAY), NOW)
+    decisions = plan(daily(9), RetentionPolicy(keep_last=8, max_age=3 * DAY), NOW)
     assert names(decisions) == ["d0", "d1", "d2"]
     assert of(decisions, "d3").reasons == ("older than maxAge 3d",)
     assert of(decisions, "d2").expires_at == daily(9)[2].time + 3 * DAY
 
 
 def test_the_greatest_age_alone_keeps_all_that_is_younger() -> None:
-    decisions = plan(daily(9), Policy(max_age=3 * DAY), NOW)
+    decisions = plan(daily(9), RetentionPolicy(max_age=3 * DAY), NOW)
     assert names(decisions) == ["d0", "d1", "d2"]
     assert of(decisions, "d2").reasons == ("maxAge 3d",)
 
@@ -98,16 +98,16 @@ def test_the_greatest_age_alone_keeps_all_that_is_younger() -> None:
 def test_one_that_has_outlived_its_ttl_takes_no_place() -> None:
     entries = daily(4)
     entries[1] = replace(entries[1], ttl=HOUR)
-    decisions = plan(entries, Policy(keep_last=2), NOW)
+    decisions = plan(entries, RetentionPolicy(keep_last=2), NOW)
     assert names(decisions) == ["d0", "d2"]
-    assert of(decisions, "d1") == (entries[1], Cause.ttl, ("older than its ttl 1h",), None)
+    assert of(decisions, "d1") == (entries[1], DeletionCause.ttl, ("older than its ttl 1h",), None)
 
 
 def test_a_ttl_needs_no_policy_and_is_no_promise_to_keep() -> None:
     entries = [*daily(2), summary("short", NOW - DAY, ttl=HOUR), summary("long", NOW - 3 * DAY, ttl=30 * DAY)]
-    assert names(plan(entries, Policy(), NOW)) == ["d0", "d1", "long"]
-    assert of(plan(entries, Policy(), NOW), "long").expires_at == NOW + 27 * DAY
-    assert names(plan(entries, Policy(keep_last=2), NOW)) == ["d0", "d1"]
+    assert names(plan(entries, RetentionPolicy(), NOW)) == ["d0", "d1", "long"]
+    assert of(plan(entries, RetentionPolicy(), NOW), "long").expires_at == NOW + 27 * DAY
+    assert names(plan(entries, RetentionPolicy(keep_last=2), NOW)) == ["d0", "d1"]
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,11 @@ def test_a_ttl_needs_no_policy_and_is_no_promise_to_keep() -> None:
     ],
 )
 @pytest.mark.parametrize("ttl", [None, HOUR])
-@pytest.mark.parametrize("policy", [Policy(keep_last=1), Policy(max_age=HOUR), Policy(keep_daily=1, max_age=DAY)])
+@pytest.mark.parametrize(
+    "policy", [RetentionPolicy(keep_last=1), RetentionPolicy(max_age=HOUR), RetentionPolicy(keep_daily=1, max_age=DAY)]
+)
 def test_kept_whatever_the_policy_and_the_ttl_say(
-    fields: dict[str, Any], reason: str, ttl: timedelta | None, policy: Policy
+    fields: dict[str, Any], reason: str, ttl: timedelta | None, policy: RetentionPolicy
 ) -> None:
     entries = [*daily(1), summary("old", NOW - 90 * DAY, ttl=ttl, **fields)]
     found = of(plan(entries, policy, NOW), "old")
@@ -133,32 +135,35 @@ def test_kept_whatever_the_policy_and_the_ttl_say(
 
 def test_a_restore_keeps_a_failed_one_too() -> None:
     entry = summary("bad", NOW - DAY, phase="Failed", restores=("again",))
-    assert plan([entry], Policy(failed=Limits(keep_last=0, max_age=HOUR)), NOW)[0].keep
+    assert plan([entry], RetentionPolicy(failed=FailedLimits(keep_last=0, max_age=HOUR)), NOW)[0].keep
 
 
 def test_the_newest_verified_are_kept() -> None:
     entries = daily(6)
     entries[0] = replace(entries[0], level="Stored")
-    decisions = plan(entries, Policy(max_age=HOUR, min_keep=2), NOW)
+    decisions = plan(entries, RetentionPolicy(max_age=HOUR, min_keep=2), NOW)
     assert names(decisions) == ["d1", "d2"]
     assert of(decisions, "d1").reasons == ("minKeep",)
 
 
 def test_the_newest_verified_are_kept_on_each_volume() -> None:
     entries = [replace(one, volume_id=f"v{number % 2}") for number, one in enumerate(daily(6))]
-    assert names(plan(entries, Policy(max_age=HOUR), NOW)) == ["d0", "d1"]
+    assert names(plan(entries, RetentionPolicy(max_age=HOUR), NOW)) == ["d0", "d1"]
 
 
 def test_stored_ones_count_for_the_rules() -> None:
     entries = daily(4)
     entries[0] = replace(entries[0], level="Stored")
-    assert names(plan(entries, Policy(keep_last=1), NOW)) == ["d0", "d1"]  # the second is the only Verified that must
+    assert names(plan(entries, RetentionPolicy(keep_last=1), NOW)) == [
+        "d0",
+        "d1",
+    ]  # the second is the only Verified that must
 
 
 def test_the_one_before_a_suspicious_one_is_kept_and_neither_counts_against_the_others() -> None:
     entries = daily(6)
     entries[2], entries[3] = replace(entries[2], suspicious=True), replace(entries[3], suspicious=True)
-    decisions = plan(entries, Policy(keep_last=1), NOW)
+    decisions = plan(entries, RetentionPolicy(keep_last=1), NOW)
     assert names(decisions) == ["d0", "d2", "d3", "d4"]
     assert of(decisions, "d4").reasons == ("before d3",)
     assert of(decisions, "d2").reasons == ("suspicious",)
@@ -166,7 +171,7 @@ def test_the_one_before_a_suspicious_one_is_kept_and_neither_counts_against_the_
 
 def test_accepted_suspicious_backup_is_like_any_other() -> None:
     backups = daily(6, suspicious=True, accepted=True)
-    assert names(plan(backups, Policy(keep_last=1), NOW)) == ["d0"]
+    assert names(plan(backups, RetentionPolicy(keep_last=1), NOW)) == ["d0"]
 
 
 def test_failed_ones_never_count() -> None:
@@ -174,17 +179,19 @@ def test_failed_ones_never_count() -> None:
         *daily(3, phase="Failed"),
         *(replace(one, name=f"g{one.name}", snapshot_time=one.time - 5 * DAY) for one in daily(3)),
     ]
-    decisions = plan(entries, Policy(keep_last=3, keep_daily=3), NOW)
+    decisions = plan(entries, RetentionPolicy(keep_last=3, keep_daily=3), NOW)
     assert len(names(decisions)) == 6
-    decisions = plan(entries, Policy(keep_last=3, failed=Limits(keep_last=1)), NOW)
+    decisions = plan(entries, RetentionPolicy(keep_last=3, failed=FailedLimits(keep_last=1)), NOW)
     assert names(decisions) == ["d0", "gd0", "gd1", "gd2"]
     assert of(decisions, "d0").reasons == ("failed.keepLast",)
-    assert of(decisions, "d1").cause is Cause.failed
+    assert of(decisions, "d1").cause is DeletionCause.failed
 
 
 def test_failed_ones_go_by_age_even_where_all_good_ones_are_kept() -> None:
     decisions = plan(
-        [*daily(3, phase="Failed"), summary("good", NOW - 99 * DAY)], Policy(failed=Limits(max_age=DAY)), NOW
+        [*daily(3, phase="Failed"), summary("good", NOW - 99 * DAY)],
+        RetentionPolicy(failed=FailedLimits(max_age=DAY)),
+        NOW,
     )
     assert names(decisions) == ["d0", "good"]
     assert of(decisions, "d0").expires_at == NOW - HOUR + DAY
@@ -193,7 +200,9 @@ def test_failed_ones_go_by_age_even_where_all_good_ones_are_kept() -> None:
 @pytest.mark.parametrize("phase", ["", "Pending", "Running", "Verifying"])
 def test_an_unfinished_one_is_never_touched(phase: str) -> None:
     entry = summary("now", NOW - 999 * DAY, phase=phase, ttl=HOUR)
-    decision = plan([entry, *daily(1)], Policy(keep_last=1, max_age=HOUR, failed=Limits(0, HOUR)), NOW)[-1]
+    decision = plan([entry, *daily(1)], RetentionPolicy(keep_last=1, max_age=HOUR, failed=FailedLimits(0, HOUR)), NOW)[
+        -1
+    ]
     assert decision == (entry, None, (), None)
 
 
@@ -201,7 +210,7 @@ def test_an_unfinished_one_is_never_touched(phase: str) -> None:
 def test_backup_being_deleted_counts_for_nothing(fields: dict[str, Any]) -> None:
     entries = daily(3)
     entries[0] = replace(entries[0], **fields)
-    assert names(plan(entries, Policy(keep_last=1), NOW)) == ["d1"]
+    assert names(plan(entries, RetentionPolicy(keep_last=1), NOW)) == ["d1"]
 
 
 def test_adopted_ones_wait_for_a_person_or_a_policy() -> None:
@@ -209,19 +218,19 @@ def test_adopted_ones_wait_for_a_person_or_a_policy() -> None:
         *daily(1),
         *(replace(one, name=f"a{one.name}", snapshot_time=one.time - DAY, adopted=True) for one in daily(3)),
     ]
-    assert len(names(plan(entries, Policy(keep_last=2), NOW))) == 4
-    assert names(plan(entries, Policy(keep_last=2, include_adopted=True), NOW)) == ["d0", "ad0"]
+    assert len(names(plan(entries, RetentionPolicy(keep_last=2), NOW))) == 4
+    assert names(plan(entries, RetentionPolicy(keep_last=2, include_adopted=True), NOW)) == ["d0", "ad0"]
 
 
 def test_a_policy_of_a_backup_binds_those_that_carry_one() -> None:
     entries = [replace(one, policy={} if number % 2 == 0 else None) for number, one in enumerate(daily(6))]
-    decisions = plan(entries, Policy(keep_last=2, own_only=True), NOW)
+    decisions = plan(entries, RetentionPolicy(keep_last=2, own_only=True), NOW)
     assert names(decisions) == ["d0", "d1", "d2", "d3", "d5"]
     assert of(decisions, "d3").reasons == ("no policy of its own",)
 
 
 def test_a_dry_run_promises_no_end() -> None:
-    assert of(plan(daily(2), Policy(max_age=9 * DAY, dry_run=True), NOW), "d1").expires_at is None
+    assert of(plan(daily(2), RetentionPolicy(max_age=9 * DAY, dry_run=True), NOW), "d1").expires_at is None
 
 
 def test_a_limit_of_ten_thousand_years_is_no_error() -> None:
@@ -241,34 +250,37 @@ def at(*times: datetime) -> list[BackupSummary]:
 def test_days_are_those_of_the_time_zone() -> None:
     late = at(datetime(2026, 7, 1, 21, 59, tzinfo=UTC), datetime(2026, 7, 1, 22, 1, tzinfo=UTC))
     now = datetime(2026, 7, 2, tzinfo=UTC)
-    assert names(plan(late, Policy(keep_daily=9), now)) == ["b1"]
-    assert names(plan(late, Policy(keep_daily=9, zone=BERLIN), now)) == ["b1", "b0"]
+    assert names(plan(late, RetentionPolicy(keep_daily=9), now)) == ["b1"]
+    assert names(plan(late, RetentionPolicy(keep_daily=9, zone=BERLIN), now)) == ["b1", "b0"]
 
 
 def test_a_day_of_25_hours_is_one_day_and_its_doubled_hour_is_two() -> None:
     night = datetime(2026, 10, 24, 22, tzinfo=UTC)  # midnight in Berlin, where 02:00 to 03:00 comes twice
     hours = at(*(night + number * HOUR for number in range(25)))
     now = night + DAY + HOUR
-    assert names(plan(hours, Policy(keep_daily=9, zone=BERLIN), now)) == ["b24"]
-    decisions = plan(hours, Policy(keep_hourly=25, zone=BERLIN), now)
+    assert names(plan(hours, RetentionPolicy(keep_daily=9, zone=BERLIN), now)) == ["b24"]
+    decisions = plan(hours, RetentionPolicy(keep_hourly=25, zone=BERLIN), now)
     assert len(names(decisions)) == 25
     assert of(decisions, "b2").reasons == ("keepHourly 2026-10-25T02",)
     assert of(decisions, "b3").reasons == ("keepHourly 2026-10-25T02+0100",)
     after = at(night + 25 * HOUR)
-    assert len(names(plan([*hours[1:], replace(after[0], name="next")], Policy(keep_daily=9, zone=BERLIN), now))) == 2
+    assert (
+        len(names(plan([*hours[1:], replace(after[0], name="next")], RetentionPolicy(keep_daily=9, zone=BERLIN), now)))
+        == 2
+    )
 
 
 def test_a_day_of_23_hours_is_one_day() -> None:
     night = datetime(2026, 3, 28, 23, tzinfo=UTC)
     hours = at(*(night + number * HOUR for number in range(23)))
     now = night + DAY
-    assert names(plan(hours, Policy(keep_daily=9, zone=BERLIN), now)) == ["b22"]
-    assert len(names(plan(hours, Policy(keep_hourly=99, zone=BERLIN), now))) == 23
+    assert names(plan(hours, RetentionPolicy(keep_daily=9, zone=BERLIN), now)) == ["b22"]
+    assert len(names(plan(hours, RetentionPolicy(keep_hourly=99, zone=BERLIN), now))) == 23
 
 
 def test_an_iso_week_begins_on_monday_and_may_belong_to_another_year() -> None:
     days = at(datetime(2027, 1, 3, tzinfo=UTC), datetime(2027, 1, 4, tzinfo=UTC), datetime(2026, 12, 28, tzinfo=UTC))
-    decisions = plan(days, Policy(keep_weekly=9), datetime(2027, 2, 1, tzinfo=UTC))
+    decisions = plan(days, RetentionPolicy(keep_weekly=9), datetime(2027, 2, 1, tzinfo=UTC))
     assert names(decisions) == ["b1", "b0"]
     assert of(decisions, "b0").reasons == ("keepWeekly 2026-W53",)
 
@@ -296,8 +308,8 @@ def test_a_whole_policy_is_read() -> None:
         "keepWithin": "7d", "maxAge": "52w", "minKeep": 8, "timeZone": "Europe/Berlin",
         "failed": {"keepLast": 0, "maxAge": "2d"}, "includeAdopted": True, "dryRun": True,
     }  # fmt: skip
-    assert parse(spec, own_only=True) == Policy(
-        1, 2, 3, 4, 5, 6, 7 * DAY, 364 * DAY, 8, BERLIN, Limits(0, 2 * DAY), include_adopted=True, dry_run=True,
+    assert parse(spec, own_only=True) == RetentionPolicy(
+        1, 2, 3, 4, 5, 6, 7 * DAY, 364 * DAY, 8, BERLIN, FailedLimits(0, 2 * DAY), include_adopted=True, dry_run=True,
         own_only=True,
     )  # fmt: skip
 

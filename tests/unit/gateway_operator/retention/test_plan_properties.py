@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.retention.plan import governed, plan
-from gateway_operator.domain.retention.policy import Limits, Policy
+from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
 from tests.unit.gateway_operator.summaries import summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -66,21 +66,22 @@ def history(number: int, seed: int) -> list[BackupSummary]:
 histories = st.builds(history, st.integers(0, 25), st.integers(0, 2**32))
 numbers = st.integers(0, 6)
 policies = st.builds(
-    Policy, keep_last=numbers, keep_hourly=numbers, keep_daily=numbers, keep_weekly=numbers, keep_monthly=numbers,
+    RetentionPolicy,
+    keep_last=numbers, keep_hourly=numbers, keep_daily=numbers, keep_weekly=numbers, keep_monthly=numbers,
     keep_yearly=numbers, keep_within=st.just(timedelta(0)) | lengths, max_age=maybe_lengths, min_keep=st.integers(1, 5),
-    zone=st.sampled_from(ZONES), failed=st.builds(Limits, st.none() | numbers, maybe_lengths),
+    zone=st.sampled_from(ZONES), failed=st.builds(FailedLimits, st.none() | numbers, maybe_lengths),
     include_adopted=st.booleans(), dry_run=st.booleans(), own_only=st.booleans(),
 )  # fmt: skip
 
 
-def kept(entries: list[BackupSummary], policy: Policy) -> set[str]:
+def kept(entries: list[BackupSummary], policy: RetentionPolicy) -> set[str]:
     """Who stays."""
     return {one.backup.name for one in plan(entries, policy, NOW) if one.keep}
 
 
 @given(histories, policies)
 @settings(max_examples=600, deadline=None)
-def test_what_must_stay_stays(entries: list[BackupSummary], policy: Policy) -> None:
+def test_what_must_stay_stays(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     decisions = plan(entries, policy, NOW)
     alive = [entry for entry in entries if not entry.is_deleting]
     assert sorted(one.backup.name for one in decisions) == sorted(entry.name for entry in alive)
@@ -108,7 +109,7 @@ def test_what_must_stay_stays(entries: list[BackupSummary], policy: Policy) -> N
 
 @given(histories, policies)
 @settings(max_examples=300, deadline=None)
-def test_the_one_before_a_suspicious_one_stays(entries: list[BackupSummary], policy: Policy) -> None:
+def test_the_one_before_a_suspicious_one_stays(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     good = sorted(
         (one for one in entries if one.phase == "Completed" and not one.is_deleting),
         key=lambda one: (one.time, one.name),
@@ -124,7 +125,9 @@ def test_the_one_before_a_suspicious_one_stays(entries: list[BackupSummary], pol
 
 @given(histories, policies, st.data())
 @settings(max_examples=600, deadline=None)
-def test_a_longer_rule_never_keeps_less(entries: list[BackupSummary], policy: Policy, data: st.DataObject) -> None:
+def test_a_longer_rule_never_keeps_less(
+    entries: list[BackupSummary], policy: RetentionPolicy, data: st.DataObject
+) -> None:
     name = data.draw(
         st.sampled_from(
             ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within",
@@ -138,13 +141,13 @@ def test_a_longer_rule_never_keeps_less(entries: list[BackupSummary], policy: Po
     if present is None or (field.startswith("keep_") and owner is policy and not present):
         return  # an absent rule is another matter: without any, everything is kept
     longer = replace(owner, **{field: present + more})
-    changed = replace(policy, failed=longer) if isinstance(longer, Limits) else longer
+    changed = replace(policy, failed=longer) if isinstance(longer, FailedLimits) else longer
     assert kept(entries, policy) <= kept(entries, changed)
 
 
 @given(histories, policies)
 @settings(max_examples=400, deadline=None)
-def test_what_is_kept_is_kept_again(entries: list[BackupSummary], policy: Policy) -> None:
+def test_what_is_kept_is_kept_again(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     first = plan(entries, policy, NOW)
     left = [one.backup for one in first if one.keep]
     again = plan(left, policy, NOW)
@@ -153,7 +156,7 @@ def test_what_is_kept_is_kept_again(entries: list[BackupSummary], policy: Policy
 
 @given(histories, policies, st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
-def test_the_order_makes_no_difference(entries: list[BackupSummary], policy: Policy, random: Random) -> None:
+def test_the_order_makes_no_difference(entries: list[BackupSummary], policy: RetentionPolicy, random: Random) -> None:
     mixed = list(entries)
     random.shuffle(mixed)
     assert plan(entries, policy, NOW) == plan(mixed, policy, NOW)
@@ -161,7 +164,9 @@ def test_the_order_makes_no_difference(entries: list[BackupSummary], policy: Pol
 
 @given(histories, policies, st.integers(0, 20))
 @settings(max_examples=300, deadline=None)
-def test_a_failed_one_changes_nothing_for_the_good(entries: list[BackupSummary], policy: Policy, number: int) -> None:
+def test_a_failed_one_changes_nothing_for_the_good(
+    entries: list[BackupSummary], policy: RetentionPolicy, number: int
+) -> None:
     good = [entry for entry in entries if entry.phase != "Failed"]
     bad = [summary(f"f{index}", NOW - timedelta(hours=index), phase="Failed") for index in range(number)]
     assert kept(good, policy) == {name for name in kept([*good, *bad], policy) if not name.startswith("f")}
@@ -169,7 +174,9 @@ def test_a_failed_one_changes_nothing_for_the_good(entries: list[BackupSummary],
 
 @given(histories, policies)
 @settings(max_examples=300, deadline=None)
-def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(entries: list[BackupSummary], policy: Policy) -> None:
+def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(
+    entries: list[BackupSummary], policy: RetentionPolicy
+) -> None:
     policy = replace(policy, own_only=True)
     for one in plan(entries, policy, NOW):
         assert one.keep or one.backup.carries_policy or one.cause == "ttl"
@@ -177,7 +184,9 @@ def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(entries: list[BackupS
 
 @given(histories, policies, st.integers(1, 400))
 @settings(max_examples=300, deadline=None)
-def test_what_expires_later_is_still_there_until_then(entries: list[BackupSummary], policy: Policy, hours: int) -> None:
+def test_what_expires_later_is_still_there_until_then(
+    entries: list[BackupSummary], policy: RetentionPolicy, hours: int
+) -> None:
     """A promise is kept: a limit of age that is shown lets nothing go earlier, as long as no backup is added."""
     later = NOW + timedelta(hours=hours)
     after = {one.backup.name: one for one in plan(entries, policy, later)}

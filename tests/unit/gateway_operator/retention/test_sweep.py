@@ -20,7 +20,7 @@ from gateway_operator.domain.retention.sets import gather
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
 from gateway_operator.reconcile.deletion import finalize_backup
-from gateway_operator.reconcile.retention.sweep import Sweeper
+from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME, backup_record, inspection_of
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
@@ -64,13 +64,15 @@ class Place(World):
         for day in range(number):
             self.add(f"d{day}", timedelta(hours=1) + day * DAY, **spec)
 
-    def sweep(self, *, sweeper: Sweeper | None = None, passes: int = 1, ports: Ports | None = None) -> Sweeper:
+    def sweep(
+        self, *, sweeper: RetentionController | None = None, passes: int = 1, ports: Ports | None = None
+    ) -> RetentionController:
         """Passes, each followed by what the operator does about what is being deleted."""
-        sweeper = sweeper or Sweeper(ports or self.plain, [], log)
+        sweeper = sweeper or RetentionController(ports or self.plain, [], log)
 
         async def run() -> None:
             for _ in range(passes):
-                await sweeper.sweep()
+                await sweeper.run_once()
                 await self.finish()
 
         asyncio.run(run())
@@ -384,9 +386,11 @@ def test_two_operators_do_it_once() -> None:
     place.daily(6)
 
     async def both() -> None:
-        one, other = (Sweeper(Ports(Slow(place.cluster), place.admin, place.clock), [], log) for _ in range(2))
+        one, other = (
+            RetentionController(Ports(Slow(place.cluster), place.admin, place.clock), [], log) for _ in range(2)
+        )
         for _ in range(3):
-            await asyncio.gather(one.sweep(), other.sweep())
+            await asyncio.gather(one.run_once(), other.run_once())
             await place.finish()
 
     asyncio.run(both())
@@ -504,7 +508,7 @@ def test_a_person_who_deletes_a_committed_one_meanwhile_triggers_nothing_more() 
     _committed(place, "d1")
     gone = {"deletionTimestamp": timestamps.text(place.clock.now()), "finalizers": ["example.org/mine"]}
     place.edit("d1", lambda body: body["metadata"].update(gone))
-    asyncio.run(Sweeper(place.plain, [], log).sweep())
+    asyncio.run(RetentionController(place.plain, [], log).run_once())
     assert place.names() == place.files() == {"d0", "d1"}
 
 

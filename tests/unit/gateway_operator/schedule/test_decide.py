@@ -20,7 +20,14 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json, Ref
 from gateway_operator.domain.schedule.backup_summaries import progress
 from gateway_operator.domain.schedule.cronjob import Image, correction, differences, longest, wanted
-from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, Observed, Standing, Trouble, decide
+from gateway_operator.domain.schedule.decide import (
+    CorrectCronJob,
+    CreateCronJob,
+    CronJobError,
+    ScheduleObservation,
+    ScheduleStatusUpdate,
+    decide,
+)
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, Ports
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
@@ -62,15 +69,15 @@ def stored(one: GatewayBackupSchedule, image: Image = IMAGE) -> dict[str, Any]:
     return body
 
 
-def seen(one: GatewayBackupSchedule, cron_job: Json | None, **more: Any) -> Observed:
+def seen(one: GatewayBackupSchedule, cron_job: Json | None, **more: Any) -> ScheduleObservation:
     """What a look gave."""
-    return Observed(one, cron_job, more.pop("has_account", True), more.pop("backups", ()), IMAGE, **more)
+    return ScheduleObservation(one, cron_job, more.pop("has_account", True), more.pop("backups", ()), IMAGE, **more)
 
 
-def standing(seen: Observed) -> dict[str, Any]:
+def standing(seen: ScheduleObservation) -> dict[str, Any]:
     """The status of a decision that writes one."""
     action = decide(seen, START)
-    assert isinstance(action, Standing)
+    assert isinstance(action, ScheduleStatusUpdate)
     return action.status
 
 
@@ -195,10 +202,10 @@ def test_what_is_changed_as_it_is_written_ends_in_a_word_and_not_in_a_loop() -> 
 
 def test_a_missing_right_is_a_condition_that_goes_when_it_is_granted() -> None:
     one = schedule()
-    told = standing(seen(one, None, trouble=Trouble(Reason.NotAuthorized, "forbidden; kubectl …")))
-    assert conditions.holds(told["conditions"], "Authorized") is False
+    told = standing(seen(one, None, trouble=CronJobError(Reason.NotAuthorized, "forbidden; kubectl …")))
+    assert conditions.condition_status(told["conditions"], "Authorized") is False
     later = standing(seen(replace(one, status=told), stored(one)))
-    assert conditions.holds(later["conditions"], "Authorized") is True
+    assert conditions.condition_status(later["conditions"], "Authorized") is True
     assert ready(later) == (True, "Scheduled")
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from gateway_operator.domain.gateway.workload import Workload
-from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Page, Secret
@@ -67,7 +67,7 @@ class Cluster:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.version = 0
         self.writes = 0
-        self.events: list[Note] = []
+        self.events: list[KubernetesEvent] = []
         self.restarts: list[str] = []
         self.present = True
         self.pod_ready = True
@@ -245,5 +245,5 @@ class Cluster:
             self.restarts.append(marker)
         self.marker = marker
 
-    async def event(self, ref: Ref, note: Note, at: datetime) -> None:
+    async def event(self, ref: Ref, note: KubernetesEvent, at: datetime) -> None:
         self.events.append(note)

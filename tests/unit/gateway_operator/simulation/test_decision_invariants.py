@@ -24,23 +24,23 @@ from gateway_operator.domain.model.actions import (
     CheckFile,
     CreateSafetyBackup,
     DeleteFile,
+    Done,
     FindFile,
     Finish,
-    Poll,
-    PutLabel,
-    ReadBack,
-    Release,
+    ReadRecord,
+    RecheckSoon,
+    RemoveFinalizer,
     Restart,
-    Stop,
+    SetLabel,
     Wait,
     Write,
 )
 from gateway_operator.domain.restore import decide as restore
-from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES, Observed, is_terminal
+from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES, RestoreObservation, is_terminal
 from tests.unit.gateway_operator import strategies as seen
 
 ROOT = Path(__file__).resolve().parents[4]
-CALLS = (CallBackup, ReadBack, CallRestore, CallCommit, CallRollback)
+CALLS = (CallBackup, ReadRecord, CallRestore, CallCommit, CallRollback)
 
 
 def schema(plural: str) -> dict[str, Any]:
@@ -71,13 +71,13 @@ def check_status(status: dict[str, Any], known: dict[str, Any]) -> None:
 
 @given(seen.backup_views, seen.times)
 @settings(max_examples=200, deadline=None)
-def test_backups(view: backup.Observed, now: datetime) -> None:
+def test_backups(view: backup.BackupObservation, now: datetime) -> None:
     action = backup.decide(view, now)
     thing = view.backup
     if backup.is_terminal(thing) or thing.meta.deleting_since:
-        assert isinstance(action, Stop)
+        assert isinstance(action, Done)
         return
-    assert not isinstance(action, Stop)
+    assert not isinstance(action, Done)
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     match action:
         case Finish():
@@ -95,7 +95,7 @@ def test_backups(view: backup.Observed, now: datetime) -> None:
             assert isinstance(view.gateway, Endpoint)
             assert action.timeout > 0
             assert len(action.path.split("/")[1].encode()) + len(".verification.json") <= 180
-        case ReadBack():
+        case ReadRecord():
             assert isinstance(view.gateway, Endpoint)
             assert view.stored is None
             assert thing.existing is None
@@ -105,7 +105,7 @@ def test_backups(view: backup.Observed, now: datetime) -> None:
         case CheckFile():
             assert isinstance(view.gateway, Endpoint)
             assert thing.phase == "Verifying"
-        case PutLabel():
+        case SetLabel():
             assert thing.existing is not None
         case Write():
             assert action.status["phase"] != thing.phase
@@ -113,19 +113,19 @@ def test_backups(view: backup.Observed, now: datetime) -> None:
 
 @given(seen.restore_views, seen.times)
 @settings(max_examples=400, deadline=None)
-def test_restores(view: Observed, now: datetime) -> None:
+def test_restores(view: RestoreObservation, now: datetime) -> None:
     action = restore.decide(view, now)
     thing = view.restore
     if is_terminal(thing):
-        assert isinstance(action, Stop)
+        assert isinstance(action, Done)
         return
-    assert not isinstance(action, Stop)
+    assert not isinstance(action, Done)
     check_status(dict(getattr(action, "status", {})), RESTORE_STATUS)
     match action:
         case Finish():
             assert action.status["phase"] in TERMINAL_RESTORE_PHASES
             assert len(action.status["steps"]) <= 20
-        case Wait() | Poll():
+        case Wait() | RecheckSoon():
             assert math.isfinite(action.seconds)
             assert 0 < action.seconds <= 100_005
         case CallRestore():
@@ -151,30 +151,30 @@ def test_restores(view: Observed, now: datetime) -> None:
 
 @given(seen.restore_views, seen.times)
 @settings(max_examples=100, deadline=None)
-def test_never_restarts_where_that_is_forbidden(view: Observed, now: datetime) -> None:
+def test_never_restarts_where_that_is_forbidden(view: RestoreObservation, now: datetime) -> None:
     action = restore.decide(view, now)
     assert not (view.restore.restart == "Never" and isinstance(action, Restart))
 
 
 @given(seen.deletion_views, seen.times)
 @settings(max_examples=200, deadline=None)
-def test_deletions(view: deletion.Observed, now: datetime) -> None:
+def test_deletions(view: deletion.DeletionObservation, now: datetime) -> None:
     action = deletion.decide(view, now)
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     thing = view.backup
     by_person = thing.delete_file and thing.meta.deleting_since is not None
     by_retention = thing.phase == "Deleting" and "deletion" in thing.status
     if not by_person and not by_retention:
-        assert action == Release()
+        assert action == RemoveFinalizer()
     if isinstance(action, DeleteFile):
         assert action.backup_id
         assert isinstance(view.health, SystemHealthData)
         assert thing.status.get("volumeID") in (None, view.health.volume_id)
     if isinstance(action, Wait):
         assert 0 < action.seconds <= 600
-        since = deletion.began(thing)
+        since = deletion.deletion_started(thing)
         assert since is not None
-        assert (now - since).total_seconds() < deletion.PATIENCE
+        assert (now - since).total_seconds() < deletion.UNREACHABLE_LIMIT
 
 
 @given(st.integers(0, 100), st.text(max_size=40))

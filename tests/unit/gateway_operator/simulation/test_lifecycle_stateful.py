@@ -25,7 +25,7 @@ from gateway_operator.domain.model import durations, timestamps
 from gateway_operator.domain.model.names import ADOPTED_LABEL, FINALIZER, SHRINK_ACCEPTED
 from gateway_operator.domain.model.resources import Backup, Ref
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.retention.sweep import Sweeper
+from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.unit.gateway_operator.retention.test_sweep import Place
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, log
@@ -74,7 +74,7 @@ class Life(RuleBasedStateMachine):
         cluster, admin = place.faults.wrap(place.cluster, False), place.faults.wrap(place.admin, True)
         self.index = BackupIndex(Backup.parse(body) for body in self.objects.values())
         place.ports = Ports(cluster, admin, place.clock, "ops:operator", self.index)
-        self.sweeper = Sweeper(place.ports, [], log)
+        self.sweeper = RetentionController(place.ports, [], log)
 
     def _pick(self, number: int) -> str:
         names = sorted(self.objects)
@@ -186,12 +186,12 @@ class Life(RuleBasedStateMachine):
             self._restart(crashes)
         for _ in range(passes):
             try:
-                asyncio.run(self.sweeper.sweep())
+                asyncio.run(self.sweeper.run_once())
             except CrashError:
                 self._restart(())
             self._finish()
         while any(body["status"]["phase"] == "Deleting" for body in self.objects.values()):
-            asyncio.run(self.sweeper.sweep())  # the next pass finishes what one that died has committed
+            asyncio.run(self.sweeper.run_once())  # the next pass finishes what one that died has committed
         self._all_of_it_was_right(before, files - self._files(), schedule["spec"].get("retention"))
 
     @rule(early=st.booleans(), days=st.sampled_from([-1, 1, 365]))
@@ -204,7 +204,7 @@ class Life(RuleBasedStateMachine):
         else:
             cluster.server_time, clock.time = now, now + timedelta(days=days)
         self._restart(())
-        asyncio.run(self.sweeper.sweep())
+        asyncio.run(self.sweeper.run_once())
         cluster.listing_ends_early, cluster.server_time, clock.time = False, None, now
         assert self._files() == files
         assert not [name for name, body in self.objects.items() if body["status"]["phase"] == "Deleting"]

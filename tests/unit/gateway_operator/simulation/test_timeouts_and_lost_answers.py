@@ -8,7 +8,7 @@ from gateway_api.contract import BackupRecord, RestoreState
 from gateway_operator.domain.model.actions import CallBackup, Finish
 from gateway_operator.domain.model.resources import Ref, Restore
 from gateway_operator.domain.restore.decide import decide as decide_restore
-from gateway_operator.domain.restore.status import Observed
+from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminApiError, AdminTarget
 from tests.unit.gateway_operator.simulation.fake_admin_api import restore_result
 from tests.unit.gateway_operator.simulation.fake_cluster import START
@@ -249,7 +249,7 @@ def test_a_rollback_ends_with_its_cause_whatever_the_message_said_meanwhile() ->
     spec = {"gatewayRef": {"name": "gw"}, "backupName": "b", "restart": "Never"}
     restore = Restore.parse({"metadata": {"name": "r", "uid": "u"}, "spec": spec, "status": status})
     result = restore_result(state=RestoreState.rolled_back)
-    action = decide_restore(Observed(restore, journal=result), START)
+    action = decide_restore(RestoreObservation(restore, journal=result), START)
     assert isinstance(action, Finish)
     assert (action.status["phase"], action.status["reason"]) == ("RolledBack", "RestartFailed")
     assert action.status["message"] == "The pods were not replaced in time. The previous config is back."

@@ -22,7 +22,7 @@ _WORDS: Final = (
 )
 
 
-def against(
+def changes_since(
     previous: BackupSummary, counts: Counts | None, content_bytes: int | None, digest: str | None
 ) -> dict[str, Any]:
     """The differences to ``previous``, with a summary such as ``+2 users, -1 API key``.
@@ -47,7 +47,9 @@ def against(
     return told
 
 
-def lost(previous: BackupSummary, counts: Counts | None, content_bytes: int | None, max_percent: int) -> Sequence[str]:
+def losses_since(
+    previous: BackupSummary, counts: Counts | None, content_bytes: int | None, max_percent: int
+) -> Sequence[str]:
     """What there is less of than before by more than ``max_percent`` of it, in words; nothing where all is well.
 
     Disabled API keys do not count: taking them away is tidying up, and disabling many is a loss.

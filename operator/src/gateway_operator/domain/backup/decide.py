@@ -24,17 +24,17 @@ from gateway_operator.domain.model.actions import (
     BackupAction,
     CallBackup,
     CheckFile,
+    Done,
     FindFile,
     Finish,
-    PutLabel,
-    ReadBack,
-    Stop,
+    ReadRecord,
+    SetLabel,
     Wait,
     Write,
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.model.names import ADOPTED_LABEL, backup_path
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 
@@ -44,7 +44,7 @@ _LEVELS: Final = ("", "Stored", "Verified")
 
 
 @dataclass(frozen=True)
-class Observed:
+class BackupObservation:
     """The inputs of one decision.
 
     ``answer`` is the result of this run's last call, ``stored`` the record that was read by id because an answer was
@@ -52,7 +52,7 @@ class Observed:
     """
 
     backup: Backup
-    gateway: Endpoint | Problem | None = None
+    gateway: Endpoint | GatewayProblem | None = None
     health: SystemHealthData | Failure | None = None
     backup_id: str | None = None
     answer: BackupFile | NotFound | Failure | None = None
@@ -72,11 +72,11 @@ def is_terminal(backup: Backup) -> bool:
     return backup.phase in TERMINAL_BACKUP_PHASES
 
 
-def decide(seen: Observed, now: datetime) -> BackupAction:
+def decide(seen: BackupObservation, now: datetime) -> BackupAction:
     """The next step."""
     backup = seen.backup
     if is_terminal(backup) or backup.meta.deleting_since:
-        return Stop()
+        return Done()
     if backup.existing is None and isinstance(seen.answer, BackupRecord) and backup.phase != "Verifying":
         return _complete_or_verify(seen, seen.answer, now)
     if backup.existing is not None and isinstance(seen.answer, BackupFile) and backup.phase != "Verifying":
@@ -94,7 +94,7 @@ def decide(seen: Observed, now: datetime) -> BackupAction:
     return _start(seen, now)
 
 
-def _start(seen: Observed, now: datetime) -> BackupAction:
+def _start(seen: BackupObservation, now: datetime) -> BackupAction:
     backup = seen.backup
     deadline = _deadline(backup)
     if now >= deadline:
@@ -150,7 +150,7 @@ def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str,
         "reason": str(Reason.InProgressNow),
         "observedGeneration": backup.meta.generation,
         "startTime": timestamps.text(backup.time("startTime") or now),
-        "attempt": attempts.current(backup),
+        "attempt": attempts.attempt_number(backup),
         "nextRetryTime": None,
         "failure": None,
         "pod": pod.pod,
@@ -170,13 +170,13 @@ def _request_adoption(backup: Backup, path: str, pod: Endpoint, health: SystemHe
     return FindFile(path, status)
 
 
-def _claim_adopted(seen: Observed, found: BackupFile, now: datetime) -> BackupAction:
+def _claim_adopted(seen: BackupObservation, found: BackupFile, now: datetime) -> BackupAction:
     """Check who else wants the file. The path was claimed in the status before the file was read."""
     backup = seen.backup
     volume_id = str(backup.status.get("volumeID") or "")
     backup_id = found.backup_id if isinstance(found, BackupRecord) else ""
     others = seen.index.find_by_path_or_id(backup.meta.ref.namespace, found.path, backup_id)
-    owned = file_ownership.owner(backup, others, volume_id)
+    owned = file_ownership.find_owner(backup, others, volume_id)
     if owned is None:
         return _start_verifying(backup, found, volume_id, now)
     if owned.undecided and now < _deadline(backup):
@@ -185,10 +185,10 @@ def _claim_adopted(seen: Observed, found: BackupFile, now: datetime) -> BackupAc
     return backup_end.failed(backup, Reason.AlreadyOwned, message, now)
 
 
-def _complete_or_verify(seen: Observed, record: BackupRecord, now: datetime) -> BackupAction:
+def _complete_or_verify(seen: BackupObservation, record: BackupRecord, now: datetime) -> BackupAction:
     """End a new backup whose record proves the wanted level: the admin API has proven it and made it durable."""
     backup, level = seen.backup, str(record.level or "")
-    if _suffices(level, backup):
+    if _proves_level(level, backup):
         status = backup_end.file_status(record, record.volume_id, now)
         return backup_end.completed(backup, level, record.proof, seen.index, now, status)
     return _start_verifying(backup, record, record.volume_id, now)
@@ -208,7 +208,7 @@ def _start_verifying(backup: Backup, file: BackupFile, volume_id: str | None, no
     )
 
 
-def _verify(seen: Observed, now: datetime) -> BackupAction:
+def _verify(seen: BackupObservation, now: datetime) -> BackupAction:
     backup, checked = seen.backup, seen.checked
     path = backup.status.get("path")
     if isinstance(checked, NotFound):
@@ -217,10 +217,10 @@ def _verify(seen: Observed, now: datetime) -> BackupAction:
     if isinstance(checked, FileCheck):
         level = str(checked.level or "")
         unchanged = checked.stored_sha256 == backup.status.get("sha256")
-        if checked.problems or not unchanged or not _suffices(level, backup):
+        if checked.problems or not unchanged or not _proves_level(level, backup):
             return _not_proven(backup, checked, now)
         if backup.existing is not None and ADOPTED_LABEL not in backup.meta.labels:
-            return PutLabel(ADOPTED_LABEL, "true")
+            return SetLabel(ADOPTED_LABEL, "true")
         proof = checked.proof if isinstance(checked, VerificationResult) else None
         return backup_end.completed(backup, level, proof, seen.index, now)
     if now >= _deadline(backup):
@@ -235,7 +235,7 @@ def _verify(seen: Observed, now: datetime) -> BackupAction:
     return CheckFile(str(backup.status.get("backupID") or ""), str(path))
 
 
-def _suffices(level: str, backup: Backup) -> bool:
+def _proves_level(level: str, backup: Backup) -> bool:
     return _LEVELS.index(level) >= _LEVELS.index(backup.wanted_level)
 
 
@@ -252,35 +252,35 @@ def _not_proven(backup: Backup, checked: FileCheck, now: datetime) -> Finish:
     return backup_end.failed(backup, Reason.NotVerified, message, now)
 
 
-def _failed(seen: Observed, failure: Failure, now: datetime) -> BackupAction:
+def _failed(seen: BackupObservation, failure: Failure, now: datetime) -> BackupAction:
     backup = seen.backup
-    attempt = attempts.current(backup)
-    permanent = not attempts.may_pass(failure)
+    attempt = attempts.attempt_number(backup)
+    permanent = not attempts.is_retryable(failure)
     exhausted = not failure.exempt_from_retry_limit and attempt > backup.retry_limit
     if permanent or exhausted:
         if failure.outcome_unknown and seen.stored is None and _can_read_record(seen):
-            return ReadBack(str(backup.status.get("backupID")))
+            return ReadRecord(str(backup.status.get("backupID")))
         if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
             return _complete_or_verify(seen, seen.stored, now)
         said = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = attempts.with_error(backup, failure, now)
         return backup_end.failed(backup, failure.code, said, now, {"lastErrors": errors, "attempt": attempt})
-    return attempts.again(backup, failure, now)
+    return attempts.retry(backup, failure, now)
 
 
-def _can_read_record(seen: Observed) -> bool:
+def _can_read_record(seen: BackupObservation) -> bool:
     """Whether a lost answer can be resolved by reading the record by its id."""
     backup = seen.backup
     claimed = backup.existing is None and backup.phase != "Verifying" and bool(backup.status.get("backupID"))
     return claimed and isinstance(seen.gateway, Endpoint)
 
 
-def _deadline_exceeded(seen: Observed, now: datetime) -> BackupAction:
+def _deadline_exceeded(seen: BackupObservation, now: datetime) -> BackupAction:
     """A backup on the volume beats the deadline: the answer may have been lost although the file was written."""
     backup = seen.backup
     started = backup.time("startTime") is not None
     if started and seen.stored is None and _can_read_record(seen):
-        return ReadBack(str(backup.status.get("backupID")))
+        return ReadRecord(str(backup.status.get("backupID")))
     if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
         return _complete_or_verify(seen, seen.stored, now)
     seconds = backup.timeout if started else backup.starting_deadline
@@ -288,7 +288,7 @@ def _deadline_exceeded(seen: Observed, now: datetime) -> BackupAction:
     fallback = Reason.TimedOut if started else Reason.StartingDeadlineExceeded
     cause: str = str(fallback)
     what = "It was not finished" if started else "It could not be started"
-    if isinstance(seen.gateway, Problem):
+    if isinstance(seen.gateway, GatewayProblem):
         cause, detail = str(seen.gateway.reason), f" {seen.gateway.message}"
     elif backup.failure:
         cause, detail = str(backup.failure.get("reason") or fallback), f" {backup.failure.get('message', '')}"

@@ -13,13 +13,13 @@ from typing import Any, Final
 from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry, timestamps
-from gateway_operator.domain.model.actions import DeleteFile, DeletionAction, Note, Release, Wait
+from gateway_operator.domain.model.actions import DeleteFile, DeletionAction, KubernetesEvent, RemoveFinalizer, Wait
 from gateway_operator.domain.model.admin_api import Failure
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 
-PATIENCE: Final = 24 * 3600.0
+UNREACHABLE_LIMIT: Final = 24 * 3600.0
 """Seconds from the beginning of a deletion for which an unreachable gateway is retried."""
 BY_RETENTION: Final = "Retention"
 BY_TTL: Final = "TTL"
@@ -27,46 +27,48 @@ _SLOWEST: Final = 600.0
 
 
 @dataclass(frozen=True)
-class Observed:
+class DeletionObservation:
     """The inputs of one decision. ``answer``: the result of the call that deletes the file, once it was made."""
 
     backup: Backup
-    gateway: Endpoint | Problem | None = None
+    gateway: Endpoint | GatewayProblem | None = None
     health: SystemHealthData | Failure | None = None
     backup_id: str | None = None
     answer: bool | Failure | None = None
 
 
-def commit(reason: str, message: str, now: datetime) -> dict[str, Any]:
+def deletion_status(reason: str, message: str, now: datetime) -> dict[str, Any]:
     """The status that commits a deletion by retention or ttl: from then on it is finished whatever happens."""
     deletion = {"reason": reason, "time": timestamps.text(now)}
     return {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message, "deletion": deletion}
 
 
-def began(backup: Backup) -> datetime | None:
+def deletion_started(backup: Backup) -> datetime | None:
     """When the deletion of its file began; None if the file must stay."""
     if backup.deletion_committed:
         return timestamps.parse(backup.status["deletion"].get("time")) or backup.meta.created
     return backup.meta.deleting_since if backup.delete_file else None
 
 
-def decide(seen: Observed, now: datetime) -> DeletionAction:
+def decide(seen: DeletionObservation, now: datetime) -> DeletionAction:
     """Delete the file, wait, or let the object go."""
-    backup, since = seen.backup, began(seen.backup)
+    backup, since = seen.backup, deletion_started(seen.backup)
     path = str(backup.status.get("path") or "its file")
     if since is None or not backup.has_file:
-        return Release()
+        return RemoveFinalizer()
     if seen.answer is True or seen.answer is False:
-        return Release(Note(Reason.FileDeleted, f"{path} was deleted with its GatewayBackup ({_cause(backup)})."))
+        return RemoveFinalizer(
+            KubernetesEvent(Reason.FileDeleted, f"{path} was deleted with its GatewayBackup ({_cause(backup)}).")
+        )
     failure = _failure(seen)
     if failure is None and isinstance(seen.health, SystemHealthData):
         return _delete(seen, path, seen.health)
-    if isinstance(seen.gateway, Problem) and seen.gateway.reason == Reason.GatewayNotFound:
+    if isinstance(seen.gateway, GatewayProblem) and seen.gateway.reason == Reason.GatewayNotFound:
         return _kept(path, f"{backup.gateway} is gone")
     problem = failure or Failure(Reason.Unreachable, "The gateway was not observed.", retryable=True)
-    if not retry.may_pass(problem):
+    if not retry.is_retryable(problem):
         return _kept(path, problem.sentence())
-    if (now - since).total_seconds() >= PATIENCE:
+    if (now - since).total_seconds() >= UNREACHABLE_LIMIT:
         return _kept(path, f"its gateway could not be reached for 24 hours. {problem.sentence()}")
     return _wait(backup, problem, since, now)
 
@@ -75,17 +77,17 @@ def _cause(backup: Backup) -> str:
     return str(backup.status["deletion"].get("reason")) if backup.deletion_committed else "spec.deleteFile"
 
 
-def _failure(seen: Observed) -> Failure | None:
+def _failure(seen: DeletionObservation) -> Failure | None:
     if isinstance(seen.answer, Failure):
         return seen.answer
-    if isinstance(seen.gateway, Problem):
+    if isinstance(seen.gateway, GatewayProblem):
         return Failure(str(seen.gateway.reason), seen.gateway.message, retryable=True)
     if isinstance(seen.health, SystemHealthData) and seen.health.volume_id is None:
         return Failure(Reason.VolumeUnknown, "The admin API does not say which volume it has.", retryable=True)
     return seen.health if isinstance(seen.health, Failure) else None
 
 
-def _delete(seen: Observed, path: str, health: SystemHealthData) -> DeletionAction:
+def _delete(seen: DeletionObservation, path: str, health: SystemHealthData) -> DeletionAction:
     backup = seen.backup
     recorded = backup.status.get("volumeID")
     if recorded and recorded != health.volume_id:
@@ -99,26 +101,26 @@ def _delete(seen: Observed, path: str, health: SystemHealthData) -> DeletionActi
     return DeleteFile(backup_id, {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message})
 
 
-def _kept(path: str, why: str) -> Release:
-    return Release(Note(Reason.FileKept, f"{path} stays on the volume: {why}", warning=True))
+def _kept(path: str, why: str) -> RemoveFinalizer:
+    return RemoveFinalizer(KubernetesEvent(Reason.FileKept, f"{path} stays on the volume: {why}", warning=True))
 
 
 def _wait(backup: Backup, problem: Failure, since: datetime, now: datetime) -> Wait:
     waited = max(0.0, (now - since).total_seconds())
     delay = min(_SLOWEST, max(2.0, waited / 4))
-    until = timestamps.later(since, PATIENCE)
+    until = timestamps.later(since, UNREACHABLE_LIMIT)
     message = f"{problem.sentence()} Its file is to be deleted; retried until {timestamps.text(until)}."
     failure = {"reason": problem.code, "message": problem.sentence()}
     status = {"phase": "Deleting", "reason": problem.code, "message": message, "failure": failure}
-    note = Note(problem.code, message, warning=True) if backup.reason != problem.code else None
+    note = KubernetesEvent(problem.code, message, warning=True) if backup.reason != problem.code else None
     return Wait(delay, status, note)
 
 
-def left_behind(backup: Backup) -> Note | None:
+def remaining_file_event(backup: Backup) -> KubernetesEvent | None:
     """The event for an object that is gone and whose file stays. None where no file was, or its deletion had begun."""
     path = backup.status.get("path")
     if not path or backup.phase != "Completed":
         return None
-    return Note(
+    return KubernetesEvent(
         Reason.FileKept, f"{path} stays on the volume: a GatewayBackup with `existing: {{path: {path}}}` adopts it."
     )

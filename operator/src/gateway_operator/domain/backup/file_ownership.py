@@ -15,20 +15,20 @@ from gateway_operator.domain.model.resources import Backup
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class FileOwner:
     """Another GatewayBackup has the file, or (``undecided``) may be about to."""
 
     by: str
     undecided: bool = False
 
 
-def owner(backup: Backup, others: Sequence[BackupSummary], volume_id: str | None) -> Owned | None:
+def find_owner(backup: Backup, others: Sequence[BackupSummary], volume_id: str | None) -> FileOwner | None:
     """Who keeps ``backup`` from adopting its file on that volume; None if nobody does.
 
     ``others`` name the same path or the same backup id somewhere in the namespace.
     """
     mine = BackupSummary.from_backup(backup)
-    waiting: Owned | None = None
+    waiting: FileOwner | None = None
     for other in sorted(others, key=lambda one: (one.created, one.uid)):
         if other.uid == mine.uid or other.deleting_since is not None or other.phase == "Failed":
             continue
@@ -36,7 +36,7 @@ def owner(backup: Backup, others: Sequence[BackupSummary], volume_id: str | None
         if other.volume_id != volume_id if other.volume_id else elsewhere:
             continue
         if not other.adopts or other.phase == "Completed" or (other.created, other.uid) < (mine.created, mine.uid):
-            return Owned(other.name)
+            return FileOwner(other.name)
         if other.phase in ("Running", "Verifying"):
-            waiting = waiting or Owned(other.name, undecided=True)
+            waiting = waiting or FileOwner(other.name, undecided=True)
     return waiting

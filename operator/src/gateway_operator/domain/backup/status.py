@@ -11,7 +11,7 @@ from gateway_api.contract import BackupRecord
 from gateway_operator.domain.backup import changes
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model import conditions, durations, timestamps
-from gateway_operator.domain.model.actions import Finish, Note
+from gateway_operator.domain.model.actions import Finish, KubernetesEvent
 from gateway_operator.domain.model.admin_api import BackupFile, counts_status
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
@@ -74,8 +74,8 @@ def completed(
     previous = index.previous(backup.set_id, moment)
     lost = []
     if previous is not None:
-        more["changes"] = changes.against(previous, backup.counts, size, digest)
-        lost = list(changes.lost(previous, backup.counts, size, backup.max_shrink))
+        more["changes"] = changes.changes_since(previous, backup.counts, size, digest)
+        lost = list(changes.losses_since(previous, backup.counts, size, backup.max_shrink))
     if digest:
         gateway, volume_id = backup.set_id.namespaced_gateway, str(status.get("volumeID") or "")
         first = index.first_with_same_content(gateway, volume_id, str(digest), moment)
@@ -103,7 +103,7 @@ def _finish(
     suspicious: str = "",
 ) -> Finish:
     generation = backup.meta.generation
-    ended = conditions.at_the_end(backup.conditions, succeeded, reason, message, generation, now)
+    ended = conditions.terminal_conditions(backup.conditions, succeeded, reason, message, generation, now)
     if suspicious:
         reason, message = str(Reason.Suspicious), f"{message} {suspicious}"
         ended = conditions.with_condition(ended, SUSPICIOUS, True, reason, suspicious, generation, now)
@@ -118,4 +118,4 @@ def _finish(
         "failure": None if succeeded else {"reason": reason, "message": message},
         "conditions": ended,
     }
-    return Finish(status, Note(reason, message, warning=not succeeded or bool(suspicious)))
+    return Finish(status, KubernetesEvent(reason, message, warning=not succeeded or bool(suspicious)))

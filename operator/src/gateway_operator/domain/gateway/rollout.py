@@ -76,7 +76,7 @@ def rollout(workload: Workload, marker: str, owned: Sequence[Json]) -> Rollout:
     generation = int((workload.body.get("metadata") or {}).get("generation", 0))
     if int(status.get("observedGeneration", 0)) < generation:
         return Rollout(True, False, "the workload's controller has not seen the restart yet")
-    old = [pod for pod in owned if not _made_for(marker, pod)]
+    old = [pod for pod in owned if not _is_of_restart(marker, pod)]
     if old:
         return Rollout(True, False, f"pod {old[0]['metadata'].get('name')} is still the old one")
     if not owned:
@@ -88,7 +88,7 @@ def rollout(workload: Workload, marker: str, owned: Sequence[Json]) -> Rollout:
     return Rollout(True, True, "all pods are new")
 
 
-def _made_for(marker: str, pod: Json) -> bool:
+def _is_of_restart(marker: str, pod: Json) -> bool:
     # Both controllers copy the template's annotations to the pods they make.
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     return bool(annotations.get(RESTORED) == marker)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, RESTORED
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import GatewayRef, Json
 
@@ -203,7 +203,9 @@ def confirm(workload: Workload, listed: Json, current: Json) -> tuple[Endpoint, 
     return None if isinstance(address, str) else (address, current)
 
 
-def choose(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]) -> tuple[Endpoint, Json] | Problem:
+def choose(
+    workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]
+) -> tuple[Endpoint, Json] | GatewayProblem:
     """The newest pod that can be called, with its body; Ready ones first."""
     owned = owned_pods(workload, replica_sets, pods)
     found: list[tuple[bool, str, str, Endpoint, Json]] = []
@@ -216,7 +218,7 @@ def choose(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json
             meta = pod["metadata"]
             found.append((answer.pod_ready, str(meta.get("creationTimestamp", "")), str(meta.get("name")), answer, pod))
     if not found:
-        return Problem(Reason.NoReadyPod, _no_pod(workload, refusals))
+        return GatewayProblem(Reason.NoReadyPod, _no_pod(workload, refusals))
     best = max(found, key=lambda one: one[:3])
     return best[3], best[4]
 

@@ -88,7 +88,7 @@ class BackupSummary:
             snapshot_time=backup.time("snapshotTime"),
             completion_time=backup.time("completionTime"),
             level=backup.level,
-            suspicious=conditions.holds(backup.conditions, conditions.SUSPICIOUS) is True,
+            suspicious=conditions.condition_status(backup.conditions, conditions.SUSPICIOUS) is True,
             accepted=meta.annotations.get(SHRINK_ACCEPTED) == "true",
             pinned=backup.pinned,
             ttl=durations.parse_or_none(backup.ttl),

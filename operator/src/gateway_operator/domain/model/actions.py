@@ -12,7 +12,7 @@ Patch = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class KubernetesEvent:
     """An event for people, on a transition."""
 
     reason: str
@@ -21,7 +21,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Done:
     """Nothing more to do, now or ever."""
 
 
@@ -30,7 +30,7 @@ class Write:
     """Write the status, then go on."""
 
     status: Patch
-    note: Note | None = None
+    note: KubernetesEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Finish:
     """Write a terminal status, then stop."""
 
     status: Patch
-    note: Note
+    note: KubernetesEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class Wait:
 
     seconds: float
     status: Patch = field(default_factory=dict)
-    note: Note | None = None
+    note: KubernetesEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Poll:
+class RecheckSoon:
     """Look again shortly, without giving the object back: for what takes seconds and is watched closely."""
 
     seconds: float
@@ -69,7 +69,7 @@ class CallBackup:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadBack:
+class ReadRecord:
     """Read the record of the backup."""
 
     backup_id: str
@@ -92,7 +92,7 @@ class CheckFile:
 
 
 @dataclass(frozen=True, slots=True)
-class PutLabel:
+class SetLabel:
     """Put a label on the object itself."""
 
     key: str
@@ -108,10 +108,10 @@ class DeleteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class RemoveFinalizer:
     """Let the object go. ``note`` tells what became of its file."""
 
-    note: Note | None = None
+    note: KubernetesEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,8 @@ class Restart:
     marker: str
 
 
-BackupAction = Stop | Write | Finish | Wait | CallBackup | ReadBack | FindFile | CheckFile | PutLabel
-DeletionAction = Wait | DeleteFile | Release
+BackupAction = Done | Write | Finish | Wait | CallBackup | ReadRecord | FindFile | CheckFile | SetLabel
+DeletionAction = Wait | DeleteFile | RemoveFinalizer
 RestoreAction = (
-    Stop | Write | Finish | Wait | Poll | CreateSafetyBackup | CallRestore | CallCommit | CallRollback | Restart
+    Done | Write | Finish | Wait | RecheckSoon | CreateSafetyBackup | CallRestore | CallCommit | CallRollback | Restart
 )

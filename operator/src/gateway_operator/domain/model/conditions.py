@@ -52,7 +52,7 @@ def with_condition(
     return result if placed else [*result, wanted]
 
 
-def at_the_end(
+def terminal_conditions(
     present: Sequence[Mapping[str, Any]], succeeded: bool, reason: str, message: str, generation: int, now: datetime
 ) -> Conditions:
     """All three that say how it ended."""
@@ -62,7 +62,7 @@ def at_the_end(
     return [dict(condition) for condition in result]
 
 
-def holds(present: Sequence[Mapping[str, Any]], kind: str) -> bool | None:
+def condition_status(present: Sequence[Mapping[str, Any]], kind: str) -> bool | None:
     """Whether a condition is True, False or absent (None)."""
     for condition in present:
         if condition.get("type") == kind:

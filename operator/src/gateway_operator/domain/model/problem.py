@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class GatewayProblem:
     """Why the gateway cannot be called now."""
 
     reason: str

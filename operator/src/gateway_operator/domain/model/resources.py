@@ -221,7 +221,7 @@ class Backup(_Status):
     def has_file(self) -> bool:
         """Whether it may have a file of its own. One that failed to adopt a file has none: it may be another's."""
         if self.existing is not None:
-            return conditions.holds(self.conditions, conditions.COMPLETED) is True
+            return conditions.condition_status(self.conditions, conditions.COMPLETED) is True
         return bool(self.status.get("startTime"))
 
     @property

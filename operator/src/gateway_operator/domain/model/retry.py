@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_operator.domain.model import conditions, timestamps
-from gateway_operator.domain.model.actions import Note, Wait
+from gateway_operator.domain.model.actions import KubernetesEvent, Wait
 from gateway_operator.domain.model.admin_api import Failure
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json, Restore
 
@@ -21,7 +21,7 @@ _KEPT_ERRORS: Final = 10
 _MESSAGE_LIMIT: Final = 1024
 
 
-def current(thing: Backup | Restore) -> int:
+def attempt_number(thing: Backup | Restore) -> int:
     """The number of the attempt that is to be made, or is being made.
 
     A new one begins only after one that failed and counted. After a crash the same attempt goes on.
@@ -30,7 +30,7 @@ def current(thing: Backup | Restore) -> int:
     return max(1, thing.attempt + (1 if counted else 0))
 
 
-def may_pass(failure: Failure) -> bool:
+def is_retryable(failure: Failure) -> bool:
     """Whether to try again at all."""
     return failure.retryable or failure.code in KEY_ROTATION_CODES
 
@@ -42,9 +42,9 @@ def with_error(thing: Backup | Restore, failure: Failure, now: datetime) -> list
     return [*(dict(one) for one in before), new][-_KEPT_ERRORS:]
 
 
-def again(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
+def retry(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
     """Wait, then make the same call again."""
-    attempt = current(thing)
+    attempt = attempt_number(thing)
     delay = _delay(thing, failure, attempt, now)
     then = timestamps.later(now, delay)
     # A backup has begun with its first call; a restore only once it knows what to restore.
@@ -64,7 +64,7 @@ def again(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
         status["message"] = f"{failure.message} Waiting for its turn."
     else:
         status["lastErrors"] = with_error(thing, failure, now)
-    note = Note(failure.code, failure.message, warning=True) if thing.reason != failure.code else None
+    note = KubernetesEvent(failure.code, failure.message, warning=True) if thing.reason != failure.code else None
     return Wait(delay, status, None if failure.exempt_from_retry_limit else note)
 
 
@@ -76,12 +76,12 @@ def _delay(thing: Backup | Restore, failure: Failure, attempt: int, now: datetim
     return max(timestamps.backoff(attempt, thing.meta.ref.uid), min(failure.retry_after or 0.0, 60.0))
 
 
-def authorized(thing: Backup | Restore, problem: Problem | None, now: datetime) -> conditions.Conditions | None:
+def authorized(thing: Backup | Restore, problem: GatewayProblem | None, now: datetime) -> conditions.Conditions | None:
     """The conditions with ``Authorized`` as it is now, or None where nothing changes.
 
     It appears when a permission is missing, and says so when that is over; who never lacked one never sees it.
     """
-    before = conditions.holds(thing.conditions, conditions.AUTHORIZED)
+    before = conditions.condition_status(thing.conditions, conditions.AUTHORIZED)
     generation = thing.meta.generation
     if problem is not None and problem.forbidden:
         reason, message = str(problem.reason), problem.message
@@ -96,7 +96,7 @@ def authorized(thing: Backup | Restore, problem: Problem | None, now: datetime) 
     return None
 
 
-def wait_for_gateway(thing: Backup | Restore, problem: Problem | None, until: datetime, now: datetime) -> Wait:
+def wait_for_gateway(thing: Backup | Restore, problem: GatewayProblem | None, until: datetime, now: datetime) -> Wait:
     """The gateway cannot be called now: look again soon, at most until the deadline."""
     if problem is None:  # nothing was looked at: look
         return Wait(0)
@@ -111,7 +111,7 @@ def wait_for_gateway(thing: Backup | Restore, problem: Problem | None, until: da
     if told is not None:
         status["conditions"] = told
     new = thing.reason != status["reason"]
-    note = Note(str(problem.reason), problem.message, warning=True) if new else None
+    note = KubernetesEvent(str(problem.reason), problem.message, warning=True) if new else None
     since = thing.time("startTime") or thing.meta.created
     left = max(0.5, timestamps.seconds_until(until, now))
     return Wait(min(timestamps.look_again(since, now), left), status, note)

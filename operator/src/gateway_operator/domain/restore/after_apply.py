@@ -12,12 +12,12 @@ from typing import Final
 from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData, SystemStatus
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry
-from gateway_operator.domain.model.actions import CallCommit, CallRollback, Poll, Restart, RestoreAction, Wait
+from gateway_operator.domain.model.actions import CallCommit, CallRollback, RecheckSoon, Restart, RestoreAction, Wait
 from gateway_operator.domain.model.admin_api import Failure, NotFound
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json, Restore
-from gateway_operator.domain.restore.status import Observed, finish, roll_back, step, step_started
+from gateway_operator.domain.restore.status import RestoreObservation, finish, roll_back, step, step_started
 
 POLL: Final = 1.0
 SETTLE: Final = 20.0
@@ -35,7 +35,7 @@ def _since(restore: Restore, now: datetime) -> float:
     return (now - started).total_seconds()
 
 
-def _must_restart(seen: Observed, waited: float) -> bool | None:
+def _must_restart(seen: RestoreObservation, waited: float) -> bool | None:
     """Whether the pods have to be restarted; None while that is not known yet."""
     restore = seen.restore
     if restore.restart != "Auto":
@@ -49,7 +49,7 @@ def _must_restart(seen: Observed, waited: float) -> bool | None:
     return not seen.starting
 
 
-def restarting(seen: Observed, now: datetime) -> RestoreAction:
+def restarting(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Restart the pods where that is needed, and wait until the old ones are gone."""
     restore = seen.restore
     waited = _since(restore, now)
@@ -61,12 +61,12 @@ def restarting(seen: Observed, now: datetime) -> RestoreAction:
     if isinstance(seen.answer, Failure):
         return _wait(restore, seen.answer, now)
     if seen.rollout is None:
-        return _wait_for(restore, seen.gateway, now)
+        return _wait_for_gateway(restore, seen.gateway, now)
     if seen.rollout.asked:
-        return Poll(POLL)
+        return RecheckSoon(POLL)
     must = _must_restart(seen, waited)
     if must is None:
-        return Poll(POLL)
+        return RecheckSoon(POLL)
     if must:
         return Restart(marker(restore))
     return _to_health_check(restore, "No restart was needed.", False, now)
@@ -86,11 +86,11 @@ def _wait(restore: Restore, failure: Failure, now: datetime) -> Wait:
     return Wait(max(1.0, min(30.0, asked)), status)
 
 
-def _wait_for(restore: Restore, problem: Endpoint | Problem | None, now: datetime) -> RestoreAction:
-    if isinstance(problem, Problem) and problem.forbidden:
+def _wait_for_gateway(restore: Restore, problem: Endpoint | GatewayProblem | None, now: datetime) -> RestoreAction:
+    if isinstance(problem, GatewayProblem) and problem.forbidden:
         status = {"conditions": retry.authorized(restore, problem, now), "message": problem.message}
         return Wait(_LOOK, status)
-    return Poll(POLL)
+    return RecheckSoon(POLL)
 
 
 def digest_problem(restore: Restore, health: SystemHealthData) -> str | None:
@@ -104,10 +104,10 @@ def digest_problem(restore: Restore, health: SystemHealthData) -> str | None:
 
 
 def health_problem(
-    restore: Restore, gateway: Endpoint | Problem | None, health: SystemHealthData | Failure | None
+    restore: Restore, gateway: Endpoint | GatewayProblem | None, health: SystemHealthData | Failure | None
 ) -> str | None:
     """Why one look counts as unhealthy; None if it was healthy."""
-    if isinstance(gateway, Problem):
+    if isinstance(gateway, GatewayProblem):
         return gateway.message.rstrip(".")
     if isinstance(health, Failure):
         return health.message.rstrip(".")
@@ -122,7 +122,7 @@ def health_problem(
     return None if gateway.pod_ready else f"pod {gateway.pod} is not Ready"
 
 
-def health_check(seen: Observed, now: datetime) -> RestoreAction:
+def health_check(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Watch until it was healthy often enough in a row, then commit; or until the time is over."""
     restore = seen.restore
     record = seen.journal if isinstance(seen.journal, RestoreResult) else None
@@ -135,21 +135,21 @@ def health_check(seen: Observed, now: datetime) -> RestoreAction:
         return _commit(seen, now)
     waited = _since(restore, now)
     if waited < restore.health_timeout:
-        return Poll(POLL)
+        return RecheckSoon(POLL)
     problem = health_problem(restore, seen.gateway, seen.health) or "it was healthy too seldom in a row"
     overwritten = isinstance(seen.health, SystemHealthData) and digest_problem(restore, seen.health) is not None
     reason = Reason.ConfigOverwritten if overwritten else Reason.HealthCheckFailed
     return _unhealthy(seen, reason, f"Not healthy within {restore.health_timeout} s: {problem}.", now)
 
 
-def _commit(seen: Observed, now: datetime) -> RestoreAction:
+def _commit(seen: RestoreObservation, now: datetime) -> RestoreAction:
     restore, answer = seen.restore, seen.answer
     if isinstance(answer, RestoreResult):
         return _committed(restore, now)
     if not isinstance(answer, Failure):
         return CallCommit(restore.request_id)
     # The config is in place and healthy: a commit that does not go through is no reason to undo anything.
-    if retry.may_pass(answer) and _since(restore, now) < restore.health_timeout + restore.timeout:
+    if retry.is_retryable(answer) and _since(restore, now) < restore.health_timeout + restore.timeout:
         return _wait(restore, answer, now)
     message = f"The gateway is healthy on the restored config, but the commit failed: {answer.sentence()}"
     return finish(restore, "Failed", answer.code, message, now)
@@ -160,7 +160,7 @@ def _committed(restore: Restore, now: datetime) -> RestoreAction:
     return finish(restore, "Completed", Reason.Restored, f"{name} is the live config of {restore.gateway}.", now)
 
 
-def _unhealthy(seen: Observed, reason: Reason, message: str, now: datetime) -> RestoreAction:
+def _unhealthy(seen: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
     restore = seen.restore
     if restore.on_failure == "Leave":
         how = (
@@ -171,7 +171,7 @@ def _unhealthy(seen: Observed, reason: Reason, message: str, now: datetime) -> R
     return roll_back(restore, reason, message, now)
 
 
-def rolling_back(seen: Observed, now: datetime) -> RestoreAction:
+def rolling_back(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Put the previous config back, and restart by the same rule."""
     restore = seen.restore
     # The answer of the rollback itself is as good as the journal, and newer.
@@ -187,19 +187,19 @@ def rolling_back(seen: Observed, now: datetime) -> RestoreAction:
         message = "The admin API knows nothing of this restore: its journal was lost, or the volume was changed."
         return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
     failure = next((one for one in (seen.answer, seen.journal) if isinstance(one, Failure)), None)
-    if failure is not None and (over or not retry.may_pass(failure)):
-        return _cannot(restore, failure, now)
+    if failure is not None and (over or not retry.is_retryable(failure)):
+        return _rollback_failed(restore, failure, now)
     if failure is not None:
         return _wait(restore, failure, now)
     if record is not None:
         return CallRollback(restore.request_id)
     if over:
-        said = seen.gateway.message if isinstance(seen.gateway, Problem) else "The gateway could not be asked."
-        return _cannot(restore, Failure(Reason.RollbackFailed, said, retryable=False), now)
-    return _wait_for(restore, seen.gateway, now)
+        said = seen.gateway.message if isinstance(seen.gateway, GatewayProblem) else "The gateway could not be asked."
+        return _rollback_failed(restore, Failure(Reason.RollbackFailed, said, retryable=False), now)
+    return _wait_for_gateway(restore, seen.gateway, now)
 
 
-def _cannot(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
+def _rollback_failed(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
     was = str(restore.failure.get("message", ""))
     if failure.code == "ConfigChanged":
         message = (
@@ -216,7 +216,7 @@ def _cannot(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
     return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now, {"lastErrors": errors})
 
 
-def _rolled_back(seen: Observed, over: bool, now: datetime) -> RestoreAction:
+def _rolled_back(seen: RestoreObservation, over: bool, now: datetime) -> RestoreAction:
     restore = seen.restore
     # The reason why it was rolled back stays; it is what a person wants to know.
     cause = str(restore.failure.get("reason") or Reason.HealthCheckFailed)
@@ -230,4 +230,4 @@ def _rolled_back(seen: Observed, over: bool, now: datetime) -> RestoreAction:
         must = True
     if not must:
         return finish(restore, "RolledBack", cause, message, now)
-    return Restart(marker(restore)) if seen.rollout is not None else _wait_for(restore, seen.gateway, now)
+    return Restart(marker(restore)) if seen.rollout is not None else _wait_for_gateway(restore, seen.gateway, now)

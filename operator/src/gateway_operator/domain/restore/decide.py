@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.actions import RestoreAction, Stop, Wait
+from gateway_operator.domain.model.actions import Done, RestoreAction, Wait
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore import after_apply, prepare
-from gateway_operator.domain.restore.status import Observed, is_terminal
+from gateway_operator.domain.restore.status import RestoreObservation, is_terminal
 
 
 def needs_gateway(restore: Restore, now: datetime) -> bool:
@@ -23,11 +23,11 @@ def needs_gateway(restore: Restore, now: datetime) -> bool:
     return not (is_terminal(restore) or (retry and retry > now))
 
 
-def decide(seen: Observed, now: datetime) -> RestoreAction:
+def decide(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """The next step."""
     restore = seen.restore
     if is_terminal(restore):
-        return Stop()
+        return Done()
     if not isinstance(seen.answer, Failure):
         retry = restore.time("nextRetryTime")
         if retry is not None and retry > now:

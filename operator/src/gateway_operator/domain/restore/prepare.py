@@ -8,15 +8,22 @@ from typing import Any, Final
 from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry, timestamps
-from gateway_operator.domain.model.actions import CallRestore, CreateSafetyBackup, Poll, RestoreAction, Wait, Write
+from gateway_operator.domain.model.actions import (
+    CallRestore,
+    CreateSafetyBackup,
+    RecheckSoon,
+    RestoreAction,
+    Wait,
+    Write,
+)
 from gateway_operator.domain.model.admin_api import Failure, NotFound, counts_status
 from gateway_operator.domain.model.names import ENCRYPTED, safety_backup_name
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.domain.restore.source import Refusal, resolve
-from gateway_operator.domain.restore.status import Observed, finish, out_of_time, roll_back, step
+from gateway_operator.domain.restore.status import RestoreObservation, deadline_exceeded, finish, roll_back, step
 
 SAFETY_POLL: Final = 1.0
 _SHORTEST_CALL: Final = 5.0
@@ -33,13 +40,13 @@ def deadline(restore: Restore) -> datetime:
     return timestamps.later(started, restore.timeout)
 
 
-def _unusable(seen: Observed, now: datetime) -> RestoreAction | None:
+def _unusable(seen: RestoreObservation, now: datetime) -> RestoreAction | None:
     """What every phase before the config changes has to ask first. None: the gateway answers, and there is time."""
     restore = seen.restore
     if isinstance(seen.answer, Failure):
         return _failed(seen, seen.answer, now)
     if now >= deadline(restore):
-        return out_of_time(restore, seen.identity or seen.gateway, now)
+        return deadline_exceeded(restore, seen.identity or seen.gateway, now)
     if not isinstance(seen.gateway, Endpoint):
         return retry.wait_for_gateway(restore, seen.gateway, deadline(restore), now)
     if isinstance(seen.health, Failure):
@@ -49,10 +56,10 @@ def _unusable(seen: Observed, now: datetime) -> RestoreAction | None:
     return None
 
 
-def _failed(seen: Observed, failure: Failure, now: datetime) -> RestoreAction:
+def _failed(seen: RestoreObservation, failure: Failure, now: datetime) -> RestoreAction:
     """A call failed before anything is known to have changed."""
-    if retry.may_pass(failure) and now < deadline(seen.restore):
-        return retry.again(seen.restore, failure, now)
+    if retry.is_retryable(failure) and now < deadline(seen.restore):
+        return retry.retry(seen.restore, failure, now)
     message = failure.sentence()
     if failure.code == "RestorePending":
         message = pending_message(seen.health, seen.pending_owner, failure)
@@ -84,10 +91,10 @@ def pending_message(
     )
 
 
-def pending(seen: Observed, now: datetime) -> RestoreAction:
+def pending(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Wait for a gateway that answers."""
     if isinstance(seen.answer, Failure) and seen.answer.code == Reason.NotAuthorized:
-        problem = Problem(seen.answer.code, seen.answer.message, forbidden=True)
+        problem = GatewayProblem(seen.answer.code, seen.answer.message, forbidden=True)
         return retry.wait_for_gateway(seen.restore, problem, deadline(seen.restore), now)
     refused = _unusable(seen, now)
     if refused is not None:
@@ -99,11 +106,11 @@ def pending(seen: Observed, now: datetime) -> RestoreAction:
     return step(seen.restore, "Validating", Reason.Validating, "The source is being looked up.", now, status)
 
 
-def _pod(seen: Observed) -> str:
+def _pod(seen: RestoreObservation) -> str:
     return seen.gateway.pod if isinstance(seen.gateway, Endpoint) else ""
 
 
-def validating(seen: Observed, now: datetime) -> RestoreAction:
+def validating(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Find out what to restore, once, and whether it has been done already."""
     restore = seen.restore
     refused = _unusable(seen, now)
@@ -119,7 +126,7 @@ def validating(seen: Observed, now: datetime) -> RestoreAction:
         ids = {"requestID": request_id, "volumeID": health.volume_id, "gatewayID": health.gateway_id}
         return Write(ids)
     if isinstance(seen.journal, RestoreResult):
-        return _known_already(restore, seen.journal, now)
+        return _resume_from_record(restore, seen.journal, now)
     if not restore.source:
         return _resolve(seen, health, health.volume_id, now)
     if seen.identity is not None:
@@ -130,7 +137,7 @@ def validating(seen: Observed, now: datetime) -> RestoreAction:
     return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, more)
 
 
-def _known_already(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
+def _resume_from_record(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
     """The journal has this request although this object never sent it: an earlier one of the same name and spec did."""
     if record.state is RestoreState.committed:
         message = "A restore of this name and spec was already committed on this volume; nothing was done now."
@@ -146,7 +153,7 @@ def _known_already(restore: Restore, record: RestoreResult, now: datetime) -> Re
     return finish(restore, "Failed", "RestoreStateUnknown", message, now)
 
 
-def _resolve(seen: Observed, health: SystemHealthData, volume_id: str, now: datetime) -> RestoreAction:
+def _resolve(seen: RestoreObservation, health: SystemHealthData, volume_id: str, now: datetime) -> RestoreAction:
     restore = seen.restore
     if pending_request(health) not in (None, restore.request_id):
         message = pending_message(health, seen.pending_owner)
@@ -163,14 +170,14 @@ def _resolve(seen: Observed, health: SystemHealthData, volume_id: str, now: date
     return Write({"source": source.status()})
 
 
-def _without_identity(restore: Restore, problem: Problem, now: datetime) -> RestoreAction:
+def _without_identity(restore: Restore, problem: GatewayProblem, now: datetime) -> RestoreAction:
     """A Secret may be applied after the restore that names it, and so may a right; the rest is a refusal."""
     if problem.forbidden or problem.reason == Reason.IdentityMissing:
         return retry.wait_for_gateway(restore, problem, deadline(restore), now)
     return finish(restore, "Failed", problem.reason, problem.message, now)
 
 
-def safety_backup(seen: Observed, now: datetime) -> RestoreAction:
+def safety_backup(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Keep what is about to be replaced."""
     restore = seen.restore
     if restore.safety_backup == "Skip":
@@ -186,7 +193,7 @@ def safety_backup(seen: Observed, now: datetime) -> RestoreAction:
         limit = safety.starting_deadline + safety.timeout + _SAFETY_GRACE
         if (now - since).total_seconds() > limit:
             return _safety_failed(restore, "It did not finish in time.", safety.meta.ref.name, now)
-        return Poll(SAFETY_POLL)
+        return RecheckSoon(SAFETY_POLL)
     refused = _unusable(seen, now)
     if refused is not None:
         return refused
@@ -210,7 +217,7 @@ def _to_restoring(restore: Restore, message: str, now: datetime, kept: dict[str,
     return step(restore, "Restoring", Reason.Restoring, said, now, more, ended=message)
 
 
-def restoring(seen: Observed, now: datetime) -> RestoreAction:
+def restoring(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Replace the config. The call is repeated until it is answered: only its answer says that the gateway, which may
     have been in the middle of a write of its own, has let the new config stand."""
     restore = seen.restore
@@ -224,9 +231,9 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
         return _applied(restore, record, now)
     over = now >= deadline(restore)
     if record is not None and record.state is RestoreState.applied and (over or not _may_repeat(seen)):
-        return _given_up(seen, record, now)
+        return _abandoned(seen, record, now)
     if over:
-        return _is_it_applied(seen, now)
+        return _check_applied(seen, now)
     refused = _unusable(seen, now)
     if refused is not None:
         return refused
@@ -237,7 +244,7 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
         backup_id=by_id,
         path=None if by_id else source.get("path"),
         expected_sha256=source.get("sha256"),
-        safety_backup=_asked_of_the_api(restore),
+        safety_backup=_safety_backup_option(restore),
         timeout=max(_SHORTEST_CALL, timestamps.seconds_until(deadline(restore), now)),
         identity=restore.needed_identity,
         identity_optional=record is not None and record.state is RestoreState.applied,
@@ -245,8 +252,8 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
     )
 
 
-def _may_repeat(seen: Observed) -> bool:
-    return not isinstance(seen.answer, Failure) or retry.may_pass(seen.answer)
+def _may_repeat(seen: RestoreObservation) -> bool:
+    return not isinstance(seen.answer, Failure) or retry.is_retryable(seen.answer)
 
 
 def _applied(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
@@ -254,13 +261,13 @@ def _applied(restore: Restore, record: RestoreResult, now: datetime) -> RestoreA
     return step(restore, "Restarting", Reason.Restarting, "The config is replaced.", now, status)
 
 
-def _given_up(seen: Observed, record: RestoreResult, now: datetime) -> RestoreAction:
+def _abandoned(seen: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:
     """The config was replaced, and did not stand: what was kept of it goes back."""
     why = seen.answer.message if isinstance(seen.answer, Failure) else "The gateway kept writing over the new config."
     return roll_back(seen.restore, Reason.ConfigOverwritten, why, now, applied_status(record, seen.restore))
 
 
-def _is_it_applied(seen: Observed, now: datetime) -> RestoreAction:
+def _check_applied(seen: RestoreObservation, now: datetime) -> RestoreAction:
     """Time is up in the middle of the call. Only the journal may say that nothing was changed.
 
     A call that was given up may still be at work in the pod, so the journal's silence counts only after a while; and a
@@ -269,9 +276,9 @@ def _is_it_applied(seen: Observed, now: datetime) -> RestoreAction:
     restore = seen.restore
     over = -timestamps.seconds_until(deadline(restore), now)
     if isinstance(seen.journal, NotFound) and (over >= _SETTLE or not restore.status.get("lastErrors")):
-        return out_of_time(restore, seen.gateway, now)
+        return deadline_exceeded(restore, seen.gateway, now)
     if over < restore.timeout:
-        problem = seen.gateway if isinstance(seen.gateway, Problem) else None
+        problem = seen.gateway if isinstance(seen.gateway, GatewayProblem) else None
         said = problem.message if problem else "The admin API does not say how far the restore is."
         reason = str(problem.reason) if problem else restore.reason
         return Wait(_LOOK, {"reason": reason, "message": f"{said} Waiting to know whether the config was replaced."})
@@ -282,7 +289,7 @@ def _is_it_applied(seen: Observed, now: datetime) -> RestoreAction:
     return finish(restore, "Failed", "RestoreStateUnknown", message, now)
 
 
-def _asked_of_the_api(restore: Restore) -> bool | str:
+def _safety_backup_option(restore: Restore) -> bool | str:
     """A safety backup by the API itself, only where there is none yet and one is wanted.
 
     It must not depend on anything that may change between two calls: the same request has the same body.

@@ -16,7 +16,7 @@ _DAWN = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RestoreSource:
     """The file to restore, and the digest that is sent with the call."""
 
     backup_name: str | None
@@ -43,10 +43,10 @@ class Refusal:
     message: str
 
 
-def resolve(restore: Restore, backups: Sequence[Backup], volume_id: str) -> Source | Refusal:
+def resolve(restore: Restore, backups: Sequence[Backup], volume_id: str) -> RestoreSource | Refusal:
     """What the spec's source is on this volume."""
     if restore.path is not None:
-        return Source(None, None, restore.path, restore.expected_sha256)
+        return RestoreSource(None, None, restore.path, restore.expected_sha256)
     found = _named(restore, backups) if restore.backup_name is not None else _newest(restore, backups, volume_id)
     if isinstance(found, Refusal):
         return found
@@ -90,7 +90,7 @@ def _fits(restore: Restore, backup: Backup, volume_id: str) -> bool:
     return restore.before is None or snapshot_time(backup) < restore.before
 
 
-def _usable(restore: Restore, backup: Backup, volume_id: str) -> Source | Refusal:
+def _usable(restore: Restore, backup: Backup, volume_id: str) -> RestoreSource | Refusal:
     name, status = backup.meta.ref.name, backup.status
     if backup.gateway != restore.gateway:
         return Refusal(Reason.WrongGateway, f"GatewayBackup {name} is of {backup.gateway}, not of {restore.gateway}.")
@@ -105,4 +105,4 @@ def _usable(restore: Restore, backup: Backup, volume_id: str) -> Source | Refusa
         message = f"GatewayBackup {name} has the digests {digests[0]} (file) and {digests[1]} (config)."
         return Refusal("DigestMismatch", f"{message} expectedSha256 is neither.")
     sha256 = restore.expected_sha256 or status.get("sha256")
-    return Source(name, status.get("backupID"), status.get("path"), sha256)
+    return RestoreSource(name, status.get("backupID"), status.get("path"), sha256)

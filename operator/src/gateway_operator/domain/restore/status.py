@@ -11,9 +11,9 @@ from gateway_api.contract import RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import conditions, timestamps
-from gateway_operator.domain.model.actions import Finish, Note, Write
+from gateway_operator.domain.model.actions import Finish, KubernetesEvent, Write
 from gateway_operator.domain.model.admin_api import Failure, NotFound
-from gateway_operator.domain.model.problem import Problem
+from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore
 
@@ -58,7 +58,7 @@ def step(
     now: datetime,
     more: Mapping[str, Any] | None = None,
     ended: str | None = None,
-    note: Note | None = None,
+    note: KubernetesEvent | None = None,
 ) -> Write:
     """Enter a phase."""
     status = {
@@ -105,18 +105,20 @@ def finish(
         "completionTime": timestamps.text(now),
         "nextRetryTime": None,
         "steps": steps(restore, now, None, failed=None if succeeded else message),
-        "conditions": conditions.at_the_end(restore.conditions, succeeded, str(reason), message, generation, now),
+        "conditions": conditions.terminal_conditions(
+            restore.conditions, succeeded, str(reason), message, generation, now
+        ),
     }
-    return Finish(status, Note(str(reason), message, warning=not succeeded))
+    return Finish(status, KubernetesEvent(str(reason), message, warning=not succeeded))
 
 
-def out_of_time(restore: Restore, gateway: Endpoint | Problem | None, now: datetime) -> Finish:
+def deadline_exceeded(restore: Restore, gateway: Endpoint | GatewayProblem | None, now: datetime) -> Finish:
     """Nothing was changed, and nothing will be. The cause stays the reason."""
     started = restore.time("startTime") is not None
     field = "timeoutSeconds" if started else "startingDeadlineSeconds"
     seconds = restore.timeout if started else restore.starting_deadline
     cause, detail = str(Reason.TimedOut if started else Reason.StartingDeadlineExceeded), ""
-    if isinstance(gateway, Problem):
+    if isinstance(gateway, GatewayProblem):
         cause, detail = str(gateway.reason), f" {gateway.message}"
     elif restore.failure:
         cause, detail = str(restore.failure.get("reason") or cause), f" {restore.failure.get('message', '')}"
@@ -125,11 +127,11 @@ def out_of_time(restore: Restore, gateway: Endpoint | Problem | None, now: datet
 
 
 @dataclass(frozen=True)
-class Observed:
+class RestoreObservation:
     """What one look gave. Each phase looks only at what it needs; the rest is None."""
 
     restore: Restore
-    gateway: Endpoint | Problem | None = None
+    gateway: Endpoint | GatewayProblem | None = None
     reloads_config: bool = False
     health: SystemHealthData | Failure | None = None
     persistent: bool | None = None
@@ -140,6 +142,6 @@ class Observed:
     starting: bool = False
     healthy_streak: int = 0
     pending_owner: str | None = None
-    identity: Problem | None = None
+    identity: GatewayProblem | None = None
     """Why the age identity that the spec names cannot be used; looked at before anything is begun."""
     answer: RestoreResult | Failure | None = None

@@ -15,7 +15,7 @@ TOLERANCE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Brake:
+class DeletionHold:
     """Why nothing is deleted now."""
 
     reason: Reason
@@ -23,7 +23,7 @@ class Brake:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SetObservation:
     """What a pass saw of a set."""
 
     complete: bool
@@ -42,42 +42,46 @@ class Seen:
     """What to annotate, as ``KIND NAME``."""
 
 
-def brake(seen: Seen, now: datetime) -> Brake | None:
+def first_hold(seen: SetObservation, now: datetime) -> DeletionHold | None:
     """The first reason to delete nothing; None if there is none."""
     if not seen.complete:
-        return Brake(
+        return DeletionHold(
             Reason.ListingIncomplete,
             "Nothing is deleted: the list of backups could not be read to its end. Tried again.",
         )
     if seen.newest is not None and seen.newest - now > TOLERANCE:
         made = timestamps.text(seen.newest)
-        return Brake(
+        return DeletionHold(
             Reason.ClockBehind, f"Nothing is deleted: the newest backup is of {made}, ahead of the operator's clock."
         )
     if seen.server_time is not None and abs(seen.server_time - now) > TOLERANCE:
         # No time in it: it would be another message at every pass.
         side = "ahead of" if now > seen.server_time else "behind"
-        return Brake(Reason.ClockDiffers, f"Nothing is deleted: the operator's clock is {side} the API server's.")
-    if seen.before is not None and shrank(seen.inventory, seen.before) and not _lifted(seen):
+        return DeletionHold(
+            Reason.ClockDiffers, f"Nothing is deleted: the operator's clock is {side} the API server's."
+        )
+    if seen.before is not None and inventory_shrank(seen.inventory, seen.before) and not _is_acknowledged(seen):
         message = (
             f"Nothing is deleted: of {seen.before} good backups of the last pass {seen.inventory} are left. If that is "
             f"right: kubectl annotate {seen.hint} --overwrite {ACCEPT_INVENTORY}={seen.inventory}/{seen.before}"
         )
-        return Brake(Reason.InventoryShrank, message)
+        return DeletionHold(Reason.InventoryShrank, message)
     return None
 
 
-def choosing(restore: str) -> Brake:
+def restore_pending_hold(restore: str) -> DeletionHold:
     """While a restore has not settled on its source."""
-    return Brake(Reason.RestoreChoosing, f"Nothing is deleted until GatewayRestore {restore} has chosen its backup.")
+    return DeletionHold(
+        Reason.RestoreChoosing, f"Nothing is deleted until GatewayRestore {restore} has chosen its backup."
+    )
 
 
-def shrank(inventory: int, before: int) -> bool:
+def inventory_shrank(inventory: int, before: int) -> bool:
     """Whether half or more is gone."""
     return before > 0 and inventory * 2 <= before
 
 
-def _lifted(seen: Seen) -> bool:
+def _is_acknowledged(seen: SetObservation) -> bool:
     """A person accepts exactly this loss, or a smaller one. Another loss is another question."""
     now, _, before = seen.accepted.partition("/")
     if not (now.isascii() and now.isdigit() and before.isascii() and before.isdigit()):

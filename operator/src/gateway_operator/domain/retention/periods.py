@@ -12,7 +12,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Period:
     """A piece of the calendar: which of them a time lies in, and what that is called."""
 
     rule: str
@@ -39,17 +39,17 @@ def _name_of_week(local: datetime) -> str:
 
 
 _AT_ONCE: Final = 256
-HOUR: Final = Unit("keepHourly", _hour, _name_of_hour)
-DAY: Final = Unit("keepDaily", lambda local: local.toordinal(), _name_of_day)
+HOUR: Final = Period("keepHourly", _hour, _name_of_hour)
+DAY: Final = Period("keepDaily", lambda local: local.toordinal(), _name_of_day)
 # The first day of the first year is a Monday.
-WEEK: Final = Unit("keepWeekly", lambda local: (local.toordinal() - 1) // 7, _name_of_week)
-MONTH: Final = Unit(
+WEEK: Final = Period("keepWeekly", lambda local: (local.toordinal() - 1) // 7, _name_of_week)
+MONTH: Final = Period(
     "keepMonthly", lambda local: local.year * 12 + local.month, lambda local: f"{local.year:04}-{local.month:02}"
 )
-YEAR: Final = Unit("keepYearly", lambda local: local.year, lambda local: f"{local.year:04}")
+YEAR: Final = Period("keepYearly", lambda local: local.year, lambda local: f"{local.year:04}")
 
 
-class Local:
+class LocalTimes:
     """Times, newest first, by the calendar of a zone; few more are converted than are looked at."""
 
     def __init__(self, times: Sequence[datetime], zone: tzinfo) -> None:
@@ -57,7 +57,7 @@ class Local:
         self._zone = zone
         self._local: list[datetime] = []
 
-    def newest_of_each(self, unit: Unit, number: int) -> Iterator[tuple[int, str]]:
+    def newest_of_each(self, unit: Period, number: int) -> Iterator[tuple[int, str]]:
         """The position of the newest of each of the ``number`` newest units that have one, and the unit's name."""
         if number <= 0:
             return

@@ -17,14 +17,14 @@ from typing import Final, NamedTuple
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.retention import periods as calendar
-from gateway_operator.domain.retention.policy import Policy
+from gateway_operator.domain.retention.policy import RetentionPolicy
 
 COMPLETED: Final = "Completed"
 FAILED: Final = "Failed"
 VERIFIED: Final = "Verified"
 
 
-class Cause(StrEnum):
+class DeletionCause(StrEnum):
     """What lets a backup go."""
 
     ttl = "ttl"
@@ -32,11 +32,11 @@ class Cause(StrEnum):
     failed = "failed"
 
 
-class Decision(NamedTuple):
+class RetentionDecision(NamedTuple):
     """What becomes of one backup. ``cause`` is None for one that is kept."""
 
     backup: BackupSummary
-    cause: Cause | None
+    cause: DeletionCause | None
     reasons: tuple[str, ...]
     """Why it is kept or goes, short and readable; the same for as long as that is so."""
     expires_at: datetime | None
@@ -50,12 +50,12 @@ class Decision(NamedTuple):
 
 _Why = dict[int, list[str]]
 """Reasons to keep, by position; most positions have none and no key, since there may be 100,000."""
-_Going = dict[int, tuple[Cause, str]]
-_UNCOUNTED: Final = (Cause.retention, "no rule keeps it")
+_Going = dict[int, tuple[DeletionCause, str]]
+_UNCOUNTED: Final = (DeletionCause.retention, "no rule keeps it")
 _RESTORES_SHOWN: Final = 10
 
 
-def plan(backups: Iterable[BackupSummary], policy: Policy, now: datetime) -> list[Decision]:
+def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetime) -> list[RetentionDecision]:
     """What becomes of each backup of a set, newest first. One whose deletion has begun is left out."""
     ordered = [backup for backup in backups if not backup.is_deleting]
     # Two of the same instant: any order would do, but it must be the same one each time. Two sorts by plain text and
@@ -70,7 +70,7 @@ def plan(backups: Iterable[BackupSummary], policy: Policy, now: datetime) -> lis
     for index, backup in enumerate(ordered):
         if backup.phase not in (COMPLETED, FAILED):
             continue
-        outlived = _outlived(backup, policy, now)
+        outlived = _expired(backup, policy, now)
         if outlived is not None:
             going[index] = outlived
         elif governed(backup, policy):
@@ -88,12 +88,12 @@ def plan(backups: Iterable[BackupSummary], policy: Policy, now: datetime) -> lis
     ]
 
 
-def governed(backup: BackupSummary, policy: Policy) -> bool:
+def governed(backup: BackupSummary, policy: RetentionPolicy) -> bool:
     """Whether the policy may let this backup go."""
     return (not policy.own_only or backup.carries_policy) and (policy.include_adopted or not backup.adopted)
 
 
-def _protect(ordered: Sequence[BackupSummary], policy: Policy, kept: _Why) -> None:
+def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, kept: _Why) -> None:
     """Find what is kept whatever the rules and ``ttl`` say."""
     verified: Counter[str] = Counter()
     after: BackupSummary | None = None
@@ -119,22 +119,27 @@ def _protect(ordered: Sequence[BackupSummary], policy: Policy, kept: _Why) -> No
             after = None
 
 
-def _outlived(backup: BackupSummary, policy: Policy, now: datetime) -> tuple[Cause, str] | None:
+def _expired(backup: BackupSummary, policy: RetentionPolicy, now: datetime) -> tuple[DeletionCause, str] | None:
     """The limit of age that a finished backup has reached."""
     ttl = backup.ttl
     if ttl is not None and now - backup.time >= ttl and (policy.include_adopted or not backup.adopted):
-        return Cause.ttl, f"older than its ttl {span(ttl)}"
+        return DeletionCause.ttl, f"older than its ttl {span(ttl)}"
     failed = backup.phase == FAILED
     limit = policy.failed.max_age if failed else policy.max_age
     if limit is None or now - backup.time < limit or not governed(backup, policy):
         return None
     if failed:
-        return Cause.failed, f"older than failed.maxAge {span(limit)}"
-    return Cause.retention, f"older than maxAge {span(limit)}"
+        return DeletionCause.failed, f"older than failed.maxAge {span(limit)}"
+    return DeletionCause.retention, f"older than maxAge {span(limit)}"
 
 
 def _by_rules(
-    ordered: Sequence[BackupSummary], good: Sequence[int], policy: Policy, now: datetime, kept: _Why, going: _Going
+    ordered: Sequence[BackupSummary],
+    good: Sequence[int],
+    policy: RetentionPolicy,
+    now: datetime,
+    kept: _Why,
+    going: _Going,
 ) -> None:
     """Let the rules keep what they count; what none keeps goes."""
     by_rule: set[int] = set(good[: policy.keep_last])
@@ -147,7 +152,7 @@ def _by_rules(
                 break
             by_rule.add(index)
             kept[index].append(said)
-    times = calendar.Local([ordered[index].time for index in good], policy.zone)
+    times = calendar.LocalTimes([ordered[index].time for index in good], policy.zone)
     for unit, number in policy.calendar:
         for position, label in times.newest_of_each(unit, number):
             by_rule.add(good[position])
@@ -166,32 +171,36 @@ def _by_number(bad: Sequence[int], number: int, kept: _Why, going: _Going) -> No
     for index in bad[:number]:
         kept[index].append("failed.keepLast")
     for index in bad[number:]:
-        going[index] = Cause.failed, f"not among the newest {number} that failed"
+        going[index] = DeletionCause.failed, f"not among the newest {number} that failed"
 
 
 def _decision(
-    backup: BackupSummary, kept: Sequence[str] | None, going: tuple[Cause, str] | None, protected: bool, policy: Policy
-) -> Decision:
+    backup: BackupSummary,
+    kept: Sequence[str] | None,
+    going: tuple[DeletionCause, str] | None,
+    protected: bool,
+    policy: RetentionPolicy,
+) -> RetentionDecision:
     if going is not None and kept is None:
-        return Decision(backup, going[0], (going[1],), None)
+        return RetentionDecision(backup, going[0], (going[1],), None)
     if protected:
-        return Decision(backup, None, tuple(kept or ()), None)
+        return RetentionDecision(backup, None, tuple(kept or ()), None)
     reasons = tuple(kept or ())
     if policy.own_only and policy.has_rules and not backup.carries_policy and backup.phase == COMPLETED:
         reasons = ("no policy of its own",)
-    return Decision(backup, None, reasons, _limit(backup, policy))
+    return RetentionDecision(backup, None, reasons, _limit(backup, policy))
 
 
-def _limit(backup: BackupSummary, policy: Policy) -> datetime | None:
+def _limit(backup: BackupSummary, policy: RetentionPolicy) -> datetime | None:
     """When the first of its limits of age is reached."""
     least = backup.ttl
     if not policy.dry_run and governed(backup, policy):
         if backup.phase == FAILED:
-            least = _lesser(least, policy.failed.max_age)
+            least = _smaller(least, policy.failed.max_age)
         else:
-            least = _lesser(least, policy.max_age)
+            least = _smaller(least, policy.max_age)
             if policy.keep_within and not policy.counts:
-                least = _lesser(least, policy.keep_within)
+                least = _smaller(least, policy.keep_within)
     if least is None or backup.phase not in (COMPLETED, FAILED):
         return None
     try:
@@ -200,7 +209,7 @@ def _limit(backup: BackupSummary, policy: Policy) -> datetime | None:
         return None
 
 
-def _lesser(one: timedelta | None, other: timedelta | None) -> timedelta | None:
+def _smaller(one: timedelta | None, other: timedelta | None) -> timedelta | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)

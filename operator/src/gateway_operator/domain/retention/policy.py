@@ -13,7 +13,7 @@ from gateway_operator.domain.retention import periods as calendar
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FailedLimits:
     """What becomes of failed backups. None: nothing is said."""
 
     keep_last: int | None = None
@@ -21,7 +21,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetentionPolicy:
     """What is kept of a set. A rule of 0 is no rule; without any rule and without ``max_age`` everything is kept."""
 
     keep_last: int = 0
@@ -34,7 +34,7 @@ class Policy:
     max_age: timedelta | None = None
     min_keep: int = 1
     zone: tzinfo = UTC
-    failed: Limits = Limits()
+    failed: FailedLimits = FailedLimits()
     include_adopted: bool = False
     dry_run: bool = False
     own_only: bool = False
@@ -51,7 +51,7 @@ class Policy:
         return self.counts or bool(self.keep_within) or self.max_age is not None
 
     @property
-    def calendar(self) -> tuple[tuple[calendar.Unit, int], ...]:
+    def calendar(self) -> tuple[tuple[calendar.Period, int], ...]:
         """The rules that go by the calendar."""
         return (
             (calendar.HOUR, self.keep_hourly),
@@ -62,19 +62,19 @@ class Policy:
         )
 
 
-KEEP_ALL: Final = Policy()
+KEEP_ALL: Final = RetentionPolicy()
 """Of a set that has no policy."""
-SAFETY: Final = Policy(keep_last=5)
+SAFETY: Final = RetentionPolicy(keep_last=5)
 """Of the backups that restores make of what they are about to replace."""
 
 
-def parse(spec: Mapping[str, Any], *, own_only: bool = False) -> Policy:
+def parse(spec: Mapping[str, Any], *, own_only: bool = False) -> RetentionPolicy:
     """From ``spec.retention``. Raises ``ValueError`` with a sentence about what cannot be understood.
 
     The schema refuses most of it before; a zone it cannot know, and an old object may be older than its schema.
     """
     failed = spec.get("failed") or {}
-    return Policy(
+    return RetentionPolicy(
         keep_last=_number(spec, "keepLast"),
         keep_hourly=_number(spec, "keepHourly"),
         keep_daily=_number(spec, "keepDaily"),
@@ -85,7 +85,7 @@ def parse(spec: Mapping[str, Any], *, own_only: bool = False) -> Policy:
         max_age=_length(spec, "maxAge"),
         min_keep=max(1, _number(spec, "minKeep")),
         zone=_zone(str(spec.get("timeZone") or "UTC")),
-        failed=Limits(
+        failed=FailedLimits(
             None if failed.get("keepLast") is None else _number(failed, "keepLast"), _length(failed, "maxAge")
         ),
         include_adopted=spec.get("includeAdopted") is True,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.retention.guards import Brake
-from gateway_operator.domain.retention.plan import COMPLETED, Cause, Decision
-from gateway_operator.domain.retention.policy import Limits, Policy
+from gateway_operator.domain.retention.guards import DeletionHold
+from gateway_operator.domain.retention.plan import COMPLETED, DeletionCause, RetentionDecision
+from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
 
 
-class Row(NamedTuple):
+class ExplainRow(NamedTuple):
     """One backup."""
 
     name: str
@@ -28,10 +28,10 @@ class Row(NamedTuple):
     """When a limit of age lets it go; empty where that is not known."""
 
 
-def explain(decisions: Sequence[Decision]) -> list[Row]:
+def explain(decisions: Sequence[RetentionDecision]) -> list[ExplainRow]:
     """A row for each backup, newest first."""
     return [
-        Row(
+        ExplainRow(
             name=one.backup.name,
             time=timestamps.text(one.backup.time),
             phase=one.backup.phase or "Pending",
@@ -48,10 +48,10 @@ RETENTION_APPLIED: Final = "RetentionApplied"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RetentionResult:
     """The end of a pass over a set."""
 
-    deletions: tuple[Decision, ...]
+    deletions: tuple[RetentionDecision, ...]
     """What goes now, the oldest first: whatever ends the pass early leaves the newest."""
     applied: bool
     reason: Reason
@@ -65,30 +65,34 @@ class Outcome:
     """How many good backups there are after it; None: what was known stands."""
 
 
-def conclude(decisions: Sequence[Decision], policy: Policy | str, brake: Brake | None) -> Outcome:
+def summarize(
+    decisions: Sequence[RetentionDecision], policy: RetentionPolicy | str, brake: DeletionHold | None
+) -> RetentionResult:
     """``policy``: the set's, or a sentence about why it cannot be understood."""
     going = [one for one in reversed(decisions) if not one.keep]
     good = sum(1 for one in decisions if one.backup.phase == COMPLETED)
     if isinstance(policy, str):
-        return Outcome((), False, Reason.PolicyInvalid, f"Nothing is deleted: {policy}", good, 0, None)
+        return RetentionResult((), False, Reason.PolicyInvalid, f"Nothing is deleted: {policy}", good, 0, None)
     if brake is not None:
-        return Outcome((), False, brake.reason, brake.message, good, len(going), None)
-    now = tuple(one for one in going if one.cause is Cause.ttl or not policy.dry_run)
+        return RetentionResult((), False, brake.reason, brake.message, good, len(going), None)
+    now = tuple(one for one in going if one.cause is DeletionCause.ttl or not policy.dry_run)
     left = good - sum(1 for one in now if one.backup.phase == COMPLETED)
     held = len(going) - len(now)
     if policy.dry_run:
-        return Outcome(now, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left)
-    if not policy.has_rules and policy.failed == Limits():
-        return Outcome(now, False, Reason.NoPolicy, "No rule lets a backup go: all are kept.", left, 0, left)
+        return RetentionResult(
+            now, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left
+        )
+    if not policy.has_rules and policy.failed == FailedLimits():
+        return RetentionResult(now, False, Reason.NoPolicy, "No rule lets a backup go: all are kept.", left, 0, left)
     said = "1 backup is kept." if left == 1 else f"{left} backups are kept."
-    return Outcome(now, True, Reason.Applied, said, left, 0, left)
+    return RetentionResult(now, True, Reason.Applied, said, left, 0, left)
 
 
-def note(decision: Decision) -> Note:
+def deletion_event(decision: RetentionDecision) -> KubernetesEvent:
     """What people are told about a deletion."""
     name, why = decision.backup.name, decision.reasons[0]
-    if decision.cause is Cause.ttl:
-        return Note(Reason.DeletedByTTL, f"GatewayBackup {name} is deleted with its file: {why}.")
-    if decision.cause is Cause.failed:
-        return Note(Reason.DeletedByRetention, f"GatewayBackup {name}, which failed, is deleted: {why}.")
-    return Note(Reason.DeletedByRetention, f"GatewayBackup {name} is deleted with its file: {why}.")
+    if decision.cause is DeletionCause.ttl:
+        return KubernetesEvent(Reason.DeletedByTTL, f"GatewayBackup {name} is deleted with its file: {why}.")
+    if decision.cause is DeletionCause.failed:
+        return KubernetesEvent(Reason.DeletedByRetention, f"GatewayBackup {name}, which failed, is deleted: {why}.")
+    return KubernetesEvent(Reason.DeletedByRetention, f"GatewayBackup {name} is deleted with its file: {why}.")

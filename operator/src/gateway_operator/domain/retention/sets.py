@@ -16,7 +16,7 @@ from gateway_operator.domain.model.names import MANUAL_GROUP, SAFETY_GROUP
 from gateway_operator.domain.model.resources import BackupSetId, NamespacedGateway, Restore
 from gateway_operator.domain.restore.status import is_terminal
 from gateway_operator.domain.retention.plan import VERIFIED
-from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, Policy, parse
+from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
@@ -26,7 +26,7 @@ class BackupSet:
 
     id: BackupSetId
     schedule: GatewayBackupSchedule | None
-    policy: Policy | str
+    policy: RetentionPolicy | str
     """Or why it cannot be understood."""
     members: dict[str, BackupSummary]
     """By name."""
@@ -75,18 +75,18 @@ def gather(
     for set_id, rows in sorted(by_id.items(), key=lambda one: (one[0].namespace, str(one[0].gateway), one[0].group)):
         owner, users = owners.get(set_id), unfinished[set_id.namespaced_gateway]
         members = {one.name: with_restores(one, users) for one in rows}
-        choosing = next((one.meta.ref.name for one in users if chooses(one)), "")
+        choosing = next((one.meta.ref.name for one in users if has_unresolved_source(one)), "")
         sets.append(BackupSet(set_id, owner, _policy(set_id, owner, rows), members, choosing))
     return sets
 
 
 def with_restores(backup: BackupSummary, restores: Sequence[Restore]) -> BackupSummary:
     """The row with the unfinished restores that use the backup."""
-    users = tuple(sorted(one.meta.ref.name for one in restores if not is_terminal(one) and uses(one, backup)))
+    users = tuple(sorted(one.meta.ref.name for one in restores if not is_terminal(one) and restore_uses(one, backup)))
     return replace(backup, restores=users) if users else backup
 
 
-def uses(restore: Restore, backup: BackupSummary) -> bool:
+def restore_uses(restore: Restore, backup: BackupSummary) -> bool:
     """Whether a restore needs this very backup."""
     if restore.namespaced_gateway != backup.set_id.namespaced_gateway:
         return False
@@ -102,7 +102,7 @@ def uses(restore: Restore, backup: BackupSummary) -> bool:
     return restore.path is not None and restore.path == backup.path
 
 
-def chooses(restore: Restore) -> bool:
+def has_unresolved_source(restore: Restore) -> bool:
     """Whether it means `latest` or `before` and has not found it yet."""
     return not (is_terminal(restore) or restore.source or restore.backup_name is not None or restore.path is not None)
 
@@ -111,14 +111,14 @@ def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:
     """The unfinished restore because of which this one must not go now."""
     for one in restores:
         same_gateway = one.namespaced_gateway == backup.set_id.namespaced_gateway
-        if same_gateway and not is_terminal(one) and (chooses(one) or uses(one, backup)):
+        if same_gateway and not is_terminal(one) and (has_unresolved_source(one) or restore_uses(one, backup)):
             return one.meta.ref.name
     return None
 
 
 def _policy(
     set_id: BackupSetId, schedule: GatewayBackupSchedule | None, members: Sequence[BackupSummary]
-) -> Policy | str:
+) -> RetentionPolicy | str:
     try:
         if schedule is not None and schedule.retention is not None:
             return parse(schedule.retention)
@@ -135,7 +135,7 @@ def _policy(
         return str(error)
 
 
-def shown(reasons: Sequence[str], expires_at: datetime | None) -> dict[str, object]:
+def kept_by_status(reasons: Sequence[str], expires_at: datetime | None) -> dict[str, object]:
     """What a plan says of a backup, as its status has it; None where there is nothing to say."""
     return {
         "keptBy": list(reasons) or None,

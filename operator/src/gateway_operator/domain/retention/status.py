@@ -12,16 +12,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gateway_operator.domain.model import conditions, durations, timestamps
-from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.retention.result import RETENTION_APPLIED, Outcome
+from gateway_operator.domain.retention.result import RETENTION_APPLIED, RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ObjectiveResult:
     """The condition ObjectiveMet."""
 
     met: bool
@@ -30,7 +30,7 @@ class Verdict:
     """Without the age of anything, so that it stays the same for as long as nothing happens."""
 
 
-def judge(max_age: timedelta, newest: datetime | None, created: datetime, now: datetime) -> Verdict:
+def check_objective(max_age: timedelta, newest: datetime | None, created: datetime, now: datetime) -> ObjectiveResult:
     """``newest``: when the config of the newest Verified backup was read; without one, the schedule's age counts."""
     since = created if newest is None else newest
     met = now - since <= max_age
@@ -40,8 +40,8 @@ def judge(max_age: timedelta, newest: datetime | None, created: datetime, now: d
     else:
         said = f"The newest Verified backup is of {timestamps.text(newest)}; {limit}."
     if met:
-        return Verdict(True, Reason.ObjectiveMet, said)
-    return Verdict(False, Reason.ObjectiveMissed, f"{said} That is exceeded.")
+        return ObjectiveResult(True, Reason.ObjectiveMet, said)
+    return ObjectiveResult(False, Reason.ObjectiveMissed, f"{said} That is exceeded.")
 
 
 OBJECTIVE_MET: Final = "ObjectiveMet"
@@ -53,10 +53,12 @@ class Standing:
     """A status to write, and the transitions to tell."""
 
     status: Mapping[str, Any]
-    notes: list[Note] = field(default_factory=list)
+    notes: list[KubernetesEvent] = field(default_factory=list)
 
 
-def remembered(schedule: GatewayBackupSchedule, outcome: Outcome, deleted: int, now: datetime) -> dict[str, Any]:
+def remembered(
+    schedule: GatewayBackupSchedule, outcome: RetentionResult, deleted: int, now: datetime
+) -> dict[str, Any]:
     """``status.retention``. It changes, its time included, only when there is another result."""
     before = schedule.retention_status
     after: dict[str, Any] = {
@@ -83,10 +85,10 @@ def inventory_before(schedule: GatewayBackupSchedule) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def standing(
+def schedule_status(
     schedule: GatewayBackupSchedule,
     backups: BackupSet | None,
-    outcome: Outcome,
+    outcome: RetentionResult,
     deleted: int,
     now: datetime,
     unowned: int | None = None,
@@ -100,13 +102,13 @@ def standing(
     if limit is None:
         present = [one for one in present if one.get("type") != OBJECTIVE_MET]
     elif backups is not None:
-        verdict = judge(limit, backups.newest_verified, schedule.meta.created, now)
+        verdict = check_objective(limit, backups.newest_verified, schedule.meta.created, now)
         wanted.append((OBJECTIVE_MET, verdict.met, verdict.reason, verdict.message))
     for kind, holds, reason, message in wanted:
         old = next((one for one in present if one.get("type") == kind), {})
         fine = holds or reason in _QUIET
         if old.get("reason") != reason and (old or not fine):
-            notes.append(Note(str(reason), message, warning=not fine))
+            notes.append(KubernetesEvent(str(reason), message, warning=not fine))
         present = conditions.with_condition(present, kind, holds, str(reason), message, generation, now)
     status: dict[str, Any] = {"conditions": present}
     if backups is not None:

@@ -70,7 +70,7 @@ class GatewayBackupSchedule:
     @property
     def phase(self) -> str:
         """Whether it does what it is there for: Ready or not."""
-        ready = conditions.holds(self.conditions, "Ready")
+        ready = conditions.condition_status(self.conditions, "Ready")
         return "" if ready is None else "Ready" if ready else "NotReady"
 
     @property

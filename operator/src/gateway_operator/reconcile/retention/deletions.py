@@ -15,8 +15,8 @@ from gateway_operator.domain.backup import deletion
 from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, NamespacedGateway, Ref, Restore
-from gateway_operator.domain.retention.plan import COMPLETED, Cause, Decision
-from gateway_operator.domain.retention.result import Outcome, note
+from gateway_operator.domain.retention.plan import COMPLETED, DeletionCause, RetentionDecision
+from gateway_operator.domain.retention.result import RetentionResult, deletion_event
 from gateway_operator.domain.retention.sets import BackupSet, in_use
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.deletion import finish_deletion, gateway_problem
@@ -26,7 +26,7 @@ GatewayProblems = dict[NamespacedGateway, str]
 """Why each gateway cannot delete files in this pass, empty if it can. Each is asked once a pass."""
 _PATIENCE: Final = 30.0
 """Seconds for one deletion at a gateway: a pass must not wait long for one that does not answer."""
-_REASONS: Final = {Cause.retention: deletion.BY_RETENTION, Cause.ttl: deletion.BY_TTL}
+_REASONS: Final = {DeletionCause.retention: deletion.BY_RETENTION, DeletionCause.ttl: deletion.BY_TTL}
 
 
 class Deletions:
@@ -37,7 +37,7 @@ class Deletions:
         self._set = backups
         self._problems = problems
         self._log = log
-        self._left: list[Decision] = []
+        self._left: list[RetentionDecision] = []
         self._answer = ""
         self._refusals = 0
         self.done = 0
@@ -48,12 +48,12 @@ class Deletions:
             if candidate.deletion_committed:
                 await self._finish(Ref(BACKUP_KIND, self._set.id.namespace, name, candidate.uid))
 
-    async def delete(self, decision: Decision) -> None:
+    async def delete(self, decision: RetentionDecision) -> None:
         """Delete one, if it is still exactly what was judged and no restore has come to need it."""
         candidate = decision.backup
         ref = Ref(BACKUP_KIND, self._set.id.namespace, candidate.name, candidate.uid)
         try:
-            if candidate.has_file and decision.cause is not Cause.failed:
+            if candidate.has_file and decision.cause is not DeletionCause.failed:
                 problem = await self.gateway_problem()
                 if problem:
                     self._refused(ref, decision, problem)
@@ -68,12 +68,12 @@ class Deletions:
             user = in_use(candidate, [Restore.parse(one) for one in listed])
             if user is not None:
                 raise ConflictError(f"GatewayRestore {user} needs it")
-            if decision.cause is Cause.failed:  # only the record: in doubt a file stays
+            if decision.cause is DeletionCause.failed:  # only the record: in doubt a file stays
                 await self._ports.cluster.delete_ours(backup.meta)
             else:
                 # The commit point. It names the version that was judged, so a pin of the last moment wins.
-                reason = _REASONS[decision.cause or Cause.retention]
-                status = deletion.commit(reason, note(decision).message, self._ports.clock.now())
+                reason = _REASONS[decision.cause or DeletionCause.retention]
+                status = deletion.deletion_status(reason, deletion_event(decision).message, self._ports.clock.now())
                 await self._ports.cluster.write_status(backup.meta, status)
         except MissingError:
             return
@@ -86,10 +86,10 @@ class Deletions:
             return
         self.done += 1
         await self._tell(ref, decision)
-        if decision.cause is not Cause.failed:
+        if decision.cause is not DeletionCause.failed:
             await self._finish(ref)
 
-    def leave(self, decisions: Sequence[Decision]) -> None:
+    def leave(self, decisions: Sequence[RetentionDecision]) -> None:
         """Leave them to the next pass."""
         self._left.extend(decisions)
 
@@ -128,18 +128,18 @@ class Deletions:
         self._refusals += 1
         self._answer = self._answer or answer
 
-    async def _tell(self, ref: Ref, decision: Decision) -> None:
-        event, now = note(decision), self._ports.clock.now()
+    async def _tell(self, ref: Ref, decision: RetentionDecision) -> None:
+        event, now = deletion_event(decision), self._ports.clock.now()
         self._log.info("%s/%s: %s", ref.namespace, self._set.id.group, event.message)
         await self._ports.cluster.event(ref, event, now)
         if self._set.schedule is not None:
             await self._ports.cluster.event(self._set.schedule.meta.ref, event, now)
 
-    def _refused(self, ref: Ref, decision: Decision, answer: str) -> None:
+    def _refused(self, ref: Ref, decision: RetentionDecision, answer: str) -> None:
         self._left.append(decision)
         self._note_refusal(ref, answer)
 
-    def conclusion(self, outcome: Outcome) -> Outcome:
+    def conclusion(self, outcome: RetentionResult) -> RetentionResult:
         """The outcome after them."""
         good = sum(1 for one in self._left if one.backup.phase == COMPLETED)
         # What was promised stands as the inventory: it is what the next pass will leave.

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final
 
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, BackupSummary
-from gateway_operator.domain.model.actions import Note
+from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.names import ACCEPT_INVENTORY, BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import (
     Backup,
@@ -29,17 +29,17 @@ from gateway_operator.domain.model.resources import (
     Restore,
 )
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
-from gateway_operator.domain.retention.guards import Brake, Seen, brake, choosing
-from gateway_operator.domain.retention.plan import Decision, plan
-from gateway_operator.domain.retention.policy import Policy
-from gateway_operator.domain.retention.result import Outcome, conclude
-from gateway_operator.domain.retention.sets import BackupSet, gather, shown
-from gateway_operator.domain.retention.status import inventory_before, standing
+from gateway_operator.domain.retention.guards import DeletionHold, SetObservation, first_hold, restore_pending_hold
+from gateway_operator.domain.retention.plan import RetentionDecision, plan
+from gateway_operator.domain.retention.policy import RetentionPolicy
+from gateway_operator.domain.retention.result import RetentionResult, summarize
+from gateway_operator.domain.retention.sets import BackupSet, gather, kept_by_status
+from gateway_operator.domain.retention.status import inventory_before, schedule_status
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.backup_import import TERMINAL_IMPORT_PHASES as IMPORT_TERMINAL
 from gateway_operator.reconcile.retention.deletions import Deletions, GatewayProblems
-from gateway_operator.reconcile.retention.unowned_files import Volumes, unowned
+from gateway_operator.reconcile.retention.unowned_files import UnownedFiles, unowned
 from gateway_operator.reconcile.status_writer import Log
 from gateway_operator.reconcile.watch_check import WatchCheck
 
@@ -76,7 +76,7 @@ class Listed:
         return [*backups, *restores, *imports, *(one.meta.ref for one in self.schedules)]
 
 
-class Sweeper:
+class RetentionController:
     """Passes over the sets of some namespaces; of all of them if none is named."""
 
     def __init__(
@@ -86,13 +86,13 @@ class Sweeper:
         self._watch_check = watch_check
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
-        self._volumes = Volumes(ports, log)
+        self._volumes = UnownedFiles(ports, log)
         self._held: dict[BackupSetId, str] = {}
         """What holds those back, so that it is logged once."""
         self.listing = 0.0
         """Seconds that the last pass spent on listing: by them its pace is set."""
 
-    async def sweep(self) -> None:
+    async def run_once(self) -> None:
         """One pass. What goes wrong with one set or namespace is told, and does not hold the others up."""
         self.listing = 0.0
         unfinished: list[Ref] | None = []
@@ -175,15 +175,15 @@ class Sweeper:
         return gather([], listed.schedules, [])
 
     async def _sweep_set(self, backups: BackupSet, listed: Listed, problems: GatewayProblems) -> None:
-        policy = backups.policy if isinstance(backups.policy, Policy) else Policy()
+        policy = backups.policy if isinstance(backups.policy, RetentionPolicy) else RetentionPolicy()
         now = self._ports.clock.now()
         if len(backups.members) < _MANY:
             decisions = plan(backups.rows, policy, now)
         else:
             decisions = await asyncio.to_thread(plan, backups.rows, policy, now)
-        outcome = conclude(decisions, backups.policy, self._brake(backups, listed))
+        outcome = summarize(decisions, backups.policy, self._brake(backups, listed))
         if outcome.deletions and backups.choosing:
-            outcome = conclude(decisions, backups.policy, choosing(backups.choosing))
+            outcome = summarize(decisions, backups.policy, restore_pending_hold(backups.choosing))
         if listed.complete and not isinstance(backups.policy, str):
             await self._show(backups, decisions)
         deletions = Deletions(self._ports, backups, problems, self._log)
@@ -195,9 +195,9 @@ class Sweeper:
         deletions.leave(outcome.deletions[_AT_ONCE:])
         await self._settle(backups, deletions.conclusion(outcome), deletions.done, listed)
 
-    def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
+    def _brake(self, backups: BackupSet, listed: Listed) -> DeletionHold | None:
         schedule, now, key = backups.schedule, self._ports.clock.now(), backups.id
-        seen = Seen(
+        seen = SetObservation(
             complete=listed.complete,
             newest=backups.newest,
             server_time=now + listed.skew if listed.skew is not None else None,
@@ -206,15 +206,15 @@ class Sweeper:
             accepted=str(schedule.meta.annotations.get(ACCEPT_INVENTORY, "")) if schedule is not None else "",
             hint=f"-n {key.namespace} gwbs {key.group}",
         )
-        return brake(seen, now)
+        return first_hold(seen, now)
 
-    async def _show(self, backups: BackupSet, decisions: Sequence[Decision]) -> None:
+    async def _show(self, backups: BackupSet, decisions: Sequence[RetentionDecision]) -> None:
         """What keeps each one, where that is news. One that goes is not written to any more."""
         for one in decisions:
             row = one.backup
             if not one.keep or row.phase not in ("Completed", "Failed"):
                 continue
-            news = shown(one.reasons, one.expires_at)
+            news = kept_by_status(one.reasons, one.expires_at)
             if (list(row.kept_by) or None, row.expires_at or None) == (news["keptBy"], news["expiresAt"]):
                 continue
             ref = Ref(BACKUP_KIND, backups.id.namespace, row.name, row.uid)
@@ -223,7 +223,7 @@ class Sweeper:
             except (ConflictError, MissingError):  # the next pass sees what is there then
                 continue
 
-    async def _promise(self, schedule: GatewayBackupSchedule, outcome: Outcome) -> GatewayBackupSchedule:
+    async def _promise(self, schedule: GatewayBackupSchedule, outcome: RetentionResult) -> GatewayBackupSchedule:
         """Remember what the deletions will leave, before the first: else a crash in the middle looks like a loss.
 
         Gives the schedule as it is then. Conflict ends the pass over this set before anything is deleted.
@@ -233,7 +233,7 @@ class Sweeper:
         status = {"retention": {"inventory": outcome.inventory}}
         return GatewayBackupSchedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
 
-    async def _settle(self, backups: BackupSet, outcome: Outcome, deleted: int, listed: Listed) -> None:
+    async def _settle(self, backups: BackupSet, outcome: RetentionResult, deleted: int, listed: Listed) -> None:
         """Say how it stands, where that is news."""
         schedule, complete = backups.schedule, listed.complete
         if schedule is None:
@@ -241,7 +241,7 @@ class Sweeper:
             return
         now, files = self._ports.clock.now(), listed.unowned.get(backups.id.namespaced_gateway)
         for _ in range(3):
-            news = standing(schedule, backups if complete else None, outcome, deleted, now, files)
+            news = schedule_status(schedule, backups if complete else None, outcome, deleted, now, files)
             if all(schedule.status.get(name) == value for name, value in news.status.items()):
                 return
             try:
@@ -256,14 +256,16 @@ class Sweeper:
             self._log.info("%s: %s", schedule.meta.ref.name, note.message)
             await self._ports.cluster.event(schedule.meta.ref, note, now)
 
-    async def _tell_hold(self, backups: BackupSet, outcome: Outcome) -> None:
+    async def _tell_hold(self, backups: BackupSet, outcome: RetentionResult) -> None:
         """A set without a schedule has no condition that could say it: its newest backup gets an event."""
         key, why = backups.id, outcome.message if outcome.inventory is None else ""
         if why and self._held.get(key) != why:
             self._log.warning("%s/%s of %s: %s", key.namespace, key.group, key.gateway, why)
             newest = max(backups.members.values(), key=lambda one: (one.time, one.name))
             ref = Ref(BACKUP_KIND, key.namespace, newest.name, newest.uid)
-            await self._ports.cluster.event(ref, Note(str(outcome.reason), why, warning=True), self._ports.clock.now())
+            await self._ports.cluster.event(
+                ref, KubernetesEvent(str(outcome.reason), why, warning=True), self._ports.clock.now()
+            )
         self._held[key] = why
 
 

@@ -28,7 +28,7 @@ class File:
     backup_id: str
 
 
-class Volumes:
+class UnownedFiles:
     """The files of the gateways that have a schedule, each asked every ten minutes."""
 
     def __init__(self, ports: Ports, log: Log) -> None:
