@@ -62,7 +62,7 @@ class HealthChecker:
         """The detailed health. Never raises: defects are listed in the result. ``uptime_seconds`` is echoed."""
         live = self._config.read_cached(sections=True)
         summary = live.summary
-        space = _space(self._settings.backup_dir)
+        space = _read_space(self._settings.backup_dir)
         warnings = list(summary.warnings) if summary is not None else []
         if space is None:
             warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
@@ -72,7 +72,7 @@ class HealthChecker:
         counts = None if summary is None else summary.counts
         gateway_id, pending = self._read_config_state()
         return SystemHealthData(
-            status=_status(live, issues, warnings),
+            status=_overall_status(live, issues, warnings),
             version=__version__,
             gateway_version=self._settings.gateway_version,
             config_path=str(self._settings.config_file),
@@ -124,7 +124,7 @@ def _unusable_config_issue(live: ConfigRead) -> Issue:
     return _issue(codes.get(live.kind, "ConfigInvalid"), "config", live.problem)
 
 
-def _status(live: ConfigRead, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
+def _overall_status(live: ConfigRead, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
     if live.summary is None:
         return SystemStatus.unhealthy
     return SystemStatus.degraded if issues or warnings else SystemStatus.healthy
@@ -135,7 +135,7 @@ def nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
     return space.free_bytes < max(NEARLY_FULL * space.total_bytes, 3 * config_bytes)
 
 
-def _space(backup_dir: Path) -> VolumeSpace | None:
+def _read_space(backup_dir: Path) -> VolumeSpace | None:
     try:
         fd = os.open(backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -149,7 +149,7 @@ def _space(backup_dir: Path) -> VolumeSpace | None:
     return VolumeSpace(free_bytes=free, total_bytes=total)
 
 
-def _missing_reserve(backup_dir: Path) -> int:
+def _read_missing_reserve(backup_dir: Path) -> int:
     try:
         with StateDir(backup_dir, create=False) as state:
             return missing_reserve_bytes(state.fd)
@@ -159,7 +159,7 @@ def _missing_reserve(backup_dir: Path) -> int:
 
 def volume_problem(backup_dir: Path, config_bytes: int) -> str | None:
     """The reason why the volume cannot store an uncompressed backup of ``config_bytes`` now, or None."""
-    space = _space(backup_dir)
+    space = _read_space(backup_dir)
     if space is None:
         return "the backup volume cannot be opened"
     try:
@@ -168,6 +168,6 @@ def volume_problem(backup_dir: Path, config_bytes: int) -> str | None:
         writable = False
     if not writable:
         return "the backup volume is read-only"
-    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _missing_reserve(backup_dir):
+    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _read_missing_reserve(backup_dir):
         return "the backup volume is full"
     return None

@@ -58,11 +58,16 @@ class OperationContext:
         ``received`` is the manifest as parsed JSON, None when there is none. A state other than ``valid`` is logged.
         Raises ``SignatureInvalid``, ``SignatureRequired``, ``KeyNotTrusted``.
         """
-        checked = self.protection.check(self.config_state, received or {})
-        require_trusted(checked, self.protection.rules, overrides, encrypted=encrypted)
-        if checked.verdict != "valid":
-            logs.event("signature_not_trusted", logging.WARNING, signature=checked.verdict, keys=list(checked.keys))
-        return checked.verdict
+        signature_check = self.protection.check(self.config_state, received or {})
+        require_trusted(signature_check, self.protection.rules, overrides, encrypted=encrypted)
+        if signature_check.verdict != "valid":
+            logs.event(
+                "signature_not_trusted",
+                logging.WARNING,
+                signature=signature_check.verdict,
+                keys=list(signature_check.keys),
+            )
+        return signature_check.verdict
 
     @property
     def volume(self) -> StateDir:

@@ -126,6 +126,7 @@ def _append(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: str, li
     except OSError as error:
         if not is_full(error):
             raise
+        # A crash right after this leaves no reserve; recovery creates it again before the next operation.
         unlink_if_exists(volume.fd, RESERVE_FILE)
         return _append_once(volume, entries, now, limit)
 

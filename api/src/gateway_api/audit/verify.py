@@ -62,7 +62,7 @@ def verify(backup_dir: Path) -> tuple[bool, str]:
     for located in manifests:
         if located.manifest.audit_head in contents.head_digests:
             continue
-        # The line may have been in a removed segment: a manifest from that time proves nothing.
+        # The line may have been in a removed segment, so this manifest neither confirms nor contradicts the log.
         if contents.removed and rfc3339(located.manifest.created) <= contents.first_time:
             older += 1
             continue

@@ -67,11 +67,11 @@ def _existing_result(
     try:
         if (
             located is None
-            and (beside := store.read_manifest_beside(volume, parts)) is not None
-            and beside.id == backup_id
+            and (manifest_beside := store.read_manifest_beside(volume, parts)) is not None
+            and manifest_beside.id == backup_id
         ):
             # The index can lack a directory that could not be listed, so the target path is checked as well.
-            located = LocatedBackup(beside, parts)
+            located = LocatedBackup(manifest_beside, parts)
         if located is None:
             store.refuse_unfinished(volume, backup_id)
         manifest = located.manifest if located is not None else store.tombstone_of(volume, backup_id)

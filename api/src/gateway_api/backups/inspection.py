@@ -72,7 +72,7 @@ def _validate(
     described_sha256 = entry.record.stored_sha256 if entry.record is not None else inspected.stored_sha256
     if entry.kind == "changed" or (entry.kind == "backup" and described_sha256 != inspected.stored_sha256):
         return _with_problem(inspected, ErrorCode.BackupCorrupt, "the file differs from its manifest")
-    # A failed verification of the same bytes with a key says more than this check can find without one.
+    # A failed verification of the same bytes is reported again: it may have used an identity that is absent here.
     last = inspected.verification
     if last is not None and last.level is None and last.stored_sha256 == inspected.stored_sha256:
         return inspected.model_copy(update={"problems": last.problems})

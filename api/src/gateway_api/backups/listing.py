@@ -50,9 +50,9 @@ def read_backup_record(settings: AdminSettings, index: RepositoryIndex, backup_i
             located = index.locate(state.base_fd, backup_id)
             if located is None:
                 raise ApiError(ErrorCode.BackupNotFound)
-            return _record(state, index, located)
+            return _read_record(state, index, located)
     except FileNotFoundError:
-        # No state directory: the volume is empty, or it is not mounted.
+        # No state directory: no backup was created yet, or the volume is not mounted.
         if settings.backup_dir.is_dir():
             raise ApiError(ErrorCode.BackupNotFound) from None
         raise ApiError(ErrorCode.VolumeUnavailable) from None
@@ -60,7 +60,7 @@ def read_backup_record(settings: AdminSettings, index: RepositoryIndex, backup_i
         raise backup_volume_error(error) from None
 
 
-def _record(state: StateDir, index: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
+def _read_record(state: StateDir, index: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
     name = located.parts[-1]
     with open_parent(state.base_fd, located.parts) as parent:
         try:
@@ -110,7 +110,7 @@ def page(
         if requested is not None:
             entry = entry_at(root_fd, index, requested)
             return BackupPage.model_validate({"items": [] if entry is None else [entry], "continue": None})
-        return _page(root_fd, index, limit, after)
+        return _collect_page(root_fd, index, limit, after)
     except OSError as error:
         raise backup_volume_error(error) from None
     finally:
@@ -120,16 +120,16 @@ def page(
 def entry_at(root_fd: int, index: RepositoryIndex, parts: tuple[str, ...]) -> BackupEntry | None:
     """The file at exactly this path as of the last refresh of the index, or None."""
     file = index.data_file(parts)
-    return None if file is None else _entry(root_fd, index, file)
+    return None if file is None else _read_entry(root_fd, index, file)
 
 
-def _page(root_fd: int, index: RepositoryIndex, limit: int, after: tuple[str, ...]) -> BackupPage:
+def _collect_page(root_fd: int, index: RepositoryIndex, limit: int, after: tuple[str, ...]) -> BackupPage:
     items: list[BackupEntry] = []
     last: tuple[str, ...] = ()
     while batch := index.files_after(after, BATCH_FILES):
         for file in batch:
             after = file.parts
-            entry = _entry(root_fd, index, file)
+            entry = _read_entry(root_fd, index, file)
             if entry is None:
                 continue
             if len(items) == limit:
@@ -139,7 +139,7 @@ def _page(root_fd: int, index: RepositoryIndex, limit: int, after: tuple[str, ..
     return BackupPage.model_validate({"items": items, "continue": None})
 
 
-def _entry(root_fd: int, index: RepositoryIndex, file: DataFile) -> BackupEntry | None:
+def _read_entry(root_fd: int, index: RepositoryIndex, file: DataFile) -> BackupEntry | None:
     try:
         for part in file.parts:
             check_component(part)
@@ -161,22 +161,28 @@ def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat
         size_bytes=info.st_size,
         modified=datetime.fromtimestamp(info.st_mtime, UTC),
     )
-    own = _manifest(parent, manifest_name(name), file.own)
-    if own is not None:
-        if own.stored_bytes != info.st_size:
-            return entry.model_copy(update={"kind": "changed", "backup_id": own.id})
-        record = with_verification(record_of(LocatedBackup(own, file.parts)), index.notes.get(parent, name, own.id))
-        return entry.model_copy(update={"kind": "backup", "backup_id": own.id, "record": record})
+    own_manifest = _cached_manifest(parent, manifest_name(name), file.own)
+    if own_manifest is not None:
+        if own_manifest.stored_bytes != info.st_size:
+            return entry.model_copy(update={"kind": "changed", "backup_id": own_manifest.id})
+        record = with_verification(
+            record_of(LocatedBackup(own_manifest, file.parts)), index.notes.get(parent, name, own_manifest.id)
+        )
+        return entry.model_copy(update={"kind": "backup", "backup_id": own_manifest.id, "record": record})
     stem = name.removesuffix(SUFFIX)
-    beside = _manifest(parent, manifest_name(stem), file.beside)
-    adopted = None if beside is None else manifest_for_gzipped(parent, beside, stem, index.digests)
-    if adopted is None:
+    original_manifest = _cached_manifest(parent, manifest_name(stem), file.beside)
+    gzipped_manifest = (
+        None if original_manifest is None else manifest_for_gzipped(parent, original_manifest, stem, index.digests)
+    )
+    if gzipped_manifest is None:
         return entry
-    record = with_verification(record_of(LocatedBackup(adopted, file.parts)), index.notes.get(parent, name, adopted.id))
-    return entry.model_copy(update={"kind": "compressed", "backup_id": adopted.id, "record": record})
+    record = with_verification(
+        record_of(LocatedBackup(gzipped_manifest, file.parts)), index.notes.get(parent, name, gzipped_manifest.id)
+    )
+    return entry.model_copy(update={"kind": "compressed", "backup_id": gzipped_manifest.id, "record": record})
 
 
-def _manifest(parent: int, name: str, cached: CachedManifest | None) -> Manifest | None:
+def _cached_manifest(parent: int, name: str, cached: CachedManifest | None) -> Manifest | None:
     """The manifest ``name``, from the cache if the file is unchanged; None if it is absent or invalid."""
     if cached is None:
         return None

@@ -59,7 +59,7 @@ def accept_manifest(context: OperationContext, backup_id: str, data: bytes) -> U
                 atomic_write.write_file(uploads, f"{backup_id}.json", data)
             elif stored[0] != manifests.receive(data):
                 raise ApiError(ErrorCode.RequestIdReused, "another manifest of this id is being uploaded")
-            return _partial_result(manifest, _size(uploads, f"{backup_id}.part"))
+            return _partial_result(manifest, _file_size(uploads, f"{backup_id}.part"))
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -212,7 +212,7 @@ def finish_upload(context: OperationContext, backup_id: str) -> UploadResult:
     volume = context.volume
     try:
         with volume.folder(UPLOADS_FOLDER) as uploads:
-            raw = _read(uploads, f"{backup_id}.json", manifests.MAX_MANIFEST_BYTES)
+            raw = _read_file(uploads, f"{backup_id}.json", manifests.MAX_MANIFEST_BYTES)
             if raw is None:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
             manifest = _check_manifest(context, backup_id, raw)
@@ -223,6 +223,7 @@ def finish_upload(context: OperationContext, backup_id: str) -> UploadResult:
                     _check_file(context, manifest, stored)
                 except ApiError:
                     # No further chunk can fix a complete file. It can be unencrypted, so it must not stay.
+                    # A crash right before this keeps it until the file is sent again or the upload is stale.
                     unlink_if_exists(uploads, f"{backup_id}.part")
                     raise
                 # A crash right after this leaves backup and upload; the repeated request removes the upload.
@@ -251,7 +252,7 @@ def _check_file(context: OperationContext, manifest: Manifest, stored: Blob) -> 
     parse_config(context.config.judge, content, limit)
 
 
-def _read(folder: int, name: str, limit: int) -> bytes | None:
+def _read_file(folder: int, name: str, limit: int) -> bytes | None:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
@@ -272,7 +273,7 @@ def _locked_part(uploads: int, name: str) -> Iterator[Blob]:
         close(fd)
 
 
-def _size(folder: int, name: str) -> int:
+def _file_size(folder: int, name: str) -> int:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
     except FileNotFoundError:
@@ -298,14 +299,14 @@ def remove_stale_uploads(volume: StateDir) -> None:
 
 
 def _remove_stale(uploads: int) -> None:
-    newest: dict[str, float] = {}
+    last_modified: dict[str, float] = {}
     for name in list_names(uploads):
         if (info := existing_kind(uploads, name)) is not None and not stat.S_ISDIR(info.st_mode):
             stem = name.rpartition(".")[0]
-            newest[stem] = max(newest.get(stem, 0.0), info.st_mtime)
-    before = time.time() - STALE_SECONDS
+            last_modified[stem] = max(last_modified.get(stem, 0.0), info.st_mtime)
+    cutoff = time.time() - STALE_SECONDS
     for name in list_names(uploads):
         # Manifest and part file count as one upload, as old as its last chunk.
-        if newest.get(name.rpartition(".")[0], before) < before:
+        if last_modified.get(name.rpartition(".")[0], cutoff) < cutoff:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=uploads)

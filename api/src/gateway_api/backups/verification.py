@@ -51,15 +51,15 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
             stored = read_stored(parent, name, limit)
             received = _parsed_manifest(parent, name, backup_id)
             stored_format = compression.format_for_name(name)
-            checked = context.protection.check(context.config_state, {} if received is None else received[0])
-            problems = _signature_problems(context, checked, encrypted=stored_format.encrypted)
+            signature_check = context.protection.check(context.config_state, {} if received is None else received[0])
+            problems = _signature_problems(context, signature_check, encrypted=stored_format.encrypted)
             identity = None if request.identity is None else request.identity.get_secret_value()
-            claimed = located.manifest.proof if checked.verdict == "valid" else None
-            level, proof, counts = _verify(
-                context, located.manifest, claimed, stored_format, stored, identity, problems
+            signed_proof = located.manifest.proof if signature_check.verdict == "valid" else None
+            level, proof, counts = _verify_content(
+                context, located.manifest, signed_proof, stored_format, stored, identity, problems
             )
             # With an invalid signature the manifest itself is not trustworthy, so a match with it proves nothing.
-            if checked.verdict == "invalid":
+            if signature_check.verdict == "invalid":
                 level, proof = None, None
             verification = Verification(
                 backup_id=backup_id,
@@ -67,8 +67,8 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
                 checked=context.clock(),
                 level=level,
                 proof=proof,
-                signature=checked.verdict,
-                signed_by=list(checked.keys),
+                signature=signature_check.verdict,
+                signed_by=list(signature_check.keys),
                 counts=counts,
                 problems=problems,
             )
@@ -91,18 +91,20 @@ def _parsed_manifest(parent: int, name: str, backup_id: str) -> ParsedManifest |
     return None
 
 
-def _signature_problems(context: OperationContext, checked: SignatureCheck, *, encrypted: bool) -> list[Problem]:
+def _signature_problems(
+    context: OperationContext, signature_check: SignatureCheck, *, encrypted: bool
+) -> list[Problem]:
     try:
-        require_trusted(checked, context.protection.rules, SignatureOverrides(), encrypted=encrypted)
+        require_trusted(signature_check, context.protection.rules, SignatureOverrides(), encrypted=encrypted)
     except ApiError as error:
         return [Problem(code=error.code.value, message=error.detail)]
     return []
 
 
-def _verify(
+def _verify_content(
     context: OperationContext,
     manifest: Manifest,
-    claimed: str | None,
+    signed_proof: str | None,
     stored_format: compression.StoredFormat,
     stored: Blob,
     identity: str | None,
@@ -110,8 +112,8 @@ def _verify(
 ) -> tuple[BackupLevel | None, Proof | None, Counts | None]:
     """The level that the bytes reach, the proof for it, and the counts of the config. Adds defects to ``problems``.
 
-    ``claimed`` is the proof in a manifest with a valid signature. It is the only evidence for an encrypted file when
-    no identity is given.
+    ``signed_proof`` is the proof in a manifest with a valid signature. It is the only evidence for an encrypted file
+    when no identity is given.
     """
 
     def fail(code: ErrorCode, message: str) -> tuple[None, None, None]:
@@ -121,7 +123,7 @@ def _verify(
     if stored.sha256 != manifest.stored_sha256:
         return fail(ErrorCode.BackupCorrupt, "the file differs from its manifest")
     if stored_format.encrypted and identity is None:
-        proven = claimed in ("payload", "recipient")
+        proven = signed_proof in ("payload", "recipient")
         return (BackupLevel.Verified, "payload", None) if proven else (BackupLevel.Stored, None, None)
     limit = context.settings.max_config_bytes
     try:

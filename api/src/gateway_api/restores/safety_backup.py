@@ -63,7 +63,7 @@ def _back_up_valid(context: OperationContext, live: ConfigRead, request_id: str)
         )
     except OSError as error:
         raise backup_volume_error(error) from None
-    # The id depends on the request and the config only: a repeated request reuses its safety backup.
+    # The id depends on the volume, the request and the config only: a repeated request reuses its safety backup.
     backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
     located = context.index.locate(volume.base_fd, backup_id, new=True)
     if located is None or not store.has_data(volume, located):
