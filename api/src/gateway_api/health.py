@@ -1,4 +1,8 @@
-"""How the gateway's config and the backup volume are: the detailed health, and whether a backup could be taken now."""
+"""Reports the detailed health, and the readiness: whether a backup could be created now.
+
+Both read the config (from the cache if it is unchanged) and the backup volume. Only the readiness check writes: it
+creates and removes a small file in the config's directory.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +24,19 @@ from gateway_api.storage.layout import GATEWAY_ID_FILE
 from gateway_api.storage.state_dir import StateDir, read_volume_id
 
 NEARLY_FULL: Final = 0.05
-_READY_TEXT: Final = {
+"""Fraction of free space below which the volume counts as nearly full."""
+_READINESS_TEXT: Final = {
     "missing": "the config is missing",
     "invalid": "the config is not valid",
     "too_large": "the config is too large",
     "unstable": "the config keeps changing",
     "unreadable": "the config cannot be read",
-    "unjudged": "no process could be started to read the config",
+    "unjudged": "the process that parses the config could not be started",
 }
 
 
 class HealthChecker:
-    """Looks at the two directories without changing either. Methods block, so they run in a thread."""
+    """Checks the config and the backup volume without locks. Methods block, so they run in a thread."""
 
     def __init__(self, settings: AdminSettings, config: ConfigFile, keys: KeyRing) -> None:
         self._settings = settings
@@ -40,33 +45,34 @@ class HealthChecker:
         self._replaceable = False
 
     def readiness_problem(self) -> str | None:
-        """The first reason why a backup could not be taken now, or None."""
+        """The first reason why a backup cannot be created now, or None."""
         live = self._config.read_cached()
         if live.kind != "valid":
-            return _READY_TEXT[live.kind]
+            return _READINESS_TEXT[live.kind]
+        # Checked until it succeeds once: the check writes a file, and probes are frequent.
         if not self._replaceable:
-            if (why := replace_problem(self._settings.config_file)) is not None:
-                return why
+            if (problem := replace_problem(self._settings.config_file)) is not None:
+                return problem
             self._replaceable = True
         if not self._keys.candidates():
-            return "no admin key is known"
+            return "no admin key is available"
         return volume_problem(self._settings.backup_dir, 0 if live.summary is None else live.summary.size)
 
     def health(self, uptime_seconds: float) -> SystemHealthData:
-        """The detailed health, whatever is broken. Never raises."""
+        """The detailed health. Never raises: defects are listed in the result. ``uptime_seconds`` is echoed."""
         live = self._config.read_cached(sections=True)
         summary = live.summary
-        space = _space(self._settings.backup_dir)
+        space = _read_space(self._settings.backup_dir)
         warnings = list(summary.warnings) if summary is not None else []
         if space is None:
             warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
         elif nearly_full(space, 0 if summary is None else summary.size):
             warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
-        issues = list(summary.issues) if summary is not None else [_broken(live)]
+        issues = list(summary.issues) if summary is not None else [_unusable_config_issue(live)]
         counts = None if summary is None else summary.counts
-        gateway_id, pending = self._config_state()
+        gateway_id, pending = self._read_config_state()
         return SystemHealthData(
-            status=_status(live, issues, warnings),
+            status=_overall_status(live, issues, warnings),
             version=__version__,
             gateway_version=self._settings.gateway_version,
             config_path=str(self._settings.config_file),
@@ -93,7 +99,8 @@ class HealthChecker:
             signature_policy=self._settings.signature_policy,
         )
 
-    def _config_state(self) -> tuple[str | None, PendingRestore | None]:
+    def _read_config_state(self) -> tuple[str | None, PendingRestore | None]:
+        """The gateway id and the restore that is neither committed nor rolled back; None for each that is absent."""
         try:
             with StateDir(self._settings.config_dir, create=False) as state:
                 gateway_id = state.read_id(GATEWAY_ID_FILE)
@@ -112,23 +119,23 @@ def _issue(code: str, where: str, message: str) -> Issue:
     return Issue(code=code, where=where, message=message)
 
 
-def _broken(live: ConfigRead) -> Issue:
-    name = {"missing": "ConfigMissing", "unstable": "ConfigUnstable", "too_large": "ConfigTooLarge"}
-    return _issue(name.get(live.kind, "ConfigInvalid"), "config", live.problem)
+def _unusable_config_issue(live: ConfigRead) -> Issue:
+    codes = {"missing": "ConfigMissing", "unstable": "ConfigUnstable", "too_large": "ConfigTooLarge"}
+    return _issue(codes.get(live.kind, "ConfigInvalid"), "config", live.problem)
 
 
-def _status(live: ConfigRead, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
+def _overall_status(live: ConfigRead, issues: list[Issue], warnings: list[Issue]) -> SystemStatus:
     if live.summary is None:
         return SystemStatus.unhealthy
     return SystemStatus.degraded if issues or warnings else SystemStatus.healthy
 
 
 def nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
-    """Less than a twentieth free, or no room for three more plain backups."""
+    """Whether less than 5 % is free, or less than three uncompressed backups of ``config_bytes`` need."""
     return space.free_bytes < max(NEARLY_FULL * space.total_bytes, 3 * config_bytes)
 
 
-def _space(backup_dir: Path) -> VolumeSpace | None:
+def _read_space(backup_dir: Path) -> VolumeSpace | None:
     try:
         fd = os.open(backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -142,7 +149,7 @@ def _space(backup_dir: Path) -> VolumeSpace | None:
     return VolumeSpace(free_bytes=free, total_bytes=total)
 
 
-def _missing_reserve(backup_dir: Path) -> int:
+def _read_missing_reserve(backup_dir: Path) -> int:
     try:
         with StateDir(backup_dir, create=False) as state:
             return missing_reserve_bytes(state.fd)
@@ -151,8 +158,8 @@ def _missing_reserve(backup_dir: Path) -> int:
 
 
 def volume_problem(backup_dir: Path, config_bytes: int) -> str | None:
-    """Why the backup volume could not take a plain backup of that size now, or None."""
-    space = _space(backup_dir)
+    """The reason why the volume cannot store an uncompressed backup of ``config_bytes`` now, or None."""
+    space = _read_space(backup_dir)
     if space is None:
         return "the backup volume cannot be opened"
     try:
@@ -161,6 +168,6 @@ def volume_problem(backup_dir: Path, config_bytes: int) -> str | None:
         writable = False
     if not writable:
         return "the backup volume is read-only"
-    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _missing_reserve(backup_dir):
+    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _read_missing_reserve(backup_dir):
         return "the backup volume is full"
     return None

@@ -1,4 +1,8 @@
-"""What one mutation works with: both state folders, locked, and everything that was true when it began."""
+"""The unit of work of one operation: both volumes, the config, the index, the keys, and the caller.
+
+`operation_runner` builds one context for each operation after it has taken the locks, and passes it to the functions
+in `backups` and `restores`. A dry run builds its own without locks.
+"""
 
 from __future__ import annotations
 
@@ -24,56 +28,65 @@ from gateway_api.storage.state_dir import StateDir
 
 @dataclass(frozen=True, slots=True)
 class OperationContext:
-    """Handed to a mutation by the one place that holds the locks; never kept beyond it.
+    """Valid only while the locks are held; never stored.
 
-    ``backup_state`` is None when the backup volume cannot be opened, which a commit and a rollback survive.
-    ``requested_by`` names the kind of key, never the key; ``audit_head`` is the digest of this mutation's intent line.
-    ``clock`` gives the time in UTC.
+    ``backup_state`` is None when the backup volume is unavailable; commit and rollback work without it.
+    ``clock`` returns the time in UTC. ``requested_by`` is the kind of the admin key, never the key itself.
+    ``audit_head`` is the digest of the intent line of this operation, None if that line is not on the backup volume.
     """
 
     settings: AdminSettings
     config: ConfigFile
-    slot: ConfigReplacer
+    config_replacer: ConfigReplacer
     config_state: StateDir
     backup_state: StateDir | None
-    inventory: RepositoryIndex
+    index: RepositoryIndex
     clock: Callable[[], datetime]
     requested_by: str
     protection: EncryptionAndSigning
     audit_head: str | None = None
 
     def sign(self, manifest: Manifest) -> Manifest:
-        """The manifest with this server's signature. Raises what :meth:`EncryptionAndSigning.sign` raises."""
+        """Returns the manifest with the signature of this server. Raises as :meth:`EncryptionAndSigning.sign`."""
         return self.protection.sign(self.config_state, manifest)
 
     def check_policy(
-        self, received: dict[str, Any] | None, asked: SignatureOverrides, *, encrypted: bool
+        self, received: dict[str, Any] | None, overrides: SignatureOverrides, *, encrypted: bool
     ) -> SignatureState:
-        """What the signatures of a received manifest say, if policy and request let its file be restored.
+        """Returns the signature state of a manifest that policy and overrides accept for a restore.
 
+        ``received`` is the manifest as parsed JSON, None when there is none. A state other than ``valid`` is logged.
         Raises ``SignatureInvalid``, ``SignatureRequired``, ``KeyNotTrusted``.
         """
-        checked = self.protection.check(self.config_state, received or {})
-        require_trusted(checked, self.protection.rules, asked, encrypted=encrypted)
-        if checked.verdict != "valid":
-            logs.event("signature_not_trusted", logging.WARNING, signature=checked.verdict, keys=list(checked.keys))
-        return checked.verdict
+        signature_check = self.protection.check(self.config_state, received or {})
+        require_trusted(signature_check, self.protection.rules, overrides, encrypted=encrypted)
+        if signature_check.verdict != "valid":
+            logs.event(
+                "signature_not_trusted",
+                logging.WARNING,
+                signature=signature_check.verdict,
+                keys=list(signature_check.keys),
+            )
+        return signature_check.verdict
 
     @property
     def volume(self) -> StateDir:
-        """The backup volume. Raises ``VolumeUnavailable`` when there is none."""
+        """The state directory of the backup volume. Raises ``VolumeUnavailable`` when there is none."""
         if self.backup_state is None:
             raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume cannot be opened")
         return self.backup_state
 
 
-def backup_ids(context: OperationContext) -> tuple[str, str]:
-    """The gateway's and the volume's identity. Raises what their volumes' failures mean."""
+def gateway_and_volume_ids(context: OperationContext) -> tuple[str, str]:
+    """The ids of the gateway and of the backup volume, created on first use.
+
+    Raises ``VolumeUnavailable`` or another error of the volume that fails.
+    """
     try:
-        gateway = context.config_state.read_or_create_id(GATEWAY_ID_FILE)
+        gateway_id = context.config_state.read_or_create_id(GATEWAY_ID_FILE)
     except OSError as error:
         raise config_volume_error(error) from None
     try:
-        return gateway, context.volume.read_or_create_id(VOLUME_ID_FILE)
+        return gateway_id, context.volume.read_or_create_id(VOLUME_ID_FILE)
     except OSError as error:
         raise backup_volume_error(error) from None

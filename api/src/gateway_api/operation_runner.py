@@ -1,7 +1,7 @@
-"""The one place every change passes through: one at a time in this process and on these volumes, after recovery.
+"""Runs every operation that changes something, one at a time in this process and on both volumes.
 
-What must happen around each change (locks, finishing what a dead server began, a fresh inventory, the two lines in
-the audit log) happens here and nowhere else.
+`run` is called on the event loop and does the rest in a thread: take the locks of both volumes, recover, write the
+intent line of the audit log, run the operation, write the outcome line, release the locks.
 """
 
 from __future__ import annotations
@@ -18,165 +18,148 @@ from typing import Final, TypeVar
 from gateway_api import logs
 from gateway_api.audit import chain
 from gateway_api.audit.log import AuditEntry
-from gateway_api.backups.upload import drop_stale
 from gateway_api.clock import utc_now
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.replace import ConfigReplacer
 from gateway_api.operation_context import OperationContext
-from gateway_api.repository.deletion import finish_deletions
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
-from gateway_api.repository.store import finish_pending
-from gateway_api.restores.recovery import recover_restores
 from gateway_api.settings import AdminSettings
-from gateway_api.startup_recovery import PROBE_SECONDS
-from gateway_api.storage.atomic_write import remove_temporaries
-from gateway_api.storage.free_space import ensure_reserve
-from gateway_api.storage.layout import (
-    GATEWAY_ID_FILE,
-    PENDING_FOLDER,
-    REQUESTS_FOLDER,
-    TOMBSTONES_FOLDER,
-    VOLUME_ID_FILE,
-)
+from gateway_api.startup_recovery import recover
 from gateway_api.storage.state_dir import LockHeld, StateDir
 
 T = TypeVar("T")
-PATIENCE_SECONDS: Final = 2.0
+LOCK_WAIT_SECONDS: Final = 2.0
 
 
 class OperationRunner:
-    """Runs changes one by one. ``run`` belongs to the event loop, everything below it to a thread."""
+    """Serialises operations with one mutex in the process and one lock file on each volume.
+
+    ``run`` belongs to the event loop; all private methods but ``_on_done`` run in a thread of the executor.
+    """
 
     def __init__(
         self,
         settings: AdminSettings,
         config: ConfigFile,
-        inventory: RepositoryIndex,
+        index: RepositoryIndex,
         protection: EncryptionAndSigning,
         executor: Executor,
     ) -> None:
         self._settings = settings
         self._protection = protection
         self._config = config
-        self._inventory = inventory
+        self._index = index
         self._executor = executor
         self._mutex = asyncio.Lock()
         self._running: set[str] = set()
 
     async def run(
-        self, operation: str, request_id: str | None, requested_by: str, change: Callable[[OperationContext], T]
+        self, operation: str, request_id: str | None, requested_by: str, call: Callable[[OperationContext], T]
     ) -> T:
-        """Runs ``change`` with the locks held and returns what it does. Finishes also when the caller goes away.
+        """Runs ``call`` with the locks held and returns its result. Completes even if the caller disconnects.
 
-        Raises ``Busy`` when others hold the locks for longer than two seconds, ``InProgress`` when that is the
-        same request, and what ``change`` raises.
+        ``request_id`` is the id of the request or of the backup, None for a request that cannot be repeated.
+
+        Raises ``Busy`` when other operations hold the locks for longer than two seconds, ``InProgress`` when the same
+        request is running, and every error of ``call``.
         """
-        holder = f"{operation}:{request_id}" if request_id is not None else operation
-        if request_id is not None and holder in self._running:
+        lock_owner = _lock_owner(operation, request_id)
+        if request_id is not None and lock_owner in self._running:
             raise ApiError(ErrorCode.InProgress)
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + LOCK_WAIT_SECONDS
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(LOCK_WAIT_SECONDS):
                 await self._mutex.acquire()
         except TimeoutError:
             raise ApiError(ErrorCode.Busy) from None
-        if request_id is not None and holder in self._running:
+        # Checked a second time: the same request may have started while this one waited.
+        if request_id is not None and lock_owner in self._running:
             self._mutex.release()
             raise ApiError(ErrorCode.InProgress)
-        self._running.add(holder)
-        work = partial(self._locked, operation, request_id, until, requested_by, change)
+        self._running.add(lock_owner)
+        work = partial(self._run_locked, operation, request_id, until, requested_by, call)
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
-        future.add_done_callback(partial(self._done, holder))
+        # The mutex is released by the future and not here: cancellation of the caller must not release it early.
+        future.add_done_callback(partial(self._on_done, lock_owner))
         return await asyncio.shield(future)
 
-    def _done(self, holder: str, future: asyncio.Future[object]) -> None:
-        self._running.discard(holder)
+    def _on_done(self, lock_owner: str, future: asyncio.Future[object]) -> None:
+        self._running.discard(lock_owner)
         self._mutex.release()
         if not future.cancelled():
+            # Marks the exception as retrieved: after a disconnect no caller is left to do so.
             future.exception()
 
-    def _locked(
-        self, operation: str, name: str | None, until: float, requested_by: str, change: Callable[[OperationContext], T]
+    def _run_locked(
+        self,
+        operation: str,
+        request_id: str | None,
+        until: float,
+        requested_by: str,
+        call: Callable[[OperationContext], T],
     ) -> T:
-        holder = operation if name is None else f"{operation}:{name}"
         with ExitStack() as stack:
-            context = self._recover(self._enter(stack, holder, until, requested_by))
-            lines = AuditEntry(context, operation, name)
-            head = lines.intent()
+            context = recover(self._open(stack, _lock_owner(operation, request_id), until, requested_by))
+            entry = AuditEntry(context, operation, request_id)
+            # The intent line is durable before the first effect, so every effect has a line even after a crash.
+            # Recovery comes before it, because it drops a backup volume that cannot be used.
+            head = entry.intent()
             try:
-                result = change(replace(context, audit_head=head))
+                result = call(replace(context, audit_head=head))
             except BaseException as error:
                 code = error.code if isinstance(error, ApiError) else ErrorCode.InternalError
-                lines.outcome(code.value, {})
+                entry.outcome(code.value, {})
                 raise
-            lines.outcome("ok", chain.details(result))
+            # The locks are still held, so outcome lines have the order of the effects. A crash right before this
+            # leaves an intent without an outcome.
+            entry.outcome("ok", chain.logged_fields(result))
             return result
 
-    def _enter(self, stack: ExitStack, holder: str, until: float, requested_by: str) -> OperationContext:
+    def _open(self, stack: ExitStack, lock_owner: str, until: float, requested_by: str) -> OperationContext:
+        """Opens and locks both volumes; ``stack`` closes them. Raises ``Busy``, ``InProgress``, config volume errors.
+
+        The config volume is always locked first, so two servers cannot wait for each other.
+        """
         settings = self._settings
         try:
             config_state = stack.enter_context(StateDir(settings.config_dir, create=True))
-            _lock(stack, config_state, holder, until)
+            _lock(stack, config_state, lock_owner, until)
         except OSError as error:
             raise config_volume_error(error) from None
         return OperationContext(
             settings=settings,
             config=self._config,
-            slot=ConfigReplacer(config_state, settings.config_file),
+            config_replacer=ConfigReplacer(config_state, settings.config_file),
             config_state=config_state,
-            backup_state=self._enter_volume(stack, holder, until),
-            inventory=self._inventory,
+            backup_state=self._open_backup_volume(stack, lock_owner, until),
+            index=self._index,
             clock=utc_now,
             requested_by=requested_by,
             protection=self._protection,
         )
 
-    def _enter_volume(self, stack: ExitStack, holder: str, until: float) -> StateDir | None:
+    def _open_backup_volume(self, stack: ExitStack, lock_owner: str, until: float) -> StateDir | None:
         try:
             state = stack.enter_context(StateDir(self._settings.backup_dir, create=True))
-            _lock(stack, state, holder, until)
+            _lock(stack, state, lock_owner, until)
         except OSError:
             logs.event("backup_volume_unusable", failed=True)
             return None
         return state
 
-    def _recover(self, context: OperationContext) -> OperationContext:
-        """Before every change, and at start. A volume that does not let recovery finish lets it wait; one that cannot
-        be listed is not used, because a request that it has seen before would not be known."""
-        config_state, volume = context.config_state, context.backup_state
-        try:
-            config_state.clean(REQUESTS_FOLDER)
-            remove_temporaries(config_state.base_fd, older_than=time.time() - PROBE_SECONDS)
-            config_state.read_or_create_id(GATEWAY_ID_FILE)
-        except (OSError, ApiError):
-            logs.event("recovery_incomplete", failed=True, volume="config")
-        recover_restores(context)
-        if volume is None:
-            return context
-        try:
-            self._inventory.refresh(volume.base_fd, clean=True)
-        except OSError:
-            logs.event("backup_volume_unusable", failed=True)
-            return replace(context, backup_state=None)
-        try:
-            volume.clean(PENDING_FOLDER, TOMBSTONES_FOLDER, REQUESTS_FOLDER)
-            volume.read_or_create_id(VOLUME_ID_FILE)
-            finish_pending(volume)
-            finish_deletions(volume)
-            self._inventory.refresh(volume.base_fd)
-            ensure_reserve(volume)
-            drop_stale(volume)
-        except (OSError, ApiError):
-            logs.event("recovery_incomplete", failed=True, volume="backups")
-        return context
+
+def _lock_owner(operation: str, request_id: str | None) -> str:
+    """The text written into the lock files, from which another server recognises its own request."""
+    return operation if request_id is None else f"{operation}:{request_id}"
 
 
-def _lock(stack: ExitStack, state: StateDir, holder: str, until: float) -> None:
+def _lock(stack: ExitStack, state: StateDir, lock_owner: str, until: float) -> None:
     try:
-        stack.enter_context(state.locked(holder, until))
-    except LockHeld as taken:
-        code = ErrorCode.InProgress if taken.holder == holder and ":" in holder else ErrorCode.Busy
+        stack.enter_context(state.locked(lock_owner, until))
+    except LockHeld as error:
+        # Only an owner with a request id names a single request.
+        code = ErrorCode.InProgress if error.holder == lock_owner and ":" in lock_owner else ErrorCode.Busy
         raise ApiError(code) from None

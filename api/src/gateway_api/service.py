@@ -1,4 +1,8 @@
-"""Puts the parts together once, and holds what the routes need."""
+"""The facade that the HTTP routes call: builds all components once, and runs each call in a thread.
+
+Calls that change something go through `OperationRunner`, one at a time. Calls that only read run in a pool of three
+reader threads, beside any operation.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,10 @@ from typing import Final, Literal, TypeVar
 
 from gateway_api import logs
 from gateway_api.auth import KeyRing
-from gateway_api.backups import create as backups
 from gateway_api.backups import inspection, listing, upload, verification
+from gateway_api.backups.create import create_backup
 from gateway_api.backups.deletion import delete_by_id
 from gateway_api.backups.download import Download, open_download
-from gateway_api.backups.listing import show
 from gateway_api.contract import (
     BackupPage,
     BackupRecord,
@@ -51,104 +54,103 @@ from gateway_api.settings import AdminSettings
 from gateway_api.storage.state_dir import StateDir
 
 T = TypeVar("T")
-READY_SECONDS: Final = 5.0
+CACHE_SECONDS: Final = 5.0
+"""Maximum age of the readiness result and of the metrics page."""
 
 
 class Service:
-    """The admin API without its HTTP. Methods are called on the event loop and block in threads."""
+    """The admin API without HTTP. Async methods belong to the event loop; their work blocks in threads."""
 
     def __init__(self, settings: AdminSettings) -> None:
         self.settings = settings
-        judge = ConfigParser(settings.worker_above_bytes, settings.worker_seconds)
-        self._config = ConfigFile(settings.config_file, settings.max_config_bytes, settings.settle_seconds, judge)
-        self._inventory = RepositoryIndex()
+        parser = ConfigParser(settings.worker_above_bytes, settings.worker_seconds)
+        self._config = ConfigFile(settings.config_file, settings.max_config_bytes, settings.settle_seconds, parser)
+        self._index = RepositoryIndex()
         self._readers = ThreadPoolExecutor(3, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
-        self._condition = HealthChecker(settings, self._config, self._keys)
+        self._health_checker = HealthChecker(settings, self._config, self._keys)
         self._protection = EncryptionAndSigning(settings)
-        self._mutations = OperationRunner(settings, self._config, self._inventory, self._protection, self._writer)
+        self._runner = OperationRunner(settings, self._config, self._index, self._protection, self._writer)
         self._started = time.monotonic()
-        self._ready: tuple[float, str | None] | None = None
-        self._asking = asyncio.Lock()
+        self._readiness: tuple[float, str | None] | None = None
+        self._readiness_lock = asyncio.Lock()
         self.metrics = Metrics()
-        self._page: tuple[float, bytes] | None = None
-        self._rendering = asyncio.Lock()
+        self._metrics_page: tuple[float, bytes] | None = None
+        self._metrics_lock = asyncio.Lock()
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def start(self) -> None:
-        """Remembers the admin key and finishes what a dead server began; both are tried again later if need be."""
+        """Caches the admin key and recovers from a killed server. Failures are logged; the next request retries."""
         try:
             await self._read(self._keys.candidates)
-            await self._mutations.run("start", None, "server", _nothing)
+            await self._runner.run("start", None, "server", _no_change)
         except ApiError as error:
             logs.event("recovery_postponed", code=error.code.value)
         except Exception:
             logs.event("recovery_failed", failed=True)
 
     def stop(self) -> None:
-        """Waits for what is at work in threads."""
+        """Waits for the running operation and for reads that have started; drops reads that have not."""
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True, cancel_futures=True)
 
     async def accepts(self, key: bytes) -> str | None:
-        """The kind of accepted key that ``key`` is, or None."""
+        """The kind of the accepted admin key that ``key`` equals, or None."""
         return await self._read(partial(self._keys.check, key))
 
     async def why_not_ready(self) -> str | None:
-        """Why no backup could be taken, at most five seconds ago."""
-        async with self._asking:
+        """The reason why a backup cannot be created, or None. At most five seconds old."""
+        async with self._readiness_lock:
             now = time.monotonic()
-            if self._ready is None or now - self._ready[0] >= READY_SECONDS:
-                self._ready = (now, await self._read(self._condition.readiness_problem))
-            return self._ready[1]
+            if self._readiness is None or now - self._readiness[0] >= CACHE_SECONDS:
+                self._readiness = (now, await self._read(self._health_checker.readiness_problem))
+            return self._readiness[1]
 
     async def metrics_page(self) -> bytes:
-        """What a monitor scrapes, at most five seconds old: it needs no key, so asking often costs nothing."""
-        async with self._rendering:
+        """The Prometheus metrics. Cached for five seconds, because requests for them need no key."""
+        async with self._metrics_lock:
             now = time.monotonic()
-            if self._page is None or now - self._page[0] >= READY_SECONDS:
+            if self._metrics_page is None or now - self._metrics_page[0] >= CACHE_SECONDS:
                 ready = await self.why_not_ready() is None
                 render = partial(self.metrics.render, await self.health(), ready=ready)
-                self._page = (now, await self._read(render))
-            return self._page[1]
+                self._metrics_page = (now, await self._read(render))
+            return self._metrics_page[1]
 
     async def health(self) -> SystemHealthData:
-        """The detailed health."""
         uptime = time.monotonic() - self._started
-        return await self._read(partial(self._condition.health, uptime))
+        return await self._read(partial(self._health_checker.health, uptime))
 
     async def backup(self, request: BackupRequest, requested_by: str) -> BackupResult:
-        """Makes a backup."""
-        return await self._mutations.run(
-            "backup", request.request_id, requested_by, lambda context: backups.create(context, request)
+        return await self._runner.run(
+            "backup", request.request_id, requested_by, lambda context: create_backup(context, request)
         )
 
     async def list_backups(self, limit: int, token: str | None, path: str | None) -> BackupPage:
-        """A page of the inventory, or the file at ``path``."""
-        return await self._read(partial(listing.page, self.settings, self._inventory, limit, token, path))
+        """A page of the files in the backup directory, or the file at ``path``."""
+        return await self._read(partial(listing.page, self.settings, self._index, limit, token, path))
 
     async def inspect_file(self, request: InspectRequest) -> FileInspection:
-        """What a file in the backup directory holds."""
+        """The content of a file in the backup directory, and its defects."""
         return await self._read(
-            partial(inspection.inspect, self.settings, self._inventory, self._config.judge, request)
+            partial(inspection.inspect_file, self.settings, self._index, self._config.judge, request)
         )
 
     async def show_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""
-        return await self._read(partial(show, self.settings, self._inventory, backup_id))
+        return await self._read(partial(listing.read_backup_record, self.settings, self._index, backup_id))
 
-    async def download(self, backup_id: str, part: Literal["file", "manifest"], wanted: str | None) -> Download:
-        """An open file or manifest; its stream reads in threads of this service."""
-        return await self._read(partial(open_download, self.settings, self._inventory, backup_id, part, wanted))
+    async def download(self, backup_id: str, part: Literal["file", "manifest"], range_header: str | None) -> Download:
+        """Opens the file or manifest of a backup; stream it with :meth:`read_piece`."""
+        return await self._read(partial(open_download, self.settings, self._index, backup_id, part, range_header))
 
     async def read_piece(self, call: Callable[[], bytes]) -> bytes:
-        """Runs one reading of a download in a thread."""
+        """Runs one read of a download in a reader thread."""
         return await self._read(call)
 
-    async def _is_there(self, backup_id: str) -> bool:
+    async def _backup_exists(self, backup_id: str) -> bool:
         try:
             await self.show_backup(backup_id)
         except ApiError as error:
@@ -158,80 +160,76 @@ class Service:
         return True
 
     async def upload_manifest(self, backup_id: str, data: bytes, requested_by: str) -> UploadResult:
-        """Begins an upload, or tells how far it is."""
-        return await self._mutations.run(
-            "upload-manifest", backup_id, requested_by, lambda context: upload.take_manifest(context, backup_id, data)
+        """Begins an upload, or returns the progress of one that has begun."""
+        return await self._runner.run(
+            "upload-manifest", backup_id, requested_by, lambda context: upload.accept_manifest(context, backup_id, data)
         )
 
     async def upload_file(
-        self, backup_id: str, pieces: AsyncIterator[bytes], start: int | None, requested_by: str
+        self, backup_id: str, chunks: AsyncIterator[bytes], start: int | None, requested_by: str
     ) -> UploadResult:
-        """Takes the pieces of the file, and makes it a backup when it is whole."""
-        if not await self._is_there(backup_id):
-            collector = await self._read(partial(upload.Collector, self.settings, backup_id, start))
+        """Stores the chunks of the file, and publishes the backup when the file is complete."""
+        # The chunks are received without the locks: a slow sender must not block other operations.
+        if not await self._backup_exists(backup_id):
+            writer = await self._read(partial(upload.UploadWriter, self.settings, backup_id, start))
             try:
-                async for piece in pieces:
-                    await self._read(partial(collector.add, piece))
+                async for chunk in chunks:
+                    await self._read(partial(writer.add, chunk))
             finally:
-                collector.close()
-        return await self._mutations.run(
-            "upload", backup_id, requested_by, lambda context: upload.finish(context, backup_id)
+                writer.close()
+        return await self._runner.run(
+            "upload", backup_id, requested_by, lambda context: upload.finish_upload(context, backup_id)
         )
 
     async def delete_backup(self, backup_id: str, requested_by: str) -> DeleteResult:
-        """Deletes one backup."""
-        return await self._mutations.run(
+        return await self._runner.run(
             "delete", backup_id, requested_by, lambda context: delete_by_id(context, backup_id)
         )
 
     async def verify_backup(self, backup_id: str, request: VerifyRequest, requested_by: str) -> VerificationResult:
-        """Proves one backup again."""
-        return await self._mutations.run(
-            "verify", backup_id, requested_by, lambda context: verification.verify(context, backup_id, request)
+        return await self._runner.run(
+            "verify", backup_id, requested_by, lambda context: verification.verify_backup(context, backup_id, request)
         )
 
     async def restore(self, request: RestoreRequest, requested_by: str) -> RestoreResult:
-        """Restores a backup."""
-        return await self._mutations.run(
+        return await self._runner.run(
             "restore", request.request_id, requested_by, lambda context: transaction.restore(context, request)
         )
 
     async def preview(self, request: RestoreRequest) -> RestorePlan:
-        """What a restore would do."""
-        call = partial(dry_run, self.settings, self._config, self._inventory, self._protection, request)
+        """Dry run of a restore: its checks and its effect on the config."""
+        call = partial(dry_run, self.settings, self._config, self._index, self._protection, request)
         return await self._read(call)
 
     async def reset(self, request: ResetRequest, requested_by: str) -> RestoreResult:
-        """Resets the config. A request that is not confirmed does not wait for its turn."""
+        """Replaces the config by an empty one. An unconfirmed request fails before it waits for the locks."""
         if request.confirm is not True:
             raise ApiError(ErrorCode.ResetNotConfirmed)
-        # Restores and resets share their request ids: one at work answers for both.
-        return await self._mutations.run(
+        # Restores and resets share one space of request ids, so both run under the operation name "restore".
+        return await self._runner.run(
             "restore", request.request_id, requested_by, lambda context: reset(context, request)
         )
 
     async def show_restore(self, request_id: str) -> RestoreResult:
         """The record of one restore."""
-        return await self._read(partial(_show_restore, self.settings, request_id))
+        return await self._read(partial(_read_restore_record, self.settings, request_id))
 
     async def commit(self, request_id: str, requested_by: str) -> RestoreResult:
-        """Ends a restore: the new config stays."""
-        return await self._mutations.run(
-            "commit", request_id, requested_by, lambda context: commit(context, request_id)
-        )
+        """Ends a restore and keeps the new config."""
+        return await self._runner.run("commit", request_id, requested_by, lambda context: commit(context, request_id))
 
     async def rollback(self, request_id: str, requested_by: str, *, force: bool) -> RestoreResult:
-        """Ends a restore: the kept config comes back."""
-        return await self._mutations.run(
+        """Ends a restore and puts the kept previous config back."""
+        return await self._runner.run(
             "rollback", request_id, requested_by, lambda context: rollback(context, request_id, force=force)
         )
 
 
-def _nothing(_: OperationContext) -> None:
+def _no_change(_: OperationContext) -> None:
     return
 
 
-def _show_restore(settings: AdminSettings, request_id: str) -> RestoreResult:
+def _read_restore_record(settings: AdminSettings, request_id: str) -> RestoreResult:
     try:
         config_state = StateDir(settings.config_dir, create=False)
     except FileNotFoundError:

@@ -1,8 +1,84 @@
-"""Finishes what a killed server began, at start and before every mutation."""
+"""Recovers both volumes from a server that was killed, at startup and before every operation.
+
+`operation_runner` calls `recover` with the locks of both volumes held, so no other server works on them. First the
+config volume: leftover temporary files, then the unfinished restore. Then the backup volume: leftover temporary
+files, backups whose manifest is not in place, deletions that are not complete, the reserve, and old uploads. Every
+step is safe to repeat, and an operation that was not recovered fully is recovered before the next one.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Final
 
+from gateway_api import logs
+from gateway_api.backups.upload import remove_stale_uploads
+from gateway_api.errors import ApiError
+from gateway_api.operation_context import OperationContext
+from gateway_api.repository.deletion import finish_deletions
+from gateway_api.repository.store import finish_pending
+from gateway_api.restores.recovery import recover_restores
+from gateway_api.storage.atomic_write import remove_temporaries
+from gateway_api.storage.free_space import ensure_reserve
+from gateway_api.storage.layout import (
+    GATEWAY_ID_FILE,
+    PENDING_FOLDER,
+    REQUESTS_FOLDER,
+    TOMBSTONES_FOLDER,
+    VOLUME_ID_FILE,
+)
+from gateway_api.storage.state_dir import StateDir
+
 PROBE_SECONDS: Final = 60.0
-"""Readiness probes make small files in the config's directory without the lock; none lives that long."""
+"""Minimum age of a temporary file in the config's directory before it is removed, in seconds.
+
+Readiness probes create small files there without the lock; none exists for that long.
+"""
+
+
+def recover(context: OperationContext) -> OperationContext:
+    """Recovers both volumes and returns the context for the operation.
+
+    A step that fails is logged and repeated before the next operation. A backup volume that cannot be listed is
+    removed from the context, because a repeated request could not be recognised. Raises the error of a config volume
+    on which an unfinished restore cannot be recovered.
+    """
+    _clean_config_volume(context.config_state)
+    # Restores come first: they must be recovered even when the backup volume is unavailable.
+    recover_restores(context)
+    if context.backup_state is None:
+        return context
+    return _recover_backup_volume(context, context.backup_state)
+
+
+def _clean_config_volume(config_state: StateDir) -> None:
+    try:
+        config_state.clean(REQUESTS_FOLDER)
+        remove_temporaries(config_state.base_fd, older_than=time.time() - PROBE_SECONDS)
+        config_state.read_or_create_id(GATEWAY_ID_FILE)
+    except (OSError, ApiError):
+        logs.event("recovery_incomplete", failed=True, volume="config")
+
+
+def _recover_backup_volume(context: OperationContext, volume: StateDir) -> OperationContext:
+    try:
+        # Removes temporary files while it walks the directories.
+        context.index.refresh(volume.base_fd, clean=True)
+    except OSError:
+        logs.event("backup_volume_unusable", failed=True)
+        return replace(context, backup_state=None)
+    try:
+        volume.clean(PENDING_FOLDER, TOMBSTONES_FOLDER, REQUESTS_FOLDER)
+        volume.read_or_create_id(VOLUME_ID_FILE)
+        # Pending backups come first, so that a deletion also removes a manifest that was still pending.
+        finish_pending(volume)
+        finish_deletions(volume)
+        # The two steps above add and remove manifests, so the index is refreshed for the operation.
+        context.index.refresh(volume.base_fd)
+        # Deletions may have freed space for the reserve.
+        ensure_reserve(volume)
+        remove_stale_uploads(volume)
+    except (OSError, ApiError):
+        logs.event("recovery_incomplete", failed=True, volume="backups")
+    return context

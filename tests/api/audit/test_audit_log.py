@@ -240,7 +240,7 @@ def test_a_log_that_has_grown_goes_on_in_a_new_segment_and_is_one_chain(pair: Pa
     lines = ended[1].read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
     ended[1].write_bytes(b"".join(lines))
-    assert _verify(pair) == (1, f"{ended[1].name}, line 4: does not hang on the line before it\n")
+    assert _verify(pair) == (1, f"{ended[1].name}, line 4: does not link to the line before it\n")
 
 
 def test_the_oldest_segment_may_be_removed_and_none_between(pair: Pair, nursery: Nursery) -> None:

@@ -1,1 +1,1 @@
-"""The hash-chained audit log: records, writing, verification."""
+"""The hash-chained audit log: format of the chain, writing, verification."""

@@ -1,13 +1,13 @@
-"""The audit log's chain: what a line says, how it hangs on the one before it, and where a chain is broken.
+"""The format of the audit log: a chain of JSON lines. Pure: `log.py` writes files and `verify.py` reads them.
 
-Every line holds the SHA-256 of the line before it, so that a changed, lost or inserted line shows; manifests carry
-the head of their time, so that a log rewritten to its end shows as well. A line that a crash cut short stays: the
-record behind it hashes the fragment. Pure: reading and writing are in `audit_log`.
+Every line holds the SHA-256 of the line before it, so a changed, lost or inserted line is detected. The manifest of a
+backup holds the digest of the newest line at that time. A log that was rewritten to its end is therefore detected too.
+A crash can leave a truncated line. It stays in the file, and the next record holds its digest.
 
-A log that has grown goes on in a new segment, whose first record hangs on the last of the one before: the oldest may be
-removed, and the rest is still a chain.
+A log that has reached its size limit continues in a new segment. The first record of a segment holds the digest of
+the last line of the previous one. The oldest segments may therefore be removed, and the rest is still a chain.
 
-No line holds what a caller wrote, but for the request id: backups are named by id and digest.
+No line holds text that a caller chose, except the request id. Backups are identified by id and digest.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-START: Final = "0" * 64
-"""What the first line hangs on."""
+GENESIS_DIGEST: Final = "0" * 64
+"""The `prev` field of the very first line."""
 BEGINS_SEGMENT: Final = "begins_segment"
-"""In the first record of every segment but the first: what was cut off elsewhere is no beginning."""
+"""Field of the first record of every segment except the oldest. A log cut off elsewhere has no such record."""
 LOGGED_FIELDS: Final = (
     "backup_id",
     "source_backup_id",
@@ -40,36 +40,39 @@ LOGGED_FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a chain: how many lines it has, and the digest of the last."""
+    """The end of a chain: the number of its records, and the hexadecimal digest of the last line."""
 
     lines: int = 0
-    sha256: str = START
+    sha256: str = GENESIS_DIGEST
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The end of a file: the chain's head, what a crash left behind it, and whether a newline is missing."""
+    """The end of a file: its last record, the bytes after it, and whether the file ends without a newline.
+
+    ``fragment`` holds the bytes of truncated lines after the last record; empty when there was no crash.
+    """
 
     head: Head
     fragment: bytes = b""
-    unended: bool = False
+    missing_newline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenRecord:
-    """The first line, counted from one, that does not hang on the one before it."""
+    """The first line of a segment, counted from one, that does not link to the line before it."""
 
     line: int
-    why: str
+    reason: str
 
 
 def line_digest(line: bytes) -> str:
-    """What the next line holds of ``line``, which comes without its newline."""
+    """The digest that the next line stores in `prev`. ``line`` comes without its newline."""
     return hashlib.sha256(line).hexdigest()
 
 
-def parse(line: bytes) -> dict[str, Any] | None:
-    """The record in ``line``, or None when it is none."""
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    """The record in ``line``, or None for a line that is not a record."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -83,9 +86,9 @@ def _encode(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode()
 
 
-def chain(tail: Tail, entry: Mapping[str, Any], time: str) -> tuple[bytes, Head]:
-    """The bytes to append for ``entry``, and the head behind them: with a record of the fragment if there is one."""
-    out = b"\n" if tail.unended else b""
+def encode_entry(tail: Tail, entry: Mapping[str, Any], time: str) -> tuple[bytes, Head]:
+    """The bytes to append for ``entry``, and the head after them. A fragment gets a record of its own first."""
+    out = b"\n" if tail.missing_newline else b""
     head = tail.head
     if tail.fragment:
         fragment = tail.fragment + out
@@ -96,11 +99,11 @@ def chain(tail: Tail, entry: Mapping[str, Any], time: str) -> tuple[bytes, Head]
     return out + line, head
 
 
-def chain_all(tail: Tail, entries: Sequence[Mapping[str, Any]], time: str) -> tuple[bytes, Head]:
-    """As :func:`chain`, of several entries in their order."""
+def encode_entries(tail: Tail, entries: Sequence[Mapping[str, Any]], time: str) -> tuple[bytes, Head]:
+    """As :func:`encode_entry`, for several entries in their order."""
     lines: list[bytes] = []
     for entry in entries:
-        line, head = chain(tail, entry, time)
+        line, head = encode_entry(tail, entry, time)
         lines.append(line)
         tail = Tail(head)
     return b"".join(lines), tail.head
@@ -111,85 +114,89 @@ def _link(head: Head, entry: Mapping[str, Any]) -> tuple[bytes, Head]:
     return line + b"\n", Head(head.lines + 1, line_digest(line))
 
 
-def tail_of(data: bytes) -> Tail | None:
-    """The end of a log whose last bytes are ``data``; None when no whole record is among them."""
+def parse_tail(data: bytes) -> Tail | None:
+    """The end of a log whose last bytes are ``data``; None when they contain no complete record."""
     end = len(data)
     while end > 0:
-        ended = data[end - 1 : end] == b"\n"
-        start = data.rfind(b"\n", 0, end - 1 if ended else end) + 1
-        line = data[start : end - 1 if ended else end]
-        record = parse(line)
+        has_newline = data[end - 1 : end] == b"\n"
+        start = data.rfind(b"\n", 0, end - 1 if has_newline else end) + 1
+        line = data[start : end - 1 if has_newline else end]
+        record = parse_record(line)
         if record is not None:
             fragment = data[end:]
-            unended = not data.endswith(b"\n")
-            return Tail(Head(record["seq"], line_digest(line)), fragment, unended)
+            missing_newline = not data.endswith(b"\n")
+            return Tail(Head(record["seq"], line_digest(line)), fragment, missing_newline)
         end = start
     return None
 
 
-def start_of(data: bytes) -> tuple[Head, str]:
-    """What the first record of a segment hangs on by its own word, and its time: where a kept log begins whose older
-    segments a person has removed. The start of the whole log for what is no beginning of a segment."""
-    record = parse(data.partition(b"\n")[0])
+def parse_segment_start(data: bytes) -> tuple[Head, str]:
+    """The head that the first record of a segment claims to follow, and the time of that record.
+
+    Used for the oldest segment that exists. For data that does not begin a segment it is the start of the whole log
+    and an empty time.
+    """
+    record = parse_record(data.partition(b"\n")[0])
     if record is None or record.get(BEGINS_SEGMENT) is not True:
         return Head(), ""
     return Head(record["seq"] - 1, record["prev"]), str(record.get("time", ""))
 
 
-def heads(data: bytes, start: Head) -> Iterator[Head | BrokenRecord]:
-    """Every head of the chain in a whole segment that hangs on ``start``, then, if it breaks, where."""
+def iterate_heads(data: bytes, start: Head) -> Iterator[Head | BrokenRecord]:
+    """Yields ``start``, the head after each record of a whole segment, and last the broken record if there is one."""
     head = start
     yield head
     at, number = 0, 0
-    torn_from: tuple[int, int] | None = None
+    fragment_start: tuple[int, int] | None = None
     while at < len(data):
         number += 1
         begin, at = at, data.find(b"\n", at) + 1 or len(data)
         line = data[begin:at].removesuffix(b"\n")
-        record = parse(line)
-        if torn_from is not None:
+        record = parse_record(line)
+        if fragment_start is not None:
+            # Everything up to a linked `torn` record belongs to the fragment, also a line that looks like a record.
             if record is None or record.get("event") != "torn" or not _links_to(record, head):
                 continue
-            fragment = data[torn_from[0] : begin]
+            fragment = data[fragment_start[0] : begin]
             if record.get("fragment_sha256") != line_digest(fragment):
-                yield BrokenRecord(torn_from[1], "the fragment here is not the one that the record behind it hashes")
+                yield BrokenRecord(fragment_start[1], "the truncated line differs from the digest in the next record")
                 return
-            torn_from = None
+            fragment_start = None
         elif record is None:
-            torn_from = (begin, number)
+            fragment_start = (begin, number)
             continue
         elif not _links_to(record, head):
-            yield BrokenRecord(number, "does not hang on the line before it")
+            yield BrokenRecord(number, "does not link to the line before it")
             return
         head = Head(record["seq"], line_digest(line))
         yield head
-    if torn_from is not None and not _is_fresh(data[torn_from[0] :]):
-        yield BrokenRecord(torn_from[1], "is no record, and no record behind it says that a crash cut it short")
+    if fragment_start is not None and not _is_truncated_end(data[fragment_start[0] :]):
+        yield BrokenRecord(fragment_start[1], "is not a record, and no later record marks it as truncated by a crash")
 
 
 def _links_to(record: Mapping[str, Any], head: Head) -> bool:
     return (record["prev"], record["seq"]) == (head.sha256, head.lines + 1)
 
 
-def _is_fresh(rest: bytes) -> bool:
-    """A last line that was cut short and that nobody has written behind yet is no break."""
+def _is_truncated_end(rest: bytes) -> bool:
+    """A truncated last line is valid until the next record is written after it."""
     return b"\n" not in rest
 
 
-def check(data: bytes, start: Head, seen: set[str]) -> Head | BrokenRecord:
-    """The head behind a segment, or its first broken line. Adds the digest of every head to ``seen``."""
+def verify_segment(data: bytes, start: Head, head_digests: set[str]) -> Head | BrokenRecord:
+    """The head after a segment, or its first broken record. Adds the digest of every head to ``head_digests``."""
     head = start
-    for found in heads(data, start):
-        if isinstance(found, BrokenRecord):
-            return found
-        head = found
-        seen.add(found.sha256)
+    for item in iterate_heads(data, start):
+        if isinstance(item, BrokenRecord):
+            return item
+        head = item
+        head_digests.add(item.sha256)
     return head
 
 
-def details(result: object) -> dict[str, Any]:
-    """What an outcome line tells of a result: ids, digests and states, none of them a caller's word."""
-    found = {name: getattr(result, name, None) for name in LOGGED_FIELDS}
+def logged_fields(result: object) -> dict[str, Any]:
+    """The ids, digests and states of a result that an outcome line holds; never text that a caller chose."""
+    values = {name: getattr(result, name, None) for name in LOGGED_FIELDS}
     return {
-        name: value if isinstance(value, bool) else str(value) for name, value in found.items() if value is not None
+        name: value if isinstance(value, bool) else str(value) for name, value in values.items() if value is not None
     }

@@ -1,15 +1,17 @@
-"""Writing the audit log: a line durable before the effect, a line after it, both while the locks are held.
+"""Writes the audit log on the backup volume: an intent line before each operation and an outcome line after it.
 
-The log is on the backup volume. A full volume gives up its reserve for a line. While the volume is away or read-only,
-lines go to the server's own log instead, and the gap's first time and length are kept in the config directory. They
-become one `gap` record as soon as the volume takes lines again. A log that has grown to its limit is renamed and begun
-anew; nothing here ever removes a segment.
+The intent line is durable before the first effect. Both lines are written while the locks of both volumes are held.
+A full volume gives up its reserve for a line. While the volume is unavailable or read-only, lines go to the log of
+the server instead. The start of this gap and the number of its lines are kept in the config directory. They become one
+`gap` record when the volume accepts lines again. A log that has reached its size limit is renamed to a closed
+segment and a new log begins. Segments are never removed here.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
 import secrets
@@ -29,16 +31,16 @@ from gateway_api.storage.layout import AUDIT_LOG_FILE, RESERVE_FILE
 from gateway_api.storage.paths import FILE_FLAGS
 from gateway_api.storage.state_dir import StateDir, dump_record
 
-GAP: Final = "audit_gap"
-"""In the config directory: the gap that is not recorded on the volume yet."""
-SEGMENT: Final = re.compile(r"^audit-([0-9]{12})\.jsonl$")
-"""A segment that has ended, by the number of its last record."""
-WINDOW: Final = 64 * 1024
+GAP_FILE: Final = "audit_gap"
+"""File in the config directory: the gap that is not recorded on the backup volume yet."""
+SEGMENT_NAME: Final = re.compile(r"^audit-([0-9]{12})\.jsonl$")
+"""Name of a closed segment; the digits are the number of its last record."""
+TAIL_WINDOW_BYTES: Final = 64 * 1024
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class AuditEntry:
-    """One operation's two lines. ``name`` is what the caller calls it: a request id, or a backup's id."""
+    """The two lines of one operation. ``name`` is the request id or the backup id, None if the caller gave none."""
 
     def __init__(self, context: OperationContext, operation: str, name: str | None) -> None:
         self._context = context
@@ -47,34 +49,35 @@ class AuditEntry:
             self._entry["name"] = name
 
     def intent(self) -> str | None:
-        """Writes what is about to happen; returns the chain's head, or None if the line is not on the volume.
+        """Writes the intent line; returns the digest of the chain's head, or None if the volume did not take the line.
 
-        Raises ``ApiError`` if the line cannot be counted in the gap either: then nothing may happen.
+        Raises ``ApiError`` if the line cannot be counted in the gap either. The operation must not run then.
         """
         context = self._context
         entry = {"event": "intent", **self._entry}
-        if (head := _to_volume(context, entry)) is not None:
+        if (head := _append_to_volume(context, entry)) is not None:
             return head.sha256
         try:
+            # Counted before it is logged. A crash between the two counts a line that no log holds, never the reverse.
             _count_in_gap(context)
         except OSError as error:
             raise config_volume_error(error) from None
-        _to_server_log(entry)
+        _write_to_server_log(entry)
         return None
 
-    def outcome(self, result: str, more: Mapping[str, Any]) -> None:
-        """Writes the result. Never raises, because the operation is over."""
-        entry = {**more, "event": "outcome", **self._entry, "result": result}
-        if _to_volume(self._context, entry) is not None:
+    def outcome(self, result: str, details: Mapping[str, Any]) -> None:
+        """Writes the outcome line. Never raises: the operation is over and its result must reach the caller."""
+        entry = {**details, "event": "outcome", **self._entry, "result": result}
+        if _append_to_volume(self._context, entry) is not None:
             return
         try:
             _count_in_gap(self._context)
         except OSError:
-            logs.event("audit_gap_not_counted", 40, failed=True)
-        _to_server_log(entry)
+            logs.event("audit_gap_not_counted", logging.ERROR, failed=True)
+        _write_to_server_log(entry)
 
 
-def _to_volume(context: OperationContext, entry: Mapping[str, Any]) -> Head | None:
+def _append_to_volume(context: OperationContext, entry: Mapping[str, Any]) -> Head | None:
     volume = context.backup_state
     if volume is None:
         return None
@@ -83,44 +86,47 @@ def _to_volume(context: OperationContext, entry: Mapping[str, Any]) -> Head | No
         entries = [entry] if gap is None else [{"event": "gap", **gap}, entry]
         head = _append(volume, entries, rfc3339(context.clock()), context.settings.audit_bytes)
     except OSError:
-        logs.event("audit_volume_unavailable", 30, failed=True)
+        logs.event("audit_volume_unavailable", logging.WARNING, failed=True)
         return None
     if gap is not None:
-        # Only now: a crash before this repeats the record, under the same id, and loses nothing.
+        # Only after the gap record is durable. A crash right before this writes the record again under the same id;
+        # in the other order a crash would lose it.
         with suppress(OSError):
-            context.config_state.remove(GAP)
+            context.config_state.remove(GAP_FILE)
     return head
 
 
 def _read_gap(config_state: StateDir) -> dict[str, Any] | None:
-    data = config_state.read(GAP)
+    """The gap that is not recorded yet: `id`, `since` (RFC 3339) and `lines`; None if there is none."""
+    data = config_state.read(GAP_FILE)
     if data is None:
         return None
     try:
         gap = json.loads(data)
         return {"id": str(gap["id"]), "since": str(gap["since"]), "lines": int(gap["lines"])}
     except (ValueError, TypeError, KeyError):
-        # Damaged: the gap is still recorded, with its length unknown.
+        # A damaged file still proves that there was a gap; its start and length are unknown.
         return {"id": secrets.token_hex(8), "since": "", "lines": 0}
 
 
 def _count_in_gap(context: OperationContext) -> None:
     now = rfc3339(context.clock())
     gap = _read_gap(context.config_state) or {"id": secrets.token_hex(8), "since": now, "lines": 0}
-    context.config_state.write(GAP, dump_record({**gap, "lines": gap["lines"] + 1}))
+    context.config_state.write(GAP_FILE, dump_record({**gap, "lines": gap["lines"] + 1}))
 
 
-def _to_server_log(entry: Mapping[str, Any]) -> None:
-    logs.event("audit", 30, audit=dict(entry))
+def _write_to_server_log(entry: Mapping[str, Any]) -> None:
+    logs.event("audit", logging.WARNING, audit=dict(entry))
 
 
 def _append(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
-    """One durable write. A full volume gives up its reserve for it."""
+    """Appends the entries in one durable write. A full volume gives up its reserve for it. Raises ``OSError``."""
     try:
         return _append_once(volume, entries, now, limit)
     except OSError as error:
         if not is_full(error):
             raise
+        # A crash right after this leaves no reserve; recovery creates it again before the next operation.
         unlink_if_exists(volume.fd, RESERVE_FILE)
         return _append_once(volume, entries, now, limit)
 
@@ -129,50 +135,52 @@ def _append_once(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: st
     fd = _open(volume, AUDIT_LOG_FILE)
     try:
         size = os.fstat(fd).st_size
-        tail = _tail(volume, fd, size)
-        line, head = chain.chain_all(tail, entries, now)
-        # A fragment is hashed in its own segment, so it is never the end of one.
-        clean = not tail.fragment and not tail.unended
-        if clean and size > 0 and size + len(line) > limit and _end_segment(volume, tail.head):
-            begun = _open(volume, AUDIT_LOG_FILE)
+        tail = _read_tail(volume, fd, size)
+        line, head = chain.encode_entries(tail, entries, now)
+        # The `torn` record of a fragment must be in the same segment, so a segment never ends with a fragment.
+        ends_with_record = not tail.fragment and not tail.missing_newline
+        if ends_with_record and size > 0 and size + len(line) > limit and _close_segment(volume, tail.head):
+            new_fd = _open(volume, AUDIT_LOG_FILE)
             close(fd)
-            fd, size = begun, 0
+            fd, size = new_fd, 0
         if size == 0 and tail.head.lines:
             first = {**entries[0], chain.BEGINS_SEGMENT: True}
-            line, head = chain.chain_all(tail, [first, *entries[1:]], now)
-        _put(fd, line, size)
+            line, head = chain.encode_entries(tail, [first, *entries[1:]], now)
+        _write_at_end(fd, line, size)
     finally:
         close(fd)
     if size == 0:
+        # The file is new: without this its name may not survive a crash.
         sync_directory(volume.fd)
     return head
 
 
-def _end_segment(volume: StateDir, head: Head) -> bool:
-    """The log becomes an ended segment. After a crash behind this, the next line begins the new one."""
+def _close_segment(volume: StateDir, head: Head) -> bool:
+    """Renames the log to a closed segment; returns whether that succeeded."""
     try:
+        # A crash right after this leaves no current log. The next line then begins a new one.
         os.rename(AUDIT_LOG_FILE, f"audit-{head.lines:012}.jsonl", src_dir_fd=volume.fd, dst_dir_fd=volume.fd)
     except OSError:
-        return False  # the segment grows on
+        return False  # the log grows beyond its limit
     sync_directory(volume.fd)
     return True
 
 
 def segments(volume: StateDir) -> list[str]:
-    """The names of the ended segments, oldest first. Raises ``OSError``."""
-    return sorted(name for name in list_names(volume.fd) if SEGMENT.match(name))
+    """The names of the closed segments, oldest first. Raises ``OSError``."""
+    return sorted(name for name in list_names(volume.fd) if SEGMENT_NAME.match(name))
 
 
-def _last_ended(volume: StateDir) -> Head:
-    """What a new segment's first record hangs on."""
+def _last_closed_head(volume: StateDir) -> Head:
+    """The head that the first record of a new segment links to."""
     for name in reversed(segments(volume)):
         fd = os.open(name, FILE_FLAGS, dir_fd=volume.fd)
         try:
-            found = _seek(fd, os.fstat(fd).st_size)
+            tail = _tail_or_content(fd, os.fstat(fd).st_size)
         finally:
             close(fd)
-        if isinstance(found, Tail):
-            return found.head
+        if isinstance(tail, Tail):
+            return tail.head
     return Head()
 
 
@@ -184,26 +192,29 @@ def _open(state: StateDir, name: str) -> int:
     return fd
 
 
-def _put(fd: int, line: bytes, size: int) -> None:
-    """One write, whole or an error, and durable."""
+def _write_at_end(fd: int, line: bytes, size: int) -> None:
+    """Writes in one call and waits for the disk. A crash during the write leaves a fragment, which is recorded later.
+
+    Raises ``OSError`` also for a partial write; its bytes are such a fragment as well.
+    """
     if os.pwrite(fd, line, size) != len(line):
         raise OSError(errno.ENOSPC, "the line was cut short")
     os.fdatasync(fd)
 
 
-def _tail(volume: StateDir, fd: int, size: int) -> Tail:
-    found = _seek(fd, size)
-    if isinstance(found, Tail):
-        return found
-    return Tail(_last_ended(volume), found, bool(found) and not found.endswith(b"\n"))
+def _read_tail(volume: StateDir, fd: int, size: int) -> Tail:
+    tail = _tail_or_content(fd, size)
+    if isinstance(tail, Tail):
+        return tail
+    return Tail(_last_closed_head(volume), tail, bool(tail) and not tail.endswith(b"\n"))
 
 
-def _seek(fd: int, size: int) -> Tail | bytes:
-    """The end of a segment; or all its bytes, if no record is among them."""
-    for window in (WINDOW, size):
+def _tail_or_content(fd: int, size: int) -> Tail | bytes:
+    """The tail of a segment; or all its bytes if they contain no record."""
+    for window in (TAIL_WINDOW_BYTES, size):
         data = os.pread(fd, window, max(0, size - window))
-        if (found := chain.tail_of(data)) is not None:
-            return found
+        if (tail := chain.parse_tail(data)) is not None:
+            return tail
         if window >= size:
             break
     return data

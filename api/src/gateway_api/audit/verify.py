@@ -1,4 +1,8 @@
-"""`gateway-admin audit verify`: is the chain whole, across all segments, and do the manifests' heads lie on it?"""
+"""Verifies the audit log for `gateway-admin audit verify`.
+
+Two checks: the chain has no broken record across all segments, and it contains the head that each manifest of this
+volume recorded. The second check detects a log that was rewritten to its end.
+"""
 
 from __future__ import annotations
 
@@ -20,60 +24,65 @@ from gateway_api.storage.state_dir import StateDir
 
 NO_LIMIT = 1 << 40
 GAP_MARK = b'"event":"gap"'
-"""In the line of a gap record, and in no other: JSON escapes the quotes of every value."""
+"""Occurs in gap records only: JSON escapes the quotes inside every value."""
 
 
 class UnreadableLog(Exception):  # noqa: N818 - reads as what it says
-    """There is no log, or it cannot be read. The text is for the person at the terminal."""
+    """The log does not exist or cannot be read. The text is shown at the terminal."""
 
 
 @dataclass
 class _LogContents:
-    """What the segments say: the digests on the chain, how many records, and from where the kept ones begin."""
+    """Result of reading all segments.
 
-    seen: set[str] = field(default_factory=set)
+    ``removed`` is the number of records in older segments that no longer exist; ``first_time`` is the RFC 3339 time of
+    the first record that does. ``broken`` describes the first broken record, None if there is none.
+    """
+
+    head_digests: set[str] = field(default_factory=set)
     records: int = 0
     gaps: int = 0
     removed: int = 0
-    begins: str = ""
+    first_time: str = ""
     broken: str | None = None
 
 
 def verify(backup_dir: Path) -> tuple[bool, str]:
-    """Whether the log of a backup directory is intact, and a sentence that says so. Raises ``UnreadableLog``."""
+    """Whether the log of a backup directory is intact, and a sentence for the terminal. Raises ``UnreadableLog``."""
     try:
         with StateDir(backup_dir, create=False) as state:
-            found = _read_all(state)
+            contents = _read_segments(state)
             volume_id = state.read_id(VOLUME_ID_FILE)
-            witnesses = list(_manifest_heads(state, volume_id))
+            manifests = list(_manifest_heads(state, volume_id))
     except OSError as error:
         raise UnreadableLog(f"the audit log cannot be read: {error.strerror}") from None
-    if found.broken is not None:
-        return False, found.broken
+    if contents.broken is not None:
+        return False, contents.broken
     older = 0
-    for located in witnesses:
-        if located.manifest.audit_head in found.seen:
+    for located in manifests:
+        if located.manifest.audit_head in contents.head_digests:
             continue
-        if found.removed and rfc3339(located.manifest.created) <= found.begins:
+        # The line may have been in a removed segment, so this manifest neither confirms nor contradicts the log.
+        if contents.removed and rfc3339(located.manifest.created) <= contents.first_time:
             older += 1
             continue
         return False, (
-            f"{AUDIT_LOG_FILE}, line 1: {located.path} was made when the log had a line that is not in it:"
-            " the log was rewritten, or is another volume's"
+            f"{AUDIT_LOG_FILE}, line 1: the manifest of {located.path} names a line that is not in the log:"
+            " the log was rewritten, or belongs to another volume"
         )
-    text = f"whole: {found.records} records, {len(witnesses) - older} manifests agree"
-    if found.removed:
+    text = f"intact: {contents.records} records, {len(manifests) - older} manifests agree"
+    if contents.removed:
         text += (
-            f"; it begins with record {found.removed + 1}: older segments were removed,"
-            f" and {older} manifests are from their time"
+            f"; it begins with record {contents.removed + 1}: older segments were removed,"
+            f" and {older} manifests are from before that record"
         )
-    if found.gaps:
-        text += f"; gaps: {found.gaps}, whose lines are in the server's log (event: audit)"
+    if contents.gaps:
+        text += f"; gaps: {contents.gaps}, their lines are in the log of the server (event: audit)"
     return True, text
 
 
-def _read_all(state: StateDir) -> _LogContents:
-    found = _LogContents()
+def _read_segments(state: StateDir) -> _LogContents:
+    contents = _LogContents()
     names = [*segments(state), AUDIT_LOG_FILE]
     head: Head | None = None
     for name in names:
@@ -82,18 +91,18 @@ def _read_all(state: StateDir) -> _LogContents:
         except FileNotFoundError:
             if name != AUDIT_LOG_FILE or len(names) == 1:
                 raise
-            continue  # a crash came between the end of a segment and the next line
+            continue  # a crash between the rename of a full log and the next line
         if head is None:
-            head, found.begins = chain.start_of(data)
-            found.removed = head.lines
-        after = chain.check(data, head, found.seen)
+            head, contents.first_time = chain.parse_segment_start(data)
+            contents.removed = head.lines
+        after = chain.verify_segment(data, head, contents.head_digests)
         if isinstance(after, BrokenRecord):
-            found.broken = f"{name}, line {after.line}: {after.why}"
-            return found
-        found.gaps += data.count(GAP_MARK)
-        found.records += after.lines - head.lines
+            contents.broken = f"{name}, line {after.line}: {after.reason}"
+            return contents
+        contents.gaps += data.count(GAP_MARK)
+        contents.records += after.lines - head.lines
         head = after
-    return found
+    return contents
 
 
 def _read(state: StateDir, name: str) -> bytes:
@@ -105,10 +114,10 @@ def _read(state: StateDir, name: str) -> bytes:
 
 
 def _manifest_heads(state: StateDir, volume_id: str | None) -> Iterator[LocatedBackup]:
-    """Manifests that name a head of this volume's log."""
-    inventory = RepositoryIndex()
-    inventory.refresh(state.base_fd)
-    for parts in inventory.all_locations():
-        found = load_beside(state.base_fd, parts)
-        if found is not None and found.audit_head is not None and found.volume_id == volume_id:
-            yield LocatedBackup(found, parts)
+    """Backups whose manifest records a head of the log of this volume."""
+    index = RepositoryIndex()
+    index.refresh(state.base_fd)
+    for parts in index.all_locations():
+        manifest = load_beside(state.base_fd, parts)
+        if manifest is not None and manifest.audit_head is not None and manifest.volume_id == volume_id:
+            yield LocatedBackup(manifest, parts)

@@ -1,4 +1,8 @@
-"""What the backup endpoints do, between the wire models and the store."""
+"""Creates a backup of the live config: resolves the path, recognises a repeated request, and calls the store.
+
+A request with an id has a backup id that depends on the volume and the request id only. A repeated request therefore
+finds the backup of the first one, and returns its result instead of a second backup.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,33 @@ import secrets
 from gateway_api.contract import BackupRequest, BackupResult, ErrorCode, backup_id_for
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.idempotency import request_digest
-from gateway_api.operation_context import OperationContext, backup_ids
+from gateway_api.operation_context import OperationContext, gateway_and_volume_ids
 from gateway_api.repository import store
 from gateway_api.repository.manifest import LocatedBackup, record_of
 from gateway_api.repository.store import NewBackup
 from gateway_api.storage.paths import parse_absolute, parse_relative
 
 
-def create(context: OperationContext, request: BackupRequest) -> BackupResult:
-    """Makes the backup, or gives the result of the same request again. Raises every code the contract gives it."""
+def create_backup(context: OperationContext, request: BackupRequest) -> BackupResult:
+    """Creates the backup, or returns the result of an earlier request with the same id. Raises every contract error."""
     if request.output_file is not None:
         parts = parse_absolute(request.output_file, context.settings.backup_dir)
     else:
         parts = parse_relative(request.path or "")
-    gateway_id, volume_id = backup_ids(context)
+    gateway_id, volume_id = gateway_and_volume_ids(context)
     body_sha256 = request_digest("backup", request)
-    identity = secrets.token_hex(16) if request.request_id is None else backup_id_for(volume_id, request.request_id)
-    if request.request_id is not None and (done := _existing_result(context, parts, identity, body_sha256)) is not None:
-        return done
+    if request.request_id is None:
+        backup_id = secrets.token_hex(16)
+    else:
+        backup_id = backup_id_for(volume_id, request.request_id)
+        if (existing := _existing_result(context, parts, backup_id, body_sha256)) is not None:
+            return existing
     recipients = context.protection.recipients_for(parts[-1])
     live = context.config.read()
     if live.kind != "valid":
         raise live.error()
     new = NewBackup(
-        backup_id=identity,
+        backup_id=backup_id,
         parts=parts,
         replace=request.output_file is not None or request.overwrite,
         created=context.clock(),
@@ -48,28 +55,33 @@ def create(context: OperationContext, request: BackupRequest) -> BackupResult:
 
 
 def _existing_result(
-    context: OperationContext, parts: tuple[str, ...], identity: str, body_sha256: str
+    context: OperationContext, parts: tuple[str, ...], backup_id: str, body_sha256: str
 ) -> BackupResult | None:
+    """The result of the earlier request; None if there was none.
+
+    Raises ``RequestIdReused`` for another body, ``Deleted`` if the backup was deleted or replaced since,
+    ``VolumeUnavailable`` if it cannot be determined.
+    """
     volume = context.volume
-    located = context.inventory.locate(volume.base_fd, identity, new=True)
+    located = context.index.locate(volume.base_fd, backup_id, new=True)
     try:
         if (
             located is None
-            and (beside := store.read_manifest_beside(volume, parts)) is not None
-            and beside.id == identity
+            and (manifest_beside := store.read_manifest_beside(volume, parts)) is not None
+            and manifest_beside.id == backup_id
         ):
-            # Where the request would put it is looked at whatever the index says: a listing may have failed.
-            located = LocatedBackup(beside, parts)
+            # The index can lack a directory that could not be listed, so the target path is checked as well.
+            located = LocatedBackup(manifest_beside, parts)
         if located is None:
-            store.refuse_unfinished(volume, identity)
-        known = located.manifest if located is not None else store.tombstone_of(volume, identity)
-        there = located is not None and store.has_data(volume, located)
+            store.refuse_unfinished(volume, backup_id)
+        manifest = located.manifest if located is not None else store.tombstone_of(volume, backup_id)
+        has_data = located is not None and store.has_data(volume, located)
     except OSError as error:
         raise backup_volume_error(error) from None
-    if known is None:
+    if manifest is None:
         return None
-    if known.request_sha256 != body_sha256:
+    if manifest.request_sha256 != body_sha256:
         raise ApiError(ErrorCode.RequestIdReused)
-    if located is None or not there:
+    if located is None or not has_data:
         raise ApiError(ErrorCode.Deleted)
     return BackupResult.model_validate({**record_of(located).model_dump(), "replayed": True})

@@ -1,4 +1,4 @@
-"""Deletes a backup by its id."""
+"""Deletes one backup by its id. `repository.deletion` does the durable steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from gateway_api.operation_context import OperationContext
 from gateway_api.repository.deletion import delete
 
 
-def delete_by_id(context: OperationContext, identity: str) -> DeleteResult:
-    """Deletes the backup; one that is gone already is a success as well."""
-    located = context.inventory.locate(context.volume.base_fd, identity)
+def delete_by_id(context: OperationContext, backup_id: str) -> DeleteResult:
+    """Deletes the backup. Succeeds with ``existed=False`` if there is no such backup, so a retry is safe."""
+    located = context.index.locate(context.volume.base_fd, backup_id)
     if located is None:
-        return DeleteResult(backup_id=identity, existed=False)
-    return DeleteResult(backup_id=identity, existed=delete(context.volume, located))
+        return DeleteResult(backup_id=backup_id, existed=False)
+    return DeleteResult(backup_id=backup_id, existed=delete(context.volume, located))

@@ -1,4 +1,7 @@
-"""A backup's file, or its manifest, as a stream of bytes; a single range of it when asked."""
+"""Streams the file of a backup, or its manifest, with support for a single byte range.
+
+Takes no lock. The open descriptor keeps the file readable even if the backup is deleted during the download.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,16 @@ from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.paths import existing_kind, open_file, open_parent
 
-PIECE: Final = 256 * 1024
+CHUNK_BYTES: Final = 256 * 1024
 _RANGE: Final = re.compile(r"^bytes=([0-9]{1,15})-([0-9]{0,15})$", re.ASCII)
 
 
 @dataclass(slots=True)
 class Download:
-    """An open file. ``stream`` closes it; one that is never streamed is closed when it is forgotten."""
+    """An open file and the range to send: ``start`` inclusive, ``end`` exclusive, in bytes.
+
+    ``stream`` closes the file; without a call of it the garbage collector does. ``sha256`` is None for a manifest.
+    """
 
     file: FileIO
     size: int
@@ -34,12 +40,11 @@ class Download:
 
     @property
     def partial(self) -> bool:
-        """Whether this is a range of the file."""
         return (self.start, self.end) != (0, self.size)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Length, range and digest; none holds a caller's word."""
+        """Length, range and digest. No value comes from the request."""
         headers = {"Content-Length": str(self.end - self.start), "Accept-Ranges": "bytes"}
         if self.sha256 is not None:
             headers["ETag"] = f'"{self.sha256}"'
@@ -48,49 +53,50 @@ class Download:
         return headers
 
     async def stream(self, run: Callable[[Callable[[], bytes]], Awaitable[bytes]]) -> AsyncIterator[bytes]:
-        """The bytes, read in a thread that ``run`` provides."""
+        """Yields the bytes, read in a thread that ``run`` provides. Raises ``OSError`` if the file was truncated."""
         try:
             at = self.start
             while at < self.end:
-                piece = await run(partial(os.pread, self.file.fileno(), min(PIECE, self.end - at), at))
-                if not piece:
+                chunk = await run(partial(os.pread, self.file.fileno(), min(CHUNK_BYTES, self.end - at), at))
+                if not chunk:
                     raise OSError("the file became shorter while it was sent")
-                at += len(piece)
-                yield piece
+                at += len(chunk)
+                yield chunk
         finally:
             self.file.close()
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int]:
-    """First byte and the one behind the last. A header that cannot be met or understood is as good as none."""
-    found = _RANGE.match(header or "")
-    if found is None:
+    """Start and exclusive end in bytes. An unsatisfiable or malformed header is ignored: the whole file is sent."""
+    match = _RANGE.match(header or "")
+    if match is None:
         return 0, size
-    start = int(found[1])
-    end = min(size, int(found[2]) + 1) if found[2] else size
+    start = int(match[1])
+    end = min(size, int(match[2]) + 1) if match[2] else size
     return (start, end) if start < end else (0, size)
 
 
 def open_download(
     settings: AdminSettings,
-    inventory: RepositoryIndex,
+    index: RepositoryIndex,
     backup_id: str,
     part: Literal["file", "manifest"],
-    header: str | None,
+    range_header: str | None,
 ) -> Download:
-    """Opens what is to be sent. Raises ``BackupNotFound``, ``BackupChanged``, ``VolumeUnavailable``."""
+    """Opens the requested part of a backup. Raises ``BackupNotFound``, ``BackupChanged``, ``VolumeUnavailable``."""
     try:
         root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise backup_volume_error(error) from None
     try:
-        inventory.refresh(root_fd)
-        located = inventory.locate(root_fd, backup_id)
+        index.refresh(root_fd)
+        located = index.locate(root_fd, backup_id)
         if located is None:
             raise ApiError(ErrorCode.BackupNotFound)
         name = located.parts[-1]
         with open_parent(root_fd, located.parts) as parent:
             if part == "manifest":
+                # The manifest of a backup that was gzipped by hand is named for the original file.
                 own = manifest_name(name)
                 fd = open_file(parent, own if existing_kind(parent, own) else manifest_name(name.removesuffix(".gz")))
             else:
@@ -98,8 +104,8 @@ def open_download(
         size = os.fstat(fd).st_size
         if part == "file" and size != located.manifest.stored_bytes:
             close(fd)
-            raise ApiError(ErrorCode.BackupChanged, "the file is not the one that its manifest describes")
-        start, end = parse_range(header, size)
+            raise ApiError(ErrorCode.BackupChanged, "the file differs from its manifest")
+        start, end = parse_range(range_header, size)
         return Download(FileIO(fd), size, located.manifest.stored_sha256 if part == "file" else None, start, end)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None

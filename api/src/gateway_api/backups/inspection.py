@@ -1,6 +1,6 @@
-"""Looking into a file of the backup directory, whoever made it: what it holds, and whether it could become the config.
+"""Inspects any file of the backup directory: its content, and whether it could be restored.
 
-For files without a manifest it is all that can be said. Takes no lock, changes nothing and leaves no note.
+This is the only check for files without a manifest. Takes no lock, changes no file and stores no verification record.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gateway_api.storage.paths import open_parent, parse_relative
 from gateway_api.storage.state_dir import read_gateway_id, read_volume_id
 
 
-def inspect(
-    settings: AdminSettings, inventory: RepositoryIndex, judge: ConfigParser, request: InspectRequest
+def inspect_file(
+    settings: AdminSettings, index: RepositoryIndex, parser: ConfigParser, request: InspectRequest
 ) -> FileInspection:
-    """What the file holds. What is wrong with it is in ``problems``, not an error.
+    """Reads and validates the file. Defects of the file are listed in ``problems`` and are not errors.
 
     Raises ``BackupNotFound``, ``BackupTooLarge``, ``Busy`` when the file is being written, ``PathNotAllowed``,
     ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed``.
@@ -35,8 +35,8 @@ def inspect(
     except OSError as error:
         raise backup_volume_error(error) from None
     try:
-        inventory.refresh(root_fd)
-        entry = entry_at(root_fd, inventory, parts)
+        index.refresh(root_fd)
+        entry = entry_at(root_fd, index, parts)
         if entry is None:
             raise ApiError(ErrorCode.BackupNotFound)
         with open_parent(root_fd, parts) as parent:
@@ -47,7 +47,7 @@ def inspect(
         raise backup_volume_error(error) from None
     finally:
         os.close(root_fd)
-    found = FileInspection(
+    inspected = FileInspection(
         path=entry.path,
         kind=entry.kind,
         backup_id=entry.backup_id,
@@ -60,36 +60,35 @@ def inspect(
     )
     identity = None if request.identity is None else request.identity.get_secret_value()
     try:
-        return _inspect(judge, found, entry, stored, identity, settings.max_config_bytes)
+        return _validate(parser, inspected, entry, stored, identity, settings.max_config_bytes)
     except OSError as error:
         raise backup_volume_error(error) from None
 
 
-def _inspect(
-    judge: ConfigParser, found: FileInspection, entry: BackupEntry, stored: Blob, identity: str | None, limit: int
+def _validate(
+    parser: ConfigParser, inspected: FileInspection, entry: BackupEntry, stored: Blob, identity: str | None, limit: int
 ) -> FileInspection:
-    form = compression.format_for_name(entry.path.rpartition("/")[2])
-    described = entry.record.stored_sha256 if entry.record is not None else found.stored_sha256
-    if entry.kind == "changed" or (entry.kind == "backup" and described != found.stored_sha256):
-        return _with_problem(
-            found, ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes"
-        )
-    last = found.verification
-    if last is not None and last.level is None and last.stored_sha256 == found.stored_sha256:
-        return found.model_copy(update={"problems": last.problems})
-    if form.encrypted and identity is None:
-        known = None if entry.record is None else entry.record.level
-        return found.model_copy(update={"level": known or BackupLevel.Stored})
+    stored_format = compression.format_for_name(entry.path.rpartition("/")[2])
+    described_sha256 = entry.record.stored_sha256 if entry.record is not None else inspected.stored_sha256
+    if entry.kind == "changed" or (entry.kind == "backup" and described_sha256 != inspected.stored_sha256):
+        return _with_problem(inspected, ErrorCode.BackupCorrupt, "the file differs from its manifest")
+    # A failed verification of the same bytes is reported again: it may have used an identity that is absent here.
+    last = inspected.verification
+    if last is not None and last.level is None and last.stored_sha256 == inspected.stored_sha256:
+        return inspected.model_copy(update={"problems": last.problems})
+    if stored_format.encrypted and identity is None:
+        recorded_level = None if entry.record is None else entry.record.level
+        return inspected.model_copy(update={"level": recorded_level or BackupLevel.Stored})
     try:
-        content = decode(stored, form, identity, limit)
-        _, summary = parse_config(judge, content, limit)
+        content = decode(stored, stored_format, identity, limit)
+        _, summary = parse_config(parser, content, limit)
     except compression.DecodeError as problem:
-        return _with_problem(found, ErrorCode.BackupInvalid, str(problem))
+        return _with_problem(inspected, ErrorCode.BackupInvalid, str(problem))
     except ApiError as error:
         if error.code is not ErrorCode.BackupInvalid:
             raise
-        return _with_problem(found, ErrorCode.BackupInvalid, error.detail)
-    return found.model_copy(
+        return _with_problem(inspected, ErrorCode.BackupInvalid, error.detail)
+    return inspected.model_copy(
         update={
             "content_sha256": content.sha256,
             "content_bytes": content.size,
@@ -100,5 +99,5 @@ def _inspect(
     )
 
 
-def _with_problem(found: FileInspection, code: ErrorCode, message: str) -> FileInspection:
-    return found.model_copy(update={"problems": [Problem(code=code.value, message=message)]})
+def _with_problem(inspected: FileInspection, code: ErrorCode, message: str) -> FileInspection:
+    return inspected.model_copy(update={"problems": [Problem(code=code.value, message=message)]})

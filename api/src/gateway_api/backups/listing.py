@@ -1,7 +1,7 @@
-"""The inventory, a page at a time: our backups, those that a person gzipped, and everybody else's files.
+"""Lists the files of the backup directory page by page: backups, backups gzipped by hand, and foreign files.
 
-The order is that of the paths' components, and a token names the last path that was shown, so that pages neither
-repeat nor skip a file that stays where it is. Takes no lock and changes nothing.
+Files are sorted by the components of their paths. A continue token holds the last path of the page before. Pages
+therefore neither repeat nor skip a file that stays in place. Takes no lock and changes no file.
 """
 
 from __future__ import annotations
@@ -26,17 +26,21 @@ from gateway_api.storage.atomic_write import close
 from gateway_api.storage.paths import check_component, existing_kind, file_stamp, open_file, open_parent, parse_relative
 from gateway_api.storage.state_dir import StateDir
 
+BATCH_FILES: Final = 200
+"""Number of files that are taken from the index at a time."""
 
-def show(settings: AdminSettings, inventory: RepositoryIndex, identity: str) -> BackupRecord:
-    """The record of one backup whose file is there. Takes no lock. Raises ``BackupNotFound``, ``VolumeUnavailable``."""
+
+def read_backup_record(settings: AdminSettings, index: RepositoryIndex, backup_id: str) -> BackupRecord:
+    """The record of one backup whose file exists. Raises ``BackupNotFound``, ``VolumeUnavailable``."""
     try:
         with StateDir(settings.backup_dir, create=False) as state:
-            inventory.refresh(state.base_fd)
-            located = inventory.locate(state.base_fd, identity)
+            index.refresh(state.base_fd)
+            located = index.locate(state.base_fd, backup_id)
             if located is None:
                 raise ApiError(ErrorCode.BackupNotFound)
-            return _record(state, inventory, located)
+            return _read_record(state, index, located)
     except FileNotFoundError:
+        # No state directory: no backup was created yet, or the volume is not mounted.
         if settings.backup_dir.is_dir():
             raise ApiError(ErrorCode.BackupNotFound) from None
         raise ApiError(ErrorCode.VolumeUnavailable) from None
@@ -44,7 +48,7 @@ def show(settings: AdminSettings, inventory: RepositoryIndex, identity: str) -> 
         raise backup_volume_error(error) from None
 
 
-def _record(state: StateDir, inventory: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
+def _read_record(state: StateDir, index: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
     name = located.parts[-1]
     with open_parent(state.base_fd, located.parts) as parent:
         try:
@@ -55,20 +59,18 @@ def _record(state: StateDir, inventory: RepositoryIndex, located: LocatedBackup)
             size = os.fstat(fd).st_size
         finally:
             close(fd)
-        record = with_verification(record_of(located), inventory.notes.get(parent, name, located.manifest.id))
+        record = with_verification(record_of(located), index.notes.get(parent, name, located.manifest.id))
+    # A file of another size is not the verified one, so its level and proof do not apply.
     return record if size == record.stored_bytes else record.model_copy(update={"level": None, "proof": None})
 
 
-STEP: Final = 200
-
-
 def token_of(parts: tuple[str, ...]) -> str:
-    """What continues behind the file at ``parts``."""
+    """The continue token for the page after the file at ``parts``."""
     return base64.urlsafe_b64encode("/".join(parts).encode()).decode().rstrip("=")
 
 
 def parse_token(token: str | None) -> tuple[str, ...]:
-    """The path in a token; nothing for none. Raises ``InvalidRequest``."""
+    """The path in a continue token; empty for None. Raises ``InvalidRequest``."""
     if not token:
         return ()
     try:
@@ -79,103 +81,105 @@ def parse_token(token: str | None) -> tuple[str, ...]:
 
 
 def page(
-    settings: AdminSettings, inventory: RepositoryIndex, limit: int, token: str | None, path: str | None = None
+    settings: AdminSettings, index: RepositoryIndex, limit: int, token: str | None, path: str | None = None
 ) -> BackupPage:
-    """The next ``limit`` files; with ``path``, the one of exactly that path, if there is one.
+    """The next ``limit`` files; with ``path`` the file at exactly that path, or an empty page.
 
     Raises ``InvalidRequest`` for a bad token, ``PathNotAllowed``, ``VolumeUnavailable``.
     """
     after = parse_token(token)
-    wanted = None if path is None else parse_relative(path)
+    requested = None if path is None else parse_relative(path)
     try:
         root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise backup_volume_error(error) from None
     try:
-        inventory.refresh(root_fd)
-        if wanted is not None:
-            found = entry_at(root_fd, inventory, wanted)
-            return BackupPage.model_validate({"items": [] if found is None else [found], "continue": None})
-        return _page(root_fd, inventory, limit, after)
+        index.refresh(root_fd)
+        if requested is not None:
+            entry = entry_at(root_fd, index, requested)
+            return BackupPage.model_validate({"items": [] if entry is None else [entry], "continue": None})
+        return _collect_page(root_fd, index, limit, after)
     except OSError as error:
         raise backup_volume_error(error) from None
     finally:
         close(root_fd)
 
 
-def entry_at(root_fd: int, inventory: RepositoryIndex, parts: tuple[str, ...]) -> BackupEntry | None:
-    """The file at exactly this path, as of the inventory's last refresh."""
-    named = inventory.data_file(parts)
-    return None if named is None else _entry(root_fd, inventory, named)
+def entry_at(root_fd: int, index: RepositoryIndex, parts: tuple[str, ...]) -> BackupEntry | None:
+    """The file at exactly this path as of the last refresh of the index, or None."""
+    file = index.data_file(parts)
+    return None if file is None else _read_entry(root_fd, index, file)
 
 
-def _page(root_fd: int, inventory: RepositoryIndex, limit: int, after: tuple[str, ...]) -> BackupPage:
+def _collect_page(root_fd: int, index: RepositoryIndex, limit: int, after: tuple[str, ...]) -> BackupPage:
     items: list[BackupEntry] = []
     last: tuple[str, ...] = ()
-    while found := inventory.files_after(after, STEP):
-        for named in found:
-            after = named.parts
-            entry = _entry(root_fd, inventory, named)
+    while batch := index.files_after(after, BATCH_FILES):
+        for file in batch:
+            after = file.parts
+            entry = _read_entry(root_fd, index, file)
             if entry is None:
                 continue
             if len(items) == limit:
                 return BackupPage.model_validate({"items": items, "continue": token_of(last)})
             items.append(entry)
-            last = named.parts
+            last = file.parts
     return BackupPage.model_validate({"items": items, "continue": None})
 
 
-def _entry(root_fd: int, inventory: RepositoryIndex, named: DataFile) -> BackupEntry | None:
+def _read_entry(root_fd: int, index: RepositoryIndex, file: DataFile) -> BackupEntry | None:
     try:
-        for part in named.parts:
+        for part in file.parts:
             check_component(part)
-        with open_parent(root_fd, named.parts) as parent:
-            info = existing_kind(parent, named.parts[-1])
+        with open_parent(root_fd, file.parts) as parent:
+            info = existing_kind(parent, file.parts[-1])
             if info is None or not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
                 return None
-            return _describe(parent, inventory, named, info)
+            return _describe(parent, index, file, info)
     except (OSError, ApiError):
-        # Gone meanwhile, or of a name or kind that no request could use.
+        # Deleted since the refresh, or its name or type is one that no request could use.
         return None
 
 
-def _describe(parent: int, inventory: RepositoryIndex, named: DataFile, info: os.stat_result) -> BackupEntry:
-    name = named.parts[-1]
+def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat_result) -> BackupEntry:
+    name = file.parts[-1]
     entry = BackupEntry(
         kind="foreign",
-        path="/".join(named.parts),
+        path="/".join(file.parts),
         size_bytes=info.st_size,
         modified=datetime.fromtimestamp(info.st_mtime, UTC),
     )
-    own = _manifest(parent, manifest_name(name), named.own)
-    if own is not None:
-        if own.stored_bytes != info.st_size:
-            return entry.model_copy(update={"kind": "changed", "backup_id": own.id})
+    own_manifest = _cached_manifest(parent, manifest_name(name), file.own)
+    if own_manifest is not None:
+        if own_manifest.stored_bytes != info.st_size:
+            return entry.model_copy(update={"kind": "changed", "backup_id": own_manifest.id})
         record = with_verification(
-            record_of(LocatedBackup(own, named.parts)), inventory.notes.get(parent, name, own.id)
+            record_of(LocatedBackup(own_manifest, file.parts)), index.notes.get(parent, name, own_manifest.id)
         )
-        return entry.model_copy(update={"kind": "backup", "backup_id": own.id, "record": record})
+        return entry.model_copy(update={"kind": "backup", "backup_id": own_manifest.id, "record": record})
     stem = name.removesuffix(SUFFIX)
-    beside = _manifest(parent, manifest_name(stem), named.beside)
-    adopted = None if beside is None else manifest_for_gzipped(parent, beside, stem, inventory.digests)
-    if adopted is None:
+    original_manifest = _cached_manifest(parent, manifest_name(stem), file.beside)
+    gzipped_manifest = (
+        None if original_manifest is None else manifest_for_gzipped(parent, original_manifest, stem, index.digests)
+    )
+    if gzipped_manifest is None:
         return entry
     record = with_verification(
-        record_of(LocatedBackup(adopted, named.parts)), inventory.notes.get(parent, name, adopted.id)
+        record_of(LocatedBackup(gzipped_manifest, file.parts)), index.notes.get(parent, name, gzipped_manifest.id)
     )
-    return entry.model_copy(update={"kind": "compressed", "backup_id": adopted.id, "record": record})
+    return entry.model_copy(update={"kind": "compressed", "backup_id": gzipped_manifest.id, "record": record})
 
 
-def _manifest(parent: int, name: str, known: CachedManifest | None) -> Manifest | None:
-    """The manifest ``name``, from memory if it is the one that was read."""
-    if known is None:
+def _cached_manifest(parent: int, name: str, cached: CachedManifest | None) -> Manifest | None:
+    """The manifest ``name``, from the cache if the file is unchanged; None if it is absent or invalid."""
+    if cached is None:
         return None
     info = existing_kind(parent, name)
     if info is None:
         return None
-    if known.content is not None and known.signature == file_stamp(info):
+    if cached.content is not None and cached.signature == file_stamp(info):
         try:
-            return Manifest.model_validate_json(known.content)
+            return Manifest.model_validate_json(cached.content)
         except ValidationError:
             return None
     try:

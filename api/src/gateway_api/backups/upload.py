@@ -1,7 +1,8 @@
-"""Bringing a backup from elsewhere: its manifest first, then its file, in as many pieces as it takes.
+"""Imports a backup from elsewhere: first its manifest, then its file in one or more requests.
 
-The pieces are collected outside the lock, in the state folder, so that a slow sender holds nobody up and a lost
-connection loses nothing. What is whole becomes a backup in one mutation, by the same steps as one of our own.
+`accept_manifest` stores the manifest as `ID.json` in `uploads/`. `UploadWriter` appends chunks to `ID.part` without
+the operation locks, so a slow sender does not block other operations and a lost connection loses no data.
+`finish_upload` checks the complete file and publishes it under the locks, by the same steps as a new backup.
 """
 
 from __future__ import annotations
@@ -34,27 +35,31 @@ from gateway_api.storage.paths import existing_kind
 from gateway_api.storage.state_dir import StateDir
 
 STALE_SECONDS: Final = 86400.0
-"""How long lies what nobody goes on sending: it may be plain, where nothing demands encryption."""
+"""Age in seconds after which an unfinished upload is removed. It can be unencrypted, so it must not stay."""
 
 
-def take_manifest(context: OperationContext, backup_id: str, data: bytes) -> UploadResult:
-    """Remembers what is going to be uploaded, and tells how much of it has arrived.
+def accept_manifest(context: OperationContext, backup_id: str, data: bytes) -> UploadResult:
+    """Begins or continues an upload: stores the manifest and returns the number of bytes received so far.
 
-    Raises ``InvalidRequest`` for what is no manifest of ``backup_id``, ``PathNotAllowed``, ``EncryptionRequired``,
-    ``SignatureInvalid``, ``BackupTooLarge``, ``RequestIdReused`` for another manifest than before, ``Deleted``.
+    Returns the backup itself if it exists already.
+
+    Raises ``InvalidRequest`` for an invalid manifest or that of another backup, ``RequestIdReused`` for another
+    manifest than before, ``PathNotAllowed``, ``EncryptionRequired``, ``SignatureInvalid``, ``BackupTooLarge``,
+    ``Deleted``.
     """
-    if (done := _existing_result(context, backup_id)) is not None:
-        return done
+    if (existing := _existing_result(context, backup_id)) is not None:
+        return existing
     manifest = _check_manifest(context, backup_id, data)
     try:
         with context.volume.folder(UPLOADS_FOLDER) as uploads:
-            _drop_stale(uploads)
-            known = receive_manifest(uploads, f"{backup_id}.json")
-            if known is None:
+            _remove_stale(uploads)
+            stored = receive_manifest(uploads, f"{backup_id}.json")
+            if stored is None:
+                # A crash right after this leaves a manifest without a file; sending it again continues the upload.
                 atomic_write.write_file(uploads, f"{backup_id}.json", data)
-            elif known[0] != manifests.receive(data):
+            elif stored[0] != manifests.receive(data):
                 raise ApiError(ErrorCode.RequestIdReused, "another manifest of this id is being uploaded")
-            return _partial(manifest, _size(uploads, f"{backup_id}.part"))
+            return _partial_result(manifest, _file_size(uploads, f"{backup_id}.part"))
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -67,7 +72,7 @@ def _check_manifest(context: OperationContext, backup_id: str, data: bytes) -> M
         raise ApiError(ErrorCode.InvalidRequest, f"body: {problem}") from None
     if manifest.id != backup_id:
         raise ApiError(ErrorCode.InvalidRequest, "body: the manifest of another backup")
-    _refuse_plain(manifest, required=context.protection.rules.encryption_required)
+    _require_encrypted_name(manifest, required=context.protection.rules.encryption_required)
     if context.protection.check(context.config_state, received).verdict == "invalid":
         raise ApiError(ErrorCode.SignatureInvalid)
     if not 0 <= manifest.stored_bytes <= stored_limit(context.settings.max_config_bytes):
@@ -75,26 +80,26 @@ def _check_manifest(context: OperationContext, backup_id: str, data: bytes) -> M
     return manifest
 
 
-def _refuse_plain(manifest: Manifest, *, required: bool) -> None:
-    """Before a byte of the file is taken."""
-    form = compression.format_for_name(manifests.target_parts(manifest)[-1])
-    if required and not form.encrypted:
+def _require_encrypted_name(manifest: Manifest, *, required: bool) -> None:
+    """Raises ``EncryptionRequired`` from the name in the manifest, before any byte of the file is stored."""
+    stored_format = compression.format_for_name(manifests.target_parts(manifest)[-1])
+    if required and not stored_format.encrypted:
         raise ApiError(ErrorCode.EncryptionRequired)
 
 
-def _partial(manifest: Manifest, received: int) -> UploadResult:
+def _partial_result(manifest: Manifest, received: int) -> UploadResult:
     return UploadResult(
         backup_id=manifest.id, state="partial", received_bytes=received, expected_bytes=manifest.stored_bytes
     )
 
 
 def _existing_result(context: OperationContext, backup_id: str) -> UploadResult | None:
-    """The backup, if it is there. Raises ``Deleted`` if it was."""
+    """The result for a backup that exists, else None. Raises ``Deleted`` if it existed and was deleted."""
     volume = context.volume
-    located = context.inventory.locate(volume.base_fd, backup_id)
+    located = context.index.locate(volume.base_fd, backup_id)
     try:
         if located is not None and store.has_data(volume, located):
-            return _stored(located, replayed=True)
+            return _stored_result(located, replayed=True)
         store.refuse_unfinished(volume, backup_id)
         if store.tombstone_of(volume, backup_id) is not None:
             raise ApiError(ErrorCode.Deleted)
@@ -103,7 +108,7 @@ def _existing_result(context: OperationContext, backup_id: str) -> UploadResult 
     return None
 
 
-def _stored(located: manifests.LocatedBackup, *, replayed: bool) -> UploadResult:
+def _stored_result(located: manifests.LocatedBackup, *, replayed: bool) -> UploadResult:
     size = located.manifest.stored_bytes
     return UploadResult(
         backup_id=located.manifest.id,
@@ -115,25 +120,29 @@ def _stored(located: manifests.LocatedBackup, *, replayed: bool) -> UploadResult
     )
 
 
-class Collector:
-    """Takes the pieces of one upload. Blocks; belongs to one request, and excludes every other of the same id."""
+class UploadWriter:
+    """Writes the chunks of one request to the part file. Methods block, so they run in a thread.
+
+    A file lock on the part file excludes other requests for the same backup.
+    """
 
     def __init__(self, settings: AdminSettings, backup_id: str, start: int | None) -> None:
-        """``start`` is where the first piece belongs; None begins anew.
+        """``start`` is the offset of the first chunk in bytes; None discards all earlier chunks.
 
-        Raises ``BackupNotFound`` when no manifest came before, ``UploadOutOfOrder``, ``InProgress``, ``VolumeFull``.
+        Raises ``BackupNotFound`` when the manifest was not sent before, ``UploadOutOfOrder``, ``InProgress``,
+        ``VolumeFull``.
         """
         try:
             with StateDir(settings.backup_dir, create=False) as state, state.folder(UPLOADS_FOLDER) as uploads:
-                found = receive_manifest(uploads, f"{backup_id}.json")
-                if found is None:
+                parsed = receive_manifest(uploads, f"{backup_id}.json")
+                if parsed is None:
                     raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
-                _refuse_plain(found[1], required=settings.encryption == "require")
-                self.expected = found[1].stored_bytes
+                _require_encrypted_name(parsed[1], required=settings.encryption == "require")
+                self.expected = parsed[1].stored_bytes
                 self._encrypted = settings.encryption == "require"
                 self._fd = self._open(uploads, f"{backup_id}.part")
                 try:
-                    self._begin(state, start)
+                    self._prepare(state, start)
                 except BaseException:
                     close(self._fd)
                     raise
@@ -153,27 +162,31 @@ class Collector:
             raise ApiError(ErrorCode.InProgress) from None
         return fd
 
-    def _begin(self, state: StateDir, start: int | None) -> None:
-        have = os.fstat(self._fd).st_size
+    def _prepare(self, state: StateDir, start: int | None) -> None:
+        size = os.fstat(self._fd).st_size
         self.received = start or 0
-        if self.received > have:
-            raise ApiError(ErrorCode.UploadOutOfOrder, f"{have} bytes have arrived")
+        if self.received > size:
+            raise ApiError(ErrorCode.UploadOutOfOrder, f"{size} bytes have been received")
         free, _ = free_bytes(state.base_fd)
-        # Twice: the pieces, and the temporary file that becomes the backup.
-        needed = 2 * self.expected - have + OVERHEAD_BYTES + missing_reserve_bytes(state.fd)
+        # Room for two copies: the part file, and the temporary file that becomes the backup.
+        needed = 2 * self.expected - size + OVERHEAD_BYTES + missing_reserve_bytes(state.fd)
         if needed > free:
             raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
+        # Later bytes come from a request that was cut off; the sender sends them again.
         os.ftruncate(self._fd, self.received)
 
-    def add(self, piece: bytes) -> None:
-        """Writes the next piece. Raises ``DigestMismatch`` for more than the manifest says, ``VolumeFull``;
-        ``EncryptionRequired`` where that is so and the file does not begin as an encrypted one does."""
-        if self.received == 0 and self._encrypted and not encryption.is_age_prefix(piece):
-            raise ApiError(ErrorCode.EncryptionRequired, "the file is not encrypted, whatever its name says")
-        if self.received + len(piece) > self.expected:
+    def add(self, chunk: bytes) -> None:
+        """Writes the next chunk.
+
+        Raises ``DigestMismatch`` if the file exceeds the size in the manifest, ``VolumeFull``, and
+        ``EncryptionRequired`` if encryption is required and the file does not begin with an age header.
+        """
+        if self.received == 0 and self._encrypted and not encryption.is_age_prefix(chunk):
+            raise ApiError(ErrorCode.EncryptionRequired, "the file is not encrypted, although its name says so")
+        if self.received + len(chunk) > self.expected:
             raise ApiError(ErrorCode.DigestMismatch, "the file is larger than its manifest says")
         try:
-            view = memoryview(piece)
+            view = memoryview(chunk)
             while view:
                 written = os.pwrite(self._fd, view, self.received)
                 self.received += written
@@ -182,49 +195,56 @@ class Collector:
             raise backup_volume_error(error) from None
 
     def close(self) -> None:
-        """Lets others go on."""
+        """Closes the part file, which releases its lock."""
         close(self._fd)
 
 
-def finish(context: OperationContext, backup_id: str) -> UploadResult:
-    """Makes a backup of what has arrived, if that is all. Raises ``DigestMismatch`` for other bytes than the manifest
-    describes, ``BackupCorrupt`` or ``BackupInvalid`` for a file that could not be restored, ``BackupExists``."""
-    if (done := _existing_result(context, backup_id)) is not None:
+def finish_upload(context: OperationContext, backup_id: str) -> UploadResult:
+    """Publishes the backup if its file is complete, else returns how much is missing.
+
+    Raises ``DigestMismatch`` for a file that differs from its manifest, and ``BackupExists`` when another file has its
+    path. Raises ``BackupCorrupt`` or ``BackupInvalid`` for a file that could not be restored.
+    """
+    if (existing := _existing_result(context, backup_id)) is not None:
+        # An earlier request was killed between publishing the backup and removing the upload.
         _discard(context.volume, backup_id)
-        return done
+        return existing
     volume = context.volume
     try:
         with volume.folder(UPLOADS_FOLDER) as uploads:
-            raw = _read(uploads, f"{backup_id}.json", manifests.MAX_MANIFEST_BYTES)
+            raw = _read_file(uploads, f"{backup_id}.json", manifests.MAX_MANIFEST_BYTES)
             if raw is None:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
             manifest = _check_manifest(context, backup_id, raw)
-            with _whole(uploads, f"{backup_id}.part") as stored:
+            with _locked_part(uploads, f"{backup_id}.part") as stored:
                 if stored.size < manifest.stored_bytes:
-                    return _partial(manifest, stored.size)
+                    return _partial_result(manifest, stored.size)
                 try:
                     _check_file(context, manifest, stored)
                 except ApiError:
-                    # Nothing that is sent behind it could mend it, and it may be plain.
+                    # No further chunk can fix a complete file. It can be unencrypted, so it must not stay.
+                    # A crash right before this keeps it until the file is sent again or the upload is stale.
                     unlink_if_exists(uploads, f"{backup_id}.part")
                     raise
+                # A crash right after this leaves backup and upload; the repeated request removes the upload.
                 located = store.import_backup(volume, manifest, stored, raw)
     except OSError as error:
         raise backup_volume_error(error) from None
+    # Only after the backup is durable: until then the part file is the only copy.
     _discard(volume, backup_id)
-    return _stored(located, replayed=False)
+    return _stored_result(located, replayed=False)
 
 
 def _check_file(context: OperationContext, manifest: Manifest, stored: Blob) -> None:
     if stored.sha256 != manifest.stored_sha256:
-        raise ApiError(ErrorCode.DigestMismatch, "the file is not the one that its manifest describes: send it anew")
-    form = compression.format_for_name(manifests.target_parts(manifest)[-1])
+        raise ApiError(ErrorCode.DigestMismatch, "the file differs from its manifest: send it again")
+    stored_format = compression.format_for_name(manifests.target_parts(manifest)[-1])
     limit = context.settings.max_config_bytes
     try:
-        if form.encrypted:
+        if stored_format.encrypted:
             encryption.check_header(stored)
-            return  # nothing here can read the rest, which is the point
-        content = decode(stored, form, None, limit)
+            return  # only the holder of the age identity can check the rest
+        content = decode(stored, stored_format, None, limit)
     except compression.DecodeError as problem:
         raise ApiError(ErrorCode.BackupInvalid, str(problem)) from None
     if content.sha256 != manifest.content_sha256:
@@ -232,7 +252,7 @@ def _check_file(context: OperationContext, manifest: Manifest, stored: Blob) -> 
     parse_config(context.config.judge, content, limit)
 
 
-def _read(folder: int, name: str, limit: int) -> bytes | None:
+def _read_file(folder: int, name: str, limit: int) -> bytes | None:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
@@ -244,16 +264,16 @@ def _read(folder: int, name: str, limit: int) -> bytes | None:
 
 
 @contextmanager
-def _whole(uploads: int, name: str) -> Iterator[Blob]:
-    """All that has arrived, while nothing more can."""
-    fd = Collector._open(uploads, name)
+def _locked_part(uploads: int, name: str) -> Iterator[Blob]:
+    """The bytes received so far; no request can add to them meanwhile. Raises ``InProgress``."""
+    fd = UploadWriter._open(uploads, name)
     try:
         yield read_blob(fd, 1 << 40)
     finally:
         close(fd)
 
 
-def _size(folder: int, name: str) -> int:
+def _file_size(folder: int, name: str) -> int:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
     except FileNotFoundError:
@@ -261,30 +281,32 @@ def _size(folder: int, name: str) -> int:
 
 
 def _discard(volume: StateDir, backup_id: str) -> None:
+    """Removes the upload. Files that cannot be removed now are removed as stale after a day."""
     try:
         with volume.folder(UPLOADS_FOLDER) as uploads:
+            # The part file first: a crash in between leaves a small manifest and not a file without a manifest.
             unlink_if_exists(uploads, f"{backup_id}.part")
             unlink_if_exists(uploads, f"{backup_id}.json")
     except OSError:
         return
 
 
-def drop_stale(volume: StateDir) -> None:
-    """Gives up what nobody has gone on sending for a day. For the holder of the lock. Raises ``OSError``."""
+def remove_stale_uploads(volume: StateDir) -> None:
+    """Removes uploads without a new chunk for a day. The caller holds the volume lock. Raises ``OSError``."""
     if existing_kind(volume.fd, UPLOADS_FOLDER) is not None:
         with volume.folder(UPLOADS_FOLDER) as uploads:
-            _drop_stale(uploads)
+            _remove_stale(uploads)
 
 
-def _drop_stale(uploads: int) -> None:
-    newest: dict[str, float] = {}
+def _remove_stale(uploads: int) -> None:
+    last_modified: dict[str, float] = {}
     for name in list_names(uploads):
         if (info := existing_kind(uploads, name)) is not None and not stat.S_ISDIR(info.st_mode):
             stem = name.rpartition(".")[0]
-            newest[stem] = max(newest.get(stem, 0.0), info.st_mtime)
-    before = time.time() - STALE_SECONDS
+            last_modified[stem] = max(last_modified.get(stem, 0.0), info.st_mtime)
+    cutoff = time.time() - STALE_SECONDS
     for name in list_names(uploads):
-        # A manifest is as young as the last piece of its file.
-        if newest.get(name.rpartition(".")[0], before) < before:
+        # Manifest and part file count as one upload, as old as its last chunk.
+        if last_modified.get(name.rpartition(".")[0], cutoff) < cutoff:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=uploads)

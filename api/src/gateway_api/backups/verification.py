@@ -1,6 +1,6 @@
-"""Proving a backup again, long after it was made: is it still what its manifest says, and does a real key open it?
+"""Verifies an existing backup: it still matches its manifest and signature, and the given age identity decrypts it.
 
-What is found is noted beside the file, for people.
+The result is stored beside the file, so that listings can show it.
 """
 
 from __future__ import annotations
@@ -33,102 +33,111 @@ from gateway_api.storage.layout import RESERVE_FILE
 from gateway_api.storage.paths import open_parent
 
 
-def verify(context: OperationContext, backup_id: str, request: VerifyRequest) -> VerificationResult:
-    """Reads the backup again and says what it is. What is wrong with the file is in ``problems``, not an error.
+def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequest) -> VerificationResult:
+    """Reads the backup and reports its level. Defects of the file are listed in ``problems`` and are not errors.
+
+    ``recorded`` is false when the result could not be stored. ``level`` and ``proof`` are None for a defective file.
 
     Raises ``BackupNotFound``, ``BackupTooLarge``, ``WrongIdentity``, ``VolumeUnavailable``, ``Busy`` when the file is
     being written.
     """
     volume, limit = context.volume, context.settings.max_config_bytes
-    located = context.inventory.locate(volume.base_fd, backup_id)
+    located = context.index.locate(volume.base_fd, backup_id)
     if located is None:
         raise ApiError(ErrorCode.BackupNotFound)
     name = located.parts[-1]
     try:
         with open_parent(volume.base_fd, located.parts) as parent:
             stored = read_stored(parent, name, limit)
-            received = _received(parent, name, backup_id)
-            form = compression.format_for_name(name)
-            checked = context.protection.check(context.config_state, {} if received is None else received[0])
-            problems = _signature_problems(context, checked, encrypted=form.encrypted)
+            received = _parsed_manifest(parent, name, backup_id)
+            stored_format = compression.format_for_name(name)
+            signature_check = context.protection.check(context.config_state, {} if received is None else received[0])
+            problems = _signature_problems(context, signature_check, encrypted=stored_format.encrypted)
             identity = None if request.identity is None else request.identity.get_secret_value()
-            claimed = located.manifest.proof if checked.verdict == "valid" else None
-            level, proof, counts = _verify(context, located.manifest, claimed, form, stored, identity, problems)
-            if checked.verdict == "invalid":
+            signed_proof = located.manifest.proof if signature_check.verdict == "valid" else None
+            level, proof, counts = _verify_content(
+                context, located.manifest, signed_proof, stored_format, stored, identity, problems
+            )
+            # With an invalid signature the manifest itself is not trustworthy, so a match with it proves nothing.
+            if signature_check.verdict == "invalid":
                 level, proof = None, None
-            found = Verification(
+            verification = Verification(
                 backup_id=backup_id,
                 stored_sha256=stored.sha256,
                 checked=context.clock(),
                 level=level,
                 proof=proof,
-                signature=checked.verdict,
-                signed_by=list(checked.keys),
+                signature=signature_check.verdict,
+                signed_by=list(signature_check.keys),
                 counts=counts,
                 problems=problems,
             )
-            room = partial(unlink_if_exists, volume.fd, RESERVE_FILE)
-            recorded = context.inventory.notes.write(parent, name, found, room)
+            # A full volume gives up its reserve for the result.
+            release_reserve = partial(unlink_if_exists, volume.fd, RESERVE_FILE)
+            recorded = context.index.notes.write(parent, name, verification, release_reserve)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
         raise backup_volume_error(error) from None
-    return VerificationResult(**found.model_dump(), recorded=recorded)
+    return VerificationResult(**verification.model_dump(), recorded=recorded)
 
 
-def _received(parent: int, name: str, backup_id: str) -> ParsedManifest | None:
-    """The manifest as it was received, also that of a backup which a person has gzipped to ``name``."""
+def _parsed_manifest(parent: int, name: str, backup_id: str) -> ParsedManifest | None:
+    """The manifest of the backup as parsed JSON and model, also if ``name`` was gzipped by hand; None if unreadable."""
     for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
-        found = receive_manifest(parent, manifest_name(owner))
-        if found is not None and found[1].id == backup_id:
-            return found
+        parsed = receive_manifest(parent, manifest_name(owner))
+        if parsed is not None and parsed[1].id == backup_id:
+            return parsed
     return None
 
 
-def _signature_problems(context: OperationContext, checked: SignatureCheck, *, encrypted: bool) -> list[Problem]:
+def _signature_problems(
+    context: OperationContext, signature_check: SignatureCheck, *, encrypted: bool
+) -> list[Problem]:
     try:
-        require_trusted(checked, context.protection.rules, SignatureOverrides(), encrypted=encrypted)
+        require_trusted(signature_check, context.protection.rules, SignatureOverrides(), encrypted=encrypted)
     except ApiError as error:
         return [Problem(code=error.code.value, message=error.detail)]
     return []
 
 
-def _verify(
+def _verify_content(
     context: OperationContext,
     manifest: Manifest,
-    claimed: str | None,
-    form: compression.StoredFormat,
+    signed_proof: str | None,
+    stored_format: compression.StoredFormat,
     stored: Blob,
     identity: str | None,
     problems: list[Problem],
 ) -> tuple[BackupLevel | None, Proof | None, Counts | None]:
-    """How far the bytes are proven, by what, and what was counted. Adds what is wrong to ``problems``.
+    """The level that the bytes reach, the proof for it, and the counts of the config. Adds defects to ``problems``.
 
-    ``claimed`` is the proof that a trusted signature vouches for: all there is about a file that cannot be opened.
+    ``signed_proof`` is the proof in a manifest with a valid signature. It is the only evidence for an encrypted file
+    when no identity is given.
     """
 
-    def wrong(code: ErrorCode, message: str) -> tuple[None, None, None]:
+    def fail(code: ErrorCode, message: str) -> tuple[None, None, None]:
         problems.append(Problem(code=code.value, message=message))
         return None, None, None
 
     if stored.sha256 != manifest.stored_sha256:
-        return wrong(ErrorCode.BackupCorrupt, "the file's bytes are not those that the manifest describes")
-    if form.encrypted and identity is None:
-        proven = claimed in ("payload", "recipient")
+        return fail(ErrorCode.BackupCorrupt, "the file differs from its manifest")
+    if stored_format.encrypted and identity is None:
+        proven = signed_proof in ("payload", "recipient")
         return (BackupLevel.Verified, "payload", None) if proven else (BackupLevel.Stored, None, None)
     limit = context.settings.max_config_bytes
     try:
-        content = decode(stored, form, identity, limit)
+        content = decode(stored, stored_format, identity, limit)
         if content.sha256 != manifest.content_sha256:
-            return wrong(ErrorCode.BackupCorrupt, "the content is not the one that the manifest describes")
+            return fail(ErrorCode.BackupCorrupt, "the content differs from the manifest")
         _, summary = parse_config(context.config.judge, content, limit)
     except compression.DecodeError as problem:
-        return wrong(ErrorCode.BackupCorrupt, str(problem))
+        return fail(ErrorCode.BackupCorrupt, str(problem))
     except ApiError as error:
         if error.code is not ErrorCode.BackupInvalid:
             raise
-        return wrong(ErrorCode.BackupInvalid, error.detail)
+        return fail(ErrorCode.BackupInvalid, error.detail)
     issues = {(issue.code, issue.where) for issue in summary.issues}
     if summary.counts != manifest.counts or issues != {(issue.code, issue.where) for issue in manifest.issues}:
-        return wrong(ErrorCode.BackupInvalid, "the counts or issues are not those that the manifest describes")
-    return BackupLevel.Verified, "recipient" if form.encrypted else "payload", summary.counts
+        return fail(ErrorCode.BackupInvalid, "the counts or issues differ from the manifest")
+    return BackupLevel.Verified, "recipient" if stored_format.encrypted else "payload", summary.counts

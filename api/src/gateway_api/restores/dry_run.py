@@ -1,5 +1,7 @@
-"""A restore's dry run: every judgement that a restore makes, and the difference it would make. Takes no lock, changes
-nothing, and stands in no record."""
+"""Dry run of a restore: all of its checks, and the difference between the live config and the restored one.
+
+Takes no lock, changes no file and writes no record, so it runs beside other operations.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,14 @@ from gateway_api.storage.state_dir import StateDir
 def dry_run(
     settings: AdminSettings,
     config: ConfigFile,
-    inventory: RepositoryIndex,
+    index: RepositoryIndex,
     protection: EncryptionAndSigning,
     request: RestoreRequest,
 ) -> RestorePlan:
-    """What the restore would do. Raises what it would raise, but for what only an attempt can tell."""
+    """Checks the restore and describes its effect.
+
+    Raises the errors that the restore would raise, except those of the replacement itself.
+    """
     with ExitStack() as stack:
         try:
             config_state = stack.enter_context(StateDir(settings.config_dir, create=False))
@@ -35,16 +40,16 @@ def dry_run(
             raise config_volume_error(error) from None
         try:
             backup_state = stack.enter_context(StateDir(settings.backup_dir, create=False))
-            inventory.refresh(backup_state.base_fd)
+            index.refresh(backup_state.base_fd)
         except OSError as error:
             raise backup_volume_error(error) from None
         context = OperationContext(
             settings=settings,
             config=config,
-            slot=ConfigReplacer(config_state, settings.config_file),
+            config_replacer=ConfigReplacer(config_state, settings.config_file),
             config_state=config_state,
             backup_state=backup_state,
-            inventory=inventory,
+            index=index,
             clock=utc_now,
             requested_by="dry run",
             protection=protection,

@@ -1,7 +1,8 @@
-"""What is written down about a restore, and what follows from it after a crash: all decisions, no system calls.
+"""The journal of a restore, and the decisions that follow from it after a crash. Pure: no system calls.
 
-The new config is staged, durable, before the journal says ``prepared``. The staged file becomes the config by a
-rename, so it is there exactly as long as the rename has not happened: that, and the digests, tell the state.
+The new config is staged durably before the journal says `prepared`. A rename then makes the staged file the
+config, so the staged file exists exactly as long as the rename has not happened. Its existence and the digest of the
+live config therefore determine the state after a crash.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway_api.contract import RestoreResult, RestoreState
 
@@ -17,16 +18,20 @@ Phase = Literal["prepared", "applied", "rolling_back", "committed", "rolled_back
 
 
 class Journal(BaseModel):
-    """The record of the latest restore. ``bare``: the caller gave no request_id, so it commits itself.
+    """The record of the latest restore, stored as JSON in the config directory's state directory.
 
-    ``had_config`` is false when there was no config before; then there is no kept file, and a rollback removes the
-    config. ``settled``: the gateway has let the new config stand. ``result`` is what the caller is told.
+    ``auto_commit``: the caller gave no request_id and cannot commit, so the restore commits itself; the stored field
+    is called ``bare``. ``had_config`` is false when there was no config before: then there is no kept file, and a
+    rollback removes the config. ``settled``: the gateway has left the new config unchanged for the settle time.
+    ``mode`` are the permission bits of the previous config. ``result`` is returned to the caller.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
     version: int = 1
     request_sha256: str
-    bare: bool
+    auto_commit: bool = Field(validation_alias="bare", serialization_alias="bare")
     phase: Phase
     had_config: bool
     settled: bool = False
@@ -35,45 +40,48 @@ class Journal(BaseModel):
 
     @property
     def request_id(self) -> str:
-        """The id the restore goes by."""
         return self.result.request_id
 
     @property
-    def staged(self) -> str:
-        """Name of the file that is to become the config."""
+    def staged_file(self) -> str:
+        """Name of the file that becomes the config by a rename."""
         return f"staged-{self.request_id}"
 
     @property
-    def kept(self) -> str:
-        """Name of the kept previous config."""
+    def kept_file(self) -> str:
+        """Name of the previous config, kept for a rollback."""
         return f"kept-{self.request_id}"
 
     @property
-    def replaced(self) -> str:
-        """Name of what a rollback replaced."""
+    def replaced_file(self) -> str:
+        """Name of the restored config after a rollback has replaced it."""
         return f"replaced-{self.request_id}"
 
     def moved_to(self, phase: Phase, **changes: object) -> Journal:
-        """The journal in another phase; its result shows the state that goes with it."""
+        """The journal in another phase, with the matching state and ``changes`` in its result."""
         state = RestoreState.applied if phase == "rolling_back" else RestoreState(phase)
         result = self.result.model_copy(update={"state": state, **changes})
         return self.model_copy(update={"phase": phase, "result": result})
 
 
 class RecoveryAction(Enum):
-    """What recovery does with a journal."""
+    """The action of recovery on an unfinished restore."""
 
-    Nothing = "nothing"
-    DropRestore = "drop the restore: it never happened"
-    Applied = "the restore was applied"
-    Unknown = "report, touch nothing"
-    StillApplied = "the rollback never happened"
-    RolledBack = "the rollback happened"
-    Archive = "finish the ending"
+    Nothing = "nothing to recover"
+    DropRestore = "the rename did not happen: undo the restore"
+    Applied = "the rename happened: record it"
+    Unknown = "undecidable: change nothing"
+    StillApplied = "the rollback did not happen: return to applied"
+    RolledBack = "the rollback happened: finish it"
+    Archive = "committed or rolled back: finish again"
 
 
 def recovery_action(journal: Journal, *, staged: bool, replaced: bool, live: str | None) -> RecoveryAction:
-    """Which state holds. ``staged``, ``replaced``: those files exist; ``live``: the config's digest, None = missing."""
+    """Decides how to recover an unfinished restore.
+
+    ``staged`` and ``replaced``: whether these files exist.
+    ``live``: digest of the config, None if it is missing or unreadable.
+    """
     result = journal.result
     match journal.phase:
         case "committed" | "rolled_back":
@@ -87,9 +95,11 @@ def recovery_action(journal: Journal, *, staged: bool, replaced: bool, live: str
                 return RecoveryAction.Applied
             if live == result.previous_sha256:
                 return RecoveryAction.DropRestore
+            # The gateway has written a third config: it may be based on the old one or on the new one.
             return RecoveryAction.Unknown
         case "rolling_back":
             if not journal.had_config:
+                # The rename moves the config to the replaced file; no file is staged.
                 return RecoveryAction.RolledBack if replaced and live is None else RecoveryAction.StillApplied
             if staged:
                 return RecoveryAction.StillApplied
@@ -99,16 +109,19 @@ def recovery_action(journal: Journal, *, staged: bool, replaced: bool, live: str
 
 
 class ReplayAction(Enum):
-    """What a repeated restore request gets."""
+    """The response to a restore request whose request id was used before."""
 
-    Result = "the stored result"
-    Reapply = "apply once more: the gateway wrote over it before it had settled"
-    WaitUntilStable = "only wait for it to settle"
-    Unknown = "RestoreStateUnknown"
+    Result = "return the stored result"
+    Reapply = "apply again: the gateway overwrote the config before it had settled"
+    WaitUntilStable = "wait until the config has settled, then return the result"
+    Unknown = "fail with RestoreStateUnknown"
 
 
 def replay_action(journal: Journal, live: str | None) -> ReplayAction:
-    """For the same request id and body, after recovery."""
+    """Decides the response to a repeated request with the same id and body. Valid only after recovery.
+
+    ``live``: digest of the config, None if missing or unreadable.
+    """
     if journal.phase == "prepared":
         return ReplayAction.Unknown
     if journal.phase != "applied" or journal.settled:

@@ -1,7 +1,8 @@
-"""Where the records of restores lie: the latest in the journal, ended ones for ever on the backup volume.
+"""Reads and writes the records of restores.
 
-A backup volume that is full or gone must not keep a restore from ending, so an ended record that cannot be
-written there waits in the config directory's own `requests/` and moves when there is room.
+The latest restore is in the journal, on the config volume. The record of a finished restore is kept permanently on the
+backup volume. A full or unavailable backup volume must not prevent the end of a restore. A record that cannot be
+written there is deferred: it is stored in `requests/` of the config directory and moved by `flush_deferred`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gateway_api.storage.layout import JOURNAL_FILE, REQUESTS_FOLDER
 from gateway_api.storage.state_dir import StateDir, dump_record, read_record
 
 
-def _name(request_id: str) -> str:
+def _record_name(request_id: str) -> str:
     return f"restore-{request_id}.json"
 
 
@@ -30,7 +31,7 @@ def _parse(data: bytes) -> Journal:
 
 
 def load_journal(config_state: StateDir) -> Journal | None:
-    """The latest restore that is not archived. Raises ``RestoreStateUnknown`` when the journal is damaged."""
+    """The latest restore that is not archived, or None. Raises ``RestoreStateUnknown`` for a damaged journal."""
     try:
         data = config_state.read(JOURNAL_FILE)
     except OSError as error:
@@ -39,7 +40,7 @@ def load_journal(config_state: StateDir) -> Journal | None:
 
 
 def save_journal(config_state: StateDir, journal: Journal) -> Journal:
-    """Writes the journal durably and returns it. Raises what the config volume's failure means."""
+    """Replaces the journal durably and returns it. Raises the error of a failing config volume."""
     try:
         config_state.write(JOURNAL_FILE, dump_record(journal.model_dump(mode="json")))
     except OSError as error:
@@ -48,29 +49,29 @@ def save_journal(config_state: StateDir, journal: Journal) -> Journal:
 
 
 def find_finished(config_state: StateDir, backup_state: StateDir | None, request_id: str) -> Journal | None:
-    """The record of a restore that was committed or rolled back, wherever it lies.
+    """The record of a committed or rolled-back restore, deferred or on the backup volume; None if there is none.
 
-    Raises ``VolumeUnavailable`` when there is none and yet not everything could be read: what may have been done is not
-    to be done again.
+    Raises ``VolumeUnavailable`` when there is no record but one of the two places could not be read. The restore may
+    have been done, and must not be done twice.
     """
-    unread = backup_state is None
+    incomplete = backup_state is None
     for state in (config_state, backup_state):
         if state is None:
             continue
         try:
-            data = read_record(state.fd, f"{REQUESTS_FOLDER}/{_name(request_id)}")
+            data = read_record(state.fd, f"{REQUESTS_FOLDER}/{_record_name(request_id)}")
         except OSError:
-            unread = True
+            incomplete = True
             continue
         if data is not None:
             return _parse(data)
-    if unread:
-        raise ApiError(ErrorCode.VolumeUnavailable, "the records of ended restores cannot be read")
+    if incomplete:
+        raise ApiError(ErrorCode.VolumeUnavailable, "the records of finished restores cannot be read")
     return None
 
 
 def find(config_state: StateDir, backup_state: StateDir | None, request_id: str) -> Journal:
-    """The record of a restore whatever its state.
+    """The record of a restore in any state.
 
     Raises ``RestoreNotFound``, ``RestoreStateUnknown``, ``VolumeUnavailable``.
     """
@@ -83,36 +84,41 @@ def find(config_state: StateDir, backup_state: StateDir | None, request_id: str)
 
 
 def archive(config_state: StateDir, backup_state: StateDir | None, journal: Journal) -> None:
-    """Keeps the record of an ended restore for ever: on the backup volume, or else beside the journal.
+    """Stores the record of a finished restore permanently: on the backup volume, else deferred on the config volume.
 
-    Raises ``OSError`` or ``ApiError`` only if neither place takes it; the journal then still holds it.
+    Raises ``OSError`` or ``ApiError`` only if both fail; the journal then still holds the record.
     """
     data = dump_record(journal.model_dump(mode="json"))
-    name = _name(journal.request_id)
+    name = _record_name(journal.request_id)
     if backup_state is not None:
         try:
             with backup_state.folder(REQUESTS_FOLDER) as folder:
+                # A crash right after this leaves journal and record; recovery writes the same record again.
                 write_file(folder, name, data)
             return
         except (OSError, ApiError):
             pass
     with config_state.folder(REQUESTS_FOLDER) as folder:
+        # A crash right after this leaves journal and deferred record; recovery may archive to the volume as well.
         write_file(folder, name, data)
 
 
 def flush_deferred(config_state: StateDir, backup_state: StateDir | None) -> None:
-    """Moves records that wait beside the journal to the backup volume, if it takes them now."""
+    """Moves deferred records to the backup volume, as long as it accepts them. Never raises."""
     if backup_state is None:
         return
     try:
-        with config_state.folder(REQUESTS_FOLDER) as waiting:
-            for name in sorted(list_names(waiting)):
-                data = read_record(waiting, name)
+        with config_state.folder(REQUESTS_FOLDER) as deferred:
+            for name in sorted(list_names(deferred)):
+                data = read_record(deferred, name)
                 if data is None or not name.endswith(".json"):
                     continue
                 with backup_state.folder(REQUESTS_FOLDER) as folder:
+                    # A crash right after this leaves the same record in both places; the next flush repeats the move.
                     write_file(folder, name, data)
-                os.unlink(name, dir_fd=waiting)
-                sync_directory(waiting)
+                # The copy is durable, so the deferred record may go. A crash right after this at worst undoes the
+                # unlink, and the next flush repeats the move.
+                os.unlink(name, dir_fd=deferred)
+                sync_directory(deferred)
     except (OSError, ApiError):
         return

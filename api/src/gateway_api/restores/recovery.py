@@ -1,4 +1,8 @@
-"""Continues or undoes the restore that a killed server left."""
+"""Completes or undoes the restore that a killed server left unfinished.
+
+The decision is made by `journal.recovery_action` from the journal, the existing files and the digest of the config.
+This module carries it out. Every action is safe to repeat, because recovery itself can be killed.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +11,54 @@ from gateway_api.errors import ApiError
 from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import RecoveryAction, recovery_action
-from gateway_api.restores.steps import _abort, _abort_rollback, finish
+from gateway_api.restores.steps import abort, abort_rollback, finish
 
 
 def recover_restores(context: OperationContext) -> None:
-    """Finishes what a dead server began, as far as the files tell. Reports the rest by leaving it ``prepared``."""
+    """Completes or undoes the latest restore, as far as the files allow a decision.
+
+    A restore whose state cannot be determined stays ``prepared`` and nothing is changed. Raises the error of a config
+    volume that fails.
+    """
     records.flush_deferred(context.config_state, context.backup_state)
     try:
         journal = records.load_journal(context.config_state)
     except ApiError as error:
         if error.code is ErrorCode.RestoreStateUnknown:
+            # A damaged journal is left for a person. The files that it names must stay with it.
             return
         raise
     if journal is None:
+        # Files without a journal: the server was killed before `prepared` or after the journal was removed.
+        # `replaced-` files stay, because a rollback keeps one for a person.
         for orphan in ("staged-", "kept-"):
-            context.slot.discard_matching(orphan, but="")
+            context.config_replacer.discard_matching(orphan, but="")
         return
-    slot, live = context.slot, context.config.digest()
-    verdict = recovery_action(
-        journal, staged=slot.exists(journal.staged), replaced=slot.exists(journal.replaced), live=live
+    replacer, live = context.config_replacer, context.config.digest()
+    action = recovery_action(
+        journal,
+        staged=replacer.exists(journal.staged_file),
+        replaced=replacer.exists(journal.replaced_file),
+        live=live,
     )
-    match verdict:
+    match action:
         case RecoveryAction.DropRestore:
-            _abort(context, journal, restore_too=True)
+            abort(context, journal, drop_journal=True)
         case RecoveryAction.Applied:
+            # The rename happened, but not the journal write after it. A crash right after this changes nothing.
             records.save_journal(context.config_state, journal.moved_to("applied"))
         case RecoveryAction.StillApplied:
-            _abort_rollback(context, journal.moved_to("applied"))
+            abort_rollback(context, journal.moved_to("applied"))
         case RecoveryAction.RolledBack:
             finish(context, journal, RestoreState.rolled_back)
         case RecoveryAction.Archive:
             finish(context, journal, journal.result.state)
         case RecoveryAction.Nothing:
-            if journal.bare and live == journal.result.restored_sha256:
+            if journal.auto_commit and live == journal.result.restored_sha256:
+                # Nobody else will commit a restore without a request id.
                 finish(context, journal, RestoreState.committed)
             else:
-                slot.discard(journal.staged)
+                # Left by a rollback, or by a repeated apply, that was killed before its rename.
+                replacer.discard(journal.staged_file)
         case RecoveryAction.Unknown:
             pass

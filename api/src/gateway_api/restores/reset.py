@@ -1,7 +1,8 @@
-"""A reset is a restore of an empty config: the same transaction, and the same way back.
+"""Resets the gateway to an empty config.
 
-The admin key stays what it was, so that whoever resets is not locked out. A new one, when asked for, stands in the
-config and nowhere else: in no answer, no log and no record.
+A reset is a restore whose source is generated instead of read from a file: the same transaction, the same rollback.
+The admin key stays the same, so that the caller keeps access. With `rotate_admin_key` a new key is generated. It is
+written to the config only, never to a response, a log or a record.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ KEY_BYTES = 192
 
 
 def reset(context: OperationContext, request: ResetRequest) -> RestoreResult:
-    """Puts the default settings and no data in the config's place, once. Raises ``ResetNotConfirmed``,
-    ``AdminKeyUnknown``, and what a restore raises."""
+    """Replaces the config by the default settings without data, once for each request id.
+
+    Raises ``ResetNotConfirmed``, ``AdminKeyUnknown``, and every error of a restore.
+    """
     if request.confirm is not True:
         raise ApiError(ErrorCode.ResetNotConfirmed)
-    return replace_config(context, ReplaceRequest("reset", request, True, lambda: _empty(context, request)))
+    return replace_config(context, ReplaceRequest("reset", request, True, lambda: _empty_config(context, request)))
 
 
-def _empty(context: OperationContext, request: ResetRequest) -> StoredFile:
+def _empty_config(context: OperationContext, request: ResetRequest) -> StoredFile:
     key = secrets.token_urlsafe(KEY_BYTES) if request.rotate_admin_key else _current_key(context)
     if key is None:
         raise ApiError(ErrorCode.AdminKeyUnknown)

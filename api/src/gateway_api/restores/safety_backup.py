@@ -1,4 +1,8 @@
-"""What is saved of the live config before a restore replaces it, on top of the kept previous config."""
+"""Backs up the live config to the backup volume before a restore replaces it.
+
+The safety backup adds to the kept previous config, which lies on the config volume and is deleted when the restore
+ends. A valid config becomes a normal backup; an invalid one is stored as a raw copy without a manifest.
+"""
 
 from __future__ import annotations
 
@@ -23,34 +27,34 @@ SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, Error
 
 
 def create_safety_backup(
-    context: OperationContext, live: ConfigRead, request_id: str, wanted: bool | Literal["required"]
+    context: OperationContext, live: ConfigRead, request_id: str, requested: bool | Literal["required"]
 ) -> SafetyBackup:
-    """Saves ``live`` as far as its state and the volume allow.
+    """Saves ``live``, or reports ``kind="kept"`` when only the kept previous config protects the caller.
 
-    A full or failing backup volume is enough reason to rely on the kept previous config alone, unless ``required``.
-    Raises what :func:`store.create` raises, and the config's own failure when ``required`` cannot be met.
+    A full or failing backup volume does not prevent the restore, unless ``requested`` is ``required``. Raises every
+    error of :func:`store.create`, and the error of an unreadable config that ``required`` cannot save.
     """
-    if wanted is False:
+    if requested is False:
         return SafetyBackup(kind="none")
     if live.kind == "missing":
         return SafetyBackup(kind="missing")
     try:
         if live.kind == "valid":
-            return _backup(context, live, request_id)
+            return _back_up_valid(context, live, request_id)
         if live.content is not None:
-            return _raw(context, live.content, request_id)
-        raise live.error() if wanted == "required" else ApiError(ErrorCode.VolumeUnavailable)
+            return _copy_invalid(context, live.content, request_id)
+        raise live.error() if requested == "required" else ApiError(ErrorCode.VolumeUnavailable)
     except ApiError as error:
-        if wanted == "required" or error.code not in SURVIVABLE:
+        if requested == "required" or error.code not in SURVIVABLE:
             raise
         return SafetyBackup(kind="kept")
 
 
-def _stem(context: OperationContext, request_id: str) -> str:
+def _name_stem(context: OperationContext, request_id: str) -> str:
     return f"{context.clock():%Y%m%dT%H%M%SZ}-{request_id[:12]}"
 
 
-def _backup(context: OperationContext, live: ConfigRead, request_id: str) -> SafetyBackup:
+def _back_up_valid(context: OperationContext, live: ConfigRead, request_id: str) -> SafetyBackup:
     volume = context.volume
     try:
         volume_id, gateway_id = (
@@ -59,10 +63,11 @@ def _backup(context: OperationContext, live: ConfigRead, request_id: str) -> Saf
         )
     except OSError as error:
         raise backup_volume_error(error) from None
+    # The id depends on the volume, the request and the config only: a repeated request reuses its safety backup.
     backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
-    located = context.inventory.locate(volume.base_fd, backup_id, new=True)
+    located = context.index.locate(volume.base_fd, backup_id, new=True)
     if located is None or not store.has_data(volume, located):
-        parts = (FOLDER, context.protection.name_for(f"{_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
+        parts = (FOLDER, context.protection.name_for(f"{_name_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
         new = NewBackup(
             backup_id=backup_id,
             parts=parts,
@@ -79,17 +84,23 @@ def _backup(context: OperationContext, live: ConfigRead, request_id: str) -> Saf
     return SafetyBackup(kind="backup", path=located.path, backup_id=backup_id)
 
 
-def _raw(context: OperationContext, content: Blob, request_id: str) -> SafetyBackup:
+def _copy_invalid(context: OperationContext, content: Blob, request_id: str) -> SafetyBackup:
     volume = context.volume
-    parts = (FOLDER, context.protection.name_for(f"{_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"))
+    parts = (
+        FOLDER,
+        context.protection.name_for(f"{_name_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"),
+    )
     recipients = context.protection.recipients_for(parts[-1])
     try:
         stored = encode(content, format_for_name(parts[-1]), recipients)
         make_parents(volume.base_fd, parts)
         with open_parent(volume.base_fd, parts) as parent:
             if existing_kind(parent, parts[-1]) is None:
+                # A crash right after this leaves a temporary file, which recovery removes.
                 temporary = write_proven(parent, stored)
                 try:
+                    # A crash right after this leaves a complete copy; a repeated request writes another one under a
+                    # name of its own time.
                     link_exclusive(parent, temporary, parts[-1])
                 except (OSError, ApiError):
                     unlink_if_exists(parent, temporary)

@@ -1,7 +1,7 @@
-"""What may become the config: reading a backup from the volume and refusing everything that would brick a gateway.
+"""Reads the file that a restore request names, and rejects every file that must not become the config.
 
-Our own files give back their exact bytes; the public gateway's envelope is unwrapped; a foreign file is judged by its
-content alone. A manifest beside the file binds it.
+Files of this project return their exact bytes. The envelope of the public gateway's own backups is unwrapped. A
+foreign file is validated by its content alone. A manifest beside the file binds the file to its digests and signature.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from gateway_api.storage.paths import parse_either
 
 
 def new_issues(source: StoredFile, live: ConfigRead) -> tuple[Issue, ...]:
-    """Issues that neither the source's manifest recorded nor the live config has."""
-    known = {(issue.code, issue.where) for issue in source.known_issues}
+    """Issues of the source that are neither recorded in its manifest nor present in the live config."""
+    existing = {(issue.code, issue.where) for issue in source.known_issues}
     if live.summary is not None:
-        known |= {(issue.code, issue.where) for issue in live.summary.issues}
-    return tuple(issue for issue in source.summary.issues if (issue.code, issue.where) not in known)
+        existing |= {(issue.code, issue.where) for issue in live.summary.issues}
+    return tuple(issue for issue in source.summary.issues if (issue.code, issue.where) not in existing)
 
 
 def refuse_new_issues(source: StoredFile, live: ConfigRead, *, allow_issues: bool) -> None:
-    """Raises ``ConfigUnstable`` for a live config that cannot be compared with, ``BackupHasIssues``."""
+    """Raises ``BackupHasIssues`` for new issues, ``ConfigUnstable`` when the live config cannot be compared."""
     if live.kind == "unstable":
         raise live.error()
-    found = new_issues(source, live)
-    if found and not allow_issues:
-        raise ApiError(ErrorCode.BackupHasIssues, f"{len(found)} new issues, the first at {found[0].where}")
+    issues = new_issues(source, live)
+    if issues and not allow_issues:
+        raise ApiError(ErrorCode.BackupHasIssues, f"{len(issues)} new issues, the first at {issues[0].where}")
 
 
 def restore_source(context: OperationContext, request: RestoreRequest) -> StoredFile:
-    """What ``request`` names, read and judged. Raises what :func:`open_stored_file` raises."""
+    """Reads, decrypts and validates the requested file. Raises every error of :func:`open_stored_file`."""
     volume = context.volume
     if request.input_file is not None:
         parts = parse_either(request.input_file, context.settings.backup_dir)
     else:
-        located = context.inventory.locate(volume.base_fd, request.backup_id or "")
+        located = context.index.locate(volume.base_fd, request.backup_id or "")
         if located is None:
             raise ApiError(ErrorCode.BackupNotFound)
         parts = located.parts
-    asked = SignatureOverrides(request.accept_unsigned, request.trust_key_id)
+    overrides = SignatureOverrides(request.accept_unsigned, request.trust_key_id)
     return open_stored_file(
         volume,
         parts,
         limit=context.settings.max_config_bytes,
         expected_sha256=request.expected_sha256,
         identity=None if request.identity is None else request.identity.get_secret_value(),
-        admit=lambda received, encrypted: context.check_policy(received, asked, encrypted=encrypted),
+        admit=lambda received, encrypted: context.check_policy(received, overrides, encrypted=encrypted),
         judge=context.config.judge,
     )

@@ -1,4 +1,8 @@
-"""The single steps of a restore that apply, commit, rollback and recovery share."""
+"""The steps that apply, commit, rollback and recovery share.
+
+Each function ends a restore or undoes part of one. If a step fails here, recovery repeats it. Recovery runs before
+the next operation and decides from the journal and from the files that exist.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,16 @@ from gateway_api.storage.layout import JOURNAL_FILE
 
 def refuse_if_pending(journal: Journal | None) -> None:
     """Raises ``RestorePending`` for a restore that its caller has neither committed nor rolled back."""
-    if journal is not None and not journal.bare and journal.phase not in ("committed", "rolled_back"):
+    if journal is not None and not journal.auto_commit and journal.phase not in ("committed", "rolled_back"):
         raise ApiError(ErrorCode.RestorePending, f"restore {journal.request_id} is neither committed nor rolled back")
 
 
 @contextmanager
-def _after_rename() -> Iterator[None]:
-    """After the rename no failure may say that nothing changed; recovery finds out what holds."""
+def after_rename() -> Iterator[None]:
+    """Turns errors after the rename into ``DurabilityUnknown``.
+
+    The config has been replaced, so the caller must not conclude that nothing changed. Recovery determines the state.
+    """
     try:
         yield
     except ApiError as error:
@@ -30,40 +37,59 @@ def _after_rename() -> Iterator[None]:
         raise ApiError(ErrorCode.DurabilityUnknown) from None
 
 
-def _abort(context: OperationContext, journal: Journal, *, restore_too: bool) -> None:
-    """Undoes what a restore began before its rename. What cannot be removed now is dropped by recovery."""
+def abort(context: OperationContext, journal: Journal, *, drop_journal: bool) -> None:
+    """Undoes the steps of a restore before its rename. Recovery removes what cannot be removed now.
+
+    Without ``drop_journal`` only the staged file is removed: the journal and the kept config belong to an earlier
+    attempt, which remains applied.
+    """
     try:
-        if restore_too:
+        if drop_journal:
+            # The journal goes first. A crash right after this leaves files without a journal; recovery removes them.
+            # In the other order, a `prepared` journal without its staged file would look as if the rename had happened.
             context.config_state.remove(JOURNAL_FILE)
-            context.slot.discard(journal.kept)
-        context.slot.discard(journal.staged)
+            # A crash right after this leaves the staged file, which recovery removes as well.
+            context.config_replacer.discard(journal.kept_file)
+        # A crash right after this changes nothing: the undo is complete.
+        context.config_replacer.discard(journal.staged_file)
+    except (OSError, ApiError):
+        return
+
+
+def abort_rollback(context: OperationContext, journal: Journal) -> None:
+    """Undoes the steps of a rollback before its rename. ``journal`` is in the phase to return to."""
+    try:
+        # A crash right after this leaves the staged file beside an `applied` journal; recovery removes it.
+        # While `rolling_back` is recorded the staged file must remain: without it the rename counts as done.
+        records.save_journal(context.config_state, journal)
+        # A crash right after this changes nothing: the undo is complete.
+        context.config_replacer.discard(journal.staged_file, journal.replaced_file)
     except (OSError, ApiError):
         return
 
 
 def finish(context: OperationContext, journal: Journal, state: RestoreState) -> Journal:
-    """Writes down that the restore ended, keeps the record for ever, and gives up what was kept for a rollback.
+    """Ends the restore: journal, permanent record, then removal of the files that a rollback would need.
 
-    The journal itself is the point of no return, so an end needs no room on the backup volume.
+    The write of the journal phase is the point of no return. The journal lies on the config volume, so a full backup
+    volume cannot prevent the end of a restore. Safe to repeat. Raises the error of a failing config volume.
     """
     phase: Phase = "committed" if state is RestoreState.committed else "rolled_back"
     if journal.phase != phase:
         ended = journal.moved_to(phase, finished=context.clock())
+        # Point of no return. A crash right after this is continued by recovery, which calls `finish` again.
         journal = records.save_journal(context.config_state, ended)
     try:
+        # A crash right after this leaves the record in both places; recovery writes the same record again.
         records.archive(context.config_state, context.backup_state, journal)
+        # The record exists, so the journal may go. A crash right after this leaves files without a journal;
+        # recovery removes them.
         context.config_state.remove(JOURNAL_FILE)
-        context.slot.discard(journal.kept, journal.staged)
-        but = journal.replaced if state is RestoreState.rolled_back else ""
-        context.slot.discard_matching("replaced-", but=but)
+        # A crash right after this leaves only `replaced-` files; the end of the next restore removes them.
+        context.config_replacer.discard(journal.kept_file, journal.staged_file)
+        # After a rollback the config that it replaced stays, for a person, until the next restore ends.
+        but = journal.replaced_file if state is RestoreState.rolled_back else ""
+        context.config_replacer.discard_matching("replaced-", but=but)
     except OSError as error:
         raise config_volume_error(error) from None
     return journal
-
-
-def _abort_rollback(context: OperationContext, journal: Journal) -> None:
-    try:
-        records.save_journal(context.config_state, journal)
-        context.slot.discard(journal.staged, journal.replaced)
-    except (OSError, ApiError):
-        return

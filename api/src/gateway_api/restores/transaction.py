@@ -1,7 +1,9 @@
-"""Restore, reset, commit, rollback and recovery: the config is the old one or the new one, and the journal knows which.
+"""The transaction that replaces the config, for restores and resets.
 
-Every function here runs with both locks held, in a thread. The order of the durable steps is the guarantee:
-stage the new config, journal `prepared`, keep the previous one, rename, journal `applied`, let it settle.
+Every function here runs in a thread with the locks of both volumes held. After a crash at any point the config is
+either the old one or the new one, and the journal tells recovery which. The order of the durable steps guarantees
+this: stage the new config, journal `prepared`, keep the previous config, rename, journal `applied`, wait until the
+gateway leaves the file alone, journal `settled`. The caller then commits or rolls back (`finish.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from gateway_api.repository.reader import StoredFile
 from gateway_api.restores import records, safety_backup
 from gateway_api.restores.journal import Journal, ReplayAction, replay_action
 from gateway_api.restores.source import refuse_new_issues, restore_source
-from gateway_api.restores.steps import _abort, _after_rename, finish, refuse_if_pending
+from gateway_api.restores.steps import abort, after_rename, finish, refuse_if_pending
 from gateway_api.storage.layout import JOURNAL_FILE
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaceRequest:
-    """Another config in the live one's place: a restore's or a reset's. ``source`` finds, reads and judges it."""
+    """A request to replace the live config. ``source`` reads and validates the new config when it is called."""
 
     operation: Literal["restore", "reset"]
     request: RestoreRequest | ResetRequest
@@ -36,48 +38,51 @@ class ReplaceRequest:
 
 
 def restore(context: OperationContext, request: RestoreRequest) -> RestoreResult:
-    """Restores what ``request`` names, once. Raises every code the contract gives this call."""
-    wanted = ReplaceRequest("restore", request, request.allow_issues, lambda: restore_source(context, request))
-    return replace_config(context, wanted)
+    """Restores the requested backup, once for each request id. Raises every error the contract lists for a restore."""
+    replacement = ReplaceRequest("restore", request, request.allow_issues, lambda: restore_source(context, request))
+    return replace_config(context, replacement)
 
 
-def replace_config(context: OperationContext, wanted: ReplaceRequest) -> RestoreResult:
-    """The whole transaction, once for each request id. Raises every code the contract gives a restore."""
-    request = wanted.request
+def replace_config(context: OperationContext, replacement: ReplaceRequest) -> RestoreResult:
+    """Runs the whole transaction, once for each request id. Raises every error the contract lists for a restore."""
+    request = replacement.request
     request_id = request.request_id or f"r-{secrets.token_hex(16)}"
-    body_sha256 = request_digest(wanted.operation, request)
-    journal = _load(context, supersede=request.supersede)
-    known = journal if journal is not None and journal.request_id == request_id else None
-    if known is None and request.request_id is not None:
-        known = records.find_finished(context.config_state, context.backup_state, request_id)
-    again: Journal | None = None
-    if known is not None:
-        if known.request_sha256 != body_sha256:
+    body_sha256 = request_digest(replacement.operation, request)
+    journal = _load_journal(context, supersede=request.supersede)
+    existing = journal if journal is not None and journal.request_id == request_id else None
+    if existing is None and request.request_id is not None:
+        existing = records.find_finished(context.config_state, context.backup_state, request_id)
+    reapply: Journal | None = None
+    if existing is not None:
+        if existing.request_sha256 != body_sha256:
             raise ApiError(ErrorCode.RequestIdReused)
-        match replay_action(known, context.config.digest()):
+        match replay_action(existing, context.config.digest()):
             case ReplayAction.Result:
-                return known.result.model_copy(update={"replayed": True})
+                return existing.result.model_copy(update={"replayed": True})
             case ReplayAction.Unknown:
                 raise ApiError(ErrorCode.RestoreStateUnknown)
             case ReplayAction.WaitUntilStable:
-                return _wait_until_stable(context, known)
+                return _wait_until_stable(context, existing)
             case ReplayAction.Reapply:
-                again = known
-    if (why := replace_problem(context.settings.config_file)) is not None:
-        raise ApiError(ErrorCode.ConfigNotReplaceable, why)
-    if again is None and not request.supersede:
+                reapply = existing
+    if (problem := replace_problem(context.settings.config_file)) is not None:
+        raise ApiError(ErrorCode.ConfigNotReplaceable, problem)
+    if reapply is None and not request.supersede:
         refuse_if_pending(journal)
-    source = wanted.source()
+    source = replacement.source()
     live = context.config.read()
-    refuse_new_issues(source, live, allow_issues=wanted.allow_issues)
-    if again is not None:
-        return _apply(context, again, source, live, first=False)
+    refuse_new_issues(source, live, allow_issues=replacement.allow_issues)
+    if reapply is not None:
+        return _apply(context, reapply, source, live, is_first_attempt=False)
+    # The safety backup comes before every change. A crash right after it leaves one more backup and the same config.
     saved = safety_backup.create_safety_backup(context, live, request_id, request.safety_backup)
     if journal is not None:
+        # There is one journal, so the previous restore ends before the next one begins. All checks have passed by now.
+        # A crash right after this: the previous restore is committed and the new one has not begun.
         finish(context, journal, RestoreState.committed)
     result = RestoreResult(
         request_id=request_id,
-        operation=wanted.operation,
+        operation=replacement.operation,
         state=RestoreState.prepared,
         source_path=source.path,
         source_backup_id=source.backup_id,
@@ -90,61 +95,80 @@ def replace_config(context: OperationContext, wanted: ReplaceRequest) -> Restore
         signature=source.signature,
         started=context.clock(),
     )
-    fresh = Journal(
+    prepared = Journal(
         request_sha256=body_sha256,
-        bare=request.request_id is None,
+        auto_commit=request.request_id is None,
         phase="prepared",
         had_config=live.kind != "missing",
         mode=live.mode & 0o770,
         result=result,
     )
-    return _apply(context, fresh, source, live, first=True)
+    return _apply(context, prepared, source, live, is_first_attempt=True)
 
 
-def _load(context: OperationContext, *, supersede: bool) -> Journal | None:
+def _load_journal(context: OperationContext, *, supersede: bool) -> Journal | None:
+    """The journal, or None. With ``supersede`` a damaged one and its kept configs are renamed and left for a person."""
     try:
         return records.load_journal(context.config_state)
     except ApiError:
         if not supersede:
             raise
-        context.slot.quarantine(JOURNAL_FILE, "kept-")
+        # Renames each file. A crash between two renames leaves files that recovery treats as before: either the
+        # journal is still damaged, or the remaining `kept-` files have no journal and recovery removes them.
+        context.config_replacer.quarantine(JOURNAL_FILE, "kept-")
         return None
 
 
 def _apply(
-    context: OperationContext, journal: Journal, source: StoredFile, live: ConfigRead, *, first: bool
+    context: OperationContext, journal: Journal, source: StoredFile, live: ConfigRead, *, is_first_attempt: bool
 ) -> RestoreResult:
-    """The durable steps. ``first`` is false when the gateway wrote over the restored config before it settled: then
-    what was kept stays what it was."""
-    slot = context.slot
-    slot.stage(journal.staged, source.content, mode=journal.mode, gid=live.gid)
+    """Carries out the durable steps.
+
+    ``is_first_attempt`` is false when the gateway overwrote the restored config before it had settled. The journal is
+    then `applied` already, and the config that was kept at the first attempt stays the one for a rollback.
+    """
+    replacer = context.config_replacer
+    # Staged before the journal mentions it. A crash right after this: recovery removes the staged file.
+    replacer.stage(journal.staged_file, source.content, mode=journal.mode, gid=live.gid)
     try:
-        if first:
+        if is_first_attempt:
+            # A crash right after this: the staged file exists, so the rename has not happened. Recovery undoes all.
             journal = records.save_journal(context.config_state, journal)
             if journal.had_config:
-                slot.keep_previous(journal.kept, content=live.content)
+                # Before the rename, because afterwards the previous config has no name. A crash right after this is
+                # the same as before it: recovery removes the kept file as well.
+                replacer.keep_previous(journal.kept_file, content=live.content)
         elif journal.result.restored_sha256 != source.summary.sha256:
-            # A reset that makes a new key each time it is applied.
+            # A reset that rotates the admin key generates another one at each attempt. The digest must be recorded
+            # before the rename: recovery compares it with the live config. A crash right after this: the phase is
+            # `applied` and the config differs, so a repeated request applies again.
             result = journal.result.model_copy(update={"restored_sha256": source.summary.sha256})
             journal = records.save_journal(context.config_state, journal.model_copy(update={"result": result}))
-        slot.activate(journal.staged)
+        # The rename, which makes the staged file the config. A crash right after this: the staged file is absent and
+        # the digest of the config is the restored one, so recovery records `applied`.
+        replacer.activate(journal.staged_file)
     except ApiError as error:
+        # The rename may have happened if only its durability is unknown: then recovery decides.
         if error.code is not ErrorCode.DurabilityUnknown:
-            _abort(context, journal, restore_too=first)
+            abort(context, journal, drop_journal=is_first_attempt)
         raise
-    with _after_rename():
+    with after_rename():
+        # A crash right after this: a repeated request waits until the config has settled. A restore without a
+        # request id is committed by recovery.
         journal = records.save_journal(context.config_state, journal.moved_to("applied"))
     return _wait_until_stable(context, journal)
 
 
 def _wait_until_stable(context: OperationContext, journal: Journal) -> RestoreResult:
-    with _after_rename():
+    """Waits until the gateway leaves the restored config alone; raises ``ConfigChangedDuringRestore`` if not."""
+    with after_rename():
         if wait_until_settled(context.config, context.settings.settle_seconds) != journal.result.restored_sha256:
             raise ApiError(
                 ErrorCode.ConfigChangedDuringRestore,
-                f"the gateway wrote its config over the one that restore {journal.request_id} had put there",
+                f"the gateway overwrote the config that restore {journal.request_id} had applied",
             )
+        # A crash right after this: a repeated request gets the stored result.
         journal = records.save_journal(context.config_state, journal.model_copy(update={"settled": True}))
-        if journal.bare:
+        if journal.auto_commit:
             return finish(context, journal, RestoreState.committed).result
         return journal.result

@@ -1,4 +1,4 @@
-"""The audit chain: any changed, lost, inserted or reordered line shows; a crash's fragment does not break it."""
+"""The audit chain detects changed, lost, inserted and reordered lines. A line truncated by a crash is no break."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from hypothesis import strategies as st
 
 from gateway_api.audit.chain import (
     BEGINS_SEGMENT,
-    START,
+    GENESIS_DIGEST,
     BrokenRecord,
     Head,
     Tail,
-    chain,
-    check,
-    details,
-    start_of,
-    tail_of,
+    encode_entry,
+    logged_fields,
+    parse_segment_start,
+    parse_tail,
+    verify_segment,
 )
 
 NOW = "2026-01-01T00:00:00.000000Z"
 
 
 def _append(data: bytes, entry: dict[str, Any]) -> bytes:
-    tail = tail_of(data) or Tail(Head(), data, bool(data) and not data.endswith(b"\n"))
-    return data + chain(tail, entry, NOW)[0]
+    tail = parse_tail(data) or Tail(Head(), data, bool(data) and not data.endswith(b"\n"))
+    return data + encode_entry(tail, entry, NOW)[0]
 
 
 def _log(lines: int) -> bytes:
@@ -37,65 +37,65 @@ def _log(lines: int) -> bytes:
 
 
 def _broken(data: bytes) -> BrokenRecord | None:
-    found = check(data, Head(), set())
-    return found if isinstance(found, BrokenRecord) else None
+    end = verify_segment(data, Head(), set())
+    return end if isinstance(end, BrokenRecord) else None
 
 
-def test_a_whole_log_has_a_head_for_each_line() -> None:
+def test_intact_log_has_a_head_for_each_line() -> None:
     heads: set[str] = set()
-    end = check(_log(5), Head(), heads)
+    end = verify_segment(_log(5), Head(), heads)
     assert isinstance(end, Head)
     assert end.lines == 5
     assert len(heads) == 6
-    assert {START, end.sha256} <= heads
-    assert check(b"", Head(), set()) == Head()
+    assert {GENESIS_DIGEST, end.sha256} <= heads
+    assert verify_segment(b"", Head(), set()) == Head()
 
 
-def test_only_what_began_a_segment_may_be_the_oldest_that_is_kept() -> None:
+def test_oldest_kept_record_must_begin_a_segment() -> None:
     log = _log(3)
-    end = check(log, Head(), set())
+    end = verify_segment(log, Head(), set())
     assert isinstance(end, Head)
-    begun, _ = chain(Tail(end), {"event": "intent", BEGINS_SEGMENT: True}, NOW)
-    assert start_of(begun) == (end, NOW)
-    assert isinstance(check(begun, end, set()), Head)
-    assert isinstance(check(begun, Head(), set()), BrokenRecord)
-    assert start_of(log.partition(b"\n")[2]) == (Head(), "")
-    assert start_of(b"") == start_of(b"x\n") == (Head(), "")
+    segment, _ = encode_entry(Tail(end), {"event": "intent", BEGINS_SEGMENT: True}, NOW)
+    assert parse_segment_start(segment) == (end, NOW)
+    assert isinstance(verify_segment(segment, end, set()), Head)
+    assert isinstance(verify_segment(segment, Head(), set()), BrokenRecord)
+    assert parse_segment_start(log.partition(b"\n")[2]) == (Head(), "")
+    assert parse_segment_start(b"") == parse_segment_start(b"x\n") == (Head(), "")
 
 
 @given(st.integers(2, 6), st.data())
-def test_the_first_line_that_was_touched_is_named(count: int, data: st.DataObject) -> None:
+def test_first_changed_line_is_reported(count: int, data: st.DataObject) -> None:
     lines = _log(count).splitlines(keepends=True)
     at = data.draw(st.integers(0, count - 2))
     change = data.draw(st.sampled_from(["drop", "double", "swap", "edit"]))
-    touched = list(lines)
+    changed = list(lines)
     if change == "drop":
-        del touched[at]
+        del changed[at]
     elif change == "double":
-        touched.insert(at, touched[at])
+        changed.insert(at, changed[at])
     elif change == "swap":
-        touched[at], touched[at + 1] = touched[at + 1], touched[at]
+        changed[at], changed[at + 1] = changed[at + 1], changed[at]
     else:
-        touched[at] = touched[at].replace(b'"event":"intent"', b'"event":"nothing"')
-    broken = _broken(b"".join(touched))
+        changed[at] = changed[at].replace(b'"event":"intent"', b'"event":"nothing"')
+    broken = _broken(b"".join(changed))
     assert broken is not None
     assert broken.line in (at + 1, at + 2)
 
 
 @given(st.integers(0, 4), st.integers(1, 400), st.lists(st.integers(1, 60), max_size=3))
-def test_cut_anywhere_the_chain_goes_on_and_is_whole(before: int, cut: int, again: list[int]) -> None:
+def test_chain_continues_after_a_crash_at_any_byte(before: int, cut: int, later_cuts: list[int]) -> None:
     data = _log(before)
-    whole = _append(data, {"event": "intent", "n": "x" * 300})
-    data = whole[: len(data) + min(cut, len(whole) - len(data))]
+    complete = _append(data, {"event": "intent", "n": "x" * 300})
+    data = complete[: len(data) + min(cut, len(complete) - len(data))]
     assert _broken(data) is None
-    for more in again:
+    for more in later_cuts:
         data = _append(data, {"event": "outcome"})[: len(data) + more]
     data = _append(_append(data, {"event": "outcome"}), {"event": "intent"})
     assert _broken(data) is None
     assert data.endswith(b"\n")
 
 
-def test_a_fragment_that_is_changed_later_shows() -> None:
+def test_later_change_of_a_truncated_line_is_detected() -> None:
     data = _append(_log(2)[:-20], {"event": "intent"})
     assert _broken(data) is None
     assert b"torn" in data
@@ -106,18 +106,18 @@ def test_a_fragment_that_is_changed_later_shows() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"x\n", b"[]\n", b'{"seq":1}\n', b"\n", b"[" * 100_000 + b"\n"])
-def test_a_line_that_is_no_record_is_broken(junk: bytes) -> None:
+def test_line_that_is_not_a_record_is_broken(junk: bytes) -> None:
     broken = _broken(_log(1) + junk)
     assert broken is not None
     assert broken.line == 2
 
 
-def test_an_outcome_tells_ids_and_digests_and_no_name() -> None:
+def test_outcome_holds_ids_and_digests_but_no_caller_text() -> None:
     class Result:
         backup_id = "b"
         path = "secret"
         metadata = "secret"
         existed = False
 
-    assert details(Result()) == {"backup_id": "b", "existed": False}
-    assert details(None) == {}
+    assert logged_fields(Result()) == {"backup_id": "b", "existed": False}
+    assert logged_fields(None) == {}

@@ -1,4 +1,4 @@
-"""The decisions after a crash, as a table: what the files tell, and what is then done."""
+"""The decisions after a crash, as tables: journal, files and digests in, action out."""
 
 from __future__ import annotations
 
@@ -24,16 +24,25 @@ def journal(phase: Phase, *, had_config: bool = True, settled: bool = False) -> 
         safety_backup=SafetyBackup(kind="none"),
         started=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return Journal(request_sha256=OTHER, bare=False, phase=phase, had_config=had_config, settled=settled, result=result)
+    return Journal(
+        request_sha256=OTHER, auto_commit=False, phase=phase, had_config=had_config, settled=settled, result=result
+    )
+
+
+def test_auto_commit_is_stored_under_the_name_of_earlier_versions() -> None:
+    stored = journal("applied").model_dump(mode="json")
+    assert stored["bare"] is False
+    assert "auto_commit" not in stored
+    assert Journal.model_validate(stored) == journal("applied")
 
 
 @pytest.mark.parametrize("live", [OLD, NEW, OTHER, None])
-def test_a_staged_file_means_the_rename_never_happened(live: str | None) -> None:
+def test_staged_file_means_the_rename_did_not_happen(live: str | None) -> None:
     assert recovery_action(journal("prepared"), staged=True, replaced=False, live=live) is RecoveryAction.DropRestore
 
 
 @pytest.mark.parametrize(
-    ("live", "verdict"),
+    ("live", "expected"),
     [
         (NEW, RecoveryAction.Applied),
         (OLD, RecoveryAction.DropRestore),
@@ -41,25 +50,25 @@ def test_a_staged_file_means_the_rename_never_happened(live: str | None) -> None
         (None, RecoveryAction.Unknown),
     ],
 )
-def test_without_it_the_digest_tells_or_nobody_guesses(live: str | None, verdict: RecoveryAction) -> None:
-    assert recovery_action(journal("prepared"), staged=False, replaced=False, live=live) is verdict
+def test_without_staged_file_the_digest_decides_or_nothing_changes(live: str | None, expected: RecoveryAction) -> None:
+    assert recovery_action(journal("prepared"), staged=False, replaced=False, live=live) is expected
 
 
 @pytest.mark.parametrize("live", [OLD, NEW, OTHER, None])
 @pytest.mark.parametrize(
-    ("phase", "verdict"),
+    ("phase", "expected"),
     [
         ("applied", RecoveryAction.Nothing),
         ("committed", RecoveryAction.Archive),
         ("rolled_back", RecoveryAction.Archive),
     ],
 )
-def test_what_was_written_down_stands(phase: Phase, verdict: RecoveryAction, live: str | None) -> None:
-    assert recovery_action(journal(phase), staged=False, replaced=False, live=live) is verdict
+def test_recorded_phase_holds_whatever_the_config_is(phase: Phase, expected: RecoveryAction, live: str | None) -> None:
+    assert recovery_action(journal(phase), staged=False, replaced=False, live=live) is expected
 
 
 @pytest.mark.parametrize(
-    ("had_config", "staged", "replaced", "live", "verdict"),
+    ("had_config", "staged", "replaced", "live", "expected"),
     [
         (True, True, False, NEW, RecoveryAction.StillApplied),
         (True, True, True, NEW, RecoveryAction.StillApplied),
@@ -72,11 +81,11 @@ def test_what_was_written_down_stands(phase: Phase, verdict: RecoveryAction, liv
         (False, False, True, OTHER, RecoveryAction.StillApplied),
     ],
 )
-def test_a_rollback_cut_short_happened_or_did_not(
-    had_config: bool, staged: bool, replaced: bool, live: str | None, verdict: RecoveryAction
+def test_interrupted_rollback_is_either_undone_or_finished(
+    had_config: bool, staged: bool, replaced: bool, live: str | None, expected: RecoveryAction
 ) -> None:
-    begun = journal("rolling_back", had_config=had_config)
-    assert recovery_action(begun, staged=staged, replaced=replaced, live=live) is verdict
+    rolling_back = journal("rolling_back", had_config=had_config)
+    assert recovery_action(rolling_back, staged=staged, replaced=replaced, live=live) is expected
 
 
 @pytest.mark.parametrize(
@@ -91,5 +100,7 @@ def test_a_rollback_cut_short_happened_or_did_not(
         ("prepared", False, NEW, ReplayAction.Unknown),
     ],
 )
-def test_only_a_success_is_replayed(phase: Phase, settled: bool, live: str, expected: ReplayAction) -> None:
+def test_repeated_request_gets_a_result_only_after_success(
+    phase: Phase, settled: bool, live: str, expected: ReplayAction
+) -> None:
     assert replay_action(journal(phase, settled=settled), live) is expected
