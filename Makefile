@@ -48,8 +48,9 @@ format-check: $(STAMP)
 	$(BIN)/ruff format -q --check .
 
 .PHONY: lint
-lint: $(STAMP) ## Run ruff
+lint: $(STAMP) ## Lint with ruff and check the spelling with codespell
 	$(BIN)/ruff check -q .
+	$(BIN)/codespell
 
 .PHONY: types
 types: $(STAMP) ## Run mypy in strict mode

@@ -13,7 +13,9 @@ from time import process_time
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway_operator.domain.retention import Entry, Policy, plan
+from gateway_operator.domain.backup_index import BackupSummary
+from gateway_operator.domain.retention import Policy, plan
+from tests.unit.operator.summaries import summary
 
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SIZES: Final = (1_000, 10_000, 100_000)
@@ -35,13 +37,13 @@ POLICIES: Final = {
 }
 
 
-def history(number: int) -> list[Entry]:
+def history(number: int) -> list[BackupSummary]:
     """A backup every half hour, in no order, one in fifty failed, one in a hundred pinned."""
     dice = Random(number)
     entries = [
-        Entry(
-            name=f"nightly-{index}",
-            time=NOW - timedelta(minutes=30 * index, seconds=dice.random()),
+        summary(
+            f"nightly-{index}",
+            NOW - timedelta(minutes=30 * index, seconds=dice.random()),
             phase="Failed" if index % 50 == 0 else "Completed",
             pinned=index % 100 == 1,
             ttl=timedelta(days=400) if index % 3 == 0 else None,

@@ -28,7 +28,7 @@ from gateway_operator.ports import Clock, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateways import GatewayLocks
 from gateway_operator.reconcile.restore import reconcile_restore
-from gateway_operator.reconcile.schedule import ScheduleParts, listed, reconcile_schedule
+from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from tests.operator.real_gateway import RealGateway, real_gateway
 from tests.operator.workloads import Kube
 from tests.unit.operator.worlds import CrashError, Faults
@@ -158,7 +158,7 @@ async def look(kube: Kube, name: str, faults: Faults) -> None:
         ports = Ports(faults.wrap(cluster, False), HttpAdminApi(), Impatient())
         cron_jobs = faults.wrap(KubernetesCronJobs(cluster), False)
         try:
-            await reconcile_schedule(ScheduleParts(ports, cron_jobs, Image("operator:1"), listed(ports)), ref, log)
+            await reconcile_schedule(ScheduleParts(ports, cron_jobs, Image("operator:1")), ref, log)
         except CrashError:
             continue
         finally:

@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway_operator.domain.retention import Entry, Policy, plan, span
+from gateway_operator.domain.retention import Policy, plan, span
 from tests.api.conftest import needs
 from tests.operator.restic_repository import Restic
+from tests.unit.operator.summaries import summary
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HISTORIES = 1000
@@ -89,8 +90,8 @@ def test_the_two_keep_the_same_for_the_same_reasons(told: tuple[Restic, dict[str
         zone = BERLIN if host.startswith("berlin") else UTC
         policy = Policy(**numbers, keep_within=within, zone=zone)  # type: ignore[arg-type]
         # Stored, not Verified: minKeep, of which restic knows nothing, then keeps none.
-        entries = [Entry(f"/b{index}", time, level="Stored") for index, time in enumerate(times)]
-        ours = {one.entry.name: set(map(word, one.reasons)) for one in plan(entries, policy, max(times)) if one.keep}
+        entries = [summary(f"/b{index}", time, level="Stored") for index, time in enumerate(times)]
+        ours = {one.backup.name: set(map(word, one.reasons)) for one in plan(entries, policy, max(times)) if one.keep}
         assert ours == {name: {why.split()[0] for why in whys} for name, whys in theirs[host].items()}, (host, flags)
         compared += 1
     assert compared > HISTORIES * 0.9

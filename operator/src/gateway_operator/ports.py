@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from gateway_api.contract import BackupPage, BackupRecord, RestoreResult, SystemHealthData
 from gateway_operator.domain.actions import CallBackup, CallRestore, Note
-from gateway_operator.domain.calls import Checked, Gone, Health, Listed, RestoreRecord, StoredBackup
+from gateway_operator.domain.backup_index import BackupIndex
+from gateway_operator.domain.calls import BackupFile, FileCheck, NotFound
 from gateway_operator.domain.gateway import Endpoint, Workload
-from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import GatewayRef, Json, Meta, Ref
 
 
@@ -24,18 +25,18 @@ class AdminApiError(Exception):
         *,
         retryable: bool,
         status: int | None = None,
-        cure: str = "",
+        remedy: str = "",
         retry_after: float | None = None,
-        unsure: bool = False,
+        outcome_unknown: bool = False,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.status = status
         self.retryable = retryable
         self.detail = detail
-        self.cure = cure
+        self.remedy = remedy
         self.retry_after = retry_after
-        self.unsure = unsure
+        self.outcome_unknown = outcome_unknown
 
 
 class ClusterError(Exception):
@@ -90,50 +91,50 @@ class Identity:
 class AdminApi(Protocol):
     """The gateways' admin APIs. Every call may raise AdminApiError."""
 
-    async def health(self, target: AdminTarget) -> Health:
+    async def health(self, target: AdminTarget) -> SystemHealthData:
         """The detailed health."""
         ...
 
-    async def backup(self, target: AdminTarget, call: CallBackup) -> StoredBackup:
+    async def backup(self, target: AdminTarget, call: CallBackup) -> BackupRecord:
         """Make a backup, or give the one that this request id has made."""
         ...
 
-    async def read_backup(self, target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+    async def read_backup(self, target: AdminTarget, backup_id: str) -> BackupRecord | NotFound:
         """The record of a backup."""
         ...
 
-    async def find_file(self, target: AdminTarget, path: str) -> StoredBackup | Gone:
-        """What lies at a path of the backup directory, whoever made it; without a manifest it has no backup id.
+    async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
+        """The file at a path of the backup directory: its record, or what an inspection found where it has no manifest.
 
-        A file that is not whole is an error.
+        A file that an inspection found damaged is an error.
         """
         ...
 
-    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> Checked | Gone:
-        """Read a stored file again and prove it; by its path where it has no id."""
+    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> FileCheck | NotFound:
+        """Read a stored file again and verify it; by its path where it has no id."""
         ...
 
-    async def list_files(self, target: AdminTarget, token: str | None) -> tuple[Sequence[Listed], str | None]:
-        """A page of the inventory, and the token of the next one, if there is one."""
+    async def list_files(self, target: AdminTarget, token: str | None) -> BackupPage:
+        """A page of the inventory."""
         ...
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         """Delete a backup's file. False if it was gone already."""
         ...
 
-    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreRecord:
+    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreResult:
         """Replace the config, or give what this request id has done. An identity goes over proven TLS or not at all."""
         ...
 
-    async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreRecord | Gone:
+    async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreResult | NotFound:
         """The journal of a restore."""
         ...
 
-    async def commit(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+    async def commit(self, target: AdminTarget, request_id: str) -> RestoreResult:
         """Make a restore final."""
         ...
 
-    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreResult:
         """Put the previous config back."""
         ...
 
@@ -259,11 +260,11 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything a reconcile is given. ``operator`` names the ServiceAccount in hints, as NAMESPACE:NAME. ``known`` is
-    what the watch has shown of the GatewayBackups; without it they are listed each time they are needed."""
+    """Everything a reconcile is given. ``operator`` names the ServiceAccount in hints, as NAMESPACE:NAME.
+    ``backup_index`` holds the GatewayBackups that the watch has shown; without it they are listed when needed."""
 
     cluster: Cluster
     admin_api: AdminApi
     clock: Clock
     operator: str = ""
-    known: KnownBackups | None = None
+    backup_index: BackupIndex | None = None

@@ -129,7 +129,7 @@ VARIANTS: dict[str, tuple[str, Object]] = {
     "operator, Role-only": ("operator", {"watchNamespaces": ["team-a", "team-b"]}),
     "operator, bare": (
         "operator",
-        {"crds": {"install": False}, "peopleRoles": {"create": False}, "uninstall": {"releaseFinalizers": False}},
+        {"crds": {"install": False}, "rbac": {"userRoles": False}, "uninstall": {"releaseFinalizers": False}},
     ),
     "operator, all": (
         "operator",

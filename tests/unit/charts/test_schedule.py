@@ -80,7 +80,7 @@ def test_what_cannot_be_is_refused_before_anything_is_installed(values: dict[str
 
 def test_the_operator_knows_its_own_image() -> None:
     image = {"repository": "host.example/op", "tag": "1.2.3", "pullPolicy": "Always"}
-    objects = render("operator", {"image": image, "schedulePods": {"imagePullSecrets": ["one", "two"]}})
+    objects = render("operator", {"image": image, "schedules": {"imagePullSecrets": ["one", "two"]}})
     operator = container(objects, "operator")
     environment = {item["name"]: item["value"] for item in operator["env"]}
     assert environment["GATEWAY_OPERATOR_IMAGE"] == operator["image"] == "host.example/op:1.2.3"

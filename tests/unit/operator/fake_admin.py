@@ -2,16 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
+from gateway_api.contract import (
+    BackupEntry,
+    BackupLevel,
+    BackupPage,
+    BackupRecord,
+    Counts,
+    FileInspection,
+    PendingRestore,
+    Problem,
+    RestoreResult,
+    RestoreState,
+    SafetyBackup,
+    SystemHealthData,
+    SystemStatus,
+    VerificationResult,
+)
 from gateway_operator.domain.actions import CallBackup, CallRestore
-from gateway_operator.domain.calls import Checked, Counts, Gone, Health, Journal, Listed, RestoreRecord, StoredBackup
+from gateway_operator.domain.calls import BackupFile, FileCheck, NotFound
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 from tests.unit.operator.fake_cluster import Clock, Cluster, sha
 
 VOLUME = "v" * 32
 RIGHT_IDENTITY = "AGE-SECRET-KEY-1CANARY"
+
+
+ONE_OF_EACH = Counts(configs=1, projects=1, users=1, api_keys=1)
+SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def backup_record(**fields: Any) -> BackupRecord:
+    """A record of a small Verified backup."""
+    defaults: dict[str, Any] = {
+        "backup_id": "id", "path": "manual/x.json.zst", "created": SOME_TIME, "gateway_id": "g", "volume_id": VOLUME,
+        "content_sha256": "a" * 64, "content_bytes": 1, "stored_sha256": "b" * 64, "stored_bytes": 1,
+        "compression": "zstd", "counts": ONE_OF_EACH, "level": BackupLevel.Verified,
+    }  # fmt: skip
+    return BackupRecord(**{**defaults, **fields})
+
+
+def inspection_of(record: BackupRecord, **fields: Any) -> FileInspection:
+    """What an inspection finds in the file of a backup whose manifest was lost."""
+    same = record.model_dump(include={"path", "gateway_id", "volume_id", "stored_sha256", "stored_bytes",
+                                      "content_sha256", "content_bytes", "counts", "level"})  # fmt: skip
+    return FileInspection(**{**same, "kind": "foreign", "modified": record.created, **fields})
+
+
+def health_data(**fields: Any) -> SystemHealthData:
+    """The health of a gateway with a valid config."""
+    defaults: dict[str, Any] = {
+        "status": SystemStatus.healthy, "version": "1", "config_path": "/config/config.json", "config_valid": True,
+        "total_configs": 1, "total_projects": 1, "total_users": 1, "total_api_keys": 1, "cache_enabled": False,
+        "cache_type": "local", "telemetry_enabled": False, "guardrails_configured": False, "uptime_seconds": 1,
+        "gateway_id": "g", "volume_id": VOLUME,
+    }  # fmt: skip
+    return SystemHealthData(**{**defaults, **fields})
+
+
+def restore_result(**fields: Any) -> RestoreResult:
+    """A restore that is applied."""
+    defaults: dict[str, Any] = {
+        "request_id": "r", "state": RestoreState.applied, "source_path": "", "restored_sha256": "a" * 64,
+        "sections_digest": "a" * 64, "counts": ONE_OF_EACH, "safety_backup": SafetyBackup(kind="none"),
+        "started": SOME_TIME,
+    }  # fmt: skip
+    return RestoreResult(**{**defaults, **fields})
 
 
 class Admin:
@@ -22,24 +80,24 @@ class Admin:
         self.clock = clock
         self.live: str | None = "old"
         self.kept: str | None = None
-        self.backups: dict[str, tuple[StoredBackup, str | None]] = {}
+        self.backups: dict[str, tuple[BackupRecord, str | None]] = {}
         self.made = 0
         self.request_ids: set[str] = set()
-        self.restore_record: RestoreRecord | None = None
+        self.restore_record: RestoreResult | None = None
         self.replaced_times = 0
         self.sick_on: str | None = None
         """The content on which the gateway never becomes Ready."""
         self.failing: list[AdminApiError] = []
         self.volume = VOLUME
-        self.foreign: dict[str, StoredBackup] = {}
+        self.foreign: dict[str, FileInspection] = {}
         """Files without a manifest, by their path."""
-        self.problems: tuple[tuple[str, str], ...] = ()
+        self.problems: list[Problem] = []
         """What a check finds wrong."""
         self.level = "Verified"
         """How far the answer of a new backup proves it."""
         self.verified_level: str | None = "Verified"
         """How far a verification proves a file."""
-        self.counts = Counts(1, 1, 1, 1, 0)
+        self.counts = ONE_OF_EACH
         self.encrypted = False
         self.identities: list[str | None] = []
         """What each restore was given to open the file with."""
@@ -51,25 +109,23 @@ class Admin:
     def _state(self) -> None:
         self.cluster.pod_ready = self.live is not None and self.live != self.sick_on
 
-    async def health(self, target: AdminTarget) -> Health:
+    async def health(self, target: AdminTarget) -> SystemHealthData:
         self._gate()
         valid = self.live not in (None, "broken")
         digest = sha(self.live) if self.live is not None else None
         record = self.restore_record
-        pending = record.request_id if record and record.state is Journal.applied else None
-        return Health(
-            status="healthy" if valid else "unhealthy",
-            config_path="/config/config.json",
+        pending = record if record is not None and record.state is RestoreState.applied else None
+        return health_data(
+            status=SystemStatus.healthy if valid else SystemStatus.unhealthy,
             config_valid=valid,
             config_digest=digest,
             sections_digest=digest if valid else None,
-            gateway_id="g",
             volume_id=self.volume,
-            pending_request=pending,
-            encrypted=self.encrypted,
+            pending_restore=PendingRestore(request_id=pending.request_id, state="applied") if pending else None,
+            encryption="require" if self.encrypted else "allow",
         )
 
-    async def backup(self, target: AdminTarget, call: CallBackup) -> StoredBackup:
+    async def backup(self, target: AdminTarget, call: CallBackup) -> BackupRecord:
         self._gate()
         backup_id = self.backup_id(self.volume, call.request_id)
         if backup_id not in self.backups:
@@ -77,62 +133,77 @@ class Admin:
                 raise AdminApiError("ConfigInvalid", "broken", retryable=False)
             self.made += 1
             content = str(self.live)
-            made = StoredBackup(
+            made = backup_record(
                 backup_id=backup_id,
                 path=call.path,
                 created=self.clock.now(),
-                gateway_id="g",
                 volume_id=self.volume,
-                gateway_version=None,
                 content_sha256=sha(content),
                 stored_sha256=sha("stored" + content),
                 stored_bytes=len(content),
-                level=self.level,
+                level=BackupLevel(self.level),
                 counts=self.counts,
                 content_bytes=len(content),
                 proof="payload",
-                metadata=call.metadata,
+                metadata=dict(call.metadata),
             )
             self.backups[backup_id] = (made, content)
         return self.backups[backup_id][0]
 
-    async def read_backup(self, target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+    async def read_backup(self, target: AdminTarget, backup_id: str) -> BackupRecord | NotFound:
         self._gate()
         found = self.backups.get(backup_id)
-        return found[0] if found else Gone()
+        return found[0] if found else NotFound()
 
-    async def find_file(self, target: AdminTarget, path: str) -> StoredBackup | Gone:
+    async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
         self._gate()
         made = [one for one, _ in self.backups.values() if one.path == path]
-        return made[0] if made else self.foreign.get(path, Gone())
+        return made[0] if made else self.foreign.get(path, NotFound())
 
-    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> Checked | Gone:
+    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> FileCheck | NotFound:
         self._gate()
-        found = self.backups[backup_id][0] if backup_id in self.backups else self.foreign.get(path)
-        if found is None:
-            return Gone()
-        return Checked(found.stored_sha256, None if self.problems else self.verified_level, "payload", self.problems)
+        level = None if self.problems or self.verified_level is None else BackupLevel(self.verified_level)
+        if backup_id not in self.backups:
+            file = self.foreign.get(path)
+            if file is None:
+                return NotFound()
+            return file.model_copy(update={"level": level, "problems": list(self.problems)})
+        return VerificationResult(
+            backup_id=backup_id,
+            stored_sha256=self.backups[backup_id][0].stored_sha256,
+            checked=self.clock.now(),
+            level=level,
+            proof="payload",
+            signature="unsigned",
+            problems=list(self.problems),
+        )
 
-    async def list_files(self, target: AdminTarget, token: str | None) -> tuple[Sequence[Listed], str | None]:
+    async def list_files(self, target: AdminTarget, token: str | None) -> BackupPage:
         """A page of two, so that there are several."""
         self._gate()
-        files = [Listed(one.path, "backup", one.created, one) for one, _ in self.backups.values()]
-        files += [Listed(path, "foreign", one.created) for path, one in self.foreign.items()]
+        files = [
+            BackupEntry(kind="backup", path=one.path, size_bytes=1, modified=one.created, record=one)
+            for one, _ in self.backups.values()
+        ]
+        files += [
+            BackupEntry(kind="foreign", path=path, size_bytes=1, modified=one.modified)
+            for path, one in self.foreign.items()
+        ]
         later = sorted((one for one in files if one.path > (token or "")), key=lambda one: one.path)
-        return later[:2], later[1].path if len(later) > 2 else None
+        return BackupPage.model_validate({"items": later[:2], "continue": later[1].path if len(later) > 2 else None})
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         self._gate()
         return self.backups.pop(backup_id, None) is not None
 
-    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreRecord:
+    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreResult:
         self._gate()
         self.identities.append(identity.text if identity else None)
         self.request_ids.add(call.request_id)
         record = self.restore_record
         if record is not None and record.request_id == call.request_id:
             return record
-        if record is not None and record.state is Journal.applied:
+        if record is not None and record.state is RestoreState.applied:
             raise AdminApiError("RestorePending", "pending", retryable=False)
         found = self.backups.get(call.backup_id or "")
         if found is None:
@@ -143,45 +214,43 @@ class Admin:
         self.kept, previous = self.live, self.live
         self.live = found[1]
         self.replaced_times += 1
-        self.restore_record = RestoreRecord(
+        self.restore_record = restore_result(
             request_id=call.request_id,
-            state=Journal.applied,
             previous_sha256=sha(previous) if previous is not None else None,
             restored_sha256=found[0].content_sha256,
             sections_digest=found[0].content_sha256,
-            safety_kind="none" if call.safety_backup is False else "raw",
-            safety_path=None,
+            safety_backup=SafetyBackup(kind="none" if call.safety_backup is False else "raw"),
         )
         self._state()
         return self.restore_record
 
-    async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreRecord | Gone:
+    async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreResult | NotFound:
         self._gate()
         record = self.restore_record
-        return record if record is not None and record.request_id == request_id else Gone()
+        return record if record is not None and record.request_id == request_id else NotFound()
 
-    def _end(self, request_id: str, state: Journal) -> RestoreRecord:
+    def _end(self, request_id: str, state: RestoreState) -> RestoreResult:
         record = self.restore_record
         if record is None or record.request_id != request_id:
             raise AdminApiError("RestoreNotFound", "absent", retryable=False)
-        if record.state not in (Journal.applied, state):
+        if record.state not in (RestoreState.applied, state):
             raise AdminApiError("RestoreEnded", "ended", retryable=False)
-        self.restore_record = replace(record, state=state)
+        self.restore_record = record.model_copy(update={"state": state})
         return self.restore_record
 
-    async def commit(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+    async def commit(self, target: AdminTarget, request_id: str) -> RestoreResult:
         self._gate()
-        return self._end(request_id, Journal.committed)
+        return self._end(request_id, RestoreState.committed)
 
-    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreResult:
         self._gate()
         record = self.restore_record
-        if record is not None and record.state is Journal.applied:
+        if record is not None and record.state is RestoreState.applied:
             if self.live is None or sha(self.live) != record.restored_sha256:
                 raise AdminApiError("ConfigChanged", "changed", retryable=False)
             self.live = self.kept
             self._state()
-        return self._end(request_id, Journal.rolled_back)
+        return self._end(request_id, RestoreState.rolled_back)
 
     def backup_id(self, volume_id: str, request_id: str) -> str:
         return sha(volume_id + request_id)[:32]

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway_api.contract import ErrorCode
+from gateway_api.contract import (
+    BackupLevel,
+    ErrorCode,
+    PendingRestore,
+    RestoreState,
+    SafetyBackup,
+    SystemStatus,
+    VerificationResult,
+)
+from gateway_api.contract import (
+    Problem as FileProblem,
+)
 from gateway_operator.domain import backup, deletion
-from gateway_operator.domain.calls import Checked, Failure, Gone, Health, Journal, RestoreRecord, StoredBackup
+from gateway_operator.domain.backup_index import BackupIndex
+from gateway_operator.domain.calls import Failure, NotFound
 from gateway_operator.domain.gateway import Endpoint, Problem, Rollout
-from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.objects import Backup, Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.restore_observed import Observed as RestoreObserved
+from tests.unit.operator.fake_admin import backup_record, health_data, inspection_of, restore_result
 
 CREATED = datetime(2026, 3, 1, 8, tzinfo=UTC)
 times = st.integers(-5, 100_000).map(lambda seconds: CREATED + timedelta(seconds=seconds))
@@ -28,8 +41,8 @@ failures = st.builds(
     message=st.just("It failed."),
     retryable=st.booleans(),
     retry_after=st.none() | st.floats(0, 500),
-    free=st.booleans(),
-    unsure=st.booleans(),
+    exempt_from_retry_limit=st.booleans(),
+    outcome_unknown=st.booleans(),
 )
 endpoints = st.builds(
     Endpoint,
@@ -44,48 +57,56 @@ endpoints = st.builds(
 problems = st.builds(Problem, reason=codes, message=st.just("No."), forbidden=st.booleans())
 gateways = endpoints | problems
 stored = st.builds(
-    StoredBackup,
-    backup_id=st.just("id"),
-    path=st.just("manual/x.json.zst"),
+    backup_record,
     created=times,
-    gateway_id=st.just("g"),
     volume_id=volumes,
     gateway_version=st.none() | st.just("2.2.4"),
     content_sha256=digests,
     stored_sha256=digests,
     stored_bytes=st.integers(0, 10),
-    level=st.sampled_from(["Stored", "Verified"]),
-    recipients=st.just(()) | st.just(("f" * 32,)),
-    signed_by=st.just(()) | st.just(("k" * 32,)),
+    level=st.sampled_from([None, *BackupLevel]),
+    recipients=st.just([]) | st.just(["f" * 32]),
+    signed_by=st.just([]) | st.just(["k" * 32]),
+)
+file_problems = st.sampled_from([[], [FileProblem(code="BackupCorrupt", message="it is torn")]])
+inspections = st.builds(
+    lambda record, problems, unknown: inspection_of(record, problems=problems, **unknown),
+    stored,
+    file_problems,
+    st.sampled_from([{}, {"counts": None, "content_sha256": None, "content_bytes": None, "gateway_id": None}]),
 )
 checks = st.builds(
-    Checked,
+    VerificationResult,
+    backup_id=st.just("id"),
     stored_sha256=digests,
-    level=st.sampled_from([None, "Stored", "Verified"]),
+    checked=times,
+    level=st.sampled_from([None, *BackupLevel]),
     proof=st.sampled_from([None, "payload", "recipient"]),
-    problems=st.sampled_from([(), (("BackupCorrupt", "it is torn"),)]),
+    signature=st.just("unsigned"),
+    problems=file_problems,
 )
 healths = st.builds(
-    Health,
-    status=st.sampled_from(["healthy", "degraded", "unhealthy"]),
-    config_path=st.just("/config/c.json"),
+    health_data,
+    status=st.sampled_from(SystemStatus),
     config_valid=st.booleans(),
     config_digest=st.none() | digests,
     sections_digest=st.none() | digests,
     gateway_id=st.none() | st.just("g"),
     volume_id=st.none() | volumes,
-    pending_request=st.none() | st.just("another"),
-    encrypted=st.booleans(),
+    pending_restore=st.none() | st.just(PendingRestore(request_id="another", state="applied")),
+    encryption=st.sampled_from(["require", "allow"]),
 )
 records = st.builds(
-    RestoreRecord,
-    request_id=st.just("r"),
-    state=st.sampled_from(list(Journal)),
+    restore_result,
+    state=st.sampled_from(RestoreState),
     previous_sha256=st.none() | digests,
     restored_sha256=digests,
     sections_digest=digests,
-    safety_kind=st.sampled_from(["backup", "raw", "missing", "kept", "none"]),
-    safety_path=st.none() | st.just("safety/x"),
+    safety_backup=st.builds(
+        SafetyBackup,
+        kind=st.sampled_from(["backup", "raw", "missing", "kept", "none"]),
+        path=st.none() | st.just("safety/x"),
+    ),
 )
 rollouts = st.builds(Rollout, asked=st.booleans(), done=st.booleans(), message=st.just("on its way"))
 
@@ -176,18 +197,40 @@ backup_views = st.builds(
     gateway=gateways,
     health=healths | failures,
     backup_id=st.none() | st.just("id"),
-    answer=st.none() | stored | st.just(Gone()) | failures,
-    stored=st.none() | stored | st.just(Gone()) | failures,
-    checked=st.none() | checks | st.just(Gone()) | failures,
-    known=st.lists(backups, max_size=3).map(KnownBackups),
+    answer=st.none() | stored | inspections | st.just(NotFound()) | failures,
+    stored=st.none() | stored | st.just(NotFound()) | failures,
+    checked=st.none() | checks | inspections | st.just(NotFound()) | failures,
+    index=st.lists(backups, max_size=3).map(BackupIndex),
 )
+begun_deletions = st.builds(
+    lambda one, by_person: replace(
+        one,
+        existing=None,
+        delete_file=by_person,
+        meta=replace(one.meta, deleting_since=CREATED if by_person else None),
+        status={
+            **one.status,
+            "startTime": CREATED.isoformat(),
+            **({} if by_person else {"phase": "Deleting", "deletion": {"reason": "TTL", "time": CREATED.isoformat()}}),
+        },
+    ),
+    backups,
+    st.booleans(),
+)
+"""Backups whose file is to be deleted: independent choices reach this state almost never."""
 deletion_views = st.builds(
     deletion.Observed,
-    backup=backups,
+    backup=backups | begun_deletions,
     gateway=gateways,
     health=st.none() | healths | failures,
     backup_id=st.none() | st.just("id"),
     answer=st.none() | st.booleans() | failures,
+) | st.builds(
+    deletion.Observed,
+    backup=begun_deletions,
+    gateway=endpoints,
+    health=healths,
+    backup_id=st.just("id"),
 )
 restore_views = st.builds(
     RestoreObserved,
@@ -196,7 +239,7 @@ restore_views = st.builds(
     reloads_config=st.booleans(),
     health=st.none() | healths | failures,
     persistent=st.none() | st.booleans(),
-    journal=st.none() | records | st.just(Gone()) | failures,
+    journal=st.none() | records | st.just(NotFound()) | failures,
     backups=st.lists(backups, max_size=3),
     safety=st.none() | backups,
     rollout=st.none() | rollouts,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway_api.contract import Problem
 from gateway_operator.domain.adoption import Owned, owner
-from gateway_operator.domain.known import Known
+from gateway_operator.domain.backup_index import BackupSummary
 from gateway_operator.domain.names import ADOPTED_LABEL
 from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateways import GatewayLocks
+from tests.unit.operator.fake_admin import inspection_of
 from tests.unit.operator.test_crashes import count, single_faults
 from tests.unit.operator.worlds import CrashError, Faults, World, log
 
@@ -36,7 +37,7 @@ def with_file(faults: Faults | None = None, *, foreign: bool = False, **spec: An
     if foreign:
         ((stored, _),) = world.admin.backups.values()
         world.admin.backups.clear()
-        world.admin.foreign[path] = replace(stored, backup_id="", metadata={})
+        world.admin.foreign[path] = inspection_of(stored)
     return world, world.cluster.add("GatewayBackup", "b", {"group": "daily", "existing": {"path": path}, **spec})
 
 
@@ -73,7 +74,7 @@ def test_a_file_that_is_not_there_is_a_reason_of_its_own() -> None:
 
 def test_a_file_that_is_not_whole_is_not_adopted() -> None:
     world, ref = with_file()
-    world.admin.problems = (("BackupCorrupt", "torn"),)
+    world.admin.problems = [Problem(code="BackupCorrupt", message="torn")]
     world.run(ref)
     assert world.cluster.status(ref)["reason"] == "BackupCorrupt"
 
@@ -166,7 +167,7 @@ def test_one_of_two_gets_the_file_when_one_operator_dies(crash: int) -> None:
         assert both(order, crash) in (["b"], ["c"]), order
 
 
-def claim(name: str, created: int, phase: str, *, existing: bool = True, volume: str = "v") -> Known:
+def claim(name: str, created: int, phase: str, *, existing: bool = True, volume: str = "v") -> BackupSummary:
     """Another object that names the file."""
     body = {
         "metadata": {
@@ -178,7 +179,7 @@ def claim(name: str, created: int, phase: str, *, existing: bool = True, volume:
         "spec": {"gatewayRef": {"name": "gw"}, **({"existing": {"path": PATH}} if existing else {})},
         "status": {"phase": phase, "path": PATH, **({"volumeID": volume} if phase else {})},
     }
-    return Known.of(Backup.parse(body))
+    return BackupSummary.from_backup(Backup.parse(body))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def claim(name: str, created: int, phase: str, *, existing: bool = True, volume:
         (claim("maker", 9, "Failed", existing=False), None),
     ],
 )
-def test_who_has_it(other: Known, expected: Owned | None) -> None:
+def test_who_has_it(other: BackupSummary, expected: Owned | None) -> None:
     mine = {
         "metadata": {"namespace": "prod", "name": "b", "uid": "b", "creationTimestamp": "2026-01-01T00:00:05Z"},
         "spec": {"gatewayRef": {"name": "gw"}, "existing": {"path": PATH}},

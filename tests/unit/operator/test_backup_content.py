@@ -9,36 +9,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway_api.contract import Counts, Problem
 from gateway_operator.domain import changes
-from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.known import Known
+from gateway_operator.domain.backup_index import BackupSummary
+from gateway_operator.domain.calls import counts_status
 from gateway_operator.domain.objects import Ref
 from tests.unit.operator.test_known import backup
 from tests.unit.operator.worlds import World
 
-BEFORE = Known.of(backup(1))
-counts = st.builds(Counts, *[st.integers(0, 30)] * 5)
+BEFORE = BackupSummary.from_backup(backup(1))
 
 
-def earlier(found: Counts | None, size: int | None = 100, digest: str = "a") -> Known:
+def of(*numbers: int, **fields: int) -> dict[str, int]:
+    """``status.counts``: configs, projects, users, API keys, disabled API keys."""
+    names = ("configs", "projects", "users", "api_keys", "disabled_api_keys")
+    return counts_status(Counts(**dict(zip(names, numbers, strict=False)), **fields))
+
+
+counts = st.lists(st.integers(0, 30), min_size=5, max_size=5).map(lambda numbers: of(*numbers))
+
+
+def earlier(found: dict[str, int] | None, size: int | None = 100, digest: str = "a") -> BackupSummary:
     """A backup before."""
-    return replace(BEFORE, counts=found, content_bytes=size, digest=digest)
+    return replace(BEFORE, counts=found, content_bytes=size, content_digest=digest)
 
 
 @pytest.mark.parametrize(
     ("now", "digest", "summary"),
     [
-        (Counts(1, 2, 5, 3, 0), "b", "+2 users"),
-        (Counts(1, 2, 3, 2, 0), "b", "-1 API key"),
-        (Counts(2, 0, 5, 2, 1), "b", "+1 config, -2 projects, +2 users, -1 API key, +1 disabled API key"),
-        (Counts(1, 2, 3, 3, 0), "b", "content changed"),
-        (Counts(1, 2, 3, 3, 0), "a", "unchanged"),
+        (of(1, 2, 5, 3, 0), "b", "+2 users"),
+        (of(1, 2, 3, 2, 0), "b", "-1 API key"),
+        (of(2, 0, 5, 2, 1), "b", "+1 config, -2 projects, +2 users, -1 API key, +1 disabled API key"),
+        (of(1, 2, 3, 3, 0), "b", "content changed"),
+        (of(1, 2, 3, 3, 0), "a", "unchanged"),
         (None, "b", "content changed"),
         (None, "a", "unchanged"),
     ],
 )
-def test_the_summary_is_for_people(now: Counts | None, digest: str, summary: str) -> None:
-    told = changes.against(earlier(Counts(1, 2, 3, 3, 0)), now, 120, digest)
+def test_the_summary_is_for_people(now: dict[str, int] | None, digest: str, summary: str) -> None:
+    told = changes.against(earlier(of(1, 2, 3, 3, 0)), now, 120, digest)
     assert told["summary"] == summary
     assert told["contentBytes"] == 20
     assert told["comparedTo"] == "b1"
@@ -46,7 +55,7 @@ def test_the_summary_is_for_people(now: Counts | None, digest: str, summary: str
 
 @given(counts, counts, st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 100))
 def test_nothing_is_lost_that_was_not_there_and_a_wider_limit_loses_less(
-    before: Counts, now: Counts, size: int, size_now: int, limit: int
+    before: dict[str, int], now: dict[str, int], size: int, size_now: int, limit: int
 ) -> None:
     lost = changes.lost(earlier(before, size), now, size_now, limit)
     assert changes.lost(earlier(before, size), now, size_now, 100) == []
@@ -58,18 +67,18 @@ def test_nothing_is_lost_that_was_not_there_and_a_wider_limit_loses_less(
 @pytest.mark.parametrize(
     ("before", "now", "lost"),
     [
-        (Counts(users=10), Counts(users=5), []),
-        (Counts(users=10), Counts(users=4), ["60 % of the users (10 → 4)"]),
-        (Counts(projects=1), Counts(projects=0), ["100 % of the projects (1 → 0)"]),
-        (Counts(api_keys=10, disabled_api_keys=9), Counts(api_keys=1), []),
+        (of(users=10), of(users=5), []),
+        (of(users=10), of(users=4), ["60 % of the users (10 → 4)"]),
+        (of(projects=1), of(projects=0), ["100 % of the projects (1 → 0)"]),
+        (of(api_keys=10, disabled_api_keys=9), of(api_keys=1), []),
         (
-            Counts(api_keys=10),
-            Counts(api_keys=10, disabled_api_keys=8),
+            of(api_keys=10),
+            of(api_keys=10, disabled_api_keys=8),
             ["80 % of the API keys (10 → 2)"],
         ),
     ],
 )
-def test_more_than_the_share_is_suspicious(before: Counts, now: Counts, lost: list[str]) -> None:
+def test_more_than_the_share_is_suspicious(before: dict[str, int], now: dict[str, int], lost: list[str]) -> None:
     assert changes.lost(earlier(before), now, 100, 50) == lost
 
 
@@ -88,10 +97,11 @@ def conditions(status: dict[str, Any]) -> dict[str, str]:
 
 def test_a_suspicious_one_is_complete_and_says_so_once() -> None:
     world = World()
-    world.admin.counts = Counts(1, 1, 10, 4, 0)
+    world.admin.counts = Counts(configs=1, projects=1, users=10, api_keys=4)
     _, first = one_more(world, "first")
     assert "changes" not in first
-    world.admin.counts, world.admin.live = Counts(1, 1, 3, 4, 0), "smaller"
+    world.admin.counts = Counts(configs=1, projects=1, users=3, api_keys=4)
+    world.admin.live = "smaller"
     _, second = one_more(world, "second")
     assert (second["phase"], second["reason"]) == ("Completed", "Suspicious")
     assert conditions(second) == {"Finished": "True", "Completed": "True", "Failed": "False", "Suspicious": "True"}
@@ -140,7 +150,8 @@ def test_a_level_that_is_not_reached_is_a_failure(wanted: str, phase: str) -> No
 
 def test_what_a_check_finds_wrong_is_a_failure() -> None:
     world = World()
-    world.admin.level, world.admin.problems = "Stored", (("BackupCorrupt", "the file is torn"),)
+    world.admin.level = "Stored"
+    world.admin.problems = [Problem(code="BackupCorrupt", message="the file is torn")]
     _, status = one_more(world, "b")
     assert (status["phase"], status["reason"]) == ("Failed", "BackupCorrupt")
     assert "the file is torn" in status["message"]

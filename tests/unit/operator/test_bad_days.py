@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from gateway_api.contract import BackupRecord, RestoreState
 from gateway_operator.domain.actions import CallBackup, Finish
-from gateway_operator.domain.calls import Journal, RestoreRecord, StoredBackup
 from gateway_operator.domain.objects import Ref, Restore
 from gateway_operator.domain.restore import decide as decide_restore
 from gateway_operator.domain.restore_observed import Observed
 from gateway_operator.ports import AdminApiError, AdminTarget
+from tests.unit.operator.fake_admin import restore_result
 from tests.unit.operator.fake_cluster import START
 from tests.unit.operator.test_crashes import check_backup, check_restore, run_once, with_backup, with_restore
 from tests.unit.operator.worlds import Faults, World
@@ -26,9 +27,9 @@ def lose_answers(world: World, code: str = "CallTimedOut") -> None:
     """Every backup is made, and no answer ever comes back."""
     make = world.admin.backup
 
-    async def backup(target: AdminTarget, call: CallBackup) -> StoredBackup:
+    async def backup(target: AdminTarget, call: CallBackup) -> BackupRecord:
         await make(target, call)
-        raise AdminApiError(code, "no answer", retryable=True, unsure=True)
+        raise AdminApiError(code, "no answer", retryable=True, outcome_unknown=True)
 
     world.admin.backup = backup  # type: ignore[method-assign]
 
@@ -204,7 +205,7 @@ def test_nothing_is_claimed_about_a_gateway_that_cannot_be_asked() -> None:
     async def silence(*arguments: object) -> object:
         await restore(*arguments)  # type: ignore[arg-type]
         world.admin.failing = [passing("Unreachable") for _ in range(99_999)]
-        raise AdminApiError("CallTimedOut", "no answer", retryable=True, unsure=True)
+        raise AdminApiError("CallTimedOut", "no answer", retryable=True, outcome_unknown=True)
 
     world.admin.restore = silence  # type: ignore[assignment, method-assign]
     status = restored(world, ref)
@@ -222,7 +223,7 @@ def test_one_that_was_rolled_back_by_a_person_says_so() -> None:
     record = world.admin.restore_record
     assert record is not None
     world.admin.live = "old"
-    world.admin._end(record.request_id, Journal.rolled_back)
+    world.admin._end(record.request_id, RestoreState.rolled_back)
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("RolledBack", "RolledBack")
 
@@ -241,8 +242,8 @@ def test_a_rollback_ends_with_its_cause_whatever_the_message_said_meanwhile() ->
     status = {"phase": "RollingBack", "reason": "NotAuthorized", "message": "Forbidden.", "failure": cause}
     spec = {"gatewayRef": {"name": "gw"}, "backupName": "b", "restart": "Never"}
     restore = Restore.parse({"metadata": {"name": "r", "uid": "u"}, "spec": spec, "status": status})
-    record = RestoreRecord("id", Journal.rolled_back, None, "a", "b", "none", None)
-    action = decide_restore(Observed(restore, journal=record), START)
+    result = restore_result(state=RestoreState.rolled_back)
+    action = decide_restore(Observed(restore, journal=result), START)
     assert isinstance(action, Finish)
     assert (action.status["phase"], action.status["reason"]) == ("RolledBack", "RestartFailed")
     assert action.status["message"] == "The pods were not replaced in time. The previous config is back."

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.calls import Journal
+from gateway_api.contract import RestoreState
 from gateway_operator.domain.objects import Ref
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateways import GatewayLocks
@@ -63,8 +63,8 @@ def check_restore(world: World, ref: Ref, previous: str | None = "old") -> str:
     assert phase in TERMINAL
     assert len(world.admin.request_ids) <= 1
     assert world.admin.replaced_times <= 1
-    committed = record is not None and record.state is Journal.committed
-    rolled_back = record is not None and record.state is Journal.rolled_back
+    committed = record is not None and record.state is RestoreState.committed
+    rolled_back = record is not None and record.state is RestoreState.rolled_back
     match phase:
         case "Completed":
             assert committed
@@ -207,7 +207,7 @@ def test_one_that_was_re_created_in_the_middle_is_brought_to_its_end() -> None:
         world.run(fresh)
         record = world.admin.restore_record
         assert record is not None
-        assert record.state is Journal.committed, (number, world.cluster.status(fresh))
+        assert record.state is RestoreState.committed, (number, world.cluster.status(fresh))
         assert world.cluster.status(fresh)["phase"] == "Completed"
         assert world.admin.replaced_times == 1
 

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway_api.contract import SystemHealthData
 from gateway_operator.domain import backup, deletion, restore
 from gateway_operator.domain.actions import (
     CallBackup,
@@ -31,7 +32,7 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.calls import Health
+from gateway_operator.domain.backup_index import TERMINAL
 from gateway_operator.domain.gateway import Endpoint
 from gateway_operator.domain.restore_observed import Observed
 from tests.unit.operator import strategies as seen
@@ -78,7 +79,7 @@ def test_backups(view: backup.Observed, now: datetime) -> None:
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     match action:
         case Finish():
-            assert action.status["phase"] in backup.TERMINAL
+            assert action.status["phase"] in TERMINAL
             kinds = {one["type"]: one["status"] for one in action.status["conditions"]}
             assert kinds["Finished"] == "True"
             assert kinds["Completed"] != kinds["Failed"]
@@ -165,7 +166,7 @@ def test_deletions(view: deletion.Observed, now: datetime) -> None:
         assert action == Release()
     if isinstance(action, DeleteFile):
         assert action.backup_id
-        assert isinstance(view.health, Health)
+        assert isinstance(view.health, SystemHealthData)
         assert thing.status.get("volumeID") in (None, view.health.volume_id)
     if isinstance(action, Wait):
         assert 0 < action.seconds <= 600

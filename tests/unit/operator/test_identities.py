@@ -173,7 +173,7 @@ def test_an_identity_that_is_gone_when_the_answer_was_lost_undoes_nothing(monkey
         monkeypatch.setattr(made.admin, "restore", do)
         await do(*arguments)
         del made.cluster.secrets["restore-key"]
-        raise AdminApiError("Unreachable", "cut", retryable=True, unsure=True)
+        raise AdminApiError("Unreachable", "cut", retryable=True, outcome_unknown=True)
 
     monkeypatch.setattr(made.admin, "restore", lost)
     status = restore(made, backup)

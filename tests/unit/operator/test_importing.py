@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway_api.contract import BackupEntry, Problem
 from gateway_operator.domain import importing
-from gateway_operator.domain.calls import Counts, Listed, StoredBackup
 from gateway_operator.domain.names import ADOPTED_LABEL, IMPORT_UID
 from gateway_operator.domain.objects import Backup, Import, Ref
+from tests.unit.operator.fake_admin import backup_record, inspection_of
 from tests.unit.operator.test_crashes import single_faults
 from tests.unit.operator.worlds import Faults, World
 
@@ -31,7 +31,7 @@ def lost_cluster(faults: Faults | None = None, **spec: Any) -> tuple[World, Ref]
     for name in LOST:
         del world.cluster.objects[("GatewayBackup", name)]
     ((stored, _), *_) = world.admin.backups.values()
-    foreign = replace(stored, backup_id="", metadata={}, path="by-hand.json.gz", stored_sha256="f" * 64)
+    foreign = inspection_of(stored, path="by-hand.json.gz", stored_sha256="f" * 64)
     world.admin.foreign[foreign.path] = foreign
     return world, world.cluster.add("GatewayBackupImport", "i", spec)
 
@@ -103,7 +103,7 @@ def test_only_the_paths_that_are_named() -> None:
 
 def test_what_holds_no_config_is_left_out_and_what_is_broken_is_named() -> None:
     world, ref = lost_cluster()
-    world.admin.problems = (("BackupInvalid", "not a config"),)
+    world.admin.problems = [Problem(code="BackupInvalid", message="not a config")]
     world.run(ref)
     status = world.cluster.status(ref)
     assert (status["ignored"], status["found"], status["failed"]) == (1, 5, 5)
@@ -119,23 +119,11 @@ def test_it_waits_for_its_gateway_and_gives_up() -> None:
     assert (status["phase"], status["reason"]) == ("Failed", "GatewayNotFound")
 
 
-def listed(path: str, name: str, group: str, number: int) -> Listed:
+def listed(path: str, name: str, group: str, number: int) -> BackupEntry:
     """A file whose manifest says what it was."""
-    stored = StoredBackup(
-        backup_id=f"{number:032x}",
-        path=path,
-        created=World().clock.now(),
-        gateway_id="g",
-        volume_id="v",
-        gateway_version=None,
-        content_sha256="a" * 64,
-        stored_sha256="b" * 64,
-        stored_bytes=1,
-        level="Verified",
-        counts=Counts(),
-        metadata={"name": name, "group": group},
-    )
-    return Listed(path, "backup", stored.created, stored)
+    metadata = {"name": name, "group": group}
+    record = backup_record(backup_id=f"{number:032x}", path=path, volume_id="v", metadata=metadata)
+    return BackupEntry(kind="backup", path=path, size_bytes=1, modified=record.created, record=record)
 
 
 names = st.text(alphabet="abz09-._AÄ/", max_size=70) | st.sampled_from(["same", "a" * 63, "safety", "-x", "x-"])
@@ -150,7 +138,7 @@ THING = Import.parse(
 
 @given(files, st.integers(0, 12))
 @settings(deadline=None, max_examples=300)
-def test_names_are_valid_and_unique_and_the_same_after_a_crash(found: list[Listed], created: int) -> None:
+def test_names_are_valid_and_unique_and_the_same_after_a_crash(found: list[BackupEntry], created: int) -> None:
     plan = importing.plan(THING, found, [], "v")
     made = [one.name for one in plan.create]
     assert len(made) == len(set(made)) == len(found)
@@ -167,7 +155,7 @@ def test_names_are_valid_and_unique_and_the_same_after_a_crash(found: list[Liste
 
 def test_a_copy_of_a_backup_is_no_second_one() -> None:
     first = listed("daily/x.json.zst", "x", "daily", 1)
-    plan = importing.plan(THING, [first, replace(first, path="copy/x.json.zst")], [], "v")
+    plan = importing.plan(THING, [first, first.model_copy(update={"path": "copy/x.json.zst"})], [], "v")
     assert [one.path for one in plan.create] == ["copy/x.json.zst"]
     assert (plan.found, plan.already_owned) == (2, 1)
 

@@ -1,4 +1,4 @@
-"""What is remembered of GatewayBackups answers as a list of them would; and when many going is a sweep."""
+"""The index of GatewayBackups answers as a list of them would."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.known import KnownBackups
-from gateway_operator.domain.objects import Backup, GatewayRef
+from gateway_operator.domain.backup_index import BackupIndex
+from gateway_operator.domain.objects import Backup, BackupSetId, GatewayRef, NamespacedGateway
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
-PLACE = ("prod", GatewayRef("Deployment", "gw"))
+GATEWAY = NamespacedGateway("prod", GatewayRef("Deployment", "gw"))
 
 
 def backup(
@@ -37,6 +37,8 @@ def backup(
         "contentDigest": digest,
         "counts": {"users": number},
         "contentBytes": 10,
+        "path": f"daily/{number}",
+        "backupID": f"id-{number}",
     }
     spec = {"gatewayRef": {"name": gateway}, "group": group}
     return Backup.parse({"metadata": meta, "spec": spec, "status": status})
@@ -60,17 +62,17 @@ histories = st.lists(
 @given(histories, st.integers(0, 7), st.sampled_from("ab"), st.sampled_from(["manual", "daily"]))
 @settings(deadline=None, max_examples=300)
 def test_it_answers_as_a_list_of_all_would(history: list[Backup | int], at: int, digest: str, group: str) -> None:
-    known = KnownBackups()
+    index = BackupIndex()
     alive: dict[str, Backup] = {}
     for event in history:
         if isinstance(event, int):
             gone = alive.pop(f"u{event:04d}", None)
             if gone is not None:
-                known.forget(gone)
+                index.remove(gone)
             continue
         uid = event.meta.ref.uid
         late = uid in alive and alive[uid].phase in ("Completed", "Failed") and event.phase == "Running"
-        known.see(event)
+        index.upsert(event)
         if not late or event.meta.deleting_since is not None:
             alive[uid] = event
     moment = (DAWN + timedelta(seconds=at), "u0004")
@@ -82,28 +84,38 @@ def test_it_answers_as_a_list_of_all_would(history: list[Backup | int], at: int,
     there.sort(key=lambda pair: pair[0])
     before = [one for when, one in there if when < moment and one.group == group]
     same = [one for when, one in there if when < moment and one.status["contentDigest"] == digest]
-    found = known.before(PLACE, group, moment)
-    assert (found and found.uid) == (before[-1].meta.ref.uid if before else None)
-    like = known.same(PLACE, "v", digest, moment)
-    assert (like and like.uid) == (same[0].meta.ref.uid if same else None)
+    set_id = BackupSetId("prod", GATEWAY.gateway, group)
+    previous = index.previous(set_id, moment)
+    assert (previous and previous.uid) == (before[-1].meta.ref.uid if before else None)
+    first = index.first_with_same_content(GATEWAY, "v", digest, moment)
+    assert (first and first.uid) == (same[0].meta.ref.uid if same else None)
+    rows = {one.uid: one for one in index.in_set(set_id)}
+    members = {uid: one for uid, one in alive.items() if one.group == group}
+    assert {uid: one.phase for uid, one in rows.items()} == {uid: one.phase for uid, one in members.items()}
+    by_path = {one.uid for one in index.find_by_path_or_id("prod", "daily/1", "id-2")}
+    assert by_path == {uid for uid, one in alive.items() if one.meta.ref.name in ("b1", "b2")}
+    for one in list(alive.values()):
+        index.remove(one)
+        index.remove(one)  # an event that comes twice
+    assert not any(vars(index).values()), "no empty collection stays"
 
 
 def test_it_keeps_what_comparisons_need() -> None:
-    found = KnownBackups([backup(3, at=1)]).before(PLACE, "manual", (DAWN + timedelta(seconds=2), ""))
-    assert found is not None
-    assert (found.name, found.counts, found.content_bytes) == ("b3", Counts(users=3), 10)
+    index = BackupIndex([backup(3, at=1)])
+    row = index.previous(BackupSetId("prod", GATEWAY.gateway, "manual"), (DAWN + timedelta(seconds=2), ""))
+    assert row is not None
+    assert row.counts == {"configs": 0, "projects": 0, "users": 3, "apiKeys": 0, "disabledApiKeys": 0}
+    assert (row.name, row.content_bytes) == ("b3", 10)
 
 
-def test_nothing_is_kept_of_a_gateway_whose_backups_are_deleted() -> None:
-    known = KnownBackups()
-    for second in range(100):
-        known.see(backup(second))
-        known.forget(backup(second))
-    assert not known._gateways
-    assert not known._files
+def test_row_holds_no_model() -> None:
+    (row,) = BackupIndex([backup(3)]).in_set(BackupSetId("prod", GATEWAY.gateway, "manual"))
+    assert not [name for name in row.__slots__ if isinstance(getattr(row, name), BaseModel)]
 
 
-def test_a_backup_that_retention_is_deleting_is_not_compared_with() -> None:
-    known = KnownBackups([backup(1, at=1)])
-    known.see(backup(1, at=1, phase="Deleting"))
-    assert known.before(PLACE, "manual", (DAWN + timedelta(seconds=2), "")) is None
+def test_deleting_backup_is_not_compared_with() -> None:
+    index = BackupIndex([backup(1, at=1)])
+    index.upsert(backup(1, at=1, phase="Deleting"))
+    moment = (DAWN + timedelta(seconds=2), "")
+    assert index.previous(BackupSetId("prod", GATEWAY.gateway, "manual"), moment) is None
+    assert index.first_with_same_content(GATEWAY, "v", "a", moment) is None

@@ -19,9 +19,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway_api.contract import Counts
 from gateway_operator.domain import durations, times
-from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.known import KnownBackups
+from gateway_operator.domain.backup_index import BackupIndex
 from gateway_operator.domain.names import ADOPTED_LABEL, FINALIZER, SHRINK_ACCEPTED
 from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.ports import Ports
@@ -72,8 +72,8 @@ class Life(RuleBasedStateMachine):
         place = self.place
         place.faults = Faults(crash_after=set(crashes))
         cluster, admin = place.faults.wrap(place.cluster, False), place.faults.wrap(place.admin, True)
-        self.known = KnownBackups(Backup.parse(body) for body in self.objects.values())
-        place.ports = Ports(cluster, admin, place.clock, "ops:operator", self.known)
+        self.index = BackupIndex(Backup.parse(body) for body in self.objects.values())
+        place.ports = Ports(cluster, admin, place.clock, "ops:operator", self.index)
         self.sweeper = Sweeper(place.ports, [], log)
 
     def _pick(self, number: int) -> str:
@@ -100,18 +100,18 @@ class Life(RuleBasedStateMachine):
                 body["spec"]["deleteFile"] = True
                 body["metadata"]["finalizers"] = [FINALIZER]
                 body["metadata"]["deletionTimestamp"] = times.text(self.place.clock.now())
-                self.known.see(Backup.parse(body))
+                self.index.upsert(Backup.parse(body))
             else:
                 del self.place.cluster.objects[BACKUP, name]
-                self.known.forget(Backup.parse(body))
+                self.index.remove(Backup.parse(body))
 
     def _finish(self) -> None:
         """The delete handler for all that is going, each begun again when it dies; and kopf, which lets go."""
         for name in [name for name, body in self.objects.items() if "deletionTimestamp" in body["metadata"]]:
-            self.known.see(Backup.parse(self.objects[name]))
+            self.index.upsert(Backup.parse(self.objects[name]))
             self.place.run(self._ref(name), forget=True)
             gone = self.place.cluster.objects.pop((BACKUP, name))
-            self.known.forget(Backup.parse(gone))
+            self.index.remove(Backup.parse(gone))
 
     def _file_of(self, body: dict[str, Any]) -> str:
         return str(
@@ -147,7 +147,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(live=st.sampled_from(["old", "new", "newer", "broken", None]), users=st.integers(0, 12))
     def the_config_changes(self, live: str | None, users: int) -> None:
-        self.place.admin.live, self.place.admin.counts = live, Counts(1, 1, users, 1, 0)
+        self.place.admin.live, self.place.admin.counts = live, Counts(configs=1, projects=1, users=users, api_keys=1)
 
     @rule(policy=st.sampled_from(POLICIES))
     def the_policy_changes(self, policy: dict[str, Any] | None) -> None:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway_operator.domain.retention import Cause, Decision, Entry, Limits, Policy, plan, span
+from gateway_operator.domain.backup_index import BackupSummary
+from gateway_operator.domain.retention import Cause, Decision, Limits, Policy, plan, span
 from gateway_operator.domain.retention_policy import parse
+from tests.unit.operator.summaries import summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
-def daily(number: int, **fields: object) -> list[Entry]:
+def daily(number: int, **fields: Any) -> list[BackupSummary]:
     """One backup a day, ``d0`` an hour ago."""
-    return [replace(Entry(f"d{day}", NOW - HOUR - day * DAY), **fields) for day in range(number)]  # type: ignore[arg-type]
+    return [summary(f"d{day}", NOW - HOUR - day * DAY, **fields) for day in range(number)]
 
 
 def names(decisions: list[Decision]) -> list[str]:
     """Those that are kept."""
-    return [one.entry.name for one in decisions if one.keep]
+    return [one.backup.name for one in decisions if one.keep]
 
 
 def of(decisions: list[Decision], name: str) -> Decision:
     """What becomes of one."""
-    return next(one for one in decisions if one.entry.name == name)
+    return next(one for one in decisions if one.backup.name == name)
 
 
 def test_without_a_policy_everything_is_kept_and_nothing_is_said() -> None:
@@ -54,7 +57,7 @@ def test_keep_last_keeps_the_newest() -> None:
 def test_each_unit_keeps_its_newest_and_says_which() -> None:
     policy = Policy(keep_hourly=1, keep_daily=2, keep_weekly=2, keep_monthly=2, keep_yearly=2)
     decisions = plan(daily(400), policy, NOW)
-    assert {one.entry.name: one.reasons for one in decisions if one.keep} == {
+    assert {one.backup.name: one.reasons for one in decisions if one.keep} == {
         "d0": ("minKeep", "keepHourly 2026-11-24T11", "keepDaily 2026-11-24", "keepWeekly 2026-W48",
                "keepMonthly 2026-11", "keepYearly 2026"),
         "d1": ("keepDaily 2026-11-23",),
@@ -65,7 +68,7 @@ def test_each_unit_keeps_its_newest_and_says_which() -> None:
 
 
 def test_units_without_a_backup_are_not_counted() -> None:
-    entries = [Entry("new", NOW - HOUR), Entry("old", NOW - 900 * DAY)]
+    entries = [summary("new", NOW - HOUR), summary("old", NOW - 900 * DAY)]
     assert names(plan(entries, Policy(keep_daily=2), NOW)) == ["new", "old"]
 
 
@@ -100,7 +103,7 @@ def test_one_that_has_outlived_its_ttl_takes_no_place() -> None:
 
 
 def test_a_ttl_needs_no_policy_and_is_no_promise_to_keep() -> None:
-    entries = [*daily(2), Entry("short", NOW - DAY, ttl=HOUR), Entry("long", NOW - 3 * DAY, ttl=30 * DAY)]
+    entries = [*daily(2), summary("short", NOW - DAY, ttl=HOUR), summary("long", NOW - 3 * DAY, ttl=30 * DAY)]
     assert names(plan(entries, Policy(), NOW)) == ["d0", "d1", "long"]
     assert of(plan(entries, Policy(), NOW), "long").expires_at == NOW + 27 * DAY
     assert names(plan(entries, Policy(keep_last=2), NOW)) == ["d0", "d1"]
@@ -118,9 +121,9 @@ def test_a_ttl_needs_no_policy_and_is_no_promise_to_keep() -> None:
 @pytest.mark.parametrize("ttl", [None, HOUR])
 @pytest.mark.parametrize("policy", [Policy(keep_last=1), Policy(max_age=HOUR), Policy(keep_daily=1, max_age=DAY)])
 def test_kept_whatever_the_policy_and_the_ttl_say(
-    fields: dict[str, object], reason: str, ttl: timedelta | None, policy: Policy
+    fields: dict[str, Any], reason: str, ttl: timedelta | None, policy: Policy
 ) -> None:
-    entries = [*daily(1), replace(Entry("old", NOW - 90 * DAY, ttl=ttl), **fields)]  # type: ignore[arg-type]
+    entries = [*daily(1), summary("old", NOW - 90 * DAY, ttl=ttl, **fields)]
     found = of(plan(entries, policy, NOW), "old")
     assert found.keep
     assert reason in found.reasons
@@ -128,7 +131,7 @@ def test_kept_whatever_the_policy_and_the_ttl_say(
 
 
 def test_a_restore_keeps_a_failed_one_too() -> None:
-    entry = Entry("bad", NOW - DAY, phase="Failed", restores=("again",))
+    entry = summary("bad", NOW - DAY, phase="Failed", restores=("again",))
     assert plan([entry], Policy(failed=Limits(keep_last=0, max_age=HOUR)), NOW)[0].keep
 
 
@@ -141,7 +144,7 @@ def test_the_newest_verified_are_kept() -> None:
 
 
 def test_the_newest_verified_are_kept_on_each_volume() -> None:
-    entries = [replace(one, volume=f"v{number % 2}") for number, one in enumerate(daily(6))]
+    entries = [replace(one, volume_id=f"v{number % 2}") for number, one in enumerate(daily(6))]
     assert names(plan(entries, Policy(max_age=HOUR), NOW)) == ["d0", "d1"]
 
 
@@ -160,14 +163,15 @@ def test_the_one_before_a_suspicious_one_is_kept_and_neither_counts_against_the_
     assert of(decisions, "d2").reasons == ("suspicious",)
 
 
-def test_once_accepted_a_suspicious_one_is_like_any_other() -> None:
-    assert names(plan(daily(6), Policy(keep_last=1), NOW)) == ["d0"]
+def test_accepted_suspicious_backup_is_like_any_other() -> None:
+    backups = daily(6, suspicious=True, accepted=True)
+    assert names(plan(backups, Policy(keep_last=1), NOW)) == ["d0"]
 
 
 def test_failed_ones_never_count() -> None:
     entries = [
         *daily(3, phase="Failed"),
-        *(replace(one, name=f"g{one.name}", time=one.time - 5 * DAY) for one in daily(3)),
+        *(replace(one, name=f"g{one.name}", snapshot_time=one.time - 5 * DAY) for one in daily(3)),
     ]
     decisions = plan(entries, Policy(keep_last=3, keep_daily=3), NOW)
     assert len(names(decisions)) == 6
@@ -179,7 +183,7 @@ def test_failed_ones_never_count() -> None:
 
 def test_failed_ones_go_by_age_even_where_all_good_ones_are_kept() -> None:
     decisions = plan(
-        [*daily(3, phase="Failed"), Entry("good", NOW - 99 * DAY)], Policy(failed=Limits(max_age=DAY)), NOW
+        [*daily(3, phase="Failed"), summary("good", NOW - 99 * DAY)], Policy(failed=Limits(max_age=DAY)), NOW
     )
     assert names(decisions) == ["d0", "good"]
     assert of(decisions, "d0").expires_at == NOW - HOUR + DAY
@@ -187,25 +191,29 @@ def test_failed_ones_go_by_age_even_where_all_good_ones_are_kept() -> None:
 
 @pytest.mark.parametrize("phase", ["", "Pending", "Running", "Verifying"])
 def test_an_unfinished_one_is_never_touched(phase: str) -> None:
-    entry = Entry("now", NOW - 999 * DAY, phase=phase, ttl=HOUR)
+    entry = summary("now", NOW - 999 * DAY, phase=phase, ttl=HOUR)
     decision = plan([entry, *daily(1)], Policy(keep_last=1, max_age=HOUR, failed=Limits(0, HOUR)), NOW)[-1]
     assert decision == (entry, None, (), None)
 
 
-def test_one_that_is_going_counts_for_nothing() -> None:
+@pytest.mark.parametrize("fields", [{"deleting_since": NOW}, {"phase": "Deleting"}])
+def test_backup_being_deleted_counts_for_nothing(fields: dict[str, Any]) -> None:
     entries = daily(3)
-    entries[0] = replace(entries[0], going=True)
+    entries[0] = replace(entries[0], **fields)
     assert names(plan(entries, Policy(keep_last=1), NOW)) == ["d1"]
 
 
 def test_adopted_ones_wait_for_a_person_or_a_policy() -> None:
-    entries = [*daily(1), *(replace(one, name=f"a{one.name}", time=one.time - DAY, adopted=True) for one in daily(3))]
+    entries = [
+        *daily(1),
+        *(replace(one, name=f"a{one.name}", snapshot_time=one.time - DAY, adopted=True) for one in daily(3)),
+    ]
     assert len(names(plan(entries, Policy(keep_last=2), NOW))) == 4
     assert names(plan(entries, Policy(keep_last=2, include_adopted=True), NOW)) == ["d0", "ad0"]
 
 
 def test_a_policy_of_a_backup_binds_those_that_carry_one() -> None:
-    entries = [replace(one, carries=number % 2 == 0) for number, one in enumerate(daily(6))]
+    entries = [replace(one, policy={} if number % 2 == 0 else None) for number, one in enumerate(daily(6))]
     decisions = plan(entries, Policy(keep_last=2, own_only=True), NOW)
     assert names(decisions) == ["d0", "d1", "d2", "d3", "d5"]
     assert of(decisions, "d3").reasons == ("no policy of its own",)
@@ -224,9 +232,9 @@ def test_a_limit_of_ten_thousand_years_is_no_error() -> None:
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def at(*times: datetime) -> list[Entry]:
+def at(*times: datetime) -> list[BackupSummary]:
     """Backups of these times."""
-    return [Entry(f"b{number}", time) for number, time in enumerate(times)]
+    return [summary(f"b{number}", time) for number, time in enumerate(times)]
 
 
 def test_days_are_those_of_the_time_zone() -> None:

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_operator.domain.retention import Entry, Limits, Policy, plan
+from gateway_operator.domain.backup_index import BackupSummary
+from gateway_operator.domain.retention import Limits, Policy, plan
 from gateway_operator.domain.retention_brakes import Brake, Seen, brake
 from gateway_operator.domain.retention_explain import explain
 from gateway_operator.domain.retention_outcome import conclude, note
+from tests.unit.operator.summaries import summary
 from tests.unit.operator.test_retention import daily
 from tests.unit.operator.test_retention_properties import histories, policies
 
@@ -65,7 +67,7 @@ brakes = st.sampled_from([Brake("ClockBehind", "No."), Brake("InventoryShrank", 
 
 @given(histories, policies, brakes)
 @settings(max_examples=200, deadline=None)
-def test_nothing_is_deleted_when_a_brake_is_on(entries: list[Entry], policy: Policy, on: Brake) -> None:
+def test_nothing_is_deleted_when_a_brake_is_on(entries: list[BackupSummary], policy: Policy, on: Brake) -> None:
     decisions = plan(entries, policy, NOW)
     outcome = conclude(decisions, policy, on)
     assert outcome.deletions == ()
@@ -76,7 +78,7 @@ def test_nothing_is_deleted_when_a_brake_is_on(entries: list[Entry], policy: Pol
 
 @given(histories, policies)
 @settings(max_examples=200, deadline=None)
-def test_a_pass_deletes_what_the_plan_lets_go_the_oldest_first(entries: list[Entry], policy: Policy) -> None:
+def test_a_pass_deletes_what_the_plan_lets_go_the_oldest_first(entries: list[BackupSummary], policy: Policy) -> None:
     decisions = plan(entries, policy, NOW)
     outcome = conclude(decisions, policy, None)
     going = [one for one in decisions if not one.keep and (one.cause == "ttl" or not policy.dry_run)]
@@ -101,13 +103,13 @@ def test_what_a_pass_says(policy: Policy, reason: str, message: str, deleted: in
 
 
 def test_a_dry_run_holds_no_ttl_back() -> None:
-    entries = [*daily(3), Entry("brief", NOW - timedelta(hours=3), ttl=timedelta(hours=1))]
+    entries = [*daily(3), summary("brief", NOW - timedelta(hours=3), ttl=timedelta(hours=1))]
     policy = Policy(keep_last=1, dry_run=True)
-    assert [one.entry.name for one in conclude(plan(entries, policy, NOW), policy, None).deletions] == ["brief"]
+    assert [one.backup.name for one in conclude(plan(entries, policy, NOW), policy, None).deletions] == ["brief"]
 
 
 def test_a_plan_for_people() -> None:
-    entries = [*daily(2), Entry("now", NOW, phase="", level="")]
+    entries = [*daily(2), summary("now", NOW, phase="", level="")]
     rows = explain(plan(entries, Policy(max_age=timedelta(hours=9)), NOW))
     assert [tuple(row) for row in rows] == [
         ("now", "2026-11-24T12:00:00Z", "Pending", "", "keep", "no rule lets it go", ""),

@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_operator.domain.retention import Entry, Limits, Policy, governed, plan
+from gateway_operator.domain.backup_index import BackupSummary
+from gateway_operator.domain.retention import Limits, Policy, governed, plan
+from tests.unit.operator.summaries import summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ZONES = [
@@ -21,7 +23,7 @@ lengths = st.integers(0, 900).map(lambda hours: timedelta(hours=hours * hours))
 maybe_lengths = st.none() | lengths
 
 
-def history(number: int, seed: int) -> list[Entry]:
+def history(number: int, seed: int) -> list[BackupSummary]:
     """A set of backups. From a seed: drawn piece by piece it would take ten times as long."""
     dice = Random(seed)
 
@@ -41,9 +43,9 @@ def history(number: int, seed: int) -> list[Entry]:
         return dice.random() < 0.15
 
     return [
-        Entry(
-            name=f"b{index}",
-            time=NOW - age(),
+        summary(
+            f"b{index}",
+            NOW - age(),
             phase=dice.choice(["Completed"] * 5 + ["Failed", "Running", ""]),
             level=dice.choice(["Verified", "Verified", "Stored"]),
             pinned=rare(),
@@ -51,9 +53,10 @@ def history(number: int, seed: int) -> list[Entry]:
             restores=("r",) if rare() else (),
             suspicious=rare(),
             adopted=rare(),
-            carries=dice.random() < 0.5,
-            volume=dice.choice(["", "", "other"]),
-            going=rare(),
+            accepted=dice.random() < 0.3,
+            policy={} if dice.random() < 0.5 else None,
+            volume_id=dice.choice(["", "", "other"]),
+            deleting_since=NOW if rare() else None,
         )
         for index in range(number)
     ]
@@ -69,26 +72,26 @@ policies = st.builds(
 )  # fmt: skip
 
 
-def kept(entries: list[Entry], policy: Policy) -> set[str]:
+def kept(entries: list[BackupSummary], policy: Policy) -> set[str]:
     """Who stays."""
-    return {one.entry.name for one in plan(entries, policy, NOW) if one.keep}
+    return {one.backup.name for one in plan(entries, policy, NOW) if one.keep}
 
 
 @given(histories, policies)
 @settings(max_examples=600, deadline=None)
-def test_what_must_stay_stays(entries: list[Entry], policy: Policy) -> None:
+def test_what_must_stay_stays(entries: list[BackupSummary], policy: Policy) -> None:
     decisions = plan(entries, policy, NOW)
-    alive = [entry for entry in entries if not entry.going]
-    assert sorted(one.entry.name for one in decisions) == sorted(entry.name for entry in alive)
-    staying = [one.entry for one in decisions if one.keep]
-    for volume in {entry.volume for entry in alive}:
+    alive = [entry for entry in entries if not entry.is_deleting]
+    assert sorted(one.backup.name for one in decisions) == sorted(entry.name for entry in alive)
+    staying = [one.backup for one in decisions if one.keep]
+    for volume in {entry.volume_id for entry in alive}:
         verified = [
-            one for one in alive if one.phase == "Completed" and one.level == "Verified" and one.volume == volume
+            one for one in alive if one.phase == "Completed" and one.level == "Verified" and one.volume_id == volume
         ]
         left = [entry for entry in staying if entry in verified]
         assert len(left) >= min(policy.min_keep, len(verified))
     for one in decisions:
-        entry = one.entry
+        entry = one.backup
         if entry.pinned or entry.restores or entry.phase not in ("Completed", "Failed"):
             assert one.keep, entry
         if entry.adopted and not policy.include_adopted:
@@ -104,22 +107,23 @@ def test_what_must_stay_stays(entries: list[Entry], policy: Policy) -> None:
 
 @given(histories, policies)
 @settings(max_examples=300, deadline=None)
-def test_the_one_before_a_suspicious_one_stays(entries: list[Entry], policy: Policy) -> None:
+def test_the_one_before_a_suspicious_one_stays(entries: list[BackupSummary], policy: Policy) -> None:
     good = sorted(
-        (one for one in entries if one.phase == "Completed" and not one.going), key=lambda one: (one.time, one.name)
+        (one for one in entries if one.phase == "Completed" and not one.is_deleting),
+        key=lambda one: (one.time, one.name),
     )
     staying = kept(entries, policy)
     for number, entry in enumerate(good):
-        if not entry.suspicious:
+        if not entry.needs_review:
             continue
         assert entry.name in staying
-        before = [one for one in good[:number] if not one.suspicious]
+        before = [one for one in good[:number] if not one.needs_review]
         assert not before or before[-1].name in staying
 
 
 @given(histories, policies, st.data())
 @settings(max_examples=600, deadline=None)
-def test_a_longer_rule_never_keeps_less(entries: list[Entry], policy: Policy, data: st.DataObject) -> None:
+def test_a_longer_rule_never_keeps_less(entries: list[BackupSummary], policy: Policy, data: st.DataObject) -> None:
     name = data.draw(
         st.sampled_from(
             ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within",
@@ -139,16 +143,16 @@ def test_a_longer_rule_never_keeps_less(entries: list[Entry], policy: Policy, da
 
 @given(histories, policies)
 @settings(max_examples=400, deadline=None)
-def test_what_is_kept_is_kept_again(entries: list[Entry], policy: Policy) -> None:
+def test_what_is_kept_is_kept_again(entries: list[BackupSummary], policy: Policy) -> None:
     first = plan(entries, policy, NOW)
-    left = [one.entry for one in first if one.keep]
+    left = [one.backup for one in first if one.keep]
     again = plan(left, policy, NOW)
     assert [one for one in first if one.keep] == again, "and for the same reasons: no status is written twice"
 
 
 @given(histories, policies, st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
-def test_the_order_makes_no_difference(entries: list[Entry], policy: Policy, random: Random) -> None:
+def test_the_order_makes_no_difference(entries: list[BackupSummary], policy: Policy, random: Random) -> None:
     mixed = list(entries)
     random.shuffle(mixed)
     assert plan(entries, policy, NOW) == plan(mixed, policy, NOW)
@@ -156,26 +160,26 @@ def test_the_order_makes_no_difference(entries: list[Entry], policy: Policy, ran
 
 @given(histories, policies, st.integers(0, 20))
 @settings(max_examples=300, deadline=None)
-def test_a_failed_one_changes_nothing_for_the_good(entries: list[Entry], policy: Policy, number: int) -> None:
+def test_a_failed_one_changes_nothing_for_the_good(entries: list[BackupSummary], policy: Policy, number: int) -> None:
     good = [entry for entry in entries if entry.phase != "Failed"]
-    bad = [Entry(f"f{index}", NOW - timedelta(hours=index), phase="Failed") for index in range(number)]
+    bad = [summary(f"f{index}", NOW - timedelta(hours=index), phase="Failed") for index in range(number)]
     assert kept(good, policy) == {name for name in kept([*good, *bad], policy) if not name.startswith("f")}
 
 
 @given(histories, policies)
 @settings(max_examples=300, deadline=None)
-def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(entries: list[Entry], policy: Policy) -> None:
+def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(entries: list[BackupSummary], policy: Policy) -> None:
     policy = replace(policy, own_only=True)
     for one in plan(entries, policy, NOW):
-        assert one.keep or one.entry.carries or one.cause == "ttl"
+        assert one.keep or one.backup.carries_policy or one.cause == "ttl"
 
 
 @given(histories, policies, st.integers(1, 400))
 @settings(max_examples=300, deadline=None)
-def test_what_expires_later_is_still_there_until_then(entries: list[Entry], policy: Policy, hours: int) -> None:
+def test_what_expires_later_is_still_there_until_then(entries: list[BackupSummary], policy: Policy, hours: int) -> None:
     """A promise is kept: a limit of age that is shown lets nothing go earlier, as long as no backup is added."""
     later = NOW + timedelta(hours=hours)
-    after = {one.entry.name: one for one in plan(entries, policy, later)}
+    after = {one.backup.name: one for one in plan(entries, policy, later)}
     for one in plan(entries, policy, NOW):
-        if one.keep and one.expires_at is not None and one.expires_at > later and one.entry.phase == "Completed":
-            assert after[one.entry.name].keep or policy.counts, one
+        if one.keep and one.expires_at is not None and one.expires_at > later and one.backup.phase == "Completed":
+            assert after[one.backup.name].keep or policy.counts, one

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from gateway_api.contract import SystemHealthData
 from gateway_operator.domain import times
-from gateway_operator.domain.calls import Counts, Health, StoredBackup
+from gateway_operator.domain.backup_index import BackupSummary
 from gateway_operator.domain.names import ACCEPT_INVENTORY, FINALIZER, RESTORE_UID
-from gateway_operator.domain.objects import Ref
+from gateway_operator.domain.objects import Backup, Ref
 from gateway_operator.domain.retention import plan
 from gateway_operator.domain.retention_explain import explain
-from gateway_operator.domain.retention_sets import Candidate, Schedule, gather
+from gateway_operator.domain.retention_sets import gather
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
 from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.sweep import Sweeper
-from tests.unit.operator.fake_admin import VOLUME
+from tests.unit.operator.fake_admin import VOLUME, backup_record, inspection_of
 from tests.unit.operator.fake_cluster import NAMESPACE
 from tests.unit.operator.worlds import CrashError, Faults, World, log
 
@@ -45,9 +46,7 @@ class Place(World):
                 "snapshotTime": times.precise(made), "backupID": backup_id, "volumeID": VOLUME,
                 "path": f"{group}/{name}", "verification": {"level": "Verified"},
             }  # fmt: skip
-            stored = StoredBackup(
-                backup_id, f"{group}/{name}", made, "g", VOLUME, None, "c", "s", 1, "Verified", Counts(1, 1, 1, 1, 0)
-            )
+            stored = backup_record(backup_id=backup_id, path=f"{group}/{name}", created=made)
             self.admin.backups[backup_id] = (stored, "old")
         self.cluster.objects["GatewayBackup", name]["status"] = status
         return ref
@@ -411,7 +410,7 @@ def _away(place: Place) -> Callable[[], None]:
     """The gateway does not answer until the result is called."""
     answer = place.admin.health
 
-    async def away(target: AdminTarget) -> Health:
+    async def away(target: AdminTarget) -> SystemHealthData:
         raise AdminApiError("Unreachable", "no answer", retryable=True)
 
     setattr(place.admin, "health", away)  # noqa: B010
@@ -533,7 +532,7 @@ def test_files_that_no_backup_names_are_counted_now_and_then_and_left_alone() ->
     gone = place.add("forgotten", DAY)
     del place.cluster.objects["GatewayBackup", "forgotten"]
     stored = place.admin.backups[place.admin.backup_id(VOLUME, gone.uid)][0]
-    place.admin.foreign["by-hand.json"] = replace(stored, path="by-hand.json")
+    place.admin.foreign["by-hand.json"] = inspection_of(stored, path="by-hand.json")
     sweeper = place.sweep()
     assert place.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2
     place.admin.foreign.clear()
@@ -596,12 +595,10 @@ def test_what_is_explained_is_what_a_pass_does() -> None:
     def listed(kind: str) -> list[dict[str, Any]]:
         return [body for (one, _), body in place.cluster.objects.items() if one == kind]
 
-    backups, schedules = (
-        map(Candidate.parse, listed("GatewayBackup")),
-        map(Schedule.parse, listed("GatewayBackupSchedule")),
-    )
+    backups = [BackupSummary.from_backup(Backup.parse(body)) for body in listed("GatewayBackup")]
+    schedules = map(GatewayBackupSchedule.parse, listed("GatewayBackupSchedule"))
     sets = gather(backups, schedules, [])
-    rows = [row for one in sets for row in explain(plan(one.entries, one.policy, place.clock.now()))]  # type: ignore[arg-type]
+    rows = [row for one in sets for row in explain(plan(one.rows, one.policy, place.clock.now()))]  # type: ignore[arg-type]
     place.sweep()
     assert {row.name for row in rows if row.verdict == "keep"} == place.names()
 

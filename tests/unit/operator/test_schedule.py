@@ -15,22 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain import conditions
+from gateway_operator.domain.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.objects import Backup, Json, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule import CorrectCronJob, CreateCronJob, Observed, Standing, Trouble, decide
 from gateway_operator.domain.schedule_job import Image, correction, differences, longest, wanted
-from gateway_operator.domain.scheduled import Member, Members, Schedule, progress, set_of
+from gateway_operator.domain.scheduled import GatewayBackupSchedule, progress
 from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, Ports
-from gateway_operator.reconcile.schedule import ScheduleParts, listed, reconcile_schedule
+from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from tests.unit.operator.fake_admin import Admin
 from tests.unit.operator.fake_cluster import NAMESPACE, START, Clock, Cluster
+from tests.unit.operator.summaries import summary
 from tests.unit.operator.worlds import CrashError, Faults
 
 IMAGE = Image("operator:1", "Always", ("pull",))
 log = logging.getLogger("tests")
 
 
-def schedule(**spec: Any) -> Schedule:
+def schedule(**spec: Any) -> GatewayBackupSchedule:
     """A schedule as the API server gives it."""
     meta = {
         "namespace": "prod",
@@ -39,10 +41,11 @@ def schedule(**spec: Any) -> Schedule:
         "generation": 2,
         "creationTimestamp": "2026-01-01T00:00:00Z",
     }
-    return Schedule.parse({"metadata": meta, "spec": {"gatewayRef": {"name": "gw"}, "schedule": "0 2 * * *", **spec}})
+    spec = {"gatewayRef": {"name": "gw"}, "schedule": "0 2 * * *", **spec}
+    return GatewayBackupSchedule.parse({"metadata": meta, "spec": spec})
 
 
-def stored(one: Schedule, image: Image = IMAGE) -> dict[str, Any]:
+def stored(one: GatewayBackupSchedule, image: Image = IMAGE) -> dict[str, Any]:
     """Its CronJob with what the API server adds."""
     body = copy.deepcopy(wanted(one, image))
     body["metadata"] |= {"uid": "c-1", "resourceVersion": "7", "generation": 1}
@@ -58,7 +61,7 @@ def stored(one: Schedule, image: Image = IMAGE) -> dict[str, Any]:
     return body
 
 
-def seen(one: Schedule, cron_job: Json | None, **more: Any) -> Observed:
+def seen(one: GatewayBackupSchedule, cron_job: Json | None, **more: Any) -> Observed:
     """What a look gave."""
     return Observed(one, cron_job, more.pop("has_account", True), more.pop("backups", ()), IMAGE, **more)
 
@@ -220,20 +223,16 @@ def test_the_job_outlives_the_longest_backup() -> None:
         assert own < longest(template) < job["activeDeadlineSeconds"]
 
 
-def member(name: str, minute: int, phase: str = "Completed", **more: Any) -> Member:
+def member(name: str, minute: int, phase: str = "Completed", **more: Any) -> BackupSummary:
     """A backup of the schedule."""
     when = datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
     end = when + timedelta(seconds=5) if phase in ("Completed", "Failed") else None
     fields: dict[str, Any] = {
-        "snapshot": when if phase == "Completed" else None,
-        "completed": end,
-        "proven": True,
-        "suspicious": False,
-        "pinned": False,
-        "reason": "",
+        "snapshot_time": when if phase == "Completed" else None,
+        "completion_time": end,
         **more,
     }
-    return Member(name=name, phase=phase, created=when, **fields)
+    return summary(name, when, phase=phase, **fields)
 
 
 def test_the_progress_is_that_of_its_backups() -> None:
@@ -242,7 +241,7 @@ def test_the_progress_is_that_of_its_backups() -> None:
         [
             member("a", 1),
             member("b", 2, suspicious=True, pinned=True),
-            member("c", 3, proven=False),
+            member("c", 3, level="Stored"),
             member("d", 4, "Failed", reason="VolumeFull"),
             member("e", 5, "Running"),
             member("f", 6, ""),
@@ -253,34 +252,13 @@ def test_the_progress_is_that_of_its_backups() -> None:
     assert (found["lastSuccessfulBackup"], found["lastFailure"]) == ("b", "d: VolumeFull")
     assert found["backups"] == {"completed": 3, "failed": 1, "suspicious": 1, "pinned": 1, "total": 6}
     stored_is_enough = schedule(backupTemplate={"verification": {"level": "Stored"}})
-    assert progress(stored_is_enough, [member("a", 1), member("c", 3, proven=False)])["lastSuccessfulBackup"] == "c"
+    assert progress(stored_is_enough, [member("a", 1), member("c", 3, level="Stored")])["lastSuccessfulBackup"] == "c"
     assert progress(schedule(), [])["lastBackup"] is None
 
 
 def backup_of(group: str | None, uid: str = "u", **status: Any) -> Backup:
     spec = {"gatewayRef": {"name": "gw"}, **({} if group is None else {"group": group})}
     return Backup.parse({"metadata": {"namespace": "prod", "name": "b", "uid": uid}, "spec": spec, "status": status})
-
-
-def test_the_reserved_groups_belong_to_no_schedule() -> None:
-    for group in ("manual", "safety", None):
-        assert set_of(backup_of(group)) is None
-    assert set_of(backup_of("x")) == ("prod", schedule().gateway, "x")
-
-
-async def test_the_backups_of_a_schedule_are_those_that_the_watch_has_shown() -> None:
-    members, mine = Members(), schedule()
-    group = mine.name
-    assert members.see(backup_of("manual")) is None
-    assert members.see(backup_of(group, "one")) == members.see(backup_of(group, "two")) == set_of(backup_of(group))
-    members.see(backup_of("another", "three"))
-    members.see(backup_of(group, "one", phase="Completed"))
-    assert sorted(one.phase for one in await members(mine)) == ["", "Completed"]
-    assert members.forget(backup_of(group, "one")) == set_of(backup_of(group))
-    assert len(await members(mine)) == 1
-    members.forget(backup_of(group, "two"))
-    members.forget(backup_of(group, "two"))  # an event that comes twice
-    assert await members(mine) == []
 
 
 class CronJobs:
@@ -331,7 +309,7 @@ class World:
         self.cron_jobs = CronJobs()
         faults = faults or Faults()
         ports = Ports(faults.wrap(self.cluster, False), Admin(self.cluster, self.clock), self.clock, "o:o")
-        self.parts = ScheduleParts(ports, faults.wrap(self.cron_jobs, False), IMAGE, listed(ports))
+        self.parts = ScheduleParts(ports, faults.wrap(self.cron_jobs, False), IMAGE)
         self.ref = self.cluster.add("GatewayBackupSchedule", "nightly", {"schedule": "0 2 * * *"})
 
     def run(self) -> None:
@@ -392,6 +370,19 @@ def test_a_look_at_what_is_in_order_writes_nothing() -> None:
     writes, version = world.cluster.writes, world.cron_jobs.version
     world.run()
     assert (world.cluster.writes, world.cron_jobs.version) == (writes, version)
+
+
+def test_backups_of_a_schedule_come_from_the_index_or_a_list() -> None:
+    world = World()
+    world.cluster.add("GatewayBackup", "a", {"group": "nightly"})
+    world.cluster.add("GatewayBackup", "b", {"group": "manual"})
+    world.run()
+    assert world.cluster.status(world.ref)["backups"]["total"] == 1
+    spec = {"gatewayRef": {"name": "gw"}, "group": "nightly"}
+    backups = [Backup.parse({"metadata": {"namespace": NAMESPACE, "uid": uid}, "spec": spec}) for uid in ("one", "two")]
+    world.parts = replace(world.parts, ports=replace(world.parts.ports, backup_index=BackupIndex(backups)))
+    world.run()
+    assert world.cluster.status(world.ref)["backups"]["total"] == 2
 
 
 def test_a_ref_without_a_uid_finds_the_object() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_api import contract
-from gateway_operator.adapters.admin_wire import KEY_CURE, refusal
+from gateway_operator.adapters.admin_errors import KEY_REMEDY, error_from_response
 from gateway_operator.certificates import make
 from gateway_operator.domain import conditions, names, times
 from gateway_operator.domain.calls import Failure
@@ -133,23 +133,23 @@ def test_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", list(contract.ErrorCode))
 def test_an_error_body_becomes_its_code(code: contract.ErrorCode) -> None:
     spec = contract.ERRORS[code]
-    error = refusal(spec.status, {"Retry-After": "7"}, json.dumps(contract.example_error(code)).encode())
+    error = error_from_response(spec.status, {"Retry-After": "7"}, json.dumps(contract.example_error(code)).encode())
     assert (error.code, error.retryable, error.status) == (code.value, spec.retryable, spec.status)
-    assert error.cure == (KEY_CURE if code is contract.ErrorCode.Unauthorized else spec.cure)
+    assert error.remedy == (KEY_REMEDY if code is contract.ErrorCode.Unauthorized else spec.cure)
     assert error.retry_after == 7
 
 
-def test_an_answer_that_is_its_own_cure_is_said_once() -> None:
-    assert Failure("X", "Do this.", True, cure="Do this.").sentence() == "Do this."
-    assert Failure("X", "It broke.", True, cure="Do this.").sentence() == "It broke. Do this."
+def test_remedy_is_not_repeated() -> None:
+    assert Failure("X", "Do this.", True, remedy="Do this.").sentence() == "Do this."
+    assert Failure("X", "It broke.", True, remedy="Do this.").sentence() == "It broke. Do this."
 
 
 def test_what_is_no_error_body() -> None:
-    assert refusal(502, {}, b"<html>").retryable
-    assert not refusal(404, {}, b"not here").retryable
+    assert error_from_response(502, {}, b"<html>").retryable
+    assert not error_from_response(404, {}, b"not here").retryable
     later = {**contract.example_error(contract.ErrorCode.Busy), "code": "InventedLater"}
-    assert refusal(503, {}, json.dumps(later).encode()).retryable
-    assert not refusal(409, {"Retry-After": "soon"}, json.dumps(later).encode()).retryable
+    assert error_from_response(503, {}, json.dumps(later).encode()).retryable
+    assert not error_from_response(409, {"Retry-After": "soon"}, json.dumps(later).encode()).retryable
 
 
 def test_a_target_never_shows_its_key() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from gateway_api.contract import BackupRecord, SystemHealthData
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.actions import CallBackup, Note
-from gateway_operator.domain.calls import Health, StoredBackup
 from gateway_operator.domain.gateway import Endpoint, Problem, Workload
 from gateway_operator.domain.objects import GatewayRef, Json, Ref
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
@@ -32,7 +32,7 @@ def backups(world: World, count: int) -> list[Ref]:
 def together(world: World, refs: list[Ref]) -> None:
     health = world.admin.health
 
-    async def over_the_network(target: AdminTarget) -> Health:
+    async def over_the_network(target: AdminTarget) -> SystemHealthData:
         await asyncio.sleep(0)
         return await health(target)
 
@@ -126,7 +126,7 @@ def test_a_resolution_is_shared_for_its_ttl() -> None:
     world = World()
     make = world.admin.backup
 
-    async def slow(target: AdminTarget, call: CallBackup) -> StoredBackup:
+    async def slow(target: AdminTarget, call: CallBackup) -> BackupRecord:
         world.clock.advance(RESOLUTION_TTL / 2)
         return await make(target, call)
 
@@ -141,7 +141,7 @@ def test_a_clock_that_is_set_back_does_not_prolong_a_resolution() -> None:
     world = World()
     make = world.admin.backup
 
-    async def back(target: AdminTarget, call: CallBackup) -> StoredBackup:
+    async def back(target: AdminTarget, call: CallBackup) -> BackupRecord:
         world.clock.advance(-3600)
         return await make(target, call)
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.objects import Backup, Ref
+from gateway_operator.domain.objects import Backup, NamespacedName, Ref
 from gateway_operator.ports import ConflictError
 from gateway_operator.reconcile import workqueue
 from gateway_operator.reconcile.watch_check import PATIENCE, WatchCheck
 from gateway_operator.reconcile.workqueue import WorkQueue, namespaced_name
 
 PAUSE = 0.02
-KEY = ("prod", "b")
+KEY = NamespacedName("prod", "b")
 
 
 def backup(name: str = "b", uid: str = "u", generation: int = 1, **meta: Any) -> Backup:
@@ -164,7 +164,7 @@ async def test_stop_cancels_what_runs_and_what_is_due() -> None:
     runs.gate.clear()
     queue.observe(backup(), finished=False)
     queue.register(backup("c"))
-    queue.add(("prod", "c"), 3600)
+    queue.add(NamespacedName("prod", "c"), 3600)
     await asyncio.sleep(PAUSE)
     await queue.stop()
     assert runs.at_once == 0

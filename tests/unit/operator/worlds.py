@@ -61,7 +61,7 @@ class Faults:
                     if number in faults.after:
                         raise CrashError
                     if network and number in faults.lost:
-                        raise AdminApiError("Unreachable", "cut", retryable=True, unsure=True)
+                        raise AdminApiError("Unreachable", "cut", retryable=True, outcome_unknown=True)
                     return result
 
                 return call

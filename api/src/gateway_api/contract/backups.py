@@ -131,7 +131,7 @@ class BackupEntry(BaseModel):
 class BackupPage(BaseModel):
     """A page of the inventory, by path. ``continue`` is the token of the next page, absent on the last."""
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
     items: list[BackupEntry]
     continue_token: str | None = Field(None, alias="continue")
 

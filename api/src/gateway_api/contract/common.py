@@ -13,10 +13,10 @@ REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 
 
-STRICT = ConfigDict(extra="forbid", str_strip_whitespace=False)
+STRICT = ConfigDict(extra="forbid", str_strip_whitespace=False, frozen=True)
 
 
-OPEN = ConfigDict(extra="ignore")
+OPEN = ConfigDict(extra="ignore", frozen=True)
 
 
 T = TypeVar("T")

@@ -1,10 +1,10 @@
-"""The admin API over HTTP: one session for all gateways, every answer translated into the operator's own words."""
+"""The admin API over HTTP: one session for all gateways. Answers are parsed into the contract's models."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -12,9 +12,9 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from gateway_api import contract
-from gateway_operator.adapters.admin_wire import counts_of, refusal, restore_record, stored
+from gateway_operator.adapters.admin_errors import error_from_response
 from gateway_operator.domain.actions import CallBackup, CallRestore
-from gateway_operator.domain.calls import Checked, Gone, Health, Listed, RestoreRecord, StoredBackup
+from gateway_operator.domain.calls import BackupFile, FileCheck, NotFound
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 
@@ -23,6 +23,9 @@ SHORT_TIMEOUT: Final = 10.0
 _BODY_LIMIT: Final = 8 * 1024 * 1024
 _CONTEXTS_KEPT: Final = 256
 _PAGE: Final = 500
+
+_NO_BACKUP: Final = frozenset({contract.ErrorCode.BackupNotFound, contract.ErrorCode.Deleted})
+_NO_RESTORE: Final = frozenset({contract.ErrorCode.RestoreNotFound})
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -42,130 +45,70 @@ class HttpAdminApi:
             await self._session.close()
             self._session = None
 
-    async def health(self, target: AdminTarget) -> Health:
+    async def health(self, target: AdminTarget) -> contract.SystemHealthData:
         """The detailed health."""
-        data = await self._call(target, "GET", contract.SYSTEM_HEALTH_PATH, contract.SystemHealthData)
-        return Health(
-            status=data.status.value,
-            config_path=data.config_path,
-            config_valid=data.config_valid,
-            config_digest=data.config_digest,
-            sections_digest=data.sections_digest,
-            gateway_id=data.gateway_id,
-            volume_id=data.volume_id,
-            pending_request=data.pending_restore.request_id if data.pending_restore else None,
-            encrypted=data.encryption == "require",
-            problems=tuple(issue.message for issue in data.issues[:5]),
-        )
+        return await self._call(target, "GET", contract.SYSTEM_HEALTH_PATH, contract.SystemHealthData)
 
-    async def backup(self, target: AdminTarget, call: CallBackup) -> StoredBackup:
-        """Make a backup, or give the one that this request id has made."""
-        sent = {"path": call.path, "request_id": call.request_id, "metadata": dict(call.metadata)}
-        data = await self._call(
-            target, "POST", contract.BACKUP_PATH, contract.BackupResult, sent, min(call.timeout, self._long)
-        )
-        return stored(data)
+    async def backup(self, target: AdminTarget, call: CallBackup) -> contract.BackupRecord:
+        """Make a backup, or return the one that this request id has made."""
+        body = {"path": call.path, "request_id": call.request_id, "metadata": dict(call.metadata)}
+        limit = min(call.timeout, self._long)
+        return await self._call(target, "POST", contract.BACKUP_PATH, contract.BackupResult, body, limit)
 
-    async def read_backup(self, target: AdminTarget, backup_id: str) -> StoredBackup | Gone:
+    async def read_backup(self, target: AdminTarget, backup_id: str) -> contract.BackupRecord | NotFound:
         """The record of a backup."""
         path = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}"
-        try:
-            return stored(await self._call(target, "GET", path, contract.BackupRecord))
-        except AdminApiError as error:
-            if error.code in (contract.ErrorCode.BackupNotFound, contract.ErrorCode.Deleted):
-                return Gone()
-            raise
+        return await _or_not_found(self._call(target, "GET", path, contract.BackupRecord))
 
-    async def find_file(self, target: AdminTarget, path: str) -> StoredBackup | Gone:
-        """What lies at a path of the backup directory."""
+    async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
+        """The file at a path of the backup directory."""
         listed = await self._call(
             target, "GET", f"{contract.BACKUPS_PATH}?path={quote(path, safe='')}", contract.BackupPage, limit=self._long
         )
         if not listed.items:
-            return Gone()
+            return NotFound()
         (entry,) = listed.items
         if entry.record is not None and entry.kind != "changed":
-            return stored(entry.record)
-        found = await self._inspect(target, path)
-        if found is None:
-            return Gone()
-        for problem in found.problems:
-            raise AdminApiError(problem.code, f"{path}: {problem.message}", retryable=False, status=200)
-        return StoredBackup(
-            backup_id="",
-            path=found.path,
-            created=found.modified,
-            gateway_id=found.gateway_id or "",
-            volume_id=found.volume_id or "",
-            gateway_version=None,
-            content_sha256=found.content_sha256 or "",
-            stored_sha256=found.stored_sha256,
-            stored_bytes=found.stored_bytes,
-            level=found.level.value if found.level else "",
-            counts=counts_of(found.counts) if found.counts else None,
-            content_bytes=found.content_bytes,
-        )
+            return entry.record
+        inspection = await self._inspect(target, path)
+        if isinstance(inspection, contract.FileInspection):
+            for problem in inspection.problems:
+                raise AdminApiError(problem.code, f"{path}: {problem.message}", retryable=False, status=200)
+        return inspection
 
-    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> Checked | Gone:
-        """Read a stored file again and prove it."""
+    async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> FileCheck | NotFound:
+        """Read a stored file again and verify it; by its path where it has no id."""
         if not backup_id:
-            seen = await self._inspect(target, path)
-            if seen is None:
-                return Gone()
-            problems = tuple((one.code, one.message) for one in seen.problems)
-            return Checked(seen.stored_sha256, seen.level.value if seen.level else None, None, problems)
-        where = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}/verify"
-        try:
-            found = await self._call(target, "POST", where, contract.VerificationResult, {}, self._long)
-        except AdminApiError as error:
-            if error.code in (contract.ErrorCode.BackupNotFound, contract.ErrorCode.Deleted):
-                return Gone()
-            raise
-        return Checked(
-            found.stored_sha256,
-            found.level.value if found.level else None,
-            found.proof,
-            tuple((one.code, one.message) for one in found.problems),
+            return await self._inspect(target, path)
+        verify = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}/verify"
+        return await _or_not_found(self._call(target, "POST", verify, contract.VerificationResult, {}, self._long))
+
+    async def _inspect(self, target: AdminTarget, path: str) -> contract.FileInspection | NotFound:
+        inspect = f"{contract.BACKUPS_PATH}/inspect"
+        return await _or_not_found(
+            self._call(target, "POST", inspect, contract.FileInspection, {"path": path}, self._long)
         )
 
-    async def _inspect(self, target: AdminTarget, path: str) -> contract.FileInspection | None:
-        where = f"{contract.BACKUPS_PATH}/inspect"
-        try:
-            return await self._call(target, "POST", where, contract.FileInspection, {"path": path}, self._long)
-        except AdminApiError as error:
-            if error.code == contract.ErrorCode.BackupNotFound:
-                return None
-            raise
-
-    async def list_files(self, target: AdminTarget, token: str | None) -> tuple[Sequence[Listed], str | None]:
-        """A page of the inventory, and the token of the next one, if there is one."""
+    async def list_files(self, target: AdminTarget, token: str | None) -> contract.BackupPage:
+        """A page of the inventory."""
         more = f"&continue={quote(token, safe='')}" if token else ""
-        page = await self._call(
-            target, "GET", f"{contract.BACKUPS_PATH}?limit={_PAGE}{more}", contract.BackupPage, limit=self._long
-        )
-        found = [
-            Listed(one.path, one.kind, one.modified, stored(one.record) if one.record is not None else None)
-            for one in page.items
-        ]
-        return found, page.continue_token
+        path = f"{contract.BACKUPS_PATH}?limit={_PAGE}{more}"
+        return await self._call(target, "GET", path, contract.BackupPage, limit=self._long)
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
-        """Delete a backup's file. False if it was gone already."""
+        """Delete a backup's file. False if it did not exist."""
         path = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}"
-        try:
-            data = await self._call(target, "DELETE", path, contract.DeleteResult, limit=self._long)
-        except AdminApiError as error:
-            if error.code in (contract.ErrorCode.BackupNotFound, contract.ErrorCode.Deleted):
-                return False
-            raise
-        return data.existed
+        result = await _or_not_found(self._call(target, "DELETE", path, contract.DeleteResult, limit=self._long))
+        return isinstance(result, contract.DeleteResult) and result.existed
 
-    async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreRecord:
-        """Replace the config, or give what this request id has done. An identity goes over proven TLS or not at all."""
+    async def restore(
+        self, target: AdminTarget, call: CallRestore, identity: Identity | None
+    ) -> contract.RestoreResult:
+        """Replace the config, or return what this request id has done. An identity is sent only over TLS with a CA."""
         if identity is not None and not target.proven:
             detail = f"{_where(target)} is not proven by a CA: an identity is not sent to it."
             raise AdminApiError(Reason.IdentityNeedsTLS, detail, retryable=False)
-        wanted: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "input_file": call.path,
             "backup_id": call.backup_id,
             "expected_sha256": call.expected_sha256,
@@ -175,33 +118,24 @@ class HttpAdminApi:
             "identity": identity.text if identity is not None else None,
             "accept_unsigned": True if call.accept_unsigned else None,
         }
-        sent = {key: value for key, value in wanted.items() if value is not None}
-        data = await self._call(
-            target, "POST", contract.RESTORE_PATH, contract.RestoreResult, sent, min(call.timeout, self._long)
-        )
-        return restore_record(data)
+        body = {key: value for key, value in fields.items() if value is not None}
+        limit = min(call.timeout, self._long)
+        return await self._call(target, "POST", contract.RESTORE_PATH, contract.RestoreResult, body, limit)
 
-    async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreRecord | Gone:
+    async def read_restore(self, target: AdminTarget, request_id: str) -> contract.RestoreResult | NotFound:
         """The journal of a restore."""
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}"
-        try:
-            return restore_record(await self._call(target, "GET", path, contract.RestoreResult))
-        except AdminApiError as error:
-            if error.code == contract.ErrorCode.RestoreNotFound:
-                return Gone()
-            raise
+        return await _or_not_found(self._call(target, "GET", path, contract.RestoreResult), _NO_RESTORE)
 
-    async def commit(self, target: AdminTarget, request_id: str) -> RestoreRecord:
+    async def commit(self, target: AdminTarget, request_id: str) -> contract.RestoreResult:
         """Make a restore final."""
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/commit"
-        return restore_record(await self._call(target, "POST", path, contract.RestoreResult, {}, self._long))
+        return await self._call(target, "POST", path, contract.RestoreResult, {}, self._long)
 
-    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreRecord:
-        """Put the previous config back, unless something else was written over the restored one."""
+    async def rollback(self, target: AdminTarget, request_id: str) -> contract.RestoreResult:
+        """Put the previous config back, unless the restored one has been changed since."""
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/rollback"
-        return restore_record(
-            await self._call(target, "POST", path, contract.RestoreResult, {"force": False}, self._long)
-        )
+        return await self._call(target, "POST", path, contract.RestoreResult, {"force": False}, self._long)
 
     def backup_id(self, volume_id: str, request_id: str) -> str:
         """The id of the backup that a request makes on a volume."""
@@ -219,7 +153,7 @@ class HttpAdminApi:
         async with self._in_flight:
             status, headers, raw = await self._exchange(target, method, path, body, limit)
         if status >= 400:
-            raise refusal(status, headers, raw)
+            raise error_from_response(status, headers, raw)
         try:
             return contract.Envelope[model].model_validate_json(raw).data  # type: ignore[valid-type]
         except ValidationError as error:
@@ -227,7 +161,9 @@ class HttpAdminApi:
             detail = (
                 f"{_where(target)} answered {status} with a body that is not the admin API's ({where or 'not JSON'})."
             )
-            raise AdminApiError(Reason.UnexpectedAnswer, detail, retryable=True, status=status, unsure=True) from None
+            raise AdminApiError(
+                Reason.UnexpectedAnswer, detail, retryable=True, status=status, outcome_unknown=True
+            ) from None
 
     async def _exchange(
         self, target: AdminTarget, method: str, path: str, body: Mapping[str, Any] | None, limit: float
@@ -252,7 +188,7 @@ class HttpAdminApi:
             raise AdminApiError(Reason.Unreachable, detail, retryable=True) from None
         except TimeoutError:
             detail = f"{_where(target)} did not answer {method} {path} within {limit:.0f} s."
-            raise AdminApiError(Reason.CallTimedOut, detail, retryable=True, unsure=True) from None
+            raise AdminApiError(Reason.CallTimedOut, detail, retryable=True, outcome_unknown=True) from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             detail = f"The certificate of {_where(target)} is not trusted: {_tls_words(error)}."
             raise AdminApiError(Reason.CertificateNotTrusted, detail, retryable=True) from None
@@ -261,7 +197,7 @@ class HttpAdminApi:
             raise AdminApiError(Reason.Unreachable, detail, retryable=True) from None
         except (aiohttp.ClientError, OSError) as error:
             detail = f"The connection to {_where(target)} broke during {method} {path} ({type(error).__name__})."
-            raise AdminApiError(Reason.Unreachable, detail, retryable=True, unsure=True) from None
+            raise AdminApiError(Reason.Unreachable, detail, retryable=True, outcome_unknown=True) from None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -286,6 +222,15 @@ class HttpAdminApi:
             self._contexts.clear()
         self._contexts[target.ca] = context
         return context
+
+
+async def _or_not_found(call: Awaitable[M], codes: Collection[str] = _NO_BACKUP) -> M | NotFound:
+    try:
+        return await call
+    except AdminApiError as error:
+        if error.code in codes:
+            return NotFound()
+        raise
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

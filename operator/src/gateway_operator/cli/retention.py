@@ -11,12 +11,14 @@ from typing import Final
 from gateway_operator.adapters.cluster import ours
 from gateway_operator.cli.session import FailedError, Session, UsageError
 from gateway_operator.cli.values import retention
+from gateway_operator.domain.backup_index import BackupSummary
 from gateway_operator.domain.names import BACKUP_KIND, GROUP, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.objects import Restore
+from gateway_operator.domain.objects import Backup, Restore
 from gateway_operator.domain.retention import Policy, plan
 from gateway_operator.domain.retention_explain import Row, explain
 from gateway_operator.domain.retention_policy import parse
-from gateway_operator.domain.retention_sets import BackupSet, Candidate, Schedule, gather
+from gateway_operator.domain.retention_sets import BackupSet, gather
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
 
 _HEAD: Final = ("NAME", "TIME", "PHASE", "VERIFIED", "VERDICT", "WHY", "EXPIRES")
@@ -26,13 +28,13 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     """``retention explain``: what stays, what goes, and why; nothing is changed."""
     chosen = await _chosen(session, arguments)
     policy = _policy(chosen, arguments)
-    rows = explain(plan(chosen.entries, policy, datetime.now(UTC)))
+    rows = explain(plan(chosen.rows, policy, datetime.now(UTC)))
     _put(session, rows)
     going = sum(row.verdict == "delete" for row in rows)
     said = f"{len(rows) - going} stay and {going} go"
     if arguments.policy:
         said += " by the policy that you gave; it is not in force"
-    session.say(f"Of {len(rows)} backups of {chosen.key.gateway} in the group {chosen.key.group}, {said}.")
+    session.say(f"Of {len(rows)} backups of {chosen.id.gateway} in the group {chosen.id.group}, {said}.")
     _tell_what_holds_back(session, chosen)
 
 
@@ -46,19 +48,19 @@ async def _chosen(session: Session, arguments: argparse.Namespace) -> BackupSet:
             raise FailedError(
                 f"there is no GatewayBackupSchedule {arguments.schedule} in {session.namespace}"
             ) from None
-    schedules = [Schedule.parse(body) for body in await session.list(SCHEDULE_KIND)]
-    candidates = [Candidate.parse(body) for body in await session.list(BACKUP_KIND)]
+    schedules = [GatewayBackupSchedule.parse(body) for body in await session.list(SCHEDULE_KIND)]
+    backups = [BackupSummary.from_backup(Backup.parse(body)) for body in await session.list(BACKUP_KIND)]
     restores = [Restore.parse(body) for body in await session.list(RESTORE_KIND)]
     group = arguments.schedule or arguments.group
-    sets = [one for one in gather(candidates, schedules, restores) if one.key.group == group]
+    sets = [one for one in gather(backups, schedules, restores) if one.id.group == group]
     if arguments.schedule:
         sets = [one for one in sets if one.schedule is not None]
     if arguments.gateway:
-        sets = [one for one in sets if one.key.gateway.name == arguments.gateway]
+        sets = [one for one in sets if one.id.gateway.name == arguments.gateway]
     if not sets:
         raise FailedError(f"there is no backup of the group {group} in {session.namespace}")
     if len(sets) > 1:
-        names = ", ".join(sorted({one.key.gateway.name for one in sets}))
+        names = ", ".join(sorted({one.id.gateway.name for one in sets}))
         raise UsageError(f"several gateways have a group {group}: say which with --gateway ({names})")
     return sets[0]
 

@@ -12,7 +12,7 @@ from gateway_operator.cli.waiting import finish
 from gateway_operator.domain import conditions
 from gateway_operator.domain.names import BACKUP_KIND, SCHEDULE_KIND
 from gateway_operator.domain.objects import Json
-from gateway_operator.domain.scheduled import Schedule
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
 
 _HEAD: Final = ("NAME", "GATEWAY", "SCHEDULE", "TIME ZONE", "SUSPENDED", "LAST SUCCESS", "NEXT", "OBJECTIVE", "READY")
@@ -25,7 +25,7 @@ async def show(session: Session, _arguments: argparse.Namespace) -> None:
 
 
 def _row(body: Json) -> tuple[str, ...]:
-    schedule = Schedule.parse(body)
+    schedule = GatewayBackupSchedule.parse(body)
     return (
         schedule.name,
         schedule.gateway.name,
@@ -39,7 +39,7 @@ def _row(body: Json) -> tuple[str, ...]:
     )
 
 
-def _word(schedule: Schedule, kind: str) -> str:
+def _word(schedule: GatewayBackupSchedule, kind: str) -> str:
     return {True: "yes", False: "no", None: ""}[conditions.holds(schedule.conditions, kind)]
 
 
@@ -59,7 +59,7 @@ async def run(session: Session, arguments: argparse.Namespace) -> None:
     try:
         cron_job = await session.cluster.request("GET", f"{batch}/cronjobs/{quote(arguments.name)}")
     except MissingError:
-        said = Schedule.parse(await session.get(SCHEDULE_KIND, arguments.name)).reason
+        said = GatewayBackupSchedule.parse(await session.get(SCHEDULE_KIND, arguments.name)).reason
         raise FailedError(f"schedule {arguments.name} has no CronJob ({said or 'is the operator running?'})") from None
     name = f"{arguments.name}-run-{secrets.token_hex(3)}"
     await session.cluster.request("POST", f"{batch}/jobs", job(cron_job, name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway_operator.domain.known import Known
+from gateway_operator.domain.backup_index import BackupSummary
 from gateway_operator.domain.objects import Backup
 
 
@@ -22,17 +22,18 @@ class Owned:
     undecided: bool = False
 
 
-def owner(backup: Backup, others: Sequence[Known], volume_id: str | None) -> Owned | None:
+def owner(backup: Backup, others: Sequence[BackupSummary], volume_id: str | None) -> Owned | None:
     """Who keeps ``backup`` from adopting its file on that volume; None if nobody does.
 
     ``others`` name the same path or the same backup id somewhere in the namespace.
     """
-    mine = Known.of(backup)
+    mine = BackupSummary.from_backup(backup)
     waiting: Owned | None = None
     for other in sorted(others, key=lambda one: (one.created, one.uid)):
-        if other.uid == mine.uid or other.going_since is not None or other.phase == "Failed":
+        if other.uid == mine.uid or other.deleting_since is not None or other.phase == "Failed":
             continue
-        if other.volume_id != volume_id if other.volume_id else other.place != mine.place:
+        elsewhere = other.set_id.namespaced_gateway != mine.set_id.namespaced_gateway
+        if other.volume_id != volume_id if other.volume_id else elsewhere:
             continue
         if not other.adopts or other.phase == "Completed" or (other.created, other.uid) < (mine.created, mine.uid):
             return Owned(other.name)

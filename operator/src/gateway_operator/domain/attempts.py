@@ -13,10 +13,10 @@ from gateway_operator.domain.gateway import Problem
 from gateway_operator.domain.objects import Backup, Json, Restore
 from gateway_operator.domain.reasons import Reason
 
-FREE: Final = frozenset({"Busy", "InProgress"})
-"""Codes that mean waiting one's turn: they use up no attempt."""
-ROTATING: Final = frozenset({"Unauthorized"})
-"""Permanent by the contract, but a key Secret may be changing this minute: tried again like the retryable ones."""
+WAITING_CODES: Final = frozenset({"Busy", "InProgress"})
+"""The gateway is busy with another operation: the call counts as no attempt."""
+KEY_ROTATION_CODES: Final = frozenset({"Unauthorized"})
+"""Permanent by the contract, but retried: the key Secret may be rotating."""
 _KEPT_ERRORS: Final = 10
 _MESSAGE_LIMIT: Final = 1024
 
@@ -26,13 +26,13 @@ def current(thing: Backup | Restore) -> int:
 
     A new one begins only after one that failed and counted. After a crash the same attempt goes on.
     """
-    counted = thing.time("nextRetryTime") is not None and thing.reason not in FREE
+    counted = thing.time("nextRetryTime") is not None and thing.reason not in WAITING_CODES
     return max(1, thing.attempt + (1 if counted else 0))
 
 
 def may_pass(failure: Failure) -> bool:
     """Whether to try again at all."""
-    return failure.retryable or failure.code in ROTATING
+    return failure.retryable or failure.code in KEY_ROTATION_CODES
 
 
 def with_error(thing: Backup | Restore, failure: Failure, now: datetime) -> list[dict[str, Any]]:
@@ -60,16 +60,16 @@ def again(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
     }
     if begun:
         status["startTime"] = times.text(thing.time("startTime") or now)
-    if failure.free:
+    if failure.exempt_from_retry_limit:
         status["message"] = f"{failure.message} Waiting for its turn."
     else:
         status["lastErrors"] = with_error(thing, failure, now)
     note = Note(failure.code, failure.message, warning=True) if thing.reason != failure.code else None
-    return Wait(delay, status, None if failure.free else note)
+    return Wait(delay, status, None if failure.exempt_from_retry_limit else note)
 
 
 def _delay(thing: Backup | Restore, failure: Failure, attempt: int, now: datetime) -> float:
-    if failure.free:
+    if failure.exempt_from_retry_limit:
         asked = failure.retry_after if failure.retry_after is not None else 0.0
         started = thing.time("startTime") or now
         return max(1.0, min(60.0, max(asked, times.look_again(started, now))))

@@ -9,10 +9,11 @@ files and for levels that the answer does not prove.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from gateway_api.contract import BackupRecord, SystemHealthData, VerificationResult
 from gateway_operator.domain import adoption, attempts, backup_end, times
 from gateway_operator.domain.actions import (
     BackupAction,
@@ -26,14 +27,13 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.backup_index import TERMINAL, BackupIndex
+from gateway_operator.domain.calls import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.gateway import Endpoint, Problem
-from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import ADOPTED_LABEL, backup_path
 from gateway_operator.domain.objects import Backup
 from gateway_operator.domain.reasons import Reason
 
-TERMINAL: Final = frozenset({"Completed", "Failed", "Deleting"})
 _SHORTEST_CALL: Final = 5.0
 _UNDECIDED: Final = 2.0
 _LEVELS: Final = ("", "Stored", "Verified")
@@ -44,17 +44,17 @@ class Observed:
     """The inputs of one decision.
 
     ``answer`` is the result of this run's last call, ``stored`` the record that was read by id because an answer was
-    lost, ``checked`` the result of a verification of the file. ``known`` are the other backups.
+    lost, ``checked`` the result of a verification of the file. ``index`` holds the other backups.
     """
 
     backup: Backup
     gateway: Endpoint | Problem | None = None
-    health: Health | Failure | None = None
+    health: SystemHealthData | Failure | None = None
     backup_id: str | None = None
-    answer: StoredBackup | Gone | Failure | None = None
-    stored: StoredBackup | Gone | Failure | None = None
-    checked: Checked | Gone | Failure | None = None
-    known: KnownBackups = field(default_factory=KnownBackups)
+    answer: BackupFile | NotFound | Failure | None = None
+    stored: BackupRecord | NotFound | Failure | None = None
+    checked: FileCheck | NotFound | Failure | None = None
+    index: BackupIndex = field(default_factory=BackupIndex)
 
 
 def needs_gateway(backup: Backup, now: datetime) -> bool:
@@ -73,10 +73,11 @@ def decide(seen: Observed, now: datetime) -> BackupAction:
     backup = seen.backup
     if is_terminal(backup) or backup.meta.deleting_since:
         return Stop()
-    if isinstance(seen.answer, StoredBackup) and backup.phase != "Verifying":
-        accept = _complete_or_verify if backup.existing is None else _claim_adopted
-        return accept(seen, seen.answer, now)
-    if isinstance(seen.answer, Gone):
+    if backup.existing is None and isinstance(seen.answer, BackupRecord) and backup.phase != "Verifying":
+        return _complete_or_verify(seen, seen.answer, now)
+    if backup.existing is not None and isinstance(seen.answer, BackupFile) and backup.phase != "Verifying":
+        return _claim_adopted(seen, seen.answer, now)
+    if isinstance(seen.answer, NotFound):
         message = f"There is no file {backup.existing} in the backup directory of {backup.gateway}."
         return backup_end.failed(backup, Reason.FileNotFound, message, now)
     if backup.phase == "Verifying":
@@ -114,13 +115,15 @@ def _deadline(backup: Backup) -> datetime:
 
 
 def _call(
-    backup: Backup, pod: Endpoint, health: Health, backup_id: str, deadline: datetime, now: datetime
+    backup: Backup, pod: Endpoint, health: SystemHealthData, backup_id: str, deadline: datetime, now: datetime
 ) -> CallBackup:
     meta = backup.meta
     started = backup.time("startTime") or now
     path = str(
         backup.status.get("path")
-        or backup_path(backup.group, meta.created, meta.ref.name, meta.ref.uid, encrypted=health.encrypted)
+        or backup_path(
+            backup.group, meta.created, meta.ref.name, meta.ref.uid, encrypted=health.encryption == "require"
+        )
     )
     status = _running(backup, pod, health, path, now)
     status.update(message=f"Pod {pod.pod} has been asked for the backup.", backupID=backup_id)
@@ -137,7 +140,7 @@ def _call(
     return CallBackup(path, meta.ref.uid, metadata, max(left, _SHORTEST_CALL), status)
 
 
-def _running(backup: Backup, pod: Endpoint, health: Health, path: str, now: datetime) -> dict[str, Any]:
+def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str, now: datetime) -> dict[str, Any]:
     status: dict[str, Any] = {
         "phase": "Running",
         "reason": str(Reason.InProgressNow),
@@ -157,36 +160,37 @@ def _running(backup: Backup, pod: Endpoint, health: Health, path: str, now: date
     return status
 
 
-def _request_adoption(backup: Backup, path: str, pod: Endpoint, health: Health, now: datetime) -> FindFile:
+def _request_adoption(backup: Backup, path: str, pod: Endpoint, health: SystemHealthData, now: datetime) -> FindFile:
     status = _running(backup, pod, health, path, now)
     status.update(message=f"Pod {pod.pod} has been asked about {path}.", adopted=True)
     return FindFile(path, status)
 
 
-def _claim_adopted(seen: Observed, found: StoredBackup, now: datetime) -> BackupAction:
+def _claim_adopted(seen: Observed, found: BackupFile, now: datetime) -> BackupAction:
     """Check who else wants the file. The path was claimed in the status before the file was read."""
     backup = seen.backup
     volume_id = str(backup.status.get("volumeID") or "")
-    others = seen.known.naming(backup.meta.ref.namespace, found.path, found.backup_id)
+    backup_id = found.backup_id if isinstance(found, BackupRecord) else ""
+    others = seen.index.find_by_path_or_id(backup.meta.ref.namespace, found.path, backup_id)
     owned = adoption.owner(backup, others, volume_id)
     if owned is None:
-        return _start_verifying(backup, replace(found, volume_id=volume_id), now)
+        return _start_verifying(backup, found, volume_id, now)
     if owned.undecided and now < _deadline(backup):
         return Wait(_UNDECIDED)
     message = f"{found.path} belongs to GatewayBackup {owned.by}: one file, one resource."
     return backup_end.failed(backup, Reason.AlreadyOwned, message, now)
 
 
-def _complete_or_verify(seen: Observed, record: StoredBackup, now: datetime) -> BackupAction:
+def _complete_or_verify(seen: Observed, record: BackupRecord, now: datetime) -> BackupAction:
     """End a new backup whose record proves the wanted level: the admin API has proven it and made it durable."""
-    backup = seen.backup
-    if _suffices(record.level, backup):
-        status = backup_end.record(record, now)
-        return backup_end.completed(backup, record.level, record.proof, seen.known, now, status)
-    return _start_verifying(backup, record, now)
+    backup, level = seen.backup, str(record.level or "")
+    if _suffices(level, backup):
+        status = backup_end.file_status(record, record.volume_id, now)
+        return backup_end.completed(backup, level, record.proof, seen.index, now, status)
+    return _start_verifying(backup, record, record.volume_id, now)
 
 
-def _start_verifying(backup: Backup, record: StoredBackup, now: datetime) -> Write:
+def _start_verifying(backup: Backup, file: BackupFile, volume_id: str | None, now: datetime) -> Write:
     return Write(
         {
             "phase": "Verifying",
@@ -195,7 +199,7 @@ def _start_verifying(backup: Backup, record: StoredBackup, now: datetime) -> Wri
             "observedGeneration": backup.meta.generation,
             "nextRetryTime": None,
             "failure": None,
-            **backup_end.record(record, now),
+            **backup_end.file_status(file, volume_id, now),
         }
     )
 
@@ -203,17 +207,18 @@ def _start_verifying(backup: Backup, record: StoredBackup, now: datetime) -> Wri
 def _verify(seen: Observed, now: datetime) -> BackupAction:
     backup, checked = seen.backup, seen.checked
     path = backup.status.get("path")
-    if isinstance(checked, Gone):
+    if isinstance(checked, NotFound):
         message = f"{path} was there and is not on the volume any more: somebody removed it."
         return backup_end.failed(backup, Reason.RecordMismatch, message, now)
-    if isinstance(checked, Checked):
-        level = checked.level or ""
+    if isinstance(checked, FileCheck):
+        level = str(checked.level or "")
         unchanged = checked.stored_sha256 == backup.status.get("sha256")
         if checked.problems or not unchanged or not _suffices(level, backup):
             return _not_proven(backup, checked, now)
         if backup.existing is not None and ADOPTED_LABEL not in backup.meta.labels:
             return PutLabel(ADOPTED_LABEL, "true")
-        return backup_end.completed(backup, level, checked.proof, seen.known, now)
+        proof = checked.proof if isinstance(checked, VerificationResult) else None
+        return backup_end.completed(backup, level, proof, seen.index, now)
     if now >= _deadline(backup):
         return _deadline_exceeded(seen, now)
     if isinstance(checked, Failure):
@@ -230,10 +235,10 @@ def _suffices(level: str, backup: Backup) -> bool:
     return _LEVELS.index(level) >= _LEVELS.index(backup.wanted_level)
 
 
-def _not_proven(backup: Backup, checked: Checked, now: datetime) -> Finish:
+def _not_proven(backup: Backup, checked: FileCheck, now: datetime) -> Finish:
     path = backup.status.get("path")
-    for code, message in checked.problems:
-        return backup_end.failed(backup, code, f"{path}: {message}.", now)
+    for problem in checked.problems:
+        return backup_end.failed(backup, problem.code, f"{path}: {problem.message}.", now)
     if checked.stored_sha256 != backup.status.get("sha256"):
         return backup_end.failed(backup, Reason.RecordMismatch, f"{path} changed between two reads.", now)
     message = (
@@ -247,11 +252,11 @@ def _failed(seen: Observed, failure: Failure, now: datetime) -> BackupAction:
     backup = seen.backup
     attempt = attempts.current(backup)
     permanent = not attempts.may_pass(failure)
-    exhausted = not failure.free and attempt > backup.retry_limit
+    exhausted = not failure.exempt_from_retry_limit and attempt > backup.retry_limit
     if permanent or exhausted:
-        if failure.unsure and seen.stored is None and _can_read_record(seen):
+        if failure.outcome_unknown and seen.stored is None and _can_read_record(seen):
             return ReadBack(str(backup.status.get("backupID")))
-        if isinstance(seen.stored, StoredBackup) and backup.phase != "Verifying":
+        if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
             return _complete_or_verify(seen, seen.stored, now)
         said = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = attempts.with_error(backup, failure, now)
@@ -272,7 +277,7 @@ def _deadline_exceeded(seen: Observed, now: datetime) -> BackupAction:
     started = backup.time("startTime") is not None
     if started and seen.stored is None and _can_read_record(seen):
         return ReadBack(str(backup.status.get("backupID")))
-    if isinstance(seen.stored, StoredBackup) and backup.phase != "Verifying":
+    if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
         return _complete_or_verify(seen, seen.stored, now)
     seconds = backup.timeout if started else backup.starting_deadline
     field = "timeoutSeconds" if started else "startingDeadlineSeconds"

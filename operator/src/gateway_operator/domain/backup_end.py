@@ -7,37 +7,40 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from gateway_api.contract import BackupRecord
 from gateway_operator.domain import changes, conditions, durations, times
 from gateway_operator.domain.actions import Finish, Note
-from gateway_operator.domain.calls import StoredBackup
-from gateway_operator.domain.known import KnownBackups
+from gateway_operator.domain.backup_index import BackupIndex
+from gateway_operator.domain.calls import BackupFile, counts_status
 from gateway_operator.domain.objects import Backup
 from gateway_operator.domain.reasons import Reason
 
 SUSPICIOUS: Final = conditions.SUSPICIOUS
 
 
-def record(made: StoredBackup, now: datetime) -> dict[str, Any]:
-    """What the status says of a file."""
-    verification = {"level": made.level, "time": times.text(now)}
-    if made.proof:
-        verification["proof"] = made.proof
-    known = {
-        "snapshotTime": times.precise(made.created),
-        "backupID": made.backup_id or None,
-        "volumeID": made.volume_id,
-        "gatewayID": made.gateway_id or None,
-        "gatewayVersion": made.gateway_version,
-        "path": made.path,
-        "sizeBytes": made.stored_bytes,
-        "sha256": made.stored_sha256,
-        "contentDigest": made.content_sha256 or None,
-        "contentBytes": made.content_bytes,
-        "counts": made.counts.status() if made.counts is not None else None,
+def file_status(file: BackupFile, volume_id: str | None, now: datetime) -> dict[str, Any]:
+    """The part of the status that describes the file. What a file without a manifest does not tell is left out."""
+    record = file if isinstance(file, BackupRecord) else None
+    verification = {"level": str(file.level or ""), "time": times.text(now)}
+    if record is not None and record.proof:
+        verification["proof"] = record.proof
+    fields = {
+        "snapshotTime": times.precise(file.created if isinstance(file, BackupRecord) else file.modified),
+        "backupID": record.backup_id if record is not None else None,
+        "volumeID": volume_id,
+        "gatewayID": file.gateway_id or None,
+        "gatewayVersion": record.gateway_version if record is not None else None,
+        "path": file.path,
+        "sizeBytes": file.stored_bytes,
+        "sha256": file.stored_sha256,
+        "contentDigest": file.content_sha256 or None,
+        "contentBytes": file.content_bytes,
+        "counts": counts_status(file.counts) if file.counts is not None else None,
         "verification": verification,
-        **made.protection(),
+        "encryption": {"recipients": record.recipients[:64]} if record is not None and record.recipients else None,
+        "signature": {"keyIDs": record.signed_by[:16]} if record is not None and record.signed_by else None,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def failed(backup: Backup, reason: str, message: str, now: datetime, more: Mapping[str, Any] | None = None) -> Finish:
@@ -49,40 +52,42 @@ def completed(
     backup: Backup,
     level: str,
     proof: str | None,
-    known: KnownBackups,
+    index: BackupIndex,
     now: datetime,
-    record: Mapping[str, Any] | None = None,
+    file: Mapping[str, Any] | None = None,
 ) -> Finish:
     """The terminal status of a backup that is proven to ``level``, in one write.
 
-    ``record`` is what ``record()`` gave, where the status does not have it yet.
+    ``file`` is what ``file_status()`` gave, where the status does not have it yet.
     """
-    added = dict(record or {})
+    added = dict(file or {})
     backup = replace(backup, status={**backup.status, **added})
     status = backup.status
     snapshot = backup.time("snapshotTime") or now
-    place, moment = (backup.meta.ref.namespace, backup.gateway), (snapshot, backup.meta.ref.uid)
+    moment = (snapshot, backup.meta.ref.uid)
     verification = {**(status.get("verification") or {}), "level": level, "time": times.text(now)}
     if proof is not None:
         verification["proof"] = proof
     more: dict[str, Any] = {**added, "verification": verification}
     digest, size = status.get("contentDigest"), status.get("contentBytes")
-    before = known.before(place, backup.group, moment)
+    previous = index.previous(backup.set_id, moment)
     lost = []
-    if before is not None:
-        more["changes"] = changes.against(before, backup.counts, size, digest)
-        lost = list(changes.lost(before, backup.counts, size, backup.max_shrink))
-    same = known.same(place, str(status.get("volumeID") or ""), str(digest), moment) if digest else None
-    if same is not None:
-        more["unchangedFrom"] = same.name
+    if previous is not None:
+        more["changes"] = changes.against(previous, backup.counts, size, digest)
+        lost = list(changes.lost(previous, backup.counts, size, backup.max_shrink))
+    if digest:
+        gateway, volume_id = backup.set_id.namespaced_gateway, str(status.get("volumeID") or "")
+        first = index.first_with_same_content(gateway, volume_id, str(digest), moment)
+        if first is not None:
+            more["unchangedFrom"] = first.name
     age = durations.parse_or_none(backup.ttl)
     if age is not None:
         more["expiresAt"] = times.text(snapshot + age)
     done = Reason.BackedUp if backup.existing is None else Reason.Adopted
     message = f"{status.get('path')}, {status.get('sizeBytes')} bytes, {level}."
-    if before is None or not lost:
+    if previous is None or not lost:
         return _finish(backup, True, str(done), message, now, more)
-    missing = f"Lost {', '.join(lost)} since {before.name}."
+    missing = f"Lost {', '.join(lost)} since {previous.name}."
     return _finish(backup, True, str(done), message, now, more, suspicious=missing)
 
 

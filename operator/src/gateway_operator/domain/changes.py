@@ -5,11 +5,13 @@ Numbers only: no name and no key ever stands in a status.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.known import Known
+from gateway_operator.domain.backup_index import BackupSummary
+
+Counts = Mapping[str, int]
+"""``status.counts``, with all of its fields."""
 
 _WORDS: Final = (
     ("configs", "config"),
@@ -20,7 +22,9 @@ _WORDS: Final = (
 )
 
 
-def against(previous: Known, counts: Counts | None, content_bytes: int | None, digest: str | None) -> dict[str, Any]:
+def against(
+    previous: BackupSummary, counts: Counts | None, content_bytes: int | None, digest: str | None
+) -> dict[str, Any]:
     """The differences to ``previous``, with a summary such as ``+2 users, -1 API key``.
 
     ``unchanged``: the same config, byte for byte; ``content changed``: another one, with as many of everything. What is
@@ -29,22 +33,21 @@ def against(previous: Known, counts: Counts | None, content_bytes: int | None, d
     told: dict[str, Any] = {"comparedTo": previous.name}
     words: list[str] = []
     if counts is not None and previous.counts is not None:
-        now, before = counts.status(), previous.counts.status()
         for field, word in _WORDS:
-            difference = now[field] - before[field]
+            difference = counts[field] - previous.counts[field]
             told[field] = difference
             if difference:
                 words.append(f"{difference:+d} {word}{'' if abs(difference) == 1 else 's'}")
     if content_bytes is not None and previous.content_bytes is not None:
         told["contentBytes"] = content_bytes - previous.content_bytes
-    if digest and digest == previous.digest:
+    if digest and digest == previous.content_digest:
         told["summary"] = "unchanged"
     else:
         told["summary"] = ", ".join(words) or "content changed"
     return told
 
 
-def lost(previous: Known, counts: Counts | None, content_bytes: int | None, max_percent: int) -> Sequence[str]:
+def lost(previous: BackupSummary, counts: Counts | None, content_bytes: int | None, max_percent: int) -> Sequence[str]:
     """What there is less of than before by more than ``max_percent`` of it, in words; nothing where all is well.
 
     Disabled API keys do not count: taking them away is tidying up, and disabling many is a loss.
@@ -53,9 +56,9 @@ def lost(previous: Known, counts: Counts | None, content_bytes: int | None, max_
     if counts is not None and previous.counts is not None:
         old = previous.counts
         pairs += [
-            ("users", old.users, counts.users),
-            ("projects", old.projects, counts.projects),
-            ("configs", old.configs, counts.configs),
+            ("users", old["users"], counts["users"]),
+            ("projects", old["projects"], counts["projects"]),
+            ("configs", old["configs"], counts["configs"]),
             ("API keys", _working(old), _working(counts)),
         ]
     if content_bytes is not None and previous.content_bytes is not None:
@@ -68,4 +71,4 @@ def lost(previous: Known, counts: Counts | None, content_bytes: int | None, max_
 
 
 def _working(counts: Counts) -> int:
-    return max(0, counts.api_keys - counts.disabled_api_keys)
+    return max(0, counts["apiKeys"] - counts["disabledApiKeys"])

@@ -6,14 +6,14 @@ the operator writes) or a person did (`spec.deleteFile`, then DELETE). In doubt 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_operator.domain import attempts, conditions, times
+from gateway_api.contract import SystemHealthData
+from gateway_operator.domain import attempts, times
 from gateway_operator.domain.actions import DeleteFile, DeletionAction, Note, Release, Wait
-from gateway_operator.domain.calls import Failure, Health
+from gateway_operator.domain.calls import Failure
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.objects import Backup
 from gateway_operator.domain.reasons import Reason
@@ -31,7 +31,7 @@ class Observed:
 
     backup: Backup
     gateway: Endpoint | Problem | None = None
-    health: Health | Failure | None = None
+    health: SystemHealthData | Failure | None = None
     backup_id: str | None = None
     answer: bool | Failure | None = None
 
@@ -42,35 +42,23 @@ def commit(reason: str, message: str, now: datetime) -> dict[str, Any]:
     return {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message, "deletion": deletion}
 
 
-def committed(backup: Backup) -> bool:
-    """Whether retention or ttl has committed its deletion."""
-    return backup.phase == "Deleting" and isinstance(backup.status.get("deletion"), Mapping)
-
-
 def began(backup: Backup) -> datetime | None:
     """When the deletion of its file began; None if the file must stay."""
-    if committed(backup):
+    if backup.deletion_committed:
         return times.parse(backup.status["deletion"].get("time")) or backup.meta.created
     return backup.meta.deleting_since if backup.delete_file else None
-
-
-def has_file(backup: Backup) -> bool:
-    """Whether it may have a file of its own. One that failed to adopt a file has none: it may be another's."""
-    if backup.existing is not None:
-        return conditions.holds(backup.conditions, conditions.COMPLETED) is True
-    return bool(backup.status.get("startTime"))
 
 
 def decide(seen: Observed, now: datetime) -> DeletionAction:
     """Delete the file, wait, or let the object go."""
     backup, since = seen.backup, began(seen.backup)
     path = str(backup.status.get("path") or "its file")
-    if since is None or not has_file(backup):
+    if since is None or not backup.has_file:
         return Release()
     if seen.answer is True or seen.answer is False:
         return Release(Note(Reason.FileDeleted, f"{path} was deleted with its GatewayBackup ({_cause(backup)})."))
     failure = _failure(seen)
-    if failure is None and isinstance(seen.health, Health):
+    if failure is None and isinstance(seen.health, SystemHealthData):
         return _delete(seen, path, seen.health)
     if isinstance(seen.gateway, Problem) and seen.gateway.reason == Reason.GatewayNotFound:
         return _kept(path, f"{backup.gateway} is gone")
@@ -83,7 +71,7 @@ def decide(seen: Observed, now: datetime) -> DeletionAction:
 
 
 def _cause(backup: Backup) -> str:
-    return str(backup.status["deletion"].get("reason")) if committed(backup) else "spec.deleteFile"
+    return str(backup.status["deletion"].get("reason")) if backup.deletion_committed else "spec.deleteFile"
 
 
 def _failure(seen: Observed) -> Failure | None:
@@ -91,12 +79,12 @@ def _failure(seen: Observed) -> Failure | None:
         return seen.answer
     if isinstance(seen.gateway, Problem):
         return Failure(str(seen.gateway.reason), seen.gateway.message, retryable=True)
-    if isinstance(seen.health, Health) and seen.health.volume_id is None:
+    if isinstance(seen.health, SystemHealthData) and seen.health.volume_id is None:
         return Failure(Reason.VolumeUnknown, "The admin API does not say which volume it has.", retryable=True)
     return seen.health if isinstance(seen.health, Failure) else None
 
 
-def _delete(seen: Observed, path: str, health: Health) -> DeletionAction:
+def _delete(seen: Observed, path: str, health: SystemHealthData) -> DeletionAction:
     backup = seen.backup
     recorded = backup.status.get("volumeID")
     if recorded and recorded != health.volume_id:
@@ -104,7 +92,7 @@ def _delete(seen: Observed, path: str, health: Health) -> DeletionAction:
     backup_id = str(backup.status.get("backupID") or ("" if backup.existing else seen.backup_id) or "")
     if not backup_id:
         return _kept(path, "it has no manifest, and the admin API deletes only what it knows")
-    if committed(backup):  # the commit has said it already
+    if backup.deletion_committed:  # the commit has said it already
         return DeleteFile(backup_id, {})
     message = f"{path} is being deleted with its GatewayBackup ({_cause(backup)})."
     return DeleteFile(backup_id, {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message})

@@ -13,8 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway_operator.domain.calls import Listed
-from gateway_operator.domain.names import ADOPTED_LABEL, IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
+from gateway_api.contract import BackupEntry
+from gateway_operator.domain.names import (
+    ADOPTED_LABEL,
+    IMPORT_LABEL,
+    IMPORT_UID,
+    MANUAL_GROUP,
+    label_value,
+)
 from gateway_operator.domain.objects import Backup, Import
 
 _NAME_LIMIT: Final = 63
@@ -61,7 +67,7 @@ def wanted(thing: Import, path: str) -> bool:
     return not thing.paths or any(path.startswith(prefix) for prefix in thing.paths)
 
 
-def plan(thing: Import, files: Iterable[Listed], backups: Sequence[Backup], volume_id: str) -> Plan:
+def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup], volume_id: str) -> Plan:
     """What to create, what is done, and what cannot be.
 
     ``files`` are those that hold a backup, or may: what is no config at all was left out before.
@@ -72,9 +78,9 @@ def plan(thing: Import, files: Iterable[Listed], backups: Sequence[Backup], volu
     names = {backup.meta.ref.name for backup in backups}
     owners = _owners(thing, backups, volume_id)
     ids: set[str] = set()
-    for file in sorted(files, key=lambda one: (one.stored.created if one.stored else one.modified, one.path)):
+    for file in sorted(files, key=lambda one: (one.record.created if one.record else one.modified, one.path)):
         found += 1
-        known = file.stored.backup_id if file.stored is not None else ""
+        known = file.record.backup_id if file.record is not None else ""
         if known in ids:  # a copy of one that was seen already: one backup, one resource
             owned += 1
             continue
@@ -116,9 +122,8 @@ def _owners(thing: Import, backups: Sequence[Backup], volume_id: str) -> Mapping
     return found
 
 
-def _adoption(file: Listed, names: set[str]) -> Adoption:
-    stored = file.stored
-    metadata = stored.metadata if stored is not None else {}
+def _adoption(file: BackupEntry, names: set[str]) -> Adoption:
+    metadata = file.record.metadata if file.record is not None else {}
     folder = file.path.partition("/")[0] if "/" in file.path else ""
     group = next((one for one in (metadata.get("group", ""), folder) if _is(_GROUP, one)), MANUAL_GROUP)
     return Adoption(
@@ -134,11 +139,11 @@ def _is(pattern: re.Pattern[str], text: str) -> bool:
     return len(text) <= _NAME_LIMIT and pattern.fullmatch(text) is not None
 
 
-def _name(made_as: str, file: Listed, names: set[str]) -> str:
+def _name(made_as: str, file: BackupEntry, names: set[str]) -> str:
     """The name that it was made under, if that fits and is free; else with the file's id behind it."""
     if _is(_NAME, made_as) and made_as not in names:
         return made_as
-    known = file.stored.backup_id if file.stored is not None else ""
+    known = file.record.backup_id if file.record is not None else ""
     stem = made_as if _is(_NAME, made_as) else file.path.rpartition("/")[2].lower().partition(".json")[0]
     stem = _NOT_IN_NAMES.sub("-", stem).strip("-")[: _NAME_LIMIT - _TAIL - 1].rstrip("-") or "backup"
     for turn in itertools.count():

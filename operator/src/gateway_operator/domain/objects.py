@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from gateway_operator.domain import times
-from gateway_operator.domain.calls import Counts
-from gateway_operator.domain.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
+from gateway_operator.domain import conditions, times
+from gateway_operator.domain.names import (
+    BACKUP_KIND,
+    DEFAULT_IDENTITY_KEY,
+    ENCRYPTED,
+    IMPORT_KIND,
+    RESTORE_KIND,
+)
 
 Json = Mapping[str, Any]
+COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
+"""The fields of ``status.counts``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,35 @@ class GatewayRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+class NamespacedName(NamedTuple):
+    """The namespace and the name of an object."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacedGateway:
+    """A gateway and its namespace."""
+
+    namespace: str
+    gateway: GatewayRef
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSetId:
+    """The set that a backup belongs to. It never changes: namespace, gateway and group of a backup are immutable."""
+
+    namespace: str
+    gateway: GatewayRef
+    group: str
+
+    @property
+    def namespaced_gateway(self) -> NamespacedGateway:
+        """The gateway of the set."""
+        return NamespacedGateway(self.namespace, self.gateway)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +208,27 @@ class Backup(_Status):
         )
 
     @property
-    def counts(self) -> Counts | None:
-        """What its config holds; None while that is not known."""
-        found = self.status.get("counts")
-        return Counts.parse(found) if isinstance(found, Mapping) else None
+    def set_id(self) -> BackupSetId:
+        """The set that it belongs to."""
+        return BackupSetId(self.meta.ref.namespace, self.gateway, self.group)
+
+    @property
+    def counts(self) -> Mapping[str, int] | None:
+        """``status.counts`` with all of ``COUNT_FIELDS``; None while the content is unknown."""
+        counts = self.status.get("counts")
+        return {name: int(counts.get(name) or 0) for name in COUNT_FIELDS} if isinstance(counts, Mapping) else None
+
+    @property
+    def deletion_committed(self) -> bool:
+        """Whether retention or ttl has committed its deletion."""
+        return self.phase == "Deleting" and isinstance(self.status.get("deletion"), Mapping)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it may have a file of its own. One that failed to adopt a file has none: it may be another's."""
+        if self.existing is not None:
+            return conditions.holds(self.conditions, conditions.COMPLETED) is True
+        return bool(self.status.get("startTime"))
 
     @property
     def level(self) -> str:
@@ -233,6 +286,11 @@ class Restore(_Status):
             starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
             status=body.get("status") or {},
         )
+
+    @property
+    def namespaced_gateway(self) -> NamespacedGateway:
+        """The gateway that it restores, with the namespace."""
+        return NamespacedGateway(self.meta.ref.namespace, self.gateway)
 
     @property
     def request_id(self) -> str:

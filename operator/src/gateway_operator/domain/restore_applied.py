@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData, SystemStatus
 from gateway_operator.domain import attempts
 from gateway_operator.domain.actions import CallCommit, CallRollback, Poll, Restart, RestoreAction, Wait
-from gateway_operator.domain.calls import Failure, Gone, Health, Journal, RestoreRecord
+from gateway_operator.domain.calls import Failure, NotFound
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.objects import Json, Restore
 from gateway_operator.domain.reasons import Reason
@@ -92,7 +93,7 @@ def _wait_for(restore: Restore, problem: Endpoint | Problem | None, now: datetim
     return Poll(POLL)
 
 
-def digest_problem(restore: Restore, health: Health) -> str | None:
+def digest_problem(restore: Restore, health: SystemHealthData) -> str | None:
     """Why the live config is not what was restored; None if it is, or if the gateway only rewrote it."""
     status = restore.status
     if health.config_digest is not None and health.config_digest == status.get("restoredDigest"):
@@ -102,7 +103,9 @@ def digest_problem(restore: Restore, health: Health) -> str | None:
     return "the config is no longer what was restored"
 
 
-def health_problem(restore: Restore, gateway: Endpoint | Problem | None, health: Health | Failure | None) -> str | None:
+def health_problem(
+    restore: Restore, gateway: Endpoint | Problem | None, health: SystemHealthData | Failure | None
+) -> str | None:
     """Why one look counts as unhealthy; None if it was healthy."""
     if isinstance(gateway, Problem):
         return gateway.message.rstrip(".")
@@ -110,8 +113,9 @@ def health_problem(restore: Restore, gateway: Endpoint | Problem | None, health:
         return health.message.rstrip(".")
     if gateway is None or health is None:
         return "the gateway was not looked at"
-    if health.status == "unhealthy":
-        return f"the detailed health says unhealthy ({'; '.join(health.problems[:3]) or 'no details'})"
+    if health.status is SystemStatus.unhealthy:
+        issues = "; ".join(issue.message for issue in health.issues[:3])
+        return f"the detailed health says unhealthy ({issues or 'no details'})"
     changed = digest_problem(restore, health)
     if changed is not None:
         return changed
@@ -121,10 +125,10 @@ def health_problem(restore: Restore, gateway: Endpoint | Problem | None, health:
 def health_check(seen: Observed, now: datetime) -> RestoreAction:
     """Watch until it was healthy often enough in a row, then commit; or until the time is over."""
     restore = seen.restore
-    record = seen.journal if isinstance(seen.journal, RestoreRecord) else None
-    if record is not None and record.state is Journal.committed:
+    record = seen.journal if isinstance(seen.journal, RestoreResult) else None
+    if record is not None and record.state is RestoreState.committed:
         return _committed(restore, now)
-    if record is not None and record.state is Journal.rolled_back:
+    if record is not None and record.state is RestoreState.rolled_back:
         message = "It was rolled back by somebody else; the previous config is in place."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now)
     if seen.healthy_streak >= restore.health_consecutive:
@@ -133,14 +137,14 @@ def health_check(seen: Observed, now: datetime) -> RestoreAction:
     if waited < restore.health_timeout:
         return Poll(POLL)
     problem = health_problem(restore, seen.gateway, seen.health) or "it was healthy too seldom in a row"
-    overwritten = isinstance(seen.health, Health) and digest_problem(restore, seen.health) is not None
+    overwritten = isinstance(seen.health, SystemHealthData) and digest_problem(restore, seen.health) is not None
     reason = Reason.ConfigOverwritten if overwritten else Reason.HealthCheckFailed
     return _unhealthy(seen, reason, f"Not healthy within {restore.health_timeout} s: {problem}.", now)
 
 
 def _commit(seen: Observed, now: datetime) -> RestoreAction:
     restore, answer = seen.restore, seen.answer
-    if isinstance(answer, RestoreRecord):
+    if isinstance(answer, RestoreResult):
         return _committed(restore, now)
     if not isinstance(answer, Failure):
         return CallCommit(restore.request_id)
@@ -171,15 +175,15 @@ def rolling_back(seen: Observed, now: datetime) -> RestoreAction:
     """Put the previous config back, and restart by the same rule."""
     restore = seen.restore
     # The answer of the rollback itself is as good as the journal, and newer.
-    record = next((one for one in (seen.answer, seen.journal) if isinstance(one, RestoreRecord)), None)
+    record = next((one for one in (seen.answer, seen.journal) if isinstance(one, RestoreResult)), None)
     waited = _since(restore, now)
     over = waited >= restore.timeout
-    if record is not None and record.state is Journal.rolled_back:
+    if record is not None and record.state is RestoreState.rolled_back:
         return _rolled_back(seen, over, now)
-    if record is not None and record.state is Journal.committed:
+    if record is not None and record.state is RestoreState.committed:
         message = "It was committed by somebody else: there is nothing left to roll back to."
         return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
-    if isinstance(seen.journal, Gone):
+    if isinstance(seen.journal, NotFound):
         message = "The admin API knows nothing of this restore: its journal was lost, or the volume was changed."
         return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
     failure = next((one for one in (seen.answer, seen.journal) if isinstance(one, Failure)), None)

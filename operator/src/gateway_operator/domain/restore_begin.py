@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData
 from gateway_operator.domain import attempts, times
 from gateway_operator.domain.actions import CallRestore, CreateSafetyBackup, Poll, RestoreAction, Wait, Write
-from gateway_operator.domain.calls import Failure, Gone, Health, Journal, RestoreRecord
+from gateway_operator.domain.calls import Failure, NotFound, counts_status
 from gateway_operator.domain.gateway import Endpoint, Problem
 from gateway_operator.domain.names import ENCRYPTED, restore_request_id, safety_backup_name
 from gateway_operator.domain.objects import Restore
@@ -58,9 +59,17 @@ def _failed(seen: Observed, failure: Failure, now: datetime) -> RestoreAction:
     return finish(seen.restore, "Failed", failure.code, message, now, {"lastErrors": errors})
 
 
-def pending_message(health: Health | Failure | None, owner: str | None, failure: Failure | None = None) -> str:
+def pending_request(health: SystemHealthData | Failure | None) -> str | None:
+    """The request id of the restore that is neither committed nor rolled back; None if there is none, or no answer."""
+    pending = health.pending_restore if isinstance(health, SystemHealthData) else None
+    return pending.request_id if pending is not None else None
+
+
+def pending_message(
+    health: SystemHealthData | Failure | None, owner: str | None, failure: Failure | None = None
+) -> str:
     """Who holds the gateway in an unfinished restore, and how to end that."""
-    request = health.pending_request if isinstance(health, Health) else None
+    request = pending_request(health)
     if owner is not None:
         who = f"GatewayRestore {owner} is not finished, or was left by its onFailure: Leave"
     else:
@@ -100,7 +109,7 @@ def validating(seen: Observed, now: datetime) -> RestoreAction:
     if refused is not None:
         return refused
     health = seen.health
-    if not isinstance(health, Health) or health.volume_id is None:
+    if not isinstance(health, SystemHealthData) or health.volume_id is None:
         message = f"The admin API in pod {_pod(seen)} does not say which volume it has."
         return _failed(seen, Failure(Reason.VolumeUnknown, message, retryable=True), now)
     request_id = restore_request_id(health.volume_id, restore.meta.ref.namespace, restore.meta.ref.name, restore.spec)
@@ -108,7 +117,7 @@ def validating(seen: Observed, now: datetime) -> RestoreAction:
         # Before the source: a finished restore has run, whether or not its backup still exists.
         ids = {"requestID": request_id, "volumeID": health.volume_id, "gatewayID": health.gateway_id}
         return Write(ids)
-    if isinstance(seen.journal, RestoreRecord):
+    if isinstance(seen.journal, RestoreResult):
         return _known_already(restore, seen.journal, now)
     if not restore.source:
         return _resolve(seen, health, health.volume_id, now)
@@ -120,25 +129,25 @@ def validating(seen: Observed, now: datetime) -> RestoreAction:
     return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, more)
 
 
-def _known_already(restore: Restore, record: RestoreRecord, now: datetime) -> RestoreAction:
+def _known_already(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
     """The journal has this request although this object never sent it: an earlier one of the same name and spec did."""
-    if record.state is Journal.committed:
+    if record.state is RestoreState.committed:
         message = "A restore of this name and spec was already committed on this volume; nothing was done now."
         return finish(restore, "Completed", Reason.AlreadyApplied, message, now, applied_status(record))
-    if record.state is Journal.rolled_back:
+    if record.state is RestoreState.rolled_back:
         message = "A restore of this name and spec was already rolled back on this volume; nothing was done now."
         said = f"{message} To run it again, give it another name."
         return finish(restore, "Failed", Reason.AlreadyApplied, said, now, applied_status(record))
-    if record.state is Journal.applied:
+    if record.state is RestoreState.applied:
         message = "An earlier object of this name began this restore; it goes on."
         return step(restore, "Restarting", Reason.Restarting, message, now, applied_status(record))
     message = "An earlier object of this name began this restore, and the admin API cannot tell how far it came."
     return finish(restore, "Failed", "RestoreStateUnknown", message, now)
 
 
-def _resolve(seen: Observed, health: Health, volume_id: str, now: datetime) -> RestoreAction:
+def _resolve(seen: Observed, health: SystemHealthData, volume_id: str, now: datetime) -> RestoreAction:
     restore = seen.restore
-    if health.pending_request is not None and health.pending_request != restore.request_id:
+    if pending_request(health) not in (None, restore.request_id):
         message = pending_message(health, seen.pending_owner)
         return finish(restore, "Failed", "RestorePending", message, now)
     if seen.persistent is False:
@@ -180,7 +189,7 @@ def safety_backup(seen: Observed, now: datetime) -> RestoreAction:
     refused = _unusable(seen, now)
     if refused is not None:
         return refused
-    if isinstance(seen.health, Health) and not seen.health.config_valid:
+    if isinstance(seen.health, SystemHealthData) and not seen.health.config_valid:
         message = "The live config cannot be read as one: the admin API keeps it as it is."
         return _to_restoring(restore, message, now, {})
     return CreateSafetyBackup(safety_backup_name(restore.meta.ref.name, restore.uid))
@@ -204,16 +213,16 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
     """Replace the config. The call is repeated until it is answered: only its answer says that the gateway, which may
     have been in the middle of a write of its own, has let the new config stand."""
     restore = seen.restore
-    if isinstance(seen.answer, RestoreRecord):
+    if isinstance(seen.answer, RestoreResult):
         return _applied(restore, seen.answer, now)
-    record = seen.journal if isinstance(seen.journal, RestoreRecord) else None
-    if record is not None and record.state is Journal.rolled_back:
+    record = seen.journal if isinstance(seen.journal, RestoreResult) else None
+    if record is not None and record.state is RestoreState.rolled_back:
         message = "It was rolled back by somebody else; the previous config is in place."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now, applied_status(record))
-    if record is not None and record.state is Journal.committed:
+    if record is not None and record.state is RestoreState.committed:
         return _applied(restore, record, now)
     over = now >= deadline(restore)
-    if record is not None and record.state is Journal.applied and (over or not _may_repeat(seen)):
+    if record is not None and record.state is RestoreState.applied and (over or not _may_repeat(seen)):
         return _given_up(seen, record, now)
     if over:
         return _is_it_applied(seen, now)
@@ -230,7 +239,7 @@ def restoring(seen: Observed, now: datetime) -> RestoreAction:
         safety_backup=_asked_of_the_api(restore),
         timeout=max(_SHORTEST_CALL, times.seconds_until(deadline(restore), now)),
         identity=restore.needed_identity,
-        identity_optional=record is not None and record.state is Journal.applied,
+        identity_optional=record is not None and record.state is RestoreState.applied,
         accept_unsigned=restore.accept_unsigned,
     )
 
@@ -239,12 +248,12 @@ def _may_repeat(seen: Observed) -> bool:
     return not isinstance(seen.answer, Failure) or attempts.may_pass(seen.answer)
 
 
-def _applied(restore: Restore, record: RestoreRecord, now: datetime) -> RestoreAction:
+def _applied(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
     status = applied_status(record, restore)
     return step(restore, "Restarting", Reason.Restarting, "The config is replaced.", now, status)
 
 
-def _given_up(seen: Observed, record: RestoreRecord, now: datetime) -> RestoreAction:
+def _given_up(seen: Observed, record: RestoreResult, now: datetime) -> RestoreAction:
     """The config was replaced, and did not stand: what was kept of it goes back."""
     why = seen.answer.message if isinstance(seen.answer, Failure) else "The gateway kept writing over the new config."
     return roll_back(seen.restore, Reason.ConfigOverwritten, why, now, applied_status(record, seen.restore))
@@ -258,7 +267,7 @@ def _is_it_applied(seen: Observed, now: datetime) -> RestoreAction:
     """
     restore = seen.restore
     over = -times.seconds_until(deadline(restore), now)
-    if isinstance(seen.journal, Gone) and (over >= _SETTLE or not restore.status.get("lastErrors")):
+    if isinstance(seen.journal, NotFound) and (over >= _SETTLE or not restore.status.get("lastErrors")):
         return out_of_time(restore, seen.gateway, now)
     if over < restore.timeout:
         problem = seen.gateway if isinstance(seen.gateway, Problem) else None
@@ -282,15 +291,15 @@ def _asked_of_the_api(restore: Restore) -> bool | str:
     return "required" if restore.safety_backup == "Required" else True
 
 
-def applied_status(record: RestoreRecord, restore: Restore | None = None) -> dict[str, Any]:
+def applied_status(record: RestoreResult, restore: Restore | None = None) -> dict[str, Any]:
     """What the journal says, as the status shows it."""
     status: dict[str, Any] = {
         "previousDigest": record.previous_sha256,
         "restoredDigest": record.restored_sha256,
         "sectionsDigest": record.sections_digest,
-        "counts": record.counts.status(),
+        "counts": counts_status(record.counts),
     }
     if restore is None or not restore.status.get("safetyBackup"):
-        kept = {"kind": record.safety_kind, "path": record.safety_path}
+        kept = {"kind": record.safety_backup.kind, "path": record.safety_backup.path}
         status["safetyBackup"] = {key: value for key, value in kept.items() if value is not None}
     return status

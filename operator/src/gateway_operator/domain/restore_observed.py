@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway_operator.domain.calls import Failure, Gone, Health, RestoreRecord
+from gateway_api.contract import RestoreResult, SystemHealthData
+from gateway_operator.domain.calls import Failure, NotFound
 from gateway_operator.domain.gateway import Endpoint, Problem, Rollout
 from gateway_operator.domain.objects import Backup, Restore
 
@@ -17,9 +18,9 @@ class Observed:
     restore: Restore
     gateway: Endpoint | Problem | None = None
     reloads_config: bool = False
-    health: Health | Failure | None = None
+    health: SystemHealthData | Failure | None = None
     persistent: bool | None = None
-    journal: RestoreRecord | Gone | Failure | None = None
+    journal: RestoreResult | NotFound | Failure | None = None
     backups: Sequence[Backup] = ()
     safety: Backup | None = None
     rollout: Rollout | None = None
@@ -28,4 +29,4 @@ class Observed:
     pending_owner: str | None = None
     identity: Problem | None = None
     """Why the age identity that the spec names cannot be used; looked at before anything is begun."""
-    answer: RestoreRecord | Failure | None = None
+    answer: RestoreResult | Failure | None = None

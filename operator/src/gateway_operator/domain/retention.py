@@ -17,34 +17,11 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 
 from gateway_operator.domain import retention_calendar as calendar
+from gateway_operator.domain.backup_index import BackupSummary
 
 COMPLETED: Final = "Completed"
 FAILED: Final = "Failed"
 VERIFIED: Final = "Verified"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A backup as retention sees it."""
-
-    name: str
-    time: datetime
-    """When its config was read; of one that has none, when it ended or was created. With a zone."""
-    phase: str = COMPLETED
-    level: str = VERIFIED
-    pinned: bool = False
-    ttl: timedelta | None = None
-    restores: tuple[str, ...] = ()
-    """The unfinished restores that use it."""
-    suspicious: bool = False
-    """It lost much against its predecessor, and nobody has said that this is right."""
-    adopted: bool = False
-    """It was found on a volume and is not yet released."""
-    carries: bool = False
-    """It carries a policy of its own."""
-    volume: str = ""
-    going: bool = False
-    """Its deletion has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +85,7 @@ class Cause(StrEnum):
 class Decision(NamedTuple):
     """What becomes of one backup. ``cause`` is None for one that is kept."""
 
-    entry: Entry
+    backup: BackupSummary
     cause: Cause | None
     reasons: tuple[str, ...]
     """Why it is kept or goes, short and readable; the same for as long as that is so."""
@@ -122,83 +99,84 @@ class Decision(NamedTuple):
 
 
 _Why = dict[int, list[str]]
-"""Reasons to keep, by position; a position without any has no entry: most have none, and there may be 100,000."""
+"""Reasons to keep, by position; most positions have none and no key, since there may be 100,000."""
 _Going = dict[int, tuple[Cause, str]]
 _UNCOUNTED: Final = (Cause.retention, "no rule keeps it")
 _RESTORES_SHOWN: Final = 10
 
 
-def plan(entries: Iterable[Entry], policy: Policy, now: datetime) -> list[Decision]:
+def plan(backups: Iterable[BackupSummary], policy: Policy, now: datetime) -> list[Decision]:
     """What becomes of each backup of a set, newest first. One whose deletion has begun is left out."""
-    ordered = [entry for entry in entries if not entry.going]
+    ordered = [backup for backup in backups if not backup.is_deleting]
     # Two of the same instant: any order would do, but it must be the same one each time. Two sorts by plain text and
     # plain numbers take half as long as one by pairs.
     ordered.sort(key=attrgetter("name"), reverse=True)
-    ordered.sort(key=lambda entry: entry.time.timestamp(), reverse=True)
+    ordered.sort(key=lambda backup: backup.time.timestamp(), reverse=True)
     kept: _Why = defaultdict(list)
     _protect(ordered, policy, kept)
     protected = frozenset(kept)
     going: _Going = {}
     good, bad = [], []
-    for index, entry in enumerate(ordered):
-        if entry.phase not in (COMPLETED, FAILED):
+    for index, backup in enumerate(ordered):
+        if backup.phase not in (COMPLETED, FAILED):
             continue
-        outlived = _outlived(entry, policy, now)
+        outlived = _outlived(backup, policy, now)
         if outlived is not None:
             going[index] = outlived
-        elif governed(entry, policy):
-            if entry.phase == FAILED:
+        elif governed(backup, policy):
+            if backup.phase == FAILED:
                 bad.append(index)
-            elif not entry.suspicious:
+            elif not backup.needs_review:
                 good.append(index)
     if policy.has_rules:
         _by_rules(ordered, good, policy, now, kept, going)
     if policy.failed.keep_last is not None:
         _by_number(bad, policy.failed.keep_last, kept, going)
     return [
-        _decision(entry, kept.get(index), going.get(index), index in protected, policy)
-        for index, entry in enumerate(ordered)
+        _decision(backup, kept.get(index), going.get(index), index in protected, policy)
+        for index, backup in enumerate(ordered)
     ]
 
 
-def governed(entry: Entry, policy: Policy) -> bool:
+def governed(backup: BackupSummary, policy: Policy) -> bool:
     """Whether the policy may let this backup go."""
-    return (entry.carries or not policy.own_only) and (policy.include_adopted or not entry.adopted)
+    return (not policy.own_only or backup.carries_policy) and (policy.include_adopted or not backup.adopted)
 
 
-def _protect(ordered: Sequence[Entry], policy: Policy, kept: _Why) -> None:
+def _protect(ordered: Sequence[BackupSummary], policy: Policy, kept: _Why) -> None:
     """Find what is kept whatever the rules and ``ttl`` say."""
     verified: Counter[str] = Counter()
-    after: Entry | None = None
-    for index, entry in enumerate(ordered):
-        completed = entry.phase == COMPLETED
-        if entry.pinned:
+    after: BackupSummary | None = None
+    for index, backup in enumerate(ordered):
+        completed = backup.phase == COMPLETED
+        suspicious = completed and backup.needs_review
+        if backup.pinned:
             kept[index].append("pinned")
-        if entry.restores:
-            kept[index].extend(f"restore {name}" for name in entry.restores[:_RESTORES_SHOWN])
-        if entry.adopted and not policy.include_adopted:
+        if backup.restores:
+            kept[index].extend(f"restore {name}" for name in backup.restores[:_RESTORES_SHOWN])
+        if backup.adopted and not policy.include_adopted:
             kept[index].append("adopted")
-        elif completed and entry.suspicious:
+        elif suspicious:
             kept[index].append("suspicious")
-        elif completed and entry.level == VERIFIED and verified[entry.volume] < policy.min_keep:
-            verified[entry.volume] += 1
-            if policy.has_rules or entry.ttl is not None:  # else nothing could let it go
+        elif completed and backup.level == VERIFIED and verified[backup.volume_id] < policy.min_keep:
+            verified[backup.volume_id] += 1
+            if policy.has_rules or backup.ttl is not None:  # else nothing could let it go
                 kept[index].append("minKeep")
-        if completed and entry.suspicious:
-            after = entry
+        if suspicious:
+            after = backup
         elif completed and after is not None:
             kept[index].append(f"before {after.name}")
             after = None
 
 
-def _outlived(entry: Entry, policy: Policy, now: datetime) -> tuple[Cause, str] | None:
+def _outlived(backup: BackupSummary, policy: Policy, now: datetime) -> tuple[Cause, str] | None:
     """The limit of age that a finished backup has reached."""
-    ttl = entry.ttl
-    if ttl is not None and now - entry.time >= ttl and (policy.include_adopted or not entry.adopted):
+    ttl = backup.ttl
+    if ttl is not None and now - backup.time >= ttl and (policy.include_adopted or not backup.adopted):
         return Cause.ttl, f"older than its ttl {span(ttl)}"
-    failed = entry.phase == FAILED
+    failed = backup.phase == FAILED
     limit = policy.failed.max_age if failed else policy.max_age
-    if limit is None or now - entry.time < limit or not governed(entry, policy):
+    if limit is None or now - backup.time < limit or not governed(backup, policy):
         return None
     if failed:
         return Cause.failed, f"older than failed.maxAge {span(limit)}"
@@ -206,7 +184,7 @@ def _outlived(entry: Entry, policy: Policy, now: datetime) -> tuple[Cause, str] 
 
 
 def _by_rules(
-    ordered: Sequence[Entry], good: Sequence[int], policy: Policy, now: datetime, kept: _Why, going: _Going
+    ordered: Sequence[BackupSummary], good: Sequence[int], policy: Policy, now: datetime, kept: _Why, going: _Going
 ) -> None:
     """Let the rules keep what they count; what none keeps goes."""
     by_rule: set[int] = set(good[: policy.keep_last])
@@ -242,32 +220,32 @@ def _by_number(bad: Sequence[int], number: int, kept: _Why, going: _Going) -> No
 
 
 def _decision(
-    entry: Entry, kept: Sequence[str] | None, going: tuple[Cause, str] | None, protected: bool, policy: Policy
+    backup: BackupSummary, kept: Sequence[str] | None, going: tuple[Cause, str] | None, protected: bool, policy: Policy
 ) -> Decision:
     if going is not None and kept is None:
-        return Decision(entry, going[0], (going[1],), None)
+        return Decision(backup, going[0], (going[1],), None)
     if protected:
-        return Decision(entry, None, tuple(kept or ()), None)
+        return Decision(backup, None, tuple(kept or ()), None)
     reasons = tuple(kept or ())
-    if policy.own_only and policy.has_rules and not entry.carries and entry.phase == COMPLETED:
+    if policy.own_only and policy.has_rules and not backup.carries_policy and backup.phase == COMPLETED:
         reasons = ("no policy of its own",)
-    return Decision(entry, None, reasons, _limit(entry, policy))
+    return Decision(backup, None, reasons, _limit(backup, policy))
 
 
-def _limit(entry: Entry, policy: Policy) -> datetime | None:
+def _limit(backup: BackupSummary, policy: Policy) -> datetime | None:
     """When the first of its limits of age is reached."""
-    least = entry.ttl
-    if not policy.dry_run and governed(entry, policy):
-        if entry.phase == FAILED:
+    least = backup.ttl
+    if not policy.dry_run and governed(backup, policy):
+        if backup.phase == FAILED:
             least = _lesser(least, policy.failed.max_age)
         else:
             least = _lesser(least, policy.max_age)
             if policy.keep_within and not policy.counts:
                 least = _lesser(least, policy.keep_within)
-    if least is None or entry.phase not in (COMPLETED, FAILED):
+    if least is None or backup.phase not in (COMPLETED, FAILED):
         return None
     try:
-        return entry.time + least
+        return backup.time + least
     except OverflowError:  # a limit of ten thousand years
         return None
 

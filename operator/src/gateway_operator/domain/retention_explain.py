@@ -27,10 +27,10 @@ def explain(decisions: Sequence[Decision]) -> list[Row]:
     """A row for each backup, newest first."""
     return [
         Row(
-            name=one.entry.name,
-            time=times.text(one.entry.time),
-            phase=one.entry.phase or "Pending",
-            level=one.entry.level,
+            name=one.backup.name,
+            time=times.text(one.backup.time),
+            phase=one.backup.phase or "Pending",
+            level=one.backup.level,
             verdict="keep" if one.keep else "delete",
             why=", ".join(one.reasons) or "no rule lets it go",
             expires=times.text(one.expires_at) if one.expires_at is not None else "",

@@ -35,13 +35,13 @@ class Outcome:
 def conclude(decisions: Sequence[Decision], policy: Policy | str, brake: Brake | None) -> Outcome:
     """``policy``: the set's, or a sentence about why it cannot be understood."""
     going = [one for one in reversed(decisions) if not one.keep]
-    good = sum(1 for one in decisions if one.entry.phase == COMPLETED)
+    good = sum(1 for one in decisions if one.backup.phase == COMPLETED)
     if isinstance(policy, str):
         return Outcome((), False, Reason.PolicyInvalid, f"Nothing is deleted: {policy}", good, 0, None)
     if brake is not None:
         return Outcome((), False, brake.reason, brake.message, good, len(going), None)
     now = tuple(one for one in going if one.cause is Cause.ttl or not policy.dry_run)
-    left = good - sum(1 for one in now if one.entry.phase == COMPLETED)
+    left = good - sum(1 for one in now if one.backup.phase == COMPLETED)
     held = len(going) - len(now)
     if policy.dry_run:
         return Outcome(now, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left)
@@ -53,7 +53,7 @@ def conclude(decisions: Sequence[Decision], policy: Policy | str, brake: Brake |
 
 def note(decision: Decision) -> Note:
     """What people are told about a deletion."""
-    name, why = decision.entry.name, decision.reasons[0]
+    name, why = decision.backup.name, decision.reasons[0]
     if decision.cause is Cause.ttl:
         return Note(Reason.DeletedByTTL, f"GatewayBackup {name} is deleted with its file: {why}.")
     if decision.cause is Cause.failed:

@@ -12,7 +12,8 @@ from gateway_operator.domain.actions import Note
 from gateway_operator.domain.objective import judge
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.retention_outcome import RETENTION_APPLIED, Outcome
-from gateway_operator.domain.retention_sets import BackupSet, Schedule
+from gateway_operator.domain.retention_sets import BackupSet
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 
 OBJECTIVE_MET: Final = "ObjectiveMet"
 _QUIET: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
@@ -26,9 +27,9 @@ class Standing:
     notes: list[Note] = field(default_factory=list)
 
 
-def remembered(schedule: Schedule, outcome: Outcome, deleted: int, now: datetime) -> dict[str, Any]:
+def remembered(schedule: GatewayBackupSchedule, outcome: Outcome, deleted: int, now: datetime) -> dict[str, Any]:
     """``status.retention``. It changes, its time included, only when there is another result."""
-    before = schedule.remembered
+    before = schedule.retention_status
     after: dict[str, Any] = {
         "kept": outcome.kept,
         "wouldDelete": outcome.would_delete,
@@ -47,14 +48,14 @@ def _number(status: Mapping[str, Any], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def inventory_before(schedule: Schedule) -> int | None:
+def inventory_before(schedule: GatewayBackupSchedule) -> int | None:
     """How many good backups the last pass left."""
-    value = schedule.remembered.get("inventory")
+    value = schedule.retention_status.get("inventory")
     return value if isinstance(value, int) else None
 
 
 def standing(
-    schedule: Schedule,
+    schedule: GatewayBackupSchedule,
     backups: BackupSet | None,
     outcome: Outcome,
     deleted: int,

@@ -13,12 +13,20 @@ from typing import Any, Final
 
 from gateway_operator.domain import conditions, times
 from gateway_operator.domain.actions import Note, Stop
+from gateway_operator.domain.backup_index import BackupSummary
 from gateway_operator.domain.names import GROUP, backup_account
 from gateway_operator.domain.objects import Json
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule_cron import next_time
-from gateway_operator.domain.schedule_job import Image, correction, differences, digest_of, is_owned_by, wanted
-from gateway_operator.domain.scheduled import Member, Schedule, progress
+from gateway_operator.domain.schedule_job import (
+    Image,
+    correction,
+    differences,
+    digest_of,
+    is_owned_by,
+    wanted,
+)
+from gateway_operator.domain.scheduled import GatewayBackupSchedule, progress
 
 READY: Final = "Ready"
 _FINE: Final = frozenset({Reason.Scheduled, Reason.Suspended})
@@ -37,10 +45,10 @@ class Trouble:
 class Observed:
     """What one look gave. ``has_account`` is None where it cannot be seen."""
 
-    schedule: Schedule
+    schedule: GatewayBackupSchedule
     cron_job: Json | None
     has_account: bool | None
-    backups: Sequence[Member]
+    backups: Sequence[BackupSummary]
     image: Image
     trouble: Trouble | None = None
     corrected: bool = False
@@ -153,7 +161,7 @@ def grant_line(namespace: str, gateway: str, operator: str) -> str:
     )
 
 
-def _create(schedule: Schedule, want: Json) -> CreateCronJob:
+def _create(schedule: GatewayBackupSchedule, want: Json) -> CreateCronJob:
     name = schedule.name
     if schedule.status.get("cronJob") == name:
         said = f"CronJob {name} was gone, and has been made again."
@@ -161,7 +169,7 @@ def _create(schedule: Schedule, want: Json) -> CreateCronJob:
     return CreateCronJob(want, Note(str(Reason.CronJobCreated), f"CronJob {name} is made."))
 
 
-def _correct(schedule: Schedule, want: Json, have: Json, different: Sequence[str]) -> CorrectCronJob:
+def _correct(schedule: GatewayBackupSchedule, want: Json, have: Json, different: Sequence[str]) -> CorrectCronJob:
     name, patch = schedule.name, correction(want, have)
     if digest_of(have) != digest_of(want):
         return CorrectCronJob(patch, Note(str(Reason.CronJobUpdated), f"CronJob {name} follows its schedule."))
@@ -175,7 +183,7 @@ def _fields(different: Sequence[str]) -> str:
     return ", ".join(different[:_SHOWN]) + (" and more" if len(different) > _SHOWN else "")
 
 
-def _in_order(schedule: Schedule) -> _Verdict:
+def _in_order(schedule: GatewayBackupSchedule) -> _Verdict:
     if schedule.suspend:
         return _Verdict(Reason.Suspended, f"CronJob {schedule.name} is suspended: no new backups are made.")
     said = f"CronJob {schedule.name} makes a backup at {schedule.schedule} ({schedule.time_zone})."
@@ -223,7 +231,7 @@ def _of_cron_job(seen: Observed, fine: bool, now: datetime) -> dict[str, Any]:
     }
 
 
-def _transition(schedule: Schedule, verdict: _Verdict, fine: bool) -> Note | None:
+def _transition(schedule: GatewayBackupSchedule, verdict: _Verdict, fine: bool) -> Note | None:
     """An event when it begins to be in trouble, or in another one, and when that is over."""
     before = next((one for one in schedule.conditions if one.get("type") == READY), None)
     if before is not None and before.get("reason") == verdict.reason:

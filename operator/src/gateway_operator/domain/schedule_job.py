@@ -20,7 +20,7 @@ from gateway_operator.domain.names import (
     canonical_digest,
 )
 from gateway_operator.domain.objects import Json
-from gateway_operator.domain.scheduled import Schedule
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 
 CONTAINER: Final = "backup"
 EXIT_FAILED: Final = 1
@@ -47,7 +47,7 @@ class Image:
     pull_secrets: tuple[str, ...] = ()
 
 
-def wanted(schedule: Schedule, image: Image) -> dict[str, Any]:
+def wanted(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
     """The CronJob, whole."""
     ref = schedule.meta.ref
     labels = {**_MANAGED_BY, SCHEDULE_LABEL: ref.name}
@@ -90,7 +90,7 @@ def longest(template: Json) -> int:
     return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN
 
 
-def _job(schedule: Schedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
+def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         # A pod that is retried finds the backup of its Job. One that says the backup failed is not retried: it would
         # only say it again; and what a node took away does not count.
@@ -116,7 +116,7 @@ def _job(schedule: Schedule, image: Image, labels: Mapping[str, str]) -> dict[st
     }
 
 
-def _pod(schedule: Schedule, image: Image) -> dict[str, Any]:
+def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
     return {
         "restartPolicy": "Never",
         "serviceAccountName": backup_account(schedule.gateway.name),
@@ -163,7 +163,7 @@ def _from_pod(name: str, field: str, key: str) -> dict[str, Any]:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}['{key}']"}}}
 
 
-def backup_template(schedule: Schedule) -> str:
+def backup_template(schedule: GatewayBackupSchedule) -> str:
     """The GatewayBackup that the pod creates, without its name, as JSON. The pod cannot read the schedule."""
     gateway = schedule.gateway
     reference = {"kind": gateway.kind, "name": gateway.name, "ordinal": gateway.ordinal}
@@ -174,7 +174,7 @@ def backup_template(schedule: Schedule) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
-def is_owned_by(schedule: Schedule, cron_job: Json) -> bool:
+def is_owned_by(schedule: GatewayBackupSchedule, cron_job: Json) -> bool:
     """Whether a CronJob is this very schedule's, and not a namesake's that was there before."""
     owners = (cron_job.get("metadata") or {}).get("ownerReferences") or ()
     return any(owner.get("controller") and owner.get("uid") == schedule.meta.ref.uid for owner in owners)

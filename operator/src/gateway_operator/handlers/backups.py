@@ -6,7 +6,7 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.backup import TERMINAL
+from gateway_operator.domain.backup_index import TERMINAL
 from gateway_operator.domain.deletion import left_behind
 from gateway_operator.domain.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
 from gateway_operator.domain.objects import Backup
@@ -24,8 +24,8 @@ async def index_backup(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     reconcile finds the index complete."""
     dependencies: HandlerDependencies = memo.dependencies
     backup = Backup.parse(body)
-    dependencies.known.see(backup)
-    dependencies.add_schedule_of(dependencies.members.see(backup))
+    dependencies.backup_index.upsert(backup)
+    dependencies.add_schedule_of(backup)
 
 
 @kopf.on.event(GROUP, VERSION, BACKUP_PLURAL)
@@ -42,8 +42,8 @@ async def on_backup_event(
     dependencies.backups.observe(backup, finished=is_deleted or not _has_work(backup))
     if is_deleted:
         now = dependencies.ports.clock.now()
-        dependencies.known.forget(backup)
-        dependencies.add_schedule_of(dependencies.members.forget(backup))
+        dependencies.backup_index.remove(backup)
+        dependencies.add_schedule_of(backup)
         note = left_behind(backup)
         if note is not None:
             await dependencies.ports.cluster.event(backup.meta.ref, note, now)

@@ -10,10 +10,10 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
-from gateway_operator.domain.known import KnownBackups
+from gateway_operator.domain.backup_index import BackupIndex
 from gateway_operator.domain.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND, SCHEDULE_LABEL
 from gateway_operator.domain.objects import Backup, Import, Restore
-from gateway_operator.domain.scheduled import Members, Schedule
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.handlers import backups, sweeper
 from gateway_operator.handlers.running import HandlerDependencies
 from gateway_operator.handlers.storage import NoDiffBase
@@ -48,7 +48,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.process.ultimate_exiting_timeout = 25  # before the kubelet's patience ends
 
 
-def _connect_queues(ports: Ports, schedule_parts: ScheduleParts, members: Members) -> HandlerDependencies:
+def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDependencies:
     locks = GatewayLocks()
 
     async def backup(item: Backup) -> float | None:
@@ -60,12 +60,11 @@ def _connect_queues(ports: Ports, schedule_parts: ScheduleParts, members: Member
     async def backup_import(item: Import) -> float | None:
         return await reconcile_import(ports, item.meta.ref, object_log(item.meta.ref))
 
-    async def schedule(item: Schedule) -> None:
+    async def schedule(item: GatewayBackupSchedule) -> None:
         await reconcile_schedule(schedule_parts, item.meta.ref, object_log(item.meta.ref))
 
     return HandlerDependencies(
         ports=ports,
-        members=members,
         backups=WorkQueue(backup),
         restores=WorkQueue(restore),
         imports=WorkQueue(backup_import),
@@ -80,10 +79,9 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     own: Settings = memo.settings
     memo.cluster = await KubernetesCluster.connect()
     memo.admin_api = HttpAdminApi(calls_in_flight=own.calls_in_flight, long_timeout=own.call_timeout)
-    members = Members()
-    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator, KnownBackups())
-    schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image, members)
-    dependencies = _connect_queues(ports, schedule_parts, members)
+    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator, BackupIndex())
+    schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image)
+    dependencies = _connect_queues(ports, schedule_parts)
     memo.dependencies = dependencies
     memo.watch_check = WatchCheck(
         {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway_operator.domain.known import KnownBackups
-from gateway_operator.domain.objects import Backup, Import, Restore
-from gateway_operator.domain.scheduled import Members, Schedule, Set
+from gateway_operator.domain.backup_index import BackupIndex
+from gateway_operator.domain.objects import Backup, Import, NamespacedName, Restore
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.workqueue import WorkQueue
 
@@ -16,23 +16,21 @@ class HandlerDependencies:
     """What the handlers work with; made once, at the start."""
 
     ports: Ports
-    members: Members
     backups: WorkQueue[Backup]
     restores: WorkQueue[Restore]
     imports: WorkQueue[Import]
-    schedules: WorkQueue[Schedule]
+    schedules: WorkQueue[GatewayBackupSchedule]
 
-    def add_schedule_of(self, backup_set: Set | None) -> None:
-        """A backup of that set has changed: reconcile its schedule, if it has one."""
-        if backup_set is not None:
-            self.schedules.add((backup_set[0], backup_set[2]))
+    def add_schedule_of(self, backup: Backup) -> None:
+        """Reconcile the schedule of a backup that has changed, if it has one: it is named as the backup's group."""
+        self.schedules.add(NamespacedName(backup.meta.ref.namespace, backup.group))
 
     @property
-    def known(self) -> KnownBackups:
+    def backup_index(self) -> BackupIndex:
         """The GatewayBackups that the watch has shown."""
-        if self.ports.known is None:
+        if self.ports.backup_index is None:
             raise AssertionError("the operator's ports come with an index")
-        return self.ports.known
+        return self.ports.backup_index
 
     async def stop(self) -> None:
         """Stop all queues."""

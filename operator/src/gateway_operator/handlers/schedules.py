@@ -7,7 +7,8 @@ from typing import Any
 import kopf
 
 from gateway_operator.domain.names import GROUP, SCHEDULE_LABEL, SCHEDULE_PLURAL, VERSION
-from gateway_operator.domain.scheduled import Schedule
+from gateway_operator.domain.objects import NamespacedName
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.handlers.running import HandlerDependencies
 
 
@@ -20,11 +21,11 @@ async def on_schedule_event(
 ) -> None:
     """Queue a schedule that is new or changed."""
     dependencies: HandlerDependencies = memo.dependencies
-    dependencies.schedules.observe(Schedule.parse(body), finished=type == "DELETED")
+    dependencies.schedules.observe(GatewayBackupSchedule.parse(body), finished=type == "DELETED")
 
 
 @kopf.on.event("batch", "v1", "cronjobs", labels={SCHEDULE_LABEL: kopf.PRESENT})
 async def on_cronjob_event(memo: kopf.Memo, namespace: str | None, name: str | None, **_: Any) -> None:
     """Queue the schedule of a CronJob that was changed or deleted, or has started a Job."""
     dependencies: HandlerDependencies = memo.dependencies
-    dependencies.schedules.add((namespace or "", name or ""))
+    dependencies.schedules.add(NamespacedName(namespace or "", name or ""))

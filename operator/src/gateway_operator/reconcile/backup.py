@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway_api.contract import BackupRecord, SystemHealthData
 from gateway_operator.domain import backup as decisions
 from gateway_operator.domain.actions import (
     CallBackup,
@@ -21,9 +22,9 @@ from gateway_operator.domain.actions import (
     Stop,
     Wait,
 )
-from gateway_operator.domain.calls import Checked, Failure, Gone, Health, StoredBackup
+from gateway_operator.domain.backup_index import BackupIndex
+from gateway_operator.domain.calls import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.gateway import Workload
-from gateway_operator.domain.known import KnownBackups
 from gateway_operator.domain.names import BACKUP_KIND
 from gateway_operator.domain.objects import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
@@ -71,11 +72,11 @@ class _BackupRun:
         self._lock = lock
         self._log = log
         self._gateway: ResolvedGateway | None = None
-        self._health: Health | Failure | None = None
-        self._answer: StoredBackup | Gone | Failure | None = None
-        self._stored: StoredBackup | Gone | Failure | None = None
-        self._checked: Checked | Gone | Failure | None = None
-        self._backups = ports.known
+        self._health: SystemHealthData | Failure | None = None
+        self._answer: BackupFile | NotFound | Failure | None = None
+        self._stored: BackupRecord | NotFound | Failure | None = None
+        self._checked: FileCheck | NotFound | Failure | None = None
+        self._index = ports.backup_index
         self.event: Note | None = None
         """What to post when the lock is released."""
 
@@ -108,8 +109,8 @@ class _BackupRun:
                 case Finish():
                     after = await self._write(backup, action.status)
                     self.event = action.note
-                    if self._ports.known is not None:  # sooner than the watch: the next backup is compared with it
-                        self._ports.known.see(after)
+                    if self._ports.backup_index is not None:  # before the watch: the next one is compared with it
+                        self._ports.backup_index.upsert(after)
                     return None
                 case Wait():
                     await self._write(backup, action.status)
@@ -120,8 +121,8 @@ class _BackupRun:
                     self._stored = await call_or_failure(call)
                 case FindFile():
                     backup = await self._write(backup, action.status)
-                    if self._ports.known is not None:
-                        self._ports.known.see(backup)
+                    if self._ports.backup_index is not None:
+                        self._ports.backup_index.upsert(backup)
                     self._answer = await call_or_failure(self._ports.admin_api.find_file(self._target(), action.path))
                 case CheckFile():
                     check = self._ports.admin_api.check_file(self._target(), action.backup_id, action.path)
@@ -157,16 +158,16 @@ class _BackupRun:
             answer=self._answer,
             stored=self._stored,
             checked=self._checked,
-            known=await self._backup_index(),
+            index=await self._backup_index(),
         )
 
-    async def _backup_index(self) -> KnownBackups:
+    async def _backup_index(self) -> BackupIndex:
         """The other backups, where a decision needs them: from the watch, or listed once after the claim."""
-        ended = any(isinstance(one, StoredBackup | Checked) for one in (self._answer, self._stored, self._checked))
-        if self._backups is None and ended:
+        ended = any(isinstance(one, BackupFile | FileCheck) for one in (self._answer, self._stored, self._checked))
+        if self._index is None and ended:
             listed = await self._ports.cluster.list_ours(BACKUP_KIND, self._ref.namespace)
-            self._backups = KnownBackups(Backup.parse(body) for body in listed)
-        return self._backups or KnownBackups()
+            self._index = BackupIndex(Backup.parse(body) for body in listed)
+        return self._index if self._index is not None else BackupIndex()
 
     def _target(self) -> AdminTarget:
         # A decision asks for a call only where it saw an endpoint, and an endpoint comes with its key.

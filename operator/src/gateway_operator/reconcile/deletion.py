@@ -38,7 +38,7 @@ async def finish_deletion(ports: Ports, ref: Ref, log: Log) -> str:
     Gives why the file cannot be deleted now; empty where nothing is left to do. ClusterError: try again later.
     """
     body = await ports.cluster.read(ref)
-    if body is None or not deletion.committed(Backup.parse(body)):
+    if body is None or not Backup.parse(body).deletion_committed:
         return ""
     # The file first: a crash in between leaves an object in phase Deleting, which is found and finished again.
     wait = await delete_file(ports, ref, log)
@@ -97,7 +97,7 @@ async def delete_file(ports: Ports, ref: Ref, log: Log) -> Wait | None:
 async def _observe(
     ports: Ports, backup: Backup, answer: bool | Failure | None
 ) -> tuple[deletion.Observed, AdminTarget | None]:
-    if deletion.began(backup) is None or not deletion.has_file(backup) or answer is not None:
+    if deletion.began(backup) is None or not backup.has_file or answer is not None:
         return deletion.Observed(backup, answer=answer), None
     resolved = await resolve_gateway(ports, backup.meta.ref.namespace, backup.gateway)
     health = await call_or_failure(ports.admin_api.health(resolved.target)) if resolved.target is not None else None

@@ -13,11 +13,20 @@ from datetime import datetime
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from gateway_operator.domain.attempts import FREE
-from gateway_operator.domain.calls import Failure, Health
-from gateway_operator.domain.gateway import Endpoint, Problem, Workload, choose, confirm, owned_pods, role_binding_line
+from gateway_api.contract import SystemHealthData
+from gateway_operator.domain.attempts import WAITING_CODES
+from gateway_operator.domain.calls import Failure
+from gateway_operator.domain.gateway import (
+    Endpoint,
+    Problem,
+    Workload,
+    choose,
+    confirm,
+    owned_pods,
+    role_binding_line,
+)
 from gateway_operator.domain.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
-from gateway_operator.domain.objects import GatewayRef, Json, Ref
+from gateway_operator.domain.objects import GatewayRef, Json, NamespacedGateway, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
 
@@ -143,16 +152,16 @@ async def call_or_failure(call: Awaitable[T]) -> T | Failure:
             code=str(error.code),
             message=error.detail,
             retryable=error.retryable,
-            cure=error.cure,
+            remedy=error.remedy,
             retry_after=error.retry_after,
-            free=error.code in FREE,
-            unsure=error.unsure,
+            exempt_from_retry_limit=error.code in WAITING_CODES,
+            outcome_unknown=error.outcome_unknown,
         )
 
 
-def backup_id_of(ports: Ports, health: Health | Failure | None, ref: Ref) -> str | None:
+def backup_id_of(ports: Ports, health: SystemHealthData | Failure | None, ref: Ref) -> str | None:
     """The id of the backup that a GatewayBackup makes on the volume of ``health``; None if the volume is not known."""
-    if isinstance(health, Health) and health.volume_id is not None:
+    if isinstance(health, SystemHealthData) and health.volume_id is not None:
         return ports.admin_api.backup_id(health.volume_id, ref.uid)
     return None
 
@@ -197,11 +206,12 @@ class GatewayLocks:
     """One call at a time to each gateway: the admin API would answer ``Busy`` to a second one."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[str, GatewayRef], GatewayLock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[NamespacedGateway, GatewayLock] = WeakValueDictionary()
 
     def get(self, namespace: str, ref: GatewayRef) -> GatewayLock:
         """The lock of a gateway. It exists while somebody holds it or waits for it."""
-        lock = self._locks.get((namespace, ref))
+        key = NamespacedGateway(namespace, ref)
+        lock = self._locks.get(key)
         if lock is None:
-            lock = self._locks[namespace, ref] = GatewayLock(namespace, ref)
+            lock = self._locks[key] = GatewayLock(namespace, ref)
         return lock

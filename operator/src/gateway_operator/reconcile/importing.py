@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from gateway_api.contract import BackupEntry
 from gateway_operator.domain import conditions, importing, times
 from gateway_operator.domain.actions import Note
-from gateway_operator.domain.calls import Failure, Gone, Listed
+from gateway_operator.domain.calls import Failure, NotFound
 from gateway_operator.domain.gateway import Problem
 from gateway_operator.domain.names import BACKUP_KIND
 from gateway_operator.domain.objects import Backup, Import, Ref
@@ -66,7 +67,7 @@ class _Run:
         try:
             return await self._import(resolved.target, health.volume_id, now)
         except AdminApiError as error:
-            return await self._failed(Failure(error.code, error.detail, error.retryable, error.cure), now)
+            return await self._failed(Failure(error.code, error.detail, error.retryable, error.remedy), now)
 
     async def _import(self, target: AdminTarget, volume_id: str, now: datetime) -> float | None:
         files, ignored = await self._files(target)
@@ -109,13 +110,14 @@ class _Run:
             not plan.failed, Reason.ImportedInPart if plan.failed else Reason.Imported, message, seen
         )
 
-    async def _files(self, target: AdminTarget) -> tuple[Sequence[Listed], int]:
+    async def _files(self, target: AdminTarget) -> tuple[Sequence[BackupEntry], int]:
         """The files that may be backups, and how many are something else."""
-        found: list[Listed] = []
+        found: list[BackupEntry] = []
         ignored, token = 0, None
         while True:
-            page, token = await self._ports.admin_api.list_files(target, token)
-            for file in page:
+            page = await self._ports.admin_api.list_files(target, token)
+            token = page.continue_token
+            for file in page.items:
                 if not importing.wanted(self._thing, file.path):
                     continue
                 if file.kind == "foreign" and not await self._holds_a_config(target, file.path):
@@ -127,7 +129,7 @@ class _Run:
 
     async def _holds_a_config(self, target: AdminTarget, path: str) -> bool:
         seen = await self._ports.admin_api.check_file(target, "", path)
-        return not isinstance(seen, Gone) and all(code != _NOT_A_CONFIG for code, _ in seen.problems)
+        return not isinstance(seen, NotFound) and all(one.code != _NOT_A_CONFIG for one in seen.problems)
 
     def _running(self, reason: str, message: str) -> dict[str, Any]:
         return {
@@ -138,7 +140,7 @@ class _Run:
         }
 
     async def _failed(self, failure: Failure, now: datetime) -> float | None:
-        if failure.retryable or failure.free:
+        if failure.retryable or failure.exempt_from_retry_limit:
             return await self._wait(failure.code, failure.sentence(), now)
         return await self._finish(False, failure.code, failure.sentence(), {})
 

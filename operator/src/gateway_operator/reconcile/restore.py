@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway_api.contract import RestoreResult, SystemHealthData
 from gateway_operator.domain import restore as decisions
 from gateway_operator.domain.actions import (
     CallCommit,
@@ -17,7 +18,7 @@ from gateway_operator.domain.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.calls import Failure, Gone, Health, RestoreRecord
+from gateway_operator.domain.calls import Failure, NotFound
 from gateway_operator.domain.gateway import (
     Endpoint,
     Problem,
@@ -38,6 +39,7 @@ from gateway_operator.domain.names import (
 from gateway_operator.domain.objects import Backup, Ref, Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.restore_applied import health_problem, marker
+from gateway_operator.domain.restore_begin import pending_request
 from gateway_operator.domain.restore_observed import Observed
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
 from gateway_operator.reconcile.gateways import GatewayLocks, ResolvedGateway, call_or_failure, resolve_gateway
@@ -61,7 +63,7 @@ class _RestoreRun:
         self._locks = locks
         self._ref = ref
         self._log = log
-        self._answer: RestoreRecord | Failure | None = None
+        self._answer: RestoreResult | Failure | None = None
         self._streak = 0
         self._resolved: ResolvedGateway | None = None
 
@@ -124,7 +126,7 @@ class _RestoreRun:
             raise AssertionError("a call was decided on without a gateway")
         return self._resolved.target
 
-    async def _restore(self, restore: Restore, call: CallRestore) -> RestoreRecord | Failure:
+    async def _restore(self, restore: Restore, call: CallRestore) -> RestoreResult | Failure:
         target, identity = self._target(), None
         if call.identity is not None:
             found = await read_identity(self._ports, self._ref.namespace, restore.gateway, call.identity, target)
@@ -187,7 +189,7 @@ class _RestoreRun:
         health, journal = await self._ask(restore, resolved.target)
         self._count(restore, resolved, health)
         volume = resolved.workload is not None
-        pending = health.pending_request if isinstance(health, Health) else None
+        pending = pending_request(health)
         return Observed(
             restore=restore,
             gateway=resolved.gateway,
@@ -209,7 +211,7 @@ class _RestoreRun:
 
     async def _ask(
         self, restore: Restore, target: AdminTarget | None
-    ) -> tuple[Health | Failure | None, RestoreRecord | Gone | Failure | None]:
+    ) -> tuple[SystemHealthData | Failure | None, RestoreResult | NotFound | Failure | None]:
         if target is None:
             return None, None
         health = await call_or_failure(self._ports.admin_api.health(target))
@@ -217,7 +219,7 @@ class _RestoreRun:
             return health, health if isinstance(health, Failure) and restore.request_id else None
         return health, await call_or_failure(self._ports.admin_api.read_restore(target, restore.request_id))
 
-    def _count(self, restore: Restore, resolved: ResolvedGateway, health: Health | Failure | None) -> None:
+    def _count(self, restore: Restore, resolved: ResolvedGateway, health: SystemHealthData | Failure | None) -> None:
         healthy = restore.phase == "HealthCheck" and health_problem(restore, resolved.gateway, health) is None
         self._streak = self._streak + 1 if healthy else 0
 
@@ -248,7 +250,7 @@ class _RestoreRun:
         return None
 
 
-def _persistent(resolved: ResolvedGateway, health: Health | Failure | None) -> bool | None:
-    if resolved.pod is None or not isinstance(health, Health) or not isinstance(resolved.gateway, Endpoint):
+def _persistent(resolved: ResolvedGateway, health: SystemHealthData | Failure | None) -> bool | None:
+    if resolved.pod is None or not isinstance(health, SystemHealthData) or not isinstance(resolved.gateway, Endpoint):
         return None
     return config_is_persistent(resolved.pod, resolved.gateway.container, health.config_path)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gateway_operator.domain import schedule as decisions
 from gateway_operator.domain.actions import Stop
+from gateway_operator.domain.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.names import BACKUP_KIND, backup_account
 from gateway_operator.domain.objects import Backup, Json, Ref
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.schedule import CorrectCronJob, CreateCronJob, Standing, Trouble, grant_line
 from gateway_operator.domain.schedule_job import Image
-from gateway_operator.domain.scheduled import Member, Schedule, set_of
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, CronJobs, ForbiddenError, InvalidError, MissingError, Ports
 from gateway_operator.reconcile.writing import Log, write
-
-Backups = Callable[[Schedule], Awaitable[Sequence[Member]]]
-"""Where the backups of a schedule are known from."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +26,15 @@ class ScheduleParts:
     ports: Ports
     cron_jobs: CronJobs
     image: Image
-    backups: Backups
 
 
-def listed(ports: Ports) -> Backups:
-    """The backups of a schedule by a listing: for those who keep no index."""
-
-    async def of(schedule: Schedule) -> Sequence[Member]:
-        namespace = schedule.meta.ref.namespace
-        wanted = (namespace, schedule.gateway, schedule.name)
-        backups = [Backup.parse(body) for body in await ports.cluster.list_ours(BACKUP_KIND, namespace)]
-        return [Member.of(backup) for backup in backups if set_of(backup) == wanted]
-
-    return of
+async def _backups(ports: Ports, schedule: GatewayBackupSchedule) -> Sequence[BackupSummary]:
+    """The backups of a schedule: from the watch, or listed where there is no index."""
+    index = ports.backup_index
+    if index is None:
+        bodies = await ports.cluster.list_ours(BACKUP_KIND, schedule.meta.ref.namespace)
+        index = BackupIndex(Backup.parse(body) for body in bodies)
+    return index.in_set(schedule.set_id)
 
 
 async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
@@ -51,7 +45,7 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
         body = await parts.ports.cluster.read(ref)
         if body is None:
             return
-        schedule = Schedule.parse(body)
+        schedule = GatewayBackupSchedule.parse(body)
         seen = replace(await _observe(parts, schedule, trouble), corrected=corrected)
         action = decisions.decide(seen, parts.ports.clock.now())
         try:
@@ -59,7 +53,7 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
                 case Stop():
                     return
                 case Standing():
-                    await write(parts.ports, Schedule.parse, schedule, action.status, action.note, log)
+                    await write(parts.ports, GatewayBackupSchedule.parse, schedule, action.status, action.note, log)
                     return
                 case CreateCronJob() | CorrectCronJob():
                     trouble = await _act(parts, schedule, action, log)
@@ -70,7 +64,9 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
             continue
 
 
-async def _observe(parts: ScheduleParts, schedule: Schedule, trouble: Trouble | None) -> decisions.Observed:
+async def _observe(
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, trouble: Trouble | None
+) -> decisions.Observed:
     namespace = schedule.meta.ref.namespace
     cron_job: Json | None = None
     try:
@@ -80,12 +76,12 @@ async def _observe(parts: ScheduleParts, schedule: Schedule, trouble: Trouble | 
     has_account: bool | None = None
     with suppress(ForbiddenError):  # then its Jobs say so
         has_account = await parts.cron_jobs.has_account(namespace, backup_account(schedule.gateway.name))
-    backups = await parts.backups(schedule)
+    backups = await _backups(parts.ports, schedule)
     return decisions.Observed(schedule, cron_job, has_account, backups, parts.image, trouble)
 
 
 async def _act(
-    parts: ScheduleParts, schedule: Schedule, action: CreateCronJob | CorrectCronJob, log: Log
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, action: CreateCronJob | CorrectCronJob, log: Log
 ) -> Trouble | None:
     ref = schedule.meta.ref
     try:
@@ -100,7 +96,7 @@ async def _act(
     return None
 
 
-def _trouble(parts: ScheduleParts, schedule: Schedule, error: ForbiddenError | InvalidError) -> Trouble:
+def _trouble(parts: ScheduleParts, schedule: GatewayBackupSchedule, error: ForbiddenError | InvalidError) -> Trouble:
     if isinstance(error, InvalidError):
         return Trouble(Reason.ScheduleRefused, f"The API server refuses the CronJob: {error}")
     line = grant_line(schedule.meta.ref.namespace, schedule.gateway.name, parts.ports.operator)

@@ -15,20 +15,30 @@ from datetime import timedelta
 from time import monotonic
 from typing import Final
 
-from gateway_operator.domain import backup as backup_decisions
 from gateway_operator.domain import restore as restore_decisions
 from gateway_operator.domain.actions import Note
+from gateway_operator.domain.backup_index import TERMINAL, BackupSummary
 from gateway_operator.domain.names import ACCEPT_INVENTORY, BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.objects import Import, Json, Meta, Ref, Restore
+from gateway_operator.domain.objects import (
+    Backup,
+    BackupSetId,
+    Import,
+    Json,
+    Meta,
+    NamespacedGateway,
+    Ref,
+    Restore,
+)
 from gateway_operator.domain.retention import Decision, Policy, plan
 from gateway_operator.domain.retention_brakes import Brake, Seen, brake, choosing
 from gateway_operator.domain.retention_outcome import Outcome, conclude
-from gateway_operator.domain.retention_sets import BackupSet, Candidate, Key, Schedule, gather, shown
+from gateway_operator.domain.retention_sets import BackupSet, gather, shown
 from gateway_operator.domain.retention_standing import inventory_before, standing
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.importing import TERMINAL as IMPORT_TERMINAL
 from gateway_operator.reconcile.sweep_deletions import Deletions, GatewayProblems
-from gateway_operator.reconcile.sweep_files import Place, Volumes, unowned
+from gateway_operator.reconcile.sweep_files import Volumes, unowned
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.writing import Log
 
@@ -43,22 +53,22 @@ class Listed:
     """What a pass works on. ``complete``: whether backups and restores were listed to their ends."""
 
     complete: bool = False
-    candidates: list[Candidate] = field(default_factory=list)
+    backups: list[BackupSummary] = field(default_factory=list)
     restores: list[Restore] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
-    schedules: list[Schedule] = field(default_factory=list)
+    schedules: list[GatewayBackupSchedule] = field(default_factory=list)
     skew: timedelta | None = None
     """By how much the API server's clock is ahead of ours."""
-    unowned: dict[Place, int] = field(default_factory=dict)
+    unowned: dict[NamespacedGateway, int] = field(default_factory=dict)
     """How many files no GatewayBackup names, of the gateways whose volume was looked at in this pass."""
 
     @property
     def unfinished(self) -> list[Ref]:
         """The objects that a watch must have registered for a reconcile."""
         backups = [
-            Ref(BACKUP_KIND, one.key.namespace, one.entry.name, one.uid)
-            for one in self.candidates
-            if one.entry.phase not in backup_decisions.TERMINAL and not one.entry.going
+            Ref(BACKUP_KIND, one.set_id.namespace, one.name, one.uid)
+            for one in self.backups
+            if one.phase not in TERMINAL and not one.is_deleting
         ]
         restores = [one.meta.ref for one in self.restores if one.phase not in restore_decisions.TERMINAL]
         imports = [one.meta.ref for one in self.imports if one.phase not in IMPORT_TERMINAL]
@@ -76,7 +86,7 @@ class Sweeper:
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
         self._volumes = Volumes(ports, log)
-        self._held: dict[Key, str] = {}
+        self._held: dict[BackupSetId, str] = {}
         """What holds those back, so that it is logged once."""
         self.listing = 0.0
         """Seconds that the last pass spent on listing: by them its pace is set."""
@@ -99,35 +109,37 @@ class Sweeper:
             unfinished = [*unfinished, *listed.unfinished] if listed.complete and unfinished is not None else None
             sets = self._sets(listed)
             if listed.complete:
-                self._forget(namespace, {backups.key for backups in sets})
+                self._forget(namespace, {backups.id for backups in sets})
             for backups in sets:
                 try:
                     await self._sweep_set(backups, listed, problems)
                 except (ConflictError, MissingError) as error:  # somebody wrote in between: the next pass looks again
-                    self._log.debug("%s: %s", backups.key, error)
+                    self._log.debug("%s: %s", backups.id, error)
                 except ClusterError as error:
-                    self._log.warning("%s of %s: %s", backups.key.group, backups.key.gateway, error)
+                    self._log.warning("%s of %s: %s", backups.id.group, backups.id.gateway, error)
         if self._watch_check is not None and unfinished is not None:
             self._watch_check.compare(unfinished, monotonic())
 
-    def _forget(self, namespace: str, present: set[Key]) -> None:
+    def _forget(self, namespace: str, present: set[BackupSetId]) -> None:
         """Sets of which nothing is left."""
         for key in [one for one in self._held if namespace in ("", one.namespace) and one not in present]:
             del self._held[key]
 
     async def _list(self, namespace: str) -> Listed:
         listed = Listed()
-        listed.schedules = [Schedule.parse(body) for body in await self._whole(SCHEDULE_KIND, namespace, listed)]
+        listed.schedules = [
+            GatewayBackupSchedule.parse(body) for body in await self._whole(SCHEDULE_KIND, namespace, listed)
+        ]
         files = await self._volumes.due(listed.schedules)
         try:
             # Restores after backups: one that was created in between is seen.
-            listed.candidates = await self._candidates(namespace)
+            listed.backups = await self._backups(namespace)
             listed.restores = [Restore.parse(body) for body in await self._whole(RESTORE_KIND, namespace, listed)]
             listed.imports = [Import.parse(body) for body in await self._whole(IMPORT_KIND, namespace, listed)]
             listed.complete = True
-            for place, found in files.items():
-                own = (one for one in listed.candidates if (one.key.namespace, one.key.gateway) == place)
-                listed.unowned[place] = unowned(found, own)
+            for gateway, found in files.items():
+                own = [one for one in listed.backups if one.set_id.namespaced_gateway == gateway]
+                listed.unowned[gateway] = unowned(found, own)
         except ClusterError as error:
             self._log.warning("the listing is incomplete, so nothing is deleted: %s", error)
         return listed
@@ -144,30 +156,30 @@ class Sweeper:
             if not more:
                 return found
 
-    async def _candidates(self, namespace: str) -> list[Candidate]:
+    async def _backups(self, namespace: str) -> list[BackupSummary]:
         """Page by page, so that ten thousand whole objects are never in memory at once."""
-        found: list[Candidate] = []
+        rows: list[BackupSummary] = []
         more = ""
         while True:
             page = await self._ports.cluster.page(BACKUP_KIND, namespace, more)
-            found.extend(Candidate.parse(body) for body in page.items)
+            rows.extend(BackupSummary.from_backup(Backup.parse(body)) for body in page.items)
             more = page.more
             if not more:
-                return found
+                return rows
 
     @staticmethod
     def _sets(listed: Listed) -> list[BackupSet]:
         if listed.complete:
-            return gather(listed.candidates, listed.schedules, listed.restores)
+            return gather(listed.backups, listed.schedules, listed.restores)
         return gather([], listed.schedules, [])
 
     async def _sweep_set(self, backups: BackupSet, listed: Listed, problems: GatewayProblems) -> None:
         policy = backups.policy if isinstance(backups.policy, Policy) else Policy()
         now = self._ports.clock.now()
         if len(backups.members) < _MANY:
-            decisions = plan(backups.entries, policy, now)
+            decisions = plan(backups.rows, policy, now)
         else:
-            decisions = await asyncio.to_thread(plan, backups.entries, policy, now)
+            decisions = await asyncio.to_thread(plan, backups.rows, policy, now)
         outcome = conclude(decisions, backups.policy, self._brake(backups, listed))
         if outcome.deletions and backups.choosing:
             outcome = conclude(decisions, backups.policy, choosing(backups.choosing))
@@ -183,7 +195,7 @@ class Sweeper:
         await self._settle(backups, deletions.conclusion(outcome), deletions.done, listed)
 
     def _brake(self, backups: BackupSet, listed: Listed) -> Brake | None:
-        schedule, now, key = backups.schedule, self._ports.clock.now(), backups.key
+        schedule, now, key = backups.schedule, self._ports.clock.now(), backups.id
         seen = Seen(
             complete=listed.complete,
             newest=backups.newest,
@@ -198,19 +210,19 @@ class Sweeper:
     async def _show(self, backups: BackupSet, decisions: Sequence[Decision]) -> None:
         """What keeps each one, where that is news. One that goes is not written to any more."""
         for one in decisions:
-            candidate = backups.members[one.entry.name]
-            if not one.keep or one.entry.phase not in ("Completed", "Failed"):
+            row = one.backup
+            if not one.keep or row.phase not in ("Completed", "Failed"):
                 continue
             news = shown(one.reasons, one.expires_at)
-            if (list(candidate.kept_by) or None, candidate.expires_at or None) == (news["keptBy"], news["expiresAt"]):
+            if (list(row.kept_by) or None, row.expires_at or None) == (news["keptBy"], news["expiresAt"]):
                 continue
-            ref = Ref(BACKUP_KIND, backups.key.namespace, one.entry.name, candidate.uid)
+            ref = Ref(BACKUP_KIND, backups.id.namespace, row.name, row.uid)
             try:
-                await self._ports.cluster.write_status(_version(ref, candidate.resource_version), news)
+                await self._ports.cluster.write_status(_version(ref, row.resource_version), news)
             except (ConflictError, MissingError):  # the next pass sees what is there then
                 continue
 
-    async def _promise(self, schedule: Schedule, outcome: Outcome) -> Schedule:
+    async def _promise(self, schedule: GatewayBackupSchedule, outcome: Outcome) -> GatewayBackupSchedule:
         """Remember what the deletions will leave, before the first: else a crash in the middle looks like a loss.
 
         Gives the schedule as it is then. Conflict ends the pass over this set before anything is deleted.
@@ -218,7 +230,7 @@ class Sweeper:
         if outcome.inventory is None or inventory_before(schedule) == outcome.inventory:
             return schedule
         status = {"retention": {"inventory": outcome.inventory}}
-        return Schedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
+        return GatewayBackupSchedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
 
     async def _settle(self, backups: BackupSet, outcome: Outcome, deleted: int, listed: Listed) -> None:
         """Say how it stands, where that is news."""
@@ -226,7 +238,7 @@ class Sweeper:
         if schedule is None:
             await self._tell_hold(backups, outcome)
             return
-        now, files = self._ports.clock.now(), listed.unowned.get((backups.key.namespace, backups.key.gateway))
+        now, files = self._ports.clock.now(), listed.unowned.get(backups.id.namespaced_gateway)
         for _ in range(3):
             news = standing(schedule, backups if complete else None, outcome, deleted, now, files)
             if all(schedule.status.get(name) == value for name, value in news.status.items()):
@@ -238,18 +250,18 @@ class Sweeper:
                 body = await self._ports.cluster.read(schedule.meta.ref)
                 if body is None:
                     return
-                schedule = Schedule.parse(body)
+                schedule = GatewayBackupSchedule.parse(body)
         for note in news.notes:
             self._log.info("%s: %s", schedule.meta.ref.name, note.message)
             await self._ports.cluster.event(schedule.meta.ref, note, now)
 
     async def _tell_hold(self, backups: BackupSet, outcome: Outcome) -> None:
         """A set without a schedule has no condition that could say it: its newest backup gets an event."""
-        key, why = backups.key, outcome.message if outcome.inventory is None else ""
+        key, why = backups.id, outcome.message if outcome.inventory is None else ""
         if why and self._held.get(key) != why:
             self._log.warning("%s/%s of %s: %s", key.namespace, key.group, key.gateway, why)
-            newest = max(backups.members.values(), key=lambda one: (one.entry.time, one.entry.name))
-            ref = Ref(BACKUP_KIND, key.namespace, newest.entry.name, newest.uid)
+            newest = max(backups.members.values(), key=lambda one: (one.time, one.name))
+            ref = Ref(BACKUP_KIND, key.namespace, newest.name, newest.uid)
             await self._ports.cluster.event(ref, Note(str(outcome.reason), why, warning=True), self._ports.clock.now())
         self._held[key] = why
 

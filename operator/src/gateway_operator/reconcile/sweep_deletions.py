@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway_operator.domain import deletion
 from gateway_operator.domain.names import BACKUP_KIND, RESTORE_KIND
-from gateway_operator.domain.objects import Backup, GatewayRef, Ref, Restore
+from gateway_operator.domain.objects import Backup, NamespacedGateway, Ref, Restore
 from gateway_operator.domain.reasons import Reason
 from gateway_operator.domain.retention import COMPLETED, Cause, Decision
 from gateway_operator.domain.retention_outcome import Outcome, note
@@ -22,7 +22,7 @@ from gateway_operator.ports import ClusterError, ConflictError, MissingError, Po
 from gateway_operator.reconcile.deletion import finish_deletion, gateway_problem
 from gateway_operator.reconcile.writing import Log
 
-GatewayProblems = dict[tuple[str, GatewayRef], str]
+GatewayProblems = dict[NamespacedGateway, str]
 """Why each gateway cannot delete files in this pass, empty if it can. Each is asked once a pass."""
 _PATIENCE: Final = 30.0
 """Seconds for one deletion at a gateway: a pass must not wait long for one that does not answer."""
@@ -45,13 +45,13 @@ class Deletions:
     async def finish_committed(self) -> None:
         """Finish the deletions that an earlier pass has committed."""
         for name, candidate in self._set.members.items():
-            if candidate.committed:
-                await self._finish(Ref(BACKUP_KIND, self._set.key.namespace, name, candidate.uid))
+            if candidate.deletion_committed:
+                await self._finish(Ref(BACKUP_KIND, self._set.id.namespace, name, candidate.uid))
 
     async def delete(self, decision: Decision) -> None:
         """Delete one, if it is still exactly what was judged and no restore has come to need it."""
-        candidate = self._set.members[decision.entry.name]
-        ref = Ref(BACKUP_KIND, self._set.key.namespace, decision.entry.name, candidate.uid)
+        candidate = decision.backup
+        ref = Ref(BACKUP_KIND, self._set.id.namespace, candidate.name, candidate.uid)
         try:
             if candidate.has_file and decision.cause is not Cause.failed:
                 problem = await self.gateway_problem()
@@ -95,19 +95,19 @@ class Deletions:
 
     async def gateway_problem(self) -> str:
         """Why the gateway cannot delete files in this pass; empty if it can. It is asked once a pass."""
-        place = (self._set.key.namespace, self._set.key.gateway)
-        if place not in self._problems:
+        gateway = self._set.id.namespaced_gateway
+        if gateway not in self._problems:
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    self._problems[place] = await gateway_problem(self._ports, *place)
+                    self._problems[gateway] = await gateway_problem(self._ports, gateway.namespace, gateway.gateway)
             except TimeoutError:
-                self._problems[place] = f"The gateway did not answer within {_PATIENCE:.0f} s."
-        return self._problems[place]
+                self._problems[gateway] = f"The gateway did not answer within {_PATIENCE:.0f} s."
+        return self._problems[gateway]
 
     async def _finish(self, ref: Ref) -> None:
         """Delete the file and the object of a committed one. Where that fails, the next pass tries again."""
-        place = (self._set.key.namespace, self._set.key.gateway)
-        problem = self._problems.get(place, "")
+        gateway = self._set.id.namespaced_gateway
+        problem = self._problems.get(gateway, "")
         if not problem:
             try:
                 async with asyncio.timeout(_PATIENCE):
@@ -119,7 +119,7 @@ class Deletions:
             except ClusterError as error:
                 self._note_refusal(ref, str(error))
                 return
-            self._problems[place] = problem
+            self._problems[gateway] = problem
         self._note_refusal(ref, problem)
 
     def _note_refusal(self, ref: Ref, answer: str) -> None:
@@ -130,7 +130,7 @@ class Deletions:
 
     async def _tell(self, ref: Ref, decision: Decision) -> None:
         event, now = note(decision), self._ports.clock.now()
-        self._log.info("%s/%s: %s", ref.namespace, self._set.key.group, event.message)
+        self._log.info("%s/%s: %s", ref.namespace, self._set.id.group, event.message)
         await self._ports.cluster.event(ref, event, now)
         if self._set.schedule is not None:
             await self._ports.cluster.event(self._set.schedule.meta.ref, event, now)
@@ -141,7 +141,7 @@ class Deletions:
 
     def conclusion(self, outcome: Outcome) -> Outcome:
         """The outcome after them."""
-        good = sum(1 for one in self._left if one.entry.phase == COMPLETED)
+        good = sum(1 for one in self._left if one.backup.phase == COMPLETED)
         # What was promised stands as the inventory: it is what the next pass will leave.
         outcome = replace(outcome, kept=outcome.kept + good, would_delete=outcome.would_delete + len(self._left))
         if not self._answer:

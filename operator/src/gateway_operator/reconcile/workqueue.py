@@ -12,12 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Generic, Protocol, TypeVar
 
 from gateway_operator.domain import times
-from gateway_operator.domain.objects import Meta, Ref
+from gateway_operator.domain.objects import Meta, NamespacedName, Ref
 from gateway_operator.ports import ClusterError
 from gateway_operator.reconcile.writing import object_log
 
 _LONGEST_BACKOFF: Final = 15.0
-NamespacedName = tuple[str, str]
 
 
 class Resource(Protocol):
@@ -34,7 +33,7 @@ T = TypeVar("T", bound=Resource)
 
 def namespaced_name(ref: Ref) -> NamespacedName:
     """The key of an object. Two objects of one name, one after the other, are never reconciled at once either."""
-    return ref.namespace, ref.name
+    return NamespacedName(ref.namespace, ref.name)
 
 
 class WorkQueue(Generic[T]):
@@ -109,7 +108,7 @@ class WorkQueue(Generic[T]):
 
     def _start(self, key: NamespacedName) -> None:
         del self._timers[key]
-        self._running[key] = asyncio.create_task(self._run(key), name=f"reconcile {key[0]}/{key[1]}")
+        self._running[key] = asyncio.create_task(self._run(key), name=f"reconcile {key.namespace}/{key.name}")
 
     async def _run(self, key: NamespacedName) -> None:
         after: float | None = None

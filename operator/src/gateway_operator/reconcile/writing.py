@@ -8,13 +8,13 @@ from typing import Any, Final, TypeVar
 
 from gateway_operator.domain.actions import Note, Patch
 from gateway_operator.domain.objects import Backup, Import, Json, Meta, Ref, Restore
-from gateway_operator.domain.scheduled import Schedule
+from gateway_operator.domain.scheduled import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 
 NOTHING_NEW: Final = 5.0
 """Seconds to wait where a step wrote nothing that was not there: no fault may become a loop without a pause."""
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
-Thing = TypeVar("Thing", Backup, Restore, Schedule, Import)
+Thing = TypeVar("Thing", Backup, Restore, GatewayBackupSchedule, Import)
 
 
 class _ObjectLog(logging.LoggerAdapter[logging.Logger]):

@@ -1,0 +1,50 @@
+"""The admin API's error bodies as exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import ValidationError
+
+from gateway_api import contract
+from gateway_operator.domain.names import ADMIN_KEY_SECRET
+from gateway_operator.domain.reasons import Reason
+from gateway_operator.ports import AdminApiError
+
+_BY_CODE: Final = {code.value: spec for code, spec in contract.ERRORS.items()}
+
+KEY_REFUSED: Final = "The admin API refused the operator's key."
+KEY_REMEDY: Final = (
+    f"Compare the Secret that the workload's annotation {ADMIN_KEY_SECRET} names with the one that its pod mounts."
+)
+
+
+def error_from_response(status: int, headers: Mapping[str, str], raw: bytes) -> AdminApiError:
+    """The exception for an error response. A code that this version does not know is judged by its HTTP status."""
+    try:
+        body = contract.ErrorBody.model_validate_json(raw)
+    except ValidationError:
+        retryable = status >= 500 or status in (408, 429)
+        detail = f"HTTP {status} with a body that is not the admin API's."
+        return AdminApiError(
+            Reason.UnexpectedAnswer, detail, retryable=retryable, status=status, outcome_unknown=status >= 500
+        )
+    spec = _BY_CODE.get(body.code)
+    unauthorized = body.code == contract.ErrorCode.Unauthorized  # the API's own remedy is for people with curl
+    return AdminApiError(
+        body.code,
+        KEY_REFUSED if unauthorized else body.detail,
+        retryable=spec.retryable if spec else status >= 500,
+        status=status,
+        remedy=KEY_REMEDY if unauthorized else spec.cure if spec else "",
+        retry_after=_seconds(headers.get("Retry-After")),
+        outcome_unknown=status >= 500 or body.code == contract.ErrorCode.InProgress,
+    )
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return max(0.0, float(value)) if value else None
+    except ValueError:
+        return None

@@ -1,0 +1,19 @@
+"""Rows of GatewayBackups for tests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from gateway_operator.domain.backup_index import BackupSummary
+from gateway_operator.domain.objects import BackupSetId, GatewayRef
+
+SET_ID: Final = BackupSetId("prod", GatewayRef("Deployment", "gw"), "nightly")
+
+
+def summary(
+    name: str, time: datetime, *, phase: str = "Completed", level: str = "Verified", **fields: Any
+) -> BackupSummary:
+    """A backup whose config was read at that time; the defaults are those of a Verified one."""
+    defaults: dict[str, Any] = {"uid": name, "set_id": SET_ID, "created": time, "snapshot_time": time}
+    return BackupSummary(name=name, phase=phase, level=level, **{**defaults, **fields})
