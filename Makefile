@@ -1,4 +1,4 @@
-# Everything a person or CI does with this repository. `make help` lists the targets.
+# All commands of this repository, for people and for CI. `make help` lists the targets.
 .DEFAULT_GOAL := help
 .SHELLFLAGS := -eu -o pipefail -c
 SHELL := bash
@@ -21,25 +21,25 @@ ARGS ?=
 STAMP := $(VENV)/.installed-from-lock
 COMPILE := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 
-##@ The two commands
+##@ Start here
 .PHONY: demo
-demo: $(STAMP) ## A real gateway is backed up, broken and restored on a real cluster (CONTEXT=name: on a cluster you have)
+demo: $(STAMP) ## Back up, break and restore a real gateway on a real cluster (CONTEXT=name: on an existing cluster)
 	$(BIN)/python -m tests.demo run $(if $(CONTEXT),--context $(CONTEXT)) $(DEMO_ARGS)
 
 .PHONY: test
-test: $(STAMP) ## Every test that this machine can run; what it cannot run is skipped with a line that says why
+test: $(STAMP) ## Run all tests that this machine supports; a skipped test prints the reason
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-##@ Every day
+##@ Daily work
 .PHONY: check
-check: format-check lint types layers unit ## Format, lint, types, layers and unit tests: under a minute
+check: format-check lint types layers unit ## Check format, lint, types and layers, and run the unit tests (under a minute)
 
 .PHONY: unit
-unit: $(STAMP) ## The unit tests: pure functions, charts and CRDs, no process and no cluster
+unit: $(STAMP) ## Run the unit tests: pure functions, charts and CRDs; no server and no cluster
 	$(BIN)/python -m pytest -q -n auto tests/unit $(ARGS)
 
 .PHONY: format
-format: $(STAMP) ## Put the code in its one format, and mend what the linter can mend
+format: $(STAMP) ## Format the code and apply the linter's automatic fixes
 	$(BIN)/ruff check -q --fix .
 	$(BIN)/ruff format -q .
 
@@ -53,16 +53,16 @@ lint: $(STAMP) ## Lint with ruff and check the spelling with codespell
 	$(BIN)/codespell
 
 .PHONY: types
-types: $(STAMP) ## mypy, strict
+types: $(STAMP) ## Run mypy in strict mode
 	$(BIN)/mypy
 
 .PHONY: layers
-layers: $(STAMP) ## Dependencies point one way (import-linter)
+layers: $(STAMP) ## Check the import rules between packages (import-linter)
 	$(BIN)/lint-imports --no-logo
 
 ##@ Kinds of tests
 .PHONY: test-api
-test-api: $(STAMP) ## The admin API as a real process: endpoints, attacks, crash points, full volumes
+test-api: $(STAMP) ## Test the admin API as a real process: endpoints, attacks, crash points, full volumes
 	$(BIN)/python -m pytest tests/api $(ARGS)
 
 .PHONY: torture
@@ -74,59 +74,59 @@ explore: $(STAMP) ## Days that nobody thought of, on real servers, until MINUTES
 	$(BIN)/python -m tests.api.stateful --minutes $(MINUTES) $(EXPLORE_ARGS)
 
 .PHONY: compare-upstream
-compare-upstream: $(STAMP) ## The real gateway under load, backed up by itself and by ours: a table of what is lost
-	$(BIN)/python -m tests.api.upstream.upstream_process.compare
+compare-upstream: $(STAMP) ## Compare backups by the real gateway and by our admin API under load: a table of the losses
+	$(BIN)/python -m tests.api.upstream.compare
 
 .PHONY: test-operator
-test-operator: $(STAMP) ## The operator against a real Kubernetes API server and real admin APIs
+test-operator: $(STAMP) ## Test the operator against a real Kubernetes API server and real admin APIs
 	$(BIN)/python -m pytest tests/operator tests/cluster -m "not node" $(ARGS)
 
 .PHONY: test-node
-test-node: $(STAMP) ## Real pods on a real kubelet: charts, the real gateway, the demo's promises (root on Debian)
+test-node: $(STAMP) ## Test charts, the real gateway and the demo with real pods on a real kubelet (root on Debian)
 	$(BIN)/python -m pytest tests/node tests/cluster -m node $(ARGS)
 
-##@ Figures
+##@ Benchmarks
 .PHONY: bench-retention
-bench-retention: $(STAMP) ## How long a retention plan takes for 1,000, 10,000 and 100,000 backups
+bench-retention: $(STAMP) ## Measure a retention plan for 1,000, 10,000 and 100,000 backups
 	$(BIN)/python -m tests.bench.retention
 
-# FULL=1: up to 10,000 objects; NODE=1: a pod per backup too (root on Debian); BENCH_ARGS="--sizes 300 --repeats 1"
+# FULL=1: up to 10,000 objects; NODE=1: also a pod per backup (root on Debian); BENCH_ARGS="--sizes 300 --repeats 1"
 FULL ?=
 NODE ?=
 BENCH_ARGS ?=
 
 .PHONY: bench-operator
-bench-operator: $(STAMP) ## The operator against the floor and a Go twin, 100 to 3,000 backups (FULL=1: 10,000; NODE=1: and a pod per backup)
+bench-operator: $(STAMP) ## Compare the operator with a minimal client and a Go baseline, 100 to 3,000 backups (FULL=1: 10,000; NODE=1: also a pod per backup)
 	$(BIN)/python -m tests.bench.operator $(if $(FULL),--full) $(if $(NODE),--node) $(BENCH_ARGS)
 
 .PHONY: bench-api
-bench-api: $(STAMP) ## Backups of 10 kB, 1 MB and 64 MB beside the guide's script, restic and a zstd | age pipe, in ratios
+bench-api: $(STAMP) ## Compare backups of 10 kB, 1 MB and 64 MB with the guide's script, restic and a zstd | age pipe
 	$(BIN)/python -m tests.bench.api $(ARGS)
 
-##@ The test cluster and the demo's
+##@ Clusters of the tests and the demo
 .PHONY: doctor
-doctor: $(STAMP) ## What this machine can run, and what to install for the rest
+doctor: $(STAMP) ## List the tests that this machine supports, and the missing packages for the others
 	$(BIN)/python -m tests.cluster doctor
 
 .PHONY: cluster-build
-cluster-build: $(STAMP) ## Build the cluster's programs (once, cached outside the work tree)
+cluster-build: $(STAMP) ## Build the programs of the test cluster (once, cached outside the work tree)
 	$(BIN)/python -m tests.cluster build
 
 .PHONY: cluster-up
-cluster-up: $(STAMP) ## Start a cluster to play with, named dev
+cluster-up: $(STAMP) ## Start a test cluster named dev
 	$(BIN)/python -m tests.cluster up --name dev
 
 .PHONY: cluster-down
-cluster-down: $(STAMP) ## Take the cluster named dev down
+cluster-down: $(STAMP) ## Stop the test cluster named dev
 	$(BIN)/python -m tests.cluster down --name dev
 
 .PHONY: demo-down
-demo-down: $(STAMP) ## Take the demo down (CONTEXT=name: only what the demo made on that cluster)
+demo-down: $(STAMP) ## Remove the demo (CONTEXT=name: only the demo's objects on that cluster)
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT)) $(DEMO_ARGS)
 
-##@ What is generated
+##@ Setup and generated files
 .PHONY: setup
-setup: $(STAMP) ## Make .venv from the lock
+setup: $(STAMP) ## Create .venv from the lock file
 
 $(STAMP): requirements/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}: 3.11 or newer is needed (make PYTHON=...)")'
@@ -138,7 +138,7 @@ $(STAMP): requirements/lock.txt pyproject.toml
 	@touch $@
 
 .PHONY: lock
-lock: $(STAMP) ## Resolve the lock anew, with hashes and no index address
+lock: $(STAMP) ## Update the lock files, with hashes and without index addresses
 	$(COMPILE) --upgrade --group dev --extra api --extra operator pyproject.toml -o requirements/lock.txt
 	$(COMPILE) --extra api -c requirements/lock.txt pyproject.toml -o requirements/api.txt
 	$(COMPILE) --extra operator -c requirements/lock.txt pyproject.toml -o requirements/operator.txt
@@ -149,17 +149,17 @@ crds: $(STAMP) ## Copy crds/ into the operator's chart
 	$(BIN)/python helm/sync-crds.py
 
 .PHONY: docs
-docs: $(STAMP) ## Write the generated pages: resource reference, error codes
+docs: $(STAMP) ## Write the generated docs: resource reference, error codes, chart values
 	$(BIN)/python docs/generate.py
 	$(BIN)/python helm/document-values.py
 
 .PHONY: clean
-clean: ## Remove caches and the venv; clusters and the programs built for them stay
+clean: ## Remove caches and the venv; keep clusters and their programs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
-help: ## This text
+help: ## Print this help
 	@awk 'BEGIN {FS = ":.*## "; print "usage: make TARGET"} \
 	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z][a-z-]*:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
