@@ -135,7 +135,7 @@ def test_an_error_body_becomes_its_code(code: contract.ErrorCode) -> None:
     spec = contract.ERRORS[code]
     error = refusal(spec.status, {"Retry-After": "7"}, json.dumps(contract.example_error(code)).encode())
     assert (error.code, error.retryable, error.status) == (code.value, spec.retryable, spec.status)
-    assert error.cure == (KEY_CURE if code is contract.ErrorCode.Unauthorized else spec.cure)
+    assert error.cure == (KEY_CURE if code is contract.ErrorCode.Unauthorized else spec.remedy)
     assert error.retry_after == 7
 
 

@@ -36,7 +36,7 @@ def refusal(status: int, headers: Mapping[str, str], raw: bytes) -> AdminApiErro
         KEY_REFUSED if refused else body.detail,
         retryable=known.retryable if known else status >= 500,
         status=status,
-        cure=KEY_CURE if refused else known.cure if known else "",
+        cure=KEY_CURE if refused else known.remedy if known else "",
         retry_after=_seconds(headers.get("Retry-After")),
         unsure=status >= 500 or body.code == contract.ErrorCode.InProgress,
     )
