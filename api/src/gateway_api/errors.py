@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway_api.contract import ERRORS, ErrorCode
 
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The errnos of a full volume or an exhausted quota."""
 
 
@@ -32,7 +32,7 @@ class ApiError(Exception):
 
 def backup_volume_error(error: OSError) -> ApiError:
     """The error for a failed system call on the backup volume."""
-    if error.errno in FULL:
+    if error.errno in FULL_ERRNOS:
         return ApiError(ErrorCode.VolumeFull, "the backup volume is full; nothing was changed")
     return ApiError(ErrorCode.VolumeUnavailable, f"the backup volume cannot be used ({_errno_name(error)})")
 
@@ -43,7 +43,7 @@ def config_volume_error(error: OSError) -> ApiError:
     Errors of the device or of the process are ``VolumeUnavailable`` and may pass. All others, such as a missing
     permission, are ``ConfigNotReplaceable`` and need a person.
     """
-    if error.errno in FULL:
+    if error.errno in FULL_ERRNOS:
         return ApiError(ErrorCode.VolumeFull, "the config volume is full; the config was not changed")
     if error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
         return ApiError(ErrorCode.VolumeUnavailable, f"the config volume cannot be used ({_errno_name(error)})")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
@@ -25,14 +24,16 @@ from gateway_api.clock import rfc3339
 from gateway_api.errors import config_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.storage.atomic_write import close, is_full, list_names, sync_directory, unlink_if_exists
-from gateway_api.storage.layout import AUDIT_LOG_FILE, RESERVE_FILE
+from gateway_api.storage.layout import (
+    AUDIT_GAP_FILE,
+    AUDIT_LOG_FILE,
+    AUDIT_SEGMENT_NAME,
+    RESERVE_FILE,
+    audit_segment_name,
+)
 from gateway_api.storage.paths import FILE_FLAGS
 from gateway_api.storage.state_dir import StateDir, dump_record
 
-GAP: Final = "audit_gap"
-"""In the config directory: the gap that is not recorded on the volume yet."""
-SEGMENT: Final = re.compile(r"^audit-([0-9]{12})\.jsonl$")
-"""A segment that has ended, by the number of its last record."""
 WINDOW: Final = 64 * 1024
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -88,12 +89,12 @@ def _to_volume(context: OperationContext, entry: Mapping[str, Any]) -> Head | No
     if gap is not None:
         # Only now: a crash before this repeats the record, under the same id, and loses nothing.
         with suppress(OSError):
-            context.config_state.remove(GAP)
+            context.config_state.remove(AUDIT_GAP_FILE)
     return head
 
 
 def _read_gap(config_state: StateDir) -> dict[str, Any] | None:
-    data = config_state.read(GAP)
+    data = config_state.read(AUDIT_GAP_FILE)
     if data is None:
         return None
     try:
@@ -107,7 +108,7 @@ def _read_gap(config_state: StateDir) -> dict[str, Any] | None:
 def _count_in_gap(context: OperationContext) -> None:
     now = rfc3339(context.clock())
     gap = _read_gap(context.config_state) or {"id": secrets.token_hex(8), "since": now, "lines": 0}
-    context.config_state.write(GAP, dump_record({**gap, "lines": gap["lines"] + 1}))
+    context.config_state.write(AUDIT_GAP_FILE, dump_record({**gap, "lines": gap["lines"] + 1}))
 
 
 def _to_server_log(entry: Mapping[str, Any]) -> None:
@@ -151,7 +152,7 @@ def _append_once(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: st
 def _end_segment(volume: StateDir, head: Head) -> bool:
     """The log becomes an ended segment. After a crash behind this, the next line begins the new one."""
     try:
-        os.rename(AUDIT_LOG_FILE, f"audit-{head.lines:012}.jsonl", src_dir_fd=volume.fd, dst_dir_fd=volume.fd)
+        os.rename(AUDIT_LOG_FILE, audit_segment_name(head.lines), src_dir_fd=volume.fd, dst_dir_fd=volume.fd)
     except OSError:
         return False  # the segment grows on
     sync_directory(volume.fd)
@@ -160,7 +161,7 @@ def _end_segment(volume: StateDir, head: Head) -> bool:
 
 def segments(volume: StateDir) -> list[str]:
     """The names of the ended segments, oldest first. Raises ``OSError``."""
-    return sorted(name for name in list_names(volume.fd) if SEGMENT.match(name))
+    return sorted(name for name in list_names(volume.fd) if AUDIT_SEGMENT_NAME.match(name))
 
 
 def _last_ended(volume: StateDir) -> Head:

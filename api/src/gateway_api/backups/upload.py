@@ -29,7 +29,7 @@ from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, list_names, read_all, unlink_if_exists
 from gateway_api.storage.content import Blob, read_blob
 from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, missing_reserve_bytes
-from gateway_api.storage.layout import UPLOADS_FOLDER
+from gateway_api.storage.layout import UPLOADS_FOLDER, upload_data_name, upload_manifest_name
 from gateway_api.storage.paths import existing_kind
 from gateway_api.storage.state_dir import StateDir
 
@@ -49,12 +49,12 @@ def take_manifest(context: OperationContext, backup_id: str, data: bytes) -> Upl
     try:
         with context.volume.folder(UPLOADS_FOLDER) as uploads:
             _drop_stale(uploads)
-            known = receive_manifest(uploads, f"{backup_id}.json")
+            known = receive_manifest(uploads, upload_manifest_name(backup_id))
             if known is None:
-                atomic_write.write_file(uploads, f"{backup_id}.json", data)
+                atomic_write.write_file(uploads, upload_manifest_name(backup_id), data)
             elif known[0] != manifests.receive(data):
                 raise ApiError(ErrorCode.RequestIdReused, "another manifest of this id is being uploaded")
-            return _partial(manifest, _size(uploads, f"{backup_id}.part"))
+            return _partial(manifest, _size(uploads, upload_data_name(backup_id)))
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -125,13 +125,13 @@ class Collector:
         """
         try:
             with StateDir(settings.backup_dir, create=False) as state, state.folder(UPLOADS_FOLDER) as uploads:
-                found = receive_manifest(uploads, f"{backup_id}.json")
+                found = receive_manifest(uploads, upload_manifest_name(backup_id))
                 if found is None:
                     raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
                 _refuse_plain(found[1], required=settings.encryption == "require")
                 self.expected = found[1].stored_bytes
                 self._encrypted = settings.encryption == "require"
-                self._fd = self._open(uploads, f"{backup_id}.part")
+                self._fd = self._open(uploads, upload_data_name(backup_id))
                 try:
                     self._begin(state, start)
                 except BaseException:
@@ -195,18 +195,18 @@ def finish(context: OperationContext, backup_id: str) -> UploadResult:
     volume = context.volume
     try:
         with volume.folder(UPLOADS_FOLDER) as uploads:
-            raw = _read(uploads, f"{backup_id}.json", manifests.MAX_MANIFEST_BYTES)
+            raw = _read(uploads, upload_manifest_name(backup_id), manifests.MAX_MANIFEST_BYTES)
             if raw is None:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
             manifest = _check_manifest(context, backup_id, raw)
-            with _whole(uploads, f"{backup_id}.part") as stored:
+            with _whole(uploads, upload_data_name(backup_id)) as stored:
                 if stored.size < manifest.stored_bytes:
                     return _partial(manifest, stored.size)
                 try:
                     _check_file(context, manifest, stored)
                 except ApiError:
                     # Nothing that is sent behind it could mend it, and it may be plain.
-                    unlink_if_exists(uploads, f"{backup_id}.part")
+                    unlink_if_exists(uploads, upload_data_name(backup_id))
                     raise
                 located = store.import_backup(volume, manifest, stored, raw)
     except OSError as error:
@@ -263,8 +263,8 @@ def _size(folder: int, name: str) -> int:
 def _discard(volume: StateDir, backup_id: str) -> None:
     try:
         with volume.folder(UPLOADS_FOLDER) as uploads:
-            unlink_if_exists(uploads, f"{backup_id}.part")
-            unlink_if_exists(uploads, f"{backup_id}.json")
+            unlink_if_exists(uploads, upload_data_name(backup_id))
+            unlink_if_exists(uploads, upload_manifest_name(backup_id))
     except OSError:
         return
 

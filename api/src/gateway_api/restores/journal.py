@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from gateway_api.contract import RestoreResult, RestoreState
+from gateway_api.storage.layout import kept_config_name, replaced_config_name, staged_config_name
 
 Phase = Literal["prepared", "applied", "rolling_back", "committed", "rolled_back"]
 
@@ -41,17 +42,17 @@ class Journal(BaseModel):
     @property
     def staged(self) -> str:
         """Name of the file that is to become the config."""
-        return f"staged-{self.request_id}"
+        return staged_config_name(self.request_id)
 
     @property
     def kept(self) -> str:
         """Name of the kept previous config."""
-        return f"kept-{self.request_id}"
+        return kept_config_name(self.request_id)
 
     @property
     def replaced(self) -> str:
         """Name of what a rollback replaced."""
-        return f"replaced-{self.request_id}"
+        return replaced_config_name(self.request_id)
 
     def moved_to(self, phase: Phase, **changes: object) -> Journal:
         """The journal in another phase; its result shows the state that goes with it."""

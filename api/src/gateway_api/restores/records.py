@@ -14,12 +14,8 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.restores.journal import Journal
 from gateway_api.storage.atomic_write import list_names, sync_directory, write_file
-from gateway_api.storage.layout import JOURNAL_FILE, REQUESTS_FOLDER
+from gateway_api.storage.layout import JOURNAL_FILE, REQUESTS_FOLDER, restore_record_name
 from gateway_api.storage.state_dir import StateDir, dump_record, read_record
-
-
-def _name(request_id: str) -> str:
-    return f"restore-{request_id}.json"
 
 
 def _parse(data: bytes) -> Journal:
@@ -58,7 +54,7 @@ def find_finished(config_state: StateDir, backup_state: StateDir | None, request
         if state is None:
             continue
         try:
-            data = read_record(state.fd, f"{REQUESTS_FOLDER}/{_name(request_id)}")
+            data = read_record(state.fd, f"{REQUESTS_FOLDER}/{restore_record_name(request_id)}")
         except OSError:
             unread = True
             continue
@@ -88,7 +84,7 @@ def archive(config_state: StateDir, backup_state: StateDir | None, journal: Jour
     Raises ``OSError`` or ``ApiError`` only if neither place takes it; the journal then still holds it.
     """
     data = dump_record(journal.model_dump(mode="json"))
-    name = _name(journal.request_id)
+    name = restore_record_name(journal.request_id)
     if backup_state is not None:
         try:
             with backup_state.folder(REQUESTS_FOLDER) as folder:
