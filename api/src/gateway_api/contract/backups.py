@@ -23,20 +23,20 @@ class BackupRequest(BaseModel):
 
     model_config = STRICT
     output_file: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=4096,
         description="Absolute path inside the backup directory. An existing file is replaced atomically.",
     )
     path: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=4096,
         description="Path relative to the backup directory. An existing file is replaced only with `overwrite`.",
     )
     overwrite: bool = False
     request_id: RequestId | None = Field(
-        None, description="A repeated request with the same id returns the first result."
+        default=None, description="A repeated request with the same id returns the first result."
     )
     metadata: dict[str, str] = Field(default={}, description="At most 4096 bytes of keys and values together.")
 
@@ -82,7 +82,7 @@ class Verification(BaseModel):
     backup_id: str
     stored_sha256: str
     checked: datetime
-    level: BackupLevel | None = Field(None, description="Absent if the file does not match its manifest.")
+    level: BackupLevel | None = Field(default=None, description="Absent if the file does not match its manifest.")
     proof: Proof | None = None
     signature: SignatureState
     signed_by: list[str] = []
@@ -94,7 +94,7 @@ class VerificationResult(Verification):
     """The result of a verification that was just made."""
 
     recorded: bool = Field(
-        True, description="False if the result could not be written to the volume. It is still valid."
+        default=True, description="False if the result could not be written to the volume. It is still valid."
     )
 
 
@@ -131,7 +131,9 @@ class BackupRecord(BaseModel):
 class BackupResult(BackupRecord):
     """The backup that a request created."""
 
-    replayed: bool = Field(False, description="True if an earlier request with this request_id created the backup.")
+    replayed: bool = Field(
+        default=False, description="True if an earlier request with this request_id created the backup."
+    )
 
 
 class BackupEntry(BaseModel):
@@ -151,7 +153,7 @@ class BackupEntry(BaseModel):
     size_bytes: int
     modified: datetime
     backup_id: str | None = None
-    record: BackupRecord | None = Field(None, description="Present for the kinds `backup` and `compressed`.")
+    record: BackupRecord | None = Field(default=None, description="Present for the kinds `backup` and `compressed`.")
 
 
 class BackupPage(BaseModel):
@@ -160,7 +162,7 @@ class BackupPage(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
     items: list[BackupEntry]
     continue_token: str | None = Field(
-        None, alias="continue", description="Token of the next page. Absent on the last page."
+        default=None, alias="continue", description="Token of the next page. Absent on the last page."
     )
 
 
@@ -183,11 +185,11 @@ class FileInspection(BaseModel):
     kind: Literal["backup", "compressed", "changed", "foreign"]
     backup_id: str | None = None
     gateway_id: str | None = None
-    volume_id: str | None = Field(None, description="The id of the volume that contains the file now.")
+    volume_id: str | None = Field(default=None, description="The id of the volume that contains the file now.")
     modified: datetime
     stored_sha256: str
     stored_bytes: int
-    content_sha256: str | None = Field(None, description="SHA-256 of the decrypted and decompressed content.")
+    content_sha256: str | None = Field(default=None, description="SHA-256 of the decrypted and decompressed content.")
     content_bytes: int | None = None
     counts: Counts | None = None
     issues: list[Issue] = []

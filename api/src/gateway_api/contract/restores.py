@@ -16,16 +16,18 @@ class RestoreRequest(BaseModel):
 
     model_config = STRICT
     input_file: str | None = Field(
-        None, min_length=1, max_length=4096, description="Absolute, or relative to the backup directory."
+        default=None, min_length=1, max_length=4096, description="Absolute, or relative to the backup directory."
     )
-    backup_id: str | None = Field(None, pattern=REQUEST_ID_PATTERN)
-    expected_sha256: Sha256 | None = Field(None, description="Refuse the restore if the file has another SHA-256.")
+    backup_id: str | None = Field(default=None, pattern=REQUEST_ID_PATTERN)
+    expected_sha256: Sha256 | None = Field(
+        default=None, description="Refuse the restore if the file has another SHA-256."
+    )
     safety_backup: bool | Literal["required"] = Field(
-        True, description="Back up the live config first. `required`: refuse the restore if that fails."
+        default=True, description="Back up the live config first. `required`: refuse the restore if that fails."
     )
-    dry_run: bool = Field(False, description="Only return what the restore would change.")
-    supersede: bool = Field(False, description="Commit an earlier restore that is still pending.")
-    allow_issues: bool = Field(False, description="Restore a config with dangling references.")
+    dry_run: bool = Field(default=False, description="Only return what the restore would change.")
+    supersede: bool = Field(default=False, description="Commit an earlier restore that is still pending.")
+    allow_issues: bool = Field(default=False, description="Restore a config with dangling references.")
     accept_unsigned: bool = Field(
         default=False, description="Restore a backup without a trusted signature, if the server allows it."
     )
@@ -34,7 +36,7 @@ class RestoreRequest(BaseModel):
     )
     identity: Identity | None = None
     request_id: RequestId | None = Field(
-        None,
+        default=None,
         description="With a request_id the caller commits or rolls back the restore. Without one it commits itself.",
     )
 
@@ -50,10 +52,10 @@ class ResetRequest(BaseModel):
 
     model_config = STRICT
     confirm: Annotated[Any, WithJsonSchema({"const": True, "type": "boolean"})] = Field(
-        None, description="Must be `true`."
+        default=None, description="Must be `true`."
     )
     rotate_admin_key: StrictBool = Field(
-        False, description="Create a new admin key. It is written only to the config and never returned."
+        default=False, description="Create a new admin key. It is written only to the config and never returned."
     )
     safety_backup: StrictBool | Literal["required"] = True
     supersede: StrictBool = False
@@ -156,11 +158,13 @@ class RestoreResult(BaseModel):
     signature: SignatureState | None = None
     started: datetime
     finished: datetime | None = None
-    replayed: bool = Field(False, description="True if an earlier request with this request_id made the restore.")
+    replayed: bool = Field(
+        default=False, description="True if an earlier request with this request_id made the restore."
+    )
 
 
 class RollbackRequest(BaseModel):
     """Options of a rollback request."""
 
     model_config = STRICT
-    force: bool = Field(False, description="Roll back although the live config changed after the restore.")
+    force: bool = Field(default=False, description="Roll back although the live config changed after the restore.")
