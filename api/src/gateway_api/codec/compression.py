@@ -99,7 +99,7 @@ def decompress(stored: Blob, compression: Compression, limit: int) -> Blob:
     for piece in stored.pieces():
         decompressor.add(piece)
     decompressor.end()
-    return out.content()
+    return out.to_blob()
 
 
 def _backup_too_large(limit: int) -> ApiError:

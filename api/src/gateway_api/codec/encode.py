@@ -38,7 +38,7 @@ def encode(content: Blob, form: StoredFormat, recipients: Sequence[str]) -> Blob
     else:
         for piece in pieces:
             out.write(piece)
-    stored = out.content()
+    stored = out.to_blob()
     # A file that nobody can decode must never replace a backup or be reported as stored.
     if not self_check(stored, form, ephemeral, content):
         logs.event("self_check_failed", 40, compression=form.compression, encrypted=form.encrypted)

@@ -157,7 +157,7 @@ def decrypt(data: Blob, identities: Sequence[Identity], limit: int) -> Blob:
         raise DecodeError("not an age file, or damaged") from None
     except OSError:
         raise DecodeError("the age file is damaged or truncated") from None
-    return out.content()
+    return out.to_blob()
 
 
 def is_age_prefix(data: bytes) -> bool:

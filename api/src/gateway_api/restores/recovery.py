@@ -8,6 +8,7 @@ from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import RecoveryAction, recovery_action
 from gateway_api.restores.steps import _abort, _abort_rollback, finish
+from gateway_api.storage.layout import KEPT_CONFIG_PREFIX, STAGED_CONFIG_PREFIX
 
 
 def recover_restores(context: OperationContext) -> None:
@@ -20,7 +21,7 @@ def recover_restores(context: OperationContext) -> None:
             return
         raise
     if journal is None:
-        for orphan in ("staged-", "kept-"):
+        for orphan in (STAGED_CONFIG_PREFIX, KEPT_CONFIG_PREFIX):
             context.slot.discard_matching(orphan, but="")
         return
     slot, live = context.slot, context.config.digest()

@@ -10,7 +10,7 @@ from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import Journal, Phase
-from gateway_api.storage.layout import JOURNAL_FILE
+from gateway_api.storage.layout import JOURNAL_FILE, REPLACED_CONFIG_PREFIX
 
 
 def refuse_if_pending(journal: Journal | None) -> None:
@@ -55,7 +55,7 @@ def finish(context: OperationContext, journal: Journal, state: RestoreState) -> 
         context.config_state.remove(JOURNAL_FILE)
         context.slot.discard(journal.kept, journal.staged)
         but = journal.replaced if state is RestoreState.rolled_back else ""
-        context.slot.discard_matching("replaced-", but=but)
+        context.slot.discard_matching(REPLACED_CONFIG_PREFIX, but=but)
     except OSError as error:
         raise config_volume_error(error) from None
     return journal

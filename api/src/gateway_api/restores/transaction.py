@@ -22,7 +22,7 @@ from gateway_api.restores import records, safety_backup
 from gateway_api.restores.journal import Journal, ReplayAction, replay_action
 from gateway_api.restores.source import refuse_new_issues, restore_source
 from gateway_api.restores.steps import _abort, _after_rename, finish, refuse_if_pending
-from gateway_api.storage.layout import JOURNAL_FILE
+from gateway_api.storage.layout import JOURNAL_FILE, KEPT_CONFIG_PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _load(context: OperationContext, *, supersede: bool) -> Journal | None:
     except ApiError:
         if not supersede:
             raise
-        context.slot.quarantine(JOURNAL_FILE, "kept-")
+        context.slot.quarantine(JOURNAL_FILE, KEPT_CONFIG_PREFIX)
         return None
 
 

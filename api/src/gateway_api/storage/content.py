@@ -107,7 +107,7 @@ class BlobWriter:
         file = MemFd()
         yield file.fd
 
-    def content(self) -> Blob:
+    def to_blob(self) -> Blob:
         """The written bytes as a blob. Seals the memfd, so call this once, after the last write."""
         if self._file is None:
             return Blob(bytes(self._small), self.size, self._hasher.hexdigest())
@@ -144,7 +144,7 @@ def read_blob(fd: int, limit: int) -> Blob:
     writer = BlobWriter()
     for piece in read_pieces(fd, limit):
         writer.write(piece)
-    return writer.content()
+    return writer.to_blob()
 
 
 def digest_of(fd: int, limit: int) -> tuple[str, int]:

@@ -3,36 +3,36 @@
 The server writes to two directories. Each has a state folder, which requests cannot address.
 
         CONFIG DIRECTORY
-          config.json                     the live config; its name is a setting
+          config.json                             the live config; its name is a setting
           .gateway/
-            lock                          flock: one operation at a time
-            gateway_id                    32 hex digits, created once
-            last_key                      SHA-256 of the admin key of the last valid config
-            signing_key.pem               only if no setting names a signing key file
-            restore.json                  journal of the latest restore
-            staged-{request_id}           the config that a restore is about to activate
-            kept-{request_id}             the config before the restore
-            replaced-{request_id}         the config that a rollback replaced
-            requests/                     records of finished restores until the backup volume takes them
-            audit_gap                     audit lines that the backup volume did not take: their number and first time
+            lock                                  flock: one operation at a time
+            gateway_id                            32 hex digits, created once
+            last_key                              SHA-256 of the admin key of the last valid config
+            signing_key.pem                       only if no setting names a signing key file
+            restore.json                          journal of the latest restore
+            staged-{request_id}                   the config that a restore is about to activate
+            kept-{request_id}                     the config before the restore
+            replaced-{request_id}                 the config that a rollback replaced
+            requests/                             records of finished restores until the backup volume takes them
+            audit_gap                             number and first time of audit lines that are not on the volume
 
         BACKUP DIRECTORY
-          any/folder/NAME                 the data of a backup
-          any/folder/NAME.manifest.json   its manifest, written after the data and never changed
-          any/folder/NAME.verification.json   the result of the last verification
-          safety/                         backups that the server takes before a restore
+          any/folder/NAME                         the data of a backup
+          any/folder/NAME.manifest.json           its manifest, written after the data and never changed
+          any/folder/NAME.verification.json       the result of the last verification
+          safety/                                 backups that the server takes before a restore
           .gateway/
-            lock                          flock: one operation at a time
-            volume_id                     32 hex digits, created once
-            reserve                       1 MiB that a deletion or an audit line may use on a full volume
-            pending/{backup_id}.json      manifest of a backup whose data is being published
-            uploads/{backup_id}.json      manifest of an unfinished upload
-            uploads/{backup_id}.part      the bytes received so far
-            tombstones/{backup_id}.deleting   manifest of a backup whose deletion has begun
-            tombstones/{backup_id}.json   manifest of a backup that was deleted or replaced
-            requests/restore-{request_id}.json   record of a finished restore
-            audit.jsonl                   the current segment of the audit log
-            audit-{lines}.jsonl           a finished segment, named by the number of its last record
+            lock                                  flock: one operation at a time
+            volume_id                             32 hex digits, created once
+            reserve                               1 MiB that a deletion or an audit line may use on a full volume
+            pending/{backup_id}.json              manifest of a backup whose data is being published
+            uploads/{backup_id}.json              manifest of an unfinished upload
+            uploads/{backup_id}.part              the bytes received so far
+            tombstones/{backup_id}.deleting       manifest of a backup whose deletion has begun
+            tombstones/{backup_id}.json           manifest of a backup that was deleted or replaced
+            requests/restore-{request_id}.json    record of a finished restore
+            audit.jsonl                           the current segment of the audit log
+            audit-{lines}.jsonl                   a finished segment, named by the number of its last record
 
 Any directory above may also hold `.gateway-{16 hex digits}.tmp`: a temporary file, removed after a crash.
 """
@@ -54,6 +54,9 @@ LAST_KEY_FILE: Final = "last_key"
 SIGNING_KEY_FILE: Final = "signing_key.pem"
 """Never on the backup volume: a key beside the files that it signs would prove nothing."""
 JOURNAL_FILE: Final = "restore.json"
+STAGED_CONFIG_PREFIX: Final = "staged-"
+KEPT_CONFIG_PREFIX: Final = "kept-"
+REPLACED_CONFIG_PREFIX: Final = "replaced-"
 AUDIT_GAP_FILE: Final = "audit_gap"
 
 # The state folder of the backup directory.
@@ -85,17 +88,17 @@ def new_temporary_name() -> str:
 
 def staged_config_name(request_id: str) -> str:
     """The config that a restore is about to activate."""
-    return f"staged-{request_id}"
+    return STAGED_CONFIG_PREFIX + request_id
 
 
 def kept_config_name(request_id: str) -> str:
     """The config before the restore, kept for a rollback."""
-    return f"kept-{request_id}"
+    return KEPT_CONFIG_PREFIX + request_id
 
 
 def replaced_config_name(request_id: str) -> str:
     """The config that a rollback replaced."""
-    return f"replaced-{request_id}"
+    return REPLACED_CONFIG_PREFIX + request_id
 
 
 def restore_record_name(request_id: str) -> str:
