@@ -125,7 +125,8 @@ class KeyRing:
                 if (state.read(LAST_KEY_FILE) or b"").strip() != digest.encode():
                     state.write(LAST_KEY_FILE, digest.encode() + b"\n")
         except (OSError, ApiError):
-            return
+            return  # the next valid read tries again
+        # Only after the durable write: the digest in memory means that the write is not needed any more.
         self._last_valid = digest
 
     def _last_valid_key(self) -> str | None:

@@ -19,14 +19,14 @@ class HealthData(BaseModel):
 
 
 class ReadyData(BaseModel):
-    """The server can take a backup and a restore now."""
+    """The server can take a backup now."""
 
     model_config = OPEN
     ready: Literal[True] = True
 
 
 class VolumeSpace(BaseModel):
-    """Bytes of the backup volume that are available to an unprivileged process."""
+    """Free and total bytes of the backup volume for an unprivileged process."""
 
     model_config = OPEN
     free_bytes: int

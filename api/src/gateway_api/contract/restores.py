@@ -27,7 +27,7 @@ class RestoreRequest(BaseModel):
     )
     dry_run: bool = Field(default=False, description="Only return what the restore would change.")
     supersede: bool = Field(default=False, description="Commit an earlier restore that is still pending.")
-    allow_issues: bool = Field(default=False, description="Restore a config with dangling references.")
+    allow_issues: bool = Field(default=False, description="Restore the config although it adds dangling references.")
     accept_unsigned: bool = Field(
         default=False, description="Restore a backup without a trusted signature, if the server allows it."
     )

@@ -35,11 +35,11 @@ def test_recipients_are_parsed_without_duplicates_and_comments() -> None:
 def test_each_recipient_can_decrypt_and_the_self_check_passes(name: str) -> None:
     form = compression.format_for_name(name)
     stored = seal(b"config" * 1000, form, (RECIPIENT, OTHER_RECIPIENT))
-    writer = pyrage.x25519.Identity.from_str(IDENTITY)
+    ephemeral = pyrage.x25519.Identity.from_str(IDENTITY)
     content = Blob.of(b"config" * 1000)
-    assert self_check(Blob.of(stored), form, writer, content)
-    assert not self_check(Blob.of(stored), form, writer, Blob.of(b"config"))
-    assert not self_check(Blob.of(stored[:-1]), form, writer, content)
+    assert self_check(Blob.of(stored), form, ephemeral, content)
+    assert not self_check(Blob.of(stored), form, ephemeral, Blob.of(b"config"))
+    assert not self_check(Blob.of(stored[:-1]), form, ephemeral, content)
     for identity in (IDENTITY, OTHER_IDENTITY, f"# created: now\n# public key: {RECIPIENT}\n{IDENTITY}\n"):
         assert unseal(stored, form, identity, 10_000) == b"config" * 1000
 
