@@ -95,7 +95,7 @@ def error_codes() -> str:
     ]
     for code, spec in ERRORS.items():
         again = "yes" if spec.retryable else "no"
-        lines.append(f"| [`{code.value}`](runbook.md#{code.value.lower()}) | {spec.status} | {again} | {spec.cure} |")
+        lines.append(f"| [`{code.value}`](runbook.md#{code.value.lower()}) | {spec.status} | {again} | {spec.remedy} |")
     return "\n".join(lines) + "\n"
 
 

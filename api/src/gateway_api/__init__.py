@@ -1,10 +1,10 @@
-"""The gateway's admin API: owns the config file and the backup volume, and knows nothing of Kubernetes."""
+"""The gateway's admin API. It owns the config file and the backup directory, and does not use Kubernetes."""
 
 __version__: str
 
 
 def __getattr__(name: str) -> str:
-    """The version, looked up when it is asked for: a worker process neither needs it nor has the time."""
+    """Returns ``__version__``. It is read on first use, because a parse worker must start fast and never needs it."""
     if name != "__version__":
         raise AttributeError(name)
     from importlib.metadata import version

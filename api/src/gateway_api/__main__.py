@@ -1,4 +1,4 @@
-"""Lets `python -m gateway_api` be the command `gateway-admin`."""
+"""Makes `python -m gateway_api` equal to the command `gateway-admin`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `gateway-admin`: serve the API, show its settings, seed a first config, check the audit log."""
+"""The command `gateway-admin`: serves the API, shows its settings, creates a first config and checks the audit log."""
 
 from __future__ import annotations
 
@@ -15,18 +15,33 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gateway-admin", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, help_text in (("serve", "serve the admin API"), ("settings", "show every setting and where it is from")):
+    for name, help_text in (("serve", "serve the admin API"), ("settings", "show all settings with their sources")):
         command = commands.add_parser(name, help=help_text)
         for field, info in AdminSettings.model_fields.items():
             action = "append" if field == "age_recipients" else "store"
-            text = f"{info.description}; else {variable_name(field)}"
+            text = f"{info.description}; environment: {variable_name(field)}"
             command.add_argument(f"--{flag_name(field)}", dest=field, metavar="VALUE", action=action, help=text)
-    seed = commands.add_parser("seed", help="make the first config, where there never was one")
-    seed.add_argument("--config", dest="config_file", metavar="FILE", help=f"else {variable_name('config_file')}")
-    seed.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a config to start from")
+    seed = commands.add_parser("seed", help="create the first config of a new gateway; never replaces a lost config")
+    seed.add_argument(
+        "--config",
+        dest="config_file",
+        metavar="FILE",
+        help=f"the config file; environment: {variable_name('config_file')}",
+    )
+    seed.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="copy this config instead of the default one"
+    )
     audit = commands.add_parser("audit", help="check the audit log").add_subparsers(dest="audit_command", required=True)
-    verify = audit.add_parser("verify", help="0: the chain is whole; 1: the first broken line is named; 2: unreadable")
-    verify.add_argument("--backups", dest="backup_dir", metavar="DIR", help=f"else {variable_name('backup_dir')}")
+    verify = audit.add_parser(
+        "verify",
+        help="verify the hash chain; exit code 0: intact, 1: broken (names the first broken line), 2: unreadable",
+    )
+    verify.add_argument(
+        "--backups",
+        dest="backup_dir",
+        metavar="DIR",
+        help=f"the backup directory; environment: {variable_name('backup_dir')}",
+    )
     return parser
 
 
@@ -37,11 +52,11 @@ def _verify_audit(arguments: argparse.Namespace) -> int:
     if not backup_dir:
         raise SettingsError(f"set --backups or {variable_name('backup_dir')}")
     try:
-        whole, text = verify(Path(backup_dir))
+        intact, text = verify(Path(backup_dir))
     except UnreadableLog as error:
         raise SettingsError(str(error)) from None
     print(text)
-    return 0 if whole else 1
+    return 0 if intact else 1
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, object]:
@@ -58,6 +73,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from gateway_api.http.server import run
 
     settings = load(_flags(arguments))
+    # The settings compare paths as text. A link could still place the config among the backups.
     if settings.config_file.resolve().is_relative_to(settings.backup_dir.resolve()):
         raise SettingsError("the config must not be in the backup directory, not even through a link")
     run(settings)
@@ -78,7 +94,10 @@ def _seed(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 2 with a sentence on standard error, or what a check found."""
+    """Runs the command and returns its exit code.
+
+    0: success. 1: the audit log is broken. 2: an error, with one sentence on standard error.
+    """
     arguments = _parser().parse_args(argv)
     logs.configure()
     try:

@@ -1,4 +1,4 @@
-"""The time in UTC and its RFC 3339 text."""
+"""The current time in UTC and timestamps in RFC 3339."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def rfc3339(moment: datetime) -> str:
-    """UTC with microseconds and a ``Z``: the form of every timestamp this API writes."""
+    """The timestamp in UTC with microseconds and a ``Z``. All timestamps of this API have this format."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def utc_now() -> datetime:
-    """The clock of the process."""
+    """The current time, with its time zone. Operations receive it as a parameter, so that tests can set it."""
     return datetime.now(UTC)

@@ -1,7 +1,8 @@
-"""One exception for every way a call can fail, and the one place that turns it into a body.
+"""The exception for every expected failure, and the errors that failed system calls become.
 
-Everything below the routes raises :class:`ApiError` with a code of the contract; what escapes as anything else is
-an ``InternalError`` whose text stays in the process, because it may quote a config.
+Code below the routes raises :class:`ApiError` with a code of the contract. `http/error_body.py` turns it into an
+answer. Any other exception is answered with ``InternalError``; its text may quote a config and never leaves the
+process.
 """
 
 from __future__ import annotations
@@ -11,59 +12,46 @@ from typing import Final
 
 from gateway_api.contract import ERRORS, ErrorCode
 
-RETRY_AFTER_SECONDS: Final = 2
+FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The errnos of a full volume or an exhausted quota."""
 
 
 class ApiError(Exception):
-    """A declared failure. ``detail`` is shown to the caller, so it names places and never values.
+    """An expected failure.
 
-    ``retry_after`` is in seconds and becomes the header; codes that may succeed later get a default.
+    ``detail`` defaults to the remedy of ``code``. The caller sees it, so it holds no value from a config.
+    ``retry_after`` is the number of seconds until a retry makes sense; None leaves it to the code.
     """
 
     def __init__(self, code: ErrorCode, detail: str | None = None, *, retry_after: int | None = None) -> None:
         self.code = code
-        self.detail = detail or ERRORS[code].cure
+        self.detail = detail or ERRORS[code].remedy
         self.retry_after = retry_after
         super().__init__(f"{code.value}: {self.detail}")
 
-    @property
-    def status(self) -> int:
-        """The HTTP status of the code."""
-        return ERRORS[self.code].status
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers that belong to the answer: ``Retry-After`` and, on 401, ``WWW-Authenticate``."""
-        headers: dict[str, str] = {}
-        if self.retry_after is not None:
-            headers["Retry-After"] = str(self.retry_after)
-        elif ERRORS[self.code].retryable and self.status in (409, 503):
-            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return headers
-
-
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
 
 def backup_volume_error(error: OSError) -> ApiError:
-    """What a failed system call on the backup volume means to the caller."""
-    if error.errno in FULL:
+    """The error for a failed system call on the backup volume."""
+    if error.errno in FULL_ERRNOS:
         return ApiError(ErrorCode.VolumeFull, "the backup volume is full; nothing was changed")
-    return ApiError(ErrorCode.VolumeUnavailable, f"the backup volume cannot be used ({_name(error)})")
+    return ApiError(ErrorCode.VolumeUnavailable, f"the backup volume cannot be used ({_errno_name(error)})")
 
 
 def config_volume_error(error: OSError) -> ApiError:
-    """What a failed system call in the config directory means to the caller."""
-    if error.errno in FULL:
+    """The error for a failed system call in the config directory.
+
+    Errors of the device or of the process are ``VolumeUnavailable`` and may pass. All others, such as a missing
+    permission, are ``ConfigNotReplaceable`` and need a person.
+    """
+    if error.errno in FULL_ERRNOS:
         return ApiError(ErrorCode.VolumeFull, "the config volume is full; the config was not changed")
     if error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
-        return ApiError(ErrorCode.VolumeUnavailable, f"the config volume cannot be used ({_name(error)})")
+        return ApiError(ErrorCode.VolumeUnavailable, f"the config volume cannot be used ({_errno_name(error)})")
     return ApiError(
-        ErrorCode.ConfigNotReplaceable, f"the config's directory cannot be written ({_name(error)}); nothing changed"
+        ErrorCode.ConfigNotReplaceable,
+        f"the config's directory cannot be written ({_errno_name(error)}); nothing changed",
     )
 
 
-def _name(error: OSError) -> str:
+def _errno_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, "unknown error")

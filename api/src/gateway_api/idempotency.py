@@ -1,7 +1,7 @@
-"""Canonical JSON and the digests made of it: one value has one digest, in every process and after every restart.
+"""Canonical JSON and its digests, which recognize a repeated request. A value has the same digest in every process.
 
-Signatures use RFC 8785 instead (see `signing`). This module imports the standard library only, because the parse
-worker loads it.
+Signatures use RFC 8785 instead (see `repository/signing.py`). This module imports only the standard library, because
+the parse worker loads it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class _RequestModel(Protocol):
 
 
 def canonical_json(value: Any) -> bytes:
-    """JSON in ASCII with sorted keys and no spaces: equal values give equal bytes."""
+    """JSON in ASCII with sorted keys and without spaces. Equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
@@ -26,9 +26,9 @@ def canonical_digest(value: Any) -> str:
 
 
 def request_digest(operation: str, body: _RequestModel) -> str:
-    """Distinguishes a repeated request from a reused request id.
+    """The digest of a request without its age identity, which is a secret.
 
-    Defaults are left out, so that a field added by a later version does not change the digest of an old request.
-    The age identity is left out because it is a secret.
+    If a known request id comes with another digest, the id was reused for a different request. Defaults are left out,
+    so that a field of a later version does not change the digest of an old request.
     """
     return canonical_digest([operation, body.model_dump(mode="json", exclude_defaults=True, exclude={"identity"})])

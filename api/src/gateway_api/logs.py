@@ -1,6 +1,6 @@
-"""One JSON object a line on standard error, each with the id of the request it belongs to.
+"""Structured logs: one JSON object per line on standard error, with the id of the current HTTP request.
 
-Messages are written by this package from fixed words; what a caller sent is never formatted into one.
+An event has a fixed name and separate fields. Text from a caller or from a config is never part of the name.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Any, Final
 from gateway_api.clock import rfc3339
 
 request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""The id of the HTTP request that this task or thread handles."""
 logger: Final = logging.getLogger("gateway_admin")
 
 
 class JsonFormatter(logging.Formatter):
-    """Turns a record into a line. An exception is told by type and places; its text may quote a config."""
+    """Formats a record as JSON. An exception gives its type and frames, never its text, which may quote a config."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its newline."""
+        """The JSON object without a newline."""
         line: dict[str, Any] = {
             "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
@@ -42,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure() -> None:
-    """Sends every logger of the process, uvicorn's included, through the formatter. Call once, at start."""
+    """Sets up logging for the whole process, including uvicorn. Call this once at start."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -52,5 +53,5 @@ def configure() -> None:
 
 
 def event(name: str, level: int = logging.INFO, *, failed: bool = False, **fields: object) -> None:
-    """Logs ``name`` with ``fields``; ``failed`` adds type and places of the exception being handled."""
+    """Logs the event ``name`` with ``fields``. ``failed`` adds type and frames of the exception being handled."""
     logger.log(level, name, extra={"fields": fields}, exc_info=failed)

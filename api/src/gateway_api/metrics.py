@@ -1,5 +1,7 @@
-"""What a monitor scrapes: counts of answers, how long they took, and how config and volume are. No key is needed, so
-nothing here is a caller's word or a name from the config: labels are route templates, methods, statuses and codes.
+"""The Prometheus metrics: answers, latencies, and the state of the config and of the backup volume.
+
+They are served without a key. Labels are therefore only route templates, methods, statuses and error codes, never text
+from a request or a config.
 """
 
 from __future__ import annotations
@@ -17,45 +19,49 @@ BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The metrics of one server. Updates are cheap and never fail; one registry for each, so tests may have several."""
+    """The metrics of one server, in a registry of its own, so that tests can run several servers in one process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         registry = self._registry
         self._requests = Counter(
-            "gateway_admin_requests", "Answers sent.", ("route", "method", "status", "code"), registry=registry
+            "gateway_admin_requests", "HTTP answers sent.", ("route", "method", "status", "code"), registry=registry
         )
         self._seconds = Histogram(
-            "gateway_admin_request_seconds", "Time to answer.", ("route",), buckets=BUCKETS, registry=registry
+            "gateway_admin_request_seconds",
+            "Time to answer, in seconds.",
+            ("route",),
+            buckets=BUCKETS,
+            registry=registry,
         )
         self._succeeded = Gauge(
             "gateway_admin_last_success_timestamp_seconds",
-            "When a change last succeeded here since the start.",
+            "Unix time of the last successful change since the start.",
             ("route", "method"),
             registry=registry,
         )
-        self._info = Gauge("gateway_admin_info", "The version that serves.", ("version",), registry=registry)
+        self._info = Gauge("gateway_admin_info", "The running version.", ("version",), registry=registry)
         self._info.labels(__version__).set(1)
-        self._ready = Gauge("gateway_admin_ready", "Whether a backup could be taken now.", registry=registry)
-        self._valid = Gauge("gateway_admin_config_valid", "Whether the live config is one.", registry=registry)
-        self._issues = Gauge("gateway_admin_config_issues", "Dangling references and the like.", registry=registry)
+        self._ready = Gauge("gateway_admin_ready", "1 if a backup can be taken now.", registry=registry)
+        self._valid = Gauge("gateway_admin_config_valid", "1 if the live config is valid.", registry=registry)
+        self._issues = Gauge("gateway_admin_config_issues", "Issues of the live config.", registry=registry)
         self._pending = Gauge(
-            "gateway_admin_restore_pending", "Whether a restore waits for its commit or rollback.", registry=registry
+            "gateway_admin_restore_pending", "1 if a restore is neither committed nor rolled back.", registry=registry
         )
-        self._free = Gauge("gateway_admin_volume_free_bytes", "Free on the backup volume.", registry=registry)
+        self._free = Gauge("gateway_admin_volume_free_bytes", "Free bytes on the backup volume.", registry=registry)
         self._total = Gauge("gateway_admin_volume_total_bytes", "Size of the backup volume.", registry=registry)
 
     def answered(self, route: str | None, method: str, status: int, code: str | None, seconds: float) -> None:
-        """Counts an answer. ``route`` is the template of the path, None when there is no such path."""
-        named = route or "none"
-        self._requests.labels(named, method, str(status), code or "").inc()
-        self._seconds.labels(named).observe(seconds)
+        """Counts an answer. ``route`` is the template of the path; None if no route matches."""
+        label = route or "none"
+        self._requests.labels(label, method, str(status), code or "").inc()
+        self._seconds.labels(label).observe(seconds)
         if method not in ("GET", "HEAD") and status == 200:
-            self._succeeded.labels(named, method).set(time.time())
+            self._succeeded.labels(label, method).set(time.time())
 
     def render(self, health: SystemHealthData, *, ready: bool) -> bytes:
-        """The page, with the server's condition as it is now."""
+        """The text of all metrics, after an update from ``health`` and ``ready``."""
         self._ready.set(ready)
         self._valid.set(health.config_valid)
         self._issues.set(len(health.issues))

@@ -1,7 +1,7 @@
-"""The server's settings: flags override the environment, which overrides the settings file, then the defaults.
+"""The server's settings. Flags override the environment, the environment overrides the settings file.
 
-`AdminSettings` declares every setting once: its variable, its limits and the help text of its flag. pydantic-settings
-merges the sources. Settings name files of keys; none holds a key.
+`AdminSettings` declares each setting once: its environment variable, its limits and the help text of its flag.
+pydantic-settings merges the sources. A setting can name a file of keys, but never holds a private key or an admin key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from gateway_api import logs
-from gateway_api.codec import encryption as age
+from gateway_api.codec.encryption import parse_recipients
 from gateway_api.contract import DEFAULT_PORT, DEFAULT_TLS_PORT
 
 MAX_RECIPIENTS_BYTES: Final = 64 * 1024
@@ -33,7 +33,7 @@ SignaturePolicy = Literal["require", "warn"]
 
 
 class SettingsError(Exception):
-    """A setting is missing or invalid. The text is one sentence for the person at the terminal, without the value."""
+    """A setting is missing or invalid. The text is one sentence for the terminal and does not repeat the value."""
 
 
 def _absolute(path: Path) -> Path:
@@ -46,6 +46,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 def _setting(variable: str, description: str, **limits: Any) -> Any:
+    """A field that is read from an environment variable. ``description`` is the help text of its flag."""
     return Field(validation_alias=variable, description=description, allow_inf_nan=False if limits else None, **limits)
 
 
@@ -53,13 +54,14 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class AdminSettings(BaseSettings):
-    """What the server runs with. All paths are absolute; no link is followed.
+    """All settings of the server. Paths are made absolute without following links.
 
     The order of the fields matters twice: it is the order of the help text, and the defaults and validators of
     ``age_recipients`` and ``encryption`` use the fields before them.
     """
 
-    # A field is also read from the prefix and its own name in lower case. Without the prefix that would be `host`.
+    # pydantic-settings reads a field from its alias, and also from `env_prefix` plus the field's name. Without a prefix
+    # the second name would be a variable such as `host`, which other programs set.
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
@@ -72,7 +74,7 @@ class AdminSettings(BaseSettings):
     )
 
     settings_file: Annotated[
-        AbsolutePath | None, _setting("GATEWAY_SETTINGS_FILE", "settings as TOML, each by the name of its flag")
+        AbsolutePath | None, _setting("GATEWAY_SETTINGS_FILE", "TOML file of settings; each key is the name of a flag")
     ] = None
     config_file: Annotated[AbsolutePath, _setting("GATEWAY_CONFIG_FILE", "the gateway's live config file")]
     backup_dir: Annotated[AbsolutePath, _setting("GATEWAY_BACKUP_DIR", "the directory that contains all backups")]
@@ -80,14 +82,18 @@ class AdminSettings(BaseSettings):
     port: Annotated[Port, _setting("GATEWAY_API_PORT", "port to listen on (8001)")] = DEFAULT_PORT
     tls_cert: Annotated[
         AbsolutePath | None,
-        _setting("GATEWAY_TLS_CERT_FILE", "certificate file (PEM): everything but probes moves to the TLS port"),
+        _setting(
+            "GATEWAY_TLS_CERT_FILE",
+            "certificate file (PEM); with it, all endpoints except probes and metrics need the TLS port",
+        ),
     ] = None
     tls_key: Annotated[AbsolutePath | None, _setting("GATEWAY_TLS_KEY_FILE", "the certificate's private key (PEM)")] = (
         None
     )
     tls_port: Annotated[Port, _setting("GATEWAY_TLS_PORT", "port for TLS (8443)")] = DEFAULT_TLS_PORT
     admin_key_file: Annotated[
-        AbsolutePath | None, _setting("GATEWAY_ADMIN_KEY_FILE", "file of keys that are always accepted, one a line")
+        AbsolutePath | None,
+        _setting("GATEWAY_ADMIN_KEY_FILE", "file of admin keys that are always accepted, one per line"),
     ] = None
     gateway_version: Annotated[
         str | None, _setting("GATEWAY_VERSION", "the gateway's version, written into manifests")
@@ -96,7 +102,7 @@ class AdminSettings(BaseSettings):
         int, _setting("GATEWAY_MAX_CONFIG_BYTES", "largest config, in bytes (64 MiB)", ge=1024, le=1024**3)
     ] = 64 * 1024**2
     age_recipients_file: Annotated[
-        AbsolutePath | None, _setting("GATEWAY_AGE_RECIPIENTS_FILE", "file of age recipients, one a line")
+        AbsolutePath | None, _setting("GATEWAY_AGE_RECIPIENTS_FILE", "file of age recipients, one per line")
     ] = None
     age_recipients: Annotated[
         tuple[str, ...],
@@ -104,15 +110,24 @@ class AdminSettings(BaseSettings):
         _setting("GATEWAY_AGE_RECIPIENTS", "an X25519 age recipient (age1…) to encrypt to; may be repeated"),
     ] = ()
     encryption: Annotated[
-        Encryption, _setting("GATEWAY_ENCRYPTION", "require or allow (require, if there are recipients)")
+        Encryption,
+        _setting(
+            "GATEWAY_ENCRYPTION",
+            "require or allow (require if there are recipients): whether backups must be encrypted",
+        ),
     ] = Field(default_factory=lambda data: "require" if data.get("age_recipients") else "allow")
     signing_key_file: Annotated[
         AbsolutePath | None,
-        _setting("GATEWAY_SIGNING_KEY_FILE", "Ed25519 key (PEM) that signs manifests; else one is made and kept"),
+        _setting(
+            "GATEWAY_SIGNING_KEY_FILE", "Ed25519 private key (PEM) that signs manifests; without it, a key is created"
+        ),
     ] = None
     trusted_keys_file: Annotated[
         AbsolutePath | None,
-        _setting("GATEWAY_TRUSTED_KEYS_FILE", "public Ed25519 keys (PEM) that are trusted besides our own"),
+        _setting(
+            "GATEWAY_TRUSTED_KEYS_FILE",
+            "public Ed25519 keys (PEM) that are trusted in addition to this server's own key",
+        ),
     ] = None
     signature_policy: Annotated[
         SignaturePolicy,
@@ -120,61 +135,67 @@ class AdminSettings(BaseSettings):
     ] = "warn"
     allow_unsigned_override: Annotated[
         bool,
-        _setting("GATEWAY_ALLOW_UNSIGNED_OVERRIDE", "true or false (false): whether accept_unsigned is honoured"),
+        _setting("GATEWAY_ALLOW_UNSIGNED_OVERRIDE", "true or false (false): whether a restore may use accept_unsigned"),
     ] = False
     worker_above_bytes: Annotated[
         int,
         _setting(
-            "GATEWAY_WORKER_ABOVE_BYTES", "a larger config is parsed by a process of its own (1 MiB)", ge=0, le=1024**3
+            "GATEWAY_WORKER_ABOVE_BYTES",
+            "configs larger than this are parsed in a separate process, in bytes (1 MiB)",
+            ge=0,
+            le=1024**3,
         ),
     ] = 1024**2
     worker_seconds: Annotated[
         float,
-        _setting("GATEWAY_WORKER_SECONDS", "time limit of that process, in seconds (120)", ge=0.1, le=3600),
+        _setting("GATEWAY_WORKER_SECONDS", "time limit of the parse process, in seconds (120)", ge=0.1, le=3600),
     ] = 120.0
     idle_seconds: Annotated[
         int, _setting("GATEWAY_IDLE_SECONDS", "time limit for receiving a request, in seconds (30)", ge=1, le=3600)
     ] = 30
     audit_bytes: Annotated[
         int,
-        _setting("GATEWAY_AUDIT_BYTES", "size at which a new audit segment begins (64 MiB)", ge=512, le=1024**4),
+        _setting(
+            "GATEWAY_AUDIT_BYTES", "size at which a new audit segment begins, in bytes (64 MiB)", ge=512, le=1024**4
+        ),
     ] = 64 * 1024**2
     settle_seconds: Annotated[
-        float, _setting("GATEWAY_SETTLE_SECONDS", "seconds that a file must stay unchanged to be read (2)", ge=0, le=60)
+        float,
+        _setting("GATEWAY_SETTLE_SECONDS", "seconds that a file must be unchanged before it is read (2)", ge=0, le=60),
     ] = 2.0
 
     @property
     def tls(self) -> bool:
-        """Whether everything that needs a key is on the TLS port alone."""
+        """Whether endpoints that need a key are served only on the TLS port."""
         return self.tls_cert is not None
 
     @property
     def config_dir(self) -> Path:
-        """The directory a new config is renamed into."""
+        """The directory of the config file."""
         return self.config_file.parent
 
     @field_validator("age_recipients", mode="before")
     @classmethod
     def _parse_recipients(cls, value: object, info: ValidationInfo) -> tuple[str, ...]:
         text = "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        recipients = age.parse_recipients(text)
+        recipients = parse_recipients(text)
         file = info.data.get("age_recipients_file")
         if file is None:
             return recipients
         try:
             with file.open("rb") as stream:
-                listed = age.parse_recipients(stream.read(MAX_RECIPIENTS_BYTES).decode("utf-8", "replace"))
+                listed = parse_recipients(stream.read(MAX_RECIPIENTS_BYTES).decode("utf-8", "replace"))
         except OSError as error:
             raise ValueError(f"the file of age recipients cannot be read: {error.strerror}") from None
         if not listed:
-            # An empty file is a mistake. It must never mean "not encrypted".
+            # An empty file is a mistake, for example a Secret without data. It must never disable encryption.
             raise ValueError("the file of age recipients is empty")
         return tuple(dict.fromkeys((*recipients, *listed)))
 
     @model_validator(mode="after")
     def _check_combinations(self) -> AdminSettings:
         if self.config_file.is_relative_to(self.backup_dir):
-            raise ValueError("the config must not be in the backup directory: a backup could replace it")
+            raise ValueError("the config must not be in the backup directory, where a backup could replace it")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and its key")
         if self.encryption == "require" and not self.age_recipients:
@@ -190,12 +211,15 @@ class AdminSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources of the settings, the strongest first: flags, environment, settings file."""
+        """The sources in the order of precedence: flags, environment, settings file."""
         return init_settings, _Environment(settings_cls), _SettingsFile(settings_cls)
 
 
 class _Environment(EnvSettingsSource):
-    """The environment, without the `tcp://…` that Kubernetes sets for a Service of that name (a service link)."""
+    """The environment, without service links.
+
+    Kubernetes sets `GATEWAY_API_PORT=tcp://…` in all pods of a namespace with a Service `gateway-api`.
+    """
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         value, key, is_complex = super().get_field_value(field, field_name)
@@ -203,10 +227,10 @@ class _Environment(EnvSettingsSource):
 
 
 class _SettingsFile(PydanticBaseSettingsSource):
-    """The TOML file that a stronger source names."""
+    """The TOML file that a flag or the environment names."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # all fields are read at once
+        raise NotImplementedError  # abstract in the base class, not used: __call__ reads all fields at once
 
     def __call__(self) -> dict[str, Any]:
         path = self.current_state.get(variable_name("settings_file"))
@@ -218,25 +242,25 @@ def _is_service_link(field: str, value: str | None) -> bool:
 
 
 def variable_name(field: str) -> str:
-    """The environment variable of a setting."""
+    """The environment variable of the setting ``field``."""
     return str(AdminSettings.model_fields[field].validation_alias)
 
 
 def flag_name(field: str) -> str:
-    """The flag of a setting without its dashes, which is also its key in the settings file."""
-    short = {
+    """The flag of the setting ``field`` without leading dashes. It is also the key in the settings file."""
+    special = {
         "settings_file": "settings",
         "config_file": "config",
         "backup_dir": "backups",
         "age_recipients": "age-recipient",
     }
-    return short.get(field, field.replace("_", "-"))
+    return special.get(field, field.replace("_", "-"))
 
 
 def load(flags: Mapping[str, object]) -> AdminSettings:
-    """The settings, from ``flags`` by field name and the other sources. An empty value counts as unset.
+    """Merges ``flags``, which maps field names to values, with the other sources. An empty value counts as unset.
 
-    Raises :class:`SettingsError`, which names the variable at fault.
+    Raises :class:`SettingsError`.
     """
     for field in AdminSettings.model_fields:
         if _is_service_link(field, os.environ.get(variable_name(field))):
@@ -244,10 +268,11 @@ def load(flags: Mapping[str, object]) -> AdminSettings:
     try:
         return AdminSettings(**{field: value for field, value in flags.items() if value not in (None, "")})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError(_sentence(error)) from None
+        raise SettingsError(_first_error(error)) from None
 
 
-def _sentence(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
+    """The first error as one sentence that names the variable and not the value."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = next((name for name in AdminSettings.model_fields if {name, variable_name(name)} & {*first["loc"]}), None)
     if field is not None and first["type"] == "missing":
@@ -258,7 +283,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file, by variable. An editor's byte order mark is accepted."""
+    """The settings in a TOML file, by environment variable. A byte order mark is accepted."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -273,7 +298,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def explain(settings: AdminSettings, flags: Mapping[str, object]) -> str:
-    """Every setting with its value and its source, one a line."""
+    """All settings with their values and sources, one per line."""
     environment = _Environment(AdminSettings)()
     lines = []
     for field in AdminSettings.model_fields:

@@ -162,7 +162,7 @@ def test_a_refusal_for_good_is_not_repeated(kube: Kube, gateway: Gateway, admin:
     kube.backup("broken")
     status = kube.wait_phase("gwb", "broken", "Failed")
     assert status["reason"] == "ConfigInvalid"
-    assert contract.ERRORS[ErrorCode.ConfigInvalid].cure in status["message"]
+    assert contract.ERRORS[ErrorCode.ConfigInvalid].remedy in status["message"]
     assert len(admin.bodies) == 1
     assert ("Warning", "ConfigInvalid") in kube.events("broken")
 

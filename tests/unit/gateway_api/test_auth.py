@@ -1,4 +1,4 @@
-"""Which keys are accepted: while a config has not been judged, is broken, or the process is short of descriptors."""
+"""Which admin keys are accepted while the config is not parsed, is invalid, or no file can be opened."""
 
 import errno
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_api.auth import KeyRing
+from gateway_api.auth import KeyRing, key_digest, match_key, parse_key_file
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import ConfigFile
@@ -29,13 +29,20 @@ def ring(tmp_path: Path, config: ConfigFile) -> KeyRing:
     return KeyRing(config, tmp_path, tmp_path / "keys")
 
 
-def test_a_key_of_the_key_file_is_accepted_and_another_is_not(ring: KeyRing) -> None:
+def test_short_key_is_never_accepted() -> None:
+    assert match_key(b"short", (("config", key_digest(b"short")),)) is None
+    assert match_key(KEY, (("a", key_digest(b"x")), ("b", key_digest(KEY)))) == "b"
+    assert match_key(KEY + b"x", (("b", key_digest(KEY)),)) is None
+    assert parse_key_file(b"short\n\n" + KEY + b"  \r\n") == (key_digest(KEY),)
+
+
+def test_only_keys_in_the_key_file_are_accepted(ring: KeyRing) -> None:
     assert ring.check(KEY) == "key_file"
     assert ring.check(b"x" * 40) is None
 
 
 @pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_without_a_descriptor_for_the_key_file_nobody_is_told_that_his_key_is_wrong(
+def test_not_ready_if_the_key_file_cannot_be_opened_now(
     ring: KeyRing, monkeypatch: pytest.MonkeyPatch, shortage: int
 ) -> None:
     def refuse(*_: object, **__: object) -> int:
@@ -47,17 +54,17 @@ def test_without_a_descriptor_for_the_key_file_nobody_is_told_that_his_key_is_wr
     assert raised.value.code is ErrorCode.NotReady
 
 
-def test_an_absent_key_file_holds_no_key(ring: KeyRing, tmp_path: Path) -> None:
+def test_missing_key_file_accepts_no_key(ring: KeyRing, tmp_path: Path) -> None:
     (tmp_path / "keys").unlink()
     assert ring.check(KEY) is None
 
 
 def _kinds(ring: KeyRing) -> tuple[str | None, str | None]:
-    """How the old and the new key are accepted."""
+    """The kinds as which the old and the new key are accepted."""
     return ring.check(OLD.encode()), ring.check(NEW.encode())
 
 
-def test_the_key_of_every_judged_config_is_remembered_also_by_the_next_process(
+def test_key_of_last_valid_config_is_accepted_after_a_restart(
     ring: KeyRing, config: ConfigFile, tmp_path: Path
 ) -> None:
     for key in (OLD, NEW):
@@ -68,12 +75,10 @@ def test_the_key_of_every_judged_config_is_remembered_also_by_the_next_process(
     assert _kinds(KeyRing(config, tmp_path, None)) == (None, "last_valid")
 
 
-def test_the_last_valid_key_is_accepted_until_a_worker_has_judged_a_changed_config(
-    ring: KeyRing, config: ConfigFile
-) -> None:
+def test_last_valid_key_is_accepted_until_a_changed_config_is_parsed(ring: KeyRing, config: ConfigFile) -> None:
     config.path.write_text(json.dumps(gateway_config(OLD)))
     assert _kinds(ring) == ("config", None)
     config.path.write_text(json.dumps(gateway_config(NEW)) + " " * (1 << 16))
     assert ring.check(OLD.encode()) == "last_valid"
-    assert _kinds(ring) == ("last_valid", "config"), "the new key has the config judged"
+    assert _kinds(ring) == ("last_valid", "config"), "the new key makes the server parse the config"
     assert _kinds(ring) == (None, "config")

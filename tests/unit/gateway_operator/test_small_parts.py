@@ -136,7 +136,7 @@ def test_an_error_body_becomes_its_code(code: contract.ErrorCode) -> None:
     spec = contract.ERRORS[code]
     error = error_from_response(spec.status, {"Retry-After": "7"}, json.dumps(contract.example_error(code)).encode())
     assert (error.code, error.retryable, error.status) == (code.value, spec.retryable, spec.status)
-    assert error.remedy == (KEY_REMEDY if code is contract.ErrorCode.Unauthorized else spec.cure)
+    assert error.remedy == (KEY_REMEDY if code is contract.ErrorCode.Unauthorized else spec.remedy)
     assert error.retry_after == 7
 
 

@@ -13,7 +13,6 @@ import errno
 import json
 import logging
 import os
-import re
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
@@ -27,14 +26,16 @@ from gateway_api.clock import rfc3339
 from gateway_api.errors import config_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.storage.atomic_write import close, is_full, list_names, sync_directory, unlink_if_exists
-from gateway_api.storage.layout import AUDIT_LOG_FILE, RESERVE_FILE
+from gateway_api.storage.layout import (
+    AUDIT_GAP_FILE,
+    AUDIT_LOG_FILE,
+    AUDIT_SEGMENT_NAME,
+    RESERVE_FILE,
+    audit_segment_name,
+)
 from gateway_api.storage.paths import FILE_FLAGS
 from gateway_api.storage.state_dir import StateDir, dump_record
 
-GAP_FILE: Final = "audit_gap"
-"""File in the config directory: the gap that is not recorded on the backup volume yet."""
-SEGMENT_NAME: Final = re.compile(r"^audit-([0-9]{12})\.jsonl$")
-"""Name of a closed segment; the digits are the number of its last record."""
 TAIL_WINDOW_BYTES: Final = 64 * 1024
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -92,13 +93,13 @@ def _append_to_volume(context: OperationContext, entry: Mapping[str, Any]) -> He
         # Only after the gap record is durable. A crash right before this writes the record again under the same id;
         # in the other order a crash would lose it.
         with suppress(OSError):
-            context.config_state.remove(GAP_FILE)
+            context.config_state.remove(AUDIT_GAP_FILE)
     return head
 
 
 def _read_gap(config_state: StateDir) -> dict[str, Any] | None:
     """The gap that is not recorded yet: `id`, `since` (RFC 3339) and `lines`; None if there is none."""
-    data = config_state.read(GAP_FILE)
+    data = config_state.read(AUDIT_GAP_FILE)
     if data is None:
         return None
     try:
@@ -112,7 +113,7 @@ def _read_gap(config_state: StateDir) -> dict[str, Any] | None:
 def _count_in_gap(context: OperationContext) -> None:
     now = rfc3339(context.clock())
     gap = _read_gap(context.config_state) or {"id": secrets.token_hex(8), "since": now, "lines": 0}
-    context.config_state.write(GAP_FILE, dump_record({**gap, "lines": gap["lines"] + 1}))
+    context.config_state.write(AUDIT_GAP_FILE, dump_record({**gap, "lines": gap["lines"] + 1}))
 
 
 def _write_to_server_log(entry: Mapping[str, Any]) -> None:
@@ -159,7 +160,7 @@ def _close_segment(volume: StateDir, head: Head) -> bool:
     """Renames the log to a closed segment; returns whether that succeeded."""
     try:
         # A crash right after this leaves no current log. The next line then begins a new one.
-        os.rename(AUDIT_LOG_FILE, f"audit-{head.lines:012}.jsonl", src_dir_fd=volume.fd, dst_dir_fd=volume.fd)
+        os.rename(AUDIT_LOG_FILE, audit_segment_name(head.lines), src_dir_fd=volume.fd, dst_dir_fd=volume.fd)
     except OSError:
         return False  # the log grows beyond its limit
     sync_directory(volume.fd)
@@ -168,7 +169,7 @@ def _close_segment(volume: StateDir, head: Head) -> bool:
 
 def segments(volume: StateDir) -> list[str]:
     """The names of the closed segments, oldest first. Raises ``OSError``."""
-    return sorted(name for name in list_names(volume.fd) if SEGMENT_NAME.match(name))
+    return sorted(name for name in list_names(volume.fd) if AUDIT_SEGMENT_NAME.match(name))
 
 
 def _last_closed_head(volume: StateDir) -> Head:

@@ -30,7 +30,7 @@ from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, list_names, read_all, unlink_if_exists
 from gateway_api.storage.content import Blob, read_blob
 from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, missing_reserve_bytes
-from gateway_api.storage.layout import UPLOADS_FOLDER
+from gateway_api.storage.layout import UPLOADS_FOLDER, upload_data_name, upload_manifest_name
 from gateway_api.storage.paths import existing_kind
 from gateway_api.storage.state_dir import StateDir
 
@@ -53,13 +53,13 @@ def accept_manifest(context: OperationContext, backup_id: str, data: bytes) -> U
     try:
         with context.volume.folder(UPLOADS_FOLDER) as uploads:
             _remove_stale(uploads)
-            stored = receive_manifest(uploads, f"{backup_id}.json")
+            stored = receive_manifest(uploads, upload_manifest_name(backup_id))
             if stored is None:
                 # A crash right after this leaves a manifest without a file; sending it again continues the upload.
-                atomic_write.write_file(uploads, f"{backup_id}.json", data)
+                atomic_write.write_file(uploads, upload_manifest_name(backup_id), data)
             elif stored[0] != manifests.receive(data):
                 raise ApiError(ErrorCode.RequestIdReused, "another manifest of this id is being uploaded")
-            return _partial_result(manifest, _file_size(uploads, f"{backup_id}.part"))
+            return _partial_result(manifest, _file_size(uploads, upload_data_name(backup_id)))
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -134,13 +134,13 @@ class UploadWriter:
         """
         try:
             with StateDir(settings.backup_dir, create=False) as state, state.folder(UPLOADS_FOLDER) as uploads:
-                parsed = receive_manifest(uploads, f"{backup_id}.json")
+                parsed = receive_manifest(uploads, upload_manifest_name(backup_id))
                 if parsed is None:
                     raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
                 _require_encrypted_name(parsed[1], required=settings.encryption == "require")
                 self.expected = parsed[1].stored_bytes
                 self._encrypted = settings.encryption == "require"
-                self._fd = self._open(uploads, f"{backup_id}.part")
+                self._fd = self._open(uploads, upload_data_name(backup_id))
                 try:
                     self._prepare(state, start)
                 except BaseException:
@@ -212,11 +212,11 @@ def finish_upload(context: OperationContext, backup_id: str) -> UploadResult:
     volume = context.volume
     try:
         with volume.folder(UPLOADS_FOLDER) as uploads:
-            raw = _read_file(uploads, f"{backup_id}.json", manifests.MAX_MANIFEST_BYTES)
+            raw = _read_file(uploads, upload_manifest_name(backup_id), manifests.MAX_MANIFEST_BYTES)
             if raw is None:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
             manifest = _check_manifest(context, backup_id, raw)
-            with _locked_part(uploads, f"{backup_id}.part") as stored:
+            with _locked_part(uploads, upload_data_name(backup_id)) as stored:
                 if stored.size < manifest.stored_bytes:
                     return _partial_result(manifest, stored.size)
                 try:
@@ -224,7 +224,7 @@ def finish_upload(context: OperationContext, backup_id: str) -> UploadResult:
                 except ApiError:
                     # No further chunk can fix a complete file. It can be unencrypted, so it must not stay.
                     # A crash right before this keeps it until the file is sent again or the upload is stale.
-                    unlink_if_exists(uploads, f"{backup_id}.part")
+                    unlink_if_exists(uploads, upload_data_name(backup_id))
                     raise
                 # A crash right after this leaves backup and upload; the repeated request removes the upload.
                 located = store.import_backup(volume, manifest, stored, raw)
@@ -285,8 +285,8 @@ def _discard(volume: StateDir, backup_id: str) -> None:
     try:
         with volume.folder(UPLOADS_FOLDER) as uploads:
             # The part file first: a crash in between leaves a small manifest and not a file without a manifest.
-            unlink_if_exists(uploads, f"{backup_id}.part")
-            unlink_if_exists(uploads, f"{backup_id}.json")
+            unlink_if_exists(uploads, upload_data_name(backup_id))
+            unlink_if_exists(uploads, upload_manifest_name(backup_id))
     except OSError:
         return
 

@@ -1,1 +1,1 @@
-"""Bytes of a config to bytes of a backup file and back: compression, age encryption, self-check."""
+"""Converts the bytes of a config to the bytes of a backup file and back: compression, age encryption, self-check."""

@@ -1,7 +1,7 @@
-"""From a file's name to its form, and between a config's bytes and a file's bytes.
+"""Compresses and decompresses backup files with gzip or zstd, in pieces.
 
-The suffix decides, so that a person with `gunzip` or `zstd` opens a backup without this software. Nothing is
-decompressed beyond the size a config may have.
+The suffix of the file name selects the format, so that `gunzip` or `zstd` can open a backup without this software.
+Decompression stops at the largest size that a config may have, so a decompression bomb cannot exhaust the memory.
 """
 
 from __future__ import annotations
@@ -18,29 +18,34 @@ from gateway_api.storage.content import Blob, BlobWriter
 
 Compression = Literal["none", "gzip", "zstd"]
 ZSTD_LEVEL: Final = 1
-"""Half the time of the usual 3, and on configs, whose keys and ids are random, no larger: docs/performance.md."""
+"""Level 1 takes half the time of the default 3. Configs are no larger, as their keys and ids are random.
+
+Source: docs/performance.md.
+"""
 GZIP_LEVEL: Final = 6
 _GZIP_WINDOW: Final = 31
+"""A 32 KiB window (15) with a gzip header and trailer (+ 16), as zlib encodes it."""
 _CHUNK: Final = 64 * 1024
 _ZSTD_PIECE: Final = 256
-"""A zstd block of four bytes becomes 128 KiB: pieces this small keep one step of a bomb below 8 MiB."""
+"""Bytes of input per call. Four bytes of zstd can decode to 128 KiB, so 256 bytes give at most 8 MiB at once."""
 _MAX_MEMBERS: Final = 1024
+"""Each gzip member or zstd frame costs a new decompressor, even if it is empty."""
 
 
 class DecodeError(Exception):
-    """The bytes are not what the suffix says, or end early, or are followed by others."""
+    """The bytes are not in the format of the suffix, are truncated, or are followed by other bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFormat:
-    """How a file holds its config."""
+    """The format of a backup file, from its name."""
 
     compression: Compression
     encrypted: bool
 
 
 def format_for_name(name: str) -> StoredFormat:
-    """The form that ``name``'s suffix stands for; any suffix that is not known is plain JSON."""
+    """The format of the suffix of ``name``. A name with any other suffix is plain JSON."""
     lower = name.lower()
     encrypted = lower.endswith(".age")
     if encrypted:
@@ -53,15 +58,15 @@ def format_for_name(name: str) -> StoredFormat:
 
 
 def compress(content: Blob, compression: Compression) -> Iterator[bytes | memoryview]:
-    """The bytes of the file, a piece at a time. The same content always gives the same bytes: no time or name."""
+    """The bytes of the file, in pieces. Equal content gives equal bytes: no time and no name is stored."""
     if compression == "none":
         yield from content.pieces()
         return
-    packer = _gzip_compressor() if compression == "gzip" else _zstd_compressor(content.size)
+    compressor = _gzip_compressor() if compression == "gzip" else _zstd_compressor(content.size)
     for piece in content.pieces():
-        if some := packer.compress(piece):
-            yield some
-    yield packer.flush()
+        if compressed := compressor.compress(piece):
+            yield compressed
+    yield compressor.flush()
 
 
 class _Compressor(Protocol):
@@ -81,43 +86,42 @@ def _zstd_compressor(size: int) -> _Compressor:
 
 
 def decompress(stored: Blob, compression: Compression, limit: int) -> Blob:
-    """The config's bytes, at most ``limit`` of them.
+    """The decompressed bytes. Raises :class:`DecodeError`.
 
-    Raises :class:`DecodeError`, or ``BackupTooLarge`` as soon as the limit is passed, whatever a header claims.
+    Raises ``BackupTooLarge`` as soon as more than ``limit`` bytes are decompressed. Sizes in headers are not trusted.
     """
     if compression == "none":
         if stored.size > limit:
-            raise too_large(limit)
+            raise _backup_too_large(limit)
         return stored
     out = LimitedBlobWriter(limit)
-    unpacker = _Decompressor(_GZIP if compression == "gzip" else _ZSTD, out)
+    decompressor = _Decompressor(_GZIP if compression == "gzip" else _ZSTD, out)
     for piece in stored.pieces():
-        unpacker.add(piece)
-    unpacker.end()
-    return out.content()
+        decompressor.add(piece)
+    decompressor.end()
+    return out.to_blob()
 
 
-def too_large(limit: int) -> ApiError:
-    """The failure of a backup that holds, or claims to hold, more than ``limit`` bytes."""
-    return ApiError(ErrorCode.BackupTooLarge, f"the backup holds more than the {limit} bytes a config may have")
+def _backup_too_large(limit: int) -> ApiError:
+    return ApiError(ErrorCode.BackupTooLarge, f"the backup contains more than the allowed {limit} bytes")
 
 
 class LimitedBlobWriter(BlobWriter):
-    """Collects what is unpacked and stops at the limit."""
+    """Collects decompressed bytes up to a limit."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._limit = limit
 
     def write(self, piece: bytes | memoryview) -> int:
-        """Takes the next bytes. Raises ``BackupTooLarge``."""
+        """Appends ``piece``. Raises ``BackupTooLarge``."""
         if self.size + len(piece) > self._limit:
-            raise too_large(self._limit)
+            raise _backup_too_large(self._limit)
         return super().write(piece)
 
 
 class _Member(Protocol):
-    """One gzip member or zstd frame being unpacked, as zlib and zstandard have it."""
+    """The decompressor of one gzip member or zstd frame, as zlib and zstandard define it."""
 
     @property
     def eof(self) -> bool: ...
@@ -128,11 +132,14 @@ class _Member(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
+    """The functions of one compression format. They import zstandard only when it is needed."""
+
     name: str
-    piece: int
-    member: Callable[[], _Member]
+    input_bytes: int
+    """Bytes of input per call of ``feed``."""
+    new_member: Callable[[], _Member]
     feed: Callable[[Any, memoryview], Iterator[bytes]]
-    failures: Callable[[], type[Exception]]
+    error_type: Callable[[], type[Exception]]
 
 
 def _feed_gzip(member: Any, piece: memoryview) -> Iterator[bytes]:
@@ -146,29 +153,30 @@ def _feed_zstd(member: Any, piece: memoryview) -> Iterator[bytes]:
     yield member.decompress(piece)
 
 
-def _zstd_member() -> _Member:
+def _new_zstd_member() -> _Member:
     import zstandard
 
+    # The window of `zstd --long=27`. A larger one is refused, because the header alone would allocate it.
     return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
 
 
-def _zstd_failure() -> type[Exception]:
+def _zstd_error_type() -> type[Exception]:
     import zstandard
 
     return zstandard.ZstdError
 
 
 _GZIP: Final = _Codec("gzip", _CHUNK, lambda: zlib.decompressobj(_GZIP_WINDOW), _feed_gzip, lambda: zlib.error)
-_ZSTD: Final = _Codec("zstd", _ZSTD_PIECE, _zstd_member, _feed_zstd, _zstd_failure)
+_ZSTD: Final = _Codec("zstd", _ZSTD_PIECE, _new_zstd_member, _feed_zstd, _zstd_error_type)
 
 
 class _Decompressor:
-    """Unpacks members that follow each other, each whole, and nothing after the last."""
+    """Decompresses one or more complete members in sequence. Refuses other bytes after the last one."""
 
     def __init__(self, codec: _Codec, out: LimitedBlobWriter) -> None:
         self._codec = codec
         self._out = out
-        self._failure = codec.failures()
+        self._error_type = codec.error_type()
         self._member: _Member | None = None
         self._members = 0
 
@@ -178,58 +186,63 @@ class _Decompressor:
             while view:
                 if self._member is None:
                     self._begin()
-                piece = view[: self._codec.piece]
+                piece = view[: self._codec.input_bytes]
                 view = view[len(piece) :]
-                for some in self._codec.feed(self._member, piece):
-                    self._out.write(some)
+                for output in self._codec.feed(self._member, piece):
+                    self._out.write(output)
                 if self._member is not None and self._member.eof:
                     unused = len(self._member.unused_data)
                     self._member = None
                     if unused:
+                        # The next member begins inside of this piece: feed the rest of it again.
                         view = memoryview(data)[len(data) - len(view) - unused :]
-        except self._failure:
+        except self._error_type:
             raise DecodeError(f"not {self._codec.name} data, or damaged") from None
 
     def _begin(self) -> None:
         self._members += 1
         if self._members > _MAX_MEMBERS:
-            raise DecodeError(f"the {self._codec.name} data are in too many pieces")
-        self._member = self._codec.member()
+            raise DecodeError(f"the {self._codec.name} data has more than {_MAX_MEMBERS} members")
+        self._member = self._codec.new_member()
 
     def end(self) -> None:
         if self._member is not None or not self._members:
-            raise DecodeError(f"the {self._codec.name} data end early")
+            raise DecodeError(f"the {self._codec.name} data is truncated")
 
 
 class DecodeCheck:
-    """Takes the bytes of a file that we have packed ourselves, and tells what they unpack to. Not for what others have
-    made: the memory that one step takes has no bound."""
+    """A writable stream that decompresses a file and compares the result with its source.
+
+    Only for files that this process has just compressed: the memory for one call is not limited.
+    """
 
     def __init__(self, compression: Compression) -> None:
         import zstandard
 
         self._hasher = hashlib.sha256()
-        self._failures = (zlib.error, zstandard.ZstdError)
+        self._error_types = (zlib.error, zstandard.ZstdError)
         self._damaged = False
-        self._unpacker: Any = None
+        self._decompressor: Any = None
         if compression != "none":
             gzip = compression == "gzip"
-            self._unpacker = zlib.decompressobj(_GZIP_WINDOW) if gzip else zstandard.ZstdDecompressor().decompressobj()
+            self._decompressor = (
+                zlib.decompressobj(_GZIP_WINDOW) if gzip else zstandard.ZstdDecompressor().decompressobj()
+            )
 
     def write(self, piece: bytes | memoryview) -> int:
-        """Takes the next bytes. Never raises for what they are."""
-        # zstandard raises for an empty piece after the end of a frame, which damages nothing.
+        """Decompresses ``piece``. Damaged bytes do not raise; :meth:`matches` reports them."""
+        # zstandard raises for an empty piece after the end of a frame, which is no damage.
         if piece:
             try:
-                self._hasher.update(piece if self._unpacker is None else self._unpacker.decompress(piece))
-            except self._failures:
+                self._hasher.update(piece if self._decompressor is None else self._decompressor.decompress(piece))
+            except self._error_types:
                 self._damaged = True
         return len(piece)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: each write is complete. Part of the stream interface that pyrage expects."""
 
     def matches(self, content: Blob) -> bool:
-        """Whether the bytes, which were all, unpacked to ``content`` and nothing more."""
-        ended = self._unpacker is None or (self._unpacker.eof and not self._unpacker.unused_data)
+        """Whether the written bytes decompress to exactly ``content``. Call this after the last write."""
+        ended = self._decompressor is None or (self._decompressor.eof and not self._decompressor.unused_data)
         return ended and not self._damaged and self._hasher.hexdigest() == content.sha256

@@ -1,7 +1,8 @@
-"""From a config's bytes to a file's bytes and back: compression first, then encryption, as the name says.
+"""Encodes a config to a backup file and decodes it: compression, then age encryption, as the file's suffix says.
 
-Every new file is decoded again and compared, without any recipient's key: an encrypted file is also encrypted to an
-identity that exists only for this check. A file on a disk with the same digest therefore decodes to the config.
+Every new file is decoded again and compared with the config before it is used. The server has no recipient's private
+key. It therefore also encrypts each file to an ephemeral identity, which exists only in memory during this check. A
+file on disk with the same digest as the checked bytes is then known to decode to the config.
 """
 
 from __future__ import annotations
@@ -22,47 +23,55 @@ if TYPE_CHECKING:
 
 
 def encode(content: Blob, form: StoredFormat, recipients: Sequence[str]) -> Blob:
-    """The file that holds ``content``, decoded again and compared. ``recipients`` are used exactly if ``form`` is
-    encrypted.
+    """The bytes of the file for ``content``, already checked. ``recipients`` are age public keys.
 
-    Raises ``OSError`` when there is no memory for it, and ``InternalError`` when it does not decode to ``content``.
+    They are ignored if ``form`` is not encrypted. Raises ``OSError`` when memory is short and ``InternalError`` if the
+    file does not decode to ``content``.
     """
     if form == StoredFormat("none", False):
         return content
-    once = encryption.ephemeral_identity() if form.encrypted else None
+    ephemeral = encryption.ephemeral_identity() if form.encrypted else None
     pieces = compression.compress(content, form.compression)
     out = BlobWriter()
-    if once is not None:
-        encryption.encrypt(pieces, out, recipients, once)
+    if ephemeral is not None:
+        encryption.encrypt(pieces, out, recipients, ephemeral)
     else:
         for piece in pieces:
             out.write(piece)
-    stored = out.content()
-    if not self_check(stored, form, once, content):
-        logs.event("proof_failed", 40, compression=form.compression, encrypted=form.encrypted)
-        raise ApiError(ErrorCode.InternalError, "the backup does not open to the config; nothing was changed")
+    stored = out.to_blob()
+    # A file that nobody can decode must never replace a backup or be reported as stored.
+    if not self_check(stored, form, ephemeral, content):
+        logs.event("self_check_failed", 40, compression=form.compression, encrypted=form.encrypted)
+        raise ApiError(ErrorCode.InternalError, "the new backup does not decode to the config; nothing was changed")
     return stored
 
 
-def self_check(stored: Blob, form: StoredFormat, once: Identity | None, content: Blob) -> bool:
-    """Whether ``stored``, which we have sealed, decrypts with ``once`` and unpacks to ``content``."""
-    proof = compression.DecodeCheck(form.compression)
-    if once is not None:
-        return encryption.decrypt_own(stored.pieces(), proof, once) and proof.matches(content)
+def self_check(stored: Blob, form: StoredFormat, ephemeral: Identity | None, content: Blob) -> bool:
+    """Whether ``stored``, which this process has encoded, decodes to ``content``.
+
+    ``ephemeral`` is the identity of an encrypted file, else None.
+    """
+    check = compression.DecodeCheck(form.compression)
+    if ephemeral is not None:
+        return encryption.try_decrypt(stored.pieces(), check, ephemeral) and check.matches(content)
     for piece in stored.pieces():
-        proof.write(piece)
-    return proof.matches(content)
+        check.write(piece)
+    return check.matches(content)
 
 
 def stored_limit(limit: int) -> int:
-    """How large a file may be that holds ``limit`` bytes: what does not compress grows a little, age adds its tags."""
+    """The largest possible file, in bytes, for a config of ``limit`` bytes.
+
+    Incompressible data grows slightly, and age adds a header and 16 bytes per 64 KiB.
+    """
     return limit + limit // 500 + 2 * encryption.MAX_HEADER_BYTES
 
 
 def decode(stored: Blob, form: StoredFormat, identity: str | None, limit: int) -> Blob:
-    """The config in a file's bytes, at most ``limit`` bytes.
+    """The config in a file's bytes. ``identity`` is the text of one or more age identities.
 
-    Raises ``IdentityRequired``, ``WrongIdentity``, ``BackupTooLarge``, :class:`archive.Undecodable`.
+    Raises ``IdentityRequired``, ``WrongIdentity``, ``BackupTooLarge`` for more than ``limit`` bytes, and
+    :class:`compression.DecodeError`.
     """
     if form.encrypted:
         if identity is None:

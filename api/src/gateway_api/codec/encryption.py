@@ -1,8 +1,7 @@
-"""age encryption: to X25519 recipients only, in pieces, and with a bound on everything that is read.
+"""age encryption to X25519 recipients, in pieces, with a limit on everything that is read.
 
-pyrage does the cryptography. It is imported where it is used, because a server without recipients never needs it, and
-called through its streaming functions, because one call for a large config would hold the interpreter and with it
-every probe.
+pyrage does the cryptography. It is imported where it is used, because a server without recipients never needs it. Its
+streaming functions are used, because one call for a large config would block the interpreter and with it the probes.
 """
 
 from __future__ import annotations
@@ -24,34 +23,35 @@ if TYPE_CHECKING:
     from pyrage.x25519 import Identity, Recipient
 
 MAX_HEADER_BYTES: Final = 64 * 1024
-"""A header names each recipient in about 100 bytes; reading one costs an X25519 operation each."""
+"""About 100 bytes per recipient. Decryption costs an X25519 operation per recipient and identity."""
 MAX_IDENTITIES: Final = 32
 _RECIPIENT: Final = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _IDENTITY: Final = re.compile(r"AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}")
-_BEGINNING: Final = b"age-encryption.org/v1\n"
-_ARMOR: Final = b"-----BEGIN AGE ENCRYPTED FILE-----"
+_MAGIC: Final = b"age-encryption.org/v1\n"
+_ARMOR_MAGIC: Final = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _END_OF_HEADER: Final = b"\n--- "
 _NO_MATCH: Final = "No matching keys found"
+"""pyrage reports a wrong key only by this text."""
 
 
 def _words(text: str) -> list[str]:
-    """What stands in ``text``, between white space and commas, but for comments."""
+    """The words of ``text``, separated by white space or commas, without comments."""
     lines = (line.partition("#")[0] for line in text.splitlines())
     return [word for line in lines for word in line.replace(",", " ").split()]
 
 
 def parse_recipients(text: str) -> tuple[str, ...]:
-    """The recipients in ``text``, each once. Raises ``ValueError`` with a sentence for the person who set them."""
-    found = tuple(dict.fromkeys(_words(text)))
-    for number, word in enumerate(found, 1):
+    """The recipients in ``text``, without duplicates. Raises ``ValueError`` with a message for the administrator."""
+    recipients = tuple(dict.fromkeys(_words(text)))
+    for number, word in enumerate(recipients, 1):
         if word.upper().startswith("AGE-SECRET-KEY-"):
-            raise ValueError(f"recipient {number} is a secret key: give the public one, which begins with age1")
+            raise ValueError(f"recipient {number} is a secret key; use its public key, which begins with age1")
         if not _RECIPIENT.fullmatch(word):
             raise ValueError(
-                f"recipient {number} is no X25519 recipient (age1…); plugins, passphrases and SSH keys are not used"
+                f"recipient {number} is no X25519 recipient (age1…); plugins and SSH keys are not supported"
             )
         _recipient(word, number)
-    return found
+    return recipients
 
 
 def _recipient(text: str, number: int = 0) -> Recipient:
@@ -60,28 +60,24 @@ def _recipient(text: str, number: int = 0) -> Recipient:
     try:
         return pyrage.x25519.Recipient.from_str(text)
     except pyrage.RecipientError:
-        raise ValueError(f"recipient {number} is misspelled: its checksum is wrong") from None
+        raise ValueError(f"recipient {number} has a wrong checksum; check it for typing errors") from None
 
 
 def fingerprint(recipient: str) -> str:
-    """How a manifest names a recipient: 32 hex digits of the SHA-256 of its text."""
+    """The name of a recipient in manifests: the first 32 hex digits of the SHA-256 of its text."""
     return hashlib.sha256(recipient.encode()).hexdigest()[:32]
 
 
 class Sink(Protocol):
-    """What takes bytes in order."""
+    """A writable binary stream, as pyrage expects it."""
 
-    def write(self, piece: bytes, /) -> int:
-        """Takes the next ones."""
-        ...
+    def write(self, piece: bytes, /) -> int: ...
 
-    def flush(self) -> None:
-        """Called at the end."""
-        ...
+    def flush(self) -> None: ...
 
 
 class _Reader:
-    """Gives what an iterator gives, in the sizes that are asked for."""
+    """A readable binary stream over pieces, as pyrage expects it."""
 
     def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
         self._pieces = iter(pieces)
@@ -98,34 +94,37 @@ class _Reader:
 
 
 def ephemeral_identity() -> Identity:
-    """A new identity that exists only here: a file that is also encrypted to it can be proven without any key."""
+    """A new identity for one self-check. It is never stored; see `encode`."""
     import pyrage
 
     return pyrage.x25519.Identity.generate()
 
 
-def encrypt(pieces: Iterable[bytes | memoryview], out: Sink, recipients: Sequence[str], once: Identity) -> None:
-    """Writes ``pieces`` to ``out``, encrypted to ``recipients`` and to ``once``."""
+def encrypt(pieces: Iterable[bytes | memoryview], out: Sink, recipients: Sequence[str], ephemeral: Identity) -> None:
+    """Writes ``pieces`` to ``out``, encrypted to ``recipients`` and to ``ephemeral``."""
     import pyrage
 
-    pyrage.encrypt_io(_Reader(pieces), out, [*map(_recipient, recipients), once.to_public()])
+    pyrage.encrypt_io(_Reader(pieces), out, [*map(_recipient, recipients), ephemeral.to_public()])
 
 
-def decrypt_own(pieces: Iterable[bytes | memoryview], out: Sink, once: Identity) -> bool:
-    """Writes to ``out`` what we have just encrypted ourselves; whether all of it was authentic."""
+def try_decrypt(pieces: Iterable[bytes | memoryview], out: Sink, identity: Identity) -> bool:
+    """Writes the decrypted ``pieces`` to ``out``. Returns whether all of them were authentic.
+
+    Only for files that this process has just encrypted: nothing is limited.
+    """
     import pyrage
 
     try:
-        pyrage.decrypt_io(_Reader(pieces), out, [once])
+        pyrage.decrypt_io(_Reader(pieces), out, [identity])
     except (pyrage.DecryptError, OSError):
         return False
     return True
 
 
 def parse_identities(text: str) -> list[Identity]:
-    """The identities in ``text``, which is one or a file of several as age-keygen writes it.
+    """The identities in ``text``: a single one or the content of a file of age-keygen.
 
-    Raises ``WrongIdentity``; no message repeats any of it.
+    Raises ``WrongIdentity``. No message repeats any part of ``text``, because it is a secret.
     """
     import pyrage
 
@@ -135,13 +134,16 @@ def parse_identities(text: str) -> list[Identity]:
     try:
         return [pyrage.x25519.Identity.from_str(word) for word in words]
     except pyrage.IdentityError:
-        raise ApiError(ErrorCode.WrongIdentity, "the identity is misspelled: its checksum is wrong") from None
+        raise ApiError(
+            ErrorCode.WrongIdentity, "the identity has a wrong checksum; check it for typing errors"
+        ) from None
 
 
 def decrypt(data: Blob, identities: Sequence[Identity], limit: int) -> Blob:
-    """What ``data`` holds, at most ``limit`` bytes of it, and only once all of it has been authenticated.
+    """The decrypted bytes. Nothing is returned before all of them are authenticated.
 
-    Raises :class:`DecodeError`, ``WrongIdentity``, or ``BackupTooLarge`` as soon as the limit is passed.
+    Raises :class:`DecodeError`, ``WrongIdentity``, and ``BackupTooLarge`` as soon as more than ``limit`` bytes are
+    decrypted.
     """
     import pyrage
 
@@ -154,25 +156,29 @@ def decrypt(data: Blob, identities: Sequence[Identity], limit: int) -> Blob:
             raise ApiError(ErrorCode.WrongIdentity) from None
         raise DecodeError("not an age file, or damaged") from None
     except OSError:
-        raise DecodeError("the age file is damaged or ends early") from None
-    return out.content()
+        raise DecodeError("the age file is damaged or truncated") from None
+    return out.to_blob()
 
 
 def is_age_prefix(data: bytes) -> bool:
-    """Whether ``data``, perhaps only a few bytes, may be how an age file begins, armored or not."""
+    """Whether an age file, armored or not, may begin with ``data``, which can be only a few bytes."""
     text = data.lstrip()
-    return any(begun.startswith(mark[: len(begun)]) for begun, mark in ((data, _BEGINNING), (text, _ARMOR)))
+    return any(start.startswith(magic[: len(start)]) for start, magic in ((data, _MAGIC), (text, _ARMOR_MAGIC)))
 
 
 def check_header(data: Blob) -> None:
-    """Raises :class:`DecodeError` for what does not begin as an age file, armored or not, or has a header longer than
-    any honest one: nothing is computed from that. All that can be said of a file without its key."""
+    """Checks, without a key, that ``data`` begins as an age file, armored or not. Raises :class:`DecodeError`.
+
+    A header over :data:`MAX_HEADER_BYTES` is refused before any of it is used: each of its stanzas would cost an
+    X25519 operation.
+    """
     head = bytes(next(data.pieces(), b"")[: 2 * MAX_HEADER_BYTES])
-    if head.lstrip().startswith(_ARMOR):
+    if head.lstrip().startswith(_ARMOR_MAGIC):
+        # The four words before the Base64 text are those of the "BEGIN" line.
         body = b"".join(head.lstrip().split()[4:])
         try:
             head = base64.b64decode(body[: len(body) // 4 * 4].partition(b"-")[0])
         except binascii.Error:
             raise DecodeError("not an age file, or damaged") from None
-    if not head.startswith(_BEGINNING) or _END_OF_HEADER not in head[:MAX_HEADER_BYTES]:
+    if not head.startswith(_MAGIC) or _END_OF_HEADER not in head[:MAX_HEADER_BYTES]:
         raise DecodeError("not an age file, or damaged")

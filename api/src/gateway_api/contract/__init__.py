@@ -1,7 +1,8 @@
-"""The wire contract of the admin API: paths, error codes and models, in pydantic alone.
+"""The wire contract of the admin API: paths, error codes and models. It imports only pydantic.
 
-The one part of the API that the operator may import, so that its image carries no web framework. A change here is a
-change for every client: add fields, never give an old one another meaning.
+The operator imports this package and nothing else of the API, so that its image needs no web framework. Every client
+depends on these models: add fields, and never change the meaning of an existing one. Docstrings and field
+descriptions are part of the OpenAPI document.
 """
 
 from .backups import (

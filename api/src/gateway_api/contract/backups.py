@@ -1,4 +1,4 @@
-"""The bodies about backups: making, listing, verifying, moving and deleting them."""
+"""The models of the backup endpoints: create, list, inspect, verify, upload and delete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,30 @@ METADATA_LIMIT_BYTES: Final = 4096
 
 
 class BackupRequest(BaseModel):
-    """One of ``output_file`` (absolute, inside the backup directory, replaced atomically) and ``path`` (relative to
-    it, never replaced unless ``overwrite``). The suffix decides: ``.json``, ``.json.gz``, ``.json.zst``, each also with
-    ``.age``; else plain."""
+    """A new backup. Give exactly one of ``output_file`` and ``path``.
+
+    The suffix selects the format: ``.json``, ``.json.gz`` or ``.json.zst``, each optionally followed by ``.age``. Any
+    other suffix is plain JSON.
+    """
 
     model_config = STRICT
-    output_file: str | None = Field(None, min_length=1, max_length=4096)
-    path: str | None = Field(None, min_length=1, max_length=4096)
+    output_file: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="Absolute path inside the backup directory. An existing file is replaced atomically.",
+    )
+    path: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="Path relative to the backup directory. An existing file is replaced only with `overwrite`.",
+    )
     overwrite: bool = False
-    request_id: RequestId | None = None
-    metadata: dict[str, str] = {}
+    request_id: RequestId | None = Field(
+        default=None, description="A repeated request with the same id returns the first result."
+    )
+    metadata: dict[str, str] = Field(default={}, description="At most 4096 bytes of keys and values together.")
 
     @model_validator(mode="after")
     def _one_target_and_small_metadata(self) -> BackupRequest:
@@ -33,39 +47,42 @@ class BackupRequest(BaseModel):
         try:
             size = sum(len(k.encode()) + len(v.encode()) for k, v in self.metadata.items())
         except UnicodeEncodeError:
-            raise ValueError("metadata holds half a Unicode character") from None
+            raise ValueError("metadata contains half a Unicode character") from None
         if size > METADATA_LIMIT_BYTES:
             raise ValueError(f"metadata is larger than {METADATA_LIMIT_BYTES} bytes")
         return self
 
 
 class BackupLevel(StrEnum):
-    """How far a backup is proven: ``Stored`` (digests match after read-back) < ``Verified`` (parsed, counts equal)."""
+    """How thoroughly a backup was checked.
+
+    ``Stored``: its digests matched when it was read back. ``Verified``: it was also parsed and its counts matched.
+    """
 
     Stored = "Stored"
     Verified = "Verified"
 
 
 Proof = Literal["payload", "recipient"]
-"""``payload``: read back and opened by the one who wrote it; ``recipient``: also opened with a real identity."""
+"""``payload``: decoded by the server that wrote it. ``recipient``: also decrypted with a recipient's identity."""
 
 
 class Problem(BaseModel):
-    """Something that a verify found. ``code`` is an error code: what a restore would answer."""
+    """A problem that a verification detected."""
 
     model_config = OPEN
-    code: str
+    code: str = Field(description="The error code that a restore would return.")
     message: str
 
 
 class Verification(BaseModel):
-    """What one verify found. ``level`` is absent when the file is not what its manifest says."""
+    """The result of a verification."""
 
     model_config = OPEN
     backup_id: str
     stored_sha256: str
     checked: datetime
-    level: BackupLevel | None = None
+    level: BackupLevel | None = Field(default=None, description="Absent if the file does not match its manifest.")
     proof: Proof | None = None
     signature: SignatureState
     signed_by: list[str] = []
@@ -74,18 +91,19 @@ class Verification(BaseModel):
 
 
 class VerificationResult(Verification):
-    """``recorded`` is false when the volume did not take the note; what was found holds all the same."""
+    """The result of a verification that was just made."""
 
-    recorded: bool = True
+    recorded: bool = Field(
+        default=True, description="False if the result could not be written to the volume. It is still valid."
+    )
 
 
 class BackupRecord(BaseModel):
-    """A backup as its manifest describes it, and how far it is proven by now. Sizes in bytes; ``path`` is relative to
-    the backup directory."""
+    """A backup as its manifest and its last verification describe it. Sizes are in bytes."""
 
     model_config = OPEN
     backup_id: str
-    path: str
+    path: str = Field(description="Path relative to the backup directory.")
     request_id: str | None = None
     created: datetime
     gateway_id: str
@@ -98,26 +116,36 @@ class BackupRecord(BaseModel):
     compression: Literal["none", "gzip", "zstd"]
     counts: Counts
     issues: list[Issue] = []
-    recipients: list[str] = Field(default=[], description="Fingerprints of those it is encrypted to; none: it is not.")
-    signed_by: list[str] = Field(default=[], description="Key ids that the signatures name; a verify checks them.")
+    recipients: list[str] = Field(
+        default=[], description="Fingerprints of its age recipients. Empty if it is not encrypted."
+    )
+    signed_by: list[str] = Field(default=[], description="Key ids from its signatures. A verification checks them.")
     level: BackupLevel | None = Field(
-        description="As the manifest says, or as the last verify found; absent when the file is not what it should be."
+        description="From the last verification or else the manifest. Absent if the file does not match its manifest."
     )
     proof: Proof | None = None
     metadata: dict[str, str] = {}
-    verification: Verification | None = Field(default=None, description="What the last verify found.")
+    verification: Verification | None = Field(default=None, description="The result of the last verification.")
 
 
 class BackupResult(BackupRecord):
-    """``replayed``: the same ``request_id`` had already made this backup, and nothing was done now."""
+    """The backup that a request created."""
 
-    replayed: bool = False
+    replayed: bool = Field(
+        default=False, description="True if an earlier request with this request_id created the backup."
+    )
 
 
 class BackupEntry(BaseModel):
-    """A file in the backup directory. ``kind``: ``backup`` (ours, beside its manifest), ``compressed`` (ours, gzipped
-    by hand since), ``changed`` (not the file that the manifest beside it describes), ``foreign`` (no manifest is its
-    own: it can be restored on its content). ``record`` stands for the first two."""
+    """A file in the backup directory.
+
+    Values of ``kind``:
+
+    - ``backup``: it matches the manifest beside it.
+    - ``compressed``: it is a backup that a person has gzipped.
+    - ``changed``: it differs from the manifest beside it.
+    - ``foreign``: it has no manifest. It can be restored if its content is a config.
+    """
 
     model_config = OPEN
     kind: Literal["backup", "compressed", "changed", "foreign"]
@@ -125,50 +153,57 @@ class BackupEntry(BaseModel):
     size_bytes: int
     modified: datetime
     backup_id: str | None = None
-    record: BackupRecord | None = None
+    record: BackupRecord | None = Field(default=None, description="Present for the kinds `backup` and `compressed`.")
 
 
 class BackupPage(BaseModel):
-    """A page of the inventory, by path. ``continue`` is the token of the next page, absent on the last."""
+    """One page of the files in the backup directory, sorted by path."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
     items: list[BackupEntry]
-    continue_token: str | None = Field(None, alias="continue")
+    continue_token: str | None = Field(
+        default=None, alias="continue", description="Token of the next page. Absent on the last page."
+    )
 
 
 class InspectRequest(BaseModel):
-    """``path`` is relative to the backup directory. Without an ``identity`` an encrypted file stays closed."""
+    """The file to inspect. An encrypted file is opened only with an ``identity``."""
 
     model_config = STRICT
-    path: str = Field(min_length=1, max_length=4096)
+    path: str = Field(min_length=1, max_length=4096, description="Path relative to the backup directory.")
     identity: Identity | None = None
 
 
 class FileInspection(BaseModel):
-    """What a file in the backup directory holds, whoever made it. ``content_sha256`` is of what it holds when unpacked;
-    that and what follows from it is absent for a file that cannot be opened. ``volume_id``: of the volume it lies on
-    now."""
+    """The content of any file in the backup directory, with or without a manifest.
+
+    ``content_sha256``, ``content_bytes`` and ``counts`` are absent if the file cannot be opened.
+    """
 
     model_config = OPEN
     path: str
     kind: Literal["backup", "compressed", "changed", "foreign"]
     backup_id: str | None = None
     gateway_id: str | None = None
-    volume_id: str | None = None
+    volume_id: str | None = Field(default=None, description="The id of the volume that contains the file now.")
     modified: datetime
     stored_sha256: str
     stored_bytes: int
-    content_sha256: str | None = None
+    content_sha256: str | None = Field(default=None, description="SHA-256 of the decrypted and decompressed content.")
     content_bytes: int | None = None
     counts: Counts | None = None
     issues: list[Issue] = []
-    level: BackupLevel | None = Field(default=None, description="Absent when something is wrong with it.")
+    level: BackupLevel | None = Field(default=None, description="Absent if there are problems.")
     problems: list[Problem] = []
-    verification: Verification | None = Field(default=None, description="What the last verify found.")
+    verification: Verification | None = Field(default=None, description="The result of the last verification.")
 
 
 class UploadResult(BaseModel):
-    """How far an upload is. ``stored``: it is a backup now, ``record``; ``partial``: go on at ``received_bytes``."""
+    """The progress of an upload.
+
+    ``partial``: continue at the offset ``received_bytes``. ``stored``: the upload is complete, and ``record`` describes
+    the backup.
+    """
 
     model_config = OPEN
     backup_id: str
@@ -180,20 +215,26 @@ class UploadResult(BaseModel):
 
 
 class DeleteResult(BaseModel):
-    """``existed`` is false when the backup was gone already, which is a success as well."""
+    """The result of a deletion. A repeated deletion succeeds as well."""
 
     model_config = OPEN
     backup_id: str
-    existed: bool
+    existed: bool = Field(description="False if the file did not exist.")
 
 
 class VerifyRequest(BaseModel):
-    """Without an ``identity`` an encrypted file is checked by its digests and signature alone."""
+    """Options of a verification.
+
+    Without an ``identity`` only the digests and the signature of an encrypted file are checked.
+    """
 
     model_config = STRICT
     identity: Identity | None = None
 
 
 def backup_id_for(volume_id: str, request_id: str) -> str:
-    """The id of the backup that a request makes on a volume: known before the call, and after its answer is lost."""
+    """The id of the backup that a request creates on a volume, 32 hex digits.
+
+    A client can compute it before the call and find the backup even if the answer is lost.
+    """
     return hashlib.sha256(f"{volume_id}\n{request_id}".encode()).hexdigest()[:32]

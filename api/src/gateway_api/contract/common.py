@@ -1,4 +1,4 @@
-"""What several endpoints share: the shape of an answer, ids and digests, what a config holds."""
+"""Types that several endpoints share: the envelope of an answer, ids, digests, counts and issues."""
 
 from __future__ import annotations
 
@@ -8,42 +8,33 @@ from typing import Annotated, Final, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
-
-
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 
-
-STRICT = ConfigDict(extra="forbid", str_strip_whitespace=False, frozen=True)
-
-
-OPEN = ConfigDict(extra="ignore", frozen=True)
-
+STRICT = ConfigDict(extra="forbid", str_strip_whitespace=False)
+"""For requests: an unknown field is an error, because it may be a typing error in an important option."""
+OPEN = ConfigDict(extra="ignore")
+"""For answers: an older client ignores the fields of a newer server."""
 
 T = TypeVar("T")
 
-
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
-
-
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
-
-
 KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-
+"""The first 32 hex digits of the SHA-256 of an Ed25519 public key."""
 
 Identity = Annotated[
     SecretStr,
     Field(
         min_length=1,
         max_length=8192,
-        description="An age identity (AGE-SECRET-KEY-1…), or a file of several. Kept nowhere, and no part of what "
-        "tells a repeated request from another.",
+        description="An age identity (AGE-SECRET-KEY-1…) or the content of a file of several. It is never stored, and "
+        "it may differ in a repeated request.",
     ),
 ]
 
 
 class Envelope(BaseModel, Generic[T]):
-    """The body of every success."""
+    """The body of every successful answer."""
 
     model_config = OPEN
     message: str
@@ -52,7 +43,7 @@ class Envelope(BaseModel, Generic[T]):
 
 
 class Counts(BaseModel):
-    """How many of each thing a config holds."""
+    """The number of entries in a config."""
 
     model_config = OPEN
     configs: int = 0
@@ -63,17 +54,16 @@ class Counts(BaseModel):
 
 
 class Issue(BaseModel):
-    """A dangling reference or another flaw in a config that can still be served. Never holds a key.
+    """A defect of a config that the gateway can still serve, such as a dangling reference. Never holds a key.
 
-    ``where`` is a path of section and id (an API key is named by a short digest), so that two issues are the same
-    exactly if ``code`` and ``where`` are.
+    Two issues are equal if their ``code`` and ``where`` are equal.
     """
 
     model_config = OPEN
     code: str
-    where: str
+    where: str = Field(description="The path in the config: section and id. An API key is named by a short digest.")
     message: str
 
 
 SignatureState = Literal["valid", "unsigned", "unknown", "invalid"]
-"""``unknown``: signed, but by no key that this server trusts."""
+"""``unknown``: signed by a key that this server does not trust."""

@@ -1,4 +1,4 @@
-"""The bodies of the health endpoints."""
+"""The models of the health endpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .common import OPEN, Issue
 
 
 class HealthData(BaseModel):
-    """What the probes read."""
+    """The answer to the probes of a pod."""
 
     model_config = OPEN
     version: str
@@ -19,14 +19,14 @@ class HealthData(BaseModel):
 
 
 class ReadyData(BaseModel):
-    """A backup could be taken now."""
+    """The server can take a backup now."""
 
     model_config = OPEN
     ready: Literal[True] = True
 
 
 class VolumeSpace(BaseModel):
-    """Bytes on the backup volume, as an unprivileged process may use them."""
+    """Free and total bytes of the backup volume for an unprivileged process."""
 
     model_config = OPEN
     free_bytes: int
@@ -34,7 +34,7 @@ class VolumeSpace(BaseModel):
 
 
 class PendingRestore(BaseModel):
-    """A restore that nobody has committed or rolled back yet."""
+    """A restore that is not yet committed or rolled back."""
 
     model_config = OPEN
     request_id: str
@@ -42,7 +42,11 @@ class PendingRestore(BaseModel):
 
 
 class SystemStatus(StrEnum):
-    """``degraded``: it serves, with dangling references or a nearly full volume; ``unhealthy``: no usable config."""
+    """The state of the config and of the backup volume.
+
+    ``degraded``: there are issues or warnings, such as dangling references or a nearly full volume. ``unhealthy``: the
+    config is missing or invalid.
+    """
 
     healthy = "healthy"
     degraded = "degraded"
@@ -50,8 +54,7 @@ class SystemStatus(StrEnum):
 
 
 class SystemHealthData(BaseModel):
-    """The detailed health. ``config_digest`` is the SHA-256 of the file's bytes, ``sections_digest`` that of its
-    canonical data sections (mcp_configs, projects, users, apikeys), both absent when the config cannot be read."""
+    """The detailed state of the config, the backup volume and the server."""
 
     model_config = OPEN
     status: SystemStatus
@@ -59,8 +62,14 @@ class SystemHealthData(BaseModel):
     gateway_version: str | None = None
     config_path: str
     config_valid: bool
-    config_digest: str | None = None
-    sections_digest: str | None = None
+    config_digest: str | None = Field(
+        default=None, description="SHA-256 of the config file. Absent if the config cannot be read."
+    )
+    sections_digest: str | None = Field(
+        default=None,
+        description="SHA-256 of the canonical JSON of the sections mcp_configs, projects, users and apikeys. "
+        "Absent if the config cannot be read.",
+    )
     total_configs: int
     total_projects: int
     total_users: int
@@ -77,5 +86,5 @@ class SystemHealthData(BaseModel):
     warnings: list[Issue] = []
     volume: VolumeSpace | None = None
     encryption: Literal["require", "allow"] = "allow"
-    recipients: list[str] = Field(default=[], description="Fingerprints of those that backups are encrypted to.")
+    recipients: list[str] = Field(default=[], description="Fingerprints of the age recipients of new backups.")
     signature_policy: Literal["require", "warn"] = "warn"

@@ -1,4 +1,4 @@
-"""The bodies about restores and resets: what is asked, what would change, and what became of it."""
+"""The models of the restore and reset endpoints: requests, dry-run plans and results."""
 
 from __future__ import annotations
 
@@ -12,23 +12,33 @@ from .common import OPEN, REQUEST_ID_PATTERN, STRICT, Counts, Identity, Issue, K
 
 
 class RestoreRequest(BaseModel):
-    """One of ``input_file`` (absolute or relative to the backup directory) and ``backup_id``. Without ``request_id``
-    the restore commits itself, as the seed's scripts expect; with one, the caller commits or rolls back."""
+    """A restore. Give exactly one of ``input_file`` and ``backup_id``."""
 
     model_config = STRICT
-    input_file: str | None = Field(None, min_length=1, max_length=4096)
-    backup_id: str | None = Field(None, pattern=REQUEST_ID_PATTERN)
-    expected_sha256: Sha256 | None = None
-    safety_backup: bool | Literal["required"] = True
-    dry_run: bool = False
-    supersede: bool = False
-    allow_issues: bool = False
-    accept_unsigned: bool = Field(default=False, description="Honoured only where the server allows it.")
+    input_file: str | None = Field(
+        default=None, min_length=1, max_length=4096, description="Absolute, or relative to the backup directory."
+    )
+    backup_id: str | None = Field(default=None, pattern=REQUEST_ID_PATTERN)
+    expected_sha256: Sha256 | None = Field(
+        default=None, description="Refuse the restore if the file has another SHA-256."
+    )
+    safety_backup: bool | Literal["required"] = Field(
+        default=True, description="Back up the live config first. `required`: refuse the restore if that fails."
+    )
+    dry_run: bool = Field(default=False, description="Only return what the restore would change.")
+    supersede: bool = Field(default=False, description="Commit an earlier restore that is still pending.")
+    allow_issues: bool = Field(default=False, description="Restore the config although it adds dangling references.")
+    accept_unsigned: bool = Field(
+        default=False, description="Restore a backup without a trusted signature, if the server allows it."
+    )
     trust_key_id: KeyId | None = Field(
-        default=None, description="Restore only what this key, known to the server, has signed."
+        default=None, description="Accept only a signature of this key, which the server must trust."
     )
     identity: Identity | None = None
-    request_id: RequestId | None = None
+    request_id: RequestId | None = Field(
+        default=None,
+        description="With a request_id the caller commits or rolls back the restore. Without one it commits itself.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> RestoreRequest:
@@ -38,19 +48,22 @@ class RestoreRequest(BaseModel):
 
 
 class ResetRequest(BaseModel):
-    """``confirm`` must be JSON's ``true`` itself. The admin key stays the same unless ``rotate_admin_key``: then the
-    new one stands in the config alone. The rest as for a restore, with which a reset shares its request ids."""
+    """A reset to the default config. The other options are those of a restore, and request ids are shared with it."""
 
     model_config = STRICT
-    confirm: Annotated[Any, WithJsonSchema({"const": True, "type": "boolean"})] = None
-    rotate_admin_key: StrictBool = False
+    confirm: Annotated[Any, WithJsonSchema({"const": True, "type": "boolean"})] = Field(
+        default=None, description="Must be `true`."
+    )
+    rotate_admin_key: StrictBool = Field(
+        default=False, description="Create a new admin key. It is written only to the config and never returned."
+    )
     safety_backup: StrictBool | Literal["required"] = True
     supersede: StrictBool = False
     request_id: RequestId | None = None
 
 
 class EntryDiff(BaseModel):
-    """How many entries of a section a restore adds, removes and changes; they are told apart by id."""
+    """How many entries of a section a restore adds, removes and changes. Entries are matched by id."""
 
     model_config = OPEN
     added: int
@@ -59,14 +72,14 @@ class EntryDiff(BaseModel):
 
 
 class KeyDiff(EntryDiff):
-    """API keys as well by whether they work: ``disabled`` ones no longer do, ``enabled`` ones do again."""
+    """The same for API keys, with the number of keys that a restore disables and enables."""
 
     disabled: int
     enabled: int
 
 
 class ConfigDiff(BaseModel):
-    """What a restore would change, in numbers. ``settings_changed`` names sections (``other``: of another name)."""
+    """The changes that a restore would make, in numbers."""
 
     model_config = OPEN
     admin_key_changes: bool
@@ -76,11 +89,13 @@ class ConfigDiff(BaseModel):
     emails_added: int
     emails_removed: int
     api_keys: KeyDiff
-    settings_changed: list[str]
+    settings_changed: list[str] = Field(
+        description="Names of changed sections. `other`: a section with an unlisted name."
+    )
 
 
 class RestorePlan(BaseModel):
-    """What a dry run found. ``compared_with`` is ``nothing`` when there is no config, or none that can be read."""
+    """The result of a dry run."""
 
     model_config = OPEN
     dry_run: Literal[True] = True
@@ -92,12 +107,14 @@ class RestorePlan(BaseModel):
     sections_digest: str
     counts: Counts
     issues: list[Issue] = []
-    compared_with: Literal["config", "nothing"]
+    compared_with: Literal["config", "nothing"] = Field(
+        description="`nothing`: the live config is missing or cannot be read."
+    )
     diff: ConfigDiff
 
 
 class RestoreState(StrEnum):
-    """``applied`` waits for its commit or rollback."""
+    """The state of a restore. ``applied``: the config is replaced; a commit or a rollback is pending."""
 
     prepared = "prepared"
     applied = "applied"
@@ -106,9 +123,16 @@ class RestoreState(StrEnum):
 
 
 class SafetyBackup(BaseModel):
-    """What was kept of the config before a restore. ``kind``: ``backup`` (a whole backup), ``raw`` (an unparsable
-    config, byte for byte), ``missing`` (there was none), ``kept`` (only the kept previous config: the volume was
-    full), ``none`` (not asked for)."""
+    """The copy of the live config that was made before a restore.
+
+    Values of ``kind``:
+
+    - ``backup``: a complete backup.
+    - ``raw``: the bytes of a config that cannot be parsed.
+    - ``missing``: there was no config.
+    - ``kept``: only the previous config in the state folder, because the backup volume failed or was full.
+    - ``none``: the request did not ask for one.
+    """
 
     model_config = OPEN
     kind: Literal["backup", "raw", "missing", "kept", "none"]
@@ -117,14 +141,13 @@ class SafetyBackup(BaseModel):
 
 
 class RestoreResult(BaseModel):
-    """What a restore or a reset did, or how it ended. Digests are of the config file's bytes; ``source_path`` is empty
-    for a reset."""
+    """The state and the result of a restore or reset. Digests are those of the config file."""
 
     model_config = OPEN
     request_id: str
     operation: Literal["restore", "reset"] = "restore"
     state: RestoreState
-    source_path: str
+    source_path: str = Field(description="Empty for a reset.")
     source_backup_id: str | None = None
     previous_sha256: str | None = None
     restored_sha256: str
@@ -135,11 +158,13 @@ class RestoreResult(BaseModel):
     signature: SignatureState | None = None
     started: datetime
     finished: datetime | None = None
-    replayed: bool = False
+    replayed: bool = Field(
+        default=False, description="True if an earlier request with this request_id made the restore."
+    )
 
 
 class RollbackRequest(BaseModel):
-    """``force`` rolls back although the live config is no longer what the restore wrote."""
+    """Options of a rollback request."""
 
     model_config = STRICT
-    force: bool = False
+    force: bool = Field(default=False, description="Roll back although the live config changed after the restore.")

@@ -11,7 +11,7 @@ from gateway_api import __version__
 from gateway_api.clock import utc_now
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.http.error_body import error_body
+from gateway_api.http.error_body import error_body, error_headers, error_status
 from gateway_api.http.middleware import Gate
 from gateway_api.http.routes import backups, content, health, restores
 from gateway_api.http.validation import describe
@@ -41,7 +41,7 @@ def create_app(service: Service) -> FastAPI:
 def _answer(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:
     request.scope.setdefault("state", {})["code"] = error.code.value
     body = error_body(request.url.path, error, utc_now())
-    return JSONResponse(body, error.status, {**error.headers, **(headers or {})})
+    return JSONResponse(body, error_status(error), {**error_headers(error), **(headers or {})})
 
 
 async def _api_error(request: Request, error: Exception) -> JSONResponse:

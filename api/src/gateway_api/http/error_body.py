@@ -1,4 +1,4 @@
-"""Turns an error with a code into the JSON body of its HTTP answer."""
+"""Turns an :class:`ApiError` into the status, the headers and the JSON body of its HTTP answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_api.clock import rfc3339
-from gateway_api.contract import API_PREFIX
+from gateway_api.contract import API_PREFIX, ERRORS
 from gateway_api.errors import ApiError
 
 OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
@@ -18,6 +18,9 @@ OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
     (f"{API_PREFIX}/reset", "System reset failed"),
     ("/ready", "Not ready"),
 )
+
+
+DEFAULT_RETRY_AFTER_SECONDS: Final = 2
 
 
 def operation_failed(path: str) -> str:
@@ -36,3 +39,21 @@ def error_body(path: str, error: ApiError, now: datetime) -> dict[str, Any]:
         "code": error.code.value,
         "timestamp": rfc3339(now),
     }
+
+
+def error_status(error: ApiError) -> int:
+    """The HTTP status that the contract lists for the error's code."""
+    return ERRORS[error.code].status
+
+
+def error_headers(error: ApiError) -> dict[str, str]:
+    """The headers of an error answer: ``Retry-After`` in seconds and, on 401, ``WWW-Authenticate``."""
+    spec = ERRORS[error.code]
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    elif spec.retryable and spec.status in (409, 503):
+        headers["Retry-After"] = str(DEFAULT_RETRY_AFTER_SECONDS)
+    if spec.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers

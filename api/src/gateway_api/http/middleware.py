@@ -30,7 +30,7 @@ from gateway_api.contract import (
     ErrorCode,
 )
 from gateway_api.errors import ApiError
-from gateway_api.http.error_body import error_body
+from gateway_api.http.error_body import error_body, error_headers, error_status
 from gateway_api.http.rate_limit import FailureLimit
 from gateway_api.repository.manifest import MAX_MANIFEST_BYTES
 
@@ -67,8 +67,8 @@ async def send_error(scope: Scope, send: Send, error: ApiError) -> None:
     """Answers with the error's body."""
     body = json.dumps(error_body(scope["path"], error, utc_now())).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    headers += [(name.lower().encode(), value.encode()) for name, value in error_headers(error).items()]
+    await send({"type": "http.response.start", "status": error_status(error), "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -17,7 +17,7 @@ from gateway_api import logs
 from gateway_api.clock import utc_now
 from gateway_api.contract import REQUEST_ID_HEADER, ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.http.error_body import error_body
+from gateway_api.http.error_body import error_body, error_status
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Limit of the request line and all headers together."""
@@ -131,9 +131,10 @@ class AdminProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # None before the first head is complete
         if cycle is None or cycle.response_complete or not cycle.response_started:
             error = ApiError(code)
+            status = error_status(error)
             body = json.dumps(error_body("", error, utc_now())).encode()
             head = [
-                f"HTTP/1.1 {error.status} {_REASONS[error.status]}",
+                f"HTTP/1.1 {status} {_REASONS[status]}",
                 "content-type: application/json",
                 f"content-length: {len(body)}",
                 f"{REQUEST_ID_HEADER.lower()}: {secrets.token_hex(8)}",

@@ -20,10 +20,11 @@ from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_if_exists
 from gateway_api.storage.free_space import ensure_reserve
 from gateway_api.storage.layout import (
-    DELETION_FINISHED_SUFFIX,
     DELETION_STARTED_SUFFIX,
     RESERVE_FILE,
     TOMBSTONES_FOLDER,
+    deletion_started_name,
+    tombstone_name,
 )
 from gateway_api.storage.paths import open_file, open_parent
 from gateway_api.storage.state_dir import StateDir
@@ -63,12 +64,12 @@ def _start_deletion(state: StateDir, located: LocatedBackup) -> None:
     content = manifests.dump(located.manifest.model_copy(update={"path": located.path}))
     with state.folder(TOMBSTONES_FOLDER) as tombstones:
         try:
-            atomic_write.write_file(tombstones, located.manifest.id + DELETION_STARTED_SUFFIX, content)
+            atomic_write.write_file(tombstones, deletion_started_name(located.manifest.id), content)
         except OSError as error:
             if not atomic_write.is_full(error):
                 raise
             unlink_if_exists(state.fd, RESERVE_FILE)
-            atomic_write.write_file(tombstones, located.manifest.id + DELETION_STARTED_SUFFIX, content)
+            atomic_write.write_file(tombstones, deletion_started_name(located.manifest.id), content)
 
 
 def _finish_deletion(state: StateDir, located: LocatedBackup) -> None:
@@ -91,8 +92,8 @@ def _finish_deletion(state: StateDir, located: LocatedBackup) -> None:
     with state.folder(TOMBSTONES_FOLDER) as tombstones:
         identity = located.manifest.id
         os.rename(
-            identity + DELETION_STARTED_SUFFIX,
-            identity + DELETION_FINISHED_SUFFIX,
+            deletion_started_name(identity),
+            tombstone_name(identity),
             src_dir_fd=tombstones,
             dst_dir_fd=tombstones,
         )

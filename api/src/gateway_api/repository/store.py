@@ -33,7 +33,7 @@ from gateway_api.storage.atomic_write import (
 )
 from gateway_api.storage.content import Blob, digest_of
 from gateway_api.storage.free_space import require_space
-from gateway_api.storage.layout import PENDING_FOLDER, TOMBSTONES_FOLDER
+from gateway_api.storage.layout import PENDING_FOLDER, TOMBSTONES_FOLDER, pending_manifest_name, tombstone_name
 from gateway_api.storage.paths import existing_kind, make_parents, open_file, open_parent
 from gateway_api.storage.state_dir import StateDir
 
@@ -172,7 +172,7 @@ def _publish(
     raw: bytes | None = None,
 ) -> LocatedBackup:
     name = new.parts[-1]
-    waiting = f"{new.backup_id}.json"
+    waiting = pending_manifest_name(new.backup_id)
     try:
         atomic_write.write_file(pending, waiting, raw or manifests.dump(manifest))
         _tombstone_replaced(state, parent, name)
@@ -219,7 +219,7 @@ def _tombstone_replaced(state: StateDir, parent: int, name: str) -> None:
     old = read_manifest(parent, manifests.manifest_name(name))
     if old is not None and old.request_id is not None:
         with state.folder(TOMBSTONES_FOLDER) as tombstones:
-            atomic_write.write_file(tombstones, f"{old.id}.json", manifests.dump(old))
+            atomic_write.write_file(tombstones, tombstone_name(old.id), manifests.dump(old))
 
 
 def finish_pending(state: StateDir) -> None:
@@ -273,14 +273,14 @@ def refuse_unfinished(state: StateDir, backup_id: str) -> None:
     """Raises ``VolumeUnavailable`` when an earlier try has given the data their name, and recovery could not yet give
     the manifest its own: what is there then is neither a stranger's nor a backup. Raises ``OSError``."""
     with state.folder(PENDING_FOLDER) as pending:
-        if existing_kind(pending, f"{backup_id}.json") is not None:
+        if existing_kind(pending, pending_manifest_name(backup_id)) is not None:
             raise ApiError(ErrorCode.VolumeUnavailable, "what an earlier try began cannot be finished yet")
 
 
 def tombstone_of(state: StateDir, backup_id: str) -> Manifest | None:
     """The manifest of a backup that was deleted or replaced, or None."""
     with state.folder(TOMBSTONES_FOLDER) as tombstones:
-        return read_manifest(tombstones, f"{backup_id}.json")
+        return read_manifest(tombstones, tombstone_name(backup_id))
 
 
 def read_manifest_beside(state: StateDir, parts: tuple[str, ...]) -> Manifest | None:

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway_api.contract import RestoreResult, RestoreState
+from gateway_api.storage.layout import kept_config_name, replaced_config_name, staged_config_name
 
 Phase = Literal["prepared", "applied", "rolling_back", "committed", "rolled_back"]
 
@@ -45,17 +46,17 @@ class Journal(BaseModel):
     @property
     def staged_file(self) -> str:
         """Name of the file that becomes the config by a rename."""
-        return f"staged-{self.request_id}"
+        return staged_config_name(self.request_id)
 
     @property
     def kept_file(self) -> str:
         """Name of the previous config, kept for a rollback."""
-        return f"kept-{self.request_id}"
+        return kept_config_name(self.request_id)
 
     @property
     def replaced_file(self) -> str:
         """Name of the restored config after a rollback has replaced it."""
-        return f"replaced-{self.request_id}"
+        return replaced_config_name(self.request_id)
 
     def moved_to(self, phase: Phase, **changes: object) -> Journal:
         """The journal in another phase, with the matching state and ``changes`` in its result."""

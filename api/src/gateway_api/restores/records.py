@@ -15,12 +15,8 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.restores.journal import Journal
 from gateway_api.storage.atomic_write import list_names, sync_directory, write_file
-from gateway_api.storage.layout import JOURNAL_FILE, REQUESTS_FOLDER
+from gateway_api.storage.layout import JOURNAL_FILE, REQUESTS_FOLDER, restore_record_name
 from gateway_api.storage.state_dir import StateDir, dump_record, read_record
-
-
-def _record_name(request_id: str) -> str:
-    return f"restore-{request_id}.json"
 
 
 def _parse(data: bytes) -> Journal:
@@ -59,7 +55,7 @@ def find_finished(config_state: StateDir, backup_state: StateDir | None, request
         if state is None:
             continue
         try:
-            data = read_record(state.fd, f"{REQUESTS_FOLDER}/{_record_name(request_id)}")
+            data = read_record(state.fd, f"{REQUESTS_FOLDER}/{restore_record_name(request_id)}")
         except OSError:
             incomplete = True
             continue
@@ -89,7 +85,7 @@ def archive(config_state: StateDir, backup_state: StateDir | None, journal: Jour
     Raises ``OSError`` or ``ApiError`` only if both fail; the journal then still holds the record.
     """
     data = dump_record(journal.model_dump(mode="json"))
-    name = _record_name(journal.request_id)
+    name = restore_record_name(journal.request_id)
     if backup_state is not None:
         try:
             with backup_state.folder(REQUESTS_FOLDER) as folder:

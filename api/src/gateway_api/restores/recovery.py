@@ -12,6 +12,7 @@ from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import RecoveryAction, recovery_action
 from gateway_api.restores.steps import abort, abort_rollback, finish
+from gateway_api.storage.layout import KEPT_CONFIG_PREFIX, STAGED_CONFIG_PREFIX
 
 
 def recover_restores(context: OperationContext) -> None:
@@ -31,7 +32,7 @@ def recover_restores(context: OperationContext) -> None:
     if journal is None:
         # Files without a journal: the server was killed before `prepared` or after the journal was removed.
         # `replaced-` files stay, because a rollback keeps one for a person.
-        for orphan in ("staged-", "kept-"):
+        for orphan in (STAGED_CONFIG_PREFIX, KEPT_CONFIG_PREFIX):
             context.config_replacer.discard_matching(orphan, but="")
         return
     replacer, live = context.config_replacer, context.config.digest()

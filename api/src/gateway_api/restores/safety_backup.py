@@ -19,10 +19,9 @@ from gateway_api.repository import store
 from gateway_api.repository.store import NewBackup, write_proven
 from gateway_api.storage.atomic_write import link_exclusive, sync_directory, unlink_if_exists
 from gateway_api.storage.content import Blob
-from gateway_api.storage.layout import GATEWAY_ID_FILE, VOLUME_ID_FILE
+from gateway_api.storage.layout import GATEWAY_ID_FILE, SAFETY_FOLDER, VOLUME_ID_FILE
 from gateway_api.storage.paths import existing_kind, make_parents, open_parent
 
-FOLDER = "safety"
 SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, ErrorCode.SigningKeyUnusable})
 
 
@@ -67,7 +66,8 @@ def _back_up_valid(context: OperationContext, live: ConfigRead, request_id: str)
     backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
     located = context.index.locate(volume.base_fd, backup_id, new=True)
     if located is None or not store.has_data(volume, located):
-        parts = (FOLDER, context.protection.name_for(f"{_name_stem(context, request_id)}-{backup_id[:8]}.json.zst"))
+        name = f"{_name_stem(context, request_id)}-{backup_id[:8]}.json.zst"
+        parts = (SAFETY_FOLDER, context.protection.name_for(name))
         new = NewBackup(
             backup_id=backup_id,
             parts=parts,
@@ -87,7 +87,7 @@ def _back_up_valid(context: OperationContext, live: ConfigRead, request_id: str)
 def _copy_invalid(context: OperationContext, content: Blob, request_id: str) -> SafetyBackup:
     volume = context.volume
     parts = (
-        FOLDER,
+        SAFETY_FOLDER,
         context.protection.name_for(f"{_name_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"),
     )
     recipients = context.protection.recipients_for(parts[-1])

@@ -14,7 +14,7 @@ from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import Journal, Phase
-from gateway_api.storage.layout import JOURNAL_FILE
+from gateway_api.storage.layout import JOURNAL_FILE, REPLACED_CONFIG_PREFIX
 
 
 def refuse_if_pending(journal: Journal | None) -> None:
@@ -89,7 +89,7 @@ def finish(context: OperationContext, journal: Journal, state: RestoreState) -> 
         context.config_replacer.discard(journal.kept_file, journal.staged_file)
         # After a rollback the config that it replaced stays, for a person, until the next restore ends.
         but = journal.replaced_file if state is RestoreState.rolled_back else ""
-        context.config_replacer.discard_matching("replaced-", but=but)
+        context.config_replacer.discard_matching(REPLACED_CONFIG_PREFIX, but=but)
     except OSError as error:
         raise config_volume_error(error) from None
     return journal

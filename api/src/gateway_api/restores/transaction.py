@@ -24,7 +24,7 @@ from gateway_api.restores import records, safety_backup
 from gateway_api.restores.journal import Journal, ReplayAction, replay_action
 from gateway_api.restores.source import refuse_new_issues, restore_source
 from gateway_api.restores.steps import abort, after_rename, finish, refuse_if_pending
-from gateway_api.storage.layout import JOURNAL_FILE
+from gateway_api.storage.layout import JOURNAL_FILE, KEPT_CONFIG_PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _load_journal(context: OperationContext, *, supersede: bool) -> Journal | No
             raise
         # Renames each file. A crash between two renames leaves files that recovery treats as before: either the
         # journal is still damaged, or the remaining `kept-` files have no journal and recovery removes them.
-        context.config_replacer.quarantine(JOURNAL_FILE, "kept-")
+        context.config_replacer.quarantine(JOURNAL_FILE, KEPT_CONFIG_PREFIX)
         return None
 
 

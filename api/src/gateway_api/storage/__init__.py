@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, safe paths, state folders, free space, immutable content."""
+"""The file system layer: atomic writes, safe paths, state folders, free space and immutable blobs."""

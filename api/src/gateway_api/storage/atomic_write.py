@@ -1,7 +1,8 @@
-"""Writing a small or large file so that it is there whole or not at all, also after a power cut.
+"""Atomic, durable writes: after a crash or a power cut a file has its old content or its new content, never a mix.
 
-Temporary files lie in the directory of their target, are named so that recovery knows them, and are renamed only
-after an fsync. A file whose fsync failed is never trusted again.
+Data goes to a temporary file in the directory of the target. That file is fsynced, then renamed to the target, then
+the directory is fsynced. `layout.TEMPORARY_NAME` matches the temporary files, so that recovery can remove them. A file
+whose fsync failed is thrown away: the kernel may report the error once and then lose the data silently.
 """
 
 from __future__ import annotations
@@ -9,26 +10,26 @@ from __future__ import annotations
 import errno
 import math
 import os
-import secrets
 from contextlib import suppress
 from typing import Final
 
 from gateway_api.contract import ErrorCode
-from gateway_api.errors import FULL, ApiError
+from gateway_api.errors import FULL_ERRNOS, ApiError
 from gateway_api.storage.content import Blob, write_pieces
-from gateway_api.storage.layout import TEMPORARY_NAME
+from gateway_api.storage.layout import TEMPORARY_NAME, new_temporary_name
 
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+"""The errnos of link() on a file system without hard links, or with none left for this file."""
 
 
 def close(fd: int) -> None:
-    """Gives a descriptor back. What the system says then is no news: whatever had to be durable was fsynced before."""
+    """Closes a descriptor and ignores errors: all data that must last was fsynced before."""
     with suppress(OSError):
         os.close(fd)
 
 
 def read_all(fd: int, limit: int) -> bytes:
-    """Reads from the start to the end, at most ``limit`` + 1 bytes, so that the caller sees an excess."""
+    """Reads from the start to the end. Returns at most ``limit`` + 1 bytes, so that the caller can detect an excess."""
     chunks: list[bytes] = []
     offset = 0
     while offset <= limit:
@@ -46,7 +47,7 @@ def list_names(dir_fd: int) -> list[str]:
 
 
 def unlink_if_exists(dir_fd: int, name: str) -> None:
-    """Removes ``name``; that it is gone, or stays for recovery to find, is all the same here."""
+    """Removes ``name`` and ignores errors: recovery removes the file later if this fails. Not durable."""
     try:
         os.unlink(name, dir_fd=dir_fd)
     except OSError:
@@ -54,28 +55,33 @@ def unlink_if_exists(dir_fd: int, name: str) -> None:
 
 
 def write_temporary(dir_fd: int, data: bytes | Blob, *, mode: int = 0o600, gid: int | None = None) -> str:
-    """A new, fsynced temporary file in ``dir_fd`` holding ``data``; returns its name. Mode is exact under any umask.
+    """Writes ``data`` to a new, fsynced temporary file in ``dir_fd`` and returns its name.
 
-    A failed fsync is answered by one fresh file, then by the ``OSError``; whatever was begun is removed.
+    ``mode`` is exact under any umask. ``gid`` is the group, where this process may set it. Raises ``OSError`` and
+    leaves no file behind.
     """
     try:
         return _write_temporary_once(dir_fd, data, mode, gid)
     except OSError as error:
         if error.errno != errno.EIO:
             raise
+        # After a failed fsync only a new file can be trusted. A second fsync of the same file could report success
+        # although the data is lost.
         return _write_temporary_once(dir_fd, data, mode, gid)
 
 
 def _write_temporary_once(dir_fd: int, data: bytes | Blob, mode: int, gid: int | None) -> str:
-    name = f".gateway-{secrets.token_hex(8)}.tmp"
+    name = new_temporary_name()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
     try:
         try:
+            # The group comes first, so that the old group never gets the permissions of `mode`.
             if gid is not None and os.fstat(fd).st_gid != gid:
                 _set_group(fd, gid)
             os.fchmod(fd, mode)
             write_pieces(fd, data.pieces() if isinstance(data, Blob) else [data])
+            # The data must be durable before the rename: otherwise a power cut can leave an empty file at the target.
             os.fsync(fd)
         finally:
             close(fd)
@@ -86,6 +92,7 @@ def _write_temporary_once(dir_fd: int, data: bytes | Blob, mode: int, gid: int |
 
 
 def _set_group(fd: int, gid: int) -> None:
+    """Sets the group, and keeps the process's own group where it lacks the permission."""
     try:
         os.fchown(fd, -1, gid)
     except PermissionError:
@@ -93,7 +100,10 @@ def _set_group(fd: int, gid: int) -> None:
 
 
 def sync_directory(dir_fd: int) -> None:
-    """Makes renames and unlinks in ``dir_fd`` durable. Raises ``DurabilityUnknown``: they have been done already."""
+    """Makes renames and unlinks in ``dir_fd`` durable.
+
+    Raises ``DurabilityUnknown``: the changes are visible, but a power cut may undo them.
+    """
     try:
         os.fsync(dir_fd)
     except OSError:
@@ -101,12 +111,14 @@ def sync_directory(dir_fd: int) -> None:
 
 
 def link_exclusive(dir_fd: int, temporary: str, name: str) -> None:
-    """Gives a temporary file its name unless something has it: then raises ``FileExistsError``."""
+    """Renames a temporary file to ``name`` and never replaces a file: raises ``FileExistsError`` instead."""
     try:
+        # link() fails atomically if the name exists; rename() would replace the file.
         os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in _NO_HARD_LINKS:
             raise
+        # Without hard links this takes two steps. Only the lock keeps other servers from creating the name in between.
         if name in list_names(dir_fd):
             raise FileExistsError(errno.EEXIST, "exists") from None
         os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
@@ -114,13 +126,16 @@ def link_exclusive(dir_fd: int, temporary: str, name: str) -> None:
     try:
         os.unlink(temporary, dir_fd=dir_fd)
     except OSError:
-        # A file with two names is refused by every reader: better none than that.
+        # Every reader refuses a file with two names, so the new name must not stay either.
         unlink_if_exists(dir_fd, name)
         raise
 
 
 def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600, exclusive: bool = False) -> None:
-    """``name`` holds ``data``, durably, or is what it was. ``exclusive`` raises ``FileExistsError`` if it exists."""
+    """Writes ``data`` to ``name`` atomically and durably. ``exclusive``: raises ``FileExistsError`` if it exists.
+
+    Raises ``OSError``, with the old file unchanged, or ``DurabilityUnknown``.
+    """
     temporary = write_temporary(dir_fd, data, mode=mode)
     try:
         if exclusive:
@@ -130,25 +145,28 @@ def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600, exclus
     except OSError:
         unlink_if_exists(dir_fd, temporary)
         raise
+    # The rename is durable only after an fsync of the directory.
     sync_directory(dir_fd)
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the volume or the quota is used up."""
-    return error.errno in FULL
+    """Whether the error reports a full volume or an exhausted quota."""
+    return error.errno in FULL_ERRNOS
 
 
 def remove_temporaries(dir_fd: int, *, older_than: float | None = None) -> None:
-    """Removes what a dead server began in ``dir_fd``; only for a caller that holds the lock.
+    """Removes the temporary files that a crashed server left in ``dir_fd``. The caller must hold the lock.
 
-    ``older_than``, in seconds since the epoch, spares what is younger, where files are also made without the lock.
+    ``older_than``, in seconds since the epoch, keeps newer files. It is needed in directories where files are also
+    written without the lock.
     """
     for name in list_names(dir_fd):
-        if TEMPORARY_NAME.match(name) and (older_than is None or _modified(dir_fd, name) < older_than):
+        if TEMPORARY_NAME.match(name) and (older_than is None or _modification_time(dir_fd, name) < older_than):
             unlink_if_exists(dir_fd, name)
 
 
-def _modified(dir_fd: int, name: str) -> float:
+def _modification_time(dir_fd: int, name: str) -> float:
+    """Seconds since the epoch; infinity, which counts as new, if the file cannot be read."""
     try:
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mtime
     except OSError:

@@ -1,8 +1,8 @@
-"""The exact bytes of a config or of a backup's file, once read: nothing changes them any more.
+"""`Blob`: the immutable bytes of a config or of a backup file.
 
-Small ones are bytes like any others. Large ones lie in a sealed anonymous file of the kernel's, outside the
-interpreter: they are hashed, compressed and written a piece at a time, so that no probe ever waits for a copy of all of
-them, and a worker process gets them as a descriptor.
+A small blob is a `bytes` object. A large blob is a sealed anonymous file (memfd) of the kernel. It is hashed,
+compressed and written in pieces, so that no copy of all bytes blocks the interpreter and with it the probes. A worker
+process receives a large blob as a file descriptor.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Final
 
 PIECE_BYTES: Final = 1 << 20
 IN_MEMORY_BYTES: Final = 1 << 20
-"""What is larger leaves the interpreter."""
+"""A blob with more bytes is kept in a memfd."""
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
 class MemFd:
-    """Owns a descriptor for as long as anybody has a use for it."""
+    """An anonymous file in memory. It is closed when the last reference is dropped."""
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("config", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -32,50 +32,50 @@ class MemFd:
 
 
 class Blob:
-    """``size`` bytes with the digest ``sha256``, lower-case hex."""
+    """Immutable bytes. ``size`` is their number, ``sha256`` their digest in lower-case hex."""
 
     __slots__ = ("_file", "_small", "sha256", "size")
 
-    def __init__(self, held: bytes | MemFd, size: int, sha256: str) -> None:
-        self._small = held if isinstance(held, bytes) else None
-        self._file = None if isinstance(held, bytes) else held
+    def __init__(self, data: bytes | MemFd, size: int, sha256: str) -> None:
+        self._small = data if isinstance(data, bytes) else None
+        self._file = None if isinstance(data, bytes) else data
         self.size = size
         self.sha256 = sha256
 
     @staticmethod
     def of(data: bytes) -> Blob:
-        """``data`` as they are."""
+        """A blob of ``data``, kept in the interpreter's memory whatever its size."""
         return Blob(data, len(data), hashlib.sha256(data).hexdigest())
 
     def pieces(self) -> Iterator[bytes | memoryview]:
-        """All bytes in order. A piece is good only until the next one is asked for. Raises ``OSError``."""
+        """All bytes in order. A piece is valid only until the next one is requested. Raises ``OSError``."""
         if self._file is None:
             yield self._small or b""
             return
         buffer = bytearray(PIECE_BYTES)
         view = memoryview(buffer)
         offset = 0
-        while got := os.preadv(self._file.fd, [buffer], offset):
-            offset += got
-            yield view[:got]
+        while count := os.preadv(self._file.fd, [buffer], offset):
+            offset += count
+            yield view[:count]
 
     def data(self) -> bytes:
-        """All bytes at once: for what is small, and for what a person asked for on purpose."""
+        """All bytes at once. Only for small blobs, and where a copy of all bytes is intended."""
         return self._small if self._small is not None else b"".join(map(bytes, self.pieces()))
 
     @contextmanager
     def descriptor(self) -> Iterator[int]:
-        """A descriptor that another process may read all bytes from, from the start. Raises ``OSError``."""
+        """A descriptor from which another process can read all bytes, from offset 0. Raises ``OSError``."""
         if self._file is not None:
             yield self._file.fd
             return
-        held = MemFd()
-        write_pieces(held.fd, self.pieces())
-        yield held.fd
+        copy = MemFd()
+        write_pieces(copy.fd, self.pieces())
+        yield copy.fd
 
 
 class BlobWriter:
-    """Takes the bytes of a content in order, then gives it. Raises ``OSError`` when there is no memory for it."""
+    """A writable stream that becomes a blob. Raises ``OSError`` when memory is short."""
 
     def __init__(self) -> None:
         self._hasher = hashlib.sha256()
@@ -84,7 +84,7 @@ class BlobWriter:
         self.size = 0
 
     def write(self, piece: bytes | memoryview) -> int:
-        """Takes the next bytes; the caller may reuse what holds them."""
+        """Appends ``piece``. The caller may reuse its buffer afterwards."""
         self._hasher.update(piece)
         if self._file is None and self.size + len(piece) > IN_MEMORY_BYTES:
             self._file = MemFd()
@@ -98,17 +98,17 @@ class BlobWriter:
         return len(piece)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: each write is complete. Part of the stream interface that pyrage expects."""
 
     @staticmethod
     @contextmanager
     def new_memfd() -> Iterator[int]:
-        """The descriptor of an anonymous file that another process may fill. Raises ``OSError``."""
-        held = MemFd()
-        yield held.fd
+        """The descriptor of a new anonymous file, for another process to fill. Raises ``OSError``."""
+        file = MemFd()
+        yield file.fd
 
-    def content(self) -> Blob:
-        """What was written, sealed."""
+    def to_blob(self) -> Blob:
+        """The written bytes as a blob. Seals the memfd, so call this once, after the last write."""
         if self._file is None:
             return Blob(bytes(self._small), self.size, self._hasher.hexdigest())
         fcntl.fcntl(self._file.fd, fcntl.F_ADD_SEALS, _SEALS)
@@ -116,7 +116,7 @@ class BlobWriter:
 
 
 def write_pieces(fd: int, pieces: Iterable[bytes | bytearray | memoryview], at: int = 0) -> int:
-    """Writes every byte from ``at``, however many calls it takes; returns the offset behind the last."""
+    """Writes all bytes from offset ``at``, in as many calls as needed. Returns the offset after the last byte."""
     for piece in pieces:
         view = memoryview(piece)
         while view:
@@ -127,26 +127,28 @@ def write_pieces(fd: int, pieces: Iterable[bytes | bytearray | memoryview], at: 
 
 
 def read_pieces(fd: int, limit: int) -> Iterator[memoryview]:
-    """From the start to the end, at most ``limit`` + 1 bytes, so that the caller sees an excess. A piece is good only
-    until the next one is asked for."""
+    """Reads from the start to the end, at most ``limit`` + 1 bytes, so that the caller can detect an excess.
+
+    A piece is valid only until the next one is requested. Raises ``OSError``.
+    """
     buffer = bytearray(min(PIECE_BYTES, limit + 1, os.fstat(fd).st_size + 1))
     view = memoryview(buffer)
     offset = 0
-    while offset <= limit and (got := os.preadv(fd, [view[: limit + 1 - offset]], offset)):
-        offset += got
-        yield view[:got]
+    while offset <= limit and (count := os.preadv(fd, [view[: limit + 1 - offset]], offset)):
+        offset += count
+        yield view[:count]
 
 
 def read_blob(fd: int, limit: int) -> Blob:
-    """What an open file holds, at most ``limit`` + 1 bytes of it. Raises ``OSError``."""
+    """Reads an open file into a blob, at most ``limit`` + 1 bytes. Raises ``OSError``."""
     writer = BlobWriter()
     for piece in read_pieces(fd, limit):
         writer.write(piece)
-    return writer.content()
+    return writer.to_blob()
 
 
 def digest_of(fd: int, limit: int) -> tuple[str, int]:
-    """Digest and number of the bytes that :func:`read_blob` would give, without keeping them."""
+    """SHA-256 and size of the bytes that :func:`read_blob` would return, without keeping them."""
     hasher, size = hashlib.sha256(), 0
     for piece in read_pieces(fd, limit):
         hasher.update(piece)

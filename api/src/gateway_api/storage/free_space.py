@@ -1,4 +1,8 @@
-"""How much of the backup volume is free, and what no backup may take of it."""
+"""Free space on the backup volume, and the reserve that keeps a full volume usable.
+
+The reserve is a file of 1 MiB. A deletion and the audit log may remove it to write their records on a full volume, so
+that space can always be freed. It is written again when there is room.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +16,22 @@ from gateway_api.storage.layout import RESERVE_FILE
 from gateway_api.storage.paths import existing_kind
 from gateway_api.storage.state_dir import StateDir
 
+RESERVE_BYTES: Final = 1024 * 1024
+OVERHEAD_BYTES: Final = 64 * 1024
+"""Room for a manifest, an audit line and the file system's own blocks beside each backup."""
+
 
 def ensure_reserve(state: StateDir) -> None:
-    """Sets aside the megabyte that a delete gives up on a full disk. That there is no room for it is no error."""
+    """Writes the reserve file if it is missing and there is room. Ignores errors: the next operation tries again."""
     try:
         info = existing_kind(state.fd, RESERVE_FILE)
         if info is not None and info.st_size == RESERVE_BYTES:
             return
         if free_bytes(state.base_fd)[0] > 2 * RESERVE_BYTES:
+            # Random bytes, because a compressing file system would not set aside any blocks for zeros.
             atomic_write.write_file(state.fd, RESERVE_FILE, os.urandom(RESERVE_BYTES))
     except (OSError, ApiError):
         return
-
-
-RESERVE_BYTES: Final = 1024 * 1024
-OVERHEAD_BYTES: Final = 64 * 1024
 
 
 def free_bytes(fd: int) -> tuple[int, int]:
@@ -36,7 +41,7 @@ def free_bytes(fd: int) -> tuple[int, int]:
 
 
 def missing_reserve_bytes(state_fd: int) -> int:
-    """Bytes that no backup may take: those of the reserve, if a line of the audit log or a delete has used it up."""
+    """Bytes that must stay free for the reserve: its size while the file is missing, else 0."""
     try:
         return 0 if existing_kind(state_fd, RESERVE_FILE) is not None else RESERVE_BYTES
     except OSError:
@@ -44,7 +49,7 @@ def missing_reserve_bytes(state_fd: int) -> int:
 
 
 def require_space(state: StateDir, size: int) -> None:
-    """Raises ``VolumeFull`` when a backup of ``size`` bytes would not fit, ``OSError``."""
+    """Raises ``VolumeFull`` if a backup of ``size`` bytes does not fit, or ``OSError``."""
     free, _ = free_bytes(state.base_fd)
     if size + OVERHEAD_BYTES + missing_reserve_bytes(state.fd) > free:
         raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")

@@ -1,53 +1,136 @@
-"""Every name that this server writes to disk: state folders, records, suffixes. Nothing else in the code spells one."""
+"""The names of all files that this server writes. Other modules take names from here and spell none themselves.
+
+The server writes to two directories. Each has a state folder, which requests cannot address.
+
+        CONFIG DIRECTORY
+          config.json                             the live config; its name is a setting
+          .gateway/
+            lock                                  flock: one operation at a time
+            gateway_id                            32 hex digits, created once
+            last_key                              SHA-256 of the admin key of the last valid config
+            signing_key.pem                       only if no setting names a signing key file
+            restore.json                          journal of the latest restore
+            staged-{request_id}                   the config that a restore is about to activate
+            kept-{request_id}                     the config before the restore
+            replaced-{request_id}                 the config that a rollback replaced
+            requests/                             records of finished restores until the backup volume takes them
+            audit_gap                             number and first time of audit lines that are not on the volume
+
+        BACKUP DIRECTORY
+          any/folder/NAME                         the data of a backup
+          any/folder/NAME.manifest.json           its manifest, written after the data and never changed
+          any/folder/NAME.verification.json       the result of the last verification
+          safety/                                 backups that the server takes before a restore
+          .gateway/
+            lock                                  flock: one operation at a time
+            volume_id                             32 hex digits, created once
+            reserve                               1 MiB that a deletion or an audit line may use on a full volume
+            pending/{backup_id}.json              manifest of a backup whose data is being published
+            uploads/{backup_id}.json              manifest of an unfinished upload
+            uploads/{backup_id}.part              the bytes received so far
+            tombstones/{backup_id}.deleting       manifest of a backup whose deletion has begun
+            tombstones/{backup_id}.json           manifest of a backup that was deleted or replaced
+            requests/restore-{request_id}.json    record of a finished restore
+            audit.jsonl                           the current segment of the audit log
+            audit-{lines}.jsonl                   a finished segment, named by the number of its last record
+
+Any directory above may also hold `.gateway-{16 hex digits}.tmp`: a temporary file, removed after a crash.
+"""
 
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Final
 
-AUDIT_LOG_FILE: Final = "audit.jsonl"
+# Both state folders.
+STATE_FOLDER: Final = ".gateway"
+LOCK_FILE: Final = "lock"
+REQUESTS_FOLDER: Final = "requests"
 
-
+# The state folder of the config directory.
+GATEWAY_ID_FILE: Final = "gateway_id"
 LAST_KEY_FILE: Final = "last_key"
+SIGNING_KEY_FILE: Final = "signing_key.pem"
+"""Never on the backup volume: a key beside the files that it signs would prove nothing."""
+JOURNAL_FILE: Final = "restore.json"
+STAGED_CONFIG_PREFIX: Final = "staged-"
+KEPT_CONFIG_PREFIX: Final = "kept-"
+REPLACED_CONFIG_PREFIX: Final = "replaced-"
+AUDIT_GAP_FILE: Final = "audit_gap"
 
-
-GATEWAY_ID_FILE = "gateway_id"
-VOLUME_ID_FILE = "volume_id"
-
-
+# The state folder of the backup directory.
+VOLUME_ID_FILE: Final = "volume_id"
+RESERVE_FILE: Final = "reserve"
+PENDING_FOLDER: Final = "pending"
+UPLOADS_FOLDER: Final = "uploads"
+TOMBSTONES_FOLDER: Final = "tombstones"
+AUDIT_LOG_FILE: Final = "audit.jsonl"
+AUDIT_SEGMENT_NAME: Final = re.compile(r"^audit-([0-9]{12})\.jsonl$")
 DELETION_STARTED_SUFFIX: Final = ".deleting"
-DELETION_FINISHED_SUFFIX: Final = ".json"
 
+# Beside a backup.
+SAFETY_FOLDER: Final = "safety"
+MANIFEST_SUFFIX: Final = ".manifest.json"
+VERIFICATION_SUFFIX: Final = ".verification.json"
+RESERVED_SUFFIXES: Final = (MANIFEST_SUFFIX, VERIFICATION_SUFFIX, ".tmp")
+"""No backup may have a name with one of these suffixes, in any case."""
+GZIP_SUFFIX: Final = ".gz"
+"""Not counted in the length limit, so that a backup of the longest name can still be gzipped by hand."""
 
 TEMPORARY_NAME: Final = re.compile(r"^\.gateway-[0-9a-f]{16}\.tmp$")
 
 
-JOURNAL_FILE: Final = "restore.json"
+def new_temporary_name() -> str:
+    """A random name that `TEMPORARY_NAME` matches."""
+    return f".gateway-{secrets.token_hex(8)}.tmp"
 
 
-SIGNING_KEY_FILE: Final = "signing_key.pem"
-"""In the config directory's state folder: never on the volume whose files it vouches for."""
+def staged_config_name(request_id: str) -> str:
+    """The config that a restore is about to activate."""
+    return STAGED_CONFIG_PREFIX + request_id
 
 
-RESERVE_FILE: Final = "reserve"
+def kept_config_name(request_id: str) -> str:
+    """The config before the restore, kept for a rollback."""
+    return KEPT_CONFIG_PREFIX + request_id
 
 
-GZIP_SUFFIX: Final = ".gz"
-"""Not counted: a backup of the longest name stays within reach when a person gzips it."""
+def replaced_config_name(request_id: str) -> str:
+    """The config that a rollback replaced."""
+    return REPLACED_CONFIG_PREFIX + request_id
 
 
-MANIFEST_SUFFIX: Final = ".manifest.json"
-VERIFICATION_SUFFIX: Final = ".verification.json"
-RESERVED_SUFFIXES: Final = (MANIFEST_SUFFIX, VERIFICATION_SUFFIX, ".tmp")
+def restore_record_name(request_id: str) -> str:
+    """The record of a finished restore in `requests/`."""
+    return f"restore-{request_id}.json"
 
 
-STATE_FOLDER: Final = ".gateway"
-LOCK_FILE: Final = "lock"
+def pending_manifest_name(backup_id: str) -> str:
+    """The manifest in `pending/` while its data is being published."""
+    return f"{backup_id}.json"
 
 
-PENDING_FOLDER: Final = "pending"
-TOMBSTONES_FOLDER: Final = "tombstones"
-REQUESTS_FOLDER: Final = "requests"
+def upload_manifest_name(backup_id: str) -> str:
+    """The manifest of an unfinished upload in `uploads/`."""
+    return f"{backup_id}.json"
 
 
-UPLOADS_FOLDER: Final = "uploads"
+def upload_data_name(backup_id: str) -> str:
+    """The received bytes of an unfinished upload in `uploads/`."""
+    return f"{backup_id}.part"
+
+
+def deletion_started_name(backup_id: str) -> str:
+    """The tombstone of a deletion that recovery must finish."""
+    return backup_id + DELETION_STARTED_SUFFIX
+
+
+def tombstone_name(backup_id: str) -> str:
+    """The tombstone of a backup that was deleted or replaced."""
+    return f"{backup_id}.json"
+
+
+def audit_segment_name(lines: int) -> str:
+    """A finished audit segment. Zero-padded, so that names sort by age."""
+    return f"audit-{lines:012}.jsonl"

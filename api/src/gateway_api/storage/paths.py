@@ -1,7 +1,7 @@
-"""Paths inside the backup directory, and nowhere else.
+"""Paths from requests, confined to the backup directory.
 
-Names are judged as text first (pure), then every component is opened below the one before it without following a
-link: what was checked is what is used, however the tree changes meanwhile.
+A path is first checked as text. Then each component is opened below the open directory before it, and no link is
+followed. The checked file is therefore the file that is used, even if the tree is changed at the same time.
 """
 
 from __future__ import annotations
@@ -17,59 +17,57 @@ from typing import TYPE_CHECKING, Final
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.storage.atomic_write import close
+from gateway_api.storage.layout import GZIP_SUFFIX, RESERVED_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-from gateway_api.storage.layout import GZIP_SUFFIX, RESERVED_SUFFIXES
-
 FileStamp = tuple[int, int, int, int, int]
-
-
-def file_stamp(info: os.stat_result) -> FileStamp:
-    """What changes when a file changes."""
-    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-
+"""Device, inode, size, mtime and ctime; the times in nanoseconds."""
 
 MAX_COMPONENT_BYTES: Final = 180
-
-
+"""Leaves room for our suffixes below the 255 bytes that file systems allow."""
 MAX_DEPTH: Final = 16
-
 
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""``O_NONBLOCK``: opening a FIFO must not wait for a writer."""
 
 
-def path_not_allowed(why: str) -> ApiError:
-    """A ``PathNotAllowed`` that says why without repeating the path."""
-    return ApiError(ErrorCode.PathNotAllowed, why)
+def file_stamp(info: os.stat_result) -> FileStamp:
+    """The attributes that differ after any change of a file. Equal stamps count as unchanged content."""
+    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
+def _path_not_allowed(reason: str) -> ApiError:
+    """``PathNotAllowed`` with a reason that does not repeat the path."""
+    return ApiError(ErrorCode.PathNotAllowed, reason)
 
 
 def check_component(name: str) -> str:
-    """``name`` if it may stand in a path below the backup directory; else raises ``PathNotAllowed``."""
+    """Returns ``name`` if a path below the backup directory may contain it. Raises ``PathNotAllowed``."""
     if not name:
-        raise path_not_allowed("a component of the path is empty")
+        raise _path_not_allowed("a component of the path is empty")
     if name.startswith("."):
-        raise path_not_allowed("a component of the path begins with a dot")
+        raise _path_not_allowed("a component of the path begins with a dot")
     try:
         encoded = name.encode("utf-8")
     except UnicodeEncodeError:
-        raise path_not_allowed("the path is not valid Unicode") from None
+        raise _path_not_allowed("the path is not valid Unicode") from None
     if len(encoded.removesuffix(GZIP_SUFFIX.encode())) > MAX_COMPONENT_BYTES:
-        raise path_not_allowed(f"a component of the path is longer than {MAX_COMPONENT_BYTES} bytes")
+        raise _path_not_allowed(f"a component of the path is longer than {MAX_COMPONENT_BYTES} bytes")
     if not (name.isascii() and name.isprintable()):
         if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
-            raise path_not_allowed("the path holds a control character")
+            raise _path_not_allowed("the path contains a control character")
         if unicodedata.normalize("NFC", name) != name:
-            raise path_not_allowed("the path is not in Unicode's NFC form")
+            raise _path_not_allowed("the path is not in Unicode normalization form C")
     if name.lower().endswith(RESERVED_SUFFIXES):
-        raise path_not_allowed("the name ends in a suffix that this API uses itself")
+        raise _path_not_allowed("the name ends in a suffix that is reserved for this API")
     return name
 
 
 def is_usable(name: str) -> bool:
-    """Whether a request could name it: what a person has put under another name is not looked at."""
+    """Whether a request may contain ``name`` in a path. Files with other names are not listed."""
     try:
         check_component(name)
     except ApiError:
@@ -80,36 +78,39 @@ def is_usable(name: str) -> bool:
 def parse_relative(path: str) -> tuple[str, ...]:
     """The components of a path relative to the backup directory. Raises ``PathNotAllowed``."""
     if path.startswith("/"):
-        raise path_not_allowed("the path must be relative to the backup directory")
+        raise _path_not_allowed("the path must be relative to the backup directory")
     parts = tuple(path.split("/"))
     if len(parts) > MAX_DEPTH:
-        raise path_not_allowed(f"the path is deeper than {MAX_DEPTH} components")
+        raise _path_not_allowed(f"the path is deeper than {MAX_DEPTH} components")
     return tuple(check_component(part) for part in parts)
 
 
 def parse_absolute(path: str, root: Path) -> tuple[str, ...]:
-    """The components below ``root`` of an absolute path. Raises ``PathNotAllowed`` when it lies elsewhere.
+    """The components below ``root`` of an absolute path. Raises ``PathNotAllowed`` if the path is outside of ``root``.
 
-    Doubled slashes are one, as everywhere on Unix, since shell scripts make them; nothing else is forgiven.
+    Repeated slashes count as one, as on Unix, because shell scripts often produce them.
     """
     if not path.startswith("/"):
-        raise path_not_allowed("the path must be absolute, inside the backup directory")
+        raise _path_not_allowed("the path must be absolute, inside the backup directory")
     parts = tuple(part for part in path.split("/") if part)
     base = root.parts[1:]
     if parts[: len(base)] != base or len(parts) == len(base) or path.endswith("/"):
-        raise path_not_allowed("the path is not inside the backup directory")
+        raise _path_not_allowed("the path is not inside the backup directory")
     return parse_relative("/".join(parts[len(base) :]))
 
 
 def parse_either(path: str, root: Path) -> tuple[str, ...]:
-    """Absolute inside ``root`` or relative to it."""
+    """The components of a path that is absolute or relative to ``root``. Raises ``PathNotAllowed``."""
     return parse_absolute(path, root) if path.startswith("/") else parse_relative(path)
 
 
 @contextmanager
 def open_parent(root_fd: int, parts: tuple[str, ...]) -> Iterator[int]:
-    """The open directory that holds ``parts``'s last component. Raises ``PathNotAllowed`` for a link or a non-directory
-    on the way, ``FileNotFoundError`` when a directory is absent, other ``OSError`` as the system gives it."""
+    """Opens the directory that contains the last component of ``parts``.
+
+    Raises ``PathNotAllowed`` if a component is a link or not a directory, ``FileNotFoundError`` if a directory is
+    missing, and other ``OSError`` unchanged.
+    """
     current = os.dup(root_fd)
     try:
         for part in parts[:-1]:
@@ -120,32 +121,35 @@ def open_parent(root_fd: int, parts: tuple[str, ...]) -> Iterator[int]:
 
 
 def _open_directory(current: int, part: str) -> int:
+    """Opens ``part`` below ``current`` and closes ``current``. If this fails, ``current`` stays open."""
     try:
         below = os.open(part, DIRECTORY_FLAGS, dir_fd=current)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise path_not_allowed("a component of the path is a link or not a directory") from None
+            raise _path_not_allowed("a component of the path is a link or not a directory") from None
         raise
     close(current)
     return below
 
 
 def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
-    """Makes the directories above ``parts``'s last component, mode 0700, each durable in its own parent."""
+    """Creates the missing directories above the last component of ``parts``, with mode 0700, durably."""
     current = os.dup(root_fd)
     try:
         for part in parts[:-1]:
             try:
                 os.mkdir(part, 0o700, dir_fd=current)
             except FileExistsError:
-                made = False
+                created = False
             else:
-                made = True
+                created = True
             parent = os.dup(current)
             try:
                 current = _open_directory(current, part)
-                if made:
+                if created:
+                    # mkdir applies the umask, fchmod does not.
                     os.fchmod(current, 0o700)
+                    # The new entry must last before a backup below it is reported as stored.
                     os.fsync(parent)
             finally:
                 close(parent)
@@ -154,25 +158,27 @@ def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
 
 
 def open_file(parent_fd: int, name: str) -> int:
-    """Opens ``name`` for reading if it is a regular file with one link; else raises ``PathNotAllowed``.
+    """Opens a regular file with exactly one hard link for reading.
 
-    Raises ``FileNotFoundError`` when there is none. Never blocks on a FIFO, never follows a link.
+    Raises ``PathNotAllowed`` for anything else and ``FileNotFoundError``. Never follows a link and never blocks on a
+    FIFO.
     """
     try:
         fd = os.open(name, FILE_FLAGS, dir_fd=parent_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
-            raise path_not_allowed("the path names a link or a special file") from None
+            raise _path_not_allowed("the path names a link or a special file") from None
         raise
     info = os.fstat(fd)
+    # A second hard link may be a file outside of the backup directory.
     if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
         close(fd)
-        raise path_not_allowed("the path names something other than a regular file with one link")
+        raise _path_not_allowed("the path names something other than a regular file with one link")
     return fd
 
 
 def existing_kind(parent_fd: int, name: str) -> os.stat_result | None:
-    """The stat of ``name`` itself, never of what it points to, or None when there is nothing."""
+    """The lstat of ``name``, or None if it does not exist."""
     try:
         return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
     except FileNotFoundError:

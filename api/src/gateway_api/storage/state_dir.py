@@ -1,7 +1,7 @@
-"""The `.gateway` folder that each of the two directories has: lock, identity and small durable records.
+"""The state folder `.gateway` of the config directory and of the backup directory: lock, id and small records.
 
-The lock is an flock on a file that is never unlinked, so that two servers on one volume, a stale pod or a second
-process on a laptop take turns; it dies with the process that holds it.
+`layout.py` lists its files. The lock is an flock on a file that is never unlinked. It serializes the operations of two
+servers on one volume, such as an old and a new pod. The kernel releases it when its process ends.
 """
 
 from __future__ import annotations
@@ -17,40 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway_api.storage.atomic_write import close, read_all, remove_temporaries, sync_directory, write_file
-from gateway_api.storage.layout import GATEWAY_ID_FILE, VOLUME_ID_FILE
+from gateway_api.storage.layout import GATEWAY_ID_FILE, LOCK_FILE, STATE_FOLDER, VOLUME_ID_FILE
 from gateway_api.storage.paths import DIRECTORY_FLAGS, FILE_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-from gateway_api.storage.layout import LOCK_FILE, STATE_FOLDER
-
-
-def read_gateway_id(config_dir: Path) -> str | None:
-    """The identity of the config's volume; None while it has none or cannot be read."""
-    try:
-        with StateDir(config_dir, create=False) as state:
-            return state.read_id(GATEWAY_ID_FILE)
-    except OSError:
-        return None
-
-
-def read_volume_id(backup_dir: Path) -> str | None:
-    """The identity of the backup volume; None while it has none or cannot be read."""
-    try:
-        with StateDir(backup_dir, create=False) as state:
-            return state.read_id(VOLUME_ID_FILE)
-    except OSError:
-        return None
-
 
 ID_PATTERN: Final = re.compile(r"^[0-9a-f]{32}$")
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 LOCK_POLL_SECONDS: Final = 0.03
 
 
-class LockHeld(Exception):  # noqa: N818 - reads as what it says
-    """Another process holds the lock. ``holder`` is what it wrote about itself, or empty."""
+class LockHeld(Exception):  # noqa: N818 - a state of the lock, not a defect
+    """Another process holds the lock. ``holder`` is the text it wrote into the lock file, or empty."""
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
@@ -58,9 +37,9 @@ class LockHeld(Exception):  # noqa: N818 - reads as what it says
 
 
 class StateDir:
-    """An open `.gateway` directory. Owns ``fd`` and that of the directory above it, ``base_fd``.
+    """An open `.gateway` directory: ``fd``, and ``base_fd`` of the directory that contains it. Owns both descriptors.
 
-    Every method raises ``OSError`` as the system gives it, so that the caller says which volume failed.
+    Every method raises ``OSError`` unchanged. The caller knows which volume it is and turns it into an ``ApiError``.
     """
 
     def __init__(self, base: Path, *, create: bool) -> None:
@@ -80,12 +59,12 @@ class StateDir:
             with suppress(FileExistsError):
                 os.mkdir(STATE_FOLDER, 0o700, dir_fd=self.base_fd)
             fd = os.open(STATE_FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
-            os.fchmod(fd, 0o700)
+            os.fchmod(fd, 0o700)  # mkdir applies the umask, fchmod does not
+            # The folder must last before a record in it can.
             sync_directory(self.base_fd)
         return fd
 
     def close(self) -> None:
-        """Gives both descriptors back."""
         close(self.fd)
         close(self.base_fd)
 
@@ -97,14 +76,15 @@ class StateDir:
 
     @contextmanager
     def locked(self, holder: str, until: float) -> Iterator[None]:
-        """Holds the lock. ``until`` is a ``time.monotonic()`` after which :class:`LockHeld` is raised.
+        """Holds the lock. Raises :class:`LockHeld` if it is not free by ``until``, a ``time.monotonic()`` in seconds.
 
-        ``holder`` is written into the file, so that the one who waits can tell its own request at work elsewhere.
+        ``holder`` is written into the lock file. A second server can thus recognize that the same request is already
+        running in the first one.
         """
         try:
             fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
         except OSError:
-            # A read-only volume can still be restored from, one at a time.
+            # On a read-only volume the file cannot be created or written, but a restore still needs the lock.
             fd = os.open(LOCK_FILE, FILE_FLAGS, dir_fd=self.fd)
         try:
             while True:
@@ -119,33 +99,38 @@ class StateDir:
             try:
                 yield
             finally:
+                # The text is cleared before the unlock: afterwards it would overwrite that of the next holder.
                 _record_owner(fd, "")
                 fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             close(fd)
 
     def read_or_create_id(self, name: str) -> str:
-        """The 128-bit identity kept in ``name``, made once. Two servers that start together agree on it."""
+        """The 128-bit id in the record ``name``, as 32 hex digits. Creates it if the record does not exist.
+
+        Two servers that start at the same time return the same id. Raises ``OSError`` for a record without an id: a
+        new id would turn all its backups into backups of another volume.
+        """
         for _ in range(2):
-            found = self.read(name)
-            text = (found or b"").decode("ascii", "replace").strip()
+            record = self.read(name)
+            text = (record or b"").decode("ascii", "replace").strip()
             if ID_PATTERN.match(text):
                 return text
-            if found is not None:
-                raise OSError(f"{name} holds no identity")
+            if record is not None:
+                raise OSError(f"{name} contains no id")
             try:
                 write_file(self.fd, name, secrets.token_hex(16).encode() + b"\n", exclusive=True)
             except FileExistsError:
-                continue
-        raise OSError(f"{name} cannot be made")
+                continue  # another server was faster: read its id
+        raise OSError(f"{name} cannot be created")
 
     def read_id(self, name: str) -> str | None:
-        """The identity if it has been made, without making one."""
+        """The id in the record ``name``, or None if there is none. Never creates one."""
         text = (self.read(name) or b"").decode("ascii", "replace").strip()
         return text if ID_PATTERN.match(text) else None
 
     def read(self, name: str, limit: int = MAX_RECORD_BYTES) -> bytes | None:
-        """What the record ``name`` holds, or None."""
+        """The bytes of the record ``name``, at most ``limit`` + 1, or None if it does not exist."""
         try:
             fd = os.open(name, FILE_FLAGS, dir_fd=self.fd)
         except FileNotFoundError:
@@ -160,7 +145,7 @@ class StateDir:
         write_file(self.fd, name, data)
 
     def remove(self, name: str) -> None:
-        """Removes the record ``name`` durably; it may be gone already."""
+        """Removes the record ``name`` durably. Does nothing if it does not exist."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
@@ -169,7 +154,7 @@ class StateDir:
 
     @contextmanager
     def folder(self, name: str) -> Iterator[int]:
-        """An open directory inside the state folder, made when it is missing."""
+        """Opens a directory inside the state folder; creates it if it is missing."""
         try:
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self.fd)
         except FileNotFoundError:
@@ -177,6 +162,7 @@ class StateDir:
                 os.mkdir(name, 0o700, dir_fd=self.fd)
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self.fd)
             os.fchmod(fd, 0o700)
+            # The folder must last before a record in it can.
             sync_directory(self.fd)
         try:
             yield fd
@@ -184,7 +170,7 @@ class StateDir:
             close(fd)
 
     def clean(self, *folders: str) -> None:
-        """Removes temporaries of a dead server here and in ``folders``. For the holder of the lock alone."""
+        """Removes the temporary files of a crashed server here and in ``folders``. The caller must hold the lock."""
         remove_temporaries(self.fd)
         for name in folders:
             with self.folder(name) as fd:
@@ -192,6 +178,7 @@ class StateDir:
 
 
 def _record_owner(fd: int, holder: str) -> None:
+    """Writes the holder into the lock file. Ignores errors: it only decides between ``Busy`` and ``InProgress``."""
     try:
         os.ftruncate(fd, 0)
         os.pwrite(fd, holder.encode("ascii", "replace"), 0)
@@ -200,7 +187,7 @@ def _record_owner(fd: int, holder: str) -> None:
 
 
 def read_record(dir_fd: int, name: str) -> bytes | None:
-    """What the file ``name`` of an open state directory holds, or None."""
+    """The bytes of the file ``name`` in an open state directory, or None if it does not exist."""
     try:
         fd = os.open(name, FILE_FLAGS, dir_fd=dir_fd)
     except FileNotFoundError:
@@ -212,5 +199,23 @@ def read_record(dir_fd: int, name: str) -> bytes | None:
 
 
 def dump_record(record: dict[str, Any]) -> bytes:
-    """A record's bytes: JSON that a person can read."""
+    """A record as indented JSON with sorted keys, for a person to read."""
     return json.dumps(record, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def read_gateway_id(config_dir: Path) -> str | None:
+    """The id of the gateway in its config directory. None if it has none yet or cannot be read."""
+    try:
+        with StateDir(config_dir, create=False) as state:
+            return state.read_id(GATEWAY_ID_FILE)
+    except OSError:
+        return None
+
+
+def read_volume_id(backup_dir: Path) -> str | None:
+    """The id of the backup volume. None if it has none yet or cannot be read."""
+    try:
+        with StateDir(backup_dir, create=False) as state:
+            return state.read_id(VOLUME_ID_FILE)
+    except OSError:
+        return None

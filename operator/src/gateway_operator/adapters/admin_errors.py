@@ -37,7 +37,7 @@ def error_from_response(status: int, headers: Mapping[str, str], raw: bytes) -> 
         KEY_REFUSED if unauthorized else body.detail,
         retryable=spec.retryable if spec else status >= 500,
         status=status,
-        remedy=KEY_REMEDY if unauthorized else spec.cure if spec else "",
+        remedy=KEY_REMEDY if unauthorized else spec.remedy if spec else "",
         retry_after=_seconds(headers.get("Retry-After")),
         outcome_unknown=status >= 500 or body.code == contract.ErrorCode.InProgress,
     )

@@ -1,4 +1,4 @@
-"""Which names may stand below the backup directory."""
+"""Which paths a request may use below the backup directory."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ ROOT = Path("/data/backups")
         "/".join("a" * 17),
     ],
 )
-def test_a_name_that_could_mislead_is_refused(path: str) -> None:
+def test_ambiguous_or_reserved_path_is_refused(path: str) -> None:
     with pytest.raises(ApiError):
         parse_relative(path)
 
 
 @given(st.text(max_size=60))
-def test_what_is_allowed_is_harmless(path: str) -> None:
+def test_allowed_path_has_only_safe_components(path: str) -> None:
     try:
         parts = parse_relative(path)
     except ApiError:
@@ -65,7 +65,7 @@ def test_what_is_allowed_is_harmless(path: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_an_absolute_path_is_inside_or_refused(path: str) -> None:
+def test_absolute_path_is_inside_the_root_or_refused(path: str) -> None:
     try:
         parts = parse_absolute(path, ROOT)
     except ApiError:
@@ -74,12 +74,12 @@ def test_an_absolute_path_is_inside_or_refused(path: str) -> None:
     assert Path(path) == ROOT.joinpath(*parts)
 
 
-def test_absolute_and_relative_name_the_same_file() -> None:
+def test_absolute_and_relative_path_give_the_same_components() -> None:
     assert parse_either("/data/backups/a/b.json", ROOT) == parse_either("a/b.json", ROOT) == ("a", "b.json")
     assert parse_absolute("/data//backups//a.json", ROOT) == ("a.json",)
 
 
 @pytest.mark.parametrize("path", ["/data/backups", "/data/backups/", "/data/backupsx/a", "/data", "/etc/passwd", "a"])
-def test_an_absolute_path_elsewhere_is_refused(path: str) -> None:
+def test_absolute_path_outside_the_root_is_refused(path: str) -> None:
     with pytest.raises(ApiError):
         parse_absolute(path, ROOT)

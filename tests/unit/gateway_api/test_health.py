@@ -1,0 +1,12 @@
+"""When the backup volume counts as nearly full."""
+
+from __future__ import annotations
+
+from gateway_api.contract import VolumeSpace
+from gateway_api.health import nearly_full
+
+
+def test_volume_is_nearly_full_below_five_percent_or_three_configs() -> None:
+    assert nearly_full(VolumeSpace(free_bytes=4, total_bytes=100), 0)
+    assert not nearly_full(VolumeSpace(free_bytes=6, total_bytes=100), 2)
+    assert nearly_full(VolumeSpace(free_bytes=6, total_bytes=100), 3)
