@@ -78,7 +78,7 @@ class KeyRing:
             # The owner of the last valid key does not wait until a worker has parsed a config that has changed.
             live = self._config.read_cached(worker=False)
             found = match_key(presented, self._of_config(live))
-            if found is None and live.kind == "unjudged":
+            if found is None and live.kind == "not_parsed":
                 found = match_key(presented, self._of_config(self._config.read_cached()))
         if found is None and from_file is None:
             raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")

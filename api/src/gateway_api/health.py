@@ -26,7 +26,7 @@ _READY_TEXT: Final = {
     "too_large": "the config is too large",
     "unstable": "the config keeps changing",
     "unreadable": "the config cannot be read",
-    "unjudged": "no process could be started to read the config",
+    "not_parsed": "no process could be started to read the config",
 }
 
 

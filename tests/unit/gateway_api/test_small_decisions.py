@@ -73,7 +73,7 @@ def test_failures_are_counted_for_each_peer_and_forgiven_with_time() -> None:
 def test_a_young_file_must_agree_and_be_whole_or_be_left_alone(
     age: float, still: float, agrees: bool, whole: bool, believed: bool
 ) -> None:
-    assert is_stable(age=age, still=still, agrees=agrees, whole=whole, settle=2.0) is believed
+    assert is_stable(age=age, unchanged_for=still, same_as_before=agrees, is_valid=whole, settle=2.0) is believed
 
 
 def test_nearly_full_is_a_twentieth_or_three_configs() -> None:

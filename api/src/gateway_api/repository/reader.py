@@ -139,7 +139,7 @@ def parse_config(judge: ConfigParser, content: Blob, limit: int) -> tuple[Blob, 
     ``WorkerFailed``.
     """
     try:
-        return judge.accept(content, limit)
+        return judge.parse_backup(content, limit)
     except InvalidConfig as problem:
         raise ApiError(ErrorCode.BackupInvalid, f"not a whole gateway config: {problem}") from None
     except OSError as error:
