@@ -51,7 +51,7 @@ class ConfigReplacer:
             raise config_volume_error(error) from None
 
     def stage(self, name: str, content: Blob, *, mode: int, gid: int | None) -> None:
-        """Writes ``content`` durably to ``name`` in the state folder, with the mode and group that the config will have."""
+        """Writes ``content`` durably to ``name`` in the state folder, with the mode and group for the live config."""
         try:
             # The bytes are fsynced under a temporary name. After the rename ``name`` is complete or absent.
             temporary = write_temporary(self.state.fd, content, mode=mode & 0o770, gid=gid)
@@ -112,8 +112,8 @@ class ConfigReplacer:
     def activate(self, staged: str) -> None:
         """Makes the staged file the live config."""
         try:
-            # One rename, so the gateway reads the previous config or the new one. stage() has made the new bytes durable,
-            # so the name never refers to lost bytes after a power failure.
+            # One rename, so the gateway reads the previous config or the new one. stage() has made the new bytes
+            # durable, so the name never refers to lost bytes after a power failure.
             os.rename(staged, self.name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.base_fd)
         except OSError as error:
             raise config_volume_error(error) from None
