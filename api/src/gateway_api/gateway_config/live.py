@@ -165,8 +165,8 @@ class ConfigFile:
             elif live.kind == "missing" and previous is not None and previous.kind == "missing":
                 # Two reads are enough: a file can only be missing for longer than a rename if it was removed.
                 return live
-            # One read of a large config may exceed the patience. A second read is allowed in any case, because two
-            # equal reads are the only proof for a file that changed recently.
+            # One read of a large config may take longer than ``patience``. A second read is allowed in any case,
+            # because a file that changed recently needs two equal reads.
             if now >= end and previous is not None:
                 return ConfigRead("unstable", problem="the config kept changing while it was read")
             previous = live

@@ -64,10 +64,11 @@ def _check_data_file(state: StateDir, located: LocatedBackup) -> bool:
 
 
 def _start_deletion(state: StateDir, located: LocatedBackup) -> None:
+    # The current path, where recovery deletes the file. The path in the manifest is out of date if the file was moved.
     content = manifests.dump(located.manifest.model_copy(update={"path": located.path}))
     with state.folder(TOMBSTONES_FOLDER) as tombstones:
-        # The tombstone is durable before any file is deleted. A crash from here on leaves a deletion that recovery can
-        # finish, never a data file without a manifest or an unknown deletion.
+        # Tombstone first, and durable before any file is deleted: after a crash recovery can finish the deletion.
+        # Without it a data file without a manifest would remain, and no answer for a repeated request.
         try:
             atomic_write.write_file(tombstones, located.manifest.id + DELETION_STARTED_SUFFIX, content)
         except OSError as error:

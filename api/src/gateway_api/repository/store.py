@@ -190,14 +190,15 @@ def _publish(
     manifest: Manifest,
     raw: bytes | None = None,
 ) -> LocatedBackup:
-    """Gives the data file its name, then the manifest. ``temporary`` is the data file, already fsynced and verified."""
+    """Steps 2 to 4 of the module's docstring. ``temporary`` is the data file, already fsynced and read back."""
     name = new.parts[-1]
     pending_name = f"{new.backup_id}.json"
     try:
-        # Before the data file gets its name. After a crash between the two names recovery needs this manifest; without
-        # it the data would be an unknown file.
+        # Pending first: after a crash between steps 3 and 4 recovery completes the backup with this manifest. Without
+        # it the data file would be an unknown file.
         atomic_write.write_file(pending, pending_name, raw or manifests.dump(manifest))
-        # Before the rename below, which makes the previous manifest wrong: later nothing would identify its request.
+        # Durable before the new data replaces the previous backup. Afterwards only the tombstone identifies the request
+        # of the previous backup.
         _tombstone_replaced(state, parent, name)
         if new.replace:
             # One rename, so the name refers to the previous data or to the new data, never to a part.
@@ -237,7 +238,7 @@ def _finalize_manifest(pending: int, pending_name: str, parent: int, name: str) 
             finally:
                 close(fd)
             atomic_write.write_file(parent, name, data)
-            # After the copy is durable: until then recovery needs the pending manifest.
+            # Only after the copy is durable: until then recovery needs the pending manifest.
             os.unlink(pending_name, dir_fd=pending)
     except OSError:
         raise ApiError(ErrorCode.DurabilityUnknown) from None

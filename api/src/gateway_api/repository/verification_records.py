@@ -33,8 +33,8 @@ def record_name(name: str) -> str:
 class VerificationRecords:
     """Reads and writes verification records. Thread-safe.
 
-    Records are cached by the stat data of their files. A record that could not be written stays in memory until the
-    server ends.
+    They are cached by the stat data of their files. A verification record that could not be written stays in memory
+    until the server ends.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class VerificationRecords:
     def write(self, parent: int, name: str, verification: Verification, make_room: Callable[[], None]) -> bool:
         """Writes the verification record of the data file ``name`` durably. Returns whether that succeeded.
 
-        On a full volume it calls ``make_room`` and tries once more. A record that cannot be written is kept in memory.
+        On a full volume it calls ``make_room`` and tries once more. If that fails too, it keeps the result in memory.
         """
         content = verification.model_dump_json(indent=1).encode() + b"\n"
         written = _write(parent, record_name(name), content, make_room)
