@@ -82,7 +82,7 @@ class KeyRing:
             # Then without a worker: the last valid key works without waiting until a changed config is parsed.
             live = self._config.read_cached(worker=False)
             kind = match_key(presented, self._config_keys(live))
-            if kind is None and live.kind == "unjudged":
+            if kind is None and live.kind == "not_parsed":
                 # The key may be new in the changed config. Only parsing it can tell.
                 kind = match_key(presented, self._config_keys(self._config.read_cached()))
         if kind is None and file_digests is None:

@@ -31,7 +31,7 @@ _READINESS_TEXT: Final = {
     "too_large": "the config is too large",
     "unstable": "the config keeps changing",
     "unreadable": "the config cannot be read",
-    "unjudged": "the process that parses the config could not be started",
+    "not_parsed": "the process that parses the config could not be started",
 }
 
 

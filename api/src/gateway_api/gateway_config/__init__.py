@@ -1,1 +1,1 @@
-"""The gateway's config file: schema, parsing, reading while the gateway writes, replacing."""
+"""The gateway's config file: schema, parsing, reading while the gateway writes to it, and replacing."""

@@ -1,4 +1,7 @@
-"""The config of a new gateway: empty sections and default settings."""
+"""The config of a new gateway: empty data sections and the gateway's default settings.
+
+`seed.py` writes it for a new pod, and a system reset writes it over a live config.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 
 def default_config(admin_key: str) -> dict[str, Any]:
-    """A minimal config that gateway 2.2.4 starts with: no projects, no users, nothing that leaves the pod."""
+    """A minimal config that gateway 2.2.4 starts with. It has no projects and users, and telemetry is off."""
     return {
         "admin_apikey": admin_key,
         "enkrypt_config": {"api_key": "", "base_url": "https://api.enkryptai.com"},

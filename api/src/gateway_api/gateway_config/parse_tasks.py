@@ -1,7 +1,8 @@
-"""The readings of a config that take time in proportion to its size, as functions from bytes to what JSON can carry.
+"""The tasks whose time grows with the size of a config: parse, diff and read the admin key.
 
-They run in a thread for a small config and in a worker process for a large one: `judging.py` chooses. The standard
-library alone, so that the worker starts at once.
+Each task is a function from the bytes of a config to values that JSON can carry. `parser.py` runs it in the calling
+thread for a small config and in a worker process for a large one. This module imports the standard library only, so
+that the worker starts within milliseconds.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from gateway_api.gateway_config.schema import InvalidConfig
 
 Bytes = bytes | memoryview
 ParseResult = tuple[dict[str, Any], bytes | None]
-"""What was found, and the bytes of a config that is not the bytes that were read."""
+"""The result as JSON values, and the bytes of the config if they differ from the input (an unwrapped envelope)."""
 
 
 def parse(data: Bytes, *, unwrap: bool, sections: bool, limit: int) -> ParseResult:
-    """``facts`` of a config, or ``refused`` with the reason. ``unwrap`` accepts the public gateway's envelope: then the
-    second part is the config within, unless it has more than ``limit`` bytes, which is ``too_large``."""
+    """Parses, checks and summarizes a config.
+
+    The result holds ``summary``, or ``invalid`` with the reason and ``parsed``, or ``too_large``. With ``unwrap`` the
+    input may also be the public gateway's backup envelope. The second part is then the config inside the envelope. It
+    is ``too_large`` when it has more than ``limit`` bytes. ``sections`` adds the digest of the data sections.
+    """
     try:
         value, enveloped = schema.parse(data), False
         if unwrap:
@@ -29,20 +34,20 @@ def parse(data: Bytes, *, unwrap: bool, sections: bool, limit: int) -> ParseResu
         content = json.dumps(config, indent=2).encode() if enveloped else None
         if content is not None and len(content) > limit:
             return {"too_large": True}, None
-        return {"facts": schema.summarize(config, sections=sections)}, content
-    except InvalidConfig as problem:
-        return {"refused": str(problem), "parsed": problem.parsed}, None
+        return {"summary": schema.summarize(config, sections=sections)}, content
+    except InvalidConfig as error:
+        return {"invalid": str(error), "parsed": error.parsed}, None
     except RecursionError:
-        return {"refused": "the JSON is nested too deeply", "parsed": False}, None
+        return {"invalid": "the JSON is nested too deeply", "parsed": False}, None
 
 
-def difference(old: Bytes | None, new: Bytes) -> ParseResult:
-    """``diff`` from one config to another; both have been judged before."""
+def compare(old: Bytes | None, new: Bytes) -> ParseResult:
+    """The result holds ``diff``, the change from one valid config to another; see ``diff.py``."""
     before, after = (None if data is None else schema.check(schema.parse(data)) for data in (old, new))
     assert after is not None
     return {"diff": diff(before, after)}, None
 
 
-def admin_key(data: Bytes) -> ParseResult:
-    """``admin_key``, or None when it cannot be told."""
-    return {"admin_key": schema.admin_key_of(data)}, None
+def read_admin_key(data: Bytes) -> ParseResult:
+    """The result holds ``admin_key``, which is None when the config has none or is not JSON."""
+    return {"admin_key": schema.read_admin_key(data)}, None

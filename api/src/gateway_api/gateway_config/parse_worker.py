@@ -1,8 +1,9 @@
-"""The process that reads one large config for a server, which would otherwise hold its interpreter, and with it every
-probe. It gets descriptors that are open already, answers on its standard output and ends.
+"""The worker process that runs one parse task on one large config.
 
-It opens no file, makes none and renames none: whatever becomes of it, or of the server before it, nothing it did can
-be seen on a volume. It dies with its server, at the latest when that closes the pipe.
+Python parses JSON while it holds the interpreter lock. In the server's own process a large config would therefore
+delay every probe. The worker inherits open descriptors, reads its job from standard input, writes the result to
+standard output and ends. It opens, creates and renames no file on a volume, so it may be killed at any time. It dies
+with its server.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ _PR_SET_PDEATHSIG = 1
 _NICENESS = 5
 
 
-def _die_with(server: int) -> None:
+def _die_with_server(server: int) -> None:
     import ctypes
 
+    # The signal is sent only if the server ends after this call. The check below covers a server that ended before.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != server:
         os._exit(1)
 
 
-def _step_back() -> None:
-    """Probes first, also when memory runs out; and no secret in a core file."""
+def _lower_priority() -> None:
+    """Gives the server precedence for CPU and memory, and disables core files."""
     os.nice(_NICENESS)
+    # The worker holds a whole config with its secrets; a core file would write them to disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # When memory runs out, the kernel kills the worker first and not the server.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 - at start
         file.write("1000")
 
@@ -47,23 +51,24 @@ def _map(fd: int | None) -> memoryview | None:
 
 
 def main() -> None:
-    """Reads one job from standard input: a line of JSON that names the server, the reading and the descriptors."""
+    """Runs one job from standard input: a line of JSON with the task, the server's process id and the descriptors."""
     job = json.loads(sys.stdin.readline())
-    _die_with(job["server"])
-    _step_back()
-    # One large config is all there will ever be: nothing of it becomes garbage in a cycle.
+    _die_with_server(job["server"])
+    _lower_priority()
+    # The process holds one config until it ends and creates no reference cycles, so collection would only cost time.
     gc.disable()
     data, old = _map(job["data"]), _map(job["old"])
     assert data is not None
-    if job["reading"] == "judge":
-        answer, content = parse_tasks.parse(data, **job["options"])
-    elif job["reading"] == "difference":
-        answer, content = parse_tasks.difference(old, data)
+    if job["task"] == "parse":
+        result, content = parse_tasks.parse(data, **job["options"])
+    elif job["task"] == "compare":
+        result, content = parse_tasks.compare(old, data)
     else:
-        answer, content = parse_tasks.admin_key(data)
+        result, content = parse_tasks.read_admin_key(data)
+    # The bytes are written before the result: the server reads them as soon as it has a result.
     if content is not None:
         write_pieces(job["output"], [content])
-    sys.stdout.write(json.dumps(answer))
+    sys.stdout.write(json.dumps(result))
     sys.stdout.flush()
-    # Without taking the config apart again, object by object.
+    # Skips the interpreter's cleanup, which would free the config object by object.
     os._exit(0)

@@ -1,6 +1,8 @@
-"""Reads configs: small ones at once, large ones in a worker process, so that no probe waits for the interpreter.
+"""Parses and validates configs: small ones in the calling thread, large ones in a worker process.
 
-What has been found is remembered by the content's digest: the same bytes are not read twice.
+A thread that parses JSON holds the interpreter lock, so a large config would delay every probe. Each worker runs one
+task of `parse_tasks.py` and ends. Its input and output are descriptors, never paths. Summaries are cached by the
+digest of the content, so that the same bytes are not parsed twice.
 """
 
 from __future__ import annotations
@@ -23,125 +25,131 @@ from gateway_api.contract import ConfigDiff, ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config import parse_tasks
 from gateway_api.gateway_config.schema import InvalidConfig
-from gateway_api.gateway_config.summary import ConfigSummary, summary_of
+from gateway_api.gateway_config.summary import ConfigSummary, build_summary
 from gateway_api.storage.content import Blob, BlobWriter, read_blob
 
 REMEMBERED: Final = 8
+"""Number of summaries in the cache."""
 _PACKAGES: Final = str(Path(__file__).resolve().parents[2])
 _START: Final = (
     f"import sys; sys.path.insert(0, {_PACKAGES!r}); from gateway_api.gateway_config.parse_worker import main; main()"
 )
 COMMAND: Final = (sys.executable, "-I", "-S", "-c", _START)
-"""Isolated and without site-packages: the worker needs the standard library alone, and starts in a few milliseconds."""
+"""Starts the worker in isolated mode and without site-packages, which takes a few milliseconds."""
 
 
 class ConfigParser:
-    """Methods block, so they run in a thread. All raise ``WorkerFailed`` when a worker is needed and none finishes,
-    and ``OSError`` when there is no memory for a content.
+    """Runs parse tasks. Methods block, so they must run in a thread.
 
-    ``above`` is the size in bytes from which on a worker reads, ``seconds`` how long one may take.
+    A content of more than ``above`` bytes is parsed by a worker, which is killed after ``seconds``. All methods raise
+    ``WorkerFailed`` when a worker is needed and does not finish, and ``OSError`` when memory runs out.
     """
 
     def __init__(self, above: int, seconds: float) -> None:
         self._above = above
         self._seconds = seconds
-        self._known: OrderedDict[str, ConfigSummary | InvalidConfig] = OrderedDict()
+        self._cache: OrderedDict[str, ConfigSummary | InvalidConfig] = OrderedDict()
+        # One task at a time: two large configs in memory at once could exceed the container's limit.
         self._one_at_a_time = threading.Lock()
 
     def needs_worker(self, content: Blob) -> bool:
-        """Whether :meth:`summary` would start a worker for ``content``."""
-        return content.size > self._above and content.sha256 not in self._known
+        """Whether :meth:`summarize` would start a worker for ``content``."""
+        return content.size > self._above and content.sha256 not in self._cache
 
-    def summary(self, content: Blob, *, sections: bool) -> ConfigSummary:
-        """Summarise a live config, with the digest of its sections if ``sections``. Raises ``InvalidConfig``."""
-        if (known := self._cached(content, sections)) is None:
+    def summarize(self, content: Blob, *, sections: bool) -> ConfigSummary:
+        """The summary of a live config. ``sections`` adds the digest of its data sections. Raises ``InvalidConfig``."""
+        if (result := self._cached(content, sections)) is None:
             with self._one_at_a_time:
-                if (known := self._cached(content, sections)) is None:
-                    known = self._parse(content, sections)
-        if isinstance(known, InvalidConfig):
-            raise InvalidConfig(str(known), parsed=known.parsed)
-        return known
+                # Another thread may have parsed the same content while this one waited for the lock.
+                if (result := self._cached(content, sections)) is None:
+                    result = self._parse(content, sections)
+        if isinstance(result, InvalidConfig):
+            # A new exception: raising the cached one again would extend its traceback each time.
+            raise InvalidConfig(str(result), parsed=result.parsed)
+        return result
 
-    def accept(self, content: Blob, limit: int) -> tuple[Blob, ConfigSummary]:
-        """The bytes to restore and their summary, for a content that is a config or an envelope of one.
+    def parse_backup(self, content: Blob, limit: int) -> tuple[Blob, ConfigSummary]:
+        """The config bytes to restore and their summary. ``content`` is a config, or a backup envelope with one.
 
         Raises :class:`InvalidConfig`, and ``BackupTooLarge`` when an unwrapped config has more than ``limit`` bytes.
         """
-        known = self._cached(content, True)
-        if isinstance(known, ConfigSummary):
-            return content, known
+        cached = self._cached(content, True)
+        if isinstance(cached, ConfigSummary):
+            return content, cached
         with self._one_at_a_time:
-            answer, other = self._run("judge", content, unwrap=True, sections=True, limit=limit)
-        if "too_large" in answer:
+            result, unwrapped = self._run("parse", content, unwrap=True, sections=True, limit=limit)
+        if "too_large" in result:
             raise ApiError(ErrorCode.BackupTooLarge)
-        if "refused" in answer:
-            raise InvalidConfig(answer["refused"], parsed=answer["parsed"])
-        wanted = other or content
-        summary = summary_of(answer["facts"], sha256=wanted.sha256, size=wanted.size)
-        self._remember(wanted, summary)
-        return wanted, summary
+        if "invalid" in result:
+            raise InvalidConfig(result["invalid"], parsed=result["parsed"])
+        config = unwrapped or content
+        summary = build_summary(result["summary"], sha256=config.sha256, size=config.size)
+        self._remember(config, summary)
+        return config, summary
 
     def difference(self, old: Blob | None, new: Blob) -> ConfigDiff:
-        """What changes from one config to another; both have been judged."""
+        """The change from one valid config to another; ``old`` is None when there is no valid live config."""
         with self._one_at_a_time:
-            answer, _ = self._run("difference", new, old)
-        return ConfigDiff.model_validate(answer["diff"])
+            result, _ = self._run("compare", new, old)
+        return ConfigDiff.model_validate(result["diff"])
 
     def admin_key(self, content: Blob) -> str | None:
-        """The admin key in a config, also in one of the wrong shape; None when it cannot be told."""
+        """The admin key in a config, also in an invalid one. None when there is no key or the content is not JSON."""
         with self._one_at_a_time:
-            answer, _ = self._run("admin_key", content)
-        key = answer["admin_key"]
+            result, _ = self._run("read_admin_key", content)
+        key = result["admin_key"]
         return key if isinstance(key, str) else None
 
     def _cached(self, content: Blob, sections: bool) -> ConfigSummary | InvalidConfig | None:
-        known = self._known.get(content.sha256)
-        if isinstance(known, ConfigSummary) and sections and known.sections_digest is None:
+        cached = self._cache.get(content.sha256)
+        if isinstance(cached, ConfigSummary) and sections and cached.sections_digest is None:
             return None
-        return known
+        return cached
 
-    def _remember(self, content: Blob, found: ConfigSummary | InvalidConfig) -> None:
-        self._known[content.sha256] = found
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+    def _remember(self, content: Blob, result: ConfigSummary | InvalidConfig) -> None:
+        self._cache[content.sha256] = result
+        while len(self._cache) > REMEMBERED:
+            self._cache.popitem(last=False)
 
     def _parse(self, content: Blob, sections: bool) -> ConfigSummary | InvalidConfig:
+        # The digest of the sections is cheap for a small config, and computing it now avoids a second parse.
         sections = sections or content.size <= self._above
         options: dict[str, Any] = {"unwrap": False, "sections": sections, "limit": content.size}
-        answer, _ = self._run("judge", content, **options)
-        found: ConfigSummary | InvalidConfig
-        if "refused" in answer:
-            found = InvalidConfig(answer["refused"], parsed=answer["parsed"])
+        result, _ = self._run("parse", content, **options)
+        parsed: ConfigSummary | InvalidConfig
+        if "invalid" in result:
+            parsed = InvalidConfig(result["invalid"], parsed=result["parsed"])
         else:
-            found = summary_of(answer["facts"], sha256=content.sha256, size=content.size)
-        self._remember(content, found)
-        return found
+            parsed = build_summary(result["summary"], sha256=content.sha256, size=content.size)
+        self._remember(content, parsed)
+        return parsed
 
     def _run(
-        self, name: str, content: Blob, old: Blob | None = None, **options: Any
+        self, task: str, content: Blob, old: Blob | None = None, **options: Any
     ) -> tuple[dict[str, Any], Blob | None]:
+        """Runs a task of `parse_tasks.py` here or in a worker, by the size of its input."""
         size = content.size + (0 if old is None else old.size)
         if size <= self._above:
-            before = None if old is None else old.data()
-            match name:
-                case "judge":
-                    answer, other = parse_tasks.parse(content.data(), **options)
-                case "difference":
-                    answer, other = parse_tasks.difference(before, content.data())
+            old_data = None if old is None else old.data()
+            match task:
+                case "parse":
+                    result, output = parse_tasks.parse(content.data(), **options)
+                case "compare":
+                    result, output = parse_tasks.compare(old_data, content.data())
                 case _:
-                    answer, other = parse_tasks.admin_key(content.data())
-            return answer, None if other is None else Blob.of(other)
+                    result, output = parse_tasks.read_admin_key(content.data())
+            return result, None if output is None else Blob.of(output)
         with ExitStack() as stack:
-            data = stack.enter_context(content.descriptor())
-            before_fd = None if old is None else stack.enter_context(old.descriptor())
-            output = stack.enter_context(BlobWriter.new_memfd())
-            job = {"reading": name, "data": data, "old": before_fd, "output": output, "options": options}
-            given = [fd for fd in (data, before_fd, output) if fd is not None]
-            answer = self._worker(job, given)
-            return answer, read_blob(output, 1 << 40) if os.fstat(output).st_size else None
+            data_fd = stack.enter_context(content.descriptor())
+            old_fd = None if old is None else stack.enter_context(old.descriptor())
+            output_fd = stack.enter_context(BlobWriter.new_memfd())
+            job = {"task": task, "data": data_fd, "old": old_fd, "output": output_fd, "options": options}
+            inherited = [fd for fd in (data_fd, old_fd, output_fd) if fd is not None]
+            result = self._run_worker(job, inherited)
+            return result, read_blob(output_fd, 1 << 40) if os.fstat(output_fd).st_size else None
 
-    def _worker(self, job: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
-        """The answer of one worker, which is gone when this returns."""
+    def _run_worker(self, job: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
+        """The result of one worker process, which has ended when this returns."""
         line = json.dumps({**job, "server": os.getpid()}).encode() + b"\n"
         try:
             process = subprocess.Popen(
@@ -152,32 +160,33 @@ class ConfigParser:
                 pass_fds=descriptors,
                 cwd="/",
                 env={},
-                # What a terminal or a supervisor sends to the group is for the server to handle.
+                # A process group of its own: a signal to the server's group must not end the worker of a running task.
                 process_group=0,
             )
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "unknown error")
-            raise _failed(f"no process could be started to read a large config ({name})") from None
+            raise _worker_failed(f"the worker process for a large config could not be started ({name})") from None
         with process as worker:
             try:
-                answer, _ = worker.communicate(line, timeout=self._seconds)
+                output, _ = worker.communicate(line, timeout=self._seconds)
             except subprocess.TimeoutExpired:
-                raise _failed(f"reading a large config took longer than {self._seconds:g} seconds") from None
+                raise _worker_failed(f"parsing a large config took longer than {self._seconds:g} seconds") from None
             except OSError:
-                raise _failed("the process that was to read a large config could not be spoken to") from None
+                raise _worker_failed("the pipe to the worker process failed while it parsed a large config") from None
             finally:
+                # Leaving the block waits for the worker, so it must not be able to run on.
                 worker.kill()
         if worker.returncode != 0:
             killed = worker.returncode == -signal.SIGKILL
-            why = "was killed, maybe because there was no memory" if killed else "ended with an error"
-            raise _failed(f"the process that was to read a large config {why}")
+            reason = "was killed, possibly because memory ran out" if killed else "ended with an error"
+            raise _worker_failed(f"the worker process for a large config {reason}")
         try:
-            found: dict[str, Any] = json.loads(answer)
+            result: dict[str, Any] = json.loads(output)
         except ValueError:
-            raise _failed("the process that was to read a large config gave no answer") from None
-        return found
+            raise _worker_failed("the worker process for a large config returned no result") from None
+        return result
 
 
-def _failed(why: str) -> ApiError:
-    logs.event("worker_failed", 40, reason=why)
-    return ApiError(ErrorCode.WorkerFailed, f"{why}; nothing was changed")
+def _worker_failed(reason: str) -> ApiError:
+    logs.event("worker_failed", 40, reason=reason)
+    return ApiError(ErrorCode.WorkerFailed, f"{reason}; nothing was changed")

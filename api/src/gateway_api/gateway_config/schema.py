@@ -1,9 +1,10 @@
-"""What makes a file a gateway config: parsing and judging, without reading or writing anything, and with the standard
-library alone, so that a worker process starts at once.
+"""Parses and validates a gateway config: which bytes are a config, and what is wrong with those that are not.
 
-The real gateway is stopped for good by a config of the wrong shape, so this is strict where it would die, silent
-where it does not look, and reports what it survives (dangling references) as issues. Values never enter a message:
-a place in the file is named by section and id, an API key by eight digits of its SHA-256.
+A gateway that reads a config of the wrong shape stops and does not start again. This module therefore rejects
+everything that stops the gateway. It ignores fields that the gateway does not read. It reports problems that the
+gateway tolerates (dangling references) as issues.
+A message never contains a value of the config. It gives the section and the id, or eight hex digits of an API key's
+SHA-256. The module reads no file and imports the standard library only, because it runs in the parse worker.
 """
 
 from __future__ import annotations
@@ -19,24 +20,30 @@ from typing import Any, Final, NamedTuple
 from gateway_api.idempotency import canonical_json
 
 SECTIONS: Final = ("mcp_configs", "projects", "users", "apikeys")
+"""The data sections; all other top-level fields are settings."""
 MIN_KEY_LENGTH: Final = 32
+"""Bytes of the shortest admin key that the admin API accepts; the gateway itself accepts shorter ones."""
 MAX_ISSUES: Final = 1000
 MAX_ID_LENGTH: Final = 80
+"""Characters; a longer id appears in a message as a digest."""
 PARSING_DEPTH: Final = 300
-"""Frames above which no JSON is parsed: how deeply it may be nested is the same for all who read it, and what is done
-with it later has as much room."""
+"""Stack depth at which JSON is always parsed. Python limits nesting by the remaining stack, so a fixed depth gives
+every caller the same limit. It also leaves room for later steps that recurse over the value."""
 
 
 class InvalidConfig(Exception):  # noqa: N818 - reads as what it says
-    """The bytes are no config. ``parsed`` tells a wrong shape from broken JSON; the text holds no value of the file."""
+    """The bytes are not a config. The message contains no value of the file.
 
-    def __init__(self, why: str, *, parsed: bool) -> None:
+    ``parsed`` is True if the bytes are JSON of the wrong shape, False if they are not JSON.
+    """
+
+    def __init__(self, reason: str, *, parsed: bool) -> None:
         self.parsed = parsed
-        super().__init__(why)
+        super().__init__(reason)
 
 
 class SchemaIssue(NamedTuple):
-    """What a gateway survives but a person should mend. ``where`` names a place by section and id, never a value."""
+    """A problem that the gateway tolerates, but that should be fixed. ``where`` is a section and an id, not a value."""
 
     code: str
     where: str
@@ -46,12 +53,12 @@ class SchemaIssue(NamedTuple):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise InvalidConfig("an object names the same key twice", parsed=False)
+        raise InvalidConfig("an object contains a duplicate key", parsed=False)
     return result
 
 
 def _no_constant(_: str) -> float:
-    raise InvalidConfig("NaN or Infinity is no JSON number", parsed=False)
+    raise InvalidConfig("NaN and Infinity are not JSON numbers", parsed=False)
 
 
 def _finite(text: str) -> float:
@@ -61,21 +68,22 @@ def _finite(text: str) -> float:
     return number
 
 
-def _frames() -> int:
+def _stack_depth() -> int:
     frame, count = sys._getframe(), 0
     while frame.f_back is not None:
         frame, count = frame.f_back, count + 1
     return count
 
 
-def _below(frames: int, call: Callable[[], Any]) -> Any:
-    return call() if frames <= 0 else _below(frames - 1, call)
+def _call_deeper(frames: int, call: Callable[[], Any]) -> Any:
+    """Runs ``call`` with ``frames`` more frames on the stack."""
+    return call() if frames <= 0 else _call_deeper(frames - 1, call)
 
 
 def parse(data: bytes | memoryview) -> Any:
-    """The JSON value in ``data``: strict UTF-8, no byte order mark, no duplicate keys, only finite numbers.
+    """The JSON value in ``data``, which must be UTF-8 without byte order mark, duplicate keys or infinite numbers.
 
-    Raises :class:`InvalidConfig` for everything else, with the line and column where there is one.
+    Raises :class:`InvalidConfig` otherwise, with line and column if the JSON parser gives them.
     """
     if bytes(data[:3]) == b"\xef\xbb\xbf":
         raise InvalidConfig("the file begins with a byte order mark", parsed=False)
@@ -84,8 +92,8 @@ def parse(data: bytes | memoryview) -> Any:
     except UnicodeDecodeError as error:
         raise InvalidConfig(f"byte {error.start} is not UTF-8", parsed=False) from None
     try:
-        return _below(
-            PARSING_DEPTH - _frames(),
+        return _call_deeper(
+            PARSING_DEPTH - _stack_depth(),
             lambda: json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite),
         )
     except json.JSONDecodeError as error:
@@ -97,21 +105,21 @@ def parse(data: bytes | memoryview) -> Any:
 
 
 def unwrap(value: Any) -> tuple[Any, bool]:
-    """The config inside the public gateway's backup envelope, and whether there was an envelope."""
+    """The config inside the public gateway's backup envelope, and whether ``value`` was an envelope."""
     if isinstance(value, dict) and "backup_version" in value and "config" in value and "admin_apikey" not in value:
         return value["config"], True
     return value, False
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 in lower-case hex."""
+    """SHA-256 of ``data`` in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sections_digest(config: dict[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of the four data sections: equal for two configs that hold the same data.
+    """SHA-256 of the canonical JSON of the four data sections. Two configs with the same data have the same digest.
 
-    Written entry by entry, because one call for a large config would hold the interpreter, and with it every probe.
+    It encodes entry by entry. One call for a large config would hold the interpreter lock and delay every probe.
     """
     hasher = hashlib.sha256()
     for number, section in enumerate(sorted(SECTIONS)):
@@ -125,20 +133,20 @@ def sections_digest(config: dict[str, Any]) -> str:
 
 
 def key_digest(key: str) -> str:
-    """What is remembered of an admin key: SHA-256 in lower-case hex."""
+    """SHA-256 of a key in lower-case hex. The server keeps this digest and never the key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def key_name(key: str) -> str:
-    """How a message names an API key."""
+def key_label(key: str) -> str:
+    """The label of an API key in a message: the first eight hex digits of its SHA-256."""
     return "sha256:" + key_digest(key)[:8]
 
 
-def _id(name: str) -> str:
-    return name if len(name) <= MAX_ID_LENGTH and name.isprintable() else key_name(name)
+def _id_label(name: str) -> str:
+    return name if len(name) <= MAX_ID_LENGTH and name.isprintable() else key_label(name)
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:
+def _require_object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidConfig(f"{where} must be an object", parsed=True)
     return value
@@ -146,95 +154,99 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 def _optional_object(parent: dict[str, Any], name: str, where: str) -> dict[str, Any]:
     value = parent.get(name)
-    return {} if value is None else _object(value, where)
+    return {} if value is None else _require_object(value, where)
 
 
-def admin_key_in(config: dict[str, Any]) -> Any:
-    """The admin key, whatever its type: at the top, or where old releases had it and 2.2 still looks."""
+def get_admin_key(config: dict[str, Any]) -> Any:
+    """The value of the admin key, of any type, or None.
+
+    Older gateways keep it in ``enkrypt_config``; gateway 2.2 still reads it there if the top level has none.
+    """
     key = config.get("admin_apikey")
-    old = config.get("enkrypt_config")
-    return old.get("admin_apikey") if key is None and isinstance(old, dict) else key
+    enkrypt = config.get("enkrypt_config")
+    return enkrypt.get("admin_apikey") if key is None and isinstance(enkrypt, dict) else key
 
 
 def check(config: Any) -> dict[str, Any]:
-    """``config`` if a gateway could start with it. Raises :class:`InvalidConfig` at the first place where not."""
-    top = _object(config, "the config")
-    key = admin_key_in(top)
+    """Returns ``config`` if a gateway can start with it. Raises :class:`InvalidConfig` for the first problem."""
+    top = _require_object(config, "the config")
+    key = get_admin_key(top)
     if not isinstance(key, str) or not key.strip():
-        raise InvalidConfig("admin_apikey must be a string that is not empty", parsed=True)
-    _object(top.get("common_mcp_gateway_config"), "common_mcp_gateway_config")
+        raise InvalidConfig("admin_apikey must be a non-empty string", parsed=True)
+    _require_object(top.get("common_mcp_gateway_config"), "common_mcp_gateway_config")
     for name in ("plugins", "enkrypt_config", "local_server_overrides"):
         _optional_object(top, name, name)
     plugins = _optional_object(top, "plugins", "plugins")
     for name in plugins:
         if isinstance(plugins[name], dict):
-            _optional_object(plugins[name], "config", f"plugins.{_id(name)}.config")
+            _optional_object(plugins[name], "config", f"plugins.{_id_label(name)}.config")
     auth = _optional_object(plugins, "auth", "plugins.auth")
+    # With this provider the gateway reads its data from a remote service, so the sections are optional.
     remote = auth.get("provider") == "enkrypt"
     for section in SECTIONS:
         if section not in top and remote:
             continue
         if section not in top:
             raise InvalidConfig(f"{section} is missing", parsed=True)
-        for name, entry in _object(top[section], section).items():
+        for name, entry in _require_object(top[section], section).items():
             if not isinstance(entry, dict):
-                _object(entry, f"{section}.{key_name(name) if section == 'apikeys' else _id(name)}")
+                _require_object(entry, f"{section}.{key_label(name) if section == 'apikeys' else _id_label(name)}")
     for name, entry in top.get("mcp_configs", {}).items():
         servers = entry.get("mcp_config", [])
         if not isinstance(servers, list) or not all(isinstance(server, dict) for server in servers):
-            raise InvalidConfig(f"mcp_configs.{_id(name)}.mcp_config must be a list of objects", parsed=True)
+            raise InvalidConfig(f"mcp_configs.{_id_label(name)}.mcp_config must be a list of objects", parsed=True)
     for name, entry in top.get("projects", {}).items():
         if not isinstance(entry.get("users") or [], list):
-            raise InvalidConfig(f"projects.{_id(name)}.users must be a list", parsed=True)
+            raise InvalidConfig(f"projects.{_id_label(name)}.users must be a list", parsed=True)
     return top
 
 
 def find_issues(config: dict[str, Any]) -> tuple[SchemaIssue, ...]:
-    """What the gateway survives but a person should mend: references to things that are not there."""
-    return tuple(islice(_dangling(config), MAX_ISSUES))
+    """The dangling references of a config that :func:`check` accepts, at most ``MAX_ISSUES``."""
+    return tuple(islice(_dangling_references(config), MAX_ISSUES))
 
 
-def _dangling(config: dict[str, Any]) -> Iterator[SchemaIssue]:
+def _dangling_references(config: dict[str, Any]) -> Iterator[SchemaIssue]:
     mcp_configs, projects, users, keys = (config.get(name, {}) for name in SECTIONS)
     for name, project in projects.items():
         reference = project.get("mcp_config_id")
         if reference is not None and (not isinstance(reference, str) or reference not in mcp_configs):
-            where = f"projects.{_id(name)}.mcp_config_id"
-            yield SchemaIssue("DanglingConfig", where, "names an MCP config that is not there")
+            where = f"projects.{_id_label(name)}.mcp_config_id"
+            yield SchemaIssue("DanglingConfig", where, "refers to an MCP config that does not exist")
         for index, user in enumerate(project.get("users") or []):
             if not isinstance(user, str) or user not in users:
-                yield SchemaIssue(
-                    "DanglingUser", f"projects.{_id(name)}.users[{index}]", "names a user that is not there"
-                )
+                where = f"projects.{_id_label(name)}.users[{index}]"
+                yield SchemaIssue("DanglingUser", where, "refers to a user that does not exist")
     for name, entry in keys.items():
         project, user = entry.get("project_id"), entry.get("user_id")
         if not isinstance(project, str) or project not in projects:
-            where = f"apikeys.{key_name(name)}.project_id"
-            yield SchemaIssue("DanglingProject", where, "names a project that is not there")
+            where = f"apikeys.{key_label(name)}.project_id"
+            yield SchemaIssue("DanglingProject", where, "refers to a project that does not exist")
         if not isinstance(user, str) or user not in users:
-            yield SchemaIssue("DanglingUser", f"apikeys.{key_name(name)}.user_id", "names a user that is not there")
+            where = f"apikeys.{key_label(name)}.user_id"
+            yield SchemaIssue("DanglingUser", where, "refers to a user that does not exist")
 
 
 def _warnings(config: dict[str, Any]) -> tuple[SchemaIssue, ...]:
-    if len(admin_key_in(config).encode("utf-8", "surrogatepass")) < MIN_KEY_LENGTH:
-        message = f"is shorter than {MIN_KEY_LENGTH} bytes, so this API does not accept it"
+    if len(get_admin_key(config).encode("utf-8", "surrogatepass")) < MIN_KEY_LENGTH:
+        message = f"is shorter than {MIN_KEY_LENGTH} bytes, so the admin API does not accept it"
         return (SchemaIssue("ShortAdminKey", "admin_apikey", message),)
     return ()
 
 
-def _enabled(server: dict[str, Any], name: str) -> bool:
+def _is_enabled(server: dict[str, Any], name: str) -> bool:
     value = server.get(name)
     return isinstance(value, dict) and value.get("enabled") is True
 
 
-def _positive(value: Any) -> bool:
+def _is_positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and value > 0
 
 
 def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
-    """All that is remembered of a config that :func:`check` has passed, as JSON has it; no key, only digests.
+    """The fields of ``ConfigSummary`` as JSON values, for a config that :func:`check` accepts. Keys appear as digests.
 
-    ``sections`` asks for their digest, which takes longer than all the rest.
+    ``sections`` adds the digest of the data sections, which takes longer than everything else together.
     """
     common = config["common_mcp_gateway_config"]
     keys = config.get("apikeys", {})
@@ -252,13 +264,14 @@ def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
             "api_keys": len(keys),
             "disabled_api_keys": sum(1 for entry in keys.values() if entry.get("disabled") is True),
         },
-        "admin_key_sha256": key_digest(admin_key_in(config)),
-        "cache_enabled": _positive(common.get("enkrypt_tool_cache_expiration", 4))
-        or _positive(common.get("enkrypt_gateway_cache_expiration", 24)),
+        "admin_key_sha256": key_digest(get_admin_key(config)),
+        # The defaults are those of the gateway for a config without these fields.
+        "cache_enabled": _is_positive(common.get("enkrypt_tool_cache_expiration", 4))
+        or _is_positive(common.get("enkrypt_gateway_cache_expiration", 24)),
         "cache_type": "external" if common.get("enkrypt_mcp_use_external_cache") is True else "local",
         "telemetry_enabled": isinstance(settings, dict) and settings.get("enabled") is True,
         "guardrails_configured": any(
-            _enabled(server, "input_guardrails_config") or _enabled(server, "output_guardrails_config")
+            _is_enabled(server, "input_guardrails_config") or _is_enabled(server, "output_guardrails_config")
             for server in servers
         ),
         "issues": find_issues(config),
@@ -266,11 +279,11 @@ def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
     }
 
 
-def admin_key_of(data: bytes | memoryview) -> str | None:
-    """The admin key of a config, also of one of the wrong shape; None when it cannot be told."""
+def read_admin_key(data: bytes | memoryview) -> str | None:
+    """The admin key in ``data``, also if the config is invalid. None when there is no key or ``data`` is not JSON."""
     try:
         value = parse(data)
     except InvalidConfig:
         return None
-    key = admin_key_in(value) if isinstance(value, dict) else None
+    key = get_admin_key(value) if isinstance(value, dict) else None
     return key if isinstance(key, str) and key.strip() else None

@@ -1,7 +1,7 @@
-"""The first config of a new gateway: made only where there never was one.
+"""Creates the first config of a new gateway, and only where no config has ever existed.
 
-A config that is lost must be restored, not papered over by an empty one, so any trace of an earlier life in the state
-folder stops this.
+A lost config must be restored from a backup. An empty config in its place would hide the loss. Therefore any file
+of an earlier run in the state folder prevents seeding.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from gateway_api.storage.layout import GATEWAY_ID_FILE, JOURNAL_FILE, LAST_KEY_F
 from gateway_api.storage.state_dir import StateDir
 
 PREVIOUS_CONFIG_MARKERS: Final = (GATEWAY_ID_FILE, LAST_KEY_FILE, JOURNAL_FILE)
+"""Files of the state folder that exist only if the gateway has had a config."""
 
 
 class SeedError(Exception):
-    """There is nothing to seed from, or nowhere to write. The text is for the person who reads the pod's log."""
+    """The source is not a config, or the directory is not writable. The message goes to the pod's log."""
 
 
 def first_content(source: Path | None) -> bytes:
-    """The bytes of the first config. Raises :class:`SeedError` when ``source`` is no config."""
+    """The bytes of the first config: those of ``source``, or default settings with a new random admin key.
+
+    Raises :class:`SeedError` when ``source`` is not a config or cannot be read.
+    """
     if source is None:
         key = secrets.token_urlsafe(192)
         return json.dumps(default_config(key), indent=2).encode()
@@ -37,37 +41,40 @@ def first_content(source: Path | None) -> bytes:
         config = check(value)
     except OSError as error:
         raise SeedError(f"{source} cannot be read: {error.strerror}") from None
-    except InvalidConfig as problem:
-        raise SeedError(f"{source} is not a gateway config: {problem}") from None
+    except InvalidConfig as error:
+        raise SeedError(f"{source} is not a gateway config: {error}") from None
     return json.dumps(config, indent=2).encode() if enveloped else data
 
 
 def seed(config_file: Path, source: Path | None) -> str:
-    """Makes the first config if there never was one; returns what happened, as a sentence.
+    """Creates the first config if none has ever existed. Returns a log sentence about the result.
 
-    Raises :class:`SeedError` when the source is no config or the directory cannot be written.
+    Raises :class:`SeedError` when the source is not a config or the directory is not writable.
     """
     try:
         if config_file.exists() or config_file.is_symlink():
-            return "there is a config already; left alone"
+            return "a config exists already; it is left alone"
         if _was_initialised(config_file.parent):
-            return "the config is missing, but there was one: restore a backup; left alone"
+            return "the config is missing, but a config existed before: restore a backup; nothing was created"
         content = first_content(source)
         fd = os.open(config_file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            # The content is written and fsynced under a temporary name, so that the gateway never reads half a config.
             temporary = write_temporary(fd, content)
             try:
+                # A link and not a rename: it fails if the gateway has created its config in the meantime.
                 link_exclusive(fd, temporary, config_file.name)
             except FileExistsError:
-                return "there is a config already; left alone"
+                return "a config exists already; it is left alone"
             finally:
                 unlink_if_exists(fd, temporary)
+            # Last, because it makes the new name durable: the gateway starts once this function has returned.
             sync_directory(fd)
         finally:
             close(fd)
     except OSError as error:
-        raise SeedError(f"the config's directory cannot be written: {error.strerror}") from None
-    return f"made the first config at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        raise SeedError(f"the config's directory is not writable: {error.strerror}") from None
+    return f"created the first config at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _was_initialised(config_dir: Path) -> bool:

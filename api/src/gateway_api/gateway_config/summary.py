@@ -1,4 +1,8 @@
-"""What is remembered of a config once it has been read, in the contract's words."""
+"""The summary of a valid config: digests, counts and issues, without any value of the config.
+
+`schema.summarize` computes it as JSON values, possibly in the parse worker. This module converts them to the contract's
+models.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,10 @@ from gateway_api.gateway_config.schema import check, digest, parse, summarize
 
 @dataclass(frozen=True, slots=True)
 class ConfigSummary:
-    """All that is remembered of a config once it has been read. Digests are lower-case hex SHA-256.
+    """Summary of one valid config of ``size`` bytes. Digests are SHA-256 in lower-case hex.
 
-    ``sections_digest`` is None only where nobody has asked for it yet.
+    ``sections_digest`` is None when the parse did not request it. ``issues`` are dangling references, ``warnings`` are
+    problems of the admin key.
     """
 
     sha256: str
@@ -29,16 +34,16 @@ class ConfigSummary:
     warnings: tuple[Issue, ...] = ()
 
 
-def summary_of(facts: dict[str, Any], *, sha256: str, size: int) -> ConfigSummary:
-    """The summary that ``facts`` are, of a config of those bytes."""
+def build_summary(fields: dict[str, Any], *, sha256: str, size: int) -> ConfigSummary:
+    """The summary from the ``fields`` that ``schema.summarize`` returned, and the digest and size of the config."""
     issues, warnings = (
-        tuple(Issue(code=code, where=where, message=message) for code, where, message in facts[name])
+        tuple(Issue(code=code, where=where, message=message) for code, where, message in fields[name])
         for name in ("issues", "warnings")
     )
-    rest = {**facts, "counts": Counts(**facts["counts"]), "issues": issues, "warnings": warnings}
+    rest = {**fields, "counts": Counts(**fields["counts"]), "issues": issues, "warnings": warnings}
     return ConfigSummary(sha256=sha256, size=size, **rest)
 
 
 def read(data: bytes) -> ConfigSummary:
-    """Parses, checks and summarizes a config. Raises :class:`config_shape.NotAConfig`."""
-    return summary_of(summarize(check(parse(data)), sections=True), sha256=digest(data), size=len(data))
+    """Parses, checks and summarizes a config in this process. Raises :class:`schema.InvalidConfig`."""
+    return build_summary(summarize(check(parse(data)), sections=True), sha256=digest(data), size=len(data))

@@ -1,1 +1,1 @@
-"""Backups on the volume: manifests, signatures, the index, storing and reading."""
+"""Backups on the backup volume: manifests, signatures, the index, writing, reading and deleting."""

@@ -1,7 +1,8 @@
-"""Backups that a person gzipped by hand: the same content under `X.gz`, the manifest still beside the name `X`.
+"""Recognizes backups that a user compressed with gzip: the data is in `X.gz`, the manifest still has the name for `X`.
 
-Such a file is believed to be X's backup only if its content has X's digest and nothing else claims to be X. The
-digests are remembered by what changes when a file changes, so that listing does not read a file twice.
+`X.gz` counts as the backup of that manifest only if its unpacked content has the manifest's digest. In addition no
+file `X` and no manifest of `X.gz` may exist. Digests are cached by the file's stat data, so that a listing reads each
+file once.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from gateway_api.storage.paths import FileStamp, existing_kind, file_stamp, open
 
 SUFFIX: Final = GZIP_SUFFIX
 REMEMBERED: Final = 200_000
+"""Number of digests in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Of a file's bytes, and of what they unpack to: None when that is not gzip, or more than was expected."""
+    """Digests and size of one gzipped file.
+
+    ``content_sha256`` is of the unpacked content. It is None if the file is not gzip or unpacks to more than expected.
+    """
 
     stored_sha256: str
     stored_bytes: int
@@ -34,43 +39,47 @@ class Digests:
 
 
 class DigestCache:
-    """Digests of gzipped files by device, inode, size, mtime and ctime. Derived: it may be lost at any time."""
+    """A cache of the digests of gzipped files, by device, inode, size, mtime and ctime. Thread-safe."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[FileStamp, int], Digests] = OrderedDict()
+        self._cache: OrderedDict[tuple[FileStamp, int], Digests] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, parent: int, name: str, expected: int) -> Digests | None:
-        """The digests of the gzipped file ``name`` that should hold ``expected`` bytes; None when it cannot be read."""
+        """The digests of the gzipped file ``name``, whose content should have ``expected`` bytes.
+
+        None when the file cannot be read, changes during the read, or is too large for that content.
+        """
         try:
             fd = open_file(parent, name)
         except (OSError, ApiError):
             return None
         try:
-            signature = file_stamp(os.fstat(fd))
+            stamp = file_stamp(os.fstat(fd))
             with self._lock:
-                found = self._known.get((signature, expected))
-            if found is not None:
-                return found
+                digests = self._cache.get((stamp, expected))
+            if digests is not None:
+                return digests
+            # gzip adds less than this to content that it cannot compress.
             limit = expected + expected // 100 + 64 * 1024
-            if signature[2] > limit:
+            if stamp[2] > limit:
                 return None
             stored = read_blob(fd, limit)
-            if file_stamp(os.fstat(fd)) != signature or stored.size != signature[2]:
+            if file_stamp(os.fstat(fd)) != stamp or stored.size != stamp[2]:
                 return None
         except OSError:
             return None
         finally:
             close(fd)
-        found = Digests(stored.sha256, stored.size, _content_digest(stored, expected))
+        digests = Digests(stored.sha256, stored.size, _digest_content(stored, expected))
         with self._lock:
-            self._known[signature, expected] = found
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return found
+            self._cache[stamp, expected] = digests
+            while len(self._cache) > REMEMBERED:
+                self._cache.popitem(last=False)
+        return digests
 
 
-def _content_digest(stored: Blob, expected: int) -> str | None:
+def _digest_content(stored: Blob, expected: int) -> str | None:
     try:
         return compression.decompress(stored, "gzip", expected).sha256
     except (compression.DecodeError, ApiError, OSError):
@@ -78,14 +87,15 @@ def _content_digest(stored: Blob, expected: int) -> str | None:
 
 
 def manifest_for_gzipped(parent: int, manifest: Manifest, name: str, digests: DigestCache) -> Manifest | None:
-    """``manifest``, which stands beside ``name``, as that of ``name.gz``; None unless that file is its backup now."""
+    """The manifest of ``name``, changed to describe ``name.gz``. None unless that file is the manifest's backup."""
     if manifest.compression != "none":
         return None
-    if any(existing_kind(parent, claim) is not None for claim in (name, manifest_name(name + SUFFIX))):
+    # If the original data file exists, the manifest describes that one; `name.gz` may have a manifest of its own.
+    if any(existing_kind(parent, other) is not None for other in (name, manifest_name(name + SUFFIX))):
         return None
-    found = digests.of(parent, name + SUFFIX, manifest.content_bytes)
-    if found is None or found.content_sha256 != manifest.content_sha256:
+    gzipped = digests.of(parent, name + SUFFIX, manifest.content_bytes)
+    if gzipped is None or gzipped.content_sha256 != manifest.content_sha256:
         return None
     return manifest.model_copy(
-        update={"stored_sha256": found.stored_sha256, "stored_bytes": found.stored_bytes, "compression": "gzip"}
+        update={"stored_sha256": gzipped.stored_sha256, "stored_bytes": gzipped.stored_bytes, "compression": "gzip"}
     )

@@ -1,7 +1,8 @@
-"""Which backups the volume holds: an index of names and manifests in memory, brought up to date by walking.
+"""An index in memory of the files and manifests on the backup volume.
 
-A directory that has not changed is not listed again, and a manifest that has not changed is not read again. What is
-about to be used is always read afresh: the index only says where to look.
+:meth:`RepositoryIndex.refresh` walks the backup directory. It lists only the directories and reads only the manifests
+that changed since the last walk. The index only locates a backup: every operation reads the manifest from the volume
+before it uses the backup.
 """
 
 from __future__ import annotations
@@ -36,15 +37,18 @@ from gateway_api.storage.paths import (
 )
 
 YOUNG_SECONDS: Final = 2.0
+"""A directory that changed within this time before it was listed is listed again: its mtime may be too coarse."""
 SMALL_BYTES: Final = 4096
+"""A larger manifest is not kept in memory, only its id."""
 _IGNORED_ERRNOS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR})
-"""Of folders and files that are not ours, as `lost+found` is not: what else fails, fails on ours."""
+"""Errors of files and folders that do not belong to this server, like `lost+found`. Any other error may hide a backup
+of this server."""
 ParsedManifest = tuple[dict[str, Any], Manifest]
-"""A manifest and the object that it was received as."""
+"""A manifest as the JSON object in the file, which the signatures cover, and as a model."""
 
 
 class CachedManifest(NamedTuple):
-    """A manifest that has been read: of which file, whose, and what it says unless that is much."""
+    """A manifest in the index: the stat data of its file, the backup's id, and the JSON unless it is large."""
 
     signature: FileStamp
     id: str
@@ -52,7 +56,10 @@ class CachedManifest(NamedTuple):
 
 
 class DataFile(NamedTuple):
-    """A data file, the manifest of its own name, and if it ends in `.gz` that of the name without."""
+    """A data file with its path and manifests, both None if they do not exist.
+
+    ``own`` is the manifest of the file's name, ``beside`` that of the name without `.gz`.
+    """
 
     parts: tuple[str, ...]
     own: CachedManifest | None
@@ -61,8 +68,8 @@ class DataFile(NamedTuple):
 
 @dataclass(slots=True)
 class _Directory:
-    signature: FileStamp | None = None
-    seen: float = 0.0
+    stamp: FileStamp | None = None
+    listed_at: float = 0.0
     manifests: dict[str, CachedManifest] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     below: dict[str, _Directory] = field(default_factory=dict)
@@ -74,48 +81,51 @@ class RepositoryIndex:
     def __init__(self) -> None:
         self._root = _Directory()
         self._by_id: dict[str, list[tuple[str, ...]]] = {}
-        self._hidden = False
+        self._unreadable = False
         self._lock = threading.Lock()
         self.digests = DigestCache()
         self.notes = VerificationRecords()
 
     def refresh(self, root_fd: int, *, clean: bool = False) -> None:
-        """Walks what changed. ``clean`` also removes temporaries that a dead server left: for the lock's holder alone.
+        """Updates the index from the backup directory.
 
+        ``clean`` also removes temporary files of a previous server process, so the caller must hold the lock.
         Raises ``OSError`` when the backup directory itself cannot be listed.
         """
         with self._lock:
-            found: dict[str, list[tuple[str, ...]]] = {}
-            self._hidden = False
-            self._visit(os.dup(root_fd), self._root, (), found, clean)
-            self._by_id = found
+            by_id: dict[str, list[tuple[str, ...]]] = {}
+            self._unreadable = False
+            self._visit(os.dup(root_fd), self._root, (), by_id, clean)
+            self._by_id = by_id
 
     def _visit(
-        self, fd: int, node: _Directory, at: tuple[str, ...], found: dict[str, list[tuple[str, ...]]], clean: bool
+        self, fd: int, node: _Directory, at: tuple[str, ...], by_id: dict[str, list[tuple[str, ...]]], clean: bool
     ) -> None:
+        """Updates ``node`` and everything below it, and closes ``fd``. ``at`` are the components of its path."""
         try:
-            signature = file_stamp(os.fstat(fd))
-            settled = node.seen - signature[3] / 1e9 >= YOUNG_SECONDS
-            if signature != node.signature or not settled:
-                node.seen = time.time()
-                whole = self._list(fd, node, clean)
-                node.signature = signature if whole else None
-            for name, known in node.manifests.items():
-                found.setdefault(known.id, []).append((*at, name.removesuffix(MANIFEST_SUFFIX)))
+            # Taken before the listing: a change during the listing then leads to another one at the next refresh.
+            stamp = file_stamp(os.fstat(fd))
+            settled = node.listed_at - stamp[3] / 1e9 >= YOUNG_SECONDS
+            if stamp != node.stamp or not settled:
+                node.listed_at = time.time()
+                complete = self._list(fd, node, clean)
+                node.stamp = stamp if complete else None
+            for name, manifest in node.manifests.items():
+                by_id.setdefault(manifest.id, []).append((*at, name.removesuffix(MANIFEST_SUFFIX)))
             for name, below in node.below.items() if len(at) + 1 < MAX_DEPTH else ():
                 try:
                     child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
                 except OSError as error:
-                    self._hidden |= error.errno not in _IGNORED_ERRNOS
+                    self._unreadable |= error.errno not in _IGNORED_ERRNOS
                     continue
-                self._visit(child, below, (*at, name), found, clean)
+                self._visit(child, below, (*at, name), by_id, clean)
         finally:
             close(fd)
 
     def _list(self, fd: int, node: _Directory, clean: bool) -> bool:
-        """Lists one directory; returns whether all that it holds could be read."""
-        whole = True
-        manifests_now: dict[str, CachedManifest] = {}
+        """Lists one directory. Returns whether every manifest in it could be read."""
+        complete = True
+        current_manifests: dict[str, CachedManifest] = {}
         below: dict[str, _Directory] = {}
         files: list[str] = []
         with os.scandir(fd) as entries:
@@ -132,39 +142,39 @@ class RepositoryIndex:
                     if not is_usable(name.removesuffix(MANIFEST_SUFFIX)):
                         continue
                     try:
-                        known = self._identify(fd, name, node.manifests.get(name))
+                        manifest = self._load(fd, name, node.manifests.get(name))
                     except OSError as error:
-                        whole = False
-                        self._hidden |= error.errno not in _IGNORED_ERRNOS
+                        complete = False
+                        self._unreadable |= error.errno not in _IGNORED_ERRNOS
                         continue
-                    if known is not None:
-                        manifests_now[name] = known
+                    if manifest is not None:
+                        current_manifests[name] = manifest
                 elif entry.is_file(follow_symlinks=False) and is_usable(name):
                     files.append(name)
-        node.manifests, node.below = manifests_now, below
+        node.manifests, node.below = current_manifests, below
         node.names = sorted((*files, *below))
-        return whole
+        return complete
 
     @staticmethod
-    def _identify(fd: int, name: str, known: CachedManifest | None) -> CachedManifest | None:
+    def _load(fd: int, name: str, cached: CachedManifest | None) -> CachedManifest | None:
         info = existing_kind(fd, name)
         if info is None:
             return None
-        if known is not None and known.signature == file_stamp(info):
-            return known
-        found = read_manifest(fd, name)
-        if found is None:
+        if cached is not None and cached.signature == file_stamp(info):
+            return cached
+        manifest = read_manifest(fd, name)
+        if manifest is None:
             return None
-        content = found.model_dump_json(exclude_defaults=True).encode()
-        return CachedManifest(file_stamp(info), found.id, content if len(content) <= SMALL_BYTES else None)
+        content = manifest.model_dump_json(exclude_defaults=True).encode()
+        return CachedManifest(file_stamp(info), manifest.id, content if len(content) <= SMALL_BYTES else None)
 
     def files_after(self, after: tuple[str, ...], most: int) -> list[DataFile]:
-        """The next data files behind ``after``, by the components of their paths, as of the last refresh."""
+        """At most ``most`` data files after the path ``after``, in the order of paths, as of the last refresh."""
         with self._lock:
-            return list(islice(_after(self._root, (), after), most))
+            return list(islice(_data_files_after(self._root, (), after), most))
 
     def data_file(self, parts: tuple[str, ...]) -> DataFile | None:
-        """The data file at exactly this path, as of the last refresh."""
+        """The data file at the path ``parts``, or None, as of the last refresh."""
         with self._lock:
             node = self._root
             for part in parts[:-1]:
@@ -174,78 +184,80 @@ class RepositoryIndex:
                 node = below
             if parts[-1] in node.below or parts[-1] not in node.names:
                 return None
-            return _named(node, parts[:-1], parts[-1])
+            return _data_file(node, parts[:-1], parts[-1])
 
     def locations(self, backup_id: str) -> list[tuple[str, ...]]:
-        """Where manifests with this id were seen, as components of their data files' paths."""
+        """The paths of the data files whose manifests have this id, as of the last refresh."""
         with self._lock:
             return sorted(self._by_id.get(backup_id, []))
 
     def all_locations(self) -> list[tuple[str, ...]]:
-        """Where manifests were seen, as components of their data files' paths."""
+        """The paths of all data files with a manifest, as of the last refresh."""
         with self._lock:
-            return sorted(place for places in self._by_id.values() for place in places)
+            return sorted(parts for locations in self._by_id.values() for parts in locations)
 
     def locate(self, root_fd: int, backup_id: str, *, new: bool = False) -> LocatedBackup | None:
-        """The manifest of ``backup_id``, read now, or None. Of several copies, the one that lies where it was made.
+        """The backup with this id, with its manifest read from the volume, or None.
 
-        Raises ``VolumeUnavailable`` when a manifest that had that id cannot be read; and, unless the id may be ``new``,
-        when none is found but the disk did not let all of the volume be read.
+        If several copies exist, it is the one at the path for which it was created. Raises ``VolumeUnavailable`` when
+        a manifest with that id cannot be read. Unless the id may be ``new``, it also raises ``VolumeUnavailable`` when
+        there is no such manifest and a part of the volume could not be read.
         """
         candidates: list[LocatedBackup] = []
         for parts in self.locations(backup_id):
             try:
-                found = load_beside(root_fd, parts)
+                manifest = load_beside(root_fd, parts)
             except OSError as error:
                 raise backup_volume_error(error) from None
-            if found is not None and found.id == backup_id:
-                candidates.append(LocatedBackup(found, parts))
-        at_home = [one for one in candidates if one.path == one.manifest.path]
-        chosen = next(iter(at_home or candidates), None)
+            if manifest is not None and manifest.id == backup_id:
+                candidates.append(LocatedBackup(manifest, parts))
+        at_original_path = [one for one in candidates if one.path == one.manifest.path]
+        chosen = next(iter(at_original_path or candidates), None)
         if chosen is None:
-            if self._hidden and not new:
+            # The backup may exist in the unreadable part, so None (a final 404) would be wrong.
+            if self._unreadable and not new:
                 raise ApiError(ErrorCode.VolumeUnavailable, "a part of the backup volume cannot be read")
             return None
         return self._current_location(root_fd, chosen)
 
     def _current_location(self, root_fd: int, located: LocatedBackup) -> LocatedBackup:
-        """``located``, or the same backup as a person has gzipped it."""
+        """``located``, or the location of its gzipped file if a user has compressed the backup."""
         try:
             with open_parent(root_fd, located.parts) as parent:
-                adopted = manifest_for_gzipped(parent, located.manifest, located.parts[-1], self.digests)
+                gzipped = manifest_for_gzipped(parent, located.manifest, located.parts[-1], self.digests)
         except (OSError, ApiError):
             return located
-        if adopted is None:
+        if gzipped is None:
             return located
-        return LocatedBackup(adopted, (*located.parts[:-1], located.parts[-1] + SUFFIX))
+        return LocatedBackup(gzipped, (*located.parts[:-1], located.parts[-1] + SUFFIX))
 
 
-def _after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Iterator[DataFile]:
+def _data_files_after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Iterator[DataFile]:
     for name in node.names[bisect_left(node.names, after[0]) if after else 0 :]:
         first = bool(after) and name == after[0]
         if name in node.below:
-            yield from _after(node.below[name], (*at, name), after[1:] if first else ())
+            yield from _data_files_after(node.below[name], (*at, name), after[1:] if first else ())
         elif not first:
-            yield _named(node, at, name)
+            yield _data_file(node, at, name)
 
 
-def _named(node: _Directory, at: tuple[str, ...], name: str) -> DataFile:
+def _data_file(node: _Directory, at: tuple[str, ...], name: str) -> DataFile:
     stem = name.removesuffix(SUFFIX)
     beside = None if stem == name else node.manifests.get(manifests.manifest_name(stem))
     return DataFile((*at, name), node.manifests.get(manifests.manifest_name(name)), beside)
 
 
 def read_manifest(dir_fd: int, name: str) -> Manifest | None:
-    """The manifest in the file ``name``, or None when there is none that can be believed.
+    """The manifest in the file ``name``. None when the file does not exist or is not a valid manifest.
 
-    Raises ``OSError`` when there is one that cannot be read now: that is not the same, and nothing may follow from it.
+    Raises ``OSError`` when the file exists but cannot be read. The caller must not treat that as a missing manifest.
     """
-    found = receive_manifest(dir_fd, name)
-    return None if found is None else found[1]
+    parsed = receive_manifest(dir_fd, name)
+    return None if parsed is None else parsed[1]
 
 
 def receive_manifest(dir_fd: int, name: str) -> ParsedManifest | None:
-    """As :func:`read_manifest`, with the object as it was received, for its signatures."""
+    """As :func:`read_manifest`, with the JSON object of the file, which is needed to check signatures."""
     try:
         fd = open_file(dir_fd, name)
     except (FileNotFoundError, ApiError):
@@ -263,7 +275,7 @@ def receive_manifest(dir_fd: int, name: str) -> ParsedManifest | None:
 
 
 def load_beside(root_fd: int, parts: tuple[str, ...]) -> Manifest | None:
-    """The manifest beside the data file at ``parts``, or None. Raises ``OSError`` when it cannot be read."""
+    """The manifest of the data file at ``parts``, or None. Raises ``OSError`` when it exists but cannot be read."""
     if len(parts) > MAX_DEPTH:
         return None
     try:

@@ -1,7 +1,7 @@
-"""What protects this server's backups: whom they are encrypted to, who signs them, whose signatures count.
+"""The keys of one server: age recipients for encryption, the signing key, and the trusted public keys.
 
-Read from the settings once, at start, so that a server with a bad key never starts. A signing key of its own, which a
-laptop needs, is made when it is first used.
+They are read from the settings once, at start, so that a server with an invalid key does not start. A server without
+a configured signing key creates its own in the config directory at the first backup.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_KEY_FILE_BYTES: Final = 1024 * 1024
 
 
 class EncryptionAndSigning:
-    """The keys and rules of one server. Raises :class:`SettingsError` for a key file that cannot be used."""
+    """The keys and signature rules of one server. Raises :class:`SettingsError` for an invalid key file."""
 
     def __init__(self, settings: AdminSettings) -> None:
         self.recipients = settings.age_recipients
@@ -48,20 +48,20 @@ class EncryptionAndSigning:
             pem = _read_key_file(settings.signing_key_file, "signing key file")
             try:
                 self._signer = signing.load_signer(pem)
-            except InvalidKey as problem:
-                raise SettingsError(f"the signing key file cannot be used: {problem}") from None
+            except InvalidKey as error:
+                raise SettingsError(f"the signing key file is invalid: {error}") from None
         if settings.trusted_keys_file is not None:
             pem = _read_key_file(settings.trusted_keys_file, "trusted keys file")
             try:
                 self._trusted = signing.load_trusted(pem.decode("utf-8", "replace"))
-            except InvalidKey as problem:
-                raise SettingsError(f"the trusted keys file cannot be used: {problem}") from None
+            except InvalidKey as error:
+                raise SettingsError(f"the trusted keys file is invalid: {error}") from None
 
     def recipients_for(self, name: str) -> tuple[str, ...]:
-        """Whom a backup of that name is encrypted to: nobody, for a plain name.
+        """The age recipients of a backup with this file name; empty for a name without ``.age``.
 
-        Raises ``EncryptionRequired`` for a plain name where policy demands encryption, ``EncryptionNotConfigured`` for
-        an ``.age`` name where there is nobody to encrypt to.
+        Raises ``EncryptionRequired`` for a plain name if the settings require encryption, ``EncryptionNotConfigured``
+        for an ``.age`` name if the settings contain no recipient.
         """
         if not format_for_name(name).encrypted:
             if self.rules.encryption_required:
@@ -72,36 +72,39 @@ class EncryptionAndSigning:
         return self.recipients
 
     def name_for(self, name: str) -> str:
-        """The name of a file of our own choosing: encrypted where policy demands it."""
+        """``name``, with ``.age`` added if the settings require encryption. For names that the server chooses."""
         return f"{name}.age" if self.rules.encryption_required else name
 
     def sign(self, config_state: StateDir, manifest: Manifest) -> Manifest:
-        """The manifest with this server's signature. Makes the server's key if it was given none and has none yet.
+        """The manifest with this server's signature. Creates a signing key if the server has none.
 
-        Raises ``SigningKeyUnusable``, and what the config volume's failure means.
+        Raises ``SigningKeyUnusable`` for an invalid key, ``VolumeUnavailable``, ``VolumeFull`` or
+        ``ConfigNotReplaceable`` if the config volume fails.
         """
-        signer = self._own_signer(config_state, make=True)
+        signer = self._own_signer(config_state, create=True)
         assert signer is not None
         unsigned = manifest.model_dump(mode="json", exclude={"signatures"})
         return manifest.model_copy(update={"signatures": [signer.signature(unsigned)]})
 
     def check(self, config_state: StateDir, received: Mapping[str, Any]) -> SignatureCheck:
-        """What the signatures of a manifest's object say here. That this server's own key is broken is no reason not to
-        restore what another trusted key has signed."""
+        """Checks the signatures of a manifest's JSON object against the trusted keys and this server's own key."""
         if "signatures" not in received:
             return SignatureCheck("unsigned")
         trusted = dict(self._trusted)
+        # An invalid key of this server must not prevent the restore of a backup that another trusted key signed.
         with suppress(ApiError):
-            if (signer := self._own_signer(config_state, make=False)) is not None:
+            if (signer := self._own_signer(config_state, create=False)) is not None:
                 trusted[signer.key_id] = signer.public
         return signing.check(received, trusted)
 
-    def _own_signer(self, config_state: StateDir, *, make: bool) -> Signer | None:
+    def _own_signer(self, config_state: StateDir, *, create: bool) -> Signer | None:
         if self._signer is None:
             try:
                 pem = config_state.read(SIGNING_KEY_FILE)
-                if pem is None and make:
+                if pem is None and create:
                     pem = signing.new_key()
+                    # Durable before the first signature, which no one could verify without this key. Exclusive, so that
+                    # two servers on one volume cannot replace each other's key.
                     write_file(config_state.fd, SIGNING_KEY_FILE, pem, exclusive=True)
             except OSError as error:
                 raise config_volume_error(error) from None
@@ -109,14 +112,14 @@ class EncryptionAndSigning:
                 return None
             try:
                 self._signer = signing.load_signer(pem)
-            except InvalidKey as problem:
-                raise ApiError(ErrorCode.SigningKeyUnusable, f"{SIGNING_KEY_FILE} cannot be used: {problem}") from None
+            except InvalidKey as error:
+                raise ApiError(ErrorCode.SigningKeyUnusable, f"{SIGNING_KEY_FILE} is invalid: {error}") from None
         return self._signer
 
 
-def _read_key_file(path: Path, what: str) -> bytes:
+def _read_key_file(path: Path, label: str) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(MAX_KEY_FILE_BYTES)
     except OSError as error:
-        raise SettingsError(f"the {what} cannot be read: {error.strerror}") from None
+        raise SettingsError(f"the {label} cannot be read: {error.strerror}") from None

@@ -1,7 +1,8 @@
-"""The immutable description beside every backup: what it holds, in digests, and who may call it its own.
+"""The manifest beside every backup: its id, its origin, and the digests of its content and of its data file.
 
-Parsed strictly (duplicate keys, floats and unknown versions are refused) and kept as the received object, so that
-fields of a later version, signatures among them, survive being read by this one.
+A manifest never changes after it was written. The parser rejects duplicate keys, floating-point numbers and unknown
+format versions. Signatures cover the JSON object in the file, so callers that check them keep that object. Fields of
+a later version are preserved, both in the object and in the model.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ from gateway_api.storage.state_dir import dump_record
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 2 * 1024 * 1024
 MAX_DEPTH: Final = 32
-"""Ours are four levels deep. What is much deeper cannot be written again."""
+"""Levels of nesting. This server writes four; far deeper JSON could be parsed but not written again."""
 
 
 class InvalidManifest(Exception):  # noqa: N818 - reads as what it says
-    """The bytes are no manifest of a version that this server knows."""
+    """The bytes are not a manifest of a supported version."""
 
 
 class Manifest(BaseModel):
-    """What a manifest says. ``path`` is where it was written; the file may have been moved together with it."""
+    """The fields of a manifest.
+
+    ``path`` is the original path of the data file; both files may have been moved since. ``content_*`` describe the
+    config, ``stored_*`` the data file, which may be compressed and encrypted. Sizes are in bytes.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     format_version: int
@@ -58,7 +63,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LocatedBackup:
-    """A manifest and the directory it was found in."""
+    """A manifest and the current path of its data file, as path components below the backup directory."""
 
     manifest: Manifest
     parts: tuple[str, ...]
@@ -70,33 +75,34 @@ class LocatedBackup:
 
 
 def manifest_name(name: str) -> str:
-    """The manifest's name beside the data file ``name``."""
+    """The file name of the manifest for the data file ``name``."""
     return name + MANIFEST_SUFFIX
 
 
 def dump(manifest: Manifest) -> bytes:
-    """The bytes that are written: readable, keys sorted."""
+    """The JSON text of a manifest, indented and with sorted keys."""
     return dump_record(manifest.model_dump(mode="json"))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise InvalidManifest("a key stands twice")
+        raise InvalidManifest("an object contains a duplicate key")
     return result
 
 
 def _no_float(_: str) -> float:
-    raise InvalidManifest("a manifest holds no floating point numbers")
+    # No field is a float, and JSON libraries can disagree on the canonical form of one.
+    raise InvalidManifest("a manifest must not contain floating-point numbers")
 
 
 def load(data: bytes) -> Manifest:
-    """Parses a manifest. Raises :class:`InvalidManifest`."""
+    """Parses and validates a manifest. Raises :class:`InvalidManifest`."""
     return model(receive(data))
 
 
 def receive(data: bytes) -> dict[str, Any]:
-    """The object as it was received, which is what its signatures are checked over. Raises :class:`InvalidManifest`."""
+    """The JSON object in ``data``, unchanged, which is what the signatures cover. Raises :class:`InvalidManifest`."""
     try:
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
@@ -105,14 +111,15 @@ def receive(data: bytes) -> dict[str, Any]:
         raise InvalidManifest("not a manifest") from None
     if not isinstance(value, dict):
         raise InvalidManifest("not a manifest")
+    # Both checks walk the whole value, so they run only where the bytes allow a violation.
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        _refuse_deep(value)
+        _reject_deep_nesting(value)
     if b"\\u" in data:
-        _refuse_halves(value)
+        _reject_lone_surrogates(value)
     return value
 
 
-def _refuse_deep(value: Any) -> None:
+def _reject_deep_nesting(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -123,50 +130,51 @@ def _refuse_deep(value: Any) -> None:
         ]
         if not level:
             return
-    raise InvalidManifest("a manifest is not nested so deeply")
+    raise InvalidManifest(f"a manifest has at most {MAX_DEPTH} levels of nesting")
 
 
-def _refuse_halves(value: Any) -> None:
-    """Half a Unicode character can be escaped in JSON, but stands in no UTF-8, and RFC 8785 knows no form of it."""
+def _reject_lone_surrogates(value: Any) -> None:
+    """JSON can escape one half of a surrogate pair. UTF-8 cannot encode it, and RFC 8785 has no canonical form."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise InvalidManifest("a manifest holds half a Unicode character") from None
+        raise InvalidManifest("a manifest must not contain a lone surrogate") from None
 
 
 def model(received: dict[str, Any]) -> Manifest:
-    """The manifest that a received object is. Raises :class:`InvalidManifest`."""
+    """The manifest as a model, from its JSON object. Raises :class:`InvalidManifest`."""
     try:
         manifest = Manifest.model_validate(received)
     except (ValidationError, RecursionError):
         raise InvalidManifest("not a manifest") from None
     if manifest.format_version != FORMAT_VERSION or manifest.compression not in ("none", "gzip", "zstd"):
-        raise InvalidManifest("a manifest of a version this server does not know")
+        raise InvalidManifest("the manifest has an unsupported version or compression")
     return manifest
 
 
 def record_of(located: LocatedBackup) -> BackupRecord:
-    """The manifest as the API shows it."""
-    found = located.manifest
-    proven = found.proof in ("payload", "recipient")
+    """The backup as the API returns it, from its manifest alone and without a verification."""
+    manifest = located.manifest
+    proven = manifest.proof in ("payload", "recipient")
     return BackupRecord.model_validate(
         {
-            **found.model_dump(exclude={"id", "path", "signatures", "signed_by", "verification"}),
-            "backup_id": found.id,
+            **manifest.model_dump(exclude={"id", "path", "signatures", "signed_by", "verification"}),
+            "backup_id": manifest.id,
             "path": located.path,
             "level": BackupLevel.Verified if proven else BackupLevel.Stored,
-            "proof": found.proof if proven else None,
-            "signed_by": _signed_by(found),
+            "proof": manifest.proof if proven else None,
+            "signed_by": _signing_key_ids(manifest),
         }
     )
 
 
-def _signed_by(manifest: Manifest) -> list[str]:
+def _signing_key_ids(manifest: Manifest) -> list[str]:
+    """The key ids in the signatures, which are not checked here."""
     entries = (manifest.model_extra or {}).get("signatures")
-    named = [entry.get("key_id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return [key_id for key_id in named if isinstance(key_id, str) and KEY_ID.fullmatch(key_id)]
+    key_ids = [entry.get("key_id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [key_id for key_id in key_ids if isinstance(key_id, str) and KEY_ID.fullmatch(key_id)]
 
 
 def target_parts(manifest: Manifest) -> tuple[str, ...]:
-    """The components of the path that the manifest was made for. Raises ``PathNotAllowed``."""
+    """The components of the original path of the data file. Raises ``PathNotAllowed``."""
     return parse_relative(manifest.path)

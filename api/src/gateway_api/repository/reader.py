@@ -1,4 +1,8 @@
-"""Opens a backup file and decodes it to the config that it holds."""
+"""Reads a backup file and decodes it to the config that it contains.
+
+The steps are: read the stored bytes and the manifest, check the signatures, decrypt and decompress, compare the
+digests, and parse the config. No step trusts a result of an earlier operation.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,11 @@ from gateway_api.storage.state_dir import StateDir
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A config that may be restored. ``content`` are the bytes the config file will hold."""
+    """A valid config that may be restored.
+
+    ``content`` are the bytes for the config file. ``backup_id`` is None for a file without a manifest. ``known_issues``
+    are the issues in the manifest. ``signature`` is None if no file was read, as for a reset.
+    """
 
     path: str
     backup_id: str | None
@@ -36,14 +44,15 @@ class StoredFile:
 
     @property
     def sections_digest(self) -> str:
-        """Digest of the four data sections: a source is always judged with it."""
+        """Digest of the four data sections."""
+        # Every StoredFile is parsed with `sections=True`.
         assert self.summary.sections_digest is not None
         return self.summary.sections_digest
 
 
 SignatureGate = Callable[[dict[str, Any] | None, bool], SignatureState]
-"""Judges what was received as the manifest (None: there is none) of a file that is encrypted or not, and returns what
-its signatures say, or raises."""
+"""Checks the signatures of a manifest and raises if the policy does not permit a restore. The arguments are the JSON
+object of the manifest (None if the file has no manifest) and whether the file is encrypted."""
 
 
 def open_stored_file(
@@ -54,37 +63,40 @@ def open_stored_file(
     expected_sha256: str | None,
     identity: str | None,
     admit: SignatureGate,
-    judge: ConfigParser,
+    parser: ConfigParser,
 ) -> StoredFile:
-    """Reads and judges the file at ``parts``. Nothing is decrypted or unpacked before ``admit`` has let it in.
+    """Reads, decodes and validates the file at ``parts``. Changes nothing.
 
+    ``limit`` is the size limit of a config in bytes. ``expected_sha256`` may be the digest of the config or of the
+    file. ``identity`` is the age private key for an encrypted file. ``admit`` checks the signatures.
     Raises ``BackupNotFound``, ``PathNotAllowed``, ``BackupTooLarge``, ``BackupCorrupt``, ``BackupInvalid``,
-    ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed`` and what
-    ``admit`` raises; changes nothing.
+    ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed`` and the
+    errors of ``admit``.
     """
-    form = compression.format_for_name(parts[-1])
+    stored_format = compression.format_for_name(parts[-1])
     try:
         with open_parent(state.base_fd, parts) as parent:
             stored = read_stored(parent, parts[-1], limit)
-            found = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
+            parsed = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
     except (FileNotFoundError, NotADirectoryError):
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
         raise backup_volume_error(error) from None
-    received, manifest = found or (None, None)
-    signature = admit(received, form.encrypted)
+    manifest_json, manifest = parsed or (None, None)
+    # Before decoding: the bytes of an untrusted file must not reach the decompressor.
+    signature = admit(manifest_json, stored_format.encrypted)
     try:
-        content = decode(stored, form, identity, limit)
-    except compression.DecodeError as problem:
+        content = decode(stored, stored_format, identity, limit)
+    except compression.DecodeError as error:
         code = ErrorCode.BackupInvalid if manifest is None else ErrorCode.BackupCorrupt
-        raise ApiError(code, str(problem)) from None
+        raise ApiError(code, str(error)) from None
     except OSError as error:
         raise backup_volume_error(error) from None
     if manifest is not None and content.sha256 != manifest.content_sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
     if expected_sha256 is not None and expected_sha256 not in (content.sha256, stored.sha256):
         raise ApiError(ErrorCode.DigestMismatch)
-    content, summary = parse_config(judge, content, limit)
+    content, summary = parse_config(parser, content, limit)
     return StoredFile(
         path="/".join(parts),
         backup_id=None if manifest is None else manifest.id,
@@ -96,9 +108,9 @@ def open_stored_file(
 
 
 def read_stored(parent: int, name: str, limit: int) -> Blob:
-    """The bytes of a file that holds a config of at most ``limit`` bytes.
+    """The stored bytes of a backup file for a config of at most ``limit`` bytes.
 
-    Raises ``BackupTooLarge``, ``PathNotAllowed``, ``Busy`` when it changes meanwhile, ``OSError``.
+    Raises ``BackupTooLarge``, ``PathNotAllowed``, ``Busy`` when the file changes during the read, ``OSError``.
     """
     limit = stored_limit(limit)
     fd = open_file(parent, name)
@@ -115,32 +127,34 @@ def read_stored(parent: int, name: str, limit: int) -> Blob:
 
 
 def _manifest_of(parent: int, name: str, stored: Blob) -> ParsedManifest | None:
+    """The manifest of ``name``, or None if there is none. Raises ``BackupCorrupt`` if it describes other bytes."""
     beside = manifest_name(name)
     if existing_kind(parent, beside) is None:
         return None
-    found = receive_manifest(parent, beside)
-    if found is None or found[1].stored_sha256 != stored.sha256:
+    parsed = receive_manifest(parent, beside)
+    # A manifest that exists but is invalid is damage. Without this check the file would pass as one without a manifest.
+    if parsed is None or parsed[1].stored_sha256 != stored.sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
-    return found
+    return parsed
 
 
 def _manifest_before_gzip(parent: int, name: str) -> ParsedManifest | None:
-    """The manifest of a backup that a person has gzipped to ``name``; signatures are over what was received."""
+    """The manifest of a backup that a user compressed to ``name``, or None. Its JSON object is the original one."""
     stem = name.removesuffix(SUFFIX)
     beside = None if stem == name else receive_manifest(parent, manifest_name(stem))
-    adopted = None if beside is None else manifest_for_gzipped(parent, beside[1], stem, DigestCache())
-    return None if beside is None or adopted is None else (beside[0], adopted)
+    gzipped = None if beside is None else manifest_for_gzipped(parent, beside[1], stem, DigestCache())
+    return None if beside is None or gzipped is None else (beside[0], gzipped)
 
 
-def parse_config(judge: ConfigParser, content: Blob, limit: int) -> tuple[Blob, ConfigSummary]:
-    """The bytes to write and their summary, for content that is a config or an envelope of one.
+def parse_config(parser: ConfigParser, content: Blob, limit: int) -> tuple[Blob, ConfigSummary]:
+    """The config bytes and their summary. ``content`` is a config, or a backup envelope with one.
 
-    Raises ``BackupInvalid`` saying where, ``BackupTooLarge`` when an unwrapped config passes the limit,
-    ``WorkerFailed``.
+    Raises ``BackupInvalid`` with the location of the problem, ``BackupTooLarge`` when an unwrapped config has more than
+    ``limit`` bytes, ``WorkerFailed``.
     """
     try:
-        return judge.accept(content, limit)
-    except InvalidConfig as problem:
-        raise ApiError(ErrorCode.BackupInvalid, f"not a whole gateway config: {problem}") from None
+        return parser.parse_backup(content, limit)
+    except InvalidConfig as error:
+        raise ApiError(ErrorCode.BackupInvalid, f"not a valid gateway config: {error}") from None
     except OSError as error:
         raise backup_volume_error(error) from None

@@ -1,7 +1,8 @@
-"""Whether a file may be restored, given what its signatures say: the policy, and nothing else.
+"""Decides whether a backup may be restored, given the result of its signature check.
 
-A key that stands in a manifest proves nothing: whoever changes the file can write another key beside it. So the
-server's own key and its file of trusted keys are the only sources of keys, and a request can narrow them, never widen.
+A key in a manifest proves nothing, because anyone who changes the file can also replace that key. Trusted keys
+therefore come only from the server's own key and its file of trusted keys. A request can restrict the trusted keys
+(`trust_key_id`). It can accept an unsigned backup only if the server's settings permit that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gateway_api.settings import SignaturePolicy
 
 @dataclass(frozen=True, slots=True)
 class SignatureOverrides:
-    """What the request says about signatures."""
+    """The signature options of one request; ``trust_key_id`` requires a valid signature of that key."""
 
     accept_unsigned: bool = False
     trust_key_id: str | None = None
@@ -24,40 +25,46 @@ class SignatureOverrides:
 
 @dataclass(frozen=True, slots=True)
 class SignatureRules:
-    """What the server was set to demand."""
+    """The signature rules in the server's settings. ``unsigned_override`` permits ``accept_unsigned`` in a request."""
 
     policy: SignaturePolicy = "warn"
     encryption_required: bool = False
     unsigned_override: bool = False
 
     def demands_signature(self, *, encrypted: bool) -> bool:
-        """Whether a file needs a valid signature. Anybody could have written a plain one where all are encrypted."""
+        """Whether a file needs a valid signature."""
+        # A plain file does not come from a server that requires encryption; anyone with access to the volume can write
+        # one. Only a signature shows its origin.
         return self.policy == "require" or (self.encryption_required and not encrypted)
 
 
 def require_trusted(
-    checked: SignatureCheck, rules: SignatureRules, asked: SignatureOverrides, *, encrypted: bool
+    checked: SignatureCheck, rules: SignatureRules, overrides: SignatureOverrides, *, encrypted: bool
 ) -> None:
     """Returns if the file may be restored.
 
-    Raises ``SignatureInvalid`` for one that was changed, which nothing overrides; ``SignatureRequired`` or
-    ``KeyNotTrusted`` where a signature is demanded, by the rules or by the request, and there is none that counts.
+    Raises ``SignatureInvalid`` for a changed manifest, which no option overrides. Raises ``SignatureRequired`` or
+    ``KeyNotTrusted`` if the rules or the request require a signature and no trusted key has signed the manifest.
     """
     if checked.verdict == "invalid":
         raise ApiError(ErrorCode.SignatureInvalid)
-    if asked.trust_key_id is not None:
+    if overrides.trust_key_id is not None:
         if checked.verdict == "unsigned":
             raise ApiError(
-                ErrorCode.SignatureRequired, "the backup is not signed, and trust_key_id asks for a signature"
+                ErrorCode.SignatureRequired, "the backup is not signed, and trust_key_id requires a signature"
             )
-        if checked.verdict != "valid" or asked.trust_key_id not in checked.keys:
-            raise ApiError(ErrorCode.KeyNotTrusted, "no key of that id, known to this server, has signed the backup")
+        if checked.verdict != "valid" or overrides.trust_key_id not in checked.keys:
+            raise ApiError(
+                ErrorCode.KeyNotTrusted, "the backup has no signature by a trusted key with the id in trust_key_id"
+            )
         return
     if checked.verdict == "valid" or not rules.demands_signature(encrypted=encrypted):
         return
-    if asked.accept_unsigned and rules.unsigned_override:
+    if overrides.accept_unsigned and rules.unsigned_override:
         return
-    refused = " (this server honours no accept_unsigned)" if asked.accept_unsigned else ""
+    hint = " (this server's settings do not permit accept_unsigned)" if overrides.accept_unsigned else ""
     if checked.verdict == "unsigned":
-        raise ApiError(ErrorCode.SignatureRequired, f"the backup is not signed by a trusted key{refused}")
-    raise ApiError(ErrorCode.KeyNotTrusted, f"the backup is signed by key {checked.keys[0]}, unknown here{refused}")
+        raise ApiError(ErrorCode.SignatureRequired, f"the backup is not signed{hint}")
+    raise ApiError(
+        ErrorCode.KeyNotTrusted, f"the backup is signed by key {checked.keys[0]}, which is not trusted here{hint}"
+    )

@@ -1,6 +1,8 @@
-"""Ed25519 signatures over manifests: of the received object, in one canonical form, whatever a later version adds.
+"""Creates and checks Ed25519 signatures over manifests.
 
-cryptography and rfc8785 do the work and are imported where they are used: a server at rest needs neither.
+A signature covers the canonical JSON (RFC 8785) of the whole object in the file, without its field `signatures`. Fields
+that a later version adds are therefore covered too. The packages cryptography and rfc8785 are imported inside the
+functions, because a server that signs and checks nothing saves their memory.
 """
 
 from __future__ import annotations
@@ -11,40 +13,44 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway_api.contract import SignatureState
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 PREFIX: Final = b"mcpgateway-manifest-v1\n"
+"""Part of the signed bytes, so that a signature over other data of this key is never valid for a manifest."""
 ALGORITHM: Final = "ed25519"
 MAX_SIGNATURES: Final = 16
 KEY_ID: Final = re.compile(r"[0-9a-f]{32}")
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
-SignatureVerdict = Literal["valid", "unsigned", "unknown", "invalid"]
-
 
 class InvalidKey(Exception):  # noqa: N818 - reads as what it says
-    """A key file holds no Ed25519 key. The text is for a person and repeats nothing of the file."""
+    """A key file contains no Ed25519 key. The message contains nothing of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureCheck:
-    """What the signatures say. ``keys`` are the ids of those that verified; where no signature is by a key that is
-    trusted here (``unknown``), the ids that they give themselves."""
+    """The result for all signatures of one manifest.
 
-    verdict: SignatureVerdict
+    ``keys`` are the ids of the keys whose signatures are valid. For ``unknown`` (no trusted key) they are the ids in
+    the manifest, which are not checked. For ``invalid`` it is the trusted key whose signature does not verify.
+    """
+
+    verdict: SignatureState
     keys: tuple[str, ...] = ()
 
 
 def key_id(public: bytes) -> str:
-    """How a signature names its key: 32 hex digits of the SHA-256 of the raw public key."""
+    """The id of a key in signatures: the first 32 hex digits of the SHA-256 of the raw public key."""
     return hashlib.sha256(public).hexdigest()[:32]
 
 
 class Signer:
-    """A private key in use."""
+    """Signs manifests with one private key."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -52,13 +58,13 @@ class Signer:
         self.key_id = key_id(self.public)
 
     def signature(self, unsigned: Mapping[str, Any]) -> dict[str, str]:
-        """The entry for ``signatures``. ``unsigned`` is the manifest's object without that field."""
+        """The entry for the field ``signatures``. ``unsigned`` is the manifest's JSON object without that field."""
         sig = base64.b64encode(self._private.sign(message(unsigned))).decode()
         return {"key_id": self.key_id, "alg": ALGORITHM, "sig": sig}
 
 
 def new_key() -> bytes:
-    """A fresh private key, as PEM (PKCS 8)."""
+    """A new private key as PEM (PKCS 8, not encrypted)."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -68,7 +74,7 @@ def new_key() -> bytes:
 
 
 def load_signer(pem: bytes) -> Signer:
-    """The signer of a PEM file. Raises :class:`InvalidKey`."""
+    """The signer for the private key in a PEM file. Raises :class:`InvalidKey`."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -76,7 +82,7 @@ def load_signer(pem: bytes) -> Signer:
     try:
         private = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise InvalidKey("it holds no private key in PEM (PKCS 8, without a passphrase)") from None
+        raise InvalidKey("it contains no private key in PEM format (PKCS 8, without a passphrase)") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise InvalidKey("its private key is not an Ed25519 key")
     return Signer(private)
@@ -88,34 +94,34 @@ def load_trusted(text: str) -> dict[str, bytes]:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    found: dict[str, bytes] = {}
+    keys: dict[str, bytes] = {}
     for number, block in enumerate(_PEM.finditer(text), 1):
         if block[1] != "PUBLIC KEY":
-            raise InvalidKey(f"its block {number} is no public key")
+            raise InvalidKey(f"its PEM block {number} is not a public key")
         try:
             public = serialization.load_pem_public_key(block[0].encode())
         except (ValueError, UnsupportedAlgorithm):
-            raise InvalidKey(f"its block {number} cannot be read") from None
+            raise InvalidKey(f"its PEM block {number} cannot be parsed") from None
         if not isinstance(public, Ed25519PublicKey):
-            raise InvalidKey(f"its block {number} is not an Ed25519 key")
+            raise InvalidKey(f"its PEM block {number} is not an Ed25519 key")
         raw = public.public_bytes_raw()
-        found[key_id(raw)] = raw
-    if not found and text.strip():
-        raise InvalidKey("it holds no public key in PEM")
-    return found
+        keys[key_id(raw)] = raw
+    if not keys and text.strip():
+        raise InvalidKey("it contains no public key in PEM format")
+    return keys
 
 
 def message(unsigned: Mapping[str, Any]) -> bytes:
-    """The bytes that are signed. Raises ``ValueError`` for an object that has no canonical form."""
+    """The bytes that a signature covers. Raises ``ValueError`` for an object without a canonical form."""
     import rfc8785
 
     return PREFIX + rfc8785.dumps(dict(unsigned))
 
 
 def check(received: Mapping[str, Any], trusted: Mapping[str, bytes]) -> SignatureCheck:
-    """Judges the signatures of a manifest's object as it was received, before anything else is made of it.
+    """Checks the signatures of a manifest, given as its unchanged JSON object, against the public keys in ``trusted``.
 
-    One by a trusted key that does not verify is ``invalid``, whatever others there are.
+    The result is ``invalid`` as soon as one signature of a trusted key does not verify, even if others do.
     """
     if "signatures" not in received or received["signatures"] == []:
         return SignatureCheck("unsigned")
@@ -126,19 +132,19 @@ def check(received: Mapping[str, Any], trusted: Mapping[str, bytes]) -> Signatur
     valid: list[str] = []
     unknown: list[str] = []
     for entry in entries:
-        named = entry.get("key_id") if isinstance(entry, dict) else None
-        if not isinstance(named, str) or not KEY_ID.fullmatch(named):
+        signing_key = entry.get("key_id") if isinstance(entry, dict) else None
+        if not isinstance(signing_key, str) or not KEY_ID.fullmatch(signing_key):
             return SignatureCheck("invalid")
-        if named not in trusted:
-            unknown.append(named)
-        elif entry.get("alg") == ALGORITHM and _verifies(trusted[named], entry.get("sig"), unsigned):
-            valid.append(named)
+        if signing_key not in trusted:
+            unknown.append(signing_key)
+        elif entry.get("alg") == ALGORITHM and _verify(trusted[signing_key], entry.get("sig"), unsigned):
+            valid.append(signing_key)
         else:
-            return SignatureCheck("invalid", (named,))
+            return SignatureCheck("invalid", (signing_key,))
     return SignatureCheck("valid", tuple(valid)) if valid else SignatureCheck("unknown", tuple(unknown))
 
 
-def _verifies(public: bytes, sig: object, unsigned: Mapping[str, Any]) -> bool:
+def _verify(public: bytes, sig: object, unsigned: Mapping[str, Any]) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -146,6 +152,7 @@ def _verifies(public: bytes, sig: object, unsigned: Mapping[str, Any]) -> bool:
         return False
     try:
         raw = base64.b64decode(sig, validate=True)
+        # Only the canonical base64 form: a changed character must never leave the signature valid.
         if base64.b64encode(raw).decode() != sig:
             return False
         Ed25519PublicKey.from_public_bytes(public).verify(raw, message(unsigned))

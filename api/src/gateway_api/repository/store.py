@@ -1,8 +1,12 @@
-"""The backup volume: making a backup that is proven before it counts, replacing one, and finishing what a dead
-server began.
+"""Writes backups to the backup volume: a new one, a replacement or an import; and recovers from an interrupted write.
 
-Order on disk: data to a temporary file, fsync, read back; the manifest waits in `pending/`; the data gets its name;
-the manifest gets its own. Whoever finds a pending manifest knows from the data alone which way to finish.
+The order of the durable steps:
+1. The data goes to a temporary file, is fsynced and read back from the disk.
+2. The manifest goes to `pending/`.
+3. The data file gets its name.
+4. The manifest moves from `pending/` to its place beside the data file. Only then the backup exists.
+After a crash a manifest in `pending/` shows an unfinished write. If the data file matches it, recovery does step 4.
+Otherwise step 3 did not happen, and recovery deletes the pending manifest.
 """
 
 from __future__ import annotations
@@ -40,7 +44,11 @@ from gateway_api.storage.state_dir import StateDir
 
 @dataclass(frozen=True, slots=True)
 class NewBackup:
-    """All that names and describes a backup to be made, but for what the config itself says."""
+    """The request for a new backup: id, path and origin. The digests and counts come from the config itself.
+
+    ``parts`` are the components of the data file's path. ``replace`` permits overwriting an existing file.
+    ``audit_head`` is the hash of the audit log's last line.
+    """
 
     backup_id: str
     parts: tuple[str, ...]
@@ -57,7 +65,10 @@ class NewBackup:
 
 
 def build_manifest(new: NewBackup, live: ConfigRead, stored: Blob, recipients: Sequence[str]) -> Manifest:
-    """The manifest of a backup of ``live``, a valid config with its bytes."""
+    """The unsigned manifest for a backup of ``live``. ``stored`` are the bytes of the data file.
+
+    Raises the config's own error if it is not valid.
+    """
     if live.summary is None:
         raise live.error()
     return Manifest(
@@ -93,10 +104,10 @@ def create(
     recipients: Sequence[str],
     sign: Callable[[Manifest], Manifest],
 ) -> LocatedBackup:
-    """Makes the backup durably, or changes nothing. ``recipients`` are those that its name calls for, maybe none.
+    """Creates the backup durably, or changes nothing. ``recipients`` are empty for a backup that is not encrypted.
 
-    Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and what ``sign`` raises;
-    ``DurabilityUnknown`` when the last fsync failed after the names were given.
+    Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and the errors of ``sign``.
+    Raises ``DurabilityUnknown`` when the files have their names but a directory fsync failed.
     """
     if live.content is None:
         raise live.error()
@@ -106,15 +117,19 @@ def create(
         require_space(state, stored.size)
         make_parents(state.base_fd, new.parts)
         with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING_FOLDER) as pending:
-            _refuse_other_kinds(parent, new)
+            _check_target(parent, new)
             return _publish(state, parent, pending, new, write_proven(parent, stored), manifest)
     except OSError as error:
         raise backup_volume_error(error) from None
 
 
 def import_backup(state: StateDir, manifest: Manifest, stored: Blob, raw: bytes) -> LocatedBackup:
-    """Makes a backup of a file from elsewhere that is what its manifest says, or changes nothing. ``raw`` are the
-    manifest's own bytes. Raises ``BackupExists``, ``PathNotAllowed``, ``OSError``, ``DurabilityUnknown``."""
+    """Creates a backup from an uploaded data file and its manifest, or changes nothing.
+
+    The caller has checked that the manifest describes ``stored``. ``raw`` are the manifest's bytes, which are written
+    unchanged, because signatures cover them. Raises ``BackupExists``, ``PathNotAllowed``, ``OSError``,
+    ``DurabilityUnknown``.
+    """
     new = NewBackup(
         backup_id=manifest.id,
         parts=manifests.target_parts(manifest),
@@ -125,19 +140,21 @@ def import_backup(state: StateDir, manifest: Manifest, stored: Blob, raw: bytes)
     )
     make_parents(state.base_fd, new.parts)
     with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING_FOLDER) as pending:
-        _refuse_other_kinds(parent, new)
+        _check_target(parent, new)
         return _publish(state, parent, pending, new, write_proven(parent, stored), manifest, raw)
 
 
 def write_proven(parent: int, stored: Blob) -> str:
-    """A new temporary file that holds ``stored``, read back from the disk; returns its name.
+    """Writes ``stored`` to a temporary file and reads it back from the disk. Returns the name of the file.
 
-    Raises ``VolumeUnavailable`` if the disk gave back other bytes, ``OSError``.
+    Raises ``VolumeUnavailable`` if the disk returns other bytes, ``OSError``.
     """
+    # Fsynced before it is read back: only then the disk has the bytes.
     temporary = write_temporary(parent, stored)
     try:
+        # Before the file gets its name: a defective disk then costs this backup, and not the one that it replaces.
         if not _reads_back(parent, temporary, stored):
-            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume gave back other bytes than were written")
+            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume returned other bytes than were written")
     except BaseException:
         unlink_if_exists(parent, temporary)
         raise
@@ -147,16 +164,18 @@ def write_proven(parent: int, stored: Blob) -> str:
 def _reads_back(parent: int, temporary: str, stored: Blob) -> bool:
     fd = open_file(parent, temporary)
     try:
-        # Without this the kernel would answer from its page cache, and nothing would be read from the disk.
+        # Drops the file from the page cache. Otherwise the kernel would return the cached bytes and not read the disk.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         return digest_of(fd, stored.size) == (stored.sha256, stored.size)
     finally:
         close(fd)
 
 
-def _refuse_other_kinds(parent: int, new: NewBackup) -> None:
+def _check_target(parent: int, new: NewBackup) -> None:
+    """Raises ``BackupExists`` if the name is in use, ``PathNotAllowed`` if it is a link, a folder or a special file."""
     if existing_kind(parent, new.parts[-1]) is None:
         return
+    # Also for a replacement: only a regular file may be replaced.
     close(open_file(parent, new.parts[-1]))
     if not new.replace:
         raise ApiError(ErrorCode.BackupExists)
@@ -171,51 +190,69 @@ def _publish(
     manifest: Manifest,
     raw: bytes | None = None,
 ) -> LocatedBackup:
+    """Steps 2 to 4 of the module's docstring. ``temporary`` is the data file, already fsynced and read back."""
     name = new.parts[-1]
-    waiting = pending_manifest_name(new.backup_id)
+    pending_name = pending_manifest_name(new.backup_id)
     try:
-        atomic_write.write_file(pending, waiting, raw or manifests.dump(manifest))
+        # Pending first: after a crash between steps 3 and 4 recovery completes the backup with this manifest. Without
+        # it the data file would be an unknown file.
+        atomic_write.write_file(pending, pending_name, raw or manifests.dump(manifest))
+        # Durable before the new data replaces the previous backup. Afterwards only the tombstone identifies the request
+        # of the previous backup.
         _tombstone_replaced(state, parent, name)
         if new.replace:
+            # One rename, so the name refers to the previous data or to the new data, never to a part.
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         else:
+            # A link and not a rename: it fails if another process has created the name since _check_target().
             link_exclusive(parent, temporary, name)
     except FileExistsError:
         unlink_if_exists(parent, temporary)
-        unlink_if_exists(pending, waiting)
+        unlink_if_exists(pending, pending_name)
         raise ApiError(ErrorCode.BackupExists) from None
     except BaseException:
         unlink_if_exists(parent, temporary)
-        unlink_if_exists(pending, waiting)
+        unlink_if_exists(pending, pending_name)
         raise
+    # Before the manifest leaves pending/: a power failure must not leave a manifest without its data file.
     sync_directory(parent)
-    _finalize_manifest(pending, waiting, parent, manifests.manifest_name(name))
+    _finalize_manifest(pending, pending_name, parent, manifests.manifest_name(name))
     return LocatedBackup(manifest, new.parts)
 
 
-def _finalize_manifest(pending: int, waiting: str, parent: int, name: str) -> None:
-    """Gives the waiting manifest its name beside the data, which has its own already."""
+def _finalize_manifest(pending: int, pending_name: str, parent: int, name: str) -> None:
+    """Moves the pending manifest to its place beside the data file, which already has its name.
+
+    This is the last step, because a manifest declares a complete backup. Raises ``DurabilityUnknown``.
+    """
     try:
         try:
-            os.rename(waiting, name, src_dir_fd=pending, dst_dir_fd=parent)
+            os.rename(pending_name, name, src_dir_fd=pending, dst_dir_fd=parent)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            fd = open_file(pending, waiting)
+            # The target folder is on another file system, so the manifest is copied.
+            fd = open_file(pending, pending_name)
             try:
                 data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
             finally:
                 close(fd)
             atomic_write.write_file(parent, name, data)
-            os.unlink(waiting, dir_fd=pending)
+            # Only after the copy is durable: until then recovery needs the pending manifest.
+            os.unlink(pending_name, dir_fd=pending)
     except OSError:
         raise ApiError(ErrorCode.DurabilityUnknown) from None
+    # The new name is durable before the old one is removed from the disk. In the other order a power failure could
+    # lose both.
     sync_directory(parent)
     sync_directory(pending)
 
 
 def _tombstone_replaced(state: StateDir, parent: int, name: str) -> None:
-    """Once means once, also for the request whose backup is about to be replaced."""
+    """Writes a tombstone for the backup that is about to be replaced, if a request with an id created it.
+
+    A repeated request with that id finds the tombstone and does not create the backup a second time.
+    """
     old = read_manifest(parent, manifests.manifest_name(name))
     if old is not None and old.request_id is not None:
         with state.folder(TOMBSTONES_FOLDER) as tombstones:
@@ -223,30 +260,37 @@ def _tombstone_replaced(state: StateDir, parent: int, name: str) -> None:
 
 
 def finish_pending(state: StateDir) -> None:
-    """Finishes or drops what a dead server left in `pending/`. For the holder of the lock alone.
+    """Finishes or discards the writes that a previous server process left in `pending/`. The caller must hold the lock.
 
-    The data say which: they match the waiting manifest, so only its rename was missing, or they do not.
-    Raises ``OSError`` or ``ApiError``; what is left is found again.
+    If the data file matches the pending manifest, only the last step is missing. Otherwise the write is discarded.
+    Raises ``OSError`` or ``ApiError``; the remaining files are handled by the next recovery.
     """
     with state.folder(PENDING_FOLDER) as pending:
-        for waiting in sorted(list_names(pending)):
-            manifest = read_manifest(pending, waiting)
+        for pending_name in sorted(list_names(pending)):
+            manifest = read_manifest(pending, pending_name)
             if manifest is None:
-                unlink_if_exists(pending, waiting)
+                # Not a manifest: the write of the pending manifest itself was interrupted.
+                unlink_if_exists(pending, pending_name)
                 continue
             try:
                 parts = manifests.target_parts(manifest)
                 with open_parent(state.base_fd, parts) as parent:
-                    if data_digest(parent, parts[-1], manifest.stored_bytes) == manifest.stored_sha256:
-                        _finalize_manifest(pending, waiting, parent, manifests.manifest_name(parts[-1]))
+                    if digest_data_file(parent, parts[-1], manifest.stored_bytes) == manifest.stored_sha256:
+                        _finalize_manifest(pending, pending_name, parent, manifests.manifest_name(parts[-1]))
                     else:
-                        unlink_if_exists(pending, waiting)
+                        # The new data did not get the name. It is free, or it belongs to the previous backup, whose
+                        # manifest is still in place.
+                        unlink_if_exists(pending, pending_name)
             except FileNotFoundError:
-                unlink_if_exists(pending, waiting)
+                # Without the folder there is no data file either.
+                unlink_if_exists(pending, pending_name)
 
 
-def data_digest(parent: int, name: str, expected: int) -> str | None:
-    """Digest of a data file of ``expected`` size; None when it is absent, of another kind or of another size."""
+def digest_data_file(parent: int, name: str, expected: int) -> str | None:
+    """SHA-256 of a data file of ``expected`` bytes. None if it does not exist, has another size or is no regular file.
+
+    Raises ``OSError`` when it cannot be read.
+    """
     try:
         fd = open_file(parent, name)
     except (FileNotFoundError, ApiError):
@@ -260,7 +304,7 @@ def data_digest(parent: int, name: str, expected: int) -> str | None:
 
 
 def has_data(state: StateDir, located: LocatedBackup) -> bool:
-    """Whether the data file that the manifest stands beside is there."""
+    """Whether the data file of the manifest exists."""
     try:
         with open_parent(state.base_fd, located.parts) as parent:
             close(open_file(parent, located.parts[-1]))
@@ -270,19 +314,22 @@ def has_data(state: StateDir, located: LocatedBackup) -> bool:
 
 
 def refuse_unfinished(state: StateDir, backup_id: str) -> None:
-    """Raises ``VolumeUnavailable`` when an earlier try has given the data their name, and recovery could not yet give
-    the manifest its own: what is there then is neither a stranger's nor a backup. Raises ``OSError``."""
+    """Raises ``VolumeUnavailable`` while a manifest of this id is in `pending/`, because recovery has failed.
+
+    The data file may already have its name then. It is not yet a backup, but a new attempt must not treat it as a
+    foreign file. Raises ``OSError`` when `pending/` cannot be read.
+    """
     with state.folder(PENDING_FOLDER) as pending:
         if existing_kind(pending, pending_manifest_name(backup_id)) is not None:
-            raise ApiError(ErrorCode.VolumeUnavailable, "what an earlier try began cannot be finished yet")
+            raise ApiError(ErrorCode.VolumeUnavailable, "an earlier attempt to create this backup is not recovered yet")
 
 
 def tombstone_of(state: StateDir, backup_id: str) -> Manifest | None:
-    """The manifest of a backup that was deleted or replaced, or None."""
+    """The manifest of a deleted or replaced backup, or None if no such tombstone exists."""
     with state.folder(TOMBSTONES_FOLDER) as tombstones:
         return read_manifest(tombstones, tombstone_name(backup_id))
 
 
 def read_manifest_beside(state: StateDir, parts: tuple[str, ...]) -> Manifest | None:
-    """The manifest beside the data file at ``parts``, or None. Raises ``OSError`` when it cannot be read."""
+    """The manifest of the data file at ``parts``, or None. Raises ``OSError`` when it exists but cannot be read."""
     return load_beside(state.base_fd, parts)

@@ -1,7 +1,7 @@
-"""What verifies found, in notes beside the backups: the list, one backup and an inspection show the last one.
+"""Stores the result of the last verification of each backup, in `NAME.verification.json` beside the data file.
 
-A manifest is signed and never changes, so what was found later stands in `NAME.verification.json`. That note is neither
-signed nor ever believed by a restore, which looks for itself.
+A manifest is signed and never changes, so later results need a file of their own. Listings, a single backup and an
+inspection show the last result. The file is not signed. A restore never reads it and does all checks itself.
 """
 
 from __future__ import annotations
@@ -20,42 +20,44 @@ from gateway_api.storage.atomic_write import close, read_all
 from gateway_api.storage.layout import VERIFICATION_SUFFIX
 from gateway_api.storage.paths import FileStamp, existing_kind, file_stamp, open_file
 
-MAX_NOTE_BYTES: Final = 64 * 1024
+MAX_RECORD_BYTES: Final = 64 * 1024
 REMEMBERED: Final = 100_000
+"""Number of verification records in the cache."""
 
 
 def record_name(name: str) -> str:
-    """The name of the note beside the data file ``name``."""
+    """The file name of the verification record for the data file ``name``."""
     return name + VERIFICATION_SUFFIX
 
 
 class VerificationRecords:
-    """Reads and writes notes. Remembers what was read, by what changes when a file changes, and what no volume took.
+    """Reads and writes verification records. Thread-safe.
 
-    Safe to use from several threads; may be lost at any time but for what could not be written.
+    They are cached by the stat data of their files. A verification record that could not be written stays in memory
+    until the server ends.
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[FileStamp, bytes] = OrderedDict()
+        self._cache: OrderedDict[FileStamp, bytes] = OrderedDict()
         self._unwritten: dict[str, Verification] = {}
         self._lock = threading.Lock()
 
-    def write(self, parent: int, name: str, found: Verification, make_room: Callable[[], None]) -> bool:
-        """Notes ``found`` beside ``name``, durably; a full volume is tried again after ``make_room``.
+    def write(self, parent: int, name: str, verification: Verification, make_room: Callable[[], None]) -> bool:
+        """Writes the verification record of the data file ``name`` durably. Returns whether that succeeded.
 
-        False when the volume does not take it: what was found holds all the same, and is shown until the server ends.
+        On a full volume it calls ``make_room`` and tries once more. If that fails too, it keeps the result in memory.
         """
-        content = found.model_dump_json(indent=1).encode() + b"\n"
+        content = verification.model_dump_json(indent=1).encode() + b"\n"
         written = _write(parent, record_name(name), content, make_room)
         with self._lock:
             if written:
-                self._unwritten.pop(found.backup_id, None)
+                self._unwritten.pop(verification.backup_id, None)
             else:
-                self._unwritten[found.backup_id] = found
+                self._unwritten[verification.backup_id] = verification
         return written
 
     def get(self, parent: int, name: str, backup_id: str) -> Verification | None:
-        """The last note about the file ``name``; None when there is none that can be read."""
+        """The verification record of the data file ``name``. None if it does not exist, is invalid or unreadable."""
         with self._lock:
             if (unwritten := self._unwritten.get(backup_id)) is not None:
                 return unwritten
@@ -63,28 +65,28 @@ class VerificationRecords:
             info = existing_kind(parent, record_name(name))
             if info is None:
                 return None
-            signature = file_stamp(info)
+            stamp = file_stamp(info)
             with self._lock:
-                content = self._known.get(signature)
+                content = self._cache.get(stamp)
             if content is None:
                 content = _read(parent, record_name(name))
-            found = Verification.model_validate_json(content)
+            verification = Verification.model_validate_json(content)
         except (OSError, ApiError, ValidationError):
             return None
         with self._lock:
-            self._known[signature] = content
-            self._known.move_to_end(signature)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return found
+            self._cache[stamp] = content
+            self._cache.move_to_end(stamp)
+            while len(self._cache) > REMEMBERED:
+                self._cache.popitem(last=False)
+        return verification
 
 
 def _write(parent: int, name: str, content: bytes, make_room: Callable[[], None]) -> bool:
-    for last in (False, True):
+    for last_attempt in (False, True):
         try:
             atomic_write.write_file(parent, name, content)
         except OSError as error:
-            if last or not atomic_write.is_full(error):
+            if last_attempt or not atomic_write.is_full(error):
                 return False
             make_room()
         except ApiError:
@@ -97,20 +99,22 @@ def _write(parent: int, name: str, content: bytes, make_room: Callable[[], None]
 def _read(parent: int, name: str) -> bytes:
     fd = open_file(parent, name)
     try:
-        return read_all(fd, MAX_NOTE_BYTES)
+        return read_all(fd, MAX_RECORD_BYTES)
     finally:
         close(fd)
 
 
-def with_verification(record: BackupRecord, note: Verification | None) -> BackupRecord:
-    """``record``, which says what the manifest says, with what the last verify found.
+def with_verification(backup: BackupRecord, verification: Verification | None) -> BackupRecord:
+    """``backup``, which comes from the manifest, updated with the result of its last verification.
 
-    What was found good is so of the file that was looked at alone. What was found wrong stays until a verify finds it
-    good: no backup is called proven beside a note that it is broken.
+    A result with a level applies only to the same stored bytes. A result with problems and no level applies to the
+    backup id until a later verification succeeds, also after the file has changed.
     """
-    if note is None or note.backup_id != record.backup_id:
-        return record
-    about_this = note.stored_sha256 == record.stored_sha256
-    if not about_this and (note.level is not None or not note.problems):
-        return record
-    return record.model_copy(update={"verification": note, "level": note.level, "proof": note.proof})
+    if verification is None or verification.backup_id != backup.backup_id:
+        return backup
+    same_bytes = verification.stored_sha256 == backup.stored_sha256
+    if not same_bytes and (verification.level is not None or not verification.problems):
+        return backup
+    return backup.model_copy(
+        update={"verification": verification, "level": verification.level, "proof": verification.proof}
+    )

@@ -50,5 +50,5 @@ def restore_source(context: OperationContext, request: RestoreRequest) -> Stored
         expected_sha256=request.expected_sha256,
         identity=None if request.identity is None else request.identity.get_secret_value(),
         admit=lambda received, encrypted: context.check_policy(received, overrides, encrypted=encrypted),
-        judge=context.config.judge,
+        parser=context.config.judge,
     )

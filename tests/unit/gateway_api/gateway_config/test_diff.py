@@ -1,4 +1,4 @@
-"""The difference between two configs: counted right, told without a single value."""
+"""The difference between two configs has exact counts and contains no value of either config."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gateway_api.gateway_config import diff as config_diff
 from tests.api.support.admin_process import gateway_config
 
 KEY = "k" * 40
-NONE = EntryDiff(added=0, removed=0, changed=0)
+NO_CHANGE = EntryDiff(added=0, removed=0, changed=0)
 SAME = ConfigDiff(
     admin_key_changes=False,
-    configs=NONE,
-    projects=NONE,
-    users=NONE,
+    configs=NO_CHANGE,
+    projects=NO_CHANGE,
+    users=NO_CHANGE,
     emails_added=0,
     emails_removed=0,
     api_keys=KeyDiff(added=0, removed=0, changed=0, disabled=0, enabled=0),
@@ -42,59 +42,62 @@ def _gateway_key(config: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _edit(what: str, config: dict[str, Any]) -> None:
-    if what == "admin key":
+def _edit(change: str, config: dict[str, Any]) -> None:
+    if change == "admin key":
         config["admin_apikey"] = "x" * 40
-    elif what == "two users more, one fewer":
+    elif change == "two users added, one removed":
         del config["users"]["u-0"]
         config["users"] |= {"n-1": {"email": "n1@example.com"}, "n-2": {"email": "n2@example.com"}}
-    elif what == "a user of another id":
+    elif change == "a user under another id":
         config["users"]["other"] = config["users"].pop("u-0")
-    elif what == "a key disabled":
+    elif change == "an API key disabled":
         _gateway_key(config)["disabled"] = True
-    elif what == "a key moved":
+    elif change == "an API key in another project":
         _gateway_key(config)["project_id"] = "p-1"
-    elif what == "another key":
+    elif change == "an API key replaced":
         config["apikeys"] = {"another": _gateway_key(config)}
-    elif what == "a server":
+    elif change == "a setting of an MCP server":
         config["mcp_configs"]["c-0"]["mcp_config"][0]["config"] = {"env": {"TOKEN": "secret"}}
-    elif what == "one for true":
+    elif change == "a number instead of a boolean":
         config["common_mcp_gateway_config"]["enkrypt_mcp_use_external_cache"] = 0
-    elif what == "settings":
+    elif change == "settings":
         config["plugins"] = {}
         config["enkrypt_config"]["api_key"] = "secret"
         config["secret-name"] = None
 
 
 @pytest.mark.parametrize(
-    ("what", "expected"),
+    ("change", "expected"),
     [
         ("nothing", SAME),
         ("admin key", _changed(admin_key_changes=True)),
         (
-            "two users more, one fewer",
+            "two users added, one removed",
             _changed(users=EntryDiff(added=2, removed=1, changed=0), emails_added=2, emails_removed=1),
         ),
-        ("a user of another id", _changed(users=EntryDiff(added=1, removed=1, changed=0))),
-        ("a key disabled", _changed(api_keys=KeyDiff(added=0, removed=0, changed=0, disabled=1, enabled=0))),
-        ("a key moved", _changed(api_keys=KeyDiff(added=0, removed=0, changed=1, disabled=0, enabled=0))),
-        ("another key", _changed(api_keys=KeyDiff(added=1, removed=1, changed=0, disabled=0, enabled=0))),
-        ("a server", _changed(configs=EntryDiff(added=0, removed=0, changed=1))),
-        ("one for true", _changed(settings_changed=["common_mcp_gateway_config"])),
+        ("a user under another id", _changed(users=EntryDiff(added=1, removed=1, changed=0))),
+        ("an API key disabled", _changed(api_keys=KeyDiff(added=0, removed=0, changed=0, disabled=1, enabled=0))),
+        (
+            "an API key in another project",
+            _changed(api_keys=KeyDiff(added=0, removed=0, changed=1, disabled=0, enabled=0)),
+        ),
+        ("an API key replaced", _changed(api_keys=KeyDiff(added=1, removed=1, changed=0, disabled=0, enabled=0))),
+        ("a setting of an MCP server", _changed(configs=EntryDiff(added=0, removed=0, changed=1))),
+        ("a number instead of a boolean", _changed(settings_changed=["common_mcp_gateway_config"])),
         ("settings", _changed(settings_changed=["enkrypt_config", "other", "plugins"])),
     ],
 )
-def test_each_change_is_counted_where_it_is(what: str, expected: ConfigDiff) -> None:
+def test_each_change_is_counted_in_its_section(change: str, expected: ConfigDiff) -> None:
     old = gateway_config(KEY)
     new = copy.deepcopy(old)
-    _edit(what, new)
+    _edit(change, new)
     assert diff(old, new) == expected
 
 
-def test_against_nothing_everything_is_added() -> None:
-    found = diff(None, gateway_config(KEY, projects=3, users=4))
-    assert found.admin_key_changes
-    assert (found.users.added, found.projects.added, found.configs.added, found.api_keys.added) == (4, 3, 1, 1)
+def test_without_a_live_config_everything_is_added() -> None:
+    result = diff(None, gateway_config(KEY, projects=3, users=4))
+    assert result.admin_key_changes
+    assert (result.users.added, result.projects.added, result.configs.added, result.api_keys.added) == (4, 3, 1, 1)
 
 
 NAMES = st.text(max_size=8)
@@ -112,18 +115,18 @@ CONFIGS = st.fixed_dictionaries(
 
 
 @given(CONFIGS, CONFIGS)
-def test_both_ways_the_numbers_mirror_each_other(one: dict[str, Any], other: dict[str, Any]) -> None:
-    there, back = diff(one, other), diff(other, one)
+def test_diff_in_the_other_direction_swaps_the_counts(one: dict[str, Any], other: dict[str, Any]) -> None:
+    forward, backward = diff(one, other), diff(other, one)
     assert diff(one, one) == SAME
-    assert there.settings_changed == back.settings_changed
+    assert forward.settings_changed == backward.settings_changed
     for section in ("configs", "projects", "users", "api_keys"):
-        a, b = getattr(there, section), getattr(back, section)
+        a, b = getattr(forward, section), getattr(backward, section)
         assert (a.added, a.removed, a.changed) == (b.removed, b.added, b.changed)
-    assert (there.api_keys.disabled, there.emails_added) == (back.api_keys.enabled, back.emails_removed)
-    assert len(other["users"]) - len(one["users"]) == there.users.added - there.users.removed
+    assert (forward.api_keys.disabled, forward.emails_added) == (backward.api_keys.enabled, backward.emails_removed)
+    assert len(other["users"]) - len(one["users"]) == forward.users.added - forward.users.removed
 
 
-def test_no_value_of_either_config_stands_in_it() -> None:
+def test_diff_contains_no_value_of_either_config() -> None:
     canary = "canary-value"
     text = json.dumps(gateway_config(canary)).replace("example.com", canary).replace("INFO", canary)
     new = json.loads(text.replace("u-0", f"u-{canary}").replace("gateway-key", canary))

@@ -8,7 +8,7 @@ from gateway_api.gateway_config.live import is_stable
 
 
 @pytest.mark.parametrize(
-    ("age", "still", "agrees", "whole", "stable"),
+    ("age", "unchanged_for", "same_as_before", "is_valid", "stable"),
     [
         (5.0, 0.0, False, False, True),
         (0.1, 0.0, False, True, False),
@@ -20,6 +20,9 @@ from gateway_api.gateway_config.live import is_stable
     ],
 )
 def test_recently_written_file_is_stable_only_if_read_twice_alike(
-    age: float, still: float, agrees: bool, whole: bool, stable: bool
+    age: float, unchanged_for: float, same_as_before: bool, is_valid: bool, stable: bool
 ) -> None:
-    assert is_stable(age=age, still=still, agrees=agrees, whole=whole, settle=2.0) is stable
+    assert (
+        is_stable(age=age, unchanged_for=unchanged_for, same_as_before=same_as_before, is_valid=is_valid, settle=2.0)
+        is stable
+    )

@@ -1,4 +1,4 @@
-"""Which bytes are a gateway config, and what is said about those that are not."""
+"""The schema check accepts what a gateway can start with and reports the location of every other problem."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway_api.gateway_config.schema import (
     check,
     digest,
     find_issues,
-    key_name,
+    key_label,
     parse,
     sections_digest,
     unwrap,
@@ -56,7 +56,7 @@ def config(**changes: Any) -> dict[str, Any]:
         b"{} {}",
     ],
 )
-def test_what_is_no_strict_json_is_no_config(data: bytes) -> None:
+def test_invalid_json_is_rejected(data: bytes) -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse(data)
     assert not caught.value.parsed
@@ -86,7 +86,7 @@ def test_what_is_no_strict_json_is_no_config(data: bytes) -> None:
         ({"plugins": {"auth": {"provider": "enkrypt"}}, "users": 5}, "users"),
     ],
 )
-def test_a_wrong_shape_is_named_by_its_place(changes: dict[str, Any], where: str) -> None:
+def test_wrong_shape_is_reported_with_its_location(changes: dict[str, Any], where: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
         check(config(**changes))
     assert str(caught.value).startswith(where + " ")
@@ -109,7 +109,7 @@ def test_a_wrong_shape_is_named_by_its_place(changes: dict[str, Any], where: str
         },
     ],
 )
-def test_every_shape_the_gateway_writes_is_accepted(changes: dict[str, Any]) -> None:
+def test_every_shape_that_the_gateway_writes_is_accepted(changes: dict[str, Any]) -> None:
     assert read(json.dumps(config(**changes)).encode()).admin_key_sha256
 
 
@@ -118,7 +118,7 @@ def test_every_shape_the_gateway_writes_is_accepted(changes: dict[str, Any]) -> 
         st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
     )
 )
-def test_whatever_is_thrown_at_it_it_answers_or_says_no_config(value: Any) -> None:
+def test_any_json_is_summarized_or_rejected_without_a_crash(value: Any) -> None:
     for data in (value, {**config(), "projects": value}, {**config(), "apikeys": {"k": value}}, config(plugins=value)):
         try:
             read(json.dumps(data).encode())
@@ -127,41 +127,41 @@ def test_whatever_is_thrown_at_it_it_answers_or_says_no_config(value: Any) -> No
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_judged_without_a_crash(data: bytes) -> None:
+def test_any_bytes_are_rejected_without_a_crash(data: bytes) -> None:
     with pytest.raises(InvalidConfig):
         read(data)
 
 
-def test_dangling_references_are_issues_that_name_no_key() -> None:
+def test_dangling_references_are_issues_without_api_keys() -> None:
     dangling = config(
-        projects={"p": {"mcp_config_id": "gone", "users": ["u", "gone", 5]}},
-        apikeys={"secret": {"project_id": "gone", "user_id": None}},
+        projects={"p": {"mcp_config_id": "missing", "users": ["u", "missing", 5]}},
+        apikeys={"secret": {"project_id": "missing", "user_id": None}},
     )
-    found = [(issue.code, issue.where) for issue in find_issues(dangling)]
-    assert found == [
+    issues = [(issue.code, issue.where) for issue in find_issues(dangling)]
+    assert issues == [
         ("DanglingConfig", "projects.p.mcp_config_id"),
         ("DanglingUser", "projects.p.users[1]"),
         ("DanglingUser", "projects.p.users[2]"),
-        ("DanglingProject", f"apikeys.{key_name('secret')}.project_id"),
-        ("DanglingUser", f"apikeys.{key_name('secret')}.user_id"),
+        ("DanglingProject", f"apikeys.{key_label('secret')}.project_id"),
+        ("DanglingUser", f"apikeys.{key_label('secret')}.user_id"),
     ]
-    assert "secret" not in json.dumps(found)
+    assert "secret" not in json.dumps(issues)
 
 
-def test_the_sections_digest_depends_on_the_data_alone() -> None:
+def test_sections_digest_ignores_settings() -> None:
     assert sections_digest(config()) == sections_digest(config(plugins={}, admin_apikey="other"))
     assert sections_digest(config()) != sections_digest(config(users={}))
 
 
 @given(st.dictionaries(st.text(), st.dictionaries(st.text(), st.integers() | st.text())))
-def test_the_sections_digest_is_that_of_the_canonical_json(entries: dict[str, Any]) -> None:
+def test_sections_digest_is_of_the_canonical_json(entries: dict[str, Any]) -> None:
     whole = config(users=entries, apikeys=...)
     data = {name: whole.get(name, {}) for name in SECTIONS}
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     assert sections_digest(whole) == digest(canonical.encode())
 
 
-def test_only_an_envelope_is_unwrapped() -> None:
+def test_only_a_backup_envelope_is_unwrapped() -> None:
     assert unwrap({"backup_version": "1.0", "config": {"a": 1}}) == ({"a": 1}, True)
     assert unwrap({**config(), "config": 5, "backup_version": 1})[1] is False
     assert unwrap(["config", "backup_version"])[1] is False

@@ -12,9 +12,7 @@ from gateway_api.storage.content import Blob
 from gateway_api.storage.state_dir import StateDir
 
 
-def test_a_file_that_reads_back_differently_is_refused_and_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_is_removed_when_it_reads_back_differently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "digest_of", lambda *_: ("0" * 64, 1))
     with StateDir(tmp_path, create=True) as state, pytest.raises(ApiError, match="VolumeUnavailable"):
         store.write_proven(state.base_fd, Blob.of(b"config"))

@@ -1,4 +1,4 @@
-"""What a note changes about a backup's standing, and what it never does."""
+"""A verification record changes how its own backup is shown, and never another backup."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gateway_api.repository.verification_records import with_verification
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COUNTS = Counts(configs=1, projects=1, users=1, api_keys=1, disabled_api_keys=0)
-WRONG = [Problem(code="BackupCorrupt", message="x")]
-RECORD = BackupRecord(
+PROBLEMS = [Problem(code="BackupCorrupt", message="x")]
+BACKUP = BackupRecord(
     backup_id="a",
     path="a.json",
     created=NOW,
@@ -30,27 +30,27 @@ RECORD = BackupRecord(
 )
 
 
-def _note(**changes: Any) -> Verification:
-    whole = {"backup_id": "a", "stored_sha256": "1" * 64, "checked": NOW, "signature": "valid"}
-    return Verification.model_validate(whole | changes)
+def _verification(**changes: Any) -> Verification:
+    fields = {"backup_id": "a", "stored_sha256": "1" * 64, "checked": NOW, "signature": "valid"}
+    return Verification.model_validate(fields | changes)
 
 
 @pytest.mark.parametrize(
-    ("note", "level", "proof", "shown"),
+    ("verification", "level", "proof", "shown"),
     [
         (None, "Verified", "payload", False),
-        (_note(level="Verified", proof="recipient"), "Verified", "recipient", True),
-        (_note(level="Stored"), "Stored", None, True),
-        (_note(level="Verified", proof="recipient", backup_id="b"), "Verified", "payload", False),
-        (_note(level="Verified", proof="recipient", stored_sha256="2" * 64), "Verified", "payload", False),
-        (_note(problems=WRONG), None, None, True),
-        (_note(problems=WRONG, stored_sha256="2" * 64), None, None, True),
-        (_note(problems=WRONG, backup_id="b"), "Verified", "payload", False),
-        (_note(stored_sha256="2" * 64), "Verified", "payload", False),
+        (_verification(level="Verified", proof="recipient"), "Verified", "recipient", True),
+        (_verification(level="Stored"), "Stored", None, True),
+        (_verification(level="Verified", proof="recipient", backup_id="b"), "Verified", "payload", False),
+        (_verification(level="Verified", proof="recipient", stored_sha256="2" * 64), "Verified", "payload", False),
+        (_verification(problems=PROBLEMS), None, None, True),
+        (_verification(problems=PROBLEMS, stored_sha256="2" * 64), None, None, True),
+        (_verification(problems=PROBLEMS, backup_id="b"), "Verified", "payload", False),
+        (_verification(stored_sha256="2" * 64), "Verified", "payload", False),
     ],
 )
-def test_a_note_counts_for_its_own_backup_and_praise_only_for_its_own_bytes(
-    note: Verification | None, level: str | None, proof: str | None, shown: bool
+def test_success_applies_to_the_same_bytes_and_failure_to_the_same_backup(
+    verification: Verification | None, level: str | None, proof: str | None, shown: bool
 ) -> None:
-    found = with_verification(RECORD, note)
-    assert (found.level, found.proof, found.verification is not None) == (level, proof, shown)
+    result = with_verification(BACKUP, verification)
+    assert (result.level, result.proof, result.verification is not None) == (level, proof, shown)
