@@ -55,7 +55,7 @@ def create_app(service: Service) -> FastAPI:
             Middleware(RequestIdMiddleware),
             Middleware(AccessLogMiddleware, metrics=service.metrics),
             Middleware(ErrorBodyMiddleware),
-            Middleware(AuthMiddleware, service=service),
+            Middleware(AuthMiddleware, find_key_kind=service.accepts),
             Middleware(OpenApiMiddleware),
             Middleware(BodyLimitMiddleware, max_config_bytes=service.settings.max_config_bytes),
         ],

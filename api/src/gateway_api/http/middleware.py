@@ -15,6 +15,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway_api.metrics import Metrics
-    from gateway_api.service import Service
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """Limit of every request body, except that of an upload."""
@@ -193,12 +193,13 @@ class ErrorBodyMiddleware:
 class AuthMiddleware:
     """Requires an admin key below `/api/v1/system` and limits failed attempts per peer. Refuses WebSockets.
 
-    The kind of the accepted key goes to ``scope["state"]["requested_by"]``. The audit log records it.
+    ``find_key_kind`` returns the kind of an accepted key (for example "config"), or None for any other key. The kind
+    goes to ``scope["state"]["requested_by"]``. The audit log records it.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, find_key_kind: Callable[[bytes], Awaitable[str | None]]) -> None:
         self._app = app
-        self._service = service
+        self._find_key_kind = find_key_kind
         self._failures = FailureLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -211,7 +212,7 @@ class AuthMiddleware:
 
     async def _authenticate(self, scope: Scope) -> None:
         key = _presented_key(scope)
-        kind = None if key is None else await self._service.accepts(key)
+        kind = None if key is None else await self._find_key_kind(key)
         if kind is not None:
             scope.setdefault("state", {})["requested_by"] = kind
             return

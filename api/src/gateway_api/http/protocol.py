@@ -23,7 +23,7 @@ from gateway_api.http.error_body import error_body
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Limit of the request line and all headers together."""
 MIN_BODY_BYTES_PER_SECOND: Final = 64 * 1024
-"""Each of these 64 KiB that arrives extends the time limit of the body by one second.
+"""The average rate that a long body must have: each 64 KiB received extends its time limit by one second.
 
 A slow upload can therefore finish. A client that sends single bytes to hold the connection open cannot.
 """
@@ -37,8 +37,7 @@ class _HeadTooLargeError(Exception):
 class AdminProtocol(HttpToolsProtocol):
     """One client connection.
 
-    ``read_timeout`` (seconds) limits the time of a whole head. It also limits the time of a body, which each
-    `MIN_BODY_BYTES_PER_SECOND` received extend.
+    ``read_timeout`` is the time limit of a whole head in seconds, and the initial time limit of a body.
     """
 
     read_timeout: float = 30.0
