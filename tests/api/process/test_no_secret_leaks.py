@@ -150,7 +150,7 @@ def test_a_server_that_is_aborted_leaves_no_core_file(pair: Pair, tmp_path: Path
 
 def test_a_process_that_forbids_core_files_is_not_dumpable() -> None:
     code = (
-        "import ctypes, resource; from gateway_api.no_core import forbid_core_files; forbid_core_files();"
+        "import ctypes, resource; from gateway_api.http.server import disable_core_dumps; disable_core_dumps();"
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

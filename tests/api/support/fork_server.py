@@ -190,7 +190,7 @@ def _serve_children() -> None:
         _let_trace()
         _name_threads()
         # A debugger must be able to attach later, also one that root does not run.
-        setattr(server, "forbid_core_files", lambda: None)  # noqa: B010
+        setattr(server, "disable_core_dumps", lambda: None)  # noqa: B010
         if settings.pop("one_reader", False):
             _one_reader()
         if workers := settings.pop("workers", None):

@@ -30,7 +30,7 @@ FORBIDDEN_IN_TEST_NAMES = frozenset(
         "anew blow blows struck grounds nursery twin judging unsure vanished",
     )
 )
-ALLOWED_NAMES = re.compile(r"not_?found|NotFound|notfound|NOT_FOUND")
+ALLOWED_NAMES = re.compile(r"not_?found|NotFound|notfound|NOT_FOUND|connection_made")
 
 FORBIDDEN_PHRASES = {
     r"whoever": "anyone who",

@@ -1,67 +1,95 @@
-"""The application: routes behind the gate, and one shape for every error."""
+"""Creates the FastAPI application: routes, middlewares, and one JSON body for every error.
+
+A request passes the middlewares (request id, log, errors, key, body size) and then reaches its route. A route returns
+an `Envelope` or raises `ApiError`. The exception handlers here turn errors of the framework into the same error body.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
 from gateway_api import __version__
 from gateway_api.clock import utc_now
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.http.error_body import error_body, error_headers, error_status
-from gateway_api.http.middleware import Gate
+from gateway_api.http.middleware import (
+    OPENAPI_PATH,
+    AccessLogMiddleware,
+    AuthMiddleware,
+    BodyLimitMiddleware,
+    ErrorBodyMiddleware,
+    OpenApiMiddleware,
+    RequestIdMiddleware,
+)
 from gateway_api.http.routes import backups, content, health, restores
 from gateway_api.http.validation import describe
 from gateway_api.service import Service
 
+_CODE_BY_STATUS: Final = {
+    400: ErrorCode.InvalidRequest,
+    404: ErrorCode.RouteNotFound,
+    405: ErrorCode.MethodNotAllowed,
+    413: ErrorCode.BodyTooLarge,
+}
+
 
 def create_app(service: Service) -> FastAPI:
-    """The ASGI application around ``service``."""
+    """The ASGI application that serves ``service``."""
     app = FastAPI(
         title="Gateway admin API",
         version=__version__,
+        openapi_url=OPENAPI_PATH,
         redoc_url=None,
         redirect_slashes=False,
-        summary="Backups and restores of a Secure MCP Gateway's config.",
+        summary="Backs up and restores the config of a Secure MCP Gateway.",
         separate_input_output_schemas=False,
+        # The first is the outermost. The body limit comes after the key: without a key no body is read.
+        middleware=[
+            Middleware(RequestIdMiddleware),
+            Middleware(AccessLogMiddleware, metrics=service.metrics),
+            Middleware(ErrorBodyMiddleware),
+            Middleware(AuthMiddleware, find_key_kind=service.accepts),
+            Middleware(OpenApiMiddleware),
+            Middleware(BodyLimitMiddleware, max_config_bytes=service.settings.max_config_bytes),
+        ],
     )
     app.state.service = service
-    for group in (health, backups, content, restores):
-        app.include_router(group.router)
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Gate, service=service)
+    app.include_router(health.router)
+    app.include_router(backups.router)
+    app.include_router(content.router)
+    app.include_router(restores.router)
+    app.add_exception_handler(ApiError, _handle_api_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
     return app
 
 
-def _answer(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:
-    request.scope.setdefault("state", {})["code"] = error.code.value
+def _error_response(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:
+    request.scope.setdefault("state", {})["code"] = error.code.value  # for the access log
     body = error_body(request.url.path, error, utc_now())
     return JSONResponse(body, error_status(error), {**error_headers(error), **(headers or {})})
 
 
-async def _api_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
-    return _answer(request, error)
+    return _error_response(request, error)
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return _answer(request, ApiError(ErrorCode.InvalidRequest, describe(error.errors())))
+    return _error_response(request, ApiError(ErrorCode.InvalidRequest, describe(error.errors())))
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    known = {
-        404: ErrorCode.RouteNotFound,
-        405: ErrorCode.MethodNotAllowed,
-        400: ErrorCode.InvalidRequest,
-        413: ErrorCode.BodyTooLarge,
-    }
-    code = known.get(error.status_code, ErrorCode.InternalError)
+    code = _CODE_BY_STATUS.get(error.status_code, ErrorCode.InternalError)
     detail = "the body cannot be read" if code is ErrorCode.InvalidRequest else None
-    return _answer(request, ApiError(code, detail), dict(error.headers or {}))
+    # Keeps headers such as `Allow` of a 405.
+    return _error_response(request, ApiError(code, detail), dict(error.headers or {}))

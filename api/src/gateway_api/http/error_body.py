@@ -1,4 +1,4 @@
-"""Turns an :class:`ApiError` into the status, the headers and the JSON body of its HTTP answer."""
+"""Turns an `ApiError` into the status, the headers and the JSON body of its HTTP response."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULT_RETRY_AFTER_SECONDS: Final = 2
 
 
 def operation_failed(path: str) -> str:
-    """The ``error`` of the body: which operation failed, told by the request's path alone."""
+    """The ``error`` field of the body. The request's path decides which operation failed."""
     for prefix, text in OPERATIONS:
         if path == prefix or path.startswith(prefix + "/"):
             return text
@@ -32,7 +32,7 @@ def operation_failed(path: str) -> str:
 
 
 def error_body(path: str, error: ApiError, now: datetime) -> dict[str, Any]:
-    """The body of an error answer."""
+    """The error body that the contract defines. ``now`` becomes its timestamp."""
     return {
         "error": operation_failed(path),
         "detail": error.detail,

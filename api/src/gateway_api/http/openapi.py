@@ -1,4 +1,7 @@
-"""What the OpenAPI document says beyond the models: every error answer of every route, and how a key is sent."""
+"""Additions to the OpenAPI document: the error responses of each route, and the two ways to send the admin key.
+
+A route passes the error codes that it can return to `declares`. The status and an example come from the contract.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,21 @@ MUTATION: Final = (
 
 _bearer = HTTPBearer(auto_error=False, description="The admin key.")
 _apikey = APIKeyHeader(
-    name="apikey", auto_error=False, description="The admin key, as current gateway clients send it."
+    name="apikey", auto_error=False, description="The admin key, in the header that existing gateway clients send."
 )
 
 
 def _documented(
     _a: Annotated[object, Security(_bearer)] = None, _b: Annotated[object, Security(_apikey)] = None
 ) -> None:
-    """Only documents: the gate has checked the key before the framework saw the request."""
+    """Adds the two security schemes to the OpenAPI document. `AuthMiddleware` checks the key, before the routing."""
 
 
 KEY_NEEDED: Final = [Depends(_documented)]
 
 
 def declares(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that can fail with ``codes``."""
+    """The ``responses`` argument of a route that can fail with ``codes``, grouped by HTTP status."""
     by_status: dict[int, list[ErrorCode]] = {}
     for code in dict.fromkeys((*codes, *ALWAYS)):
         by_status.setdefault(ERRORS[code].status, []).append(code)
@@ -57,9 +60,13 @@ def declares(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
 
 
 def declares_beside_bytes(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
-    """As :func:`declares`, for a route whose success is no JSON: there the framework would give errors its type too."""
-    found = declares(*codes)
-    for answer in found.values():
-        del answer["model"]
-        answer["content"]["application/json"]["schema"] = {"$ref": "#/components/schemas/ErrorBody"}
-    return found
+    """As :func:`declares`, for a route whose success is not JSON.
+
+    FastAPI would document the errors of such a route with the media type of the success. A schema set by hand
+    keeps `application/json` for them.
+    """
+    responses = declares(*codes)
+    for response in responses.values():
+        del response["model"]
+        response["content"]["application/json"]["schema"] = {"$ref": "#/components/schemas/ErrorBody"}
+    return responses

@@ -1,7 +1,8 @@
-"""One HTTP connection: uvicorn's protocol with limits, and the contract's error body for malformed HTTP.
+"""uvicorn's HTTP protocol with limits of size and time, and a JSON error body for malformed HTTP.
 
-uvicorn answers malformed HTTP in plain text and waits without limit for the rest of a request. Here a head is limited
-in size and in total time, and a body in total time.
+uvicorn itself waits without limit for the rest of a request and answers malformed HTTP in plain text. This subclass
+limits the head (request line and headers) in size and total time, and the body in total time. It overrides documented
+asyncio callbacks, the callbacks of the httptools parser, and uvicorn's `send_400_response`.
 """
 
 from __future__ import annotations
@@ -22,34 +23,38 @@ from gateway_api.http.error_body import error_body, error_status
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Limit of the request line and all headers together."""
 MIN_BODY_BYTES_PER_SECOND: Final = 64 * 1024
-"""A body gets one more second for each of these pieces that arrives: slow uploads finish, trickled ones do not."""
+"""The average rate that a long body must have: each 64 KiB received extends its time limit by one second.
+
+A slow upload can therefore finish. A client that sends single bytes to hold the connection open cannot.
+"""
 _REASONS: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
 class _HeadTooLargeError(Exception):
-    """Raised in a callback of the parser, which then refuses the rest."""
+    """Raised in a parser callback. The parser then fails, and uvicorn calls `send_400_response`."""
 
 
 class AdminProtocol(HttpToolsProtocol):
-    """One connection. ``read_timeout`` is the time limit of a whole head, and of a body's first bytes, in seconds."""
+    """One client connection.
+
+    ``read_timeout`` is the time limit of a whole head in seconds, and the initial time limit of a body.
+    """
 
     read_timeout: float = 30.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._received = 0  # in the head that is not complete yet, also what the parser has not handed over
-        self._header_bytes = 0  # handed over by the parser
+        self._received = 0  # bytes of the incomplete head, with those that the parser still buffers
+        self._header_bytes = 0  # bytes of the head that the parser has passed to callbacks
         self._in_body = False
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the time of the first head."""
         super().connection_made(transport)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the timer."""
         self._cancel_timer()
         super().connection_lost(exc)
 
@@ -65,17 +70,22 @@ class AdminProtocol(HttpToolsProtocol):
 
     def _on_timeout(self) -> None:
         if self.flow.read_paused:
-            # The server does not read now: a pipelined request, or a slow disk. The client is not to blame.
+            # The server has paused reading (a pipelined request or a slow disk), so the client is not late.
             self._start_timer()
         elif self.loop.time() < self._deadline:
+            # `data_received` has extended the deadline since the timer was set.
             self._timer = self.loop.call_at(self._deadline, self._on_timeout)
         elif self._in_body or self._received:
             self._reject(ErrorCode.RequestTimeout)
         else:
+            # No byte of a request has arrived, so there is no request to answer.
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser. A header without an end never reaches a callback, so received bytes are counted too."""
+        """Passes the data to the parser and counts it.
+
+        The parser calls back only for complete headers. A header without an end is limited by the count here.
+        """
         if self.transport.is_closing():
             return
         if self._in_body:
@@ -87,20 +97,18 @@ class AdminProtocol(HttpToolsProtocol):
             self._reject(ErrorCode.HeadersTooLarge)
 
     def on_message_begin(self) -> None:
-        """Starts the time of a head, unless it runs since the connection began."""
+        """Starts the time limit of a head. The limit of the first head runs since the connection was opened."""
         super().on_message_begin()
         self._header_bytes = 0
         if self._timer is None:
             self._start_timer()
 
     def on_url(self, url: bytes) -> None:
-        """Counts the request line."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Counts a header."""
-        self._count(len(name) + len(value) + 4)
+        self._count(len(name) + len(value) + 4)  # 4: the colon, a space, and the line end
         super().on_header(name, value)
 
     def _count(self, size: int) -> None:
@@ -109,26 +117,27 @@ class AdminProtocol(HttpToolsProtocol):
             raise _HeadTooLargeError
 
     def on_headers_complete(self) -> None:
-        """Starts the time of the body."""
+        """Ends the time limit of the head and starts that of the body."""
         self._received, self._in_body = 0, True
         self._start_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Stops the time: what follows is the server's own work."""
+        """Stops the timer: the request is complete, and the time that the server takes is not limited here."""
         self._in_body = False
         self._cancel_timer()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn calls this when the parser refuses
-        """Rejects malformed HTTP and a head that is too large."""
+        """Replaces uvicorn's plain-text response to a request that the parser refuses."""
         too_large = self._header_bytes > MAX_HEAD_BYTES
         self._reject(ErrorCode.HeadersTooLarge if too_large else ErrorCode.RequestMalformed)
 
     def _reject(self, code: ErrorCode) -> None:
         self._cancel_timer()
         logs.event("connection_refused", 30, code=code.value, peer=self.client[0] if self.client else None)
-        cycle: Any = self.cycle  # None before the first head is complete
+        cycle: Any = self.cycle  # uvicorn's current request and response; None before the first complete head
+        # A second status line must not be written into a response that has begun.
         if cycle is None or cycle.response_complete or not cycle.response_started:
             error = ApiError(code)
             status = error_status(error)

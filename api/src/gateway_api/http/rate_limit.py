@@ -1,4 +1,7 @@
-"""Limits failed authentications per peer."""
+"""Limits failed authentications: a token bucket for each peer address.
+
+Only failures take tokens, so a client with the right key is never locked out by failures from the same address.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_PEERS: Final = 4096
+"""Bounds the memory: above it, the peer whose last failure is oldest is dropped."""
 BURST: Final = 10.0
 REFILL_PER_SECOND: Final = 0.2
 
@@ -14,20 +18,20 @@ REFILL_PER_SECOND: Final = 0.2
 @dataclass(slots=True)
 class _Bucket:
     tokens: float
-    at: float
+    updated_at: float  # monotonic seconds
 
 
 class FailureLimit:
-    """A token bucket per peer that only failures draw from, so that a right key is never locked out."""
+    """Counts failed authentications per peer and says when a peer has to wait."""
 
     def __init__(self) -> None:
         self._peers: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def failed(self, peer: str, now: float) -> int | None:
-        """Counts a failure at ``now`` (monotonic seconds). None, or after how many seconds to try again."""
+    def record_failure(self, peer: str, now: float) -> int | None:
+        """Counts a failure at ``now`` (monotonic seconds). Returns the seconds to wait, or None below the limit."""
         bucket = self._peers.pop(peer, None) or _Bucket(BURST, now)
-        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.at) * REFILL_PER_SECOND)
-        bucket.at = now
+        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.updated_at) * REFILL_PER_SECOND)
+        bucket.updated_at = now
         self._peers[peer] = bucket
         while len(self._peers) > MAX_PEERS:
             self._peers.popitem(last=False)

@@ -1,4 +1,8 @@
-"""Listening: one port on a laptop; with TLS a second one, and probes alone on the first."""
+"""Runs the admin API on uvicorn until SIGTERM or SIGINT.
+
+Without TLS one plain port serves everything. With TLS the TLS port serves everything, and the plain port serves only
+`/health`, `/ready` and `/metrics`. Both listeners share one application, one event loop and one shutdown.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +18,34 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from gateway_api import __version__, logs
 from gateway_api.http.app import create_app
-from gateway_api.http.middleware import App, ProbesOnly
+from gateway_api.http.middleware import ProbesOnlyMiddleware
 from gateway_api.http.protocol import AdminProtocol
 from gateway_api.service import Service
 from gateway_api.settings import AdminSettings, SettingsError
 
-PR_SET_DUMPABLE: Final = 4
-
-
-def forbid_core_files() -> None:
-    """For this process and its forks. A program that the system pipes cores into heeds no limit, so the process is also
-    marked as one that is not dumped; then only root can attach a debugger to it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
 GRACE_SECONDS: Final = 25
+"""How long a shutdown waits for running requests. Shorter than the 30 seconds that Kubernetes gives a pod."""
 CERTIFICATE_POLL_SECONDS: Final = 5.0
 BACKLOG: Final = 512
+_PR_SET_DUMPABLE: Final = 4
+
+
+def disable_core_dumps() -> None:
+    """Disables core dumps for this process and its children, because the memory holds keys.
+
+    The core size limit does not apply where the system pipes cores into a program. The process is therefore also
+    marked as not dumpable (see prctl(2)). Only root can then attach a debugger.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class _Server(uvicorn.Server):
-    """A server whose signals are handled for all listeners together."""
+    """A uvicorn server without signal handlers: `_serve` installs one handler for all listeners."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -53,7 +60,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
-def _uvicorn(app: App, settings: AdminSettings, *, tls: bool) -> _Server:
+def _create_server(app: ASGIApp, settings: AdminSettings, *, tls: bool) -> _Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -78,48 +85,50 @@ def _uvicorn(app: App, settings: AdminSettings, *, tls: bool) -> _Server:
     return _Server(config)
 
 
-def _stamp(*paths: Path) -> tuple[int, ...]:
+def _modification_times(*paths: Path) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns for path in paths)
 
 
 async def _reload_certificate(server: _Server, cert: Path, key: Path) -> None:
-    """Gives new handshakes the new certificate when its files change."""
+    """Loads the certificate again when its files change. New connections use it; open ones keep the old one."""
     context = server.config.ssl
     assert context is not None
-    loaded = _stamp(cert, key)
+    loaded_times = _modification_times(cert, key)
     while True:
         await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
         try:
-            now = _stamp(cert, key)
-            if now != loaded:
+            current_times = _modification_times(cert, key)
+            if current_times != loaded_times:
                 context.load_cert_chain(cert, key)
-                loaded = now
+                loaded_times = current_times
                 logs.event("certificate_reloaded")
         except (OSError, ssl.SSLError):
+            # The two files may be of different certificates for a moment. The next poll tries again.
             logs.event("certificate_not_reloaded", 30, failed=True)
 
 
 async def _serve(settings: AdminSettings) -> None:
     service = Service(settings)
-    app: App = create_app(service)
-    plain = _listen(settings.host, settings.port)
+    app: ASGIApp = create_app(service)
+    plain_socket = _listen(settings.host, settings.port)
     listeners: list[tuple[_Server, socket.socket]] = []
     tasks: list[asyncio.Task[None]] = []
     if settings.tls and settings.tls_cert is not None and settings.tls_key is not None:
-        secure = _listen(settings.host, settings.tls_port)
-        server = _uvicorn(app, settings, tls=True)
-        listeners.append((server, secure))
+        tls_socket = _listen(settings.host, settings.tls_port)
+        server = _create_server(app, settings, tls=True)
+        listeners.append((server, tls_socket))
         tasks.append(asyncio.create_task(_reload_certificate(server, settings.tls_cert, settings.tls_key)))
-        app = ProbesOnly(app, secure.getsockname()[1])
-    listeners.append((_uvicorn(app, settings, tls=False), plain))
+        app = ProbesOnlyMiddleware(app, tls_socket.getsockname()[1])
+    listeners.append((_create_server(app, settings, tls=False), plain_socket))
 
-    def stop() -> None:
+    def request_shutdown() -> None:
         for server, _ in listeners:
             server.should_exit = True
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, request_shutdown)
+    # Recovery runs while the ports are open already, so that the liveness probe is answered meanwhile.
     tasks.append(asyncio.create_task(service.start()))
     logs.event(
         "started",
@@ -134,13 +143,17 @@ async def _serve(settings: AdminSettings) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Last: no request and no task uses the service any more.
         await asyncio.to_thread(service.stop)
         logs.event("stopped")
 
 
 def run(settings: AdminSettings) -> None:
-    """Serves until a signal says stop, then finishes what is in flight. Raises :class:`SettingsError`."""
-    forbid_core_files()
+    """Serves until SIGTERM or SIGINT, then finishes running requests.
+
+    Raises :class:`SettingsError` if a port cannot be opened or the TLS files cannot be loaded.
+    """
+    disable_core_dumps()
     logs.configure()
     import uvloop
 

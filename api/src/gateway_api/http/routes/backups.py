@@ -1,4 +1,4 @@
-"""Making, showing and deleting backups."""
+"""Routes that create, list, show, inspect, verify and delete backups."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from gateway_api.contract import (
     VerifyRequest,
 )
 from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
-from gateway_api.http.routes.dependencies import Api, Id, RequestedBy, envelope
+from gateway_api.http.routes.dependencies import RequestedBy, ResourceId, ServiceDep, envelope
 
 router = APIRouter(tags=["backups"], dependencies=KEY_NEEDED)
 
-MAKING = (
+CREATE_ERRORS = (
     ErrorCode.RequestIdReused,
     ErrorCode.Deleted,
     ErrorCode.PathNotAllowed,
@@ -39,29 +39,35 @@ MAKING = (
     ErrorCode.ConfigUnstable,
     ErrorCode.ConfigTooLarge,
 )
-ONE = f"{BACKUPS_PATH}/{{backup_id}}"
+BACKUP_ID_PATH = f"{BACKUPS_PATH}/{{backup_id}}"
 
 
-@router.post(BACKUP_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *MAKING), summary="Make a backup")
-async def make_backup(api: Api, requested_by: RequestedBy, body: BackupRequest) -> Envelope[BackupResult]:
-    """Durable and proven when it answers. The same `request_id` and body again give the same backup, once."""
-    return envelope("System backup completed successfully", await api.backup(body, requested_by))
+@router.post(BACKUP_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *CREATE_ERRORS), summary="Create a backup")
+async def create_backup(service: ServiceDep, requested_by: RequestedBy, body: BackupRequest) -> Envelope[BackupResult]:
+    """Creates a backup of the live config. The response is sent after the backup is durable and verified.
+
+    A repeat with the same `request_id` and body returns the first result and creates no second backup.
+    """
+    return envelope("System backup completed successfully", await service.backup(body, requested_by))
 
 
 @router.get(
     BACKUPS_PATH,
     responses=declares(*KEYED, *BODY, ErrorCode.PathNotAllowed, ErrorCode.VolumeUnavailable),
-    summary="List the backups",
+    summary="List backups",
 )
 async def list_backups(
-    api: Api,
+    service: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     token: Annotated[str | None, Query(alias="continue", max_length=8192)] = None,
     path: Annotated[str | None, Query(min_length=1, max_length=4096)] = None,
 ) -> Envelope[BackupPage]:
-    """Every file in the backup directory, a page at a time, by path; `continue` is what the page before said. With
-    `path`, relative to the backup directory, only the file there, if there is one."""
-    return envelope("Backups listed", await api.list_backups(limit, token, path))
+    """Lists all files in the backup directory, sorted by path, in pages of `limit`.
+
+    `continue` is the token that the previous page returned. `path`, relative to the backup directory, selects only
+    the file at exactly that path. The list is empty if there is none.
+    """
+    return envelope("Backups listed", await service.list_backups(limit, token, path))
 
 
 @router.post(
@@ -77,36 +83,41 @@ async def list_backups(
         ErrorCode.WorkerFailed,
         ErrorCode.WrongIdentity,
     ),
-    summary="Look into any file",
+    summary="Inspect a file",
 )
-async def inspect_file(api: Api, body: InspectRequest) -> Envelope[FileInspection]:
-    """Digests and counts of a file in the backup directory, whoever made it. Reads it and changes nothing; what is
-    wrong with it stands in `problems`: the answer is 200 all the same. Signatures are not looked at: a verify does."""
-    return envelope("File inspected", await api.inspect_file(body))
+async def inspect_file(service: ServiceDep, body: InspectRequest) -> Envelope[FileInspection]:
+    """Returns digests, counts and problems of any file in the backup directory. Changes nothing.
+
+    The status is 200 even if the file is invalid: `problems` lists the reasons. Signatures are not checked; use the
+    verify endpoint for that.
+    """
+    return envelope("File inspected", await service.inspect_file(body))
 
 
 @router.get(
-    ONE,
+    BACKUP_ID_PATH,
     responses=declares(*KEYED, ErrorCode.InvalidRequest, ErrorCode.BackupNotFound, ErrorCode.VolumeUnavailable),
-    summary="Show a backup",
+    summary="Get a backup",
 )
-async def show_backup(api: Api, backup_id: Id) -> Envelope[BackupRecord]:
-    """What the backup's manifest says, if its file is there, and what the last verify found."""
-    return envelope("Backup found", await api.show_backup(backup_id))
+async def get_backup(service: ServiceDep, backup_id: ResourceId) -> Envelope[BackupRecord]:
+    """Returns the manifest of a backup, whether its file exists, and the result of the last verification."""
+    return envelope("Backup found", await service.show_backup(backup_id))
 
 
 @router.delete(
-    ONE,
+    BACKUP_ID_PATH,
     responses=declares(*KEYED, *BODY, *MUTATION, ErrorCode.BackupChanged),
     summary="Delete a backup",
 )
-async def delete_backup(api: Api, requested_by: RequestedBy, backup_id: Id) -> Envelope[DeleteResult]:
-    """Deletes exactly the file the manifest describes. One that is gone already is a success, with `existed` false."""
-    return envelope("Backup deleted", await api.delete_backup(backup_id, requested_by))
+async def delete_backup(
+    service: ServiceDep, requested_by: RequestedBy, backup_id: ResourceId
+) -> Envelope[DeleteResult]:
+    """Deletes the backup file if it matches its manifest. Succeeds with `existed: false` if it is already deleted."""
+    return envelope("Backup deleted", await service.delete_backup(backup_id, requested_by))
 
 
 @router.post(
-    f"{ONE}/verify",
+    f"{BACKUP_ID_PATH}/verify",
     responses=declares(
         *KEYED,
         *BODY,
@@ -116,11 +127,14 @@ async def delete_backup(api: Api, requested_by: RequestedBy, backup_id: Id) -> E
         ErrorCode.WrongIdentity,
         ErrorCode.PathNotAllowed,
     ),
-    summary="Prove a backup again",
+    summary="Verify a backup",
 )
 async def verify_backup(
-    api: Api, requested_by: RequestedBy, backup_id: Id, body: VerifyRequest | None = None
+    service: ServiceDep, requested_by: RequestedBy, backup_id: ResourceId, body: VerifyRequest | None = None
 ) -> Envelope[VerificationResult]:
-    """Reads the file again and checks digests and signature; opens and counts it, an encrypted one if there is an
-    `identity`. What is wrong with it stands in `problems`: the answer is 200 all the same."""
-    return envelope("Backup checked", await api.verify_backup(backup_id, body or VerifyRequest(), requested_by))
+    """Reads the file, checks its digests and signature, and parses its content.
+
+    The content of an encrypted file is checked only if the request has an `identity`. The status is 200 even if the
+    file is invalid: `problems` lists the reasons.
+    """
+    return envelope("Backup checked", await service.verify_backup(backup_id, body or VerifyRequest(), requested_by))

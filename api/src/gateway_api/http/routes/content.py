@@ -1,4 +1,7 @@
-"""The files themselves: taking a backup away, and bringing one from elsewhere."""
+"""Routes that download a backup file and upload one that was created elsewhere.
+
+Both stream the file in pieces, so that memory use does not grow with its size.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from starlette.requests import ClientDisconnect
 from gateway_api.contract import BACKUPS_PATH, Envelope, ErrorCode, UploadResult
 from gateway_api.errors import ApiError
 from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares, declares_beside_bytes
-from gateway_api.http.routes.dependencies import Api, Id, RequestedBy, envelope
+from gateway_api.http.routes.dependencies import RequestedBy, ResourceId, ServiceDep, envelope
 from gateway_api.repository.manifest import MAX_MANIFEST_BYTES
 
 router = APIRouter(tags=["backups"], dependencies=KEY_NEEDED)
 
-CONTENT = f"{BACKUPS_PATH}/{{backup_id}}/content"
-BYTES: Final[dict[str, Any]] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-UPLOADING = (
+CONTENT_PATH = f"{BACKUPS_PATH}/{{backup_id}}/content"
+BINARY: Final[dict[str, Any]] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+UPLOAD_ERRORS = (
     ErrorCode.BackupNotFound,
     ErrorCode.BackupExists,
     ErrorCode.BackupTooLarge,
@@ -34,16 +37,16 @@ UPLOADING = (
     ErrorCode.SignatureInvalid,
     ErrorCode.UploadOutOfOrder,
 )
-_RANGE: Final = re.compile(r"^bytes ([0-9]{1,15})-[0-9]{1,15}/(?:[0-9]{1,15}|\*)$", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(r"^bytes ([0-9]{1,15})-[0-9]{1,15}/(?:[0-9]{1,15}|\*)$", re.ASCII)
 Part = Annotated[Literal["file", "manifest"], Query()]
 
 
 @router.get(
-    CONTENT,
+    CONTENT_PATH,
     response_class=StreamingResponse,
     responses={
-        200: {"description": "The bytes; `ETag` is the SHA-256 of the whole file", "content": BYTES},
-        206: {"description": "The range that was asked for", "content": BYTES},
+        200: {"description": "The whole file. `ETag` is its SHA-256.", "content": BINARY},
+        206: {"description": "The requested range of the file.", "content": BINARY},
         **declares_beside_bytes(
             *KEYED,
             ErrorCode.InvalidRequest,
@@ -55,61 +58,68 @@ Part = Annotated[Literal["file", "manifest"], Query()]
     },
     summary="Download a backup",
 )
-async def download(
-    api: Api, backup_id: Id, part: Part = "file", wanted: Annotated[str | None, Header(alias="Range")] = None
+async def download_backup(
+    service: ServiceDep,
+    backup_id: ResourceId,
+    part: Part = "file",
+    range_header: Annotated[str | None, Header(alias="Range")] = None,
 ) -> StreamingResponse:
-    """The file as it lies on the volume, or the manifest beside it; one `Range` of it if asked."""
-    found = await api.download(backup_id, part, wanted)
+    """Returns the stored bytes of the backup file, or with `part=manifest` its manifest. Supports one `Range`."""
+    content = await service.download(backup_id, part, range_header)
     return StreamingResponse(
-        found.stream(api.read_piece),
-        206 if found.partial else 200,
-        found.headers,
+        content.stream(service.read_piece),
+        206 if content.partial else 200,
+        content.headers,
         media_type="application/octet-stream",
     )
 
 
 @router.put(
-    CONTENT,
-    responses=declares(*KEYED, *BODY, *MUTATION, *UPLOADING),
-    openapi_extra={"requestBody": {"required": True, "content": BYTES}},
+    CONTENT_PATH,
+    responses=declares(*KEYED, *BODY, *MUTATION, *UPLOAD_ERRORS),
+    openapi_extra={"requestBody": {"required": True, "content": BINARY}},
     summary="Upload a backup",
 )
-async def upload(
-    api: Api,
+async def upload_backup(
+    service: ServiceDep,
     requested_by: RequestedBy,
-    backup_id: Id,
+    backup_id: ResourceId,
     request: Request,
     part: Part = "file",
     content_range: Annotated[str | None, Header(alias="Content-Range")] = None,
 ) -> Envelope[UploadResult]:
-    """First the manifest (`part=manifest`), then the file, under the manifest's id. The file may come in pieces with a
-    `Content-Range` each; sending the manifest again tells how much has arrived. A repeat of the whole is replayed."""
+    """Uploads a backup in two steps: first the manifest (`part=manifest`), then the file, under the manifest's id.
+
+    The file may be sent in pieces, each with a `Content-Range`. After an interruption send the manifest again: the
+    response says how many bytes have arrived. A repeated upload of a stored backup returns the first result.
+    """
     if part == "manifest":
+        # The manifest comes first: the size, the digest and the encryption policy are checked against it.
         data = b"".join([piece async for piece in _pieces(request, MAX_MANIFEST_BYTES)])
-        return envelope("Manifest received", await api.upload_manifest(backup_id, data, requested_by))
-    done = await api.upload_file(backup_id, _pieces(request, None), _start(content_range), requested_by)
-    message = "Backup uploaded" if done.state == "stored" else "Part of the backup received"
-    return envelope(message, done)
+        return envelope("Manifest received", await service.upload_manifest(backup_id, data, requested_by))
+    result = await service.upload_file(backup_id, _pieces(request, None), _first_byte(content_range), requested_by)
+    message = "Backup uploaded" if result.state == "stored" else "Part of the backup received"
+    return envelope(message, result)
 
 
-def _start(content_range: str | None) -> int | None:
+def _first_byte(content_range: str | None) -> int | None:
     if content_range is None:
         return None
-    found = _RANGE.match(content_range)
-    if found is None:
+    match = _CONTENT_RANGE.match(content_range)
+    if match is None:
         raise ApiError(ErrorCode.InvalidRequest, "Content-Range: bytes FIRST-LAST/SIZE")
-    return int(found[1])
+    return int(match[1])
 
 
 async def _pieces(request: Request, limit: int | None) -> AsyncIterator[bytes]:
-    seen = 0
+    received = 0
     try:
         async for piece in request.stream():
-            seen += len(piece)
-            if limit is not None and seen > limit:
+            received += len(piece)
+            if limit is not None and received > limit:
                 raise ApiError(ErrorCode.BodyTooLarge, f"a manifest has at most {limit} bytes")
             if piece:
                 yield piece
     except ClientDisconnect:
-        # Nobody hears this; what has arrived waits for the rest.
+        # The client does not receive this error. The bytes that arrived are kept for the rest of the upload.
         raise ApiError(ErrorCode.InvalidRequest, "the body ended early") from None

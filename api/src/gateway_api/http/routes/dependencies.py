@@ -1,4 +1,4 @@
-"""What the routes share: the service, who asked, and the envelope of a success."""
+"""Dependencies and helpers that all routes use: the service, the kind of the admin key, and the success envelope."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from gateway_api.service import Service
 T = TypeVar("T")
 
 
-async def _service(request: Request) -> Service:
+async def get_service(request: Request) -> Service:
+    """The service that `create_app` was called with."""
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
 
 
-async def _requested_by(request: Request) -> str:
+async def get_requested_by(request: Request) -> str:
+    """The kind of admin key that `AuthMiddleware` accepted, for the audit log and the manifest."""
     return str(getattr(request.state, "requested_by", "unknown"))
 
 
-Api = Annotated[Service, Depends(_service)]
-RequestedBy = Annotated[str, Depends(_requested_by)]
-Id = Annotated[str, Path(pattern=REQUEST_ID_PATTERN)]
+ServiceDep = Annotated[Service, Depends(get_service)]
+RequestedBy = Annotated[str, Depends(get_requested_by)]
+ResourceId = Annotated[str, Path(pattern=REQUEST_ID_PATTERN)]
 
 
 def envelope(message: str, data: T) -> Envelope[T]:
-    """The body of a success, stamped now."""
+    """The body of a success. Its timestamp is the current time."""
     return Envelope(message=message, data=data, timestamp=utc_now())

@@ -1,4 +1,4 @@
-"""Probes without a key, and the detailed health with one."""
+"""Routes for probes and monitoring, which need no admin key, and the detailed health, which needs one."""
 
 from __future__ import annotations
 
@@ -19,35 +19,43 @@ from gateway_api.contract import (
 )
 from gateway_api.errors import ApiError
 from gateway_api.http.openapi import KEY_NEEDED, KEYED, declares, declares_beside_bytes
-from gateway_api.http.routes.dependencies import Api, envelope
+from gateway_api.http.routes.dependencies import ServiceDep, envelope
 from gateway_api.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
 
-@router.get(HEALTH_PATH, responses=declares(), summary="The server answers")
-async def health(api: Api) -> Envelope[HealthData]:
-    """Needs no key, reads no file, and answers within milliseconds whatever else the server is doing."""
-    data = HealthData(version=__version__, config_path=str(api.settings.config_file))
+@router.get(HEALTH_PATH, responses=declares(), summary="Liveness")
+async def health(service: ServiceDep) -> Envelope[HealthData]:
+    """Returns 200 while the server runs. Needs no admin key and reads no file, so it is fast during backups too."""
+    data = HealthData(version=__version__, config_path=str(service.settings.config_file))
     return envelope("API server is healthy", data)
 
 
-@router.get(READY_PATH, responses=declares(ErrorCode.NotReady), summary="A backup could be taken now")
-async def ready(api: Api) -> Envelope[ReadyData]:
-    """Needs no key. The answer is at most five seconds old. 503 gives the reason."""
-    why = await api.why_not_ready()
-    if why is not None:
-        raise ApiError(ErrorCode.NotReady, why)
-    return envelope("A backup could be taken now", ReadyData())
+@router.get(READY_PATH, responses=declares(ErrorCode.NotReady), summary="Readiness for a backup")
+async def ready(service: ServiceDep) -> Envelope[ReadyData]:
+    """Returns 200 if a backup is possible now, else 503 with the reason. Needs no admin key.
+
+    The result is cached for at most five seconds.
+    """
+    problem = await service.why_not_ready()
+    if problem is not None:
+        raise ApiError(ErrorCode.NotReady, problem)
+    return envelope("A backup is possible now", ReadyData())
 
 
-@router.get(METRICS_PATH, response_class=PlainTextResponse, responses=declares_beside_bytes(), summary="For a monitor")
-async def metrics(api: Api) -> PlainTextResponse:
-    """Needs no key and holds none: counts, times and conditions, at most five seconds old, as Prometheus reads them."""
-    return PlainTextResponse(await api.metrics_page(), media_type=CONTENT_TYPE)
+@router.get(
+    METRICS_PATH, response_class=PlainTextResponse, responses=declares_beside_bytes(), summary="Prometheus metrics"
+)
+async def metrics(service: ServiceDep) -> PlainTextResponse:
+    """Returns the metrics in the Prometheus text format. Needs no admin key and contains no secret.
+
+    The values are cached for at most five seconds.
+    """
+    return PlainTextResponse(await service.metrics_page(), media_type=CONTENT_TYPE)
 
 
 @router.get(SYSTEM_HEALTH_PATH, responses=declares(*KEYED), dependencies=KEY_NEEDED, summary="Detailed health")
-async def system_health(api: Api) -> Envelope[SystemHealthData]:
-    """Always 200: the status is inside, also for a config that is missing or broken."""
-    return envelope("System health check completed", await api.health())
+async def system_health(service: ServiceDep) -> Envelope[SystemHealthData]:
+    """Returns the state of the config and the volume. The status is 200 even if the config is missing or invalid."""
+    return envelope("System health check completed", await service.health())

@@ -1,4 +1,4 @@
-"""Restoring a backup, and ending that restore."""
+"""Routes that restore a backup or reset the config, and commit or roll back that restore."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gateway_api.contract import (
     RollbackRequest,
 )
 from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
-from gateway_api.http.routes.dependencies import Api, Id, RequestedBy, envelope
+from gateway_api.http.routes.dependencies import RequestedBy, ResourceId, ServiceDep, envelope
 
 router = APIRouter(tags=["restores"], dependencies=KEY_NEEDED)
 
-RESTORING = (
+RESTORE_ERRORS = (
     ErrorCode.RequestIdReused,
     ErrorCode.PathNotAllowed,
     ErrorCode.BackupNotFound,
@@ -44,7 +44,7 @@ RESTORING = (
     ErrorCode.RestorePending,
     ErrorCode.RestoreStateUnknown,
 )
-RESETTING = (
+RESET_ERRORS = (
     ErrorCode.ResetNotConfirmed,
     ErrorCode.AdminKeyUnknown,
     ErrorCode.RequestIdReused,
@@ -58,29 +58,36 @@ RESETTING = (
     ErrorCode.RestorePending,
     ErrorCode.RestoreStateUnknown,
 )
-ENDING = (ErrorCode.RestoreNotFound, ErrorCode.RestoreEnded, ErrorCode.RestoreStateUnknown)
-ONE = f"{RESTORES_PATH}/{{request_id}}"
+FINISH_ERRORS = (ErrorCode.RestoreNotFound, ErrorCode.RestoreEnded, ErrorCode.RestoreStateUnknown)
+REQUEST_ID_PATH = f"{RESTORES_PATH}/{{request_id}}"
 
 
-@router.post(RESTORE_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESTORING), summary="Restore a backup")
-async def restore(
-    api: Api, requested_by: RequestedBy, body: RestoreRequest
+@router.post(RESTORE_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESTORE_ERRORS), summary="Restore a backup")
+async def restore_backup(
+    service: ServiceDep, requested_by: RequestedBy, body: RestoreRequest
 ) -> Envelope[RestoreResult] | Envelope[RestorePlan]:
-    """Replaces the live config, whatever its state. With a `request_id` the caller commits or rolls back. With
-    `dry_run` nothing is changed, and the answer is the difference that the restore would make."""
+    """Replaces the live config by a backup. Works even if the live config is missing or invalid.
+
+    With a `request_id` the restore stays open until the caller commits it or rolls it back. Without one it is
+    committed automatically. With `dry_run` nothing is changed, and the response is the difference to the live config.
+    """
     if body.dry_run:
-        return envelope("System restore would succeed; nothing was changed", await api.preview(body))
-    return envelope("System restore completed successfully", await api.restore(body, requested_by))
+        return envelope("System restore would succeed; nothing was changed", await service.preview(body))
+    return envelope("System restore completed successfully", await service.restore(body, requested_by))
 
 
-@router.post(RESET_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESETTING), summary="Reset to an empty config")
-async def reset(api: Api, requested_by: RequestedBy, body: ResetRequest | None = None) -> Envelope[RestoreResult]:
-    """Replaces the live config by default settings without data, in the same transaction as a restore."""
-    return envelope("System reset completed successfully", await api.reset(body or ResetRequest(), requested_by))
+@router.post(
+    RESET_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESET_ERRORS), summary="Reset to an empty config"
+)
+async def reset_config(
+    service: ServiceDep, requested_by: RequestedBy, body: ResetRequest | None = None
+) -> Envelope[RestoreResult]:
+    """Replaces the live config by default settings without data. Uses the same transaction as a restore."""
+    return envelope("System reset completed successfully", await service.reset(body or ResetRequest(), requested_by))
 
 
 @router.get(
-    ONE,
+    REQUEST_ID_PATH,
     responses=declares(
         *KEYED,
         ErrorCode.InvalidRequest,
@@ -89,29 +96,38 @@ async def reset(api: Api, requested_by: RequestedBy, body: ResetRequest | None =
         ErrorCode.ConfigNotReplaceable,
         ErrorCode.VolumeUnavailable,
     ),
-    summary="Show a restore",
+    summary="Get a restore",
 )
-async def show_restore(api: Api, request_id: Id) -> Envelope[RestoreResult]:
-    """The record of a restore, whatever its state."""
-    return envelope("Restore found", await api.show_restore(request_id))
-
-
-@router.post(f"{ONE}/commit", responses=declares(*KEYED, *BODY, *MUTATION, *ENDING), summary="Commit a restore")
-async def commit(api: Api, requested_by: RequestedBy, request_id: Id) -> Envelope[RestoreResult]:
-    """The restored config stays, and what was kept for a rollback is given up."""
-    return envelope("Restore committed", await api.commit(request_id, requested_by))
+async def get_restore(service: ServiceDep, request_id: ResourceId) -> Envelope[RestoreResult]:
+    """Returns the record of a restore or reset in any state."""
+    return envelope("Restore found", await service.show_restore(request_id))
 
 
 @router.post(
-    f"{ONE}/rollback",
-    responses=declares(
-        *KEYED, *BODY, *MUTATION, *ENDING, ErrorCode.ConfigChanged, ErrorCode.ConfigChangedDuringRestore
-    ),
-    summary="Roll a restore back",
+    f"{REQUEST_ID_PATH}/commit",
+    responses=declares(*KEYED, *BODY, *MUTATION, *FINISH_ERRORS),
+    summary="Commit a restore",
 )
-async def rollback(
-    api: Api, requested_by: RequestedBy, request_id: Id, body: RollbackRequest | None = None
+async def commit_restore(
+    service: ServiceDep, requested_by: RequestedBy, request_id: ResourceId
 ) -> Envelope[RestoreResult]:
-    """The config that was live before the restore comes back. Needs no backup and no decryption key."""
+    """Makes the restored config final and discards the previous config, which was kept for a rollback."""
+    return envelope("Restore committed", await service.commit(request_id, requested_by))
+
+
+@router.post(
+    f"{REQUEST_ID_PATH}/rollback",
+    responses=declares(
+        *KEYED, *BODY, *MUTATION, *FINISH_ERRORS, ErrorCode.ConfigChanged, ErrorCode.ConfigChangedDuringRestore
+    ),
+    summary="Roll back a restore",
+)
+async def roll_back_restore(
+    service: ServiceDep, requested_by: RequestedBy, request_id: ResourceId, body: RollbackRequest | None = None
+) -> Envelope[RestoreResult]:
+    """Puts the previous config back. Needs no backup and no decryption key.
+
+    `force` is required if the config has changed since the restore.
+    """
     force = body is not None and body.force
-    return envelope("Restore rolled back", await api.rollback(request_id, requested_by, force=force))
+    return envelope("Restore rolled back", await service.rollback(request_id, requested_by, force=force))
