@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from tests.api.support.admin_process import admin_key, gateway_config
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
 
 
-class Pair:
+class GatewayDirs:
     """The two directories, a config in one of them, and its admin key."""
 
     def __init__(self, folder: Path) -> None:
@@ -42,21 +42,21 @@ class Pair:
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    started = Nursery(tmp_path_factory.mktemp("nursery") / "log")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    started = ForkServer(tmp_path_factory.mktemp("nursery") / "log")
     yield started
     started.close()
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
+def dirs(tmp_path: Path) -> GatewayDirs:
+    return GatewayDirs(tmp_path)
 
 
 @pytest.fixture
-def api(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
-    """A client of a server on ``pair``, with the config's admin key."""
-    with nursery.server(pair.config, pair.backups, pair.key) as client:
+def api(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]:
+    """A client of a server on ``dirs``, with the config's admin key."""
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as client:
         yield client
 
 

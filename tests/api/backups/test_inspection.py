@@ -11,8 +11,8 @@ import httpx
 import pyrage
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.conftest import GatewayDirs, failed, ok
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 BACKUPS = "/api/v1/system/backups"
@@ -27,8 +27,8 @@ def _at(api: httpx.Client, path: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_file_is_found_by_its_path_and_no_other_is(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_a_file_is_found_by_its_path_and_no_other_is(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
         ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst.json"}))
         (found,) = _at(api, "daily/a.json.zst")
@@ -42,33 +42,33 @@ def test_a_file_is_found_by_its_path_and_no_other_is(pair: Pair, nursery: Nurser
             failed(api.post(f"{BACKUPS}/inspect", json={"path": forbidden}), "PathNotAllowed")
 
 
-def test_what_a_file_holds_is_told_whoever_made_it(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_what_a_file_holds_is_told_whoever_made_it(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
         health = ok(api.get("/api/v1/system/health"))
-        plain = pair.config.read_bytes()
-        (pair.backups / "theirs.json.gz").write_bytes(gzip.compress(plain))
+        plain = dirs.config.read_bytes()
+        (dirs.backups / "theirs.json.gz").write_bytes(gzip.compress(plain))
         envelope = {"backup_version": "1.0", "timestamp": "x", "config": json.loads(plain)}
-        (pair.backups / "envelope.json").write_text(json.dumps(envelope))
+        (dirs.backups / "envelope.json").write_text(json.dumps(envelope))
         for name, kind in (("ours.json.zst", "backup"), ("theirs.json.gz", "foreign"), ("envelope.json", "foreign")):
-            found, stored = _look(api, name), (pair.backups / name).read_bytes()
+            found, stored = _look(api, name), (dirs.backups / name).read_bytes()
             assert (found["kind"], found["level"], found["problems"]) == (kind, "Verified", [])
             assert found["stored_sha256"] == hashlib.sha256(stored).hexdigest()
             assert found["stored_bytes"] == len(stored)
             assert found["counts"] == made["counts"]
             assert (found["volume_id"], found["gateway_id"]) == (health["volume_id"], health["gateway_id"])
         assert _look(api, "theirs.json.gz")["content_sha256"] == made["content_sha256"]
-        assert not list(pair.backups.glob("*.verification.json"))
+        assert not list(dirs.backups.glob("*.verification.json"))
 
 
-def test_what_is_wrong_is_told_and_no_key(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_what_is_wrong_is_told_and_no_key(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         ok(api.post("/api/v1/system/backup", json={"path": "changed.json"}))
-        file = pair.backups / "changed.json"
+        file = dirs.backups / "changed.json"
         file.write_bytes(file.read_bytes().replace(b"user-0@", b"user-9@"))
-        (pair.backups / "torn.json").write_bytes(pair.config.read_bytes()[:-20])
-        (pair.backups / "no.json.zst").write_bytes(b"no zstd")
-        (pair.backups / "brick.json").write_text('{"config": "projects users apikeys"}')
+        (dirs.backups / "torn.json").write_bytes(dirs.config.read_bytes()[:-20])
+        (dirs.backups / "no.json.zst").write_bytes(b"no zstd")
+        (dirs.backups / "brick.json").write_text('{"config": "projects users apikeys"}')
         for name, code in (
             ("changed.json", "BackupCorrupt"),
             ("torn.json", "BackupInvalid"),
@@ -78,14 +78,14 @@ def test_what_is_wrong_is_told_and_no_key(pair: Pair, nursery: Nursery) -> None:
             response = api.post(f"{BACKUPS}/inspect", json={"path": name})
             found = ok(response)
             assert (found["level"], [one["code"] for one in found["problems"]]) == (None, [code]), name
-            assert pair.key not in response.text
+            assert dirs.key not in response.text
 
 
-def test_an_encrypted_file_stays_closed_without_its_identity(pair: Pair, nursery: Nursery) -> None:
+def test_an_encrypted_file_stays_closed_without_its_identity(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        sealed = pyrage.encrypt(pair.config.read_bytes(), [identity.to_public()])
-        (pair.backups / "sealed.json.age").write_bytes(sealed)
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        sealed = pyrage.encrypt(dirs.config.read_bytes(), [identity.to_public()])
+        (dirs.backups / "sealed.json.age").write_bytes(sealed)
         found = _look(api, "sealed.json.age")
         assert (found["level"], found["counts"], found["content_sha256"]) == ("Stored", None, None)
         assert _look(api, "sealed.json.age", identity=str(identity))["level"] == "Verified"

@@ -15,10 +15,10 @@ import httpx
 import pyrage
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.backup_files import manifest_of
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -26,12 +26,12 @@ ALL = "/api/v1/system/backups"
 
 
 @pytest.fixture
-def other(tmp_path: Path, nursery: Nursery) -> Iterator[tuple[httpx.Client, Pair]]:
+def other(tmp_path: Path, fork_server: ForkServer) -> Iterator[tuple[httpx.Client, GatewayDirs]]:
     folder = tmp_path / "other"
     folder.mkdir()
-    pair = Pair(folder)
-    with nursery.server(pair.config, pair.backups, pair.key) as client:
-        yield client, pair
+    dirs = GatewayDirs(folder)
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as client:
+        yield client, dirs
 
 
 def _taken(api: httpx.Client, path: str = "d/a.json.zst") -> tuple[str, bytes, bytes]:
@@ -45,10 +45,10 @@ def _url(backup_id: str, part: str = "file") -> str:
     return f"{ALL}/{backup_id}/content?part={part}"
 
 
-def test_what_is_taken_is_what_lies_there(api: httpx.Client, pair: Pair) -> None:
+def test_what_is_taken_is_what_lies_there(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id, manifest, file = _taken(api)
-    assert file == (pair.backups / "d/a.json.zst").read_bytes()
-    assert manifest == (pair.backups / "d/a.json.zst.manifest.json").read_bytes()
+    assert file == (dirs.backups / "d/a.json.zst").read_bytes()
+    assert manifest == (dirs.backups / "d/a.json.zst.manifest.json").read_bytes()
     answer = api.get(_url(backup_id))
     assert answer.headers["etag"] == f'"{hashlib.sha256(file).hexdigest()}"'
     assert answer.headers["content-type"] == "application/octet-stream"
@@ -60,15 +60,15 @@ def test_what_is_taken_is_what_lies_there(api: httpx.Client, pair: Pair) -> None
         assert api.get(_url(backup_id), headers={"Range": header}).content == file
     failed(api.get(_url("none")), "BackupNotFound")
     failed(api.get(_url(backup_id, "other")), "InvalidRequest")
-    (pair.backups / "d/a.json.zst").write_bytes(b"short")
+    (dirs.backups / "d/a.json.zst").write_bytes(b"short")
     failed(api.get(_url(backup_id)), "BackupChanged")
 
 
 def test_brought_elsewhere_it_is_the_same_backup_and_restores(
-    api: httpx.Client, pair: Pair, other: tuple[httpx.Client, Pair]
+    api: httpx.Client, dirs: GatewayDirs, other: tuple[httpx.Client, GatewayDirs]
 ) -> None:
     there, target = other
-    content = pair.config.read_bytes()
+    content = dirs.config.read_bytes()
     backup_id, manifest, file = _taken(api)
     begun = ok(there.put(_url(backup_id, "manifest"), content=manifest))
     assert (begun["state"], begun["received_bytes"], begun["expected_bytes"]) == ("partial", 0, len(file))
@@ -81,25 +81,25 @@ def test_brought_elsewhere_it_is_the_same_backup_and_restores(
     assert ok(there.put(_url(backup_id, "manifest"), content=manifest))["state"] == "stored"
     ok(there.post("/api/v1/system/restore", json={"backup_id": backup_id}))
     assert target.config.read_bytes() == content
-    headers = {"Authorization": f"Bearer {pair.key}"}
+    headers = {"Authorization": f"Bearer {dirs.key}"}
     assert ok(there.delete(f"{ALL}/{backup_id}", headers=headers))["existed"]
     failed(there.put(_url(backup_id, "manifest"), content=manifest, headers=headers), "Deleted")
 
 
 def test_in_pieces_and_after_a_restart_it_goes_on_where_it_was(
-    api: httpx.Client, tmp_path: Path, nursery: Nursery
+    api: httpx.Client, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     backup_id, manifest, file = _taken(api)
     folder = tmp_path / "other"
     folder.mkdir()
-    pair = Pair(folder)
+    dirs = GatewayDirs(folder)
     half, size = len(file) // 2, len(file)
-    with nursery.server(pair.config, pair.backups, pair.key) as there:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as there:
         failed(there.put(_url(backup_id), content=file), "BackupNotFound")
         ok(there.put(_url(backup_id, "manifest"), content=manifest))
         part = ok(there.put(_url(backup_id), content=file[:half]))
         assert (part["state"], part["received_bytes"]) == ("partial", half)
-    with nursery.server(pair.config, pair.backups, pair.key) as there:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as there:
         have = ok(there.put(_url(backup_id, "manifest"), content=manifest))["received_bytes"]
         assert have == half
         late = {"Content-Range": f"bytes {half + 1}-{size - 1}/{size}"}
@@ -107,7 +107,7 @@ def test_in_pieces_and_after_a_restart_it_goes_on_where_it_was(
         failed(there.put(_url(backup_id), content=b"", headers={"Content-Range": "bytes x"}), "InvalidRequest")
         rest = {"Content-Range": f"bytes {half}-{size - 1}/{size}"}
         assert ok(there.put(_url(backup_id), content=file[half:], headers=rest))["state"] == "stored"
-        assert (pair.backups / "d/a.json.zst").read_bytes() == file
+        assert (dirs.backups / "d/a.json.zst").read_bytes() == file
 
 
 def _manifest(content: bytes, stored: bytes, **changes: Any) -> bytes:
@@ -132,56 +132,58 @@ def _manifest(content: bytes, stored: bytes, **changes: Any) -> bytes:
     ],
 )
 def test_a_manifest_that_cannot_be_meant_is_refused(
-    changes: dict[str, Any], code: str, api: httpx.Client, pair: Pair
+    changes: dict[str, Any], code: str, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    config = pair.config.read_bytes()
+    config = dirs.config.read_bytes()
     failed(api.put(_url("x", "manifest"), content=_manifest(config, config, **changes)), code)
-    assert not (pair.backups / ".gateway" / "uploads" / "x.json").exists()
+    assert not (dirs.backups / ".gateway" / "uploads" / "x.json").exists()
 
 
-def test_a_file_that_is_not_the_manifest_s_is_refused(api: httpx.Client, pair: Pair) -> None:
-    config = json.dumps(gateway_config(pair.key)).encode()
+def test_a_file_that_is_not_the_manifest_s_is_refused(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = json.dumps(gateway_config(dirs.key)).encode()
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
     failed(api.put(_url("x", "manifest"), content=_manifest(config, config, path="y.json")), "RequestIdReused")
     failed(api.put(_url("x"), content=config + b" "), "DigestMismatch")
     failed(api.put(_url("x"), content=b"x" * len(config)), "DigestMismatch")
-    assert not (pair.backups / "x.json").exists()
+    assert not (dirs.backups / "x.json").exists()
     assert ok(api.put(_url("x"), content=config))["state"] == "stored"
     failed(api.put(_url("y", "manifest"), content=b"x" * (3 << 20)), "BodyTooLarge")
 
 
 @pytest.mark.parametrize(("what", "code"), [("not a config", "BackupInvalid"), ("bomb", "BackupTooLarge")])
-def test_what_could_not_be_restored_is_not_taken(what: str, code: str, pair: Pair, nursery: Nursery) -> None:
+def test_what_could_not_be_restored_is_not_taken(
+    what: str, code: str, dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
     content = b"{}" if what == "not a config" else b" " * 50_000_000
     stored = gzip.compress(content)
-    with nursery.server(pair.config, pair.backups, pair.key, max_config_bytes=100_000) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=100_000) as api:
         manifest = _manifest(content, stored, path="x.json.gz", compression="gzip")
         ok(api.put(_url("x", "manifest"), content=manifest))
         failed(api.put(_url("x"), content=stored), code)
         failed(api.put(_url("x"), content=b"x" * 3_000_000), "BodyTooLarge")
-        assert not (pair.backups / "x.json.gz").exists()
+        assert not (dirs.backups / "x.json.gz").exists()
 
 
-def test_a_plain_file_under_an_encrypted_name_is_not_taken(api: httpx.Client, pair: Pair) -> None:
-    config = pair.config.read_bytes()
+def test_a_plain_file_under_an_encrypted_name_is_not_taken(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = dirs.config.read_bytes()
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config, path="x.json.age")))
     failed(api.put(_url("x"), content=config), "BackupInvalid")
-    assert not (pair.backups / "x.json.age").exists()
+    assert not (dirs.backups / "x.json.age").exists()
 
 
-def test_a_file_that_is_there_is_not_replaced(api: httpx.Client, pair: Pair) -> None:
-    config = pair.config.read_bytes()
-    (pair.backups / "x.json").write_text("precious")
+def test_a_file_that_is_there_is_not_replaced(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = dirs.config.read_bytes()
+    (dirs.backups / "x.json").write_text("precious")
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
     failed(api.put(_url("x"), content=config), "BackupExists")
-    assert (pair.backups / "x.json").read_text() == "precious"
-    (pair.backups / "x.json").unlink()
-    os.mkfifo(pair.backups / "x.json")
+    assert (dirs.backups / "x.json").read_text() == "precious"
+    (dirs.backups / "x.json").unlink()
+    os.mkfifo(dirs.backups / "x.json")
     failed(api.put(_url("x"), content=config), "PathNotAllowed")
 
 
-def test_a_sender_that_goes_away_leaves_what_arrived(api: httpx.Client, pair: Pair) -> None:
-    config = pair.config.read_bytes()
+def test_a_sender_that_goes_away_leaves_what_arrived(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = dirs.config.read_bytes()
     manifest = _manifest(config, config)
     ok(api.put(_url("x", "manifest"), content=manifest))
 
@@ -200,13 +202,15 @@ def _age_file(content: bytes) -> bytes:
     return made
 
 
-def test_where_all_must_be_encrypted_no_plain_byte_is_taken(pair: Pair, nursery: Nursery) -> None:
+def test_where_all_must_be_encrypted_no_plain_byte_is_taken(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     recipients = [str(pyrage.x25519.Identity.generate().to_public())]
-    content = pair.config.read_bytes()
-    uploads = pair.backups / ".gateway" / "uploads"
-    with nursery.server(pair.config, pair.backups, pair.key) as lax:
+    content = dirs.config.read_bytes()
+    uploads = dirs.backups / ".gateway" / "uploads"
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as lax:
         ok(lax.put(_url("plain", "manifest"), content=_manifest(content, content, id="plain", path="p.json")))
-    with nursery.server(pair.config, pair.backups, pair.key, age_recipients=recipients, encryption="require") as api:
+    with fork_server.server(
+        dirs.config, dirs.backups, dirs.key, age_recipients=recipients, encryption="require"
+    ) as api:
         failed(api.put(_url("plain"), content=content), "EncryptionRequired")
         failed(api.put(_url("x", "manifest"), content=_manifest(content, content, path="x.json")), "EncryptionRequired")
         named = _manifest(content, content, id="named", path="n.json.age")
@@ -218,19 +222,19 @@ def test_where_all_must_be_encrypted_no_plain_byte_is_taken(pair: Pair, nursery:
         assert all(not file.read_bytes() for file in uploads.glob("*.part"))
 
 
-def test_a_file_that_is_not_the_manifest_s_is_not_kept(api: httpx.Client, pair: Pair) -> None:
-    content = pair.config.read_bytes()
+def test_a_file_that_is_not_the_manifest_s_is_not_kept(api: httpx.Client, dirs: GatewayDirs) -> None:
+    content = dirs.config.read_bytes()
     ok(api.put(_url("x", "manifest"), content=_manifest(content, content)))
     failed(api.put(_url("x"), content=content[:-1] + b"!"), "DigestMismatch")
-    assert not list((pair.backups / ".gateway" / "uploads").glob("*.part"))
+    assert not list((dirs.backups / ".gateway" / "uploads").glob("*.part"))
     assert ok(api.put(_url("x"), content=content))["state"] == "stored"
 
 
 def test_what_nobody_goes_on_sending_is_dropped_after_a_day_by_whatever_comes_next(
-    api: httpx.Client, pair: Pair
+    api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    content = pair.config.read_bytes()
-    uploads = pair.backups / ".gateway" / "uploads"
+    content = dirs.config.read_bytes()
+    uploads = dirs.backups / ".gateway" / "uploads"
     for name, hours, since in (("old", 25, 25), ("young", 23, 23), ("slow", 50, 1)):
         ok(api.put(_url(name, "manifest"), content=_manifest(content, content, id=name, path=f"{name}.json")))
         ok(api.put(_url(name), content=content[:10]))

@@ -11,8 +11,8 @@ import pyrage
 import pytest
 
 from gateway_api.repository import manifest as manifests
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.conftest import GatewayDirs, failed, ok
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -24,9 +24,9 @@ def _verify(api: httpx.Client, backup_id: str, **body: Any) -> dict[str, Any]:
 
 
 def test_a_verify_proves_a_backup_again_and_its_note_is_shown_until_the_backup_goes(
-    pair: Pair, nursery: Nursery
+    dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
         one = f"/api/v1/system/backups/{made['backup_id']}"
         assert ok(api.get(one))["verification"] is None
@@ -36,15 +36,15 @@ def test_a_verify_proves_a_backup_again_and_its_note_is_shown_until_the_backup_g
         assert found["problems"] == []
         shown = ok(api.get(one))["verification"]
         assert shown == {key: value for key, value in found.items() if key != "recorded"}
-        assert (pair.backups / "a.json.zst.verification.json").stat().st_mode & 0o777 == 0o600
+        assert (dirs.backups / "a.json.zst.verification.json").stat().st_mode & 0o777 == 0o600
         ok(api.post(BACKUP, json={"path": "a.json.zst", "overwrite": True}))
         failed(api.get(one), "BackupNotFound")
         failed(api.post(f"{one}/verify"), "BackupNotFound")
-        new = manifests.load((pair.backups / "a.json.zst.manifest.json").read_bytes()).id
+        new = manifests.load((dirs.backups / "a.json.zst.manifest.json").read_bytes()).id
         assert ok(api.get(f"/api/v1/system/backups/{new}"))["verification"] is None
         _verify(api, new)
         ok(api.delete(f"/api/v1/system/backups/{new}"))
-        assert not list(pair.backups.glob("a.json*"))
+        assert not list(dirs.backups.glob("a.json*"))
 
 
 def _shown(api: httpx.Client, backup_id: str, path: str) -> list[tuple[str | None, str | None]]:
@@ -59,14 +59,14 @@ def _shown(api: httpx.Client, backup_id: str, path: str) -> list[tuple[str | Non
     return [(one["level"], one["proof"]), (last["level"], last["proof"])]
 
 
-def test_list_show_inspect_and_verify_agree_also_after_a_restart(pair: Pair, nursery: Nursery) -> None:
+def test_list_show_inspect_and_verify_agree_also_after_a_restart(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "allow"}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         plain = ok(api.post(BACKUP, json={"path": "d/a.json"}))["backup_id"]
         sealed = ok(api.post(BACKUP, json={"path": "d/b.json.age"}))["backup_id"]
         unsigned = ok(api.post(BACKUP, json={"path": "d/c.json.age"}))["backup_id"]
-        manifest = pair.backups / "d/c.json.age.manifest.json"
+        manifest = dirs.backups / "d/c.json.age.manifest.json"
         described = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
         _verify(api, plain)
@@ -74,23 +74,23 @@ def test_list_show_inspect_and_verify_agree_also_after_a_restart(pair: Pair, nur
         assert _shown(api, plain, "d/a.json") == [("Verified", "payload")] * 2
         assert _shown(api, unsigned, "d/c.json.age") == [("Stored", None)] * 2
         _verify(api, sealed, identity=str(identity))
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         assert _shown(api, sealed, "d/b.json.age") == [("Verified", "recipient")] * 2
         assert _shown(api, unsigned, "d/c.json.age") == [("Stored", None)] * 2
         _verify(api, unsigned, identity=str(identity))
         assert _shown(api, unsigned, "d/c.json.age") == [("Verified", "recipient")] * 2
 
 
-def test_a_broken_file_is_never_called_proven_once_a_verify_saw_it(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_a_broken_file_is_never_called_proven_once_a_verify_saw_it(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))["backup_id"]
         _verify(api, made)
-        file = pair.backups / "a.json"
+        file = dirs.backups / "a.json"
         good = file.read_bytes()
         file.write_bytes(good.replace(b"user-0@", b"user-9@"))
         _verify(api, made)
         assert _shown(api, made, "a.json") == [(None, None)] * 2
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert _shown(api, made, "a.json") == [(None, None)] * 2
         file.write_bytes(good)
         assert ok(api.get(f"/api/v1/system/backups/{made}"))["level"] is None, "good again only when it was looked at"
@@ -101,10 +101,10 @@ def test_a_broken_file_is_never_called_proven_once_a_verify_saw_it(pair: Pair, n
         assert (one["level"], one["proof"]) == (None, None), "another size needs no verify to be told"
 
 
-def test_a_verify_says_what_is_wrong(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
+def test_a_verify_says_what_is_wrong(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        file, manifest = pair.backups / "a.json", pair.backups / "a.json.manifest.json"
+        file, manifest = dirs.backups / "a.json", dirs.backups / "a.json.manifest.json"
         good, described = file.read_bytes(), json.loads(manifest.read_text())
         file.write_bytes(good.replace(b"user-0@", b"user-9@"))
         found = _verify(api, made["backup_id"])
@@ -119,10 +119,10 @@ def test_a_verify_says_what_is_wrong(pair: Pair, nursery: Nursery) -> None:
         assert (found["level"], found["problems"][0]["code"]) == ("Verified", "SignatureRequired")
 
 
-def test_a_verify_with_a_real_identity_is_more_than_one_without(pair: Pair, nursery: Nursery) -> None:
+def test_a_verify_with_a_real_identity_is_more_than_one_without(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
         without = _verify(api, made["backup_id"])
         assert (without["level"], without["proof"], without["counts"]) == ("Verified", "payload", None)
@@ -132,13 +132,13 @@ def test_a_verify_with_a_real_identity_is_more_than_one_without(pair: Pair, nurs
 
 
 def test_what_an_unsigned_manifest_claims_of_a_file_that_cannot_be_opened_is_no_proof(
-    pair: Pair, nursery: Nursery
+    dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json.age"}))
-        manifest = pair.backups / "a.json.age.manifest.json"
+        manifest = dirs.backups / "a.json.age.manifest.json"
         described = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
         found = _verify(api, made["backup_id"])
@@ -146,27 +146,29 @@ def test_what_an_unsigned_manifest_claims_of_a_file_that_cannot_be_opened_is_no_
         assert _verify(api, made["backup_id"], identity=str(identity))["level"] == "Verified"
 
 
-def test_a_backup_gzipped_by_hand_is_verified_and_leaves_no_note_behind(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_a_backup_gzipped_by_hand_is_verified_and_leaves_no_note_behind(
+    dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))
         _verify(api, made["backup_id"])
-        subprocess.run(["gzip", str(pair.backups / "a.json")], check=True)
+        subprocess.run(["gzip", str(dirs.backups / "a.json")], check=True)
         found = _verify(api, made["backup_id"])
         assert (found["level"], found["signature"], found["problems"]) == ("Verified", "valid", [])
         assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["verification"]["problems"] == []
         assert ok(api.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
-        assert not list(pair.backups.glob("a.json*"))
+        assert not list(dirs.backups.glob("a.json*"))
 
 
-def test_a_note_that_somebody_wrote_is_never_believed(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
+def test_a_note_that_somebody_wrote_is_never_believed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))
         _verify(api, made["backup_id"])
-        note = pair.backups / "a.json.verification.json"
+        note = dirs.backups / "a.json.verification.json"
         forged = json.loads(note.read_text())
         for content in ("", "{", json.dumps({**forged, "stored_sha256": "0" * 64}), "x" * 100_000):
             note.write_text(content)
             assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["verification"] is None
-        (pair.backups / "a.json").write_bytes(pair.write(users=9))
+        (dirs.backups / "a.json").write_bytes(dirs.write(users=9))
         note.write_text(json.dumps(forged))
         failed(api.post(RESTORE, json={"backup_id": made["backup_id"]}), "BackupCorrupt")

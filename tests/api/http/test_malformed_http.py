@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import Pair, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.conftest import GatewayDirs, ok
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 IDLE = 1
@@ -21,8 +21,8 @@ POST = b"POST /api/v1/system/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer
 
 
 @pytest.fixture
-def impatient(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
-    with nursery.server(pair.config, pair.backups, pair.key, idle_seconds=IDLE) as client:
+def impatient(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, idle_seconds=IDLE) as client:
         yield client
         assert client.get("/health").status_code == 200
         assert ok(client.get("/api/v1/system/health"))["config_valid"]
@@ -73,10 +73,10 @@ def test_what_is_no_http_is_told_so_in_the_contract_s_body(data: bytes, impatien
         _is(_all(sock), ErrorCode.RequestMalformed)
 
 
-def test_a_chunk_that_is_none_ends_the_request(impatient: httpx.Client, pair: Pair) -> None:
+def test_a_chunk_that_is_none_ends_the_request(impatient: httpx.Client, dirs: GatewayDirs) -> None:
     with _open(impatient) as sock:
         sock.sendall(
-            POST.replace(b"KEY", pair.key.encode()) + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
+            POST.replace(b"KEY", dirs.key.encode()) + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
         )
         _is(_all(sock), ErrorCode.RequestMalformed)
 
@@ -113,17 +113,19 @@ def test_a_head_just_below_the_limit_is_read(impatient: httpx.Client) -> None:
     "begun", [b"G", b"GET /health HTTP/1.1\r\nHost: x\r\n", POST + b"Content-Length: 500\r\n\r\n{"]
 )
 def test_who_falls_silent_within_a_request_is_told_and_cut_off(
-    begun: bytes, pair: Pair, impatient: httpx.Client
+    begun: bytes, dirs: GatewayDirs, impatient: httpx.Client
 ) -> None:
     with _open(impatient) as sock:
-        sock.sendall(begun.replace(b"KEY", pair.key.encode()))
+        sock.sendall(begun.replace(b"KEY", dirs.key.encode()))
         _is(_all(sock), ErrorCode.RequestTimeout)
 
 
 @pytest.mark.parametrize("begun", [b"GET /", POST + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"])
-def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(begun: bytes, pair: Pair, impatient: httpx.Client) -> None:
+def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(
+    begun: bytes, dirs: GatewayDirs, impatient: httpx.Client
+) -> None:
     with _open(impatient) as sock:
-        sock.sendall(begun.replace(b"KEY", pair.key.encode()))
+        sock.sendall(begun.replace(b"KEY", dirs.key.encode()))
         sent = 0
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             while sent < 1000:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.conftest import GatewayDirs, failed, ok
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 
@@ -24,9 +24,11 @@ def _samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_answers_are_counted_and_the_condition_is_told_without_a_key(pair: Pair, nursery: Nursery) -> None:
+def test_answers_are_counted_and_the_condition_is_told_without_a_key(
+    dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
     canary = "canary-" + "c" * 40
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         ok(api.post("/api/v1/system/backup", json={"path": f"{canary}.json"}, headers={"X-Request-ID": canary}))
         failed(api.get(f"/{canary}"), "RouteNotFound")
         api.request(canary[:9].upper(), "/health")
@@ -42,13 +44,13 @@ def test_answers_are_counted_and_the_condition_is_told_without_a_key(pair: Pair,
         assert found["gateway_admin_requests_total", "RouteNotFound", "GET", "none", "404"] == 1
         assert found["gateway_admin_last_success_timestamp_seconds", "POST", "/api/v1/system/backup"] > 0
         assert canary not in answer.text
-        assert pair.key not in answer.text
+        assert dirs.key not in answer.text
 
 
-def test_a_broken_config_and_a_lost_volume_show(pair: Pair, nursery: Nursery) -> None:
-    pair.config.write_bytes(b"{")
-    pair.backups.rmdir()
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_a_broken_config_and_a_lost_volume_show(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    dirs.config.write_bytes(b"{")
+    dirs.backups.rmdir()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         found = _samples(api.get("/metrics").text)
         assert found["gateway_admin_ready",] == 0
         assert found["gateway_admin_config_valid",] == 0

@@ -23,8 +23,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.api.conftest import Pair, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.conftest import GatewayDirs, ok
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = [
     pytest.mark.api,
@@ -35,16 +35,18 @@ EXAMPLES = 12
 
 
 @pytest.fixture(scope="module")
-def served(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, httpx.Client]]:
-    pair = Pair(tmp_path_factory.mktemp("served"))
+def served(
+    fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[GatewayDirs, httpx.Client]]:
+    dirs = GatewayDirs(tmp_path_factory.mktemp("served"))
     # A generated reset may change the config's own key.
-    keys = pair.config.parent.parent / "keys"
-    keys.write_text(pair.key)
+    keys = dirs.config.parent.parent / "keys"
+    keys.write_text(dirs.key)
     limits: dict[str, Any] = {"max_config_bytes": 200_000, "settle_seconds": 0.0}
-    with nursery.server(pair.config, pair.backups, pair.key, admin_key_file=str(keys), **limits) as client:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, admin_key_file=str(keys), **limits) as client:
         for number in range(2):
             ok(client.post("/api/v1/system/backup", json={"path": f"{number}.json.zst", "request_id": f"b{number}"}))
-        yield pair, client
+        yield dirs, client
 
 
 def _operations(client: httpx.Client) -> list[Any]:
@@ -55,9 +57,11 @@ def _operations(client: httpx.Client) -> list[Any]:
 
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("mode", ["positive", "negative"])
-def test_no_answer_is_undeclared_and_none_is_a_500(keyed: bool, mode: str, served: tuple[Pair, httpx.Client]) -> None:
-    pair, client = served
-    headers = {"Authorization": f"Bearer {pair.key}" if keyed else "Bearer none"}
+def test_no_answer_is_undeclared_and_none_is_a_500(
+    keyed: bool, mode: str, served: tuple[GatewayDirs, httpx.Client]
+) -> None:
+    dirs, client = served
+    headers = {"Authorization": f"Bearer {dirs.key}" if keyed else "Bearer none"}
     generation = schemathesis.GenerationMode(mode)
     seen: set[int] = set()
     for operation in _operations(client):
@@ -121,7 +125,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("number", range(len(MALFORMED)))
-def test_what_is_no_request_does_no_harm(number: int, served: tuple[Pair, httpx.Client]) -> None:
+def test_what_is_no_request_does_no_harm(number: int, served: tuple[GatewayDirs, httpx.Client]) -> None:
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, MALFORMED[number])
@@ -134,7 +138,7 @@ def test_what_is_no_request_does_no_harm(number: int, served: tuple[Pair, httpx.
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=200))
-def test_any_bytes_do_no_harm(served: tuple[Pair, httpx.Client], data: bytes) -> None:
+def test_any_bytes_do_no_harm(served: tuple[GatewayDirs, httpx.Client], data: bytes) -> None:
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, b"POST /api/v1/system/" + data)

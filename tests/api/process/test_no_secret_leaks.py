@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, ok
-from tests.api.fault_injection.syscalls import family
+from tests.api.conftest import GatewayDirs, ok
 from tests.api.support.admin_process import AdminProcess, gateway_config
+from tests.api.support.processes import process_tree
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -70,54 +70,54 @@ def _poke(client: httpx.Client, answers: list[httpx.Response]) -> None:
     answers.append(client.put(f"{PREFIX}/backups/x/content?part=manifest", content=manifest))
 
 
-def test_the_canary_is_nowhere_but_where_it_was_put(pair: Pair, tmp_path: Path) -> None:
-    good = json.dumps(_poisoned(pair.key)).encode()
-    pair.config.write_bytes(good)
-    process = AdminProcess(pair.config, pair.backups, settle_seconds=0.02)
+def test_the_canary_is_nowhere_but_where_it_was_put(dirs: GatewayDirs, tmp_path: Path) -> None:
+    good = json.dumps(_poisoned(dirs.key)).encode()
+    dirs.config.write_bytes(good)
+    process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.02)
     answers: list[httpx.Response] = []
-    with process, process.client(pair.key) as client:
+    with process, process.client(dirs.key) as client:
         made = ok(client.post(f"{PREFIX}/backup", json={"path": f"{WORD}.json.zst", "metadata": {WORD: WORD}}))
-        pair.write(users=5)
+        dirs.write(users=5)
         source = {"backup_id": made["backup_id"]}
         for body in ({**source, "dry_run": True}, {**source, "request_id": "r"}):
             answers.append(client.post(f"{PREFIX}/restore", json=body))
         answers += [client.get(f"{PREFIX}/restores/r"), client.post(f"{PREFIX}/restores/r/commit")]
         answers += [client.get(f"{PREFIX}/{path}") for path in ("health", "backups", f"backups/{made['backup_id']}")]
         for bad in (good[:-1], good.replace(b'"users": {', b'"users": 5, "x": {'), good[:40] + b"\xff" + good[40:]):
-            pair.config.write_bytes(bad)
+            dirs.config.write_bytes(bad)
             answers += [client.get(f"{PREFIX}/health"), client.post(f"{PREFIX}/backup", json={"path": "b.json"})]
-            (pair.backups / "bad.json").write_bytes(bad)
+            (dirs.backups / "bad.json").write_bytes(bad)
             answers.append(client.post(f"{PREFIX}/restore", json={"input_file": "bad.json"}))
-        pair.config.write_bytes(good)
+        dirs.config.write_bytes(good)
         _poke(client, answers)
-        pair.config.write_bytes(good)
+        dirs.config.write_bytes(good)
         verify = f"{PREFIX}/backups/{made['backup_id']}/verify"
         answers += [client.post(verify), client.post(verify, json={"identity": SECRET})]
-        assert (pair.backups / f"{WORD}.json.zst.verification.json").exists()
+        assert (dirs.backups / f"{WORD}.json.zst.verification.json").exists()
         answers += [client.get("/metrics"), client.get("/ready"), client.get("/health"), client.get("/openapi.json")]
         assert process.process is not None
-        for number in family(process.process.pid):
-            for word in (SECRET.encode(), pair.key.encode()):
+        for number in process_tree(process.process.pid):
+            for word in (SECRET.encode(), dirs.key.encode()):
                 assert word not in Path(f"/proc/{number}/cmdline").read_bytes()
                 assert word not in Path(f"/proc/{number}/environ").read_bytes()
         process.stop()
         for answer in answers:
             assert SECRET not in answer.text, (answer.request.method, answer.request.url.path, answer.text[:400])
             assert SECRET not in str(answer.headers)
-            assert pair.key not in answer.text
+            assert dirs.key not in answer.text
             assert answer.status_code != 500
         assert SECRET not in process.log
         assert WORD not in process.log
-        assert pair.key not in process.log
-    log = (pair.backups / ".gateway" / "audit.jsonl").read_text()
+        assert dirs.key not in process.log
+    log = (dirs.backups / ".gateway" / "audit.jsonl").read_text()
     assert SECRET not in log
     assert WORD not in log
-    for root in (pair.backups, pair.state):
+    for root in (dirs.backups, dirs.state):
         for file in root.rglob("*"):
             holds_config = file.name.startswith("bad.json") or "safety" in file.parts or file.name.startswith("kept-")
             if file.is_file() and not holds_config:
                 assert SECRET.encode() not in file.read_bytes(), file.name
-                assert pair.key.encode() not in file.read_bytes(), file.name
+                assert dirs.key.encode() not in file.read_bytes(), file.name
 
 
 def _aborted(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -126,8 +126,8 @@ def _aborted(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sh", "-c", soft_to_hard, "sh", *command], cwd=folder, stderr=subprocess.DEVNULL)
 
 
-def test_a_server_that_is_aborted_leaves_no_core_file(pair: Pair, tmp_path: Path) -> None:
-    process = AdminProcess(pair.config, pair.backups)
+def test_a_server_that_is_aborted_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -> None:
+    process = AdminProcess(dirs.config, dirs.backups)
     command = process.command
     plain = _aborted([sys.executable, "-c", "import os; os.abort()"], tmp_path / "plain")
     assert plain.wait(60) == -signal.SIGABRT
@@ -136,7 +136,7 @@ def test_a_server_that_is_aborted_leaves_no_core_file(pair: Pair, tmp_path: Path
     process.process = _aborted(command, folder)
     try:
         process.wait_until_up()
-        with process.client(pair.key) as client:
+        with process.client(dirs.key) as client:
             ok(client.post(f"{PREFIX}/backup", json={"path": "a.json"}))
         limits = Path(f"/proc/{process.process.pid}/limits").read_text()
         assert re.search(r"Max core file size +0 +0 ", limits)

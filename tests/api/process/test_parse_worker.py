@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from gateway_api.gateway_config.schema import digest
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import AdminProcess, gateway_config
 from tests.bench.api.configs import config_of
 
@@ -62,26 +62,26 @@ def _alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def _serving(pair: Pair, **settings: Any) -> Iterator[tuple[AdminProcess, httpx.Client]]:
+def _serving(dirs: GatewayDirs, **settings: Any) -> Iterator[tuple[AdminProcess, httpx.Client]]:
     """A server for which every config is large. With a key of the key file no request reads the config for its key."""
-    keys = pair.config.parent.parent / "keys"
+    keys = dirs.config.parent.parent / "keys"
     keys.write_text("the operator's own key of this server\n")
     settings = {"worker_above_bytes": 0, "admin_key_file": keys, **settings}
     with (
-        AdminProcess(pair.config, pair.backups, **settings) as process,
+        AdminProcess(dirs.config, dirs.backups, **settings) as process,
         process.client("the operator's own key of this server", timeout=120) as client,
     ):
         # The server has judged the config at start, which took a worker as well.
-        _until((pair.state / "last_key").exists)
+        _until((dirs.state / "last_key").exists)
         yield process, client
 
 
 @contextlib.contextmanager
-def _stopped_worker(process: AdminProcess, client: httpx.Client, pair: Pair) -> Iterator[tuple[int, Any]]:
+def _stopped_worker(process: AdminProcess, client: httpx.Client, dirs: GatewayDirs) -> Iterator[tuple[int, Any]]:
     """The worker of a backup of a config never seen before, stopped before it could answer; and the answer to come."""
     assert process.process is not None
     server = process.process.pid
-    pair.config.write_bytes(config_of(LARGE, pair.key))
+    dirs.config.write_bytes(config_of(LARGE, dirs.key))
     with ThreadPoolExecutor(1) as requests:
         answer = requests.submit(client.post, BACKUP, json={"path": "large.json.zst", "request_id": "large"})
         (worker,) = _until(lambda: _children(server))
@@ -92,51 +92,51 @@ def _stopped_worker(process: AdminProcess, client: httpx.Client, pair: Pair) -> 
             os.kill(worker, signal.SIGCONT)
 
 
-def _files(pair: Pair) -> dict[str, bytes]:
-    return {str(file): file.read_bytes() for file in pair.backups.rglob("large*") if file.is_file()}
+def _files(dirs: GatewayDirs) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in dirs.backups.rglob("large*") if file.is_file()}
 
 
-def _temporaries(pair: Pair) -> list[Path]:
-    return list(pair.backups.rglob(".gateway-*"))
+def _temporaries(dirs: GatewayDirs) -> list[Path]:
+    return list(dirs.backups.rglob(".gateway-*"))
 
 
-def _nothing_happened(pair: Pair, config: bytes) -> None:
-    assert pair.config.read_bytes() == config
-    assert not _files(pair)
-    assert not _temporaries(pair)
+def _nothing_happened(dirs: GatewayDirs, config: bytes) -> None:
+    assert dirs.config.read_bytes() == config
+    assert not _files(dirs)
+    assert not _temporaries(dirs)
 
 
-def test_every_request_works_alike_whether_a_worker_reads_or_not(pair: Pair) -> None:
-    with _serving(pair) as (process, client):
-        before = pair.config.read_bytes()
+def test_every_request_works_alike_whether_a_worker_reads_or_not(dirs: GatewayDirs) -> None:
+    with _serving(dirs) as (process, client):
+        before = dirs.config.read_bytes()
         made = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
         assert made["counts"]["users"] == 2
         health = ok(client.get(f"{PREFIX}/health"))
         assert (health["status"], health["config_digest"]) == ("healthy", digest(before))
-        pair.write(users=5)
+        dirs.write(users=5)
         request = {"backup_id": made["backup_id"], "request_id": "r"}
         plan = ok(client.post(f"{PREFIX}/restore", json={**request, "dry_run": True}))
         assert (plan["diff"]["users"]["removed"], plan["sections_digest"]) == (3, health["sections_digest"])
         assert ok(client.post(f"{PREFIX}/restore", json=request))["sections_digest"] == health["sections_digest"]
-        assert pair.config.read_bytes() == before
+        assert dirs.config.read_bytes() == before
         ok(client.post(f"{PREFIX}/restores/r/rollback"))
         assert ok(client.post(f"{PREFIX}/backups/{made['backup_id']}/verify"))["problems"] == []
         envelope = b'{"backup_version": "1.0", "config": ' + before + b"}"
-        (pair.backups / "theirs.json").write_bytes(envelope)
+        (dirs.backups / "theirs.json").write_bytes(envelope)
         ok(client.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
         assert client.get(f"{PREFIX}/health").json()["data"]["total_users"] == 2
         ok(client.post(f"{PREFIX}/reset", json={"confirm": True}))
-        assert gateway_config(pair.key)["admin_apikey"].encode() in pair.config.read_bytes()
-        pair.config.write_bytes(before[:-1])
+        assert gateway_config(dirs.key)["admin_apikey"].encode() in dirs.config.read_bytes()
+        dirs.config.write_bytes(before[:-1])
         detail = failed(client.post(BACKUP, json={"path": "b.json"}), "ConfigInvalid")
         assert "line" in detail
         assert process.process is not None
         assert not _children(process.process.pid)
 
 
-def test_health_answers_all_the_while_a_large_backup_runs(pair: Pair) -> None:
-    with _serving(pair) as (process, client), process.client(None, timeout=120) as prober:
-        pair.config.write_bytes(config_of(LARGE, pair.key))
+def test_health_answers_all_the_while_a_large_backup_runs(dirs: GatewayDirs) -> None:
+    with _serving(dirs) as (process, client), process.client(None, timeout=120) as prober:
+        dirs.config.write_bytes(config_of(LARGE, dirs.key))
         ended = threading.Event()
         answered: list[float] = []
 
@@ -161,36 +161,36 @@ def test_health_answers_all_the_while_a_large_backup_runs(pair: Pair) -> None:
         assert max(gaps) < (end - began) / 2
 
 
-def test_a_worker_that_is_killed_fails_its_request_alone(pair: Pair) -> None:
-    with _serving(pair) as (process, client):
-        with _stopped_worker(process, client, pair) as (worker, answer):
-            config = pair.config.read_bytes()
+def test_a_worker_that_is_killed_fails_its_request_alone(dirs: GatewayDirs) -> None:
+    with _serving(dirs) as (process, client):
+        with _stopped_worker(process, client, dirs) as (worker, answer):
+            config = dirs.config.read_bytes()
             os.kill(worker, signal.SIGKILL)
             assert "killed" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
-        _nothing_happened(pair, config)
+        _nothing_happened(dirs, config)
         ok(client.get("/health"))
         again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert not again["replayed"]
         assert again["content_sha256"] == digest(config)
 
 
-def test_a_config_that_a_worker_refuses_is_not_backed_up(pair: Pair) -> None:
-    with _serving(pair) as (_, client):
-        config = config_of(LARGE, pair.key).replace(b'"projects": {', b'"projekts": {', 1)
-        pair.config.write_bytes(config)
+def test_a_config_that_a_worker_refuses_is_not_backed_up(dirs: GatewayDirs) -> None:
+    with _serving(dirs) as (_, client):
+        config = config_of(LARGE, dirs.key).replace(b'"projects": {', b'"projekts": {', 1)
+        dirs.config.write_bytes(config)
         failed(client.post(BACKUP, json={"path": "large.json.zst"}), "ConfigInvalid")
-        _nothing_happened(pair, config)
+        _nothing_happened(dirs, config)
         ok(client.get("/health"))
 
 
-def test_the_owner_of_a_key_that_has_not_changed_does_not_wait_for_a_worker(pair: Pair) -> None:
+def test_the_owner_of_a_key_that_has_not_changed_does_not_wait_for_a_worker(dirs: GatewayDirs) -> None:
     with (
-        AdminProcess(pair.config, pair.backups, worker_above_bytes=0) as process,
-        process.client(pair.key, timeout=120) as client,
+        AdminProcess(dirs.config, dirs.backups, worker_above_bytes=0) as process,
+        process.client(dirs.key, timeout=120) as client,
         process.client("another key that is as long as one must be", timeout=120) as stranger,
     ):
         ok(client.get(f"{PREFIX}/backups"))
-        with _stopped_worker(process, client, pair) as (worker, answer), ThreadPoolExecutor(1) as requests:
+        with _stopped_worker(process, client, dirs) as (worker, answer), ThreadPoolExecutor(1) as requests:
             ok(client.get(f"{PREFIX}/backups"))
             refused = requests.submit(stranger.get, f"{PREFIX}/backups")
             with pytest.raises(TimeoutError):
@@ -200,52 +200,52 @@ def test_the_owner_of_a_key_that_has_not_changed_does_not_wait_for_a_worker(pair
             ok(answer.result(PATIENCE_SECONDS))
 
 
-def test_the_old_key_ends_once_a_worker_has_judged_the_config_that_no_longer_holds_it(pair: Pair) -> None:
+def test_the_old_key_ends_once_a_worker_has_judged_the_config_that_no_longer_holds_it(dirs: GatewayDirs) -> None:
     new_key = "n" * 64
     with (
-        AdminProcess(pair.config, pair.backups, worker_above_bytes=0) as process,
-        process.client(pair.key, timeout=120) as old,
+        AdminProcess(dirs.config, dirs.backups, worker_above_bytes=0) as process,
+        process.client(dirs.key, timeout=120) as old,
         process.client(new_key, timeout=120) as new,
     ):
         ok(old.get(f"{PREFIX}/backups"))
-        pair.config.write_bytes(config_of(LARGE, new_key))
+        dirs.config.write_bytes(config_of(LARGE, new_key))
         ok(old.get(f"{PREFIX}/backups"))
         ok(old.post(BACKUP, json={"path": "large.json.zst"}))
         # The backup has judged the config, also for a server that finds it broken afterwards.
-        pair.config.write_bytes(config_of(LARGE, pair.key)[:-1])
+        dirs.config.write_bytes(config_of(LARGE, dirs.key)[:-1])
         failed(old.get(f"{PREFIX}/backups"), "Unauthorized")
         ok(new.get(f"{PREFIX}/backups"))
 
 
-def test_a_worker_that_hangs_is_given_up_and_taken_away(pair: Pair) -> None:
-    with _serving(pair, worker_seconds=1) as (process, client):
-        with _stopped_worker(process, client, pair) as (worker, answer):
-            config = pair.config.read_bytes()
+def test_a_worker_that_hangs_is_given_up_and_taken_away(dirs: GatewayDirs) -> None:
+    with _serving(dirs, worker_seconds=1) as (process, client):
+        with _stopped_worker(process, client, dirs) as (worker, answer):
+            config = dirs.config.read_bytes()
             assert "longer than 1 seconds" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
             assert not _alive(worker)
-        _nothing_happened(pair, config)
+        _nothing_happened(dirs, config)
 
 
-def test_a_server_that_dies_takes_its_worker_with_it_and_nothing_is_published(pair: Pair) -> None:
-    with _serving(pair) as (process, client), _stopped_worker(process, client, pair) as (worker, answer):
-        config = pair.config.read_bytes()
+def test_a_server_that_dies_takes_its_worker_with_it_and_nothing_is_published(dirs: GatewayDirs) -> None:
+    with _serving(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
+        config = dirs.config.read_bytes()
         assert process.process is not None
         # The server alone, not its group: the worker is not told by anybody but the kernel.
         os.kill(process.process.pid, signal.SIGKILL)
         _until(lambda: not _alive(worker))
         with pytest.raises(httpx.TransportError):
             answer.result(PATIENCE_SECONDS)
-        assert not _files(pair)
+        assert not _files(dirs)
         process.process.wait()
         process.start()
-        _until(lambda: not _temporaries(pair))
-        _nothing_happened(pair, config)
+        _until(lambda: not _temporaries(dirs))
+        _nothing_happened(dirs, config)
         again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert again["content_sha256"] == digest(config)
 
 
-def test_a_graceful_stop_finishes_a_backup_whose_worker_is_at_work(pair: Pair) -> None:
-    with _serving(pair) as (process, client), _stopped_worker(process, client, pair) as (worker, answer):
+def test_a_graceful_stop_finishes_a_backup_whose_worker_is_at_work(dirs: GatewayDirs) -> None:
+    with _serving(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
         process.send_signal(signal.SIGTERM)  # to the whole group, as a terminal does
         os.kill(worker, signal.SIGCONT)
         assert ok(answer.result(PATIENCE_SECONDS))["path"] == "large.json.zst"
@@ -253,8 +253,8 @@ def test_a_graceful_stop_finishes_a_backup_whose_worker_is_at_work(pair: Pair) -
         assert process.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(pair: Pair) -> None:
-    with _serving(pair) as (process, client):
+def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(dirs: GatewayDirs) -> None:
+    with _serving(dirs) as (process, client):
         assert process.process is not None
         pid = process.process.pid
         ok(client.post(BACKUP, json={"path": "first.json.zst"}))
@@ -262,8 +262,8 @@ def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(pair
         open_now = len(os.listdir(f"/proc/{pid}/fd"))
         codes = set()
         for spare in range(2, 24):
-            pair.write(users=10 + spare)
-            config = pair.config.read_bytes()
+            dirs.write(users=10 + spare)
+            config = dirs.config.read_bytes()
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + spare, hard))
             try:
                 answer = client.post(BACKUP, json={"path": "large.json.zst", "request_id": f"large-{spare}"})
@@ -273,7 +273,7 @@ def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(pair
             if answer.status_code == 200:
                 break
             codes.add(answer.json()["code"])
-            _nothing_happened(pair, config)
+            _nothing_happened(dirs, config)
         assert "WorkerFailed" in codes
         assert codes <= {"WorkerFailed", "VolumeUnavailable", "ConfigNotReplaceable", "Unauthorized"}
         ok(answer)

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -21,12 +21,12 @@ LIMIT = 20_000
 
 
 @pytest.fixture
-def limited(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
+def limited(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]:
     """A server that takes configs of at most LIMIT bytes, whose key is in a file as well."""
-    keys = pair.config.parent.parent / "keys"
-    keys.write_text(pair.key)
+    keys = dirs.config.parent.parent / "keys"
+    keys.write_text(dirs.key)
     settings: dict[str, Any] = {"max_config_bytes": LIMIT, "admin_key_file": str(keys)}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as client:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as client:
         yield client
 
 
@@ -38,30 +38,32 @@ def config_of_bytes(key: str, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1])
-def test_a_restore_over_a_config_of_any_size_is_rolled_back_to_it(size: int, limited: httpx.Client, pair: Pair) -> None:
+def test_a_restore_over_a_config_of_any_size_is_rolled_back_to_it(
+    size: int, limited: httpx.Client, dirs: GatewayDirs
+) -> None:
     """The cure works on the sick: also on a config that is too large to be backed up."""
     ok(limited.post(BACKUP, json={"path": "good.json.zst"}))
-    before = config_of_bytes(pair.key, size)
-    pair.config.write_bytes(before)
+    before = config_of_bytes(dirs.key, size)
+    dirs.config.write_bytes(before)
     answer = limited.post(BACKUP, json={"path": "large.json.gz"})
     assert ok(answer)["content_bytes"] == size if size <= LIMIT else failed(answer, "ConfigTooLarge")
     ok(limited.post(RESTORE, json={"input_file": "good.json.zst", "request_id": "r"}))
     assert ok(limited.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
 
 
 def test_a_forced_rollback_keeps_a_config_that_is_too_large_until_it_has_ended(
-    limited: httpx.Client, pair: Pair
+    limited: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    before = pair.config.read_bytes()
+    before = dirs.config.read_bytes()
     ok(limited.post(BACKUP, json={"path": "good.json"}))
     ok(limited.post(RESTORE, json={"input_file": "good.json", "request_id": "r"}))
-    large = config_of_bytes(pair.key, LIMIT + 1)
-    pair.config.write_bytes(large)
+    large = config_of_bytes(dirs.key, LIMIT + 1)
+    dirs.config.write_bytes(large)
     failed(limited.post("/api/v1/system/restores/r/rollback"), "ConfigChanged")
     ok(limited.post("/api/v1/system/restores/r/rollback", json={"force": True}))
-    assert pair.config.read_bytes() == before
-    assert large in [file.read_bytes() for file in pair.state.glob("replaced-*")]
+    assert dirs.config.read_bytes() == before
+    assert large in [file.read_bytes() for file in dirs.state.glob("replaced-*")]
 
 
 def _nested(key: str, depth: int) -> str:
@@ -77,27 +79,27 @@ def _code(answer: httpx.Response) -> str:
 
 @pytest.mark.parametrize("worker_above_bytes", [0, 1 << 20], ids=["worker", "thread"])
 def test_a_config_is_nested_too_deeply_for_all_or_for_none(
-    worker_above_bytes: int, pair: Pair, nursery: Nursery
+    worker_above_bytes: int, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     """What is backed up can be compared, restored and taken out of an envelope; the depth where that ends is one."""
-    keys = pair.config.parent.parent / "keys"
-    keys.write_text(pair.key)
+    keys = dirs.config.parent.parent / "keys"
+    keys.write_text(dirs.key)
     settings: dict[str, Any] = {"worker_above_bytes": worker_above_bytes, "admin_key_file": str(keys)}
-    flat = pair.config.read_bytes()
+    flat = dirs.config.read_bytes()
     taken = []
-    with nursery.server(pair.config, pair.backups, pair.key, settle_seconds=0.0, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.0, **settings) as api:
         ok(api.post(BACKUP, json={"path": "flat.json"}))
         for depth in [400, *range(668, 704, 8), 990]:
-            text = _nested(pair.key, depth)
-            (pair.backups / "deep.json").write_text(text)
-            (pair.backups / "envelope.json").write_text(f'{{"backup_version": "1", "config": {text}}}')
-            pair.config.write_text(text)
+            text = _nested(dirs.key, depth)
+            (dirs.backups / "deep.json").write_text(text)
+            (dirs.backups / "envelope.json").write_text(f'{{"backup_version": "1", "config": {text}}}')
+            dirs.config.write_text(text)
             codes = [_code(api.post(BACKUP, json={"path": f"{depth}.json"}))]
             codes += [
                 _code(api.post(RESTORE, json={"input_file": name, "dry_run": True}))
                 for name in ("deep.json", "envelope.json", "flat.json")
             ]
-            pair.config.write_bytes(flat)
+            dirs.config.write_bytes(flat)
             codes += [_code(api.post(RESTORE, json={"input_file": name})) for name in ("deep.json", "envelope.json")]
             taken.append(depth if codes == ["ok"] * 6 else 0)
             if not taken[-1]:

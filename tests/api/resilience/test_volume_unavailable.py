@@ -13,8 +13,8 @@ import pytest
 
 from gateway_api.audit import verify
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import Pair, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.conftest import GatewayDirs, ok
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -58,19 +58,19 @@ def _unmounted(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def mounted(pair: Pair) -> Iterator[Pair]:
+def mounted(dirs: GatewayDirs) -> Iterator[GatewayDirs]:
     """Both directories on volumes of their own, where this machine allows it."""
-    content = pair.config.read_bytes()
-    pair.config.unlink()  # or it would show when the volume goes
+    content = dirs.config.read_bytes()
+    dirs.config.unlink()  # or it would show when the volume goes
     done: list[Path] = []
     try:
-        for folder in (pair.config.parent, pair.backups):
+        for folder in (dirs.config.parent, dirs.backups):
             words = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
             if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
                 pytest.skip("a volume that is unmounted needs root and the right to mount: run as root")
             done.append(folder)
-        pair.config.write_bytes(content)
-        yield pair
+        dirs.config.write_bytes(content)
+        yield dirs
     finally:
         for folder in done:
             subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -101,40 +101,42 @@ def _declared(answers: list[httpx.Response]) -> None:
             assert answer.status_code == ERRORS[code].status
 
 
-def _goes_and_comes(pair: Pair, nursery: Nursery, folder: Path, gone: Callable[[Path], object]) -> None:
-    keys = pair.backups.parent / "keys"
-    keys.write_text(pair.key)
-    with nursery.server(pair.config, pair.backups, pair.key, admin_key_file=str(keys)) as client:
-        content = pair.config.read_bytes()
+def _goes_and_comes(dirs: GatewayDirs, fork_server: ForkServer, folder: Path, gone: Callable[[Path], object]) -> None:
+    keys = dirs.backups.parent / "keys"
+    keys.write_text(dirs.key)
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, admin_key_file=str(keys)) as client:
+        content = dirs.config.read_bytes()
         made = ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
         with gone(folder):  # type: ignore[attr-defined]
             for _ in range(2):
                 answers = _everything(client, made["backup_id"])
                 _declared(answers)
                 assert client.get("/health").status_code == 200
-            if folder == pair.config.parent:
+            if folder == dirs.config.parent:
                 assert answers[0].json()["code"] in ("ConfigMissing", "ConfigNotReplaceable", "VolumeUnavailable")
                 assert answers[-3].json()["data"]["status"] == "unhealthy"
             else:
                 assert answers[-3].json()["data"]["config_valid"]
-        assert pair.config.read_bytes() == content
+        assert dirs.config.read_bytes() == content
         assert ok(client.get(f"{PREFIX}/health"))["config_valid"]
         assert ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))["replayed"]
         ok(client.post(f"{PREFIX}/backup", json={"path": "back.json.zst"}))
-        pair.write(users=7)
+        dirs.write(users=7)
         ok(client.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"]}))
-        assert pair.config.read_bytes() == content
-        assert verify.verify(pair.backups)[0]
+        assert dirs.config.read_bytes() == content
+        assert verify.verify(dirs.backups)[0]
 
 
 @pytest.mark.parametrize("which", ["config", "backups"])
 @pytest.mark.parametrize("gone", [_moved, _emptied], ids=["moved", "emptied"])
 def test_a_directory_that_is_moved_away_and_back(
-    gone: Callable[[Path], object], which: str, pair: Pair, nursery: Nursery
+    gone: Callable[[Path], object], which: str, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    _goes_and_comes(pair, nursery, pair.backups if which == "backups" else pair.config.parent, gone)
+    _goes_and_comes(dirs, fork_server, dirs.backups if which == "backups" else dirs.config.parent, gone)
 
 
 @pytest.mark.parametrize("which", ["config", "backups"])
-def test_a_volume_that_is_lazily_unmounted_and_mounted_again(which: str, mounted: Pair, nursery: Nursery) -> None:
-    _goes_and_comes(mounted, nursery, mounted.backups if which == "backups" else mounted.config.parent, _unmounted)
+def test_a_volume_that_is_lazily_unmounted_and_mounted_again(
+    which: str, mounted: GatewayDirs, fork_server: ForkServer
+) -> None:
+    _goes_and_comes(mounted, fork_server, mounted.backups if which == "backups" else mounted.config.parent, _unmounted)

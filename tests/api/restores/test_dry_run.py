@@ -8,55 +8,55 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
+from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/restore"
 
 
-def _everything(pair: Pair) -> dict[str, tuple[bytes, int]]:
-    roots: tuple[Path, ...] = (pair.config.parent, pair.backups)
+def _everything(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
+    roots: tuple[Path, ...] = (dirs.config.parent, dirs.backups)
     files = [file for root in roots for file in root.rglob("*")]
     return {str(file): (file.read_bytes() if file.is_file() else b"", file.stat().st_mtime_ns) for file in files}
 
 
-def test_it_tells_the_difference_and_changes_nothing(api: httpx.Client, pair: Pair) -> None:
+def test_it_tells_the_difference_and_changes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
-    live = pair.write(users=5)
-    before = _everything(pair)
+    live = dirs.write(users=5)
+    before = _everything(dirs)
     plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "request_id": "r"}))
     assert plan["dry_run"] is True
     assert plan["diff"]["users"] == {"added": 0, "removed": 3, "changed": 0}
     assert not plan["diff"]["admin_key_changes"]
     assert plan["restored_sha256"] == made["content_sha256"]
-    assert _everything(pair) == before
-    assert pair.config.read_bytes() == live
+    assert _everything(dirs) == before
+    assert dirs.config.read_bytes() == live
     assert ok(api.post(URL, json={"backup_id": made["backup_id"], "request_id": "r"}))["state"] == "applied"
     failed(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}), "RestorePending")
     assert ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "supersede": True}))["dry_run"]
 
 
 @pytest.mark.parametrize("sick", [None, b"{"])
-def test_against_a_sick_config_everything_is_new(sick: bytes | None, api: httpx.Client, pair: Pair) -> None:
+def test_against_a_sick_config_everything_is_new(sick: bytes | None, api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     if sick is None:
-        pair.config.unlink()
+        dirs.config.unlink()
     else:
-        pair.config.write_bytes(sick)
+        dirs.config.write_bytes(sick)
     plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}))
     assert (plan["compared_with"], plan["diff"]["users"]["added"]) == ("nothing", 2)
 
 
-def test_it_refuses_what_a_restore_refuses(api: httpx.Client, pair: Pair) -> None:
+def test_it_refuses_what_a_restore_refuses(api: httpx.Client, dirs: GatewayDirs) -> None:
     failed(api.post(URL, json={"input_file": "none.json", "dry_run": True}), "BackupNotFound")
-    (pair.backups / "bad.json").write_text("{")
+    (dirs.backups / "bad.json").write_text("{")
     failed(api.post(URL, json={"input_file": "bad.json", "dry_run": True}), "BackupInvalid")
     config = gateway_config("another-key-" + "x" * 40)
     config["projects"]["p-0"]["mcp_config_id"] = "gone"
-    (pair.backups / "dangling.json").write_text(json.dumps(config))
+    (dirs.backups / "dangling.json").write_text(json.dumps(config))
     failed(api.post(URL, json={"input_file": "dangling.json", "dry_run": True}), "BackupHasIssues")
     answer = api.post(URL, json={"input_file": "dangling.json", "dry_run": True, "allow_issues": True})
     assert ok(answer)["diff"]["admin_key_changes"]
     assert config["admin_apikey"] not in answer.text
-    assert pair.key not in answer.text
+    assert dirs.key not in answer.text

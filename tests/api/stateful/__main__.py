@@ -13,8 +13,8 @@ from pathlib import Path
 import hypothesis
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.api.stateful.restore_rules import Machine
-from tests.api.support.fork_server import Nursery
+from tests.api.stateful.restore_rules import AdminApiStateMachine
+from tests.api.support.fork_server import ForkServer
 
 
 def main() -> int:
@@ -35,15 +35,15 @@ def main() -> int:
     )
     end, rounds = time.monotonic() + 60 * words.minutes, 0
     with tempfile.TemporaryDirectory(prefix="explore-") as folder:
-        nursery = Nursery(Path(folder) / "log")
+        fork_server = ForkServer(Path(folder) / "log")
         try:
             while time.monotonic() < end:
-                Machine.nursery = nursery
+                AdminApiStateMachine.fork_server = fork_server
                 print(f"seed {seed + rounds}", flush=True)
-                run_state_machine_as_test(hypothesis.seed(seed + rounds)(Machine), settings=plan)
+                run_state_machine_as_test(hypothesis.seed(seed + rounds)(AdminApiStateMachine), settings=plan)
                 rounds += 1
         finally:
-            nursery.close()
+            fork_server.close()
     print(f"{rounds} rounds of {words.days} days held")
     return 0
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.api.conftest import failed, ok
-from tests.api.stateful.configs import SHAPES, SIZES, Config, config_of, none_of
-from tests.api.stateful.system_under_test import ALL, PREFIX, Backup, Foreign, World, sha
-from tests.api.support.fork_server import Nursery
+from tests.api.stateful.configs import SHAPES, SIZES, Config, config_of, invalid_config
+from tests.api.stateful.system_under_test import ALL, PREFIX, Backup, Foreign, SystemUnderTest, sha
+from tests.api.support.fork_server import ForkServer
 
 SUFFIXES = (".json", ".json.gz", ".json.zst", ".json.current", ".json.age", ".json.gz.age", ".json.zst.age")
 PATHS = [f"{folder}{name}{suffix}" for folder in ("", "g/", "g/h/") for name in "ab" for suffix in SUFFIXES]
@@ -25,10 +25,10 @@ picks = st.integers(0, 1000)
 sizes = st.sampled_from(SIZES)
 
 
-class Keeping(RuleBasedStateMachine):
+class BackupRules(RuleBasedStateMachine):
     """The rules about backups. ``nursery`` is given by whoever runs it."""
 
-    nursery: ClassVar[Nursery]
+    fork_server: ClassVar[ForkServer]
     most_bytes: ClassVar[int] = SIZES[-1]
 
     @initialize(
@@ -37,8 +37,8 @@ class Keeping(RuleBasedStateMachine):
         suffix=st.sampled_from([".json.zst", ".json.zst", *SUFFIXES]),
     )
     def begin(self, first: list[tuple[str, int, int, str | None]], large: int, suffix: str) -> None:
-        self.world = World(self.nursery)
-        self.model = self.world.model
+        self.system = SystemUnderTest(self.fork_server)
+        self.model = self.system.model
         self.slot = 0
         self.parcels: dict[str, tuple[bytes, bytes, str, Config]] = {}
         self.fresh = 0
@@ -52,21 +52,21 @@ class Keeping(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "world"):
             try:
-                self.world.all_opens()
-                self.world.audit_is_whole(by_command=True)
+                self.system.all_opens()
+                self.system.audit_is_whole(by_command=True)
             finally:
-                self.world.close()
+                self.system.close()
 
     @invariant()
     def holds(self) -> None:
         if hasattr(self, "world"):
-            self.world.list_is_the_model_s(self.slot)
-            self.world.live_is_the_model_s()
-            self.world.audit_is_whole()
+            self.system.list_is_the_model_s(self.slot)
+            self.system.live_is_the_model_s()
+            self.system.audit_is_whole()
 
     def call(self, slot: int, method: str, url: str, route: str | None = None, **words: Any) -> httpx.Response:
         self.slot = slot
-        return self.world.call(slot, method, url, route, **words)
+        return self.system.call(slot, method, url, route, **words)
 
     def one(self, slot: int, method: str, backup_id: str, rest: str = "", **words: Any) -> httpx.Response:
         return self.call(slot, method, f"{ALL}/{backup_id}{rest}", f"{ALL}/{{backup_id}}{rest}", **words)
@@ -76,7 +76,7 @@ class Keeping(RuleBasedStateMachine):
         return found[number % len(found)] if found else None
 
     def config(self, size: int, seed: int, shape: int, *, noise: bool) -> Config:
-        return config_of(self.world.pair.key, min(size, self.most_bytes), seed, shape, noise=noise)
+        return config_of(self.system.dirs.key, min(size, self.most_bytes), seed, shape, noise=noise)
 
     # The gateway writes its config, or somebody breaks it.
 
@@ -88,9 +88,9 @@ class Keeping(RuleBasedStateMachine):
     @rule(kind=st.integers(-2, 20), rename=st.booleans())
     def config_breaks(self, kind: int, rename: bool) -> None:
         if kind >= 0:
-            self._write(none_of(self.world.pair.key, kind), rename=rename)
+            self._write(invalid_config(self.system.dirs.key, kind), rename=rename)
         else:
-            self.world.pair.config.unlink()
+            self.system.dirs.config.unlink()
             self.model.live = None
 
     @precondition(lambda self: self.model.live is None or not self.model.live.valid)
@@ -99,7 +99,7 @@ class Keeping(RuleBasedStateMachine):
         self._write(self.config(size, seed, 0, noise=True), rename=True)
 
     def _write(self, config: Config, *, rename: bool) -> None:
-        target = self.world.pair.config
+        target = self.system.dirs.config
         if rename:
             (target.parent / "next").write_bytes(config.data)
             (target.parent / "next").rename(target)
@@ -111,7 +111,7 @@ class Keeping(RuleBasedStateMachine):
 
     @rule(slot=slots, number=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
     def server_ends(self, slot: int, number: signal.Signals) -> None:
-        self.world.end(slot, number)
+        self.system.end(slot, number)
 
     # Backups are made.
 
@@ -134,7 +134,7 @@ class Keeping(RuleBasedStateMachine):
     def _backup(self, slot: int, path: str, how: str, request: str | None, note: str, killed: int | None) -> None:
         body: dict[str, Any] = {"path": path}
         if how == "output_file":
-            body = {"output_file": str(self.world.pair.backups / path)}
+            body = {"output_file": str(self.system.dirs.backups / path)}
         elif how == "overwrite":
             body["overwrite"] = True
         body |= {"request_id": request} if request else {}
@@ -163,7 +163,7 @@ class Keeping(RuleBasedStateMachine):
 
     def _killed(self, slot: int, body: dict[str, Any], milliseconds: int) -> None:
         """The server dies while it is asked; what became of it is told by asking again, which the rule then does."""
-        client = self.world.server(slot).client
+        client = self.system.server(slot).client
 
         def ask() -> None:
             try:
@@ -174,7 +174,7 @@ class Keeping(RuleBasedStateMachine):
         thread = threading.Thread(target=ask)
         thread.start()
         time.sleep(milliseconds / 1000)
-        self.world.end(slot, signal.SIGKILL)
+        self.system.end(slot, signal.SIGKILL)
         thread.join(30)
 
     def _refusal(self, path: str, body: dict[str, Any], *, replace: bool) -> str | None:
@@ -204,10 +204,10 @@ class Keeping(RuleBasedStateMachine):
         if (under := model.at(path)) is not None:
             under.state = "gone"
         model.foreign.pop(path, None)
-        manifest = (self.world.pair.backups / f"{path}.manifest.json").read_bytes()
-        stored = (self.world.pair.backups / path).read_bytes()
+        manifest = (self.system.dirs.backups / f"{path}.manifest.json").read_bytes()
+        stored = (self.system.dirs.backups / path).read_bytes()
         model.backups[backup_id] = Backup(backup_id, path, path, content, request, manifest, stored)
-        self.world.opens(model.backups[backup_id])
+        self.system.opens(model.backups[backup_id])
 
     # Backups are looked at.
 
@@ -251,7 +251,7 @@ class Keeping(RuleBasedStateMachine):
     def identity(self, key: str | None) -> dict[str, str]:
         if key is None:
             return {}
-        return {"identity": self.world.identity if key == "right" else self.world.wrong_identity}
+        return {"identity": self.system.identity if key == "right" else self.system.wrong_identity}
 
     @rule(slot=slots, number=picks)
     def inspect(self, slot: int, number: int) -> None:

@@ -101,7 +101,7 @@ def config_of(key: str, size: int, seed: int, shape: int, *, noise: bool) -> Con
     return Config(json.dumps(config).encode(), issues=change is _dangling)
 
 
-def none_of(key: str, kind: int) -> Config:
+def invalid_config(key: str, kind: int) -> Config:
     """A file in the config's place that no gateway starts with."""
     whole = json.dumps(gateway_config(key)).encode()
     broken = (

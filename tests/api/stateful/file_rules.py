@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tests.api.conftest import failed, ok
-from tests.api.stateful.backup_rules import PATHS, Keeping, picks, sizes, slots
+from tests.api.stateful.backup_rules import PATHS, BackupRules, picks, sizes, slots
 from tests.api.stateful.system_under_test import Foreign
 from tests.api.support.backup_files import manifest_of
 
@@ -23,7 +23,7 @@ def packed(data: bytes, path: str) -> bytes:
     return zstandard.compress(data) if path.endswith(".zst") else data
 
 
-class Moving(Keeping):
+class FileRules(BackupRules):
     """The rules about backups that come and go."""
 
     # Backups come from elsewhere, and go.
@@ -103,7 +103,7 @@ class Moving(Keeping):
         found = self.pick(number, *states.get(what, ("whole", "flipped", "compressed")))
         if found is None:
             return
-        root = self.world.pair.backups
+        root = self.system.dirs.backups
         file, owner = root / found.path, root / f"{found.owner}.manifest.json"
         if what == "gzip":
             target = f"{found.path}.gz"
@@ -147,6 +147,6 @@ class Moving(Keeping):
         if wrapped:
             data = b'{"backup_version": "1.0", "timestamp": "now", "config": ' + data + b"}"
         stored = packed(data, path)
-        (self.world.pair.backups / path).parent.mkdir(exist_ok=True)
-        (self.world.pair.backups / path).write_bytes(stored)
+        (self.system.dirs.backups / path).parent.mkdir(exist_ok=True)
+        (self.system.dirs.backups / path).write_bytes(stored)
         self.model.foreign[path] = Foreign(stored, content, wrapped)

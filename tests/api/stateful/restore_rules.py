@@ -12,7 +12,7 @@ from hypothesis.stateful import precondition, rule
 from tests.api.conftest import failed, ok
 from tests.api.stateful.backup_rules import picks, slots
 from tests.api.stateful.configs import Config, key_in
-from tests.api.stateful.file_rules import Moving
+from tests.api.stateful.file_rules import FileRules
 from tests.api.stateful.system_under_test import PREFIX, Backup, Foreign, Pending, sha
 
 RESTORES = [None, *(f"restore-{number}" for number in range(4))]
@@ -30,7 +30,7 @@ class Source:
     wrapped: bool = False
 
 
-class Machine(Moving):
+class AdminApiStateMachine(FileRules):
     """All rules."""
 
     def _source(self, number: int, by: str, key: str | None) -> Source:
@@ -38,7 +38,7 @@ class Machine(Moving):
         chosen: list[Backup | str] = [*self.model.backups.values(), *self.model.foreign]
         found = chosen[number % len(chosen)] if chosen else "none.json"
         if isinstance(found, str):
-            body: dict[str, Any] = {"input_file": found if by == "id" else str(self.world.pair.backups / found)}
+            body: dict[str, Any] = {"input_file": found if by == "id" else str(self.system.dirs.backups / found)}
             file = self.model.foreign.get(found)
             if file is None:
                 return Source(body, "BackupNotFound")
@@ -160,7 +160,7 @@ class Machine(Moving):
         if model.pending is not None:
             model.ended[model.pending.request_id] = (model.pending.asked, "committed")
             model.pending = None
-        now = self.world.pair.config.read_bytes()
+        now = self.system.dirs.config.read_bytes()
         assert sha(now) == done["restored_sha256"]
         wanted = source.content
         if wanted is None or source.wrapped:
@@ -186,11 +186,11 @@ class Machine(Moving):
         path = saved["path"]
         if kind == "backup" and saved["backup_id"] not in self.model.backups:
             assert live is not None
-            root = self.world.pair.backups
+            root = self.system.dirs.backups
             manifest, stored = (root / f"{path}.manifest.json").read_bytes(), (root / path).read_bytes()
             made = Backup(saved["backup_id"], path, path, live, None, manifest, stored)
             self.model.backups[made.id] = made
-            self.world.opens(made)
+            self.system.opens(made)
         elif kind == "raw":
             assert live is not None
             self.model.foreign[path] = Foreign(live.data, live)

@@ -24,9 +24,9 @@ import zstandard
 
 from gateway_api.audit import verify
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import Pair
+from tests.api.conftest import GatewayDirs
 from tests.api.stateful.configs import Config
-from tests.api.support.fork_server import Nursery, Served
+from tests.api.support.fork_server import ForkServer, RunningServer
 
 PREFIX = "/api/v1/system"
 ALL = f"{PREFIX}/backups"
@@ -109,33 +109,33 @@ class Model:
         return self.at(path) is not None or path in self.foreign
 
 
-class World:
+class SystemUnderTest:
     """Directories, servers and the model. ``call`` is the one way to a server."""
 
-    def __init__(self, nursery: Nursery) -> None:
+    def __init__(self, fork_server: ForkServer) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="model-"))
-        self.pair = Pair(self.folder)
+        self.dirs = GatewayDirs(self.folder)
         made = [pyrage.x25519.Identity.generate() for _ in range(2)]
         self.identity, self.wrong_identity = map(str, made)
-        self.model = Model(live=Config(self.pair.config.read_bytes()))
-        self._nursery = nursery
+        self.model = Model(live=Config(self.dirs.config.read_bytes()))
+        self._fork_server = fork_server
         keys = self.folder / "keys"
-        keys.write_text(self.pair.key)
+        keys.write_text(self.dirs.key)
         self._settings: dict[str, Any] = {
             "admin_key_file": str(keys),
             "age_recipients": [str(made[0].to_public())],
             "audit_bytes": 16_384,
         }
-        self._slots: list[tuple[Served, ExitStack] | None] = [None, None]
+        self._slots: list[tuple[RunningServer, ExitStack] | None] = [None, None]
         self._declared: dict[str, Any] = self.server(0).client.get("/openapi.json").json()["paths"]
 
-    def server(self, slot: int) -> Served:
+    def server(self, slot: int) -> RunningServer:
         """The server of a slot, started if there is none."""
         found = self._slots[slot]
         if found is None:
             stack = ExitStack()
             served = stack.enter_context(
-                self._nursery.running(self.pair.config, self.pair.backups, self.pair.key, **self._settings)
+                self._fork_server.running(self.dirs.config, self.dirs.backups, self.dirs.key, **self._settings)
             )
             found = self._slots[slot] = (served, stack)
         return found[0]
@@ -193,7 +193,7 @@ class World:
 
     def live_is_the_model_s(self) -> None:
         """The live config is exactly what was put there last; detailed health counts what a person would count."""
-        live, config = self.model.live, self.pair.config
+        live, config = self.model.live, self.dirs.config
         assert (config.read_bytes() if config.exists() else None) == (None if live is None else live.data)
         slot = next((n for n, one in enumerate(self._slots) if one is not None), 0)
         found = self.call(slot, "GET", f"{PREFIX}/health").json()["data"]
@@ -208,7 +208,7 @@ class World:
         pending = self.model.pending
         waits = found["pending_restore"]
         assert (waits and waits["request_id"]) == (pending and pending.request_id)
-        state = {name for name in os.listdir(self.pair.state) if name.startswith(("staged-", "kept-", "replaced-"))}
+        state = {name for name in os.listdir(self.dirs.state) if name.startswith(("staged-", "kept-", "replaced-"))}
         allowed = set() if pending is None else {f"kept-{pending.request_id}"}
         assert {name for name in state if not name.startswith("replaced-")} <= allowed
 
@@ -237,19 +237,19 @@ class World:
         }
         assert len(items) == len(listed)
         assert listed == expected
-        for folder, _, names in os.walk(self.pair.backups):
+        for folder, _, names in os.walk(self.dirs.backups):
             assert not [name for name in names if name.startswith(".gateway-")], folder
-        assert not os.listdir(self.pair.backups / ".gateway" / "pending")
+        assert not os.listdir(self.dirs.backups / ".gateway" / "pending")
 
     def opens(self, one: Backup) -> None:
         """The file is what it was made as, and opens to the exact bytes of its config."""
-        stored = (self.pair.backups / one.path).read_bytes()
+        stored = (self.dirs.backups / one.path).read_bytes()
         assert stored == one.stored
         if one.state != "flipped":
             assert self.open(stored, one.path) == one.content.data
         manifest = json.loads(one.manifest)
         assert (manifest["content_sha256"], manifest["content_bytes"]) == (sha(one.content.data), len(one.content.data))
-        assert (self.pair.backups / f"{one.owner}.manifest.json").read_bytes() == one.manifest
+        assert (self.dirs.backups / f"{one.owner}.manifest.json").read_bytes() == one.manifest
 
     def all_opens(self) -> None:
         """As :meth:`opens`, of all; and other people's files are what they were."""
@@ -257,14 +257,14 @@ class World:
             if one.listed:
                 self.opens(one)
         for path, file in self.model.foreign.items():
-            assert (self.pair.backups / path).read_bytes() == file.stored
+            assert (self.dirs.backups / path).read_bytes() == file.stored
 
     def audit_is_whole(self, *, by_command: bool = False) -> None:
         """The chain of the audit log, across its segments."""
-        if (self.pair.backups / ".gateway" / "audit.jsonl").exists():
-            whole, words = verify.verify(self.pair.backups)
+        if (self.dirs.backups / ".gateway" / "audit.jsonl").exists():
+            whole, words = verify.verify(self.dirs.backups)
             assert whole, words
         if by_command:
-            command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(self.pair.backups)]
+            command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(self.dirs.backups)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -11,12 +11,14 @@ import hypothesis
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.api.stateful.restore_rules import Machine
-from tests.api.support.fork_server import Nursery
+from tests.api.stateful.restore_rules import AdminApiStateMachine
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 
 
-def test_every_promise_holds_after_every_step_of_a_day(nursery: Nursery) -> None:
-    Machine.nursery = nursery
-    run_state_machine_as_test(Machine, settings=hypothesis.settings(max_examples=12, stateful_step_count=25))
+def test_every_promise_holds_after_every_step_of_a_day(fork_server: ForkServer) -> None:
+    AdminApiStateMachine.fork_server = fork_server
+    run_state_machine_as_test(
+        AdminApiStateMachine, settings=hypothesis.settings(max_examples=12, stateful_step_count=25)
+    )

@@ -31,7 +31,7 @@ CALLS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,m
 
 
 @dataclass(frozen=True)
-class Served:
+class RunningServer:
     """A server that answers, and a client of it."""
 
     pid: int
@@ -43,7 +43,7 @@ class Served:
         return _alive(self.pid)
 
 
-class Nursery:
+class ForkServer:
     """The parent process, seen from a test."""
 
     def __init__(self, log: Path) -> None:
@@ -97,7 +97,7 @@ class Nursery:
         inject: str | None = None,
         trace: Path | None = None,
         **settings: Any,
-    ) -> Iterator[Served]:
+    ) -> Iterator[RunningServer]:
         """As :meth:`server`, with the server's pid beside the client."""
         port = free_port()
         settings.setdefault("settle_seconds", 0.02)
@@ -111,7 +111,7 @@ class Nursery:
         try:
             with httpx.Client(base_url=url, headers=headers, timeout=15, trust_env=False, verify=False) as client:
                 _wait(client, pid, self._log)
-                yield Served(pid, client)
+                yield RunningServer(pid, client)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -171,7 +171,7 @@ def _serve_children() -> None:
     from gateway_api.repository import signing
     from gateway_api.settings import AdminSettings
     from gateway_api.storage.content import Blob
-    from tests.api.fault_injection.worker_faults import obey
+    from tests.api.fault_injection.worker_faults import install_worker_orders
 
     list(compression.compress(Blob.of(b"{}"), "zstd"))
     signing.load_signer(signing.new_key()).signature({})
@@ -194,7 +194,7 @@ def _serve_children() -> None:
         if settings.pop("one_reader", False):
             _one_reader()
         if workers := settings.pop("workers", None):
-            obey(Path(workers))
+            install_worker_orders(Path(workers))
         os.kill(os.getpid(), signal.SIGSTOP)
         try:
             server.run(AdminSettings(**settings))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
 from tests.api.upstream.compare import by_ours
 from tests.api.upstream.upstream_process import Upstream
 from tests.demo.gateway_api import GatewayApi, Project
@@ -40,12 +40,12 @@ def fresh(upstream: Upstream) -> dict[str, Any]:
 
 
 @pytest.fixture
-def ours(upstream: Upstream, fresh: dict[str, Any], tmp_path: Path, nursery: Nursery) -> Iterator[httpx.Client]:
+def ours(upstream: Upstream, fresh: dict[str, Any], tmp_path: Path, fork_server: ForkServer) -> Iterator[httpx.Client]:
     """Our server on the real gateway's config; its own key file, since some shapes change the config's key."""
     keys, backups = tmp_path / "keys", tmp_path / "backups"
     keys.write_text(fresh["admin_apikey"])
     backups.mkdir()
-    with nursery.server(upstream.config, backups, fresh["admin_apikey"], admin_key_file=str(keys)) as client:
+    with fork_server.server(upstream.config, backups, fresh["admin_apikey"], admin_key_file=str(keys)) as client:
         yield client
 
 
