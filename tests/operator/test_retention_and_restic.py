@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway_operator.domain.retention import Entry, Policy, plan, span
-from tests.api.conftest import needs
+from tests.api.support.requirements import needs
 from tests.operator.restic_repository import Restic
 
 BERLIN = ZoneInfo("Europe/Berlin")

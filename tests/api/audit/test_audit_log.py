@@ -14,9 +14,11 @@ import httpx
 import pytest
 
 from gateway_api.audit import verify
-from tests.api.conftest import GatewayDirs, failed, needs, ok
 from tests.api.support.admin_process import AdminProcess
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -37,7 +39,7 @@ def _verify(dirs: GatewayDirs) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_each_mutation_has_a_line_before_and_a_line_after(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_each_mutation_has_an_intent_and_an_outcome_record(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
     failed(api.post(BACKUP, json={"path": "a.json"}), "BackupExists")
     ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "two"}))
@@ -64,7 +66,7 @@ def test_each_mutation_has_a_line_before_and_a_line_after(api: httpx.Client, dir
     assert _verify(dirs)[0] == 0
 
 
-def test_a_manifest_carries_the_head_and_a_log_cut_at_its_end_shows(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_truncated_or_changed_log_is_detected(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
     ok(api.post(BACKUP, json={"path": "b.json"}))
     whole = _log(dirs).read_bytes()
@@ -81,13 +83,13 @@ def test_a_manifest_carries_the_head_and_a_log_cut_at_its_end_shows(api: httpx.C
     assert (status, said.partition(":")[0]) == (1, "audit.jsonl, line 4")
 
 
-def test_without_a_log_the_command_says_so(dirs: GatewayDirs) -> None:
+def test_verify_command_reports_a_missing_log(dirs: GatewayDirs) -> None:
     status, said = _verify(dirs)
     assert status == 2
     assert "cannot be read" in said
 
 
-def test_a_torn_tail_is_hashed_never_cut(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_torn_last_line_is_kept_and_hashed_into_the_chain(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
     with _log(dirs).open("ab") as log:
         log.write(b'{"seq":9,"prev"')
@@ -98,7 +100,7 @@ def test_a_torn_tail_is_hashed_never_cut(api: httpx.Client, dirs: GatewayDirs) -
     assert _verify(dirs)[0] == 0
 
 
-def test_two_servers_keep_one_chain(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_two_servers_write_one_chain(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with (
         fork_server.server(dirs.config, dirs.backups, dirs.key) as one,
         fork_server.server(dirs.config, dirs.backups, dirs.key) as other,
@@ -175,7 +177,7 @@ def test_removed_gap_record_breaks_the_chain(api: httpx.Client, dirs: GatewayDir
     assert _verify(dirs)[0] == 1
 
 
-def test_a_log_that_is_a_link_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_log_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
     _log(dirs).unlink()
     target = tmp_path / "target"
@@ -185,7 +187,7 @@ def test_a_log_that_is_a_link_is_not_followed(api: httpx.Client, dirs: GatewayDi
     assert (dirs.state / "audit_gap").exists()
 
 
-def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_log_contains_no_key_and_no_text_of_the_caller(api: httpx.Client, dirs: GatewayDirs) -> None:
     canary = "canary-" + "c" * 40
     ok(
         api.post(
@@ -199,7 +201,7 @@ def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, dirs: Gatew
     assert verify.verify(dirs.backups)[0]
 
 
-def test_on_the_disk_the_intent_comes_before_the_effect_and_the_outcome_after(
+def test_intent_is_durable_before_the_backup_and_outcome_after_it(
     dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     needs("strace")
@@ -226,9 +228,7 @@ def _grown(dirs: GatewayDirs, fork_server: ForkServer, lines: int = 12) -> list[
     return sorted(_log(dirs).parent.glob("audit-*.jsonl"))
 
 
-def test_a_log_that_has_grown_goes_on_in_a_new_segment_and_is_one_chain(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_log_rotates_into_segments_of_one_chain(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     ended = _grown(dirs, fork_server)
     assert len(ended) >= 2
     for file in [*ended, _log(dirs)]:
@@ -245,7 +245,7 @@ def test_a_log_that_has_grown_goes_on_in_a_new_segment_and_is_one_chain(
     assert _verify(dirs) == (1, f"{ended[1].name}, line 4: does not hang on the line before it\n")
 
 
-def test_the_oldest_segment_may_be_removed_and_none_between(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_only_the_oldest_segments_may_be_removed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     ended = _grown(dirs, fork_server, 20)
     middle = ended[1].read_bytes()
     ended[1].unlink()
@@ -261,9 +261,7 @@ def test_the_oldest_segment_may_be_removed_and_none_between(dirs: GatewayDirs, f
     assert _verify(dirs)[0] == 1, "half a segment is not a removed one"
 
 
-def test_a_new_segment_that_a_crash_left_empty_or_unmade_goes_on_the_chain(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_chain_continues_after_a_crash_during_rotation(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     _grown(dirs, fork_server)
     head = json.loads(_log(dirs).read_text().splitlines()[-1])["seq"]
     _log(dirs).rename(_log(dirs).with_name(f"audit-{head:012}.jsonl"))

@@ -16,10 +16,12 @@ import pytest
 
 from gateway_api.codec import compression
 from gateway_api.codec.encryption import fingerprint
-from tests.api.conftest import GatewayDirs, failed, needs, ok
 from tests.api.support.admin_process import AdminProcess
 from tests.api.support.backup_files import pack, unpack
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -48,7 +50,7 @@ def _server(dirs: GatewayDirs, fork_server: ForkServer, *recipients: str, **sett
 
 
 @pytest.mark.parametrize("name", ["a.json.age", "a.json.gz.age", "d/a.json.zst.age"])
-def test_an_encrypted_backup_is_proven_described_and_restored_with_the_identity(
+def test_encrypted_backup_is_restored_with_its_identity_only(
     name: str, dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     data = dirs.config.read_bytes()
@@ -75,7 +77,7 @@ def test_an_encrypted_backup_is_proven_described_and_restored_with_the_identity(
         assert done["signature"] == "valid"
 
 
-def test_where_encryption_is_required_a_plain_name_is_refused_before_anything_is_written(
+def test_plain_name_with_required_encryption_writes_nothing(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     with _server(dirs, fork_server, keys.recipient) as api:
@@ -87,9 +89,7 @@ def test_where_encryption_is_required_a_plain_name_is_refused_before_anything_is
         assert ok(api.post(BACKUP, json={"path": "a.json.age"}))["recipients"] == [fingerprint(keys.recipient)]
 
 
-def test_keys_are_rotated_by_two_recipients_and_a_revoked_one_opens_nothing_new(
-    dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
-) -> None:
+def test_revoked_recipient_cannot_open_new_backups(dirs: GatewayDirs, fork_server: ForkServer, keys: Keys) -> None:
     with _server(dirs, fork_server, keys.recipient) as api:
         old = ok(api.post(BACKUP, json={"path": "old.json.age"}))
     with _server(dirs, fork_server, keys.recipient, keys.other_recipient) as api:
@@ -114,7 +114,7 @@ def test_keys_are_rotated_by_two_recipients_and_a_revoked_one_opens_nothing_new(
         )
 
 
-def test_nothing_plain_touches_the_backup_volume_not_even_a_safety_copy_of_a_broken_config(
+def test_no_plain_bytes_reach_the_volume_not_even_in_safety_backups(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     secret = f"gateway-key-{'k' * 36}"
@@ -141,7 +141,7 @@ def test_nothing_plain_touches_the_backup_volume_not_even_a_safety_copy_of_a_bro
             assert dirs.key.encode() not in content
 
 
-def test_a_plain_file_must_be_signed_where_all_are_encrypted(
+def test_plain_file_must_be_signed_when_encryption_is_required(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
@@ -155,7 +155,7 @@ def test_a_plain_file_must_be_signed_where_all_are_encrypted(
         ok(api.post(RESTORE, json={"input_file": "planted.json", "accept_unsigned": True}))
 
 
-def test_damaged_and_foreign_age_files_have_their_own_errors(
+def test_damaged_and_foreign_age_files_have_distinct_errors(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     with _server(dirs, fork_server, keys.recipient) as api:
@@ -176,7 +176,7 @@ def test_damaged_and_foreign_age_files_have_their_own_errors(
         failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.age"}), "WrongIdentity")
 
 
-def test_no_identity_and_no_key_is_in_any_log_record_or_file(dirs: GatewayDirs, keys: Keys) -> None:
+def test_identities_and_keys_are_in_no_log_record_or_file(dirs: GatewayDirs, keys: Keys) -> None:
     settings: dict[str, Any] = {"age_recipient": keys.recipient, "signature_policy": "require"}
     with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
         made = ok(client.post(BACKUP, json={"path": "a.json.age"}))
@@ -198,7 +198,7 @@ def test_no_identity_and_no_key_is_in_any_log_record_or_file(dirs: GatewayDirs, 
                 ]
 
 
-def test_age_zstd_and_jq_open_what_we_write(
+def test_age_zstd_and_jq_open_an_encrypted_backup(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys, tmp_path: Path
 ) -> None:
     needs("age", "age-keygen", "zstd", "jq")
@@ -215,7 +215,9 @@ def test_age_zstd_and_jq_open_what_we_write(
 
 
 @pytest.mark.parametrize("armor", [[], ["-a"]])
-def test_we_open_what_age_writes(armor: list[str], dirs: GatewayDirs, fork_server: ForkServer, keys: Keys) -> None:
+def test_restore_opens_files_written_by_age(
+    armor: list[str], dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
+) -> None:
     needs("age", "zstd")
     data = dirs.config.read_bytes()
     packed = subprocess.run(["zstd", "-q", "-19"], input=data, capture_output=True, check=True).stdout
@@ -227,7 +229,7 @@ def test_we_open_what_age_writes(armor: list[str], dirs: GatewayDirs, fork_serve
         assert dirs.config.read_bytes() == data
 
 
-def test_at_rest_with_keys_configured_it_takes_less_than_70_mebibytes(dirs: GatewayDirs, keys: Keys) -> None:
+def test_idle_server_with_keys_uses_less_than_70_mebibytes(dirs: GatewayDirs, keys: Keys) -> None:
     with AdminProcess(dirs.config, dirs.backups, age_recipient=keys.recipient) as process:
         with process.client(dirs.key) as client:
             ok(client.post(BACKUP, json={"path": "a.json.zst.age"}))
@@ -238,9 +240,7 @@ def test_at_rest_with_keys_configured_it_takes_less_than_70_mebibytes(dirs: Gate
 
 
 @pytest.mark.parametrize("wrong", ["age_recipient", "age_recipients_file", "signing_key_file", "trusted_keys_file"])
-def test_a_key_that_cannot_be_used_keeps_the_server_from_starting(
-    wrong: str, dirs: GatewayDirs, tmp_path: Path
-) -> None:
+def test_server_does_not_start_with_an_unusable_key(wrong: str, dirs: GatewayDirs, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     bad.write_text("# nobody\nhunter2\n")
     settings: dict[str, Any] = {wrong: "hunter2" if wrong == "age_recipient" else bad}

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.backup_files import manifest_of
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -30,7 +31,7 @@ STRANGE = [{"note": "\ud800"}, {"\udfff": 1}, {"note": _nested(300)}, {"note": _
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=["half a character", "half a key", "nested", "deep"])
-def test_a_manifest_that_cannot_be_kept_is_none_and_hides_nothing(
+def test_unrepresentable_manifest_is_ignored_and_hides_no_file(
     strange: dict[str, Any], api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     data = dirs.config.read_bytes()
@@ -44,14 +45,14 @@ def test_a_manifest_that_cannot_be_kept_is_none_and_hides_nothing(
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=["half a character", "half a key", "nested", "deep"])
-def test_a_manifest_that_cannot_be_kept_is_not_taken(
+def test_upload_of_an_unrepresentable_manifest_is_rejected(
     strange: dict[str, Any], api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     sent = json.dumps(manifest_of(dirs.config.read_bytes(), **strange)).encode()
     failed(api.put(f"{ALL}/x/content?part=manifest", content=sent), "InvalidRequest")
 
 
-def test_a_manifest_that_a_later_version_has_written_is_kept_as_it_is(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_manifest_of_a_later_version_is_kept_unchanged(api: httpx.Client, dirs: GatewayDirs) -> None:
     data = dirs.config.read_bytes()
     later = {"note": [{"a": [{"b": ["\U0001f600", "\u00e9", -(2**70), None, True]}]}]}
     sent = json.dumps(manifest_of(data, **later)).encode()
@@ -64,9 +65,7 @@ def test_a_manifest_that_a_later_version_has_written_is_kept_as_it_is(api: httpx
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", "cafe\u0301".encode(), b"a\nb", b"x.tmp", b"y" * 200], ids=repr)
-def test_what_lies_under_a_name_that_no_request_can_use_is_not_there(
-    name: bytes, api: httpx.Client, dirs: GatewayDirs
-) -> None:
+def test_file_whose_name_no_request_can_use_is_not_listed(name: bytes, api: httpx.Client, dirs: GatewayDirs) -> None:
     request = {"path": "a.json", "request_id": "once"}
     made = ok(api.post(BACKUP, json=request))
     folder = os.path.join(os.fsencode(dirs.backups), name)
@@ -85,7 +84,7 @@ def test_what_lies_under_a_name_that_no_request_can_use_is_not_there(
 
 
 @pytest.mark.parametrize("length", [177, 178, 180])
-def test_a_backup_of_the_longest_name_may_be_gzipped_by_hand(
+def test_backup_with_the_longest_name_may_be_gzipped_by_hand(
     length: int, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     name = "n" * (length - 5) + ".json"
@@ -103,7 +102,7 @@ def test_a_backup_of_the_longest_name_may_be_gzipped_by_hand(
         assert not list(dirs.backups.glob("n*"))
 
 
-def test_a_name_of_181_bytes_is_not_allowed(api: httpx.Client) -> None:
+def test_name_of_181_bytes_is_rejected(api: httpx.Client) -> None:
     ok(api.post(BACKUP, json={"path": "n" * 180}))
     failed(api.post(BACKUP, json={"path": "n" * 181}), "PathNotAllowed")
     failed(api.post(BACKUP, json={"path": "n" * 181 + ".gz"}), "PathNotAllowed")

@@ -11,8 +11,9 @@ import httpx
 import pyrage
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUPS = "/api/v1/system/backups"
@@ -27,7 +28,7 @@ def _at(api: httpx.Client, path: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_file_is_found_by_its_path_and_no_other_is(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_file_is_looked_up_by_its_exact_path(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
         ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst.json"}))
@@ -42,7 +43,7 @@ def test_a_file_is_found_by_its_path_and_no_other_is(dirs: GatewayDirs, fork_ser
             failed(api.post(f"{BACKUPS}/inspect", json={"path": forbidden}), "PathNotAllowed")
 
 
-def test_what_a_file_holds_is_told_whoever_made_it(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_inspection_reports_the_content_of_own_and_foreign_files(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
         health = ok(api.get("/api/v1/system/health"))
@@ -61,7 +62,7 @@ def test_what_a_file_holds_is_told_whoever_made_it(dirs: GatewayDirs, fork_serve
         assert not list(dirs.backups.glob("*.verification.json"))
 
 
-def test_what_is_wrong_is_told_and_no_key(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_inspection_reports_problems_and_no_key(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         ok(api.post("/api/v1/system/backup", json={"path": "changed.json"}))
         file = dirs.backups / "changed.json"
@@ -81,7 +82,7 @@ def test_what_is_wrong_is_told_and_no_key(dirs: GatewayDirs, fork_server: ForkSe
             assert dirs.key not in response.text
 
 
-def test_an_encrypted_file_stays_closed_without_its_identity(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_encrypted_file_is_not_opened_without_its_identity(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         sealed = pyrage.encrypt(dirs.config.read_bytes(), [identity.to_public()])

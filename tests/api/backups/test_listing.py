@@ -15,8 +15,9 @@ import pytest
 from gateway_api.backups.listing import page, parse_token, token_of
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.settings import AdminSettings
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -35,7 +36,7 @@ def _all(api: httpx.Client, limit: int = 100) -> list[dict[str, Any]]:
             return items
 
 
-def test_every_file_is_listed_once_in_one_order_whatever_the_page(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_every_file_is_listed_once_in_order_for_any_page_size(api: httpx.Client, dirs: GatewayDirs) -> None:
     assert _all(api) == []
     for name in ("b.json", "a/z.json.zst", "a.json", "a/b/c.json.gz", "ä b.json"):
         ok(api.post(BACKUP, json={"path": name}))
@@ -50,7 +51,7 @@ def test_every_file_is_listed_once_in_one_order_whatever_the_page(api: httpx.Cli
     assert shown["a.json"]["record"] == ok(api.get(f"{ALL}/{shown['a.json']['backup_id']}"))
 
 
-def test_a_page_continues_behind_a_file_that_is_gone(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_next_page_continues_after_a_removed_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     for name in ("a.json", "b.json", "c.json"):
         (dirs.backups / name).write_text("{}")
     ok(api.post(BACKUP, json={"path": "z.json"}))
@@ -63,7 +64,7 @@ def test_a_page_continues_behind_a_file_that_is_gone(api: httpx.Client, dirs: Ga
     failed(api.get(ALL, params={"limit": 0}), "InvalidRequest")
 
 
-def test_what_was_gzipped_by_hand_is_the_same_backup(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_backup_gzipped_by_hand_is_the_same_backup(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     made = ok(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}))
     subprocess.run(["gzip", str(dirs.backups / "d" / "a.json")], check=True)
@@ -87,7 +88,7 @@ def test_what_was_gzipped_by_hand_is_the_same_backup(api: httpx.Client, dirs: Ga
     failed(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}), "Deleted")
 
 
-def test_a_gz_is_foreign_while_a_file_of_its_own_name_is_there(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_gz_copy_is_foreign_while_the_original_exists(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json"}))
     subprocess.run(["gzip", "-k", str(dirs.backups / "a.json")], check=True)
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json", "backup"), ("a.json.gz", "foreign")]
@@ -95,7 +96,7 @@ def test_a_gz_is_foreign_while_a_file_of_its_own_name_is_there(api: httpx.Client
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json.gz", "foreign")]
 
 
-def test_a_gz_of_other_content_is_foreign_and_is_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_gz_file_with_other_content_is_foreign_and_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "a.json").unlink()
     (dirs.backups / "a.json.gz").write_bytes(gzip.compress(b"{}"))
@@ -104,7 +105,7 @@ def test_a_gz_of_other_content_is_foreign_and_is_not_deleted(api: httpx.Client, 
     assert (dirs.backups / "a.json.gz").exists()
 
 
-def test_no_ghosts_no_links_and_no_hidden_files(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_removed_linked_and_hidden_files_are_not_listed(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "gone.json"}))
     ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "gone.json").unlink()
@@ -122,14 +123,14 @@ def test_no_ghosts_no_links_and_no_hidden_files(api: httpx.Client, dirs: Gateway
     assert [one["path"] for one in _all(api)] == ["a.json"]
 
 
-def test_a_file_that_is_not_its_manifest_s_is_changed(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_file_that_differs_from_its_manifest_is_listed_as_changed(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "a.json").write_bytes(b"{}")
     (entry,) = _all(api)
     assert (entry["kind"], entry["backup_id"], entry["record"]) == ("changed", made["backup_id"], None)
 
 
-def test_without_a_volume_the_inventory_says_so(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_list_without_a_volume_is_an_error(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         (dirs.backups / "a.json").write_text("{}")
         assert len(ok(api.get(ALL))["items"]) == 1
@@ -137,7 +138,7 @@ def test_without_a_volume_the_inventory_says_so(dirs: GatewayDirs, fork_server: 
         failed(api.get(ALL), "VolumeUnavailable")
 
 
-def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
+def test_list_of_a_hundred_thousand_files_reads_none_twice(
     dirs: GatewayDirs, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
@@ -183,6 +184,6 @@ def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
     assert len(reads) == first
 
 
-def test_a_token_is_a_path() -> None:
+def test_continue_token_encodes_a_path() -> None:
     assert parse_token(token_of(("a", "ä b.json"))) == ("a", "ä b.json")
     assert parse_token(None) == ()

@@ -8,7 +8,8 @@ import socket
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -36,7 +37,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_is_not_allowed_is_refused_everywhere(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_invalid_name_is_rejected_by_every_endpoint(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     failed(api.post(BACKUP, json={"path": name}), "PathNotAllowed")
     failed(api.post(RESTORE, json={"input_file": name}), "PathNotAllowed")
     failed(
@@ -46,7 +47,7 @@ def test_a_name_that_is_not_allowed_is_refused_everywhere(name: str, api: httpx.
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "relative.json", "{0}", "{0}/", "{0}x/a.json", "{1}", "{0}/../a.json"])
-def test_an_output_file_outside_is_refused(path: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_output_file_outside_the_backup_directory_is_rejected(path: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     failed(api.post(BACKUP, json={"output_file": path.format(dirs.backups, dirs.config)}), "PathNotAllowed")
     assert dirs.config.read_bytes() == before
@@ -57,7 +58,7 @@ def test_the_longest_allowed_name_works(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "fifo", "directory", "socket", "linked folder"])
-def test_only_a_regular_file_with_one_link_is_touched(kind: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_only_regular_files_with_one_link_are_changed(kind: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     outside = dirs.backups.parent / "outside"
     outside.mkdir()
     secret = outside / "secret.json"
@@ -90,7 +91,7 @@ def test_only_a_regular_file_with_one_link_is_touched(kind: str, api: httpx.Clie
     assert secret.read_bytes() == dirs.config.read_bytes()
 
 
-def test_a_manifest_that_is_a_link_is_not_followed(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_manifest_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json"}))
     manifest = dirs.backups / "a.json.manifest.json"
     moved = dirs.backups.parent / "moved"

@@ -11,9 +11,11 @@ import pytest
 
 from gateway_api.gateway_config.schema import digest
 from gateway_api.repository import signing
-from tests.api.conftest import GatewayDirs, failed, needs, ok
 from tests.api.support.admin_process import AdminProcess
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -28,9 +30,7 @@ def _public(pem: bytes) -> bytes:
     return private.public_key().public_bytes(serialization.Encoding.PEM, form)
 
 
-def test_a_laptop_makes_its_key_once_beside_the_config_and_signs_with_it(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_signing_key_is_generated_once_next_to_the_config(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     key = dirs.state / "signing_key.pem"
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         first = ok(api.post(BACKUP, json={"path": "a.json"}))
@@ -50,7 +50,7 @@ def test_a_laptop_makes_its_key_once_beside_the_config_and_signs_with_it(
         assert key.read_bytes() == b"broken"
 
 
-def test_any_byte_that_is_changed_in_manifest_or_file_is_told(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_any_changed_byte_in_manifest_or_file_is_detected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         ok(api.post(BACKUP, json={"path": "a.json.gz"}))
         body = {"input_file": "a.json.gz", "safety_backup": False, "expected_sha256": "0" * 64}
@@ -66,9 +66,7 @@ def test_any_byte_that_is_changed_in_manifest_or_file_is_told(dirs: GatewayDirs,
         failed(api.post(RESTORE, json=body), "DigestMismatch")
 
 
-def test_a_manifest_that_was_rewritten_for_another_file_is_invalid_whatever_the_policy(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_rewritten_manifest_is_invalid_under_every_policy(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         ok(api.post(BACKUP, json={"path": "a.json"}))
         planted = dirs.config.read_bytes().replace(b"user-0@", b"evil-0@")
@@ -97,7 +95,7 @@ def test_a_manifest_that_was_rewritten_for_another_file_is_invalid_whatever_the_
         ok(api.post(RESTORE, json={**body, "accept_unsigned": True}))
 
 
-def test_a_new_cluster_restores_what_a_trusted_key_has_signed_and_nothing_else(
+def test_new_cluster_restores_only_backups_signed_by_a_trusted_key(
     dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     old, stranger = signing.new_key(), signing.new_key()
@@ -125,14 +123,14 @@ def test_a_new_cluster_restores_what_a_trusted_key_has_signed_and_nothing_else(
         failed(api.post(RESTORE, json=pinned), "KeyNotTrusted")
 
 
-def test_a_backup_gzipped_by_hand_is_still_signed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_backup_gzipped_by_hand_is_still_signed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         ok(api.post(BACKUP, json={"path": "a.json"}))
         subprocess.run(["gzip", str(dirs.backups / "a.json")], check=True)
         assert ok(api.post(RESTORE, json={"input_file": "a.json.gz"}))["signature"] == "valid"
 
 
-def test_jq_and_openssl_check_a_signature_as_the_manual_says(
+def test_jq_and_openssl_verify_a_signature_as_documented(
     dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     needs("jq", "openssl")
@@ -150,7 +148,7 @@ def test_jq_and_openssl_check_a_signature_as_the_manual_says(
     assert shown.stdout.splitlines()[-1] == made["signed_by"][0]
 
 
-def test_a_process_takes_its_keys_from_flags(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_keys_are_configured_by_flags(dirs: GatewayDirs, tmp_path: Path) -> None:
     pem = signing.new_key()
     (tmp_path / "key.pem").write_bytes(pem)
     settings: dict[str, Any] = {"signing_key_file": tmp_path / "key.pem", "signature_policy": "require"}

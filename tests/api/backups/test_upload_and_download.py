@@ -15,10 +15,11 @@ import httpx
 import pyrage
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.backup_files import manifest_of
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -45,7 +46,7 @@ def _url(backup_id: str, part: str = "file") -> str:
     return f"{ALL}/{backup_id}/content?part={part}"
 
 
-def test_what_is_taken_is_what_lies_there(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_download_has_the_exact_bytes_of_file_and_manifest(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id, manifest, file = _taken(api)
     assert file == (dirs.backups / "d/a.json.zst").read_bytes()
     assert manifest == (dirs.backups / "d/a.json.zst.manifest.json").read_bytes()
@@ -64,7 +65,7 @@ def test_what_is_taken_is_what_lies_there(api: httpx.Client, dirs: GatewayDirs) 
     failed(api.get(_url(backup_id)), "BackupChanged")
 
 
-def test_brought_elsewhere_it_is_the_same_backup_and_restores(
+def test_uploaded_backup_is_the_same_backup_and_restores(
     api: httpx.Client, dirs: GatewayDirs, other: tuple[httpx.Client, GatewayDirs]
 ) -> None:
     there, target = other
@@ -86,9 +87,7 @@ def test_brought_elsewhere_it_is_the_same_backup_and_restores(
     failed(there.put(_url(backup_id, "manifest"), content=manifest, headers=headers), "Deleted")
 
 
-def test_in_pieces_and_after_a_restart_it_goes_on_where_it_was(
-    api: httpx.Client, tmp_path: Path, fork_server: ForkServer
-) -> None:
+def test_upload_in_parts_resumes_after_a_restart(api: httpx.Client, tmp_path: Path, fork_server: ForkServer) -> None:
     backup_id, manifest, file = _taken(api)
     folder = tmp_path / "other"
     folder.mkdir()
@@ -131,7 +130,7 @@ def _manifest(content: bytes, stored: bytes, **changes: Any) -> bytes:
         ({"created": 1.5}, "InvalidRequest"),
     ],
 )
-def test_a_manifest_that_cannot_be_meant_is_refused(
+def test_upload_of_an_invalid_manifest_is_rejected(
     changes: dict[str, Any], code: str, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     config = dirs.config.read_bytes()
@@ -139,7 +138,7 @@ def test_a_manifest_that_cannot_be_meant_is_refused(
     assert not (dirs.backups / ".gateway" / "uploads" / "x.json").exists()
 
 
-def test_a_file_that_is_not_the_manifest_s_is_refused(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_upload_that_differs_from_its_manifest_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = json.dumps(gateway_config(dirs.key)).encode()
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
     failed(api.put(_url("x", "manifest"), content=_manifest(config, config, path="y.json")), "RequestIdReused")
@@ -151,7 +150,7 @@ def test_a_file_that_is_not_the_manifest_s_is_refused(api: httpx.Client, dirs: G
 
 
 @pytest.mark.parametrize(("what", "code"), [("not a config", "BackupInvalid"), ("bomb", "BackupTooLarge")])
-def test_what_could_not_be_restored_is_not_taken(
+def test_upload_that_could_not_be_restored_is_rejected(
     what: str, code: str, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     content = b"{}" if what == "not a config" else b" " * 50_000_000
@@ -164,14 +163,14 @@ def test_what_could_not_be_restored_is_not_taken(
         assert not (dirs.backups / "x.json.gz").exists()
 
 
-def test_a_plain_file_under_an_encrypted_name_is_not_taken(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_upload_of_a_plain_file_with_an_age_name_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = dirs.config.read_bytes()
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config, path="x.json.age")))
     failed(api.put(_url("x"), content=config), "BackupInvalid")
     assert not (dirs.backups / "x.json.age").exists()
 
 
-def test_a_file_that_is_there_is_not_replaced(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_upload_does_not_overwrite_a_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = dirs.config.read_bytes()
     (dirs.backups / "x.json").write_text("precious")
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
@@ -182,7 +181,7 @@ def test_a_file_that_is_there_is_not_replaced(api: httpx.Client, dirs: GatewayDi
     failed(api.put(_url("x"), content=config), "PathNotAllowed")
 
 
-def test_a_sender_that_goes_away_leaves_what_arrived(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_interrupted_upload_keeps_the_received_bytes(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = dirs.config.read_bytes()
     manifest = _manifest(config, config)
     ok(api.put(_url("x", "manifest"), content=manifest))
@@ -202,7 +201,7 @@ def _age_file(content: bytes) -> bytes:
     return made
 
 
-def test_where_all_must_be_encrypted_no_plain_byte_is_taken(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_plain_upload_is_rejected_when_encryption_is_required(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     recipients = [str(pyrage.x25519.Identity.generate().to_public())]
     content = dirs.config.read_bytes()
     uploads = dirs.backups / ".gateway" / "uploads"
@@ -222,7 +221,7 @@ def test_where_all_must_be_encrypted_no_plain_byte_is_taken(dirs: GatewayDirs, f
         assert all(not file.read_bytes() for file in uploads.glob("*.part"))
 
 
-def test_a_file_that_is_not_the_manifest_s_is_not_kept(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_upload_with_a_wrong_digest_leaves_no_partial_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     content = dirs.config.read_bytes()
     ok(api.put(_url("x", "manifest"), content=_manifest(content, content)))
     failed(api.put(_url("x"), content=content[:-1] + b"!"), "DigestMismatch")
@@ -230,9 +229,7 @@ def test_a_file_that_is_not_the_manifest_s_is_not_kept(api: httpx.Client, dirs: 
     assert ok(api.put(_url("x"), content=content))["state"] == "stored"
 
 
-def test_what_nobody_goes_on_sending_is_dropped_after_a_day_by_whatever_comes_next(
-    api: httpx.Client, dirs: GatewayDirs
-) -> None:
+def test_abandoned_upload_is_removed_after_a_day(api: httpx.Client, dirs: GatewayDirs) -> None:
     content = dirs.config.read_bytes()
     uploads = dirs.backups / ".gateway" / "uploads"
     for name, hours, since in (("old", 25, 25), ("young", 23, 23), ("slow", 50, 1)):

@@ -11,8 +11,9 @@ import pyrage
 import pytest
 
 from gateway_api.repository import manifest as manifests
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -23,9 +24,7 @@ def _verify(api: httpx.Client, backup_id: str, **body: Any) -> dict[str, Any]:
     return ok(api.post(f"/api/v1/system/backups/{backup_id}/verify", json=body))
 
 
-def test_a_verify_proves_a_backup_again_and_its_note_is_shown_until_the_backup_goes(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_verification_is_shown_until_the_backup_is_deleted(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
         one = f"/api/v1/system/backups/{made['backup_id']}"
@@ -81,7 +80,7 @@ def test_list_show_inspect_and_verify_agree_also_after_a_restart(dirs: GatewayDi
         assert _shown(api, unsigned, "d/c.json.age") == [("Verified", "recipient")] * 2
 
 
-def test_a_broken_file_is_never_called_proven_once_a_verify_saw_it(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_corrupt_file_is_not_verified_until_verified_again(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))["backup_id"]
         _verify(api, made)
@@ -101,7 +100,7 @@ def test_a_broken_file_is_never_called_proven_once_a_verify_saw_it(dirs: Gateway
         assert (one["level"], one["proof"]) == (None, None), "another size needs no verify to be told"
 
 
-def test_a_verify_says_what_is_wrong(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_verify_reports_problems(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))
         file, manifest = dirs.backups / "a.json", dirs.backups / "a.json.manifest.json"
@@ -119,7 +118,7 @@ def test_a_verify_says_what_is_wrong(dirs: GatewayDirs, fork_server: ForkServer)
         assert (found["level"], found["problems"][0]["code"]) == ("Verified", "SignatureRequired")
 
 
-def test_a_verify_with_a_real_identity_is_more_than_one_without(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_verify_with_an_identity_proves_the_recipient(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
@@ -131,9 +130,7 @@ def test_a_verify_with_a_real_identity_is_more_than_one_without(dirs: GatewayDir
         assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["proof"] == "recipient"
 
 
-def test_what_an_unsigned_manifest_claims_of_a_file_that_cannot_be_opened_is_no_proof(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_unsigned_manifest_of_an_encrypted_file_proves_nothing(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
@@ -146,9 +143,7 @@ def test_what_an_unsigned_manifest_claims_of_a_file_that_cannot_be_opened_is_no_
         assert _verify(api, made["backup_id"], identity=str(identity))["level"] == "Verified"
 
 
-def test_a_backup_gzipped_by_hand_is_verified_and_leaves_no_note_behind(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_verification_file_of_a_gzipped_backup_is_deleted_with_it(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))
         _verify(api, made["backup_id"])
@@ -160,7 +155,7 @@ def test_a_backup_gzipped_by_hand_is_verified_and_leaves_no_note_behind(
         assert not list(dirs.backups.glob("a.json*"))
 
 
-def test_a_note_that_somebody_wrote_is_never_believed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_forged_verification_file_is_ignored(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         made = ok(api.post(BACKUP, json={"path": "a.json"}))
         _verify(api, made["backup_id"])

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import needs
 from tests.api.fault_injection.campaign import ALL, Batch, Plan, run_batch, scratch_folder
 from tests.api.fault_injection.repeated_requests import PARSED_IN_WORKER, WORKER, prepare_all_scenarios
 from tests.api.fault_injection.run_scenario import Results
 from tests.api.fault_injection.scenarios import MUTATIONS, Scenario
 from tests.api.fault_injection.syscalls import ERRORS, FATAL, GROUP, KILL, SERVER
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.requirements import needs
 
 pytestmark = pytest.mark.api
 # Calls that change which files a restart finds. A kill at an fsync leaves the same files as a kill at the next change.

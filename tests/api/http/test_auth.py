@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 HEALTH = "/api/v1/system/health"
@@ -29,7 +30,7 @@ GUARDED = [
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_without_a_key_nothing_below_the_prefix_answers(method: str, path: str, api: httpx.Client) -> None:
+def test_no_endpoint_below_the_prefix_answers_without_a_key(method: str, path: str, api: httpx.Client) -> None:
     del api.headers["Authorization"]
     answer = api.request(method, path, content=b"{not json")
     failed(answer, "Unauthorized")
@@ -43,7 +44,7 @@ def test_both_headers_are_accepted(api: httpx.Client, dirs: GatewayDirs) -> None
     failed(api.get(HEALTH, headers={"Authorization": f"Basic {dirs.key}"}), "Unauthorized")
 
 
-def test_failures_are_limited_and_the_owner_is_never_locked_out(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_failed_logins_are_limited_without_locking_out_the_owner(api: httpx.Client, dirs: GatewayDirs) -> None:
     codes = [api.get(HEALTH, headers={"Authorization": "Bearer " + "x" * 40}).json()["code"] for _ in range(15)]
     assert codes[0] == "Unauthorized"
     assert codes[-1] == "TooManyFailures"
@@ -52,9 +53,7 @@ def test_failures_are_limited_and_the_owner_is_never_locked_out(api: httpx.Clien
     ok(api.get(HEALTH))
 
 
-def test_a_key_of_the_key_file_is_accepted_and_the_file_re_read(
-    dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
-) -> None:
+def test_key_file_is_accepted_and_reloaded(dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     first, second, short = secrets.token_hex(16), secrets.token_hex(16), "short"
     keys.write_text(f"{first}\n{short}\n")
@@ -66,7 +65,7 @@ def test_a_key_of_the_key_file_is_accepted_and_the_file_re_read(
         ok(api.get(HEALTH, headers={"Authorization": f"Bearer {second}"}))
 
 
-def test_the_operator_s_key_cures_a_config_that_was_never_valid(
+def test_operator_key_restores_over_a_config_that_was_never_valid(
     dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys"
@@ -79,7 +78,7 @@ def test_the_operator_s_key_cures_a_config_that_was_never_valid(
         ok(api.get(HEALTH, headers={"Authorization": f"Bearer {dirs.key}"}))
 
 
-def test_the_old_key_ends_with_the_config_that_held_it(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_old_key_is_rejected_after_a_valid_config_replaces_it(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.get(HEALTH))
     new = admin_key()
     dirs.config.write_text(json.dumps(gateway_config(new)))
@@ -90,7 +89,7 @@ def test_the_old_key_ends_with_the_config_that_held_it(api: httpx.Client, dirs: 
     ok(api.get(HEALTH, headers={"Authorization": f"Bearer {new}"}))
 
 
-def test_a_canary_is_in_no_log_and_no_answer(tmp_path: Path) -> None:
+def test_canary_is_in_no_log_and_no_answer(tmp_path: Path) -> None:
     dirs = GatewayDirs(tmp_path)
     config = gateway_config(dirs.key)
     canary = "canary" + secrets.token_hex(16)

@@ -8,21 +8,22 @@ import os
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 SYSTEM = "/api/v1/system/health"
 
 
-def test_health_answers_whatever_is_broken(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_health_answers_with_any_config_and_volume(api: httpx.Client, dirs: GatewayDirs) -> None:
     dirs.config.unlink()
     answer = api.get("/health")
     assert ok(answer) == {"version": ok(answer)["version"], "config_path": str(dirs.config)}
     assert answer.json()["message"] == "API server is healthy"
 
 
-def test_the_detailed_health_has_the_seed_s_fields(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_detailed_health_has_the_documented_fields(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     health = ok(api.get(SYSTEM))
     expected = {"status": "healthy", "config_valid": True, "total_configs": 1, "total_projects": 2, "total_users": 2}
@@ -45,7 +46,7 @@ def test_the_detailed_health_has_the_seed_s_fields(api: httpx.Client, dirs: Gate
     assert changed["config_digest"] != health["config_digest"]
 
 
-def test_the_sections_digest_ignores_how_the_file_is_written(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_sections_digest_ignores_the_formatting_of_the_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = ok(api.get(SYSTEM))
     dirs.config.write_text(json.dumps(json.loads(dirs.config.read_text()), indent=4, sort_keys=True))
     after = ok(api.get(SYSTEM))
@@ -54,7 +55,7 @@ def test_the_sections_digest_ignores_how_the_file_is_written(api: httpx.Client, 
 
 
 @pytest.mark.parametrize("why", ["missing", "not valid", "duplicate", "no backups"])
-def test_ready_says_why_no_backup_could_be_taken(why: str, dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_ready_reports_why_no_backup_is_possible(why: str, dirs: GatewayDirs, fork_server: ForkServer) -> None:
     if why == "missing":
         dirs.config.unlink()
     elif why == "not valid":
@@ -69,13 +70,11 @@ def test_ready_says_why_no_backup_could_be_taken(why: str, dirs: GatewayDirs, fo
         ok(api.get("/health"))
 
 
-def test_ready_when_a_backup_could_be_taken(api: httpx.Client) -> None:
+def test_ready_when_a_backup_is_possible(api: httpx.Client) -> None:
     assert ok(api.get("/ready")) == {"ready": True}
 
 
-def test_without_a_backup_volume_health_says_so_and_a_backup_fails_as_declared(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_missing_volume_is_reported_by_health_and_fails_backups(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     dirs.backups.rmdir()
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         health = ok(api.get(SYSTEM))

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import GatewayDirs, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
 IDLE = 1
@@ -67,13 +68,13 @@ def _is(answer: bytes, code: ErrorCode) -> None:
         POST + b"Content-Length: 9" + b"9" * 40 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_told_so_in_the_contract_s_body(data: bytes, impatient: httpx.Client) -> None:
+def test_malformed_http_has_the_contract_error_body(data: bytes, impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
         sock.sendall(data)
         _is(_all(sock), ErrorCode.RequestMalformed)
 
 
-def test_a_chunk_that_is_none_ends_the_request(impatient: httpx.Client, dirs: GatewayDirs) -> None:
+def test_malformed_chunk_ends_the_request(impatient: httpx.Client, dirs: GatewayDirs) -> None:
     with _open(impatient) as sock:
         sock.sendall(
             POST.replace(b"KEY", dirs.key.encode()) + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
@@ -90,7 +91,7 @@ def test_a_chunk_that_is_none_ends_the_request(impatient: httpx.Client, dirs: Ga
         b"\r\n" * 50_000,
     ],
 )
-def test_a_head_has_64_kibibytes(data: bytes, impatient: httpx.Client) -> None:
+def test_head_is_limited_to_64_kibibytes(data: bytes, impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
         try:
             for start in range(0, len(data), 8192):
@@ -103,7 +104,7 @@ def test_a_head_has_64_kibibytes(data: bytes, impatient: httpx.Client) -> None:
         _is(answer, ErrorCode.HeadersTooLarge)
 
 
-def test_a_head_just_below_the_limit_is_read(impatient: httpx.Client) -> None:
+def test_head_just_below_the_limit_is_accepted(impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
         sock.sendall(b"GET /health HTTP/1.1\r\nConnection: close\r\nA: " + b"a" * 60_000 + b"\r\n\r\n")
         assert _all(sock).startswith(b"HTTP/1.1 200")
@@ -112,18 +113,14 @@ def test_a_head_just_below_the_limit_is_read(impatient: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "begun", [b"G", b"GET /health HTTP/1.1\r\nHost: x\r\n", POST + b"Content-Length: 500\r\n\r\n{"]
 )
-def test_who_falls_silent_within_a_request_is_told_and_cut_off(
-    begun: bytes, dirs: GatewayDirs, impatient: httpx.Client
-) -> None:
+def test_silent_client_within_a_request_gets_408(begun: bytes, dirs: GatewayDirs, impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
         sock.sendall(begun.replace(b"KEY", dirs.key.encode()))
         _is(_all(sock), ErrorCode.RequestTimeout)
 
 
 @pytest.mark.parametrize("begun", [b"GET /", POST + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"])
-def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(
-    begun: bytes, dirs: GatewayDirs, impatient: httpx.Client
-) -> None:
+def test_slow_bytes_do_not_extend_the_time_limit(begun: bytes, dirs: GatewayDirs, impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
         sock.sendall(begun.replace(b"KEY", dirs.key.encode()))
         sent = 0
@@ -135,12 +132,12 @@ def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(
         assert sent < 1000
 
 
-def test_who_says_nothing_is_cut_off_without_a_word(impatient: httpx.Client) -> None:
+def test_client_that_sends_nothing_is_disconnected_without_answer(impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
         assert _all(sock) == b""
 
 
-def test_a_second_request_on_a_connection_has_its_own_time(impatient: httpx.Client) -> None:
+def test_second_request_of_a_connection_has_its_own_time_limit(impatient: httpx.Client) -> None:
     with _open(impatient) as sock:
         for _ in range(3):
             time.sleep(0.7 * IDLE)
@@ -152,7 +149,7 @@ def test_a_second_request_on_a_connection_has_its_own_time(impatient: httpx.Clie
                 answer += piece
 
 
-def test_three_hundred_silent_connections_keep_nobody_from_being_served(impatient: httpx.Client) -> None:
+def test_three_hundred_silent_connections_do_not_block_requests(impatient: httpx.Client) -> None:
     held = [_open(impatient) for _ in range(300)]
     try:
         for sock in held:

@@ -23,8 +23,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.api.conftest import GatewayDirs, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import ok
 
 pytestmark = [
     pytest.mark.api,
@@ -57,7 +58,7 @@ def _operations(client: httpx.Client) -> list[Any]:
 
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("mode", ["positive", "negative"])
-def test_no_answer_is_undeclared_and_none_is_a_500(
+def test_every_answer_is_declared_and_none_is_a_500(
     keyed: bool, mode: str, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
     dirs, client = served
@@ -125,7 +126,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("number", range(len(MALFORMED)))
-def test_what_is_no_request_does_no_harm(number: int, served: tuple[GatewayDirs, httpx.Client]) -> None:
+def test_malformed_requests_do_no_harm(number: int, served: tuple[GatewayDirs, httpx.Client]) -> None:
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, MALFORMED[number])
@@ -138,7 +139,7 @@ def test_what_is_no_request_does_no_harm(number: int, served: tuple[GatewayDirs,
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=200))
-def test_any_bytes_do_no_harm(served: tuple[GatewayDirs, httpx.Client], data: bytes) -> None:
+def test_random_bytes_do_no_harm(served: tuple[GatewayDirs, httpx.Client], data: bytes) -> None:
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, b"POST /api/v1/system/" + data)

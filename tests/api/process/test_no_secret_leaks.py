@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, ok
 from tests.api.support.admin_process import AdminProcess, gateway_config
+from tests.api.support.gateway_dirs import GatewayDirs
 from tests.api.support.processes import process_tree
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -70,7 +71,7 @@ def _poke(client: httpx.Client, answers: list[httpx.Response]) -> None:
     answers.append(client.put(f"{PREFIX}/backups/x/content?part=manifest", content=manifest))
 
 
-def test_the_canary_is_nowhere_but_where_it_was_put(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path) -> None:
     good = json.dumps(_poisoned(dirs.key)).encode()
     dirs.config.write_bytes(good)
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.02)
@@ -126,7 +127,7 @@ def _aborted(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sh", "-c", soft_to_hard, "sh", *command], cwd=folder, stderr=subprocess.DEVNULL)
 
 
-def test_a_server_that_is_aborted_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_aborted_server_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -> None:
     process = AdminProcess(dirs.config, dirs.backups)
     command = process.command
     plain = _aborted([sys.executable, "-c", "import os; os.abort()"], tmp_path / "plain")
@@ -148,7 +149,7 @@ def test_a_server_that_is_aborted_leaves_no_core_file(dirs: GatewayDirs, tmp_pat
         process.log_file.unlink()
 
 
-def test_a_process_that_forbids_core_files_is_not_dumpable() -> None:
+def test_process_that_forbids_core_files_is_not_dumpable() -> None:
     code = (
         "import ctypes, resource; from gateway_api.no_core import forbid_core_files; forbid_core_files();"
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))"

@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from gateway_api.gateway_config.schema import digest
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import AdminProcess, gateway_config
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 from tests.bench.api.configs import config_of
 
 pytestmark = pytest.mark.api
@@ -106,7 +107,7 @@ def _nothing_happened(dirs: GatewayDirs, config: bytes) -> None:
     assert not _temporaries(dirs)
 
 
-def test_every_request_works_alike_whether_a_worker_reads_or_not(dirs: GatewayDirs) -> None:
+def test_requests_work_alike_with_and_without_a_worker(dirs: GatewayDirs) -> None:
     with _serving(dirs) as (process, client):
         before = dirs.config.read_bytes()
         made = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
@@ -134,7 +135,7 @@ def test_every_request_works_alike_whether_a_worker_reads_or_not(dirs: GatewayDi
         assert not _children(process.process.pid)
 
 
-def test_health_answers_all_the_while_a_large_backup_runs(dirs: GatewayDirs) -> None:
+def test_health_answers_during_a_large_backup(dirs: GatewayDirs) -> None:
     with _serving(dirs) as (process, client), process.client(None, timeout=120) as prober:
         dirs.config.write_bytes(config_of(LARGE, dirs.key))
         ended = threading.Event()
@@ -161,7 +162,7 @@ def test_health_answers_all_the_while_a_large_backup_runs(dirs: GatewayDirs) -> 
         assert max(gaps) < (end - began) / 2
 
 
-def test_a_worker_that_is_killed_fails_its_request_alone(dirs: GatewayDirs) -> None:
+def test_killed_worker_fails_only_its_request(dirs: GatewayDirs) -> None:
     with _serving(dirs) as (process, client):
         with _stopped_worker(process, client, dirs) as (worker, answer):
             config = dirs.config.read_bytes()
@@ -174,7 +175,7 @@ def test_a_worker_that_is_killed_fails_its_request_alone(dirs: GatewayDirs) -> N
         assert again["content_sha256"] == digest(config)
 
 
-def test_a_config_that_a_worker_refuses_is_not_backed_up(dirs: GatewayDirs) -> None:
+def test_config_rejected_by_a_worker_is_not_backed_up(dirs: GatewayDirs) -> None:
     with _serving(dirs) as (_, client):
         config = config_of(LARGE, dirs.key).replace(b'"projects": {', b'"projekts": {', 1)
         dirs.config.write_bytes(config)
@@ -183,7 +184,7 @@ def test_a_config_that_a_worker_refuses_is_not_backed_up(dirs: GatewayDirs) -> N
         ok(client.get("/health"))
 
 
-def test_the_owner_of_a_key_that_has_not_changed_does_not_wait_for_a_worker(dirs: GatewayDirs) -> None:
+def test_unchanged_key_is_accepted_without_waiting_for_a_worker(dirs: GatewayDirs) -> None:
     with (
         AdminProcess(dirs.config, dirs.backups, worker_above_bytes=0) as process,
         process.client(dirs.key, timeout=120) as client,
@@ -200,7 +201,7 @@ def test_the_owner_of_a_key_that_has_not_changed_does_not_wait_for_a_worker(dirs
             ok(answer.result(PATIENCE_SECONDS))
 
 
-def test_the_old_key_ends_once_a_worker_has_judged_the_config_that_no_longer_holds_it(dirs: GatewayDirs) -> None:
+def test_old_key_is_rejected_once_a_worker_has_parsed_the_new_config(dirs: GatewayDirs) -> None:
     new_key = "n" * 64
     with (
         AdminProcess(dirs.config, dirs.backups, worker_above_bytes=0) as process,
@@ -217,7 +218,7 @@ def test_the_old_key_ends_once_a_worker_has_judged_the_config_that_no_longer_hol
         ok(new.get(f"{PREFIX}/backups"))
 
 
-def test_a_worker_that_hangs_is_given_up_and_taken_away(dirs: GatewayDirs) -> None:
+def test_hanging_worker_is_killed_after_a_timeout(dirs: GatewayDirs) -> None:
     with _serving(dirs, worker_seconds=1) as (process, client):
         with _stopped_worker(process, client, dirs) as (worker, answer):
             config = dirs.config.read_bytes()
@@ -226,7 +227,7 @@ def test_a_worker_that_hangs_is_given_up_and_taken_away(dirs: GatewayDirs) -> No
         _nothing_happened(dirs, config)
 
 
-def test_a_server_that_dies_takes_its_worker_with_it_and_nothing_is_published(dirs: GatewayDirs) -> None:
+def test_worker_dies_with_its_server_and_publishes_nothing(dirs: GatewayDirs) -> None:
     with _serving(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
         config = dirs.config.read_bytes()
         assert process.process is not None
@@ -244,7 +245,7 @@ def test_a_server_that_dies_takes_its_worker_with_it_and_nothing_is_published(di
         assert again["content_sha256"] == digest(config)
 
 
-def test_a_graceful_stop_finishes_a_backup_whose_worker_is_at_work(dirs: GatewayDirs) -> None:
+def test_graceful_stop_finishes_a_backup_with_a_running_worker(dirs: GatewayDirs) -> None:
     with _serving(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
         process.send_signal(signal.SIGTERM)  # to the whole group, as a terminal does
         os.kill(worker, signal.SIGCONT)
@@ -253,7 +254,7 @@ def test_a_graceful_stop_finishes_a_backup_whose_worker_is_at_work(dirs: Gateway
         assert process.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(dirs: GatewayDirs) -> None:
+def test_request_fails_and_server_survives_without_free_descriptors(dirs: GatewayDirs) -> None:
     with _serving(dirs) as (process, client):
         assert process.process is not None
         pid = process.process.pid

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from gateway_api.gateway_config.summary import read
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import AdminProcess, free_port
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -52,7 +53,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return cert_file, key_file
 
 
-def test_with_tls_the_plain_port_serves_probes_alone(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Path) -> None:
     cert, key = _certificate(tmp_path)
     tls_port = free_port()
     with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
@@ -73,7 +74,7 @@ def test_with_tls_the_plain_port_serves_probes_alone(dirs: GatewayDirs, tmp_path
         assert process.stop() == 0
 
 
-def test_a_renewed_certificate_is_taken_up_without_a_restart(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_renewed_certificate_is_loaded_without_a_restart(dirs: GatewayDirs, tmp_path: Path) -> None:
     cert, key = _certificate(tmp_path)
     tls_port = free_port()
     with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
@@ -87,7 +88,7 @@ def test_a_renewed_certificate_is_taken_up_without_a_restart(dirs: GatewayDirs, 
         assert "certificate_reloaded" in {event["event"] for event in process.events}
 
 
-def test_at_rest_it_takes_less_than_70_mebibytes(dirs: GatewayDirs) -> None:
+def test_idle_server_uses_less_than_70_mebibytes(dirs: GatewayDirs) -> None:
     with AdminProcess(dirs.config, dirs.backups) as process, process.client(dirs.key) as client:
         ok(client.post(BACKUP, json={"path": "a.json.zst"}))
         ok(client.get("/ready"))
@@ -96,7 +97,7 @@ def test_at_rest_it_takes_less_than_70_mebibytes(dirs: GatewayDirs) -> None:
         assert int(status.split("VmRSS:")[1].split()[0]) < 70 * 1024
 
 
-def test_a_stop_finishes_what_is_in_flight(dirs: GatewayDirs) -> None:
+def test_stop_finishes_requests_in_flight(dirs: GatewayDirs) -> None:
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=1.0)
     with process, process.client(dirs.key) as client:
         made = ok(client.post(BACKUP, json={"path": "a.json"}))
@@ -116,7 +117,7 @@ def test_a_stop_finishes_what_is_in_flight(dirs: GatewayDirs) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_modes_are_the_same_under_any_umask(umask: int, dirs: GatewayDirs) -> None:
+def test_file_modes_do_not_depend_on_the_umask(umask: int, dirs: GatewayDirs) -> None:
     with AdminProcess(dirs.config, dirs.backups, umask=umask) as process, process.client(dirs.key) as client:
         made = ok(client.post(BACKUP, json={"path": "d/a.json"}))
         ok(client.post("/api/v1/system/restore", json={"backup_id": made["backup_id"], "request_id": "r"}))
@@ -133,7 +134,7 @@ def _run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_first_config_is_made_once_and_serves(tmp_path: Path) -> None:
+def test_first_config_is_generated_once(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     assert _run("seed", "--config", config).returncode == 0
     first = config.read_bytes()
@@ -150,7 +151,7 @@ def test_the_first_config_is_made_once_and_serves(tmp_path: Path) -> None:
         assert ok(client.get("/api/v1/system/health"))["status"] == "healthy"
 
 
-def test_a_lost_config_is_not_papered_over(dirs: GatewayDirs) -> None:
+def test_lost_config_is_not_generated_again(dirs: GatewayDirs) -> None:
     with AdminProcess(dirs.config, dirs.backups) as process, process.client(dirs.key) as client:
         ok(client.post(BACKUP, json={"path": "a.json"}))
     dirs.config.unlink()
@@ -160,7 +161,7 @@ def test_a_lost_config_is_not_papered_over(dirs: GatewayDirs) -> None:
     assert not dirs.config.exists()
 
 
-def test_seeding_from_a_file_checks_it(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_seed_file_is_validated(dirs: GatewayDirs, tmp_path: Path) -> None:
     target = tmp_path / "new.json"
     bad = tmp_path / "bad.json"
     bad.write_text('{"config": "projects users apikeys"}')
@@ -183,7 +184,7 @@ def test_seeding_from_a_file_checks_it(dirs: GatewayDirs, tmp_path: Path) -> Non
         ["seed"],
     ],
 )
-def test_a_wrong_setting_is_told_in_a_sentence(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_is_reported_in_one_sentence(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
     result = _run(*words)

@@ -10,8 +10,10 @@ import httpx
 import pytest
 
 from gateway_api.audit import verify
-from tests.api.conftest import GatewayDirs, failed, ok, small_volume
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import small_volume
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -35,7 +37,7 @@ def _fill(volume: Path) -> Path:
             return ballast
 
 
-def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
+def test_full_volume_fails_backups_but_allows_restore_and_delete(
     volume: Path, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
@@ -76,7 +78,7 @@ def _break_verified_file(volume: Path, api: httpx.Client) -> str:
     return url
 
 
-def test_full_a_verify_that_finds_a_broken_file_still_leaves_its_word(
+def test_full_volume_still_records_a_failed_verification(
     volume: Path, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
@@ -88,7 +90,7 @@ def test_full_a_verify_that_finds_a_broken_file_still_leaves_its_word(
         assert ok(api.get(url))["level"] is None
 
 
-def test_read_only_a_verify_that_finds_a_broken_file_is_believed_until_the_server_ends(
+def test_read_only_volume_keeps_a_failed_verification_in_memory(
     volume: Path, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
@@ -103,7 +105,7 @@ def test_read_only_a_verify_that_finds_a_broken_file_is_believed_until_the_serve
         assert ok(api.get(url))["level"] is None
 
 
-def test_read_only_a_backup_says_so_and_a_restore_works(
+def test_read_only_volume_fails_backups_but_allows_restore(
     volume: Path, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
@@ -120,7 +122,7 @@ def test_read_only_a_backup_says_so_and_a_restore_works(
         assert ok(api.get(f"/api/v1/system/restores/{done['request_id']}"))["state"] == "committed"
 
 
-def test_a_config_that_is_itself_a_mount_is_not_replaced(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_config_that_is_a_mount_point_is_not_replaced(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     other = dirs.config.with_name("other.json")
     other.write_bytes(dirs.config.read_bytes())
     mounted = subprocess.run(["mount", "--bind", str(other), str(dirs.config)], capture_output=True, check=False)

@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -38,7 +39,7 @@ def config_of_bytes(key: str, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1])
-def test_a_restore_over_a_config_of_any_size_is_rolled_back_to_it(
+def test_restore_over_a_config_of_any_size_can_be_rolled_back(
     size: int, limited: httpx.Client, dirs: GatewayDirs
 ) -> None:
     """The cure works on the sick: also on a config that is too large to be backed up."""
@@ -52,9 +53,7 @@ def test_a_restore_over_a_config_of_any_size_is_rolled_back_to_it(
     assert dirs.config.read_bytes() == before
 
 
-def test_a_forced_rollback_keeps_a_config_that_is_too_large_until_it_has_ended(
-    limited: httpx.Client, dirs: GatewayDirs
-) -> None:
+def test_forced_rollback_keeps_an_oversized_config_until_it_ends(limited: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     ok(limited.post(BACKUP, json={"path": "good.json"}))
     ok(limited.post(RESTORE, json={"input_file": "good.json", "request_id": "r"}))
@@ -78,7 +77,7 @@ def _code(answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("worker_above_bytes", [0, 1 << 20], ids=["worker", "thread"])
-def test_a_config_is_nested_too_deeply_for_all_or_for_none(
+def test_nesting_limit_is_the_same_for_every_operation(
     worker_above_bytes: int, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     """What is backed up can be compared, restored and taken out of an envelope; the depth where that ends is one."""

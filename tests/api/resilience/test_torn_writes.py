@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -61,9 +62,7 @@ def test_no_backup_is_torn_while_the_gateway_writes(dirs: GatewayDirs, fork_serv
         assert api.get("/health").status_code == 200
 
 
-def test_a_restore_the_gateway_writes_over_is_no_success_and_may_be_repeated(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_restore_overwritten_by_the_gateway_fails_and_is_repeatable(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.4) as api:
         saved = dirs.config.read_bytes()
         made = ok(api.post(BACKUP, json={"path": "a.json"}))

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -27,9 +28,7 @@ def two(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[tuple[httpx.Clie
         yield one, other
 
 
-def test_what_one_did_the_other_replays_shows_and_ends(
-    two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs
-) -> None:
+def test_one_server_continues_requests_of_the_other(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
     one, other = two
     made = ok(one.post(BACKUP, json={"path": "a.json", "request_id": "b"}))
     assert ok(other.post(BACKUP, json={"path": "a.json", "request_id": "b"})) == {**made, "replayed": True}
@@ -44,7 +43,7 @@ def test_what_one_did_the_other_replays_shows_and_ends(
     assert not ok(one.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
 
 
-def test_the_same_request_at_both_at_once_makes_one_backup(
+def test_same_request_to_both_servers_creates_one_backup(
     two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs
 ) -> None:
     answers: list[httpx.Response] = []
@@ -65,7 +64,7 @@ def test_the_same_request_at_both_at_once_makes_one_backup(
     assert len(list(dirs.backups.rglob("*.manifest.json"))) == 1
 
 
-def test_different_requests_at_both_all_end_well(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
+def test_different_requests_to_both_servers_succeed(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
     answers: list[httpx.Response] = []
 
     def send(client: httpx.Client, who: str) -> None:
@@ -82,7 +81,7 @@ def test_different_requests_at_both_all_end_well(two: tuple[httpx.Client, httpx.
     assert len(list(dirs.backups.rglob("*.manifest.json"))) == len(done) > 0
 
 
-def test_who_holds_the_lock_makes_others_wait_and_then_busy(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_lock_holder_makes_others_wait_and_then_fail_as_busy(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
     for lock in (dirs.state / "lock", dirs.backups / ".gateway" / "lock"):
         with lock.open("r+") as held:
@@ -98,7 +97,7 @@ def test_who_holds_the_lock_makes_others_wait_and_then_busy(api: httpx.Client, d
     ok(api.post(BACKUP, json={"path": "b.json", "request_id": "b"}))
 
 
-def test_a_damaged_journal_is_reported_and_superseded_only_when_told(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_damaged_journal_is_reported_until_superseded(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.state / "restore.json").write_text("{")
     (dirs.state / "kept-x").write_text("precious")
@@ -108,7 +107,7 @@ def test_a_damaged_journal_is_reported_and_superseded_only_when_told(api: httpx.
     assert sorted(entry.read_text() for entry in kept) == ["precious", "{"]
 
 
-def test_a_state_that_the_files_do_not_tell_is_reported_never_guessed(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_unknown_restore_state_is_reported_not_guessed(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json"}))
     old = dirs.write(users=5)
     request = {"backup_id": made["backup_id"], "request_id": "r"}

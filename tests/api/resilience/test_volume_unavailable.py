@@ -13,8 +13,9 @@ import pytest
 
 from gateway_api.audit import verify
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import GatewayDirs, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -129,14 +130,12 @@ def _goes_and_comes(dirs: GatewayDirs, fork_server: ForkServer, folder: Path, go
 
 @pytest.mark.parametrize("which", ["config", "backups"])
 @pytest.mark.parametrize("gone", [_moved, _emptied], ids=["moved", "emptied"])
-def test_a_directory_that_is_moved_away_and_back(
+def test_server_survives_a_directory_moved_away_and_back(
     gone: Callable[[Path], object], which: str, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     _goes_and_comes(dirs, fork_server, dirs.backups if which == "backups" else dirs.config.parent, gone)
 
 
 @pytest.mark.parametrize("which", ["config", "backups"])
-def test_a_volume_that_is_lazily_unmounted_and_mounted_again(
-    which: str, mounted: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_server_survives_a_lazy_unmount_and_remount(which: str, mounted: GatewayDirs, fork_server: ForkServer) -> None:
     _goes_and_comes(mounted, fork_server, mounted.backups if which == "backups" else mounted.config.parent, _unmounted)

@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/restore"
@@ -21,7 +22,7 @@ def _everything(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
     return {str(file): (file.read_bytes() if file.is_file() else b"", file.stat().st_mtime_ns) for file in files}
 
 
-def test_it_tells_the_difference_and_changes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_dry_run_reports_the_difference_and_changes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
     live = dirs.write(users=5)
     before = _everything(dirs)
@@ -38,7 +39,9 @@ def test_it_tells_the_difference_and_changes_nothing(api: httpx.Client, dirs: Ga
 
 
 @pytest.mark.parametrize("sick", [None, b"{"])
-def test_against_a_sick_config_everything_is_new(sick: bytes | None, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_dry_run_against_an_invalid_config_reports_all_as_added(
+    sick: bytes | None, api: httpx.Client, dirs: GatewayDirs
+) -> None:
     made = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     if sick is None:
         dirs.config.unlink()
@@ -48,7 +51,7 @@ def test_against_a_sick_config_everything_is_new(sick: bytes | None, api: httpx.
     assert (plan["compared_with"], plan["diff"]["users"]["added"]) == ("nothing", 2)
 
 
-def test_it_refuses_what_a_restore_refuses(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_dry_run_rejects_what_a_restore_rejects(api: httpx.Client, dirs: GatewayDirs) -> None:
     failed(api.post(URL, json={"input_file": "none.json", "dry_run": True}), "BackupNotFound")
     (dirs.backups / "bad.json").write_text("{")
     failed(api.post(URL, json={"input_file": "bad.json", "dry_run": True}), "BackupInvalid")

@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -73,7 +74,7 @@ SECTIONS = ("admin_apikey", "common_mcp_gateway_config", "mcp_configs", "project
 
 @EXAMPLES
 @given(section=st.sampled_from(SECTIONS), value=JSON, suffix=st.sampled_from(["", ".gz", ".zst"]))
-def test_a_config_with_anything_in_a_section_never_breaks_the_server(
+def test_any_value_in_a_section_never_breaks_the_server(
     section: str, value: Any, suffix: str, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
     dirs, client = served
@@ -93,7 +94,7 @@ def test_a_config_with_anything_in_a_section_never_breaks_the_server(
 @given(
     data=st.binary(max_size=400), suffix=st.sampled_from(["", ".gz", ".zst", ".age", ".gz.age"]), head=st.integers(0, 5)
 )
-def test_any_bytes_under_any_suffix_are_refused(
+def test_random_bytes_with_any_suffix_are_rejected(
     data: bytes, suffix: str, head: int, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
     dirs, _ = served
@@ -104,7 +105,7 @@ def test_any_bytes_under_any_suffix_are_refused(
 
 @EXAMPLES
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), what=st.sampled_from(["file", "manifest"]))
-def test_one_changed_byte_of_a_backup_is_never_restored(
+def test_backup_with_one_changed_byte_is_not_restored(
     at: int, byte: int, what: str, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
     dirs, client = served
@@ -133,7 +134,7 @@ def test_one_changed_byte_of_a_backup_is_never_restored(
         ["..", "../x", "a/../../x", "/", "//", "a//b", "x" * 255, "a\u0301", "\uff0e\uff0e/x", "a\u2028b"]
     )
 )
-def test_no_path_leads_out_and_none_breaks_the_server(path: str, served: tuple[GatewayDirs, httpx.Client]) -> None:
+def test_no_path_leaves_the_directory_or_breaks_the_server(path: str, served: tuple[GatewayDirs, httpx.Client]) -> None:
     dirs, client = served
     outside = sorted(entry.name for entry in dirs.backups.parent.iterdir())
     for url, body in (("backup", {"path": path}), ("restore", {"input_file": path}), ("backup", {"output_file": path})):
@@ -165,9 +166,7 @@ BODIES = [
 
 @pytest.mark.parametrize("number", range(len(BODIES)))
 @pytest.mark.parametrize("route", ["backup", "restore", "reset", "backups/x/verify", "backups/x/content?part=manifest"])
-def test_a_body_that_means_harm_is_a_declared_error(
-    route: str, number: int, served: tuple[GatewayDirs, httpx.Client]
-) -> None:
+def test_malicious_body_is_a_declared_error(route: str, number: int, served: tuple[GatewayDirs, httpx.Client]) -> None:
     dirs, client = served
     before = dirs.config.read_bytes()
     method = "PUT" if "content" in route else "POST"
@@ -198,7 +197,7 @@ def _special(kind: str, path: Path, outside: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo", "directory", "socket", "device"])
-def test_what_is_no_file_of_its_own_is_neither_read_nor_replaced(
+def test_links_and_special_files_are_neither_read_nor_replaced(
     kind: str, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -218,7 +217,7 @@ def test_what_is_no_file_of_its_own_is_neither_read_nor_replaced(
     assert ok(api.get(f"{PREFIX}/backups"))["items"] == []
 
 
-def test_a_folder_swapped_for_a_link_leads_nowhere(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_folder_replaced_by_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
     made = ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
     (dirs.backups / "d").rename(tmp_path / "d")
     (dirs.backups / "d").symlink_to(tmp_path / "d")

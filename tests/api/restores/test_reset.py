@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/reset"
@@ -18,7 +19,9 @@ EMPTY = {"configs": 0, "projects": 0, "users": 0, "api_keys": 0, "disabled_api_k
 
 
 @pytest.mark.parametrize("body", [{}, {"confirm": None}, {"confirm": False}, {"confirm": 1}, {"confirm": "true"}, None])
-def test_only_true_itself_confirms(body: dict[str, Any] | None, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_only_the_value_true_confirms_a_reset(
+    body: dict[str, Any] | None, api: httpx.Client, dirs: GatewayDirs
+) -> None:
     before = dirs.config.read_bytes()
     answer = api.post(URL, json=body)
     assert failed(answer, "ResetNotConfirmed") == "Reset requires confirm=true"
@@ -27,13 +30,13 @@ def test_only_true_itself_confirms(body: dict[str, Any] | None, api: httpx.Clien
     assert dirs.config.read_bytes() == before
 
 
-def test_a_body_of_another_shape_is_invalid(api: httpx.Client) -> None:
+def test_body_of_another_shape_is_invalid(api: httpx.Client) -> None:
     bodies: list[Any] = [[], "confirm", {"confirm": True, "force": True}, {"confirm": True, "rotate_admin_key": 1}]
     for body in bodies:
         failed(api.post(URL, json=body), "InvalidRequest")
 
 
-def test_everything_goes_but_the_key_and_the_safety_backup_brings_it_back(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_reset_keeps_only_the_key_and_safety_backup_restores_the_rest(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     answer = api.post(URL, json={"confirm": True})
     done = ok(answer)
@@ -45,7 +48,7 @@ def test_everything_goes_but_the_key_and_the_safety_backup_brings_it_back(api: h
     assert dirs.config.read_bytes() == before
 
 
-def test_a_reset_with_a_request_id_happens_once_and_rolls_back(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_reset_with_a_request_id_runs_once_and_rolls_back(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     body = {"confirm": True, "request_id": "r"}
     assert ok(api.post(URL, json=body))["state"] == "applied"
@@ -57,7 +60,7 @@ def test_a_reset_with_a_request_id_happens_once_and_rolls_back(api: httpx.Client
     assert dirs.config.read_bytes() == before
 
 
-def test_a_rotated_key_stands_in_the_config_alone(
+def test_rotated_key_is_written_only_to_the_config(
     api: httpx.Client, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     answer = api.post(URL, json={"confirm": True, "rotate_admin_key": True, "request_id": "r"})
@@ -75,7 +78,7 @@ def test_a_rotated_key_stands_in_the_config_alone(
 
 
 @pytest.mark.parametrize("sick", [None, b"{"])
-def test_without_a_readable_key_a_new_one_must_be_asked_for(
+def test_reset_without_a_readable_key_requires_a_new_one(
     sick: bytes | None, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     ok(api.get("/api/v1/system/health"))
@@ -88,7 +91,7 @@ def test_without_a_readable_key_a_new_one_must_be_asked_for(
     assert len(json.loads(dirs.config.read_bytes())["admin_apikey"]) == 256
 
 
-def test_a_config_of_the_wrong_shape_keeps_its_key(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_reset_of_a_config_of_the_wrong_shape_keeps_its_key(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.get("/api/v1/system/health"))
     dirs.config.write_text(json.dumps({"admin_apikey": dirs.key, "users": 5}))
     ok(api.post(URL, json={"confirm": True}))

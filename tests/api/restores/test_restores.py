@@ -10,9 +10,10 @@ import httpx
 import pytest
 import zstandard
 
-from tests.api.conftest import GatewayDirs, failed, ok
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -25,7 +26,7 @@ def _saved(api: httpx.Client, path: str = "good.json.zst") -> str:
     return backup_id
 
 
-def test_a_bare_restore_commits_itself_as_the_scripts_expect(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_restore_without_a_request_id_is_committed_at_once(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     ok(api.post(BACKUP, json={"output_file": str(dirs.backups / "a.json")}))
     dirs.write(users=5)
@@ -39,7 +40,9 @@ def test_a_bare_restore_commits_itself_as_the_scripts_expect(api: httpx.Client, 
 
 
 @pytest.mark.parametrize("sickness", ["truncated", "empty", "missing", "wrong shape", "binary"])
-def test_any_sick_config_is_cured_with_the_last_valid_key(sickness: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_restore_over_an_invalid_config_accepts_the_last_valid_key(
+    sickness: str, api: httpx.Client, dirs: GatewayDirs
+) -> None:
     good = dirs.config.read_bytes()
     backup_id = _saved(api)
     sick = {
@@ -65,7 +68,7 @@ def test_any_sick_config_is_cured_with_the_last_valid_key(sickness: str, api: ht
         assert (dirs.backups / done["safety_backup"]["path"]).read_bytes() == sick[sickness]
 
 
-def test_commit_ends_it_and_may_be_repeated(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_commit_ends_a_restore_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     dirs.write(users=6)
     applied = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
@@ -81,7 +84,7 @@ def test_commit_ends_it_and_may_be_repeated(api: httpx.Client, dirs: GatewayDirs
     assert not [name for name in dirs.state.iterdir() if name.name.startswith(("kept-", "staged-"))]
 
 
-def test_rollback_brings_the_config_back_and_may_be_repeated(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_rollback_restores_the_previous_config_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     before = dirs.write(users=6)
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
@@ -92,7 +95,7 @@ def test_rollback_brings_the_config_back_and_may_be_repeated(api: httpx.Client, 
     assert ok(api.get(f"{ALL}/r"))["state"] == "rolled_back"
 
 
-def test_rollback_of_a_config_that_changed_since_needs_force(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_rollback_over_a_changed_config_needs_force(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     before = dirs.write(users=6)
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
@@ -102,7 +105,7 @@ def test_rollback_of_a_config_that_changed_since_needs_force(api: httpx.Client, 
     assert dirs.config.read_bytes() == before
 
 
-def test_supersede_commits_the_earlier_one(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_supersede_commits_the_previous_restore(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "one"}))
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "two", "supersede": True}))
@@ -110,7 +113,7 @@ def test_supersede_commits_the_earlier_one(api: httpx.Client, dirs: GatewayDirs)
     assert ok(api.get(f"{ALL}/two"))["state"] == "applied"
 
 
-def test_a_restore_nobody_made_is_not_found(api: httpx.Client) -> None:
+def test_unknown_restore_is_not_found(api: httpx.Client) -> None:
     for answer in (api.get(f"{ALL}/x"), api.post(f"{ALL}/x/commit"), api.post(f"{ALL}/x/rollback")):
         failed(answer, "RestoreNotFound")
     failed(api.post(URL, json={"backup_id": "none"}), "BackupNotFound")
@@ -129,7 +132,7 @@ def _foreign(config: dict[str, Any]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["plain.json", "envelope.json", "envelope.json.gz", "plain.json.zst"])
-def test_other_people_s_files_are_accepted_on_their_content(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_foreign_files_are_accepted_by_content(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     config = gateway_config(dirs.key, users=12)
     (dirs.backups / name).write_bytes(_foreign(config)[name])
     done = ok(api.post(URL, json={"input_file": name}))
@@ -152,7 +155,7 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_would_brick_the_gateway_is_refused_and_changes_nothing(
+def test_config_the_gateway_cannot_load_is_rejected_without_change(
     name: str, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     before = dirs.config.read_bytes()
@@ -163,7 +166,7 @@ def test_what_would_brick_the_gateway_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("change", ["no users", "null users", "no key", "number key", "duplicate", "nan"])
-def test_a_config_of_the_wrong_shape_is_refused(change: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_config_of_the_wrong_shape_is_rejected(change: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     config = gateway_config(dirs.key)
     if change == "no users":
         del config["users"]
@@ -182,7 +185,7 @@ def test_a_config_of_the_wrong_shape_is_refused(change: str, api: httpx.Client, 
     failed(api.post(URL, json={"input_file": "bad.json"}), "BackupInvalid")
 
 
-def test_a_config_with_a_remote_provider_may_lack_the_sections(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_config_with_a_remote_provider_may_omit_the_sections(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = gateway_config(dirs.key)
     config["plugins"]["auth"]["provider"] = "enkrypt"
     for section in ("mcp_configs", "projects", "users", "apikeys"):
@@ -193,7 +196,7 @@ def test_a_config_with_a_remote_provider_may_lack_the_sections(api: httpx.Client
     ok(api.post(BACKUP, json={"path": "again.json"}))
 
 
-def test_new_dangling_references_need_a_word(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_new_dangling_references_need_allow_issues(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = gateway_config(dirs.key)
     config["projects"]["p-0"]["mcp_config_id"] = "gone"
     (dirs.backups / "dangling.json").write_text(json.dumps(config))
@@ -203,7 +206,7 @@ def test_new_dangling_references_need_a_word(api: httpx.Client, dirs: GatewayDir
     ok(api.post(URL, json={"input_file": "dangling.json"}))
 
 
-def test_bombs_are_not_unpacked(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_decompression_bombs_are_rejected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=100_000) as api:
         (dirs.backups / "b.json.gz").write_bytes(gzip.compress(b" " * 50_000_000))
         (dirs.backups / "b.json.zst").write_bytes(zstandard.compress(b" " * 50_000_000))
@@ -212,7 +215,7 @@ def test_bombs_are_not_unpacked(dirs: GatewayDirs, fork_server: ForkServer) -> N
             failed(api.post(URL, json={"input_file": name}), "BackupTooLarge")
 
 
-def test_a_damaged_backup_and_an_unexpected_one_are_refused(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_corrupt_or_unexpected_backup_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
     for digest in (made["stored_sha256"], made["content_sha256"]):
         ok(api.post(URL, json={"backup_id": made["backup_id"], "expected_sha256": digest}))
@@ -223,7 +226,7 @@ def test_a_damaged_backup_and_an_unexpected_one_are_refused(api: httpx.Client, d
     failed(api.post(URL, json={"backup_id": made["backup_id"]}), "BackupCorrupt")
 
 
-def test_the_live_config_keeps_its_mode_less_the_others_bits(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_live_config_keeps_its_mode_without_permissions_for_others(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     dirs.config.chmod(0o664)
     ok(api.post(URL, json={"backup_id": backup_id}))
@@ -233,7 +236,7 @@ def test_the_live_config_keeps_its_mode_less_the_others_bits(api: httpx.Client, 
     assert dirs.config.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_config_that_is_a_link_is_not_replaced(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_config_that_is_a_symlink_is_not_replaced(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     real = dirs.config.with_name("real.json")
     dirs.config.rename(real)

@@ -16,10 +16,10 @@ import httpx
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.api.conftest import failed, ok
 from tests.api.stateful.configs import SHAPES, SIZES, Config, config_of, invalid_config
 from tests.api.stateful.system_under_test import ALL, PREFIX, Backup, Foreign, SystemUnderTest, sha
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.responses import failed, ok
 
 SUFFIXES = (".json", ".json.gz", ".json.zst", ".json.current", ".json.age", ".json.gz.age", ".json.zst.age")
 PATHS = [f"{folder}{name}{suffix}" for folder in ("", "g/", "g/h/") for name in "ab" for suffix in SUFFIXES]

@@ -10,10 +10,10 @@ import zstandard
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.api.conftest import failed, ok
 from tests.api.stateful.backup_rules import PATHS, BackupRules, picks, sizes, slots
 from tests.api.stateful.system_under_test import Foreign
 from tests.api.support.backup_files import manifest_of
+from tests.api.support.responses import failed, ok
 
 
 def compress_for_name(data: bytes, path: str) -> bytes:

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.api.conftest import failed, ok
 from tests.api.stateful.backup_rules import picks, slots
 from tests.api.stateful.configs import Config, key_in
 from tests.api.stateful.file_rules import FileRules
 from tests.api.stateful.system_under_test import PREFIX, Backup, Foreign, Pending, sha
+from tests.api.support.responses import failed, ok
 
 RESTORES = [None, *(f"restore-{number}" for number in range(4))]
 requests = st.sampled_from(RESTORES)

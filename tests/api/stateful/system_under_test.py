@@ -28,9 +28,9 @@ import zstandard
 
 from gateway_api.audit import verify
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import GatewayDirs
 from tests.api.stateful.configs import Config
 from tests.api.support.fork_server import ForkServer, RunningServer
+from tests.api.support.gateway_dirs import GatewayDirs
 
 PREFIX = "/api/v1/system"
 ALL = f"{PREFIX}/backups"

@@ -18,8 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import GatewayDirs, needs, ok
 from tests.api.support.admin_process import AdminProcess, free_port
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
 SCRIPTS = Path(__file__).with_name("seed_scripts")
@@ -63,7 +65,7 @@ def _python(name: str, folder: Path, dirs: GatewayDirs, process: AdminProcess, *
     return str(done.stdout)
 
 
-def test_the_cron_script_backs_up_compresses_and_cleans_up_and_the_inventory_follows(
+def test_cron_script_backs_up_compresses_and_cleans_up(
     process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
     needs("curl", "gzip")
@@ -100,7 +102,7 @@ def test_the_cron_script_backs_up_compresses_and_cleans_up_and_the_inventory_fol
     assert api.get(f"/api/v1/system/backups/{entry['backup_id']}").status_code == 404
 
 
-def test_the_cron_script_fails_aloud_when_the_server_is_gone(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_cron_script_fails_when_the_server_is_down(dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("curl", "gzip")
     changes = {
         "http://localhost:8001": f"http://127.0.0.1:{free_port()}",
@@ -112,7 +114,9 @@ def test_the_cron_script_fails_aloud_when_the_server_is_gone(dirs: GatewayDirs, 
     assert "Backup failed" in done.stderr
 
 
-def test_restore_with_verification(process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_restore_with_verification_script(
+    process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
+) -> None:
     before = dirs.config.read_bytes()
     ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "gateway-backup-20240101.json")}))
     newer = dirs.write(users=7)
@@ -124,7 +128,9 @@ def test_restore_with_verification(process: AdminProcess, api: httpx.Client, dir
 
 
 @pytest.mark.parametrize(("typed", "happens"), [("RESET\n", True), ("no\n", False)])
-def test_safe_system_reset(typed: str, happens: bool, process: AdminProcess, dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_safe_system_reset_script(
+    typed: str, happens: bool, process: AdminProcess, dirs: GatewayDirs, tmp_path: Path
+) -> None:
     before = dirs.config.read_bytes()
     said = _python("safe_system_reset.py.txt", tmp_path, dirs, process, input=typed)
     assert ("System reset completed successfully" in said) is happens
@@ -132,9 +138,7 @@ def test_safe_system_reset(typed: str, happens: bool, process: AdminProcess, dir
     assert (dirs.backups / "pre-reset-backup.json").read_bytes() == before
 
 
-def test_the_disaster_recovery_class(
-    process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
-) -> None:
+def test_disaster_recovery_script(process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
     latest = dirs.config.read_bytes()
     ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "latest-backup.json")}))
     current = dirs.write(users=9)
@@ -144,7 +148,7 @@ def test_the_disaster_recovery_class(
     assert dirs.config.read_bytes() == latest
 
 
-def test_the_guide_s_curl_calls(process: AdminProcess, dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_curl_calls_of_the_guide(process: AdminProcess, dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("curl")
     changes = {
         "http://localhost:8001": process.base_url,
@@ -164,7 +168,7 @@ def test_the_guide_s_curl_calls(process: AdminProcess, dirs: GatewayDirs, tmp_pa
     assert set(fields.split()) <= set(answers[1]["data"])
 
 
-def test_the_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
+def test_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
     needs("curl")
     script = _script("health-check.sh", tmp_path, **{"http://localhost:8001": process.base_url})
     done = _bash(script)
@@ -201,7 +205,7 @@ class _Webhook:
             time.sleep(0.05)
 
 
-def test_the_monitor_tells_the_webhook_what_is_wrong(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_health_monitor_reports_problems_to_the_webhook(dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("curl", "jq")
     webhook = _Webhook()
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.1)
@@ -235,7 +239,7 @@ def test_the_monitor_tells_the_webhook_what_is_wrong(dirs: GatewayDirs, tmp_path
     }
 
 
-def test_behind_nginx_one_server_s_end_is_not_noticed(dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_nginx_hides_the_end_of_one_of_two_servers(dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("nginx")
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     port = free_port()

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import ok
 from tests.api.support.fork_server import ForkServer
+from tests.api.support.responses import ok
 from tests.api.upstream.compare import by_ours
 from tests.api.upstream.upstream_process import Upstream
 from tests.demo.gateway_api import GatewayApi, Project
@@ -100,11 +100,13 @@ def _populate(upstream: Upstream, key: str) -> None:
         assert client.post(f"/api-keys/{list(config['apikeys'])[-1]}/disable").status_code == 200
 
 
-def test_the_config_it_generates(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+def test_generated_config_is_backed_up_and_restored(
+    upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
+) -> None:
     _there_and_back(upstream, ours, fresh["admin_apikey"])
 
 
-def test_a_config_with_users_projects_and_keys_one_of_them_disabled(
+def test_config_with_users_projects_and_a_disabled_key(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
     _populate(upstream, fresh["admin_apikey"])
@@ -112,7 +114,7 @@ def test_a_config_with_users_projects_and_keys_one_of_them_disabled(
     assert _counts(ours)["users"] == 3
 
 
-def test_its_own_backup_is_restored_by_us_and_lists_the_same(
+def test_gateway_backup_is_restored_with_the_same_content(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any], tmp_path: Path
 ) -> None:
     key = fresh["admin_apikey"]
@@ -126,7 +128,7 @@ def test_its_own_backup_is_restored_by_us_and_lists_the_same(
     assert _listed(upstream, key) == before
 
 
-def test_the_config_after_its_own_reset(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+def test_config_after_a_reset_by_the_gateway(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
     with upstream.client(fresh["admin_apikey"]) as client:
         assert client.post("/system/reset", json={"confirm": True}).status_code == 200
     key = json.loads(upstream.config.read_text())["admin_apikey"]
@@ -134,7 +136,7 @@ def test_the_config_after_its_own_reset(upstream: Upstream, ours: httpx.Client, 
     _there_and_back(upstream, ours, key)
 
 
-def test_our_reset_is_a_config_that_it_serves(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+def test_gateway_serves_the_config_of_our_reset(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
     ok(ours.post(f"{PREFIX}/reset", json={"confirm": True}))
     listed = _listed(upstream, fresh["admin_apikey"])
     assert listed == {what: [] for what in listed}
@@ -142,7 +144,7 @@ def test_our_reset_is_a_config_that_it_serves(upstream: Upstream, ours: httpx.Cl
     _there_and_back(upstream, ours, fresh["admin_apikey"])
 
 
-def test_a_config_of_provider_enkrypt_without_the_four_sections(
+def test_enkrypt_provider_config_without_the_four_sections(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
     config = {name: value for name, value in fresh.items() if name not in SECTIONS}
@@ -152,7 +154,7 @@ def test_a_config_of_provider_enkrypt_without_the_four_sections(
     assert set(_counts(ours).values()) == {0}
 
 
-def test_a_config_with_the_admin_key_where_old_releases_had_it(
+def test_config_with_the_admin_key_of_old_releases(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
     key = fresh.pop("admin_apikey")
@@ -161,7 +163,7 @@ def test_a_config_with_the_admin_key_where_old_releases_had_it(
     _there_and_back(upstream, ours, key)
 
 
-def test_under_the_gateway_s_own_writes_no_backup_is_torn_and_ours_lives() -> None:
+def test_no_backup_is_torn_under_writes_of_the_real_gateway() -> None:
     found = by_ours(5)
     assert found["backups acknowledged"]
     assert found["files that are no whole config"] == 0

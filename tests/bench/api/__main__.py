@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import pyrage
 
-from tests.api.conftest import ok
 from tests.api.support.admin_process import AdminProcess, admin_key
+from tests.api.support.responses import ok
 from tests.bench.api.configs import config_of
 from tests.bench.api.measure import PACE_SECONDS, Answers, Memory, percentile, probing
 
