@@ -74,7 +74,7 @@ stateful-test: $(STAMP) ## Stateful property test against real servers for MINUT
 
 .PHONY: compare-upstream
 compare-upstream: $(STAMP) ## The real gateway under load, backed up by itself and by ours: a table of what is lost
-	$(BIN)/python -m tests.api.upstream.upstream_process.compare
+	$(BIN)/python -m tests.api.upstream.compare
 
 .PHONY: test-operator
 test-operator: $(STAMP) ## The operator against a real Kubernetes API server and real admin APIs

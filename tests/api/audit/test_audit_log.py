@@ -1,4 +1,4 @@
-"""The audit log of a real server: a line before and a line after, whole whatever happens, and no word of a caller."""
+"""The audit log of a real server: records before and after each mutation, hash chain, rotation and gaps."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def _verify(dirs: GatewayDirs) -> tuple[int, str]:
 
 
 def test_each_mutation_has_an_intent_and_an_outcome_record(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
+    created = ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
     failed(api.post(BACKUP, json={"path": "a.json"}), "BackupExists")
-    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "two"}))
+    ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "two"}))
     ok(api.post("/api/v1/system/restores/two/commit"))
-    ok(api.delete(f"/api/v1/system/backups/{made['backup_id']}"))
+    ok(api.delete(f"/api/v1/system/backups/{created['backup_id']}"))
     records = [one for one in _records(dirs) if one["operation"] != "start"]
     assert [(one["event"], one["operation"], one.get("result")) for one in records] == [
         ("intent", "backup", None),
@@ -59,8 +59,8 @@ def test_each_mutation_has_an_intent_and_an_outcome_record(api: httpx.Client, di
         ("outcome", "delete", "ok"),
     ]
     assert [one["id"] for one in records[0::2]] == [one["id"] for one in records[1::2]]
-    assert records[1]["backup_id"] == made["backup_id"]
-    assert records[5]["restored_sha256"] == made["content_sha256"]
+    assert records[1]["backup_id"] == created["backup_id"]
+    assert records[5]["restored_sha256"] == created["content_sha256"]
     assert {one["by"] for one in records} == {"config"}
     assert _log(dirs).stat().st_mode & 0o777 == 0o600
     assert _verify(dirs)[0] == 0
@@ -72,21 +72,21 @@ def test_truncated_or_changed_log_is_detected(api: httpx.Client, dirs: GatewayDi
     whole = _log(dirs).read_bytes()
     lines = whole.splitlines(keepends=True)
     _log(dirs).write_bytes(b"".join(lines[:-2]))
-    status, said = _verify(dirs)
+    status, output = _verify(dirs)
     assert status == 1
-    assert "b.json" in said
+    assert "b.json" in output
     _log(dirs).write_bytes(whole)
     assert _verify(dirs)[0] == 0
     lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
     _log(dirs).write_bytes(b"".join(lines))
-    status, said = _verify(dirs)
-    assert (status, said.partition(":")[0]) == (1, "audit.jsonl, line 4")
+    status, output = _verify(dirs)
+    assert (status, output.partition(":")[0]) == (1, "audit.jsonl, line 4")
 
 
 def test_verify_command_reports_a_missing_log(dirs: GatewayDirs) -> None:
-    status, said = _verify(dirs)
+    status, output = _verify(dirs)
     assert status == 2
-    assert "cannot be read" in said
+    assert "cannot be read" in output
 
 
 def test_torn_last_line_is_kept_and_hashed_into_the_chain(api: httpx.Client, dirs: GatewayDirs) -> None:
@@ -116,12 +116,12 @@ def test_two_servers_write_one_chain(dirs: GatewayDirs, fork_server: ForkServer)
         for thread in threads:
             thread.join()
     assert _verify(dirs)[0] == 0
-    made = len(list(dirs.backups.rglob("*.manifest.json")))
-    assert sum(one.get("result") == "ok" and one["operation"] == "backup" for one in _records(dirs)) == made > 0
+    created = len(list(dirs.backups.rglob("*.manifest.json")))
+    assert sum(one.get("result") == "ok" and one["operation"] == "backup" for one in _records(dirs)) == created > 0
 
 
 def _audited(process: AdminProcess) -> list[dict[str, Any]]:
-    """The audit lines in the server's own log, each with the time of its log line."""
+    """The audit records in the server's own log, each with the time of its log line."""
     return [{"time": one["time"], **one["audit"]} for one in process.events if one["event"] == "audit"]
 
 
@@ -129,8 +129,8 @@ def _audited(process: AdminProcess) -> list[dict[str, Any]]:
 def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, dirs: GatewayDirs) -> None:
     away = dirs.backups.with_name("away")
     with AdminProcess(dirs.config, dirs.backups) as first, first.client(dirs.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
         dirs.backups.rename(away)
         ok(api.post(f"/api/v1/system/restores/r/{end}"))
         failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
@@ -220,8 +220,8 @@ def test_intent_is_durable_before_the_backup_and_outcome_after_it(
     assert calls[outcome + 1].startswith("fdatasync")
 
 
-def _grown(dirs: GatewayDirs, fork_server: ForkServer, lines: int = 12) -> list[Path]:
-    """A log of several segments, oldest first."""
+def _write_segments(dirs: GatewayDirs, fork_server: ForkServer, lines: int = 12) -> list[Path]:
+    """Creates backups until the log has several segments; returns the ended ones, oldest first."""
     with fork_server.server(dirs.config, dirs.backups, dirs.key, audit_bytes=4096) as api:
         for number in range(lines):
             ok(api.post(BACKUP, json={"path": f"{number}.json", "request_id": f"b{number}"}))
@@ -229,44 +229,44 @@ def _grown(dirs: GatewayDirs, fork_server: ForkServer, lines: int = 12) -> list[
 
 
 def test_log_rotates_into_segments_of_one_chain(dirs: GatewayDirs, fork_server: ForkServer) -> None:
-    ended = _grown(dirs, fork_server)
-    assert len(ended) >= 2
-    for file in [*ended, _log(dirs)]:
+    segments = _write_segments(dirs, fork_server)
+    assert len(segments) >= 2
+    for file in [*segments, _log(dirs)]:
         assert file.stat().st_size <= 4096
         assert file.stat().st_mode & 0o777 == 0o600
-    last = [json.loads(file.read_text().splitlines()[-1])["seq"] for file in ended]
-    assert [file.name for file in ended] == [f"audit-{seq:012}.jsonl" for seq in last]
-    status, said = _verify(dirs)
-    assert status == 0, said
-    assert "12 manifests agree" in said
-    lines = ended[1].read_bytes().splitlines(keepends=True)
+    last = [json.loads(file.read_text().splitlines()[-1])["seq"] for file in segments]
+    assert [file.name for file in segments] == [f"audit-{seq:012}.jsonl" for seq in last]
+    status, output = _verify(dirs)
+    assert status == 0, output
+    assert "12 manifests agree" in output
+    lines = segments[1].read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
-    ended[1].write_bytes(b"".join(lines))
-    assert _verify(dirs) == (1, f"{ended[1].name}, line 4: does not hang on the line before it\n")
+    segments[1].write_bytes(b"".join(lines))
+    assert _verify(dirs) == (1, f"{segments[1].name}, line 4: does not hang on the line before it\n")
 
 
 def test_only_the_oldest_segments_may_be_removed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
-    ended = _grown(dirs, fork_server, 20)
-    middle = ended[1].read_bytes()
-    ended[1].unlink()
-    status, said = _verify(dirs)
-    assert (status, said.partition(":")[0]) == (1, f"{ended[2].name}, line 1")
-    ended[1].write_bytes(middle)
+    segments = _write_segments(dirs, fork_server, 20)
+    middle = segments[1].read_bytes()
+    segments[1].unlink()
+    status, output = _verify(dirs)
+    assert (status, output.partition(":")[0]) == (1, f"{segments[2].name}, line 1")
+    segments[1].write_bytes(middle)
     first = json.loads(middle.splitlines()[0])["seq"]
-    ended[0].unlink()
-    status, said = _verify(dirs)
-    assert status == 0, said
-    assert f"begins with record {first}: older segments were removed" in said
-    ended[1].write_bytes(b"".join(middle.splitlines(keepends=True)[1:]))
-    assert _verify(dirs)[0] == 1, "half a segment is not a removed one"
+    segments[0].unlink()
+    status, output = _verify(dirs)
+    assert status == 0, output
+    assert f"begins with record {first}: older segments were removed" in output
+    segments[1].write_bytes(b"".join(middle.splitlines(keepends=True)[1:]))
+    assert _verify(dirs)[0] == 1, "a truncated segment must not count as removed"
 
 
 def test_chain_continues_after_a_crash_during_rotation(dirs: GatewayDirs, fork_server: ForkServer) -> None:
-    _grown(dirs, fork_server)
+    _write_segments(dirs, fork_server)
     head = json.loads(_log(dirs).read_text().splitlines()[-1])["seq"]
     _log(dirs).rename(_log(dirs).with_name(f"audit-{head:012}.jsonl"))
-    for made in (False, True):
-        if made:
+    for segment_exists in (False, True):
+        if segment_exists:
             _log(dirs).write_bytes(b"")
         assert _verify(dirs)[0] == 0
     with fork_server.server(dirs.config, dirs.backups, dirs.key, audit_bytes=4096) as api:

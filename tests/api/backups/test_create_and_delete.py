@@ -1,4 +1,4 @@
-"""Backups as a caller sees them: what is made, what is refused, what a repeat and a delete do."""
+"""Creating, replacing, replaying and deleting backups through the API."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_backup_opens_with_standard_tools_to_the_exact_config(name: str, api: ht
 @pytest.mark.parametrize("kilobytes", [100, 200, 400, 700, 900, 1100, 3000])
 @pytest.mark.parametrize("suffix", ["json", "json.gz", "json.zst"])
 def test_backup_of_any_size_is_verified(api: httpx.Client, dirs: GatewayDirs, kilobytes: int, suffix: str) -> None:
-    """However large the pieces are in which the proof gets what was packed."""
+    """Verification works for every chunk size of the decompressor."""
     dirs.config.write_bytes(config_of(kilobytes * 1000, dirs.key))
     made = ok(api.post(URL, json={"path": f"a.{suffix}"}))
     assert made["content_sha256"] == hashlib.sha256(dirs.config.read_bytes()).hexdigest()
@@ -79,7 +79,7 @@ def test_request_id_replays_its_body_and_rejects_another(api: httpx.Client, dirs
 
 
 def test_backup_id_is_derived_from_volume_and_request_id(api: httpx.Client) -> None:
-    """A caller whose answer was lost asks by this id; the server must not have another way to make one."""
+    """A client that lost the answer looks the backup up by this id, so client and server must compute the same one."""
     made = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
     known = backup_id_for(made["volume_id"], "one")
     assert made["backup_id"] == known

@@ -1,4 +1,4 @@
-"""Encrypted backups as a caller sees them: the server that writes them cannot read them, and a real key opens them."""
+"""Encrypted backups: the server that writes them cannot read them, and the age identity opens them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESTORE = "/api/v1/system/restore"
 
 
 class Keys:
-    """An age key pair, and a second one."""
+    """Two age key pairs: the configured one and another."""
 
     def __init__(self) -> None:
         made = [pyrage.x25519.Identity.generate() for _ in range(2)]
@@ -72,7 +72,7 @@ def test_encrypted_backup_is_restored_with_its_identity_only(
         assert "NONSENSE" not in detail
         done = ok(api.post(RESTORE, json={**body, "identity": keys.identity}))
         assert dirs.config.read_bytes() == data
-        # The identity is no part of what was asked: a repeat needs none.
+        # The identity is not part of the request digest, so a repeat does not need it.
         assert ok(api.post(RESTORE, json=body))["replayed"]
         assert done["signature"] == "valid"
 

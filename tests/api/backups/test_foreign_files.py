@@ -1,4 +1,4 @@
-"""Files that no part of this software writes, on the volume all the same: none stops the others from being used."""
+"""Files and manifests on the volume that this software did not write: none of them blocks the other files."""
 
 from __future__ import annotations
 

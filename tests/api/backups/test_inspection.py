@@ -1,4 +1,4 @@
-"""Any file of the backup directory, found by its path and looked into: ours, changed, other people's."""
+"""Looking up a file of the backup directory by its path and inspecting its content."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.api
 BACKUPS = "/api/v1/system/backups"
 
 
-def _look(api: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+def _inspect(api: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
     return ok(api.post(f"{BACKUPS}/inspect", json={"path": path, **body}))
 
 
-def _at(api: httpx.Client, path: str) -> list[dict[str, Any]]:
+def _find(api: httpx.Client, path: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ok(api.get(BACKUPS, params={"path": path}))["items"]
     return found
 
@@ -32,11 +32,11 @@ def test_file_is_looked_up_by_its_exact_path(dirs: GatewayDirs, fork_server: For
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
         ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst.json"}))
-        (found,) = _at(api, "daily/a.json.zst")
+        (found,) = _find(api, "daily/a.json.zst")
         assert (found["kind"], found["backup_id"]) == ("backup", made["backup_id"])
         assert found["record"]["content_sha256"] == made["content_sha256"]
         for absent in ("daily", "daily/b.json", "daily/a.json.zst/x", "other/a.json.zst"):
-            assert _at(api, absent) == []
+            assert _find(api, absent) == []
             failed(api.post(f"{BACKUPS}/inspect", json={"path": absent}), "BackupNotFound")
         for forbidden in ("../config/config.json", "/etc/passwd", ".gateway/lock", "daily/a.json.zst.manifest.json"):
             failed(api.get(BACKUPS, params={"path": forbidden}), "PathNotAllowed")
@@ -52,13 +52,13 @@ def test_inspection_reports_the_content_of_own_and_foreign_files(dirs: GatewayDi
         envelope = {"backup_version": "1.0", "timestamp": "x", "config": json.loads(plain)}
         (dirs.backups / "envelope.json").write_text(json.dumps(envelope))
         for name, kind in (("ours.json.zst", "backup"), ("theirs.json.gz", "foreign"), ("envelope.json", "foreign")):
-            found, stored = _look(api, name), (dirs.backups / name).read_bytes()
+            found, stored = _inspect(api, name), (dirs.backups / name).read_bytes()
             assert (found["kind"], found["level"], found["problems"]) == (kind, "Verified", [])
             assert found["stored_sha256"] == hashlib.sha256(stored).hexdigest()
             assert found["stored_bytes"] == len(stored)
             assert found["counts"] == made["counts"]
             assert (found["volume_id"], found["gateway_id"]) == (health["volume_id"], health["gateway_id"])
-        assert _look(api, "theirs.json.gz")["content_sha256"] == made["content_sha256"]
+        assert _inspect(api, "theirs.json.gz")["content_sha256"] == made["content_sha256"]
         assert not list(dirs.backups.glob("*.verification.json"))
 
 
@@ -87,8 +87,8 @@ def test_encrypted_file_is_not_opened_without_its_identity(dirs: GatewayDirs, fo
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         sealed = pyrage.encrypt(dirs.config.read_bytes(), [identity.to_public()])
         (dirs.backups / "sealed.json.age").write_bytes(sealed)
-        found = _look(api, "sealed.json.age")
+        found = _inspect(api, "sealed.json.age")
         assert (found["level"], found["counts"], found["content_sha256"]) == ("Stored", None, None)
-        assert _look(api, "sealed.json.age", identity=str(identity))["level"] == "Verified"
+        assert _inspect(api, "sealed.json.age", identity=str(identity))["level"] == "Verified"
         body = {"path": "sealed.json.age", "identity": str(other)}
         failed(api.post(f"{BACKUPS}/inspect", json=body), "WrongIdentity")

@@ -1,4 +1,4 @@
-"""The inventory tells the truth about everybody's files: ours, gzipped by hand, changed, foreign, and never a ghost."""
+"""The list of backups: own files, files compressed by users, changed and foreign files, and no removed ones."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_list_of_a_hundred_thousand_files_reads_none_twice(
             first = len(reads)
     assert len(seen[0]) == len(set(seen[0])) == 100_006
     assert seen[0] == seen[1]
-    # Six manifests, three gzipped files and three notes of verifies, each to its end.
+    # Six manifests, three gzipped files and three verification files; two reads each, the last one at the end.
     assert 0 < first <= 6 * 2 + 3 * 2 + 3 * 2
     assert len(reads) == first
 

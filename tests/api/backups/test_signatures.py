@@ -1,4 +1,4 @@
-"""Signatures as a caller sees them: whatever was changed is told, and trust comes from the server's settings alone."""
+"""Signatures of manifests: every change is detected, and only keys in the server's settings are trusted."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_any_changed_byte_in_manifest_or_file_is_detected(dirs: GatewayDirs, for
         ok(api.post(BACKUP, json={"path": "a.json.gz"}))
         body = {"input_file": "a.json.gz", "safety_backup": False, "expected_sha256": "0" * 64}
         failed(api.post(RESTORE, json=body), "DigestMismatch")
-        told = {"BackupCorrupt", "SignatureInvalid", "SignatureRequired", "KeyNotTrusted"}
+        expected = {"BackupCorrupt", "SignatureInvalid", "SignatureRequired", "KeyNotTrusted"}
         for target in (dirs.backups / "a.json.gz.manifest.json", dirs.backups / "a.json.gz"):
             good = target.read_bytes()
-            for place in range(len(good)):
-                target.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+            for offset in range(len(good)):
+                target.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
                 answer = api.post(RESTORE, json=body)
-                assert answer.json()["code"] in told, (target.name, place, answer.text)
+                assert answer.json()["code"] in expected, (target.name, offset, answer.text)
             target.write_bytes(good)
         failed(api.post(RESTORE, json=body), "DigestMismatch")
 

@@ -1,4 +1,4 @@
-"""Taking a backup away and bringing it elsewhere: byte for byte, in pieces, and never half or under a false name."""
+"""Downloading a backup and uploading it to another volume: exact bytes, in parts, never incomplete or wrong."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def other(tmp_path: Path, fork_server: ForkServer) -> Iterator[tuple[httpx.Clien
         yield client, dirs
 
 
-def _taken(api: httpx.Client, path: str = "d/a.json.zst") -> tuple[str, bytes, bytes]:
+def _download(api: httpx.Client, path: str = "d/a.json.zst") -> tuple[str, bytes, bytes]:
     backup_id = ok(api.post(BACKUP, json={"path": path, "metadata": {"k": "v"}}))["backup_id"]
     file, manifest = (api.get(f"{ALL}/{backup_id}/content", params={"part": part}) for part in ("file", "manifest"))
     assert (file.status_code, manifest.status_code) == (200, 200)
@@ -47,7 +47,7 @@ def _url(backup_id: str, part: str = "file") -> str:
 
 
 def test_download_has_the_exact_bytes_of_file_and_manifest(api: httpx.Client, dirs: GatewayDirs) -> None:
-    backup_id, manifest, file = _taken(api)
+    backup_id, manifest, file = _download(api)
     assert file == (dirs.backups / "d/a.json.zst").read_bytes()
     assert manifest == (dirs.backups / "d/a.json.zst.manifest.json").read_bytes()
     answer = api.get(_url(backup_id))
@@ -70,7 +70,7 @@ def test_uploaded_backup_is_the_same_backup_and_restores(
 ) -> None:
     there, target = other
     content = dirs.config.read_bytes()
-    backup_id, manifest, file = _taken(api)
+    backup_id, manifest, file = _download(api)
     begun = ok(there.put(_url(backup_id, "manifest"), content=manifest))
     assert (begun["state"], begun["received_bytes"], begun["expected_bytes"]) == ("partial", 0, len(file))
     done = ok(there.put(_url(backup_id), content=file))
@@ -88,7 +88,7 @@ def test_uploaded_backup_is_the_same_backup_and_restores(
 
 
 def test_upload_in_parts_resumes_after_a_restart(api: httpx.Client, tmp_path: Path, fork_server: ForkServer) -> None:
-    backup_id, manifest, file = _taken(api)
+    backup_id, manifest, file = _download(api)
     folder = tmp_path / "other"
     folder.mkdir()
     dirs = GatewayDirs(folder)

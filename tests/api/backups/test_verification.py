@@ -1,4 +1,4 @@
-"""Verifying as a caller sees it: the file is proven again, what is wrong is said, and the note is for people."""
+"""Verifying backups: the result, its record on the volume, and its effect on list, show and inspect."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_verification_is_shown_until_the_backup_is_deleted(dirs: GatewayDirs, fo
 
 
 def _shown(api: httpx.Client, backup_id: str, path: str) -> list[tuple[str | None, str | None]]:
-    """Level and proof as the list, the backup itself and the last verify have them, in that order."""
+    """Level and proof of the backup and of its last verification; checks that list, show and inspect agree."""
     (entry,) = ok(api.get("/api/v1/system/backups", params={"path": path}))["items"]
     one = ok(api.get(f"/api/v1/system/backups/{backup_id}"))
     assert entry["record"] == one
@@ -92,12 +92,12 @@ def test_corrupt_file_is_not_verified_until_verified_again(dirs: GatewayDirs, fo
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert _shown(api, made, "a.json") == [(None, None)] * 2
         file.write_bytes(good)
-        assert ok(api.get(f"/api/v1/system/backups/{made}"))["level"] is None, "good again only when it was looked at"
+        assert ok(api.get(f"/api/v1/system/backups/{made}"))["level"] is None, "it must be verified again first"
         _verify(api, made)
         assert _shown(api, made, "a.json") == [("Verified", "payload")] * 2
         file.write_bytes(good[:-1])
         one = ok(api.get(f"/api/v1/system/backups/{made}"))
-        assert (one["level"], one["proof"]) == (None, None), "another size needs no verify to be told"
+        assert (one["level"], one["proof"]) == (None, None), "a changed size must be detected without a verification"
 
 
 def test_verify_reports_problems(dirs: GatewayDirs, fork_server: ForkServer) -> None:

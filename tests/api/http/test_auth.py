@@ -1,4 +1,4 @@
-"""Who is let in, who is not, and that no answer and no log line holds a key."""
+"""Authentication: which keys are accepted, the limit of failures, and no key in answers or logs."""
 
 from __future__ import annotations
 

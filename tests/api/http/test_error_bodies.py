@@ -1,4 +1,4 @@
-"""Every error has the contract's body, and the OpenAPI document declares every answer."""
+"""Every error has the body of the contract, and the OpenAPI document declares every answer."""
 
 from __future__ import annotations
 

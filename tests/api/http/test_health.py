@@ -1,4 +1,4 @@
-"""What the probes, the monitors and the operator are told."""
+"""The health and readiness endpoints, as probes, monitors and the operator use them."""
 
 from __future__ import annotations
 

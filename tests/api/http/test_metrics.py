@@ -1,4 +1,4 @@
-"""What a monitor sees, without a key and without a secret; and where each setting is from."""
+"""Metrics without a key and without secrets, and the source of each setting in `gateway-admin settings`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The OpenAPI document is exact: whatever is sent, with a key or without, the answer is declared and never a 500.
+"""Answers conform to the OpenAPI document: each is declared and none is a 500, with and without a key.
 
-Each operation of a real server gets what schemathesis makes of its schema, right and wrong. Then what no HTTP library
-sends: bytes that are no request.
+Schemathesis generates valid and invalid requests for each operation of a real server. Further tests send bytes that no
+HTTP library sends.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def served(
     fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[GatewayDirs, httpx.Client]]:
     dirs = GatewayDirs(tmp_path_factory.mktemp("served"))
-    # A generated reset may change the config's own key.
+    # A generated reset may change the key in the config, so the test uses a key file.
     keys = dirs.config.parent.parent / "keys"
     keys.write_text(dirs.key)
     limits: dict[str, Any] = {"max_config_bytes": 200_000, "settle_seconds": 0.0}
@@ -81,7 +81,7 @@ def test_every_answer_is_declared_and_none_is_a_500(
         def one(case: Any) -> None:
             answer = case.call(base_url=str(client.base_url), headers=headers, timeout=20)
             if answer.status_code in (400, 431) and answer.json()["code"] in ("RequestMalformed", "HeadersTooLarge"):
-                return  # an address that ends at the HTTP parser, before there is an operation
+                return  # rejected by the HTTP parser, before a route is chosen
             seen.add(answer.status_code)
             case.validate_response(answer, checks=CHECKS, headers=headers)
             assert set(answer.headers) >= {"x-request-id"}
@@ -89,7 +89,7 @@ def test_every_answer_is_declared_and_none_is_a_500(
         one()
     assert 500 not in seen
     assert (401 in seen) is not keyed or 429 in seen
-    # Whatever was sent, the server still has a config, and its owner's key.
+    # After all these requests the server still has a valid config and accepts the key.
     assert ok(client.get("/api/v1/system/health"))["config_valid"]
 
 
@@ -130,7 +130,7 @@ def test_malformed_requests_do_no_harm(number: int, served: tuple[GatewayDirs, h
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, MALFORMED[number])
-    except OSError:  # cut off while it was still being sent
+    except OSError:  # the server closed the connection while the request was being sent
         answer = b""
     assert not answer.startswith(b"HTTP/1.1 500")
     assert b'"config_valid"' not in answer
@@ -143,7 +143,7 @@ def test_random_bytes_do_no_harm(served: tuple[GatewayDirs, httpx.Client], data:
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, b"POST /api/v1/system/" + data)
-    except OSError:  # cut off while it was still being sent
+    except OSError:  # the server closed the connection while the request was being sent
         answer = b""
     assert not answer.startswith(b"HTTP/1.1 500")
     assert client.get("/health").status_code == 200

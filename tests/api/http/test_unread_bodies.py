@@ -1,4 +1,4 @@
-"""A body that nobody is going to read does no harm: it is refused unread, and the next request works."""
+"""A request body that the server rejects without reading does not break the next request of the connection."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A canary in every field and header, right and wrong: afterwards no log, error, diff, audit line or metric has it.
+"""Puts a canary into every field and header and checks that no log, error, diff, audit record or metric contains it.
 
-The canaries stand where keys stand: in headers, in the config, in bodies that are refused. Names that a caller gives to
-files are the caller's own and come back in answers; they are not allowed into the log or the audit log either. The one
-word of a caller that is echoed and logged is the X-Request-ID, which is never the key itself.
+The canaries are where keys can be: in headers, in the config, and in rejected bodies. File names chosen by the caller
+appear in answers but not in the log or the audit log. The X-Request-ID is the only text of the caller that is echoed
+and logged; it is never the key itself.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ WORD = "canary-word-" + "w" * 30
 POSTS = ("backup", "restore", "reset", "restores/x/commit", "restores/x/rollback", "backups/x/verify")
 
 
-def _poisoned(key: str) -> dict[str, Any]:
-    """A config with the canary wherever a secret may stand."""
+def _config_with_canaries(key: str) -> dict[str, Any]:
+    """A config with the canary in every field that can hold a secret."""
     config = gateway_config(key)
     config["enkrypt_config"]["api_key"] = SECRET
     config["common_mcp_gateway_config"]["enkrypt_cache_password"] = SECRET
@@ -50,7 +50,7 @@ def _bodies(fields: dict[str, Any]) -> list[Any]:
     return bodies
 
 
-def _poke(client: httpx.Client, answers: list[httpx.Response]) -> None:
+def _send_canaries(client: httpx.Client, answers: list[httpx.Response]) -> None:
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     fields = {
@@ -72,7 +72,7 @@ def _poke(client: httpx.Client, answers: list[httpx.Response]) -> None:
 
 
 def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path) -> None:
-    good = json.dumps(_poisoned(dirs.key)).encode()
+    good = json.dumps(_config_with_canaries(dirs.key)).encode()
     dirs.config.write_bytes(good)
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.02)
     answers: list[httpx.Response] = []
@@ -90,7 +90,7 @@ def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path)
             (dirs.backups / "bad.json").write_bytes(bad)
             answers.append(client.post(f"{PREFIX}/restore", json={"input_file": "bad.json"}))
         dirs.config.write_bytes(good)
-        _poke(client, answers)
+        _send_canaries(client, answers)
         dirs.config.write_bytes(good)
         verify = f"{PREFIX}/backups/{made['backup_id']}/verify"
         answers += [client.post(verify), client.post(verify, json={"identity": SECRET})]
@@ -143,7 +143,7 @@ def test_aborted_server_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -
         assert re.search(r"Max core file size +0 +0 ", limits)
         os.kill(process.process.pid, signal.SIGABRT)
         assert process.process.wait(60) == -signal.SIGABRT
-        assert not list(folder.iterdir()), f"a core file; others leave one: {left_by_others}"
+        assert not list(folder.iterdir()), f"a core file; a process without the limit leaves one: {left_by_others}"
     finally:
         process.process.kill()
         process.log_file.unlink()
@@ -151,7 +151,7 @@ def test_aborted_server_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -
 
 def test_process_that_forbids_core_files_is_not_dumpable() -> None:
     code = (
-        "import ctypes, resource; from gateway_api.no_core import forbid_core_files; forbid_core_files();"
+        "import ctypes, resource; from gateway_api.http.server import forbid_core_files; forbid_core_files();"
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

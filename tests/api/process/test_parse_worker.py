@@ -1,4 +1,4 @@
-"""A large config is parsed by a process of its own: nothing waits for it, and when it dies nothing is lost."""
+"""A separate worker process parses large configs: other requests do not wait for it, and its death loses nothing."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
 BACKUP = f"{PREFIX}/backup"
 LARGE = 8 * 1024 * 1024
-PATIENCE_SECONDS = 60.0
-"""How long to wait for what is sure to come."""
+TIMEOUT_SECONDS = 60.0
+"""How long to wait for an event before the test fails."""
 
 
-def _until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE_SECONDS
+def _wait_until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
         if found := condition():
             return found
         time.sleep(0.001)
-    raise AssertionError("it did not come")
+    raise AssertionError(f"the condition did not become true within {TIMEOUT_SECONDS} s")
 
 
 def _children(pid: int) -> list[int]:
@@ -50,7 +50,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _state(pid: int) -> str:
-    """T: stopped, Z: ended and not yet waited for, X: gone; empty for what will not last."""
+    """T: stopped, Z: ended but not reaped, X: no such process; empty for a transient state."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -63,8 +63,8 @@ def _alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def _serving(dirs: GatewayDirs, **settings: Any) -> Iterator[tuple[AdminProcess, httpx.Client]]:
-    """A server for which every config is large. With a key of the key file no request reads the config for its key."""
+def _running_server(dirs: GatewayDirs, **settings: Any) -> Iterator[tuple[AdminProcess, httpx.Client]]:
+    """A server that parses every config in a worker. Its client uses a key file, so no request parses the config."""
     keys = dirs.config.parent.parent / "keys"
     keys.write_text("the operator's own key of this server\n")
     settings = {"worker_above_bytes": 0, "admin_key_file": keys, **settings}
@@ -72,22 +72,22 @@ def _serving(dirs: GatewayDirs, **settings: Any) -> Iterator[tuple[AdminProcess,
         AdminProcess(dirs.config, dirs.backups, **settings) as process,
         process.client("the operator's own key of this server", timeout=120) as client,
     ):
-        # The server has judged the config at start, which took a worker as well.
-        _until((dirs.state / "last_key").exists)
+        # At start the server parses the config in a worker. Wait until that has finished.
+        _wait_until((dirs.state / "last_key").exists)
         yield process, client
 
 
 @contextlib.contextmanager
 def _stopped_worker(process: AdminProcess, client: httpx.Client, dirs: GatewayDirs) -> Iterator[tuple[int, Any]]:
-    """The worker of a backup of a config never seen before, stopped before it could answer; and the answer to come."""
+    """Requests a backup of a new config and stops its worker; yields the worker's pid and the future answer."""
     assert process.process is not None
     server = process.process.pid
     dirs.config.write_bytes(config_of(LARGE, dirs.key))
     with ThreadPoolExecutor(1) as requests:
         answer = requests.submit(client.post, BACKUP, json={"path": "large.json.zst", "request_id": "large"})
-        (worker,) = _until(lambda: _children(server))
+        (worker,) = _wait_until(lambda: _children(server))
         os.kill(worker, signal.SIGSTOP)
-        assert _until(lambda: _state(worker)) == "T", "the worker was faster than this test"
+        assert _wait_until(lambda: _state(worker)) == "T", "the worker finished before it was stopped"
         yield worker, answer
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGCONT)
@@ -101,14 +101,14 @@ def _temporaries(dirs: GatewayDirs) -> list[Path]:
     return list(dirs.backups.rglob(".gateway-*"))
 
 
-def _nothing_happened(dirs: GatewayDirs, config: bytes) -> None:
+def _check_nothing_changed(dirs: GatewayDirs, config: bytes) -> None:
     assert dirs.config.read_bytes() == config
     assert not _files(dirs)
     assert not _temporaries(dirs)
 
 
 def test_requests_work_alike_with_and_without_a_worker(dirs: GatewayDirs) -> None:
-    with _serving(dirs) as (process, client):
+    with _running_server(dirs) as (process, client):
         before = dirs.config.read_bytes()
         made = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
         assert made["counts"]["users"] == 2
@@ -136,7 +136,7 @@ def test_requests_work_alike_with_and_without_a_worker(dirs: GatewayDirs) -> Non
 
 
 def test_health_answers_during_a_large_backup(dirs: GatewayDirs) -> None:
-    with _serving(dirs) as (process, client), process.client(None, timeout=120) as prober:
+    with _running_server(dirs) as (process, client), process.client(None, timeout=120) as prober:
         dirs.config.write_bytes(config_of(LARGE, dirs.key))
         ended = threading.Event()
         answered: list[float] = []
@@ -156,19 +156,19 @@ def test_health_answers_during_a_large_backup(dirs: GatewayDirs) -> None:
                 ended.set()
             asking.result()
         during = [at for at in answered if began <= at <= end]
-        # Were the interpreter held while the config is parsed, a handful would get through.
+        # If parsing blocked the interpreter, only a few requests would be answered.
         assert len(during) > 20
         gaps = [after - before for before, after in zip([began, *during], [*during, end], strict=True)]
         assert max(gaps) < (end - began) / 2
 
 
 def test_killed_worker_fails_only_its_request(dirs: GatewayDirs) -> None:
-    with _serving(dirs) as (process, client):
+    with _running_server(dirs) as (process, client):
         with _stopped_worker(process, client, dirs) as (worker, answer):
             config = dirs.config.read_bytes()
             os.kill(worker, signal.SIGKILL)
-            assert "killed" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
-        _nothing_happened(dirs, config)
+            assert "killed" in failed(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
+        _check_nothing_changed(dirs, config)
         ok(client.get("/health"))
         again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert not again["replayed"]
@@ -176,11 +176,11 @@ def test_killed_worker_fails_only_its_request(dirs: GatewayDirs) -> None:
 
 
 def test_config_rejected_by_a_worker_is_not_backed_up(dirs: GatewayDirs) -> None:
-    with _serving(dirs) as (_, client):
+    with _running_server(dirs) as (_, client):
         config = config_of(LARGE, dirs.key).replace(b'"projects": {', b'"projekts": {', 1)
         dirs.config.write_bytes(config)
         failed(client.post(BACKUP, json={"path": "large.json.zst"}), "ConfigInvalid")
-        _nothing_happened(dirs, config)
+        _check_nothing_changed(dirs, config)
         ok(client.get("/health"))
 
 
@@ -197,8 +197,8 @@ def test_unchanged_key_is_accepted_without_waiting_for_a_worker(dirs: GatewayDir
             with pytest.raises(TimeoutError):
                 refused.result(0.5)
             os.kill(worker, signal.SIGCONT)
-            failed(refused.result(PATIENCE_SECONDS), "Unauthorized")
-            ok(answer.result(PATIENCE_SECONDS))
+            failed(refused.result(TIMEOUT_SECONDS), "Unauthorized")
+            ok(answer.result(TIMEOUT_SECONDS))
 
 
 def test_old_key_is_rejected_once_a_worker_has_parsed_the_new_config(dirs: GatewayDirs) -> None:
@@ -212,50 +212,50 @@ def test_old_key_is_rejected_once_a_worker_has_parsed_the_new_config(dirs: Gatew
         dirs.config.write_bytes(config_of(LARGE, new_key))
         ok(old.get(f"{PREFIX}/backups"))
         ok(old.post(BACKUP, json={"path": "large.json.zst"}))
-        # The backup has judged the config, also for a server that finds it broken afterwards.
+        # The backup parsed the config, so the new key is stored even if the config becomes invalid afterwards.
         dirs.config.write_bytes(config_of(LARGE, dirs.key)[:-1])
         failed(old.get(f"{PREFIX}/backups"), "Unauthorized")
         ok(new.get(f"{PREFIX}/backups"))
 
 
 def test_hanging_worker_is_killed_after_a_timeout(dirs: GatewayDirs) -> None:
-    with _serving(dirs, worker_seconds=1) as (process, client):
+    with _running_server(dirs, worker_seconds=1) as (process, client):
         with _stopped_worker(process, client, dirs) as (worker, answer):
             config = dirs.config.read_bytes()
-            assert "longer than 1 seconds" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
+            assert "longer than 1 seconds" in failed(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
             assert not _alive(worker)
-        _nothing_happened(dirs, config)
+        _check_nothing_changed(dirs, config)
 
 
 def test_worker_dies_with_its_server_and_publishes_nothing(dirs: GatewayDirs) -> None:
-    with _serving(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
+    with _running_server(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
         config = dirs.config.read_bytes()
         assert process.process is not None
-        # The server alone, not its group: the worker is not told by anybody but the kernel.
+        # Kill only the server, not its process group: the kernel alone tells the worker.
         os.kill(process.process.pid, signal.SIGKILL)
-        _until(lambda: not _alive(worker))
+        _wait_until(lambda: not _alive(worker))
         with pytest.raises(httpx.TransportError):
-            answer.result(PATIENCE_SECONDS)
+            answer.result(TIMEOUT_SECONDS)
         assert not _files(dirs)
         process.process.wait()
         process.start()
-        _until(lambda: not _temporaries(dirs))
-        _nothing_happened(dirs, config)
+        _wait_until(lambda: not _temporaries(dirs))
+        _check_nothing_changed(dirs, config)
         again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert again["content_sha256"] == digest(config)
 
 
 def test_graceful_stop_finishes_a_backup_with_a_running_worker(dirs: GatewayDirs) -> None:
-    with _serving(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
-        process.send_signal(signal.SIGTERM)  # to the whole group, as a terminal does
+    with _running_server(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
+        process.send_signal(signal.SIGTERM)  # to the whole process group, as a terminal does
         os.kill(worker, signal.SIGCONT)
-        assert ok(answer.result(PATIENCE_SECONDS))["path"] == "large.json.zst"
+        assert ok(answer.result(TIMEOUT_SECONDS))["path"] == "large.json.zst"
         assert process.process is not None
-        assert process.process.wait(PATIENCE_SECONDS) == 0
+        assert process.process.wait(TIMEOUT_SECONDS) == 0
 
 
 def test_request_fails_and_server_survives_without_free_descriptors(dirs: GatewayDirs) -> None:
-    with _serving(dirs) as (process, client):
+    with _running_server(dirs) as (process, client):
         assert process.process is not None
         pid = process.process.pid
         ok(client.post(BACKUP, json={"path": "first.json.zst"}))
@@ -274,7 +274,7 @@ def test_request_fails_and_server_survives_without_free_descriptors(dirs: Gatewa
             if answer.status_code == 200:
                 break
             codes.add(answer.json()["code"])
-            _nothing_happened(dirs, config)
+            _check_nothing_changed(dirs, config)
         assert "WorkerFailed" in codes
         assert codes <= {"WorkerFailed", "VolumeUnavailable", "ConfigNotReplaceable", "Unauthorized"}
         ok(answer)

@@ -1,4 +1,4 @@
-"""The process itself: TLS, stopping, file modes, its first config, and its words when it cannot start."""
+"""The server process: TLS, shutdown, file modes, the first config, and errors at start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A volume that is really full, and one that is really read-only: declared errors, nothing lost, and a way out."""
+"""A full volume and a read-only volume: declared errors, nothing lost, and restores still work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 4 * 1024 * 1024
 
 @pytest.fixture
 def volume(dirs: GatewayDirs) -> Iterator[Path]:
-    """The backup directory as a tmpfs of four megabytes."""
+    """The backup directory, on a tmpfs of 4 MiB."""
     with small_volume(dirs.backups, SIZE):
         yield dirs.backups
 
@@ -69,7 +69,7 @@ def test_full_volume_fails_backups_but_allows_restore_and_delete(
 
 
 def _break_verified_file(volume: Path, api: httpx.Client) -> str:
-    """Makes a backup, verifies it and damages its file. Returns the backup's URL."""
+    """Creates a backup, verifies it and damages its file; returns the backup's URL."""
     made = ok(api.post(BACKUP, json={"path": "a.json"}))
     url = f"/api/v1/system/backups/{made['backup_id']}"
     assert ok(api.post(f"{url}/verify"))["level"] == "Verified"
@@ -127,7 +127,7 @@ def test_config_that_is_a_mount_point_is_not_replaced(dirs: GatewayDirs, fork_se
     other.write_bytes(dirs.config.read_bytes())
     mounted = subprocess.run(["mount", "--bind", str(other), str(dirs.config)], capture_output=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip("a mounted file needs root and the right to mount: run as root")
+        pytest.skip("a mounted file needs root and the permission to mount: run as root")
     try:
         with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
             made = ok(api.post(BACKUP, json={"path": "a.json"}))

@@ -1,4 +1,7 @@
-"""At every limit: one less, the limit itself, one more. Up to it all works; above it is told, and nothing is lost."""
+"""Size limits: one byte below, exactly at and one byte above each limit.
+
+Up to the limit every operation works. Above it the error is declared and nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ LIMIT = 20_000
 
 @pytest.fixture
 def limited(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]:
-    """A server that takes configs of at most LIMIT bytes, whose key is in a file as well."""
+    """A server that accepts configs of at most LIMIT bytes, with its key in a key file."""
     keys = dirs.config.parent.parent / "keys"
     keys.write_text(dirs.key)
     settings: dict[str, Any] = {"max_config_bytes": LIMIT, "admin_key_file": str(keys)}
@@ -32,7 +35,7 @@ def limited(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client
 
 
 def config_of_bytes(key: str, size: int) -> bytes:
-    """A healthy config of exactly ``size`` bytes."""
+    """A valid config of exactly ``size`` bytes."""
     config = gateway_config(key) | {"padding": ""}
     config["padding"] = "x" * (size - len(json.dumps(config)))
     return json.dumps(config).encode()
@@ -42,7 +45,7 @@ def config_of_bytes(key: str, size: int) -> bytes:
 def test_restore_over_a_config_of_any_size_can_be_rolled_back(
     size: int, limited: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    """The cure works on the sick: also on a config that is too large to be backed up."""
+    """A restore must work when the live config is too large to be backed up."""
     ok(limited.post(BACKUP, json={"path": "good.json.zst"}))
     before = config_of_bytes(dirs.key, size)
     dirs.config.write_bytes(before)
@@ -66,7 +69,7 @@ def test_forced_rollback_keeps_an_oversized_config_until_it_ends(limited: httpx.
 
 
 def _nested(key: str, depth: int) -> str:
-    """A config with a value that deep in one of its users."""
+    """A config with a value nested ``depth`` levels deep in a user."""
     config = gateway_config(key)
     config["users"]["u-0"]["deep"] = "@"
     return json.dumps(config).replace('"@"', "[" * depth + "]" * depth)
@@ -80,12 +83,12 @@ def _code(answer: httpx.Response) -> str:
 def test_nesting_limit_is_the_same_for_every_operation(
     worker_above_bytes: int, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    """What is backed up can be compared, restored and taken out of an envelope; the depth where that ends is one."""
+    """A config that can be backed up can also be compared and restored, plain or in an envelope."""
     keys = dirs.config.parent.parent / "keys"
     keys.write_text(dirs.key)
     settings: dict[str, Any] = {"worker_above_bytes": worker_above_bytes, "admin_key_file": str(keys)}
     flat = dirs.config.read_bytes()
-    taken = []
+    accepted = []
     with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.0, **settings) as api:
         ok(api.post(BACKUP, json={"path": "flat.json"}))
         for depth in [400, *range(668, 704, 8), 990]:
@@ -100,10 +103,10 @@ def test_nesting_limit_is_the_same_for_every_operation(
             ]
             dirs.config.write_bytes(flat)
             codes += [_code(api.post(RESTORE, json={"input_file": name})) for name in ("deep.json", "envelope.json")]
-            taken.append(depth if codes == ["ok"] * 6 else 0)
-            if not taken[-1]:
-                refused = ["ConfigInvalid", "BackupInvalid", "BackupInvalid", "ok", "BackupInvalid", "BackupInvalid"]
-                assert codes == refused, depth
-    assert 400 in taken
-    assert taken[-1] == 0
-    assert taken == sorted(taken, key=lambda depth: depth == 0)
+            accepted.append(depth if codes == ["ok"] * 6 else 0)
+            if not accepted[-1]:
+                expected = ["ConfigInvalid", "BackupInvalid", "BackupInvalid", "ok", "BackupInvalid", "BackupInvalid"]
+                assert codes == expected, depth
+    assert 400 in accepted
+    assert accepted[-1] == 0
+    assert accepted == sorted(accepted, key=lambda depth: depth == 0)

@@ -1,4 +1,4 @@
-"""The gateway writes its config in place, without a lock, at any moment: no backup is torn, no restore pretends."""
+"""The gateway writes its config in place without a lock: no backup is torn and no overwritten restore succeeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKUP = "/api/v1/system/backup"
 
 @contextmanager
 def _writer(dirs: GatewayDirs, pause: float) -> Iterator[set[bytes]]:
-    """Rewrites the config in place, in small pieces, again and again; yields every content it has ever begun."""
+    """Rewrites the config in place repeatedly, in small chunks; yields the set of all contents it began to write."""
     stop = threading.Event()
     written: set[bytes] = {dirs.config.read_bytes()}
 

@@ -1,4 +1,4 @@
-"""Two servers on the same two directories, as in a rolling update: one at a time, and one record for one request."""
+"""Two servers on the same directories, as during a rolling update: one mutation at a time, each request runs once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dry run makes every judgement of a restore and changes nothing at all."""
+"""A dry run makes the same checks as a restore and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.api
 URL = "/api/v1/system/restore"
 
 
-def _everything(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
+def _all_files(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
     roots: tuple[Path, ...] = (dirs.config.parent, dirs.backups)
     files = [file for root in roots for file in root.rglob("*")]
     return {str(file): (file.read_bytes() if file.is_file() else b"", file.stat().st_mtime_ns) for file in files}
@@ -25,28 +25,28 @@ def _everything(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
 def test_dry_run_reports_the_difference_and_changes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
     made = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
     live = dirs.write(users=5)
-    before = _everything(dirs)
+    before = _all_files(dirs)
     plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "request_id": "r"}))
     assert plan["dry_run"] is True
     assert plan["diff"]["users"] == {"added": 0, "removed": 3, "changed": 0}
     assert not plan["diff"]["admin_key_changes"]
     assert plan["restored_sha256"] == made["content_sha256"]
-    assert _everything(dirs) == before
+    assert _all_files(dirs) == before
     assert dirs.config.read_bytes() == live
     assert ok(api.post(URL, json={"backup_id": made["backup_id"], "request_id": "r"}))["state"] == "applied"
     failed(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}), "RestorePending")
     assert ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "supersede": True}))["dry_run"]
 
 
-@pytest.mark.parametrize("sick", [None, b"{"])
+@pytest.mark.parametrize("invalid", [None, b"{"])
 def test_dry_run_against_an_invalid_config_reports_all_as_added(
-    sick: bytes | None, api: httpx.Client, dirs: GatewayDirs
+    invalid: bytes | None, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     made = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
-    if sick is None:
+    if invalid is None:
         dirs.config.unlink()
     else:
-        dirs.config.write_bytes(sick)
+        dirs.config.write_bytes(invalid)
     plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}))
     assert (plan["compared_with"], plan["diff"]["users"]["added"]) == ("nothing", 2)
 

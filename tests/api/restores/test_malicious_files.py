@@ -1,4 +1,4 @@
-"""Files and bodies that mean harm: whatever they are, a declared refusal, the same config, a server that answers."""
+"""Malicious files and bodies: a declared error, an unchanged config, and a server that still answers."""
 
 from __future__ import annotations
 
@@ -39,19 +39,20 @@ def served(
         yield dirs, client
 
 
-def _declared(answer: httpx.Response) -> str:
+def _check_declared(answer: httpx.Response) -> str:
     code = ErrorCode(answer.json()["code"])
     assert answer.status_code == ERRORS[code].status
     assert code is not ErrorCode.InternalError
     return code.value
 
 
-def _refused(served: tuple[GatewayDirs, httpx.Client], name: str) -> str:
-    """The code that a restore of the file, and its dry run, are refused with; the config is what it was."""
+def _check_rejected(served: tuple[GatewayDirs, httpx.Client], name: str) -> str:
+    """Checks that restore and dry run of the file fail and leave the config unchanged; returns the error code."""
     dirs, client = served
     before = dirs.config.read_bytes()
     codes = {
-        _declared(client.post(f"{PREFIX}/restore", json={"input_file": name, "dry_run": dry})) for dry in (True, False)
+        _check_declared(client.post(f"{PREFIX}/restore", json={"input_file": name, "dry_run": dry}))
+        for dry in (True, False)
     }
     assert dirs.config.read_bytes() == before
     assert client.get("/health").status_code == 200
@@ -86,7 +87,7 @@ def test_any_value_in_a_section_never_breaks_the_server(
     (dirs.backups / name).write_bytes(packed)
     answer = client.post(f"{PREFIX}/restore", json={"input_file": name, "dry_run": True})
     if answer.status_code != 200:
-        _declared(answer)
+        _check_declared(answer)
     assert client.get("/health").status_code == 200
 
 
@@ -100,7 +101,7 @@ def test_random_bytes_with_any_suffix_are_rejected(
     dirs, _ = served
     heads = [b"", b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd", b"age-encryption.org/v1\n", b"{", b"\xef\xbb\xbf{"]
     (dirs.backups / f"raw.json{suffix}").write_bytes(heads[head] + data)
-    _refused(served, f"raw.json{suffix}")
+    _check_rejected(served, f"raw.json{suffix}")
 
 
 @EXAMPLES
@@ -110,21 +111,21 @@ def test_backup_with_one_changed_byte_is_not_restored(
 ) -> None:
     dirs, client = served
     for name in ("good.json.zst", "good.json.zst.manifest.json"):
-        (dirs.backups / name.replace("good", "bent")).write_bytes((dirs.backups / name).read_bytes())
-    bent = dirs.backups / ("bent.json.zst" + (".manifest.json" if what == "manifest" else ""))
-    data = bytearray(bent.read_bytes())
+        (dirs.backups / name.replace("good", "changed")).write_bytes((dirs.backups / name).read_bytes())
+    changed = dirs.backups / ("changed.json.zst" + (".manifest.json" if what == "manifest" else ""))
+    data = bytearray(changed.read_bytes())
     if data[at % len(data)] == byte:
         return
     data[at % len(data)] = byte
-    bent.write_bytes(data)
-    answer = client.post(f"{PREFIX}/restore", json={"input_file": "bent.json.zst", "dry_run": True})
+    changed.write_bytes(data)
+    answer = client.post(f"{PREFIX}/restore", json={"input_file": "changed.json.zst", "dry_run": True})
     if answer.status_code == 200:
-        # A space for a newline: the same JSON, and so the same signed words.
+        # The change only replaced whitespace: the JSON value, and so the signature, is the same.
         changed = json.loads(bytes(data))
         assert what == "manifest"
         assert changed == json.loads((dirs.backups / "good.json.zst.manifest.json").read_bytes())
     else:
-        _declared(answer)
+        _check_declared(answer)
 
 
 @EXAMPLES
@@ -144,7 +145,7 @@ def test_no_path_leaves_the_directory_or_breaks_the_server(path: str, served: tu
             return
         answer = client.post(f"{PREFIX}/{url}", content=content, headers={"Content-Type": "application/json"})
         if answer.status_code != 200:
-            _declared(answer)
+            _check_declared(answer)
     assert sorted(entry.name for entry in dirs.backups.parent.iterdir()) == outside
 
 
@@ -173,7 +174,7 @@ def test_malicious_body_is_a_declared_error(route: str, number: int, served: tup
     headers = {"Content-Type": "application/json"}
     answer = client.request(method, f"{PREFIX}/{route}", content=BODIES[number], headers=headers)
     if answer.status_code != 200:
-        _declared(answer)
+        _check_declared(answer)
     assert dirs.config.read_bytes() == before
     assert client.get("/health").status_code == 200
 
@@ -202,8 +203,8 @@ def test_links_and_special_files_are_neither_read_nor_replaced(
 ) -> None:
     outside = tmp_path / "outside"
     _special(kind, dirs.backups / "x.json", outside)
-    _declared(api.post(f"{PREFIX}/restore", json={"input_file": "x.json"}))
-    _declared(api.post(f"{PREFIX}/backup", json={"output_file": str(dirs.backups / "x.json")}))
+    _check_declared(api.post(f"{PREFIX}/restore", json={"input_file": "x.json"}))
+    _check_declared(api.post(f"{PREFIX}/backup", json={"output_file": str(dirs.backups / "x.json")}))
     config = dirs.config.read_bytes()
     digest = hashlib.sha256(config).hexdigest()
     manifest = {
@@ -212,7 +213,7 @@ def test_links_and_special_files_are_neither_read_nor_replaced(
         **{"stored_sha256": digest, "stored_bytes": len(config), "compression": "none"},
     }
     ok(api.put(f"{PREFIX}/backups/x/content?part=manifest", content=json.dumps(manifest)))
-    _declared(api.put(f"{PREFIX}/backups/x/content", content=config))
+    _check_declared(api.put(f"{PREFIX}/backups/x/content", content=config))
     assert outside.read_text() == "outside"
     assert ok(api.get(f"{PREFIX}/backups"))["items"] == []
 
@@ -221,9 +222,9 @@ def test_folder_replaced_by_a_symlink_is_not_followed(api: httpx.Client, dirs: G
     made = ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
     (dirs.backups / "d").rename(tmp_path / "d")
     (dirs.backups / "d").symlink_to(tmp_path / "d")
-    _declared(api.post(f"{PREFIX}/restore", json={"input_file": "d/a.json"}))
+    _check_declared(api.post(f"{PREFIX}/restore", json={"input_file": "d/a.json"}))
     failed(api.post(f"{PREFIX}/backup", json={"path": "d/b.json"}), "PathNotAllowed")
-    _declared(api.get(f"{PREFIX}/backups/{made['backup_id']}"))
+    _check_declared(api.get(f"{PREFIX}/backups/{made['backup_id']}"))
     assert not ok(api.delete(f"{PREFIX}/backups/{made['backup_id']}"))["existed"]
     assert (tmp_path / "d" / "a.json").exists()
     assert not (tmp_path / "d" / "b.json").exists()

@@ -1,4 +1,4 @@
-"""A reset: only when it is meant, with the same way back as a restore, and without losing or telling the admin key."""
+"""A reset: it needs confirmation, can be rolled back like a restore, and neither loses nor reveals the admin key."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def test_rotated_key_is_written_only_to_the_config(
                 assert key.encode() not in file.read_bytes()
 
 
-@pytest.mark.parametrize("sick", [None, b"{"])
+@pytest.mark.parametrize("invalid", [None, b"{"])
 def test_reset_without_a_readable_key_requires_a_new_one(
-    sick: bytes | None, api: httpx.Client, dirs: GatewayDirs
+    invalid: bytes | None, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     ok(api.get("/api/v1/system/health"))
-    if sick is None:
+    if invalid is None:
         dirs.config.unlink()
     else:
-        dirs.config.write_bytes(sick)
+        dirs.config.write_bytes(invalid)
     failed(api.post(URL, json={"confirm": True}), "AdminKeyUnknown")
     assert ok(api.post(URL, json={"confirm": True, "rotate_admin_key": True}))["counts"] == EMPTY
     assert len(json.loads(dirs.config.read_bytes())["admin_apikey"]) == 256

@@ -1,4 +1,4 @@
-"""Restores as a caller sees them: the sick are cured, the unfit refused, and every end is durable."""
+"""Restores: they work over an invalid config, reject unusable files, and commit and rollback are durable."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ def test_restore_without_a_request_id_is_committed_at_once(api: httpx.Client, di
     assert ok(api.get(f"{ALL}/{done['request_id']}"))["state"] == "committed"
 
 
-@pytest.mark.parametrize("sickness", ["truncated", "empty", "missing", "wrong shape", "binary"])
+@pytest.mark.parametrize("kind", ["truncated", "empty", "missing", "wrong shape", "binary"])
 def test_restore_over_an_invalid_config_accepts_the_last_valid_key(
-    sickness: str, api: httpx.Client, dirs: GatewayDirs
+    kind: str, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     good = dirs.config.read_bytes()
     backup_id = _saved(api)
-    sick = {
+    invalid = {
         "truncated": good[: len(good) // 2],
         "empty": b"",
         "wrong shape": b'{"users": 5}',
         "binary": b"\x00\xff" * 99,
     }
-    if sickness == "missing":
+    if kind == "missing":
         dirs.config.unlink()
     else:
-        dirs.config.write_bytes(sick[sickness])
+        dirs.config.write_bytes(invalid[kind])
     health = ok(api.get("/api/v1/system/health"))
     assert health["status"] == "unhealthy"
-    done = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "cure"}))
-    assert done["safety_backup"]["kind"] == ("missing" if sickness == "missing" else "raw")
+    done = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
+    assert done["safety_backup"]["kind"] == ("missing" if kind == "missing" else "raw")
     assert dirs.config.read_bytes() == good
-    assert ok(api.get("/api/v1/system/health"))["pending_restore"] == {"request_id": "cure", "state": "applied"}
-    ok(api.post(f"{ALL}/cure/rollback"))
-    assert dirs.config.exists() == (sickness != "missing")
-    if sickness != "missing":
-        assert dirs.config.read_bytes() == sick[sickness]
-        assert (dirs.backups / done["safety_backup"]["path"]).read_bytes() == sick[sickness]
+    assert ok(api.get("/api/v1/system/health"))["pending_restore"] == {"request_id": "r", "state": "applied"}
+    ok(api.post(f"{ALL}/r/rollback"))
+    assert dirs.config.exists() == (kind != "missing")
+    if kind != "missing":
+        assert dirs.config.read_bytes() == invalid[kind]
+        assert (dirs.backups / done["safety_backup"]["path"]).read_bytes() == invalid[kind]
 
 
 def test_commit_ends_a_restore_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:

@@ -1,4 +1,4 @@
-"""The scripts that people run today work against this API, unchanged but for URL, key and folder."""
+"""The scripts of the public guide work against this API; only URL, key and folder are replaced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.api.support.requirements import needs
 from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
-SCRIPTS = Path(__file__).with_name("seed_scripts")
+SCRIPTS = Path(__file__).with_name("documented_scripts")
 
 
 def _script(name: str, folder: Path, **changes: str) -> Path:
@@ -32,9 +32,9 @@ def _script(name: str, folder: Path, **changes: str) -> Path:
     for old, new in changes.items():
         assert old in text, f"{name} has no {old}"
         text = text.replace(old, new)
-    made = folder / name
-    made.write_text(text)
-    return made
+    script = folder / name
+    script.write_text(text)
+    return script
 
 
 def _bash(script: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
@@ -120,9 +120,9 @@ def test_restore_with_verification_script(
     before = dirs.config.read_bytes()
     ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "gateway-backup-20240101.json")}))
     newer = dirs.write(users=7)
-    said = _python("restore_with_verification.py.txt", tmp_path, dirs, process)
-    assert "✗" not in said
-    assert "  Users: 2\n" in said
+    output = _python("restore_with_verification.py.txt", tmp_path, dirs, process)
+    assert "✗" not in output
+    assert "  Users: 2\n" in output
     assert dirs.config.read_bytes() == before
     assert (dirs.backups / "gateway-backup-20240101.json.pre-restore").read_bytes() == newer
 
@@ -132,8 +132,8 @@ def test_safe_system_reset_script(
     typed: str, happens: bool, process: AdminProcess, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
     before = dirs.config.read_bytes()
-    said = _python("safe_system_reset.py.txt", tmp_path, dirs, process, input=typed)
-    assert ("System reset completed successfully" in said) is happens
+    output = _python("safe_system_reset.py.txt", tmp_path, dirs, process, input=typed)
+    assert ("System reset completed successfully" in output) is happens
     assert (json.loads(dirs.config.read_bytes())["users"] == {}) is happens
     assert (dirs.backups / "pre-reset-backup.json").read_bytes() == before
 
@@ -179,7 +179,7 @@ def test_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
 
 
 class _Webhook:
-    """What the chat service would get."""
+    """A chat service that records the alerts it receives."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -193,7 +193,7 @@ class _Webhook:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Says nothing."""
+                """Suppresses the access log of the server."""
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -224,7 +224,7 @@ def test_health_monitor_reports_problems_to_the_webhook(dirs: GatewayDirs, tmp_p
                 good = dirs.config.read_bytes()
                 dirs.config.write_bytes(good[:-1])
                 webhook.expect("System status is unhealthy")
-                # The monitor ends before the server: between its two requests a stopping server leaves it no status.
+                # Stop the monitor first: a server that stops between its two requests causes an alert without a status.
                 monitor.terminate()
                 monitor.wait()
         finally:
@@ -253,13 +253,13 @@ def test_nginx_hides_the_end_of_one_of_two_servers(dirs: GatewayDirs, tmp_path: 
             **{"127.0.0.1:8001": f"127.0.0.1:{one.port}", "127.0.0.1:8002": f"127.0.0.1:{other.port}"},
             **{"127.0.0.1:8080": f"127.0.0.1:{port}"},
         )
-        places = "".join(
+        temp_paths = "".join(
             f"{name}_temp_path {tmp_path}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         whole = tmp_path / "nginx.conf"
         whole.write_text(
             f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
-            f"http {{ access_log off; {places} include {servers}; }}\n"
+            f"http {{ access_log off; {temp_paths} include {servers}; }}\n"
         )
         with subprocess.Popen([str(nginx), "-p", str(tmp_path), "-c", str(whole)], stderr=subprocess.PIPE) as front:
             try:

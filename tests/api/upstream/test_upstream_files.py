@@ -1,5 +1,6 @@
-"""The real gateway's own files, of every shape that 2.2.4 writes: ours reads, backs up and restores them, counts as it
-does, and it serves what we restored.
+"""Configs of every shape that the real gateway 2.2.4 writes.
+
+Our server reads, backs up and restores them and reports the same counts; the gateway serves the restored config.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.responses import ok
-from tests.api.upstream.compare import by_ours
+from tests.api.upstream.compare import run_our_backups
 from tests.api.upstream.upstream_process import Upstream
 from tests.demo.gateway_api import GatewayApi, Project
 
@@ -33,7 +34,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
 
 @pytest.fixture
 def fresh(upstream: Upstream) -> dict[str, Any]:
-    """A config as its command line writes it first, in place."""
+    """The first config that the gateway's command line generates, written in place."""
     upstream.generate()
     config: dict[str, Any] = json.loads(upstream.config.read_text())
     return config
@@ -41,7 +42,7 @@ def fresh(upstream: Upstream) -> dict[str, Any]:
 
 @pytest.fixture
 def ours(upstream: Upstream, fresh: dict[str, Any], tmp_path: Path, fork_server: ForkServer) -> Iterator[httpx.Client]:
-    """Our server on the real gateway's config; its own key file, since some shapes change the config's key."""
+    """Our server on the gateway's config, with a key file because some tests change the key in the config."""
     keys, backups = tmp_path / "keys", tmp_path / "backups"
     keys.write_text(fresh["admin_apikey"])
     backups.mkdir()
@@ -65,8 +66,8 @@ def _counts(ours: httpx.Client) -> dict[str, int]:
     return {**{what: health[name] for what, name in names.items()}, "api-keys": health["total_api_keys"]}
 
 
-def _there_and_back(upstream: Upstream, ours: httpx.Client, key: str | None) -> None:
-    """What the gateway has is backed up, lost, restored, and the gateway has it again."""
+def _check_round_trip(upstream: Upstream, ours: httpx.Client, key: str | None) -> None:
+    """Backs up the gateway's config, truncates it and restores it; the gateway must serve the same content again."""
     content = upstream.config.read_bytes()
     before = None if key is None else _listed(upstream, key)
     if before is not None:
@@ -80,8 +81,8 @@ def _there_and_back(upstream: Upstream, ours: httpx.Client, key: str | None) -> 
         assert _listed(upstream, key) == before
 
 
-def _join(upstream: Upstream, project: str, email: str) -> None:
-    """What only its command line can do: its REST call for this answers 500."""
+def _add_user_to_project(upstream: Upstream, project: str, email: str) -> None:
+    """Adds a user to a project in the file, because the gateway's REST call for this answers 500."""
     config = json.loads(upstream.config.read_text())
     user = next(number for number, entry in config["users"].items() if entry["email"] == email)
     next(one for one in config["projects"].values() if one["project_name"] == project)["users"].append(user)
@@ -93,7 +94,7 @@ def _populate(upstream: Upstream, key: str) -> None:
         api.create_project(Project("support", ("tickets", "knowledge"), ()))
         for email in ("ada@example.com", "bruno@example.com"):
             api.create_user(email)
-            _join(upstream, "support", email)
+            _add_user_to_project(upstream, "support", email)
             api.create_key(email, "support")
     config = json.loads(upstream.config.read_text())
     with upstream.client(key) as client:
@@ -103,14 +104,14 @@ def _populate(upstream: Upstream, key: str) -> None:
 def test_generated_config_is_backed_up_and_restored(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
-    _there_and_back(upstream, ours, fresh["admin_apikey"])
+    _check_round_trip(upstream, ours, fresh["admin_apikey"])
 
 
 def test_config_with_users_projects_and_a_disabled_key(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
     _populate(upstream, fresh["admin_apikey"])
-    _there_and_back(upstream, ours, fresh["admin_apikey"])
+    _check_round_trip(upstream, ours, fresh["admin_apikey"])
     assert _counts(ours)["users"] == 3
 
 
@@ -133,7 +134,7 @@ def test_config_after_a_reset_by_the_gateway(upstream: Upstream, ours: httpx.Cli
         assert client.post("/system/reset", json={"confirm": True}).status_code == 200
     key = json.loads(upstream.config.read_text())["admin_apikey"]
     assert key != fresh["admin_apikey"]
-    _there_and_back(upstream, ours, key)
+    _check_round_trip(upstream, ours, key)
 
 
 def test_gateway_serves_the_config_of_our_reset(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
@@ -141,7 +142,7 @@ def test_gateway_serves_the_config_of_our_reset(upstream: Upstream, ours: httpx.
     listed = _listed(upstream, fresh["admin_apikey"])
     assert listed == {what: [] for what in listed}
     _populate(upstream, fresh["admin_apikey"])
-    _there_and_back(upstream, ours, fresh["admin_apikey"])
+    _check_round_trip(upstream, ours, fresh["admin_apikey"])
 
 
 def test_enkrypt_provider_config_without_the_four_sections(
@@ -150,7 +151,7 @@ def test_enkrypt_provider_config_without_the_four_sections(
     config = {name: value for name, value in fresh.items() if name not in SECTIONS}
     config["plugins"]["auth"] = {"provider": "enkrypt", "config": {}}
     upstream.config.write_text(json.dumps(config, indent=2))
-    _there_and_back(upstream, ours, None)
+    _check_round_trip(upstream, ours, None)
     assert set(_counts(ours).values()) == {0}
 
 
@@ -160,11 +161,11 @@ def test_config_with_the_admin_key_of_old_releases(
     key = fresh.pop("admin_apikey")
     fresh["enkrypt_config"]["admin_apikey"] = key
     upstream.config.write_text(json.dumps(fresh, indent=2))
-    _there_and_back(upstream, ours, key)
+    _check_round_trip(upstream, ours, key)
 
 
 def test_no_backup_is_torn_under_writes_of_the_real_gateway() -> None:
-    found = by_ours(5)
+    found = run_our_backups(5)
     assert found["backups acknowledged"]
     assert found["files that are no whole config"] == 0
     assert found["ours answers at the end"] == "yes"
