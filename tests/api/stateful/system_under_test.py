@@ -133,6 +133,8 @@ class SystemUnderTest:
         self._settings: dict[str, Any] = {
             "admin_key_file": str(keys),
             "age_recipients": [str(identities[0].to_public())],
+            # Recipients alone would make encryption mandatory; the rules create plain backups as well.
+            "encryption": "allow",
             "audit_bytes": 16_384,
         }
         self._slots: list[tuple[RunningServer, ExitStack] | None] = [None, None]
