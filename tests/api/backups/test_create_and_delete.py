@@ -43,8 +43,8 @@ def test_backup_opens_with_standard_tools_to_the_exact_config(name: str, api: ht
 def test_backup_of_any_size_is_verified(api: httpx.Client, dirs: GatewayDirs, kilobytes: int, suffix: str) -> None:
     """Verification works for every chunk size of the decompressor."""
     dirs.config.write_bytes(config_of(kilobytes * 1000, dirs.key))
-    made = ok(api.post(URL, json={"path": f"a.{suffix}"}))
-    assert made["content_sha256"] == hashlib.sha256(dirs.config.read_bytes()).hexdigest()
+    created = ok(api.post(URL, json={"path": f"a.{suffix}"}))
+    assert created["content_sha256"] == hashlib.sha256(dirs.config.read_bytes()).hexdigest()
 
 
 def test_absolute_output_file_is_overwritten(api: httpx.Client, dirs: GatewayDirs) -> None:
@@ -80,11 +80,11 @@ def test_request_id_replays_its_body_and_rejects_another(api: httpx.Client, dirs
 
 def test_backup_id_is_derived_from_volume_and_request_id(api: httpx.Client) -> None:
     """A client that lost the answer looks the backup up by this id, so client and server must compute the same one."""
-    made = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
-    known = backup_id_for(made["volume_id"], "one")
-    assert made["backup_id"] == known
-    assert ok(api.get(f"{ALL}/{known}"))["path"] == "a.json"
-    assert len({known, backup_id_for("other", "one"), backup_id_for(made["volume_id"], "two")}) == 3
+    created = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    existing = backup_id_for(created["volume_id"], "one")
+    assert created["backup_id"] == existing
+    assert ok(api.get(f"{ALL}/{existing}"))["path"] == "a.json"
+    assert len({existing, backup_id_for("other", "one"), backup_id_for(created["volume_id"], "two")}) == 3
 
 
 def test_request_of_an_overwritten_backup_is_not_run_again(api: httpx.Client) -> None:
@@ -117,54 +117,54 @@ def test_encrypted_name_without_recipients_writes_nothing(api: httpx.Client, dir
 
 
 def test_delete_removes_file_and_manifest_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(URL, json={"path": "d/a.json"}))
-    assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+    created = ok(api.post(URL, json={"path": "d/a.json"}))
+    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert list((dirs.backups / "d").iterdir()) == []
-    assert not ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert not ok(api.delete(f"{ALL}/never-was"))["existed"]
-    failed(api.get(f"{ALL}/{made['backup_id']}"), "BackupNotFound")
+    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
 
 
 def test_file_that_differs_from_its_manifest_is_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(URL, json={"path": "a.json"}))
+    created = ok(api.post(URL, json={"path": "a.json"}))
     (dirs.backups / "a.json").write_bytes(b"precious")
-    failed(api.delete(f"{ALL}/{made['backup_id']}"), "BackupChanged")
+    failed(api.delete(f"{ALL}/{created['backup_id']}"), "BackupChanged")
     assert (dirs.backups / "a.json").read_bytes() == b"precious"
     assert (dirs.backups / "a.json.manifest.json").exists()
 
 
 def test_file_removed_by_a_user_is_not_found(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    created = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
     (dirs.backups / "a.json").unlink()
-    failed(api.get(f"{ALL}/{made['backup_id']}"), "BackupNotFound")
+    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
     failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
-    assert not ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
 
 
 def test_backup_moved_with_its_manifest_keeps_its_id(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(URL, json={"path": "a.json"}))
+    created = ok(api.post(URL, json={"path": "a.json"}))
     (dirs.backups / "elsewhere").mkdir()
     for name in ("a.json", "a.json.manifest.json"):
         (dirs.backups / name).rename(dirs.backups / "elsewhere" / name)
-    assert ok(api.get(f"{ALL}/{made['backup_id']}"))["path"] == "elsewhere/a.json"
-    assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+    assert ok(api.get(f"{ALL}/{created['backup_id']}"))["path"] == "elsewhere/a.json"
+    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
 
 
 def test_config_issues_are_recorded_without_keys(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = json.loads(dirs.config.read_text())
     config["apikeys"]["secret-gateway-key"] = {"project_id": "gone", "user_id": "u-0"}
     dirs.config.write_text(json.dumps(config))
-    made = ok(api.post(URL, json={"path": "a.json"}))
-    assert [issue["code"] for issue in made["issues"]] == ["DanglingProject"]
-    assert "secret-gateway-key" not in json.dumps(made)
+    created = ok(api.post(URL, json={"path": "a.json"}))
+    assert [issue["code"] for issue in created["issues"]] == ["DanglingProject"]
+    assert "secret-gateway-key" not in json.dumps(created)
     assert "secret-gateway-key" not in (dirs.backups / "a.json.manifest.json").read_text()
 
 
 def test_invalid_manifest_is_ignored(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(URL, json={"path": "a.json"}))
+    created = ok(api.post(URL, json={"path": "a.json"}))
     manifest = dirs.backups / "a.json.manifest.json"
     manifest.write_text(manifest.read_text().replace('"counts"', '"created": "2020-01-01T00:00:00Z", "counts"'))
-    failed(api.get(f"{ALL}/{made['backup_id']}"), "BackupNotFound")
+    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
     failed(api.post("/api/v1/system/restore", json={"input_file": "a.json"}), "BackupCorrupt")
 
 

@@ -32,9 +32,9 @@ class Keys:
     """Two age key pairs: the configured one and another."""
 
     def __init__(self) -> None:
-        made = [pyrage.x25519.Identity.generate() for _ in range(2)]
-        self.identity, self.other_identity = map(str, made)
-        self.recipient, self.other_recipient = (str(one.to_public()) for one in made)
+        created = [pyrage.x25519.Identity.generate() for _ in range(2)]
+        self.identity, self.other_identity = map(str, created)
+        self.recipient, self.other_recipient = (str(one.to_public()) for one in created)
 
 
 @pytest.fixture
@@ -55,17 +55,17 @@ def test_encrypted_backup_is_restored_with_its_identity_only(
 ) -> None:
     data = dirs.config.read_bytes()
     with _server(dirs, fork_server, keys.recipient) as api:
-        made = ok(api.post(BACKUP, json={"path": name, "request_id": "b"}))
-        assert (made["level"], made["proof"]) == ("Verified", "payload")
+        created = ok(api.post(BACKUP, json={"path": name, "request_id": "b"}))
+        assert (created["level"], created["proof"]) == ("Verified", "payload")
         health = ok(api.get("/api/v1/system/health"))
         assert (health["encryption"], health["recipients"]) == ("require", [fingerprint(keys.recipient)])
-        assert made["recipients"] == [fingerprint(keys.recipient)]
+        assert created["recipients"] == [fingerprint(keys.recipient)]
         stored = (dirs.backups / name).read_bytes()
         assert stored.startswith(b"age-encryption.org/v1\n")
         opened = pyrage.decrypt(stored, [pyrage.x25519.Identity.from_str(keys.identity)])
         assert unpack(opened, compression.format_for_name(name).compression, len(data)) == data
         dirs.write(users=5)
-        body = {"backup_id": made["backup_id"], "request_id": "r"}
+        body = {"backup_id": created["backup_id"], "request_id": "r"}
         failed(api.post(RESTORE, json=body), "IdentityRequired")
         failed(api.post(RESTORE, json={**body, "identity": keys.other_identity}), "WrongIdentity")
         detail = failed(api.post(RESTORE, json={**body, "identity": "AGE-SECRET-KEY-1NONSENSE"}), "WrongIdentity")
@@ -96,13 +96,13 @@ def test_revoked_recipient_cannot_open_new_backups(dirs: GatewayDirs, fork_serve
         both = ok(api.post(BACKUP, json={"path": "both.json.age"}))
     with _server(dirs, fork_server, keys.other_recipient) as api:
         new = ok(api.post(BACKUP, json={"path": "new.json.age"}))
-        for made, opening in (
+        for created, opening in (
             (old, [keys.identity]),
             (both, [keys.identity, keys.other_identity]),
             (new, [keys.other_identity]),
         ):
             for identity in (keys.identity, keys.other_identity):
-                answer = api.post(RESTORE, json={"backup_id": made["backup_id"], "identity": identity})
+                answer = api.post(RESTORE, json={"backup_id": created["backup_id"], "identity": identity})
                 if identity in opening:
                     ok(answer)
                 else:
@@ -119,8 +119,8 @@ def test_no_plain_bytes_reach_the_volume_not_even_in_safety_backups(
 ) -> None:
     secret = f"gateway-key-{'k' * 36}"
     with _server(dirs, fork_server, keys.recipient) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.age"}))
-        body = {"backup_id": made["backup_id"], "identity": keys.identity}
+        created = ok(api.post(BACKUP, json={"path": "a.json.age"}))
+        body = {"backup_id": created["backup_id"], "identity": keys.identity}
         safe = ok(api.post(RESTORE, json=body))["safety_backup"]
         assert safe["kind"] == "backup"
         assert safe["path"].endswith(".json.zst.age")
@@ -179,14 +179,14 @@ def test_damaged_and_foreign_age_files_have_distinct_errors(
 def test_identities_and_keys_are_in_no_log_record_or_file(dirs: GatewayDirs, keys: Keys) -> None:
     settings: dict[str, Any] = {"age_recipient": keys.recipient, "signature_policy": "require"}
     with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "a.json.age"}))
-        body = {"backup_id": made["backup_id"], "identity": keys.identity, "request_id": "r"}
+        created = ok(client.post(BACKUP, json={"path": "a.json.age"}))
+        body = {"backup_id": created["backup_id"], "identity": keys.identity, "request_id": "r"}
         ok(client.post(RESTORE, json=body))
         failed(
             client.post(RESTORE, json={**body, "request_id": "s", "identity": keys.identity * 200}), "InvalidRequest"
         )
         failed(client.post(RESTORE, json={**body, "request_id": "s", "identity": [keys.identity]}), "InvalidRequest")
-        verify = f"/api/v1/system/backups/{made['backup_id']}/verify"
+        verify = f"/api/v1/system/backups/{created['backup_id']}/verify"
         ok(client.post(verify, json={"identity": keys.identity}))
         failed(client.post(verify, json={"identity": keys.other_identity}), "WrongIdentity")
         ok(client.post("/api/v1/system/restores/r/commit"))
@@ -205,13 +205,13 @@ def test_age_zstd_and_jq_open_an_encrypted_backup(
     key = tmp_path / "key"
     key.write_text(f"# made by age-keygen\n{keys.other_identity}\n")
     with _server(dirs, fork_server, keys.recipient, keys.other_recipient) as api:
-        made = ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
+        created = ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
     command = f"age -d -i {key} {dirs.backups}/NAME.json.zst.age | zstd -d | jq ."
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
     assert json.loads(shown.stdout) == json.loads(dirs.config.read_text())
     command = f"age-keygen -y {key} | tr -d '\\n' | sha256sum | cut -c1-32"
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
-    assert shown.stdout.decode().strip() == made["recipients"][1]
+    assert shown.stdout.decode().strip() == created["recipients"][1]
 
 
 @pytest.mark.parametrize("armor", [[], ["-a"]])

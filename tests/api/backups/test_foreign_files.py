@@ -21,10 +21,10 @@ ALL = "/api/v1/system/backups"
 
 
 def _nested(depth: int) -> Any:
-    found: Any = []
+    result: Any = []
     for _ in range(depth):
-        found = [found]
-    return found
+        result = [result]
+    return result
 
 
 STRANGE = [{"note": "\ud800"}, {"\udfff": 1}, {"note": _nested(300)}, {"note": _nested(900)}]
@@ -67,17 +67,17 @@ def test_manifest_of_a_later_version_is_kept_unchanged(api: httpx.Client, dirs: 
 @pytest.mark.parametrize("name", [b"caf\xe9", "cafe\u0301".encode(), b"a\nb", b"x.tmp", b"y" * 200], ids=repr)
 def test_file_whose_name_no_request_can_use_is_not_listed(name: bytes, api: httpx.Client, dirs: GatewayDirs) -> None:
     request = {"path": "a.json", "request_id": "once"}
-    made = ok(api.post(BACKUP, json=request))
+    created = ok(api.post(BACKUP, json=request))
     folder = os.path.join(os.fsencode(dirs.backups), name)
     os.mkdir(folder)
     for file in (b"a.json", b"a.json.manifest.json"):
         os.rename(os.path.join(os.fsencode(dirs.backups), file), os.path.join(folder, file))
-    one = f"{ALL}/{made['backup_id']}"
+    one = f"{ALL}/{created['backup_id']}"
     assert ok(api.get(ALL))["items"] == []
     failed(api.get(one), "BackupNotFound")
     failed(api.post(f"{one}/verify"), "BackupNotFound")
     failed(api.get(f"{one}/content"), "BackupNotFound")
-    failed(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "BackupNotFound")
+    failed(api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}), "BackupNotFound")
     assert not ok(api.delete(one))["existed"]
     assert os.path.exists(os.path.join(folder, b"a.json"))
     assert not ok(api.post(BACKUP, json=request))["replayed"]
@@ -89,7 +89,7 @@ def test_backup_with_the_longest_name_may_be_gzipped_by_hand(
 ) -> None:
     name = "n" * (length - 5) + ".json"
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        made = ok(api.post(BACKUP, json={"path": name}))
+        created = ok(api.post(BACKUP, json={"path": name}))
         data = (dirs.backups / name).read_bytes()
         (dirs.backups / f"{name}.gz").write_bytes(gzip.compress(data))
         (dirs.backups / name).unlink()
@@ -98,7 +98,7 @@ def test_backup_with_the_longest_name_may_be_gzipped_by_hand(
         assert ok(api.get(ALL, params={"path": f"{name}.gz"}))["items"] == items
         assert ok(api.post(f"{ALL}/inspect", json={"path": f"{name}.gz"}))["level"] == "Verified"
         ok(api.post("/api/v1/system/restore", json={"input_file": f"{name}.gz"}))
-        assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+        assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
         assert not list(dirs.backups.glob("n*"))
 
 

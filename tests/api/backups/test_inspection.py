@@ -24,17 +24,17 @@ def _inspect(api: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
 
 
 def _find(api: httpx.Client, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ok(api.get(BACKUPS, params={"path": path}))["items"]
-    return found
+    result: list[dict[str, Any]] = ok(api.get(BACKUPS, params={"path": path}))["items"]
+    return result
 
 
 def test_file_is_looked_up_by_its_exact_path(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        made = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
+        created = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
         ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst.json"}))
-        (found,) = _find(api, "daily/a.json.zst")
-        assert (found["kind"], found["backup_id"]) == ("backup", made["backup_id"])
-        assert found["record"]["content_sha256"] == made["content_sha256"]
+        (result,) = _find(api, "daily/a.json.zst")
+        assert (result["kind"], result["backup_id"]) == ("backup", created["backup_id"])
+        assert result["record"]["content_sha256"] == created["content_sha256"]
         for absent in ("daily", "daily/b.json", "daily/a.json.zst/x", "other/a.json.zst"):
             assert _find(api, absent) == []
             failed(api.post(f"{BACKUPS}/inspect", json={"path": absent}), "BackupNotFound")
@@ -45,20 +45,20 @@ def test_file_is_looked_up_by_its_exact_path(dirs: GatewayDirs, fork_server: For
 
 def test_inspection_reports_the_content_of_own_and_foreign_files(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        made = ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
+        created = ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
         health = ok(api.get("/api/v1/system/health"))
         plain = dirs.config.read_bytes()
         (dirs.backups / "theirs.json.gz").write_bytes(gzip.compress(plain))
         envelope = {"backup_version": "1.0", "timestamp": "x", "config": json.loads(plain)}
         (dirs.backups / "envelope.json").write_text(json.dumps(envelope))
         for name, kind in (("ours.json.zst", "backup"), ("theirs.json.gz", "foreign"), ("envelope.json", "foreign")):
-            found, stored = _inspect(api, name), (dirs.backups / name).read_bytes()
-            assert (found["kind"], found["level"], found["problems"]) == (kind, "Verified", [])
-            assert found["stored_sha256"] == hashlib.sha256(stored).hexdigest()
-            assert found["stored_bytes"] == len(stored)
-            assert found["counts"] == made["counts"]
-            assert (found["volume_id"], found["gateway_id"]) == (health["volume_id"], health["gateway_id"])
-        assert _inspect(api, "theirs.json.gz")["content_sha256"] == made["content_sha256"]
+            result, stored = _inspect(api, name), (dirs.backups / name).read_bytes()
+            assert (result["kind"], result["level"], result["problems"]) == (kind, "Verified", [])
+            assert result["stored_sha256"] == hashlib.sha256(stored).hexdigest()
+            assert result["stored_bytes"] == len(stored)
+            assert result["counts"] == created["counts"]
+            assert (result["volume_id"], result["gateway_id"]) == (health["volume_id"], health["gateway_id"])
+        assert _inspect(api, "theirs.json.gz")["content_sha256"] == created["content_sha256"]
         assert not list(dirs.backups.glob("*.verification.json"))
 
 
@@ -77,8 +77,8 @@ def test_inspection_reports_problems_and_no_key(dirs: GatewayDirs, fork_server: 
             ("brick.json", "BackupInvalid"),
         ):
             response = api.post(f"{BACKUPS}/inspect", json={"path": name})
-            found = ok(response)
-            assert (found["level"], [one["code"] for one in found["problems"]]) == (None, [code]), name
+            result = ok(response)
+            assert (result["level"], [one["code"] for one in result["problems"]]) == (None, [code]), name
             assert dirs.key not in response.text
 
 
@@ -87,8 +87,8 @@ def test_encrypted_file_is_not_opened_without_its_identity(dirs: GatewayDirs, fo
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         sealed = pyrage.encrypt(dirs.config.read_bytes(), [identity.to_public()])
         (dirs.backups / "sealed.json.age").write_bytes(sealed)
-        found = _inspect(api, "sealed.json.age")
-        assert (found["level"], found["counts"], found["content_sha256"]) == ("Stored", None, None)
+        result = _inspect(api, "sealed.json.age")
+        assert (result["level"], result["counts"], result["content_sha256"]) == ("Stored", None, None)
         assert _inspect(api, "sealed.json.age", identity=str(identity))["level"] == "Verified"
         body = {"path": "sealed.json.age", "identity": str(other)}
         failed(api.post(f"{BACKUPS}/inspect", json=body), "WrongIdentity")

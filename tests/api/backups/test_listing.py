@@ -29,9 +29,9 @@ def _all(api: httpx.Client, limit: int = 100) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     token = None
     while True:
-        found = ok(api.get(ALL, params={"limit": limit} | ({"continue": token} if token else {})))
-        items += found["items"]
-        token = found["continue"]
+        result = ok(api.get(ALL, params={"limit": limit} | ({"continue": token} if token else {})))
+        items += result["items"]
+        token = result["continue"]
         if token is None:
             return items
 
@@ -66,42 +66,42 @@ def test_next_page_continues_after_a_removed_file(api: httpx.Client, dirs: Gatew
 
 def test_backup_gzipped_by_hand_is_the_same_backup(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
-    made = ok(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}))
+    created = ok(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}))
     subprocess.run(["gzip", str(dirs.backups / "d" / "a.json")], check=True)
     (entry,) = _all(api)
-    assert (entry["kind"], entry["path"], entry["backup_id"]) == ("compressed", "d/a.json.gz", made["backup_id"])
-    assert entry["record"]["content_sha256"] == made["content_sha256"]
+    assert (entry["kind"], entry["path"], entry["backup_id"]) == ("compressed", "d/a.json.gz", created["backup_id"])
+    assert entry["record"]["content_sha256"] == created["content_sha256"]
     assert entry["record"]["compression"] == "gzip"
     assert entry["record"]["stored_bytes"] == entry["size_bytes"]
-    assert ok(api.get(f"{ALL}/{made['backup_id']}")) == entry["record"]
-    proven = ok(api.post(f"{ALL}/{made['backup_id']}/verify"))
+    assert ok(api.get(f"{ALL}/{created['backup_id']}")) == entry["record"]
+    proven = ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
     assert (proven["signature"], proven["problems"]) == ("valid", [])
-    taken = api.get(f"{ALL}/{made['backup_id']}/content")
+    taken = api.get(f"{ALL}/{created['backup_id']}/content")
     assert taken.content == (dirs.backups / "d" / "a.json.gz").read_bytes()
     dirs.write(users=6)
-    for source in ({"backup_id": made["backup_id"]}, {"input_file": "d/a.json.gz"}):
+    for source in ({"backup_id": created["backup_id"]}, {"input_file": "d/a.json.gz"}):
         done = ok(api.post(RESTORE, json={**source, "expected_sha256": entry["record"]["stored_sha256"]}))
-        assert done["source_backup_id"] == made["backup_id"]
+        assert done["source_backup_id"] == created["backup_id"]
         assert dirs.config.read_bytes() == before
-    assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert list((dirs.backups / "d").iterdir()) == []
     failed(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}), "Deleted")
 
 
 def test_gz_copy_is_foreign_while_the_original_exists(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
     subprocess.run(["gzip", "-k", str(dirs.backups / "a.json")], check=True)
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json", "backup"), ("a.json.gz", "foreign")]
-    ok(api.delete(f"{ALL}/{made['backup_id']}"))
+    ok(api.delete(f"{ALL}/{created['backup_id']}"))
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json.gz", "foreign")]
 
 
 def test_gz_file_with_other_content_is_foreign_and_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "a.json").unlink()
     (dirs.backups / "a.json.gz").write_bytes(gzip.compress(b"{}"))
     assert [one["kind"] for one in _all(api)] == ["foreign"]
-    assert not ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert (dirs.backups / "a.json.gz").exists()
 
 
@@ -124,10 +124,10 @@ def test_removed_linked_and_hidden_files_are_not_listed(api: httpx.Client, dirs:
 
 
 def test_file_that_differs_from_its_manifest_is_listed_as_changed(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "a.json").write_bytes(b"{}")
     (entry,) = _all(api)
-    assert (entry["kind"], entry["backup_id"], entry["record"]) == ("changed", made["backup_id"], None)
+    assert (entry["kind"], entry["backup_id"], entry["record"]) == ("changed", created["backup_id"], None)
 
 
 def test_list_without_a_volume_is_an_error(dirs: GatewayDirs, fork_server: ForkServer) -> None:
@@ -145,8 +145,8 @@ def test_list_of_a_hundred_thousand_files_reads_none_twice(
         for number in range(3):
             ok(api.post(BACKUP, json={"path": f"{number}.json"}))
             subprocess.run(["gzip", str(dirs.backups / f"{number}.json")], check=True)
-            made = ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
-            ok(api.post(f"{ALL}/{made['backup_id']}/verify"))
+            created = ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
+            ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
     for folder in range(20):
         (dirs.backups / f"old{folder:02}").mkdir()
         for number in range(5000):
@@ -169,9 +169,9 @@ def test_list_of_a_hundred_thousand_files_reads_none_twice(
         paths: list[str] = []
         token: str | None = None
         while True:
-            found = page(settings, inventory, 1000, token)
-            paths += [item.path for item in found.items]
-            token = found.continue_token
+            result = page(settings, inventory, 1000, token)
+            paths += [item.path for item in result.items]
+            token = result.continue_token
             if token is None:
                 break
         seen.append(paths)

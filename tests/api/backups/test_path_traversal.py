@@ -92,10 +92,10 @@ def test_only_regular_files_with_one_link_are_changed(kind: str, api: httpx.Clie
 
 
 def test_manifest_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
     manifest = dirs.backups / "a.json.manifest.json"
     moved = dirs.backups.parent / "moved"
     manifest.rename(moved)
     manifest.symlink_to(moved)
-    failed(api.get(f"/api/v1/system/backups/{made['backup_id']}"), "BackupNotFound")
+    failed(api.get(f"/api/v1/system/backups/{created['backup_id']}"), "BackupNotFound")
     failed(api.post(RESTORE, json={"input_file": "a.json"}), "BackupCorrupt")

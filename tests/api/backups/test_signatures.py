@@ -34,13 +34,13 @@ def test_signing_key_is_generated_once_next_to_the_config(dirs: GatewayDirs, for
     key = dirs.state / "signing_key.pem"
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         first = ok(api.post(BACKUP, json={"path": "a.json"}))
-        made = key.read_bytes()
+        created = key.read_bytes()
         assert key.stat().st_mode & 0o777 == 0o600
         assert not list(dirs.backups.rglob("*.pem"))
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         second = ok(api.post(BACKUP, json={"path": "b.json"}))
-        assert key.read_bytes() == made
-        assert first["signed_by"] == second["signed_by"] == [signing.load_signer(made).key_id]
+        assert key.read_bytes() == created
+        assert first["signed_by"] == second["signed_by"] == [signing.load_signer(created).key_id]
         assert ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))["signature"] == "valid"
         key.write_bytes(b"broken")
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
@@ -103,23 +103,23 @@ def test_new_cluster_restores_only_backups_signed_by_a_trusted_key(
     (tmp_path / "old.pem").write_bytes(old)
     (tmp_path / "stranger.pem").write_bytes(stranger)
     (tmp_path / "trusted.pem").write_bytes(b"the old cluster\n" + _public(old))
-    made: dict[str, str] = {}
+    created: dict[str, str] = {}
     for name in ("old", "stranger"):
         with fork_server.server(
             dirs.config, dirs.backups, dirs.key, signing_key_file=str(tmp_path / f"{name}.pem")
         ) as api:
-            made[name] = ok(api.post(BACKUP, json={"path": f"{name}.json"}))["backup_id"]
+            created[name] = ok(api.post(BACKUP, json={"path": f"{name}.json"}))["backup_id"]
     assert not (dirs.state / "signing_key.pem").exists()
     settings: dict[str, Any] = {"trusted_keys_file": str(tmp_path / "trusted.pem"), "signature_policy": "require"}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         own = ok(api.post(BACKUP, json={"path": "own.json"}))
-        ok(api.post(RESTORE, json={"backup_id": made["old"]}))
-        detail = failed(api.post(RESTORE, json={"backup_id": made["stranger"]}), "KeyNotTrusted")
+        ok(api.post(RESTORE, json={"backup_id": created["old"]}))
+        detail = failed(api.post(RESTORE, json={"backup_id": created["stranger"]}), "KeyNotTrusted")
         assert signing.load_signer(stranger).key_id in detail
-        ok(api.post(RESTORE, json={"backup_id": made["old"], "trust_key_id": old_id}))
+        ok(api.post(RESTORE, json={"backup_id": created["old"], "trust_key_id": old_id}))
         failed(api.post(RESTORE, json={"backup_id": own["backup_id"], "trust_key_id": old_id}), "KeyNotTrusted")
         stranger_id = signing.load_signer(stranger).key_id
-        pinned = {"backup_id": made["stranger"], "trust_key_id": stranger_id}
+        pinned = {"backup_id": created["stranger"], "trust_key_id": stranger_id}
         failed(api.post(RESTORE, json=pinned), "KeyNotTrusted")
 
 
@@ -135,7 +135,7 @@ def test_jq_and_openssl_verify_a_signature_as_documented(
 ) -> None:
     needs("jq", "openssl")
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
+        created = ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
     script = f"""
     openssl pkey -in {dirs.state}/signing_key.pem -pubout -out {tmp_path}/public.pem
     {{ echo mcpgateway-manifest-v1; jq -cjS 'del(.signatures)' a.json.manifest.json; }} > {tmp_path}/message
@@ -145,7 +145,7 @@ def test_jq_and_openssl_verify_a_signature_as_documented(
     """
     shown = subprocess.run(["bash", "-euc", script], cwd=dirs.backups, capture_output=True, text=True, check=True)
     assert "Signature Verified Successfully" in shown.stdout
-    assert shown.stdout.splitlines()[-1] == made["signed_by"][0]
+    assert shown.stdout.splitlines()[-1] == created["signed_by"][0]
 
 
 def test_keys_are_configured_by_flags(dirs: GatewayDirs, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_keys_are_configured_by_flags(dirs: GatewayDirs, tmp_path: Path) -> None
     (tmp_path / "key.pem").write_bytes(pem)
     settings: dict[str, Any] = {"signing_key_file": tmp_path / "key.pem", "signature_policy": "require"}
     with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "a.json"}))
-        assert made["signed_by"] == [signing.load_signer(pem).key_id]
-        ok(client.post(RESTORE, json={"backup_id": made["backup_id"], "trust_key_id": made["signed_by"][0]}))
-        failed(client.post(RESTORE, json={"backup_id": made["backup_id"], "trust_key_id": "x"}), "InvalidRequest")
+        created = ok(client.post(BACKUP, json={"path": "a.json"}))
+        assert created["signed_by"] == [signing.load_signer(pem).key_id]
+        ok(client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": created["signed_by"][0]}))
+        failed(client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": "x"}), "InvalidRequest")

@@ -197,8 +197,8 @@ def test_interrupted_upload_keeps_the_received_bytes(api: httpx.Client, dirs: Ga
 
 
 def _age_file(content: bytes) -> bytes:
-    made: bytes = pyrage.encrypt(content, [pyrage.x25519.Identity.generate().to_public()])
-    return made
+    created: bytes = pyrage.encrypt(content, [pyrage.x25519.Identity.generate().to_public()])
+    return created
 
 
 def test_plain_upload_is_rejected_when_encryption_is_required(dirs: GatewayDirs, fork_server: ForkServer) -> None:

@@ -26,15 +26,15 @@ def _verify(api: httpx.Client, backup_id: str, **body: Any) -> dict[str, Any]:
 
 def test_verification_is_shown_until_the_backup_is_deleted(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
-        one = f"/api/v1/system/backups/{made['backup_id']}"
+        created = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
+        one = f"/api/v1/system/backups/{created['backup_id']}"
         assert ok(api.get(one))["verification"] is None
-        found = ok(api.post(f"{one}/verify"))
-        assert (found["level"], found["proof"], found["signature"]) == ("Verified", "payload", "valid")
-        assert found["counts"] == made["counts"]
-        assert found["problems"] == []
+        result = ok(api.post(f"{one}/verify"))
+        assert (result["level"], result["proof"], result["signature"]) == ("Verified", "payload", "valid")
+        assert result["counts"] == created["counts"]
+        assert result["problems"] == []
         shown = ok(api.get(one))["verification"]
-        assert shown == {key: value for key, value in found.items() if key != "recorded"}
+        assert shown == {key: value for key, value in result.items() if key != "recorded"}
         assert (dirs.backups / "a.json.zst.verification.json").stat().st_mode & 0o777 == 0o600
         ok(api.post(BACKUP, json={"path": "a.json.zst", "overwrite": True}))
         failed(api.get(one), "BackupNotFound")
@@ -82,88 +82,88 @@ def test_list_show_inspect_and_verify_agree_also_after_a_restart(dirs: GatewayDi
 
 def test_corrupt_file_is_not_verified_until_verified_again(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))["backup_id"]
-        _verify(api, made)
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))["backup_id"]
+        _verify(api, created)
         file = dirs.backups / "a.json"
         good = file.read_bytes()
         file.write_bytes(good.replace(b"user-0@", b"user-9@"))
-        _verify(api, made)
-        assert _shown(api, made, "a.json") == [(None, None)] * 2
+        _verify(api, created)
+        assert _shown(api, created, "a.json") == [(None, None)] * 2
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        assert _shown(api, made, "a.json") == [(None, None)] * 2
+        assert _shown(api, created, "a.json") == [(None, None)] * 2
         file.write_bytes(good)
-        assert ok(api.get(f"/api/v1/system/backups/{made}"))["level"] is None, "it must be verified again first"
-        _verify(api, made)
-        assert _shown(api, made, "a.json") == [("Verified", "payload")] * 2
+        assert ok(api.get(f"/api/v1/system/backups/{created}"))["level"] is None, "it must be verified again first"
+        _verify(api, created)
+        assert _shown(api, created, "a.json") == [("Verified", "payload")] * 2
         file.write_bytes(good[:-1])
-        one = ok(api.get(f"/api/v1/system/backups/{made}"))
+        one = ok(api.get(f"/api/v1/system/backups/{created}"))
         assert (one["level"], one["proof"]) == (None, None), "a changed size must be detected without a verification"
 
 
 def test_verify_reports_problems(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
         file, manifest = dirs.backups / "a.json", dirs.backups / "a.json.manifest.json"
         good, described = file.read_bytes(), json.loads(manifest.read_text())
         file.write_bytes(good.replace(b"user-0@", b"user-9@"))
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], [problem["code"] for problem in found["problems"]]) == (None, ["BackupCorrupt"])
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], [problem["code"] for problem in result["problems"]]) == (None, ["BackupCorrupt"])
         file.write_bytes(good)
         manifest.write_text(json.dumps({**described, "counts": {**described["counts"], "users": 9}}))
-        found = _verify(api, made["backup_id"])
-        codes = [problem["code"] for problem in found["problems"]]
-        assert (found["level"], codes) == (None, ["SignatureInvalid", "BackupInvalid"])
+        result = _verify(api, created["backup_id"])
+        codes = [problem["code"] for problem in result["problems"]]
+        assert (result["level"], codes) == (None, ["SignatureInvalid", "BackupInvalid"])
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], found["problems"][0]["code"]) == ("Verified", "SignatureRequired")
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], result["problems"][0]["code"]) == ("Verified", "SignatureRequired")
 
 
 def test_verify_with_an_identity_proves_the_recipient(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
-        without = _verify(api, made["backup_id"])
+        created = ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
+        without = _verify(api, created["backup_id"])
         assert (without["level"], without["proof"], without["counts"]) == ("Verified", "payload", None)
-        found = _verify(api, made["backup_id"], identity=str(identity))
-        assert (found["level"], found["proof"], found["counts"]) == ("Verified", "recipient", made["counts"])
-        assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["proof"] == "recipient"
+        result = _verify(api, created["backup_id"], identity=str(identity))
+        assert (result["level"], result["proof"], result["counts"]) == ("Verified", "recipient", created["counts"])
+        assert ok(api.get(f"/api/v1/system/backups/{created['backup_id']}"))["proof"] == "recipient"
 
 
 def test_unsigned_manifest_of_an_encrypted_file_proves_nothing(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.age"}))
+        created = ok(api.post(BACKUP, json={"path": "a.json.age"}))
         manifest = dirs.backups / "a.json.age.manifest.json"
         described = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], found["proof"], found["signature"]) == ("Stored", None, "unsigned")
-        assert _verify(api, made["backup_id"], identity=str(identity))["level"] == "Verified"
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], result["proof"], result["signature"]) == ("Stored", None, "unsigned")
+        assert _verify(api, created["backup_id"], identity=str(identity))["level"] == "Verified"
 
 
 def test_verification_file_of_a_gzipped_backup_is_deleted_with_it(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        _verify(api, made["backup_id"])
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        _verify(api, created["backup_id"])
         subprocess.run(["gzip", str(dirs.backups / "a.json")], check=True)
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], found["signature"], found["problems"]) == ("Verified", "valid", [])
-        assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["verification"]["problems"] == []
-        assert ok(api.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], result["signature"], result["problems"]) == ("Verified", "valid", [])
+        assert ok(api.get(f"/api/v1/system/backups/{created['backup_id']}"))["verification"]["problems"] == []
+        assert ok(api.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
         assert not list(dirs.backups.glob("a.json*"))
 
 
 def test_forged_verification_file_is_ignored(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        _verify(api, made["backup_id"])
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        _verify(api, created["backup_id"])
         note = dirs.backups / "a.json.verification.json"
         forged = json.loads(note.read_text())
         for content in ("", "{", json.dumps({**forged, "stored_sha256": "0" * 64}), "x" * 100_000):
             note.write_text(content)
-            assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["verification"] is None
+            assert ok(api.get(f"/api/v1/system/backups/{created['backup_id']}"))["verification"] is None
         (dirs.backups / "a.json").write_bytes(dirs.write(users=9))
         note.write_text(json.dumps(forged))
-        failed(api.post(RESTORE, json={"backup_id": made["backup_id"]}), "BackupCorrupt")
+        failed(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "BackupCorrupt")

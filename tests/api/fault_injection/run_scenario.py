@@ -93,16 +93,16 @@ class ScenarioRunner:
             return self._trace(server)
 
     def _trace(self, server: RunningServer) -> list[InjectionPoint]:
-        with trace_points(server.pid, self._directories) as found:
+        with trace_points(server.pid, self._directories) as points:
             answer = self.scenario.send(server.client)
         assert answer.status_code == 200, answer.text
         if not self.scenario.parses_in_worker:
-            return found
+            return points
         self._reset()
-        with trace_worker_points(self._orders) as more:
+        with trace_worker_points(self._orders) as worker_points:
             answer = self.scenario.send(server.client)
         assert answer.status_code == 200, answer.text
-        return found + more
+        return points + worker_points
 
     @contextmanager
     def _start_warm_server(self) -> Iterator[RunningServer]:
@@ -209,13 +209,13 @@ class ScenarioRunner:
 
 def _descriptors(pid: int) -> Counter[str]:
     """The number of open descriptors of each file in the two directories. Sockets are ignored: their number varies."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             target = str(entry.readlink())
             if "/directories/" in target:
-                found[_NOISE.sub("…", target.rpartition("/directories/")[2])] += 1
-    return found
+                counts[_NOISE.sub("…", target.rpartition("/directories/")[2])] += 1
+    return counts
 
 
 def _leaked_descriptors(pid: int, before: Counter[str]) -> Counter[str]:

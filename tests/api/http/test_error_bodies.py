@@ -70,8 +70,8 @@ def test_metadata_and_bodies_have_limits(api: httpx.Client) -> None:
 
 def test_request_id_header_is_echoed_or_generated(api: httpx.Client) -> None:
     assert api.get("/health", headers={"X-Request-ID": "my-id_1"}).headers["x-request-id"] == "my-id_1"
-    made = api.get("/health", headers={"X-Request-ID": "not an id"}).headers["x-request-id"]
-    assert made != "not an id"
+    created = api.get("/health", headers={"X-Request-ID": "not an id"}).headers["x-request-id"]
+    assert created != "not an id"
 
 
 def test_openapi_declares_every_error_with_the_contract_body(api: httpx.Client) -> None:

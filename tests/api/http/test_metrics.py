@@ -35,13 +35,13 @@ def test_metrics_report_answers_and_condition_without_a_key(dirs: GatewayDirs, f
         failed(api.get("/api/v1/system/health", headers={"Authorization": f"Bearer {canary}"}), "Unauthorized")
         answer = api.get("/metrics", headers={"Authorization": ""})
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-        found = _samples(answer.text)
-        assert found["gateway_admin_ready",] == 1
-        assert found["gateway_admin_config_valid",] == 1
-        assert found["gateway_admin_volume_free_bytes",] > 0
-        assert found["gateway_admin_requests_total", "", "POST", "/api/v1/system/backup", "200"] == 1
-        assert found["gateway_admin_requests_total", "RouteNotFound", "GET", "none", "404"] == 1
-        assert found["gateway_admin_last_success_timestamp_seconds", "POST", "/api/v1/system/backup"] > 0
+        samples = _samples(answer.text)
+        assert samples["gateway_admin_ready",] == 1
+        assert samples["gateway_admin_config_valid",] == 1
+        assert samples["gateway_admin_volume_free_bytes",] > 0
+        assert samples["gateway_admin_requests_total", "", "POST", "/api/v1/system/backup", "200"] == 1
+        assert samples["gateway_admin_requests_total", "RouteNotFound", "GET", "none", "404"] == 1
+        assert samples["gateway_admin_last_success_timestamp_seconds", "POST", "/api/v1/system/backup"] > 0
         assert canary not in answer.text
         assert dirs.key not in answer.text
 
@@ -50,10 +50,10 @@ def test_metrics_report_an_invalid_config_and_a_missing_volume(dirs: GatewayDirs
     dirs.config.write_bytes(b"{")
     dirs.backups.rmdir()
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        found = _samples(api.get("/metrics").text)
-        assert found["gateway_admin_ready",] == 0
-        assert found["gateway_admin_config_valid",] == 0
-        assert found["gateway_admin_volume_total_bytes",] == 0
+        samples = _samples(api.get("/metrics").text)
+        assert samples["gateway_admin_ready",] == 0
+        assert samples["gateway_admin_config_valid",] == 0
+        assert samples["gateway_admin_volume_total_bytes",] == 0
 
 
 def _command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:

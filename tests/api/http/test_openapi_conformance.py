@@ -53,7 +53,7 @@ def served(
 def _operations(client: httpx.Client) -> list[Any]:
     document = client.get("/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document)
-    return [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    return [operation.ok() for operation in schema.get_all_operations() if isinstance(operation, Ok)]
 
 
 @pytest.mark.parametrize("keyed", [True, False])

@@ -77,13 +77,13 @@ def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path)
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.02)
     answers: list[httpx.Response] = []
     with process, process.client(dirs.key) as client:
-        made = ok(client.post(f"{PREFIX}/backup", json={"path": f"{WORD}.json.zst", "metadata": {WORD: WORD}}))
+        created = ok(client.post(f"{PREFIX}/backup", json={"path": f"{WORD}.json.zst", "metadata": {WORD: WORD}}))
         dirs.write(users=5)
-        source = {"backup_id": made["backup_id"]}
+        source = {"backup_id": created["backup_id"]}
         for body in ({**source, "dry_run": True}, {**source, "request_id": "r"}):
             answers.append(client.post(f"{PREFIX}/restore", json=body))
         answers += [client.get(f"{PREFIX}/restores/r"), client.post(f"{PREFIX}/restores/r/commit")]
-        answers += [client.get(f"{PREFIX}/{path}") for path in ("health", "backups", f"backups/{made['backup_id']}")]
+        answers += [client.get(f"{PREFIX}/{path}") for path in ("health", "backups", f"backups/{created['backup_id']}")]
         for bad in (good[:-1], good.replace(b'"users": {', b'"users": 5, "x": {'), good[:40] + b"\xff" + good[40:]):
             dirs.config.write_bytes(bad)
             answers += [client.get(f"{PREFIX}/health"), client.post(f"{PREFIX}/backup", json={"path": "b.json"})]
@@ -92,7 +92,7 @@ def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path)
         dirs.config.write_bytes(good)
         _send_canaries(client, answers)
         dirs.config.write_bytes(good)
-        verify = f"{PREFIX}/backups/{made['backup_id']}/verify"
+        verify = f"{PREFIX}/backups/{created['backup_id']}/verify"
         answers += [client.post(verify), client.post(verify, json={"identity": SECRET})]
         assert (dirs.backups / f"{WORD}.json.zst.verification.json").exists()
         answers += [client.get("/metrics"), client.get("/ready"), client.get("/health"), client.get("/openapi.json")]

@@ -33,20 +33,20 @@ TIMEOUT_SECONDS = 60.0
 def _wait_until(condition: Callable[[], Any]) -> Any:
     end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.001)
     raise AssertionError(f"the condition did not become true within {TIMEOUT_SECONDS} s")
 
 
 def _children(pid: int) -> list[int]:
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
             if parent == str(pid) and state not in ("Z", "X"):
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def _state(pid: int) -> str:
@@ -110,18 +110,18 @@ def _check_nothing_changed(dirs: GatewayDirs, config: bytes) -> None:
 def test_requests_work_alike_with_and_without_a_worker(dirs: GatewayDirs) -> None:
     with _running_server(dirs) as (process, client):
         before = dirs.config.read_bytes()
-        made = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
-        assert made["counts"]["users"] == 2
+        created = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
+        assert created["counts"]["users"] == 2
         health = ok(client.get(f"{PREFIX}/health"))
         assert (health["status"], health["config_digest"]) == ("healthy", digest(before))
         dirs.write(users=5)
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         plan = ok(client.post(f"{PREFIX}/restore", json={**request, "dry_run": True}))
         assert (plan["diff"]["users"]["removed"], plan["sections_digest"]) == (3, health["sections_digest"])
         assert ok(client.post(f"{PREFIX}/restore", json=request))["sections_digest"] == health["sections_digest"]
         assert dirs.config.read_bytes() == before
         ok(client.post(f"{PREFIX}/restores/r/rollback"))
-        assert ok(client.post(f"{PREFIX}/backups/{made['backup_id']}/verify"))["problems"] == []
+        assert ok(client.post(f"{PREFIX}/backups/{created['backup_id']}/verify"))["problems"] == []
         envelope = b'{"backup_version": "1.0", "config": ' + before + b"}"
         (dirs.backups / "theirs.json").write_bytes(envelope)
         ok(client.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))

@@ -100,10 +100,10 @@ def test_idle_server_uses_less_than_70_mebibytes(dirs: GatewayDirs) -> None:
 def test_stop_finishes_requests_in_flight(dirs: GatewayDirs) -> None:
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=1.0)
     with process, process.client(dirs.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "a.json"}))
+        created = ok(client.post(BACKUP, json={"path": "a.json"}))
         dirs.write(users=5)
         answers: list[httpx.Response] = []
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         thread = threading.Thread(target=lambda: answers.append(client.post("/api/v1/system/restore", json=request)))
         thread.start()
         while not (dirs.state / "restore.json").exists():
@@ -119,8 +119,8 @@ def test_stop_finishes_requests_in_flight(dirs: GatewayDirs) -> None:
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_file_modes_do_not_depend_on_the_umask(umask: int, dirs: GatewayDirs) -> None:
     with AdminProcess(dirs.config, dirs.backups, umask=umask) as process, process.client(dirs.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "d/a.json"}))
-        ok(client.post("/api/v1/system/restore", json={"backup_id": made["backup_id"], "request_id": "r"}))
+        created = ok(client.post(BACKUP, json={"path": "d/a.json"}))
+        ok(client.post("/api/v1/system/restore", json={"backup_id": created["backup_id"], "request_id": "r"}))
         ok(client.post("/api/v1/system/restores/r/rollback"))
         for base in (dirs.backups / "d", dirs.backups / ".gateway", dirs.backups / "safety", dirs.state):
             for folder, _, files in os.walk(base):

@@ -42,7 +42,7 @@ def test_full_volume_fails_backups_but_allows_restore_and_delete(
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         saved = dirs.config.read_bytes()
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
         spare = ok(api.post(BACKUP, json={"path": "spare.json"}))
         ballast = _fill(volume)
         before = dirs.write(users=5)
@@ -50,7 +50,7 @@ def test_full_volume_fails_backups_but_allows_restore_and_delete(
         assert not (volume / "b.json").exists()
         failed(api.get("/ready"), "NotReady")
         assert ok(api.get("/api/v1/system/health"))["status"] == "degraded"
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         failed(api.post("/api/v1/system/restore", json={**request, "safety_backup": "required"}), "VolumeFull")
         assert dirs.config.read_bytes() == before
         done = ok(api.post("/api/v1/system/restore", json=request))
@@ -70,8 +70,8 @@ def test_full_volume_fails_backups_but_allows_restore_and_delete(
 
 def _break_verified_file(volume: Path, api: httpx.Client) -> str:
     """Creates a backup, verifies it and damages its file; returns the backup's URL."""
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    url = f"/api/v1/system/backups/{made['backup_id']}"
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    url = f"/api/v1/system/backups/{created['backup_id']}"
     assert ok(api.post(f"{url}/verify"))["level"] == "Verified"
     with (volume / "a.json").open("r+b") as file:
         file.write(b"[")
@@ -84,8 +84,8 @@ def test_full_volume_still_records_a_failed_verification(
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         url = _break_verified_file(volume, api)
         _fill(volume)
-        found = ok(api.post(f"{url}/verify"))
-        assert (found["level"], found["recorded"]) == (None, True)
+        result = ok(api.post(f"{url}/verify"))
+        assert (result["level"], result["recorded"]) == (None, True)
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert ok(api.get(url))["level"] is None
 
@@ -96,8 +96,8 @@ def test_read_only_volume_keeps_a_failed_verification_in_memory(
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         url = _break_verified_file(volume, api)
         subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True, timeout=60)
-        found = ok(api.post(f"{url}/verify"))
-        assert (found["level"], found["recorded"]) == (None, False)
+        result = ok(api.post(f"{url}/verify"))
+        assert (result["level"], result["recorded"]) == (None, False)
         (entry,) = ok(api.get("/api/v1/system/backups"))["items"]
         assert entry["record"]["level"] is None
         subprocess.run(["mount", "-o", "remount,rw", str(volume)], check=True, timeout=60)
@@ -110,13 +110,13 @@ def test_read_only_volume_fails_backups_but_allows_restore(
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         saved = dirs.config.read_bytes()
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
         subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
         dirs.write(users=5)
         failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
-        failed(api.delete(f"/api/v1/system/backups/{made['backup_id']}"), "VolumeUnavailable")
+        failed(api.delete(f"/api/v1/system/backups/{created['backup_id']}"), "VolumeUnavailable")
         assert "read-only" in failed(api.get("/ready"), "NotReady")
-        done = ok(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}))
+        done = ok(api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}))
         assert (done["safety_backup"]["kind"], done["state"]) == ("kept", "committed")
         assert dirs.config.read_bytes() == saved
         assert ok(api.get(f"/api/v1/system/restores/{done['request_id']}"))["state"] == "committed"
@@ -130,9 +130,9 @@ def test_config_that_is_a_mount_point_is_not_replaced(dirs: GatewayDirs, fork_se
         pytest.skip("a mounted file needs root and the permission to mount: run as root")
     try:
         with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-            made = ok(api.post(BACKUP, json={"path": "a.json"}))
+            created = ok(api.post(BACKUP, json={"path": "a.json"}))
             detail = failed(
-                api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "ConfigNotReplaceable"
+                api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}), "ConfigNotReplaceable"
             )
             assert "mount its directory" in detail
             assert "mount its directory" in failed(api.get("/ready"), "NotReady")

@@ -47,15 +47,15 @@ def _writer(dirs: GatewayDirs, pause: float) -> Iterator[set[bytes]]:
 def test_no_backup_is_torn_while_the_gateway_writes(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.5) as api:
         ok(api.get("/api/v1/system/health"))
-        made = 0
+        created = 0
         with _writer(dirs, 0.12) as written:
             for number in range(12):
                 answer = api.post(BACKUP, json={"path": f"{number}.json"})
                 if answer.status_code == 200:
-                    made += 1
+                    created += 1
                 else:
                     assert answer.json()["code"] in ("ConfigUnstable", "ConfigInvalid")
-        assert made > 0
+        assert created > 0
         for file in dirs.backups.glob("*.json"):
             if not file.name.endswith(".manifest.json"):
                 assert file.read_bytes() in written
@@ -65,7 +65,7 @@ def test_no_backup_is_torn_while_the_gateway_writes(dirs: GatewayDirs, fork_serv
 def test_restore_overwritten_by_the_gateway_fails_and_is_repeatable(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.4) as api:
         saved = dirs.config.read_bytes()
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
         before = dirs.write(users=50)
         stop = threading.Event()
 
@@ -77,7 +77,7 @@ def test_restore_overwritten_by_the_gateway_fails_and_is_repeatable(dirs: Gatewa
 
         thread = threading.Thread(target=overwrite)
         thread.start()
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         answer = api.post("/api/v1/system/restore", json=request)
         stop.set()
         thread.join()

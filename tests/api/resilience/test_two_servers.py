@@ -30,17 +30,17 @@ def two(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[tuple[httpx.Clie
 
 def test_one_server_continues_requests_of_the_other(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
     one, other = two
-    made = ok(one.post(BACKUP, json={"path": "a.json", "request_id": "b"}))
-    assert ok(other.post(BACKUP, json={"path": "a.json", "request_id": "b"})) == {**made, "replayed": True}
-    assert ok(other.get(f"/api/v1/system/backups/{made['backup_id']}"))["path"] == "a.json"
+    created = ok(one.post(BACKUP, json={"path": "a.json", "request_id": "b"}))
+    assert ok(other.post(BACKUP, json={"path": "a.json", "request_id": "b"})) == {**created, "replayed": True}
+    assert ok(other.get(f"/api/v1/system/backups/{created['backup_id']}"))["path"] == "a.json"
     before = dirs.write(users=4)
-    ok(one.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
-    assert ok(other.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))["replayed"]
+    ok(one.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
+    assert ok(other.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))["replayed"]
     ok(other.post("/api/v1/system/restores/r/rollback"))
     assert ok(one.get("/api/v1/system/restores/r"))["state"] == "rolled_back"
     assert dirs.config.read_bytes() == before
-    assert ok(other.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
-    assert not ok(one.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
+    assert ok(other.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
+    assert not ok(one.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
 
 
 def test_same_request_to_both_servers_creates_one_backup(
@@ -98,19 +98,19 @@ def test_lock_holder_makes_others_wait_and_then_fail_as_busy(api: httpx.Client, 
 
 
 def test_damaged_journal_is_reported_until_superseded(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.state / "restore.json").write_text("{")
     (dirs.state / "kept-x").write_text("precious")
-    failed(api.post(RESTORE, json={"backup_id": made["backup_id"]}), "RestoreStateUnknown")
-    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "supersede": True}))
+    failed(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "RestoreStateUnknown")
+    ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "supersede": True}))
     kept = [entry for entry in dirs.state.iterdir() if entry.name.startswith("damaged-")]
     assert sorted(entry.read_text() for entry in kept) == ["precious", "{"]
 
 
 def test_unknown_restore_state_is_reported_not_guessed(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
     old = dirs.write(users=5)
-    request = {"backup_id": made["backup_id"], "request_id": "r"}
+    request = {"backup_id": created["backup_id"], "request_id": "r"}
     ok(api.post(RESTORE, json=request))
     journal = json.loads((dirs.state / "restore.json").read_text())
     journal["phase"] = "prepared"

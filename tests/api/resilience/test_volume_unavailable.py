@@ -109,10 +109,10 @@ def _check_outage(
     keys.write_text(dirs.key)
     with fork_server.server(dirs.config, dirs.backups, dirs.key, admin_key_file=str(keys)) as client:
         content = dirs.config.read_bytes()
-        made = ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
+        created = ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
         with make_unavailable(folder):  # type: ignore[attr-defined]
             for _ in range(2):
-                answers = _send_all(client, made["backup_id"])
+                answers = _send_all(client, created["backup_id"])
                 _check_declared(answers)
                 assert client.get("/health").status_code == 200
             if folder == dirs.config.parent:
@@ -125,7 +125,7 @@ def _check_outage(
         assert ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))["replayed"]
         ok(client.post(f"{PREFIX}/backup", json={"path": "back.json.zst"}))
         dirs.write(users=7)
-        ok(client.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"]}))
+        ok(client.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
         assert dirs.config.read_bytes() == content
         assert verify.verify(dirs.backups)[0]
 

@@ -23,31 +23,31 @@ def _all_files(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
 
 
 def test_dry_run_reports_the_difference_and_changes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
+    created = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
     live = dirs.write(users=5)
     before = _all_files(dirs)
-    plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "request_id": "r"}))
+    plan = ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "request_id": "r"}))
     assert plan["dry_run"] is True
     assert plan["diff"]["users"] == {"added": 0, "removed": 3, "changed": 0}
     assert not plan["diff"]["admin_key_changes"]
-    assert plan["restored_sha256"] == made["content_sha256"]
+    assert plan["restored_sha256"] == created["content_sha256"]
     assert _all_files(dirs) == before
     assert dirs.config.read_bytes() == live
-    assert ok(api.post(URL, json={"backup_id": made["backup_id"], "request_id": "r"}))["state"] == "applied"
-    failed(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}), "RestorePending")
-    assert ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "supersede": True}))["dry_run"]
+    assert ok(api.post(URL, json={"backup_id": created["backup_id"], "request_id": "r"}))["state"] == "applied"
+    failed(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}), "RestorePending")
+    assert ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "supersede": True}))["dry_run"]
 
 
 @pytest.mark.parametrize("invalid", [None, b"{"])
 def test_dry_run_against_an_invalid_config_reports_all_as_added(
     invalid: bytes | None, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    made = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+    created = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     if invalid is None:
         dirs.config.unlink()
     else:
         dirs.config.write_bytes(invalid)
-    plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}))
+    plan = ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}))
     assert (plan["compared_with"], plan["diff"]["users"]["added"]) == ("nothing", 2)
 
 

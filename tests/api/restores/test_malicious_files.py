@@ -219,12 +219,12 @@ def test_links_and_special_files_are_neither_read_nor_replaced(
 
 
 def test_folder_replaced_by_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
-    made = ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
+    created = ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
     (dirs.backups / "d").rename(tmp_path / "d")
     (dirs.backups / "d").symlink_to(tmp_path / "d")
     _check_declared(api.post(f"{PREFIX}/restore", json={"input_file": "d/a.json"}))
     failed(api.post(f"{PREFIX}/backup", json={"path": "d/b.json"}), "PathNotAllowed")
-    _check_declared(api.get(f"{PREFIX}/backups/{made['backup_id']}"))
-    assert not ok(api.delete(f"{PREFIX}/backups/{made['backup_id']}"))["existed"]
+    _check_declared(api.get(f"{PREFIX}/backups/{created['backup_id']}"))
+    assert not ok(api.delete(f"{PREFIX}/backups/{created['backup_id']}"))["existed"]
     assert (tmp_path / "d" / "a.json").exists()
     assert not (tmp_path / "d" / "b.json").exists()

@@ -216,14 +216,14 @@ def test_decompression_bombs_are_rejected(dirs: GatewayDirs, fork_server: ForkSe
 
 
 def test_corrupt_or_unexpected_backup_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
-    for digest in (made["stored_sha256"], made["content_sha256"]):
-        ok(api.post(URL, json={"backup_id": made["backup_id"], "expected_sha256": digest}))
-    failed(api.post(URL, json={"backup_id": made["backup_id"], "expected_sha256": "0" * 64}), "DigestMismatch")
+    created = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
+    for digest in (created["stored_sha256"], created["content_sha256"]):
+        ok(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": digest}))
+    failed(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": "0" * 64}), "DigestMismatch")
     data = bytearray((dirs.backups / "a.json.zst").read_bytes())
     data[len(data) // 2] ^= 1
     (dirs.backups / "a.json.zst").write_bytes(data)
-    failed(api.post(URL, json={"backup_id": made["backup_id"]}), "BackupCorrupt")
+    failed(api.post(URL, json={"backup_id": created["backup_id"]}), "BackupCorrupt")
 
 
 def test_live_config_keeps_its_mode_without_permissions_for_others(api: httpx.Client, dirs: GatewayDirs) -> None:

@@ -31,8 +31,8 @@ class Config:
     @property
     def counts(self) -> tuple[int, int, int, int]:
         """Numbers of configs, projects, users and API keys."""
-        found = json.loads(self.data)
-        configs, projects, users, keys = (len(found.get(name, {})) for name in DATA)
+        config = json.loads(self.data)
+        configs, projects, users, keys = (len(config.get(name, {})) for name in DATA)
         return configs, projects, users, keys
 
 
@@ -130,8 +130,8 @@ def key_in(data: bytes) -> str | None:
     if not isinstance(value, dict) or b"1e999" in data or data.startswith(b"\xef\xbb\xbf"):
         return None
     old = value.get("enkrypt_config")
-    found = value.get("admin_apikey") or (old.get("admin_apikey") if isinstance(old, dict) else None)
-    return found if isinstance(found, str) else None
+    key = value.get("admin_apikey") or (old.get("admin_apikey") if isinstance(old, dict) else None)
+    return key if isinstance(key, str) else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -142,24 +142,24 @@ class SystemUnderTest:
 
     def server(self, slot: int) -> RunningServer:
         """The server of a slot, started if there is none."""
-        found = self._slots[slot]
-        if found is None:
+        running = self._slots[slot]
+        if running is None:
             stack = ExitStack()
-            served = stack.enter_context(
+            server = stack.enter_context(
                 self._fork_server.running(self.dirs.config, self.dirs.backups, self.dirs.key, **self._settings)
             )
-            found = self._slots[slot] = (served, stack)
-        return found[0]
+            running = self._slots[slot] = (server, stack)
+        return running[0]
 
     def end(self, slot: int, number: signal.Signals) -> None:
         """Stops or kills the server of a slot, if there is one."""
-        found, self._slots[slot] = self._slots[slot], None
-        if found is None:
+        running, self._slots[slot] = self._slots[slot], None
+        if running is None:
             return
-        served, stack = found
-        os.kill(served.pid, number)
+        server, stack = running
+        os.kill(server.pid, number)
         limit = time.monotonic() + 30
-        while served.alive:
+        while server.alive:
             assert time.monotonic() < limit, "the server does not stop"
             time.sleep(0.002)
         stack.close()
@@ -207,17 +207,17 @@ class SystemUnderTest:
         live, config = self.model.live, self.dirs.config
         assert (config.read_bytes() if config.exists() else None) == (None if live is None else live.data)
         slot = next((n for n, one in enumerate(self._slots) if one is not None), 0)
-        found = self.call(slot, "GET", f"{PREFIX}/health").json()["data"]
+        health = self.call(slot, "GET", f"{PREFIX}/health").json()["data"]
         valid = live is not None and live.valid
-        assert found["config_valid"] == valid, found["issues"]
-        assert found["config_digest"] == (None if live is None else sha(live.data))
-        counts = tuple(found[f"total_{name}"] for name in ("configs", "projects", "users", "api_keys"))
+        assert health["config_valid"] == valid, health["issues"]
+        assert health["config_digest"] == (None if live is None else sha(live.data))
+        counts = tuple(health[f"total_{name}"] for name in ("configs", "projects", "users", "api_keys"))
         assert counts == (live.counts if live is not None and valid else (0, 0, 0, 0))
         issues = live is not None and live.issues
-        assert (found["status"] == "unhealthy") == (not valid)
-        assert not valid or bool(found["issues"]) == issues
+        assert (health["status"] == "unhealthy") == (not valid)
+        assert not valid or bool(health["issues"]) == issues
         pending = self.model.pending
-        waits = found["pending_restore"]
+        waits = health["pending_restore"]
         assert (waits and waits["request_id"]) == (pending and pending.request_id)
         state = {name for name in os.listdir(self.dirs.state) if name.startswith(("staged-", "kept-", "replaced-"))}
         allowed = set() if pending is None else {f"kept-{pending.request_id}"}

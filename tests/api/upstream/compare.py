@@ -186,10 +186,10 @@ def main() -> None:
     print("|---" * (len(columns) + 1) + "|")
     for name in columns[0][1]:
         if name != "answers":
-            print(f"| {name} | " + " | ".join(str(found[name]) for _, found in columns) + " |")
+            print(f"| {name} | " + " | ".join(str(result[name]) for _, result in columns) + " |")
     print()
-    for at, (who, found) in enumerate(columns):
-        print(f"- {who} {1 + at % options.trials}: {found['answers']}")
+    for at, (who, result) in enumerate(columns):
+        print(f"- {who} {1 + at % options.trials}: {result['answers']}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ SECTIONS = ("mcp_configs", "projects", "users", "apikeys")
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    made = Upstream(tmp_path_factory.mktemp("upstream"))
-    made.generate()
-    with made:
-        yield made
+    created = Upstream(tmp_path_factory.mktemp("upstream"))
+    created.generate()
+    with created:
+        yield created
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def ours(upstream: Upstream, fresh: dict[str, Any], tmp_path: Path, fork_server:
 
 def _listed(upstream: Upstream, key: str) -> dict[str, Any]:
     with upstream.client(key) as client:
-        found = {}
+        result = {}
         for what in ("users", "projects", "configs", "api-keys"):
             answer = client.get(f"/{what}")
             assert answer.status_code == 200, answer.text
-            found[what] = answer.json()["data"]
-        return found
+            result[what] = answer.json()["data"]
+        return result
 
 
 def _counts(ours: httpx.Client) -> dict[str, int]:
@@ -72,9 +72,9 @@ def _check_round_trip(upstream: Upstream, ours: httpx.Client, key: str | None) -
     before = None if key is None else _listed(upstream, key)
     if before is not None:
         assert _counts(ours) == {what: len(listed) for what, listed in before.items()}
-    made = ok(ours.post(f"{PREFIX}/backup", json={"path": "a.json.zst"}))
+    created = ok(ours.post(f"{PREFIX}/backup", json={"path": "a.json.zst"}))
     upstream.config.write_bytes(content[: len(content) // 2])
-    ok(ours.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"]}))
+    ok(ours.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
     assert upstream.config.read_bytes() == content
     assert upstream.alive
     if key is not None:
@@ -165,8 +165,8 @@ def test_config_with_the_admin_key_of_old_releases(
 
 
 def test_no_backup_is_torn_under_writes_of_the_real_gateway() -> None:
-    found = run_our_backups(5)
-    assert found["backups acknowledged"]
-    assert found["files that are no whole config"] == 0
-    assert found["ours answers at the end"] == "yes"
-    assert "InternalError" not in str(found["answers"])
+    result = run_our_backups(5)
+    assert result["backups acknowledged"]
+    assert result["files that are no whole config"] == 0
+    assert result["ours answers at the end"] == "yes"
+    assert "InternalError" not in str(result["answers"])
