@@ -81,10 +81,10 @@ def test_request_id_replays_its_body_and_rejects_another(api: httpx.Client, dirs
 def test_backup_id_is_derived_from_volume_and_request_id(api: httpx.Client) -> None:
     """A client that lost the answer looks the backup up by this id, so client and server must compute the same one."""
     created = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
-    existing = backup_id_for(created["volume_id"], "one")
-    assert created["backup_id"] == existing
-    assert ok(api.get(f"{ALL}/{existing}"))["path"] == "a.json"
-    assert len({existing, backup_id_for("other", "one"), backup_id_for(created["volume_id"], "two")}) == 3
+    expected = backup_id_for(created["volume_id"], "one")
+    assert created["backup_id"] == expected
+    assert ok(api.get(f"{ALL}/{expected}"))["path"] == "a.json"
+    assert len({expected, backup_id_for("other", "one"), backup_id_for(created["volume_id"], "two")}) == 3
 
 
 def test_request_of_an_overwritten_backup_is_not_run_again(api: httpx.Client) -> None:

@@ -21,10 +21,10 @@ ALL = "/api/v1/system/backups"
 
 
 def _nested(depth: int) -> Any:
-    result: Any = []
+    value: Any = []
     for _ in range(depth):
-        result = [result]
-    return result
+        value = [value]
+    return value
 
 
 STRANGE = [{"note": "\ud800"}, {"\udfff": 1}, {"note": _nested(300)}, {"note": _nested(900)}]

@@ -34,13 +34,13 @@ def test_signing_key_is_generated_once_next_to_the_config(dirs: GatewayDirs, for
     key = dirs.state / "signing_key.pem"
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         first = ok(api.post(BACKUP, json={"path": "a.json"}))
-        created = key.read_bytes()
+        generated = key.read_bytes()
         assert key.stat().st_mode & 0o777 == 0o600
         assert not list(dirs.backups.rglob("*.pem"))
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         second = ok(api.post(BACKUP, json={"path": "b.json"}))
-        assert key.read_bytes() == created
-        assert first["signed_by"] == second["signed_by"] == [signing.load_signer(created).key_id]
+        assert key.read_bytes() == generated
+        assert first["signed_by"] == second["signed_by"] == [signing.load_signer(generated).key_id]
         assert ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))["signature"] == "valid"
         key.write_bytes(b"broken")
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:

@@ -55,7 +55,7 @@ class BackupRules(RuleBasedStateMachine):
         self._backup(0, f"large{suffix}", "overwrite", None, "", None)
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
+        if hasattr(self, "system"):
             try:
                 self.system.check_all_files()
                 self.system.check_audit_log(by_command=True)
@@ -64,7 +64,7 @@ class BackupRules(RuleBasedStateMachine):
 
     @invariant()
     def check_system(self) -> None:
-        if hasattr(self, "world"):
+        if hasattr(self, "system"):
             self.system.check_list(self.slot)
             self.system.check_live_config()
             self.system.check_audit_log()
