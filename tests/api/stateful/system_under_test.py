@@ -263,7 +263,7 @@ class SystemUnderTest:
         assert (self.dirs.backups / f"{one.owner}.manifest.json").read_bytes() == one.manifest
 
     def check_all_files(self) -> None:
-        """As :meth:`opens`, of all; and other people's files are what they were."""
+        """Checks every backup, and that foreign files are unchanged."""
         for one in self.model.backups.values():
             if one.listed:
                 self.check_file(one)
