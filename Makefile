@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 CONTEXT ?=
 # Arguments for the demo: make demo DEMO_ARGS="--name other --down"
 DEMO_ARGS ?=
-# Arguments for the torture: make torture TORTURE_ARGS="--share 20 --seed 3"
-TORTURE_ARGS ?=
-# How long to explore, and more for it: make explore MINUTES=60 EXPLORE_ARGS="--seed 7 --steps 100"
+# Arguments of the fault injection campaign: make fault-injection FAULT_ARGS="--one-in 20 --seed 3"
+FAULT_ARGS ?=
+# Duration and arguments of the stateful test: make stateful-test MINUTES=60 STATEFUL_ARGS="--seed 7 --steps 100"
 MINUTES ?= 10
-EXPLORE_ARGS ?=
+STATEFUL_ARGS ?=
 # Arguments for pytest: make test ARGS="-k restore -x"
 ARGS ?=
 
@@ -65,13 +65,13 @@ layers: $(STAMP) ## Check the import rules between packages (import-linter)
 test-api: $(STAMP) ## Test the admin API as a real process: endpoints, attacks, crash points, full volumes
 	$(BIN)/python -m pytest tests/api $(ARGS)
 
-.PHONY: torture
-torture: $(STAMP) ## Kill and refuse every system call of every mutation, and a table (TORTURE_ARGS="--share 20 --seed 3 --jobs 2")
-	$(BIN)/python -m tests.api.fault_injection $(TORTURE_ARGS)
+.PHONY: fault-injection
+fault-injection: $(STAMP) ## Inject kills and errors at every system call of every mutation (FAULT_ARGS="--one-in 20 --seed 3 --jobs 2")
+	$(BIN)/python -m tests.api.fault_injection $(FAULT_ARGS)
 
-.PHONY: explore
-explore: $(STAMP) ## Days that nobody thought of, on real servers, until MINUTES are over or one breaks a promise (EXPLORE_ARGS="--seed 7")
-	$(BIN)/python -m tests.api.stateful --minutes $(MINUTES) $(EXPLORE_ARGS)
+.PHONY: stateful-test
+stateful-test: $(STAMP) ## Stateful property test against real servers for MINUTES minutes; prints the shortest failing sequence and its seed
+	$(BIN)/python -m tests.api.stateful --minutes $(MINUTES) $(STATEFUL_ARGS)
 
 .PHONY: compare-upstream
 compare-upstream: $(STAMP) ## Compare backups by the real gateway and by our admin API under load: a table of the losses

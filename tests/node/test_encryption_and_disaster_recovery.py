@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.api.conftest import needs
+from tests.api.support.requirements import needs
 from tests.cluster.fixtures import create_namespace
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod

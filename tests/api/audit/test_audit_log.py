@@ -1,4 +1,4 @@
-"""The audit log of a real server: a line before and a line after, whole whatever happens, and no word of a caller."""
+"""The audit log of a real server: records before and after each mutation, hash chain, rotation and gaps."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ import httpx
 import pytest
 
 from gateway_api.audit import verify
-from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.support.admin_process import AdminProcess
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
 RESTORE = "/api/v1/system/restore"
 
 
-def _log(pair: Pair) -> Path:
-    return pair.backups / ".gateway" / "audit.jsonl"
+def _log(dirs: GatewayDirs) -> Path:
+    return dirs.backups / ".gateway" / "audit.jsonl"
 
 
-def _records(pair: Pair) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _log(pair).read_text().splitlines()]
+def _records(dirs: GatewayDirs) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _log(dirs).read_text().splitlines()]
 
 
-def _verify(pair: Pair) -> tuple[int, str]:
-    command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(pair.backups)]
+def _verify(dirs: GatewayDirs) -> tuple[int, str]:
+    command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(dirs.backups)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-def test_each_mutation_has_a_line_before_and_a_line_after(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
+def test_each_mutation_has_an_intent_and_an_outcome_record(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
     failed(api.post(BACKUP, json={"path": "a.json"}), "BackupExists")
-    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "two"}))
+    ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "two"}))
     ok(api.post("/api/v1/system/restores/two/commit"))
-    ok(api.delete(f"/api/v1/system/backups/{made['backup_id']}"))
-    records = [one for one in _records(pair) if one["operation"] != "start"]
+    ok(api.delete(f"/api/v1/system/backups/{created['backup_id']}"))
+    records = [one for one in _records(dirs) if one["operation"] != "start"]
     assert [(one["event"], one["operation"], one.get("result")) for one in records] == [
         ("intent", "backup", None),
         ("outcome", "backup", "ok"),
@@ -57,51 +59,51 @@ def test_each_mutation_has_a_line_before_and_a_line_after(api: httpx.Client, pai
         ("outcome", "delete", "ok"),
     ]
     assert [one["id"] for one in records[0::2]] == [one["id"] for one in records[1::2]]
-    assert records[1]["backup_id"] == made["backup_id"]
-    assert records[5]["restored_sha256"] == made["content_sha256"]
+    assert records[1]["backup_id"] == created["backup_id"]
+    assert records[5]["restored_sha256"] == created["content_sha256"]
     assert {one["by"] for one in records} == {"config"}
-    assert _log(pair).stat().st_mode & 0o777 == 0o600
-    assert _verify(pair)[0] == 0
+    assert _log(dirs).stat().st_mode & 0o777 == 0o600
+    assert _verify(dirs)[0] == 0
 
 
-def test_a_manifest_carries_the_head_and_a_log_cut_at_its_end_shows(api: httpx.Client, pair: Pair) -> None:
+def test_truncated_or_changed_log_is_detected(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
     ok(api.post(BACKUP, json={"path": "b.json"}))
-    whole = _log(pair).read_bytes()
+    whole = _log(dirs).read_bytes()
     lines = whole.splitlines(keepends=True)
-    _log(pair).write_bytes(b"".join(lines[:-2]))
-    status, said = _verify(pair)
+    _log(dirs).write_bytes(b"".join(lines[:-2]))
+    status, output = _verify(dirs)
     assert status == 1
-    assert "b.json" in said
-    _log(pair).write_bytes(whole)
-    assert _verify(pair)[0] == 0
+    assert "b.json" in output
+    _log(dirs).write_bytes(whole)
+    assert _verify(dirs)[0] == 0
     lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
-    _log(pair).write_bytes(b"".join(lines))
-    status, said = _verify(pair)
-    assert (status, said.partition(":")[0]) == (1, "audit.jsonl, line 4")
+    _log(dirs).write_bytes(b"".join(lines))
+    status, output = _verify(dirs)
+    assert (status, output.partition(":")[0]) == (1, "audit.jsonl, line 4")
 
 
-def test_without_a_log_the_command_says_so(pair: Pair) -> None:
-    status, said = _verify(pair)
+def test_verify_command_reports_a_missing_log(dirs: GatewayDirs) -> None:
+    status, output = _verify(dirs)
     assert status == 2
-    assert "cannot be read" in said
+    assert "cannot be read" in output
 
 
-def test_a_torn_tail_is_hashed_never_cut(api: httpx.Client, pair: Pair) -> None:
+def test_torn_last_line_is_kept_and_hashed_into_the_chain(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
-    with _log(pair).open("ab") as log:
+    with _log(dirs).open("ab") as log:
         log.write(b'{"seq":9,"prev"')
-    assert _verify(pair)[0] == 0
+    assert _verify(dirs)[0] == 0
     ok(api.post(BACKUP, json={"path": "b.json"}))
-    assert b'{"seq":9,"prev"\n' in _log(pair).read_bytes()
-    assert "fragment_sha256" in _log(pair).read_text()
-    assert _verify(pair)[0] == 0
+    assert b'{"seq":9,"prev"\n' in _log(dirs).read_bytes()
+    assert "fragment_sha256" in _log(dirs).read_text()
+    assert _verify(dirs)[0] == 0
 
 
-def test_two_servers_keep_one_chain(pair: Pair, nursery: Nursery) -> None:
+def test_two_servers_write_one_chain(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with (
-        nursery.server(pair.config, pair.backups, pair.key) as one,
-        nursery.server(pair.config, pair.backups, pair.key) as other,
+        fork_server.server(dirs.config, dirs.backups, dirs.key) as one,
+        fork_server.server(dirs.config, dirs.backups, dirs.key) as other,
     ):
 
         def send(client: httpx.Client, who: str) -> None:
@@ -113,23 +115,23 @@ def test_two_servers_keep_one_chain(pair: Pair, nursery: Nursery) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert _verify(pair)[0] == 0
-    made = len(list(pair.backups.rglob("*.manifest.json")))
-    assert sum(one.get("result") == "ok" and one["operation"] == "backup" for one in _records(pair)) == made > 0
+    assert _verify(dirs)[0] == 0
+    created = len(list(dirs.backups.rglob("*.manifest.json")))
+    assert sum(one.get("result") == "ok" and one["operation"] == "backup" for one in _records(dirs)) == created > 0
 
 
 def _audited(process: AdminProcess) -> list[dict[str, Any]]:
-    """The audit lines in the server's own log, each with the time of its log line."""
+    """The audit records in the server's own log, each with the time of its log line."""
     return [{"time": one["time"], **one["audit"]} for one in process.events if one["event"] == "audit"]
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, pair: Pair) -> None:
-    away = pair.backups.with_name("away")
-    with AdminProcess(pair.config, pair.backups) as first, first.client(pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
-        pair.backups.rename(away)
+def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, dirs: GatewayDirs) -> None:
+    away = dirs.backups.with_name("away")
+    with AdminProcess(dirs.config, dirs.backups) as first, first.client(dirs.key) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
+        dirs.backups.rename(away)
         ok(api.post(f"/api/v1/system/restores/r/{end}"))
         failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
         logged = _audited(first)
@@ -140,52 +142,52 @@ def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, pair: 
         ("outcome", "backup", "VolumeUnavailable"),
     ]
     assert {"id", "by", "name"} <= set(logged[0])
-    gap = json.loads((pair.state / "audit_gap").read_text())
-    assert (pair.state / "audit_gap").stat().st_mode & 0o777 == 0o600
+    gap = json.loads((dirs.state / "audit_gap").read_text())
+    assert (dirs.state / "audit_gap").stat().st_mode & 0o777 == 0o600
     assert gap["lines"] == len(logged)
-    with AdminProcess(pair.config, pair.backups) as second, second.client(pair.key) as api:
+    with AdminProcess(dirs.config, dirs.backups) as second, second.client(dirs.key) as api:
         failed(api.post("/api/v1/system/restores/none/commit"), "VolumeUnavailable")
-        away.rename(pair.backups)
+        away.rename(dirs.backups)
         ok(api.post(BACKUP, json={"path": "c.json"}))
         logged += _audited(second)
-    assert not (pair.state / "audit_gap").exists()
-    (record,) = [one for one in _records(pair) if one["event"] == "gap"]
+    assert not (dirs.state / "audit_gap").exists()
+    (record,) = [one for one in _records(dirs) if one["event"] == "gap"]
     assert (record["id"], record["since"], record["lines"]) == (gap["id"], gap["since"], len(logged))
     since, first_line = (datetime.fromisoformat(text) for text in (record["since"], logged[0]["time"]))
     assert timedelta(0) <= first_line - since < timedelta(seconds=10)
-    status, text = _verify(pair)
+    status, text = _verify(dirs)
     assert status == 0
     assert "gaps: 1," in text
 
 
-def test_damaged_gap_state_is_recorded_as_a_gap(api: httpx.Client, pair: Pair) -> None:
+def test_damaged_gap_state_is_recorded_as_a_gap(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
-    (pair.state / "audit_gap").write_bytes(b'{"lines')
+    (dirs.state / "audit_gap").write_bytes(b'{"lines')
     ok(api.post(BACKUP, json={"path": "b.json"}))
-    (record,) = [one for one in _records(pair) if one["event"] == "gap"]
+    (record,) = [one for one in _records(dirs) if one["event"] == "gap"]
     assert (record["since"], record["lines"]) == ("", 0)
-    assert _verify(pair)[0] == 0
+    assert _verify(dirs)[0] == 0
 
 
-def test_removed_gap_record_breaks_the_chain(api: httpx.Client, pair: Pair) -> None:
-    (pair.state / "audit_gap").write_text('{"id": "x", "since": "2026-01-01T00:00:00.000000Z", "lines": 2}')
+def test_removed_gap_record_breaks_the_chain(api: httpx.Client, dirs: GatewayDirs) -> None:
+    (dirs.state / "audit_gap").write_text('{"id": "x", "since": "2026-01-01T00:00:00.000000Z", "lines": 2}')
     ok(api.post(BACKUP, json={"path": "a.json"}))
-    kept = [line for line in _log(pair).read_bytes().splitlines(keepends=True) if b'"gap"' not in line]
-    _log(pair).write_bytes(b"".join(kept))
-    assert _verify(pair)[0] == 1
+    kept = [line for line in _log(dirs).read_bytes().splitlines(keepends=True) if b'"gap"' not in line]
+    _log(dirs).write_bytes(b"".join(kept))
+    assert _verify(dirs)[0] == 1
 
 
-def test_a_log_that_is_a_link_is_not_followed(api: httpx.Client, pair: Pair, tmp_path: Path) -> None:
+def test_log_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
-    _log(pair).unlink()
+    _log(dirs).unlink()
     target = tmp_path / "target"
-    _log(pair).symlink_to(target)
+    _log(dirs).symlink_to(target)
     ok(api.post(BACKUP, json={"path": "b.json"}))
     assert not target.exists()
-    assert (pair.state / "audit_gap").exists()
+    assert (dirs.state / "audit_gap").exists()
 
 
-def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, pair: Pair) -> None:
+def test_log_contains_no_key_and_no_text_of_the_caller(api: httpx.Client, dirs: GatewayDirs) -> None:
     canary = "canary-" + "c" * 40
     ok(
         api.post(
@@ -193,18 +195,18 @@ def test_no_key_and_no_caller_s_word_stands_in_it(api: httpx.Client, pair: Pair)
         )
     )
     ok(api.post(RESTORE, json={"input_file": f"{canary}.json"}))
-    text = _log(pair).read_text()
+    text = _log(dirs).read_text()
     assert canary not in text
-    assert pair.key not in text
-    assert verify.verify(pair.backups)[0]
+    assert dirs.key not in text
+    assert verify.verify(dirs.backups)[0]
 
 
-def test_on_the_disk_the_intent_comes_before_the_effect_and_the_outcome_after(
-    pair: Pair, nursery: Nursery, tmp_path: Path
+def test_intent_is_durable_before_the_backup_and_outcome_after_it(
+    dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     needs("strace")
     trace = tmp_path / "trace"
-    with nursery.server(pair.config, pair.backups, pair.key, trace=trace) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, trace=trace) as api:
         failed(api.post("/api/v1/system/restores/none/commit"), "RestoreNotFound")
         done = len(trace.read_text().splitlines())
         ok(api.post(BACKUP, json={"path": "order.json"}))
@@ -218,56 +220,56 @@ def test_on_the_disk_the_intent_comes_before_the_effect_and_the_outcome_after(
     assert calls[outcome + 1].startswith("fdatasync")
 
 
-def _grown(pair: Pair, nursery: Nursery, lines: int = 12) -> list[Path]:
-    """A log of several segments, oldest first."""
-    with nursery.server(pair.config, pair.backups, pair.key, audit_bytes=4096) as api:
+def _write_segments(dirs: GatewayDirs, fork_server: ForkServer, lines: int = 12) -> list[Path]:
+    """Creates backups until the log has several segments; returns the ended ones, oldest first."""
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, audit_bytes=4096) as api:
         for number in range(lines):
             ok(api.post(BACKUP, json={"path": f"{number}.json", "request_id": f"b{number}"}))
-    return sorted(_log(pair).parent.glob("audit-*.jsonl"))
+    return sorted(_log(dirs).parent.glob("audit-*.jsonl"))
 
 
-def test_a_log_that_has_grown_goes_on_in_a_new_segment_and_is_one_chain(pair: Pair, nursery: Nursery) -> None:
-    ended = _grown(pair, nursery)
-    assert len(ended) >= 2
-    for file in [*ended, _log(pair)]:
+def test_log_rotates_into_segments_of_one_chain(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    segments = _write_segments(dirs, fork_server)
+    assert len(segments) >= 2
+    for file in [*segments, _log(dirs)]:
         assert file.stat().st_size <= 4096
         assert file.stat().st_mode & 0o777 == 0o600
-    last = [json.loads(file.read_text().splitlines()[-1])["seq"] for file in ended]
-    assert [file.name for file in ended] == [f"audit-{seq:012}.jsonl" for seq in last]
-    status, said = _verify(pair)
-    assert status == 0, said
-    assert "12 manifests agree" in said
-    lines = ended[1].read_bytes().splitlines(keepends=True)
+    last = [json.loads(file.read_text().splitlines()[-1])["seq"] for file in segments]
+    assert [file.name for file in segments] == [f"audit-{seq:012}.jsonl" for seq in last]
+    status, output = _verify(dirs)
+    assert status == 0, output
+    assert "12 manifests agree" in output
+    lines = segments[1].read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"by":"config"', b'"by":"nobody"')
-    ended[1].write_bytes(b"".join(lines))
-    assert _verify(pair) == (1, f"{ended[1].name}, line 4: does not link to the line before it\n")
+    segments[1].write_bytes(b"".join(lines))
+    assert _verify(dirs) == (1, f"{segments[1].name}, line 4: does not link to the line before it\n")
 
 
-def test_the_oldest_segment_may_be_removed_and_none_between(pair: Pair, nursery: Nursery) -> None:
-    ended = _grown(pair, nursery, 20)
-    middle = ended[1].read_bytes()
-    ended[1].unlink()
-    status, said = _verify(pair)
-    assert (status, said.partition(":")[0]) == (1, f"{ended[2].name}, line 1")
-    ended[1].write_bytes(middle)
+def test_only_the_oldest_segments_may_be_removed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    segments = _write_segments(dirs, fork_server, 20)
+    middle = segments[1].read_bytes()
+    segments[1].unlink()
+    status, output = _verify(dirs)
+    assert (status, output.partition(":")[0]) == (1, f"{segments[2].name}, line 1")
+    segments[1].write_bytes(middle)
     first = json.loads(middle.splitlines()[0])["seq"]
-    ended[0].unlink()
-    status, said = _verify(pair)
-    assert status == 0, said
-    assert f"begins with record {first}: older segments were removed" in said
-    ended[1].write_bytes(b"".join(middle.splitlines(keepends=True)[1:]))
-    assert _verify(pair)[0] == 1, "half a segment is not a removed one"
+    segments[0].unlink()
+    status, output = _verify(dirs)
+    assert status == 0, output
+    assert f"begins with record {first}: older segments were removed" in output
+    segments[1].write_bytes(b"".join(middle.splitlines(keepends=True)[1:]))
+    assert _verify(dirs)[0] == 1, "a truncated segment must not count as removed"
 
 
-def test_a_new_segment_that_a_crash_left_empty_or_unmade_goes_on_the_chain(pair: Pair, nursery: Nursery) -> None:
-    _grown(pair, nursery)
-    head = json.loads(_log(pair).read_text().splitlines()[-1])["seq"]
-    _log(pair).rename(_log(pair).with_name(f"audit-{head:012}.jsonl"))
-    for made in (False, True):
-        if made:
-            _log(pair).write_bytes(b"")
-        assert _verify(pair)[0] == 0
-    with nursery.server(pair.config, pair.backups, pair.key, audit_bytes=4096) as api:
+def test_chain_continues_after_a_crash_during_rotation(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    _write_segments(dirs, fork_server)
+    head = json.loads(_log(dirs).read_text().splitlines()[-1])["seq"]
+    _log(dirs).rename(_log(dirs).with_name(f"audit-{head:012}.jsonl"))
+    for segment_exists in (False, True):
+        if segment_exists:
+            _log(dirs).write_bytes(b"")
+        assert _verify(dirs)[0] == 0
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, audit_bytes=4096) as api:
         ok(api.post(BACKUP, json={"path": "next.json"}))
-    assert json.loads(_log(pair).read_text().splitlines()[0])["seq"] == head + 1
-    assert _verify(pair)[0] == 0
+    assert json.loads(_log(dirs).read_text().splitlines()[0])["seq"] == head + 1
+    assert _verify(dirs)[0] == 0

@@ -1,4 +1,4 @@
-"""Backups as a caller sees them: what is made, what is refused, what a repeat and a delete do."""
+"""Creating, replacing, replaying and deleting backups through the API."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 import zstandard
 
 from gateway_api.contract import backup_id_for
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 from tests.bench.api.configs import config_of
 
 pytestmark = pytest.mark.api
@@ -23,16 +24,14 @@ ALL = "/api/v1/system/backups"
 
 
 @pytest.mark.parametrize("name", ["a.json", "deep/er/a.json.gz", "a.json.zst", "a.json.pre-restore", "ä b.json"])
-def test_a_backup_opens_with_ordinary_tools_and_is_the_config_byte_for_byte(
-    name: str, api: httpx.Client, pair: Pair
-) -> None:
+def test_backup_opens_with_standard_tools_to_the_exact_config(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     record = ok(api.post(URL, json={"path": name, "metadata": {"why": "test"}}))
-    stored = (pair.backups / name).read_bytes()
+    stored = (dirs.backups / name).read_bytes()
     if name.endswith(".gz"):
         stored = gzip.decompress(stored)
     elif name.endswith(".zst"):
         stored = zstandard.ZstdDecompressor().decompress(stored)
-    assert stored == pair.config.read_bytes()
+    assert stored == dirs.config.read_bytes()
     assert record["level"] == "Verified"
     assert record["counts"] == {"configs": 1, "projects": 2, "users": 2, "api_keys": 1, "disabled_api_keys": 0}
     assert record["metadata"] == {"why": "test"}
@@ -41,36 +40,36 @@ def test_a_backup_opens_with_ordinary_tools_and_is_the_config_byte_for_byte(
 
 @pytest.mark.parametrize("kilobytes", [100, 200, 400, 700, 900, 1100, 3000])
 @pytest.mark.parametrize("suffix", ["json", "json.gz", "json.zst"])
-def test_a_backup_of_any_size_is_proven(api: httpx.Client, pair: Pair, kilobytes: int, suffix: str) -> None:
-    """However large the pieces are in which the proof gets what was packed."""
-    pair.config.write_bytes(config_of(kilobytes * 1000, pair.key))
-    made = ok(api.post(URL, json={"path": f"a.{suffix}"}))
-    assert made["content_sha256"] == hashlib.sha256(pair.config.read_bytes()).hexdigest()
+def test_backup_of_any_size_is_verified(api: httpx.Client, dirs: GatewayDirs, kilobytes: int, suffix: str) -> None:
+    """Verification works for every chunk size of the decompressor."""
+    dirs.config.write_bytes(config_of(kilobytes * 1000, dirs.key))
+    created = ok(api.post(URL, json={"path": f"a.{suffix}"}))
+    assert created["content_sha256"] == hashlib.sha256(dirs.config.read_bytes()).hexdigest()
 
 
-def test_an_absolute_output_file_is_replaced_as_the_scripts_expect(api: httpx.Client, pair: Pair) -> None:
-    target = str(pair.backups / "daily.json")
+def test_absolute_output_file_is_overwritten(api: httpx.Client, dirs: GatewayDirs) -> None:
+    target = str(dirs.backups / "daily.json")
     first = ok(api.post(URL, json={"output_file": target}))
-    data = pair.write(users=7)
+    data = dirs.write(users=7)
     second = ok(api.post(URL, json={"output_file": target}))
     assert Path(target).read_bytes() == data
     assert first["backup_id"] != second["backup_id"]
     failed(api.get(f"{ALL}/{first['backup_id']}"), "BackupNotFound")
 
 
-def test_a_relative_path_never_replaces_unless_told(api: httpx.Client, pair: Pair) -> None:
+def test_relative_path_is_overwritten_only_on_request(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(URL, json={"path": "a.json"}))
-    before = (pair.backups / "a.json").read_bytes()
-    pair.write(users=9)
+    before = (dirs.backups / "a.json").read_bytes()
+    dirs.write(users=9)
     failed(api.post(URL, json={"path": "a.json"}), "BackupExists")
-    assert (pair.backups / "a.json").read_bytes() == before
+    assert (dirs.backups / "a.json").read_bytes() == before
     assert ok(api.post(URL, json={"path": "a.json", "overwrite": True}))["counts"]["users"] == 9
 
 
-def test_the_same_request_again_is_the_same_backup_and_another_body_is_refused(api: httpx.Client, pair: Pair) -> None:
+def test_request_id_replays_its_body_and_rejects_another(api: httpx.Client, dirs: GatewayDirs) -> None:
     body: dict[str, Any] = {"path": "a.json", "request_id": "one"}
     first = ok(api.post(URL, json=body))
-    pair.write(users=8)
+    dirs.write(users=8)
     again = ok(api.post(URL, json=body))
     assert not first["replayed"]
     assert again == {**first, "replayed": True}
@@ -79,100 +78,98 @@ def test_the_same_request_again_is_the_same_backup_and_another_body_is_refused(a
     failed(api.post(URL, json=body), "Deleted")
 
 
-def test_a_backup_s_id_is_known_before_it_is_made(api: httpx.Client) -> None:
-    """A caller whose answer was lost asks by this id; the server must not have another way to make one."""
-    made = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
-    known = backup_id_for(made["volume_id"], "one")
-    assert made["backup_id"] == known
-    assert ok(api.get(f"{ALL}/{known}"))["path"] == "a.json"
-    assert len({known, backup_id_for("other", "one"), backup_id_for(made["volume_id"], "two")}) == 3
+def test_backup_id_is_derived_from_volume_and_request_id(api: httpx.Client) -> None:
+    """A client that lost the answer looks the backup up by this id, so client and server must compute the same one."""
+    created = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    expected = backup_id_for(created["volume_id"], "one")
+    assert created["backup_id"] == expected
+    assert ok(api.get(f"{ALL}/{expected}"))["path"] == "a.json"
+    assert len({expected, backup_id_for("other", "one"), backup_id_for(created["volume_id"], "two")}) == 3
 
 
-def test_a_replaced_backup_s_request_is_not_run_again(api: httpx.Client) -> None:
+def test_request_of_an_overwritten_backup_is_not_run_again(api: httpx.Client) -> None:
     ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
     ok(api.post(URL, json={"path": "a.json", "request_id": "two", "overwrite": True}))
     failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
 
 
-def test_a_failure_is_not_replayed(api: httpx.Client, pair: Pair) -> None:
-    data = pair.config.read_bytes()
+def test_failed_request_is_not_replayed(api: httpx.Client, dirs: GatewayDirs) -> None:
+    data = dirs.config.read_bytes()
     ok(api.get("/api/v1/system/health"))
-    pair.config.write_bytes(data[:50])
+    dirs.config.write_bytes(data[:50])
     failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "ConfigInvalid")
-    pair.config.unlink()
+    dirs.config.unlink()
     failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "ConfigMissing")
-    pair.config.write_bytes(data)
+    dirs.config.write_bytes(data)
     assert not ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))["replayed"]
 
 
-def test_a_config_over_the_limit_is_refused(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, max_config_bytes=len(pair.config.read_bytes())) as api:
+def test_config_over_the_size_limit_is_rejected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=len(dirs.config.read_bytes())) as api:
         ok(api.post(URL, json={"path": "a.json"}))
-        pair.config.write_bytes(pair.config.read_bytes() + b" ")
+        dirs.config.write_bytes(dirs.config.read_bytes() + b" ")
         failed(api.post(URL, json={"path": "b.json"}), "ConfigTooLarge")
 
 
-def test_without_recipients_an_encrypted_name_is_refused_before_anything_is_written(
-    api: httpx.Client, pair: Pair
-) -> None:
+def test_encrypted_name_without_recipients_writes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
     failed(api.post(URL, json={"path": "x/a.json.zst.age"}), "EncryptionNotConfigured")
-    assert not (pair.backups / "x").exists()
+    assert not (dirs.backups / "x").exists()
 
 
-def test_a_delete_takes_the_file_and_its_manifest_and_may_be_repeated(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(URL, json={"path": "d/a.json"}))
-    assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
-    assert list((pair.backups / "d").iterdir()) == []
-    assert not ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+def test_delete_removes_file_and_manifest_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(URL, json={"path": "d/a.json"}))
+    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert list((dirs.backups / "d").iterdir()) == []
+    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert not ok(api.delete(f"{ALL}/never-was"))["existed"]
-    failed(api.get(f"{ALL}/{made['backup_id']}"), "BackupNotFound")
+    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
 
 
-def test_a_file_that_is_not_what_the_manifest_describes_is_not_deleted(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(URL, json={"path": "a.json"}))
-    (pair.backups / "a.json").write_bytes(b"precious")
-    failed(api.delete(f"{ALL}/{made['backup_id']}"), "BackupChanged")
-    assert (pair.backups / "a.json").read_bytes() == b"precious"
-    assert (pair.backups / "a.json.manifest.json").exists()
+def test_file_that_differs_from_its_manifest_is_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(URL, json={"path": "a.json"}))
+    (dirs.backups / "a.json").write_bytes(b"precious")
+    failed(api.delete(f"{ALL}/{created['backup_id']}"), "BackupChanged")
+    assert (dirs.backups / "a.json").read_bytes() == b"precious"
+    assert (dirs.backups / "a.json.manifest.json").exists()
 
 
-def test_a_file_that_a_person_removed_is_no_ghost(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
-    (pair.backups / "a.json").unlink()
-    failed(api.get(f"{ALL}/{made['backup_id']}"), "BackupNotFound")
+def test_file_removed_by_a_user_is_not_found(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    (dirs.backups / "a.json").unlink()
+    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
     failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
-    assert not ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
 
 
-def test_a_backup_moved_with_its_manifest_keeps_its_id(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(URL, json={"path": "a.json"}))
-    (pair.backups / "elsewhere").mkdir()
+def test_backup_moved_with_its_manifest_keeps_its_id(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(URL, json={"path": "a.json"}))
+    (dirs.backups / "elsewhere").mkdir()
     for name in ("a.json", "a.json.manifest.json"):
-        (pair.backups / name).rename(pair.backups / "elsewhere" / name)
-    assert ok(api.get(f"{ALL}/{made['backup_id']}"))["path"] == "elsewhere/a.json"
-    assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
+        (dirs.backups / name).rename(dirs.backups / "elsewhere" / name)
+    assert ok(api.get(f"{ALL}/{created['backup_id']}"))["path"] == "elsewhere/a.json"
+    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
 
 
-def test_issues_of_the_config_are_recorded_and_name_no_key(api: httpx.Client, pair: Pair) -> None:
-    config = json.loads(pair.config.read_text())
+def test_config_issues_are_recorded_without_keys(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = json.loads(dirs.config.read_text())
     config["apikeys"]["secret-gateway-key"] = {"project_id": "gone", "user_id": "u-0"}
-    pair.config.write_text(json.dumps(config))
-    made = ok(api.post(URL, json={"path": "a.json"}))
-    assert [issue["code"] for issue in made["issues"]] == ["DanglingProject"]
-    assert "secret-gateway-key" not in json.dumps(made)
-    assert "secret-gateway-key" not in (pair.backups / "a.json.manifest.json").read_text()
+    dirs.config.write_text(json.dumps(config))
+    created = ok(api.post(URL, json={"path": "a.json"}))
+    assert [issue["code"] for issue in created["issues"]] == ["DanglingProject"]
+    assert "secret-gateway-key" not in json.dumps(created)
+    assert "secret-gateway-key" not in (dirs.backups / "a.json.manifest.json").read_text()
 
 
-def test_a_bad_manifest_is_never_believed(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(URL, json={"path": "a.json"}))
-    manifest = pair.backups / "a.json.manifest.json"
+def test_invalid_manifest_is_ignored(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(URL, json={"path": "a.json"}))
+    manifest = dirs.backups / "a.json.manifest.json"
     manifest.write_text(manifest.read_text().replace('"counts"', '"created": "2020-01-01T00:00:00Z", "counts"'))
-    failed(api.get(f"{ALL}/{made['backup_id']}"), "BackupNotFound")
+    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
     failed(api.post("/api/v1/system/restore", json={"input_file": "a.json"}), "BackupCorrupt")
 
 
-def test_a_backup_over_what_a_person_compressed_keeps_once_once(api: httpx.Client, pair: Pair) -> None:
+def test_new_backup_at_the_path_of_a_moved_one_ends_its_request(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
-    (pair.backups / "a.json").rename(pair.backups / "moved.json")
+    (dirs.backups / "a.json").rename(dirs.backups / "moved.json")
     ok(api.post(URL, json={"path": "a.json", "request_id": "two"}))
     failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")

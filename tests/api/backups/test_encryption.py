@@ -1,4 +1,4 @@
-"""Encrypted backups as a caller sees them: the server that writes them cannot read them, and a real key opens them."""
+"""Encrypted backups: the server that writes them cannot read them, and the age identity opens them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ import pytest
 
 from gateway_api.codec import compression
 from gateway_api.codec.encryption import fingerprint
-from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.support.admin_process import AdminProcess
 from tests.api.support.backup_files import pack, unpack
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -27,12 +29,12 @@ RESTORE = "/api/v1/system/restore"
 
 
 class Keys:
-    """An age key pair, and a second one."""
+    """Two age key pairs: the configured one and another."""
 
     def __init__(self) -> None:
-        made = [pyrage.x25519.Identity.generate() for _ in range(2)]
-        self.identity, self.other_identity = map(str, made)
-        self.recipient, self.other_recipient = (str(one.to_public()) for one in made)
+        created = [pyrage.x25519.Identity.generate() for _ in range(2)]
+        self.identity, self.other_identity = map(str, created)
+        self.recipient, self.other_recipient = (str(one.to_public()) for one in created)
 
 
 @pytest.fixture
@@ -41,68 +43,66 @@ def keys() -> Keys:
 
 
 @contextmanager
-def _server(pair: Pair, nursery: Nursery, *recipients: str, **settings: Any) -> Iterator[httpx.Client]:
+def _server(dirs: GatewayDirs, fork_server: ForkServer, *recipients: str, **settings: Any) -> Iterator[httpx.Client]:
     settings = {"age_recipients": recipients, "encryption": "require", **settings}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as client:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as client:
         yield client
 
 
 @pytest.mark.parametrize("name", ["a.json.age", "a.json.gz.age", "d/a.json.zst.age"])
-def test_an_encrypted_backup_is_proven_described_and_restored_with_the_identity(
-    name: str, pair: Pair, nursery: Nursery, keys: Keys
+def test_encrypted_backup_is_restored_with_its_identity_only(
+    name: str, dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
-    data = pair.config.read_bytes()
-    with _server(pair, nursery, keys.recipient) as api:
-        made = ok(api.post(BACKUP, json={"path": name, "request_id": "b"}))
-        assert (made["level"], made["proof"]) == ("Verified", "payload")
+    data = dirs.config.read_bytes()
+    with _server(dirs, fork_server, keys.recipient) as api:
+        created = ok(api.post(BACKUP, json={"path": name, "request_id": "b"}))
+        assert (created["level"], created["proof"]) == ("Verified", "payload")
         health = ok(api.get("/api/v1/system/health"))
         assert (health["encryption"], health["recipients"]) == ("require", [fingerprint(keys.recipient)])
-        assert made["recipients"] == [fingerprint(keys.recipient)]
-        stored = (pair.backups / name).read_bytes()
+        assert created["recipients"] == [fingerprint(keys.recipient)]
+        stored = (dirs.backups / name).read_bytes()
         assert stored.startswith(b"age-encryption.org/v1\n")
         opened = pyrage.decrypt(stored, [pyrage.x25519.Identity.from_str(keys.identity)])
         assert unpack(opened, compression.format_for_name(name).compression, len(data)) == data
-        pair.write(users=5)
-        body = {"backup_id": made["backup_id"], "request_id": "r"}
+        dirs.write(users=5)
+        body = {"backup_id": created["backup_id"], "request_id": "r"}
         failed(api.post(RESTORE, json=body), "IdentityRequired")
         failed(api.post(RESTORE, json={**body, "identity": keys.other_identity}), "WrongIdentity")
         detail = failed(api.post(RESTORE, json={**body, "identity": "AGE-SECRET-KEY-1NONSENSE"}), "WrongIdentity")
         assert "NONSENSE" not in detail
         done = ok(api.post(RESTORE, json={**body, "identity": keys.identity}))
-        assert pair.config.read_bytes() == data
-        # The identity is no part of what was asked: a repeat needs none.
+        assert dirs.config.read_bytes() == data
+        # The identity is not part of the request digest, so a repeat does not need it.
         assert ok(api.post(RESTORE, json=body))["replayed"]
         assert done["signature"] == "valid"
 
 
-def test_where_encryption_is_required_a_plain_name_is_refused_before_anything_is_written(
-    pair: Pair, nursery: Nursery, keys: Keys
+def test_plain_name_with_required_encryption_writes_nothing(
+    dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
-    with _server(pair, nursery, keys.recipient) as api:
+    with _server(dirs, fork_server, keys.recipient) as api:
         failed(api.post(BACKUP, json={"path": "x/a.json.zst"}), "EncryptionRequired")
-        failed(api.post(BACKUP, json={"output_file": str(pair.backups / "daily.json")}), "EncryptionRequired")
-        assert not (pair.backups / "x").exists()
-    with _server(pair, nursery, keys.recipient, encryption="allow") as api:
+        failed(api.post(BACKUP, json={"output_file": str(dirs.backups / "daily.json")}), "EncryptionRequired")
+        assert not (dirs.backups / "x").exists()
+    with _server(dirs, fork_server, keys.recipient, encryption="allow") as api:
         assert ok(api.post(BACKUP, json={"path": "a.json"}))["recipients"] == []
         assert ok(api.post(BACKUP, json={"path": "a.json.age"}))["recipients"] == [fingerprint(keys.recipient)]
 
 
-def test_keys_are_rotated_by_two_recipients_and_a_revoked_one_opens_nothing_new(
-    pair: Pair, nursery: Nursery, keys: Keys
-) -> None:
-    with _server(pair, nursery, keys.recipient) as api:
+def test_revoked_recipient_cannot_open_new_backups(dirs: GatewayDirs, fork_server: ForkServer, keys: Keys) -> None:
+    with _server(dirs, fork_server, keys.recipient) as api:
         old = ok(api.post(BACKUP, json={"path": "old.json.age"}))
-    with _server(pair, nursery, keys.recipient, keys.other_recipient) as api:
+    with _server(dirs, fork_server, keys.recipient, keys.other_recipient) as api:
         both = ok(api.post(BACKUP, json={"path": "both.json.age"}))
-    with _server(pair, nursery, keys.other_recipient) as api:
+    with _server(dirs, fork_server, keys.other_recipient) as api:
         new = ok(api.post(BACKUP, json={"path": "new.json.age"}))
-        for made, opening in (
+        for created, opening in (
             (old, [keys.identity]),
             (both, [keys.identity, keys.other_identity]),
             (new, [keys.other_identity]),
         ):
             for identity in (keys.identity, keys.other_identity):
-                answer = api.post(RESTORE, json={"backup_id": made["backup_id"], "identity": identity})
+                answer = api.post(RESTORE, json={"backup_id": created["backup_id"], "identity": identity})
                 if identity in opening:
                     ok(answer)
                 else:
@@ -114,116 +114,124 @@ def test_keys_are_rotated_by_two_recipients_and_a_revoked_one_opens_nothing_new(
         )
 
 
-def test_nothing_plain_touches_the_backup_volume_not_even_a_safety_copy_of_a_broken_config(
-    pair: Pair, nursery: Nursery, keys: Keys
+def test_no_plain_bytes_reach_the_volume_not_even_in_safety_backups(
+    dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     secret = f"gateway-key-{'k' * 36}"
-    with _server(pair, nursery, keys.recipient) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.age"}))
-        body = {"backup_id": made["backup_id"], "identity": keys.identity}
+    with _server(dirs, fork_server, keys.recipient) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json.age"}))
+        body = {"backup_id": created["backup_id"], "identity": keys.identity}
         safe = ok(api.post(RESTORE, json=body))["safety_backup"]
         assert safe["kind"] == "backup"
         assert safe["path"].endswith(".json.zst.age")
-        broken = pair.config.read_bytes()[:-20]
-        pair.config.write_bytes(broken)
+        broken = dirs.config.read_bytes()[:-20]
+        dirs.config.write_bytes(broken)
         raw = ok(api.post(RESTORE, json=body))["safety_backup"]
         assert raw["kind"] == "raw"
         assert raw["path"].endswith(".json.invalid.age")
         opened = pyrage.decrypt(
-            (pair.backups / raw["path"]).read_bytes(), [pyrage.x25519.Identity.from_str(keys.identity)]
+            (dirs.backups / raw["path"]).read_bytes(), [pyrage.x25519.Identity.from_str(keys.identity)]
         )
         assert opened == broken
         ok(api.post(RESTORE, json={"input_file": safe["path"], "identity": keys.identity}))
-    for file in pair.backups.rglob("*"):
+    for file in dirs.backups.rglob("*"):
         if file.is_file():
             content = file.read_bytes()
             assert secret.encode() not in content
-            assert pair.key.encode() not in content
+            assert dirs.key.encode() not in content
 
 
-def test_a_plain_file_must_be_signed_where_all_are_encrypted(pair: Pair, nursery: Nursery, keys: Keys) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_plain_file_must_be_signed_when_encryption_is_required(
+    dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
+) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         signed = ok(api.post(BACKUP, json={"path": "signed.json"}))
-    shutil.copy(pair.config, pair.backups / "planted.json")
-    with _server(pair, nursery, keys.recipient) as api:
+    shutil.copy(dirs.config, dirs.backups / "planted.json")
+    with _server(dirs, fork_server, keys.recipient) as api:
         ok(api.post(RESTORE, json={"backup_id": signed["backup_id"]}))
         failed(api.post(RESTORE, json={"input_file": "planted.json"}), "SignatureRequired")
         failed(api.post(RESTORE, json={"input_file": "planted.json", "accept_unsigned": True}), "SignatureRequired")
-    with _server(pair, nursery, keys.recipient, allow_unsigned_override=True) as api:
+    with _server(dirs, fork_server, keys.recipient, allow_unsigned_override=True) as api:
         ok(api.post(RESTORE, json={"input_file": "planted.json", "accept_unsigned": True}))
 
 
-def test_damaged_and_foreign_age_files_have_their_own_errors(pair: Pair, nursery: Nursery, keys: Keys) -> None:
-    with _server(pair, nursery, keys.recipient) as api:
+def test_damaged_and_foreign_age_files_have_distinct_errors(
+    dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
+) -> None:
+    with _server(dirs, fork_server, keys.recipient) as api:
         ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
-        file = pair.backups / "a.json.zst.age"
+        file = dirs.backups / "a.json.zst.age"
         good = file.read_bytes()
         body = {"input_file": "a.json.zst.age", "identity": keys.identity}
         file.write_bytes(good[:-1])
         failed(api.post(RESTORE, json=body), "BackupCorrupt")
         for content in (b"", b"junk", good[:-1], good[:300]):
-            (pair.backups / "foreign.json.zst.age").write_bytes(content)
+            (dirs.backups / "foreign.json.zst.age").write_bytes(content)
             failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupInvalid")
         recipient = pyrage.x25519.Recipient.from_str(keys.recipient)
         bomb = pyrage.encrypt(pack(b" " * 70_000_000, "zstd"), [recipient])
-        (pair.backups / "foreign.json.zst.age").write_bytes(bomb)
+        (dirs.backups / "foreign.json.zst.age").write_bytes(bomb)
         failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupTooLarge")
-        (pair.backups / "foreign.json.age").write_bytes(pyrage.passphrase.encrypt(b"{}", "password"))
+        (dirs.backups / "foreign.json.age").write_bytes(pyrage.passphrase.encrypt(b"{}", "password"))
         failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.age"}), "WrongIdentity")
 
 
-def test_no_identity_and_no_key_is_in_any_log_record_or_file(pair: Pair, keys: Keys) -> None:
+def test_identities_and_keys_are_in_no_log_record_or_file(dirs: GatewayDirs, keys: Keys) -> None:
     settings: dict[str, Any] = {"age_recipient": keys.recipient, "signature_policy": "require"}
-    with AdminProcess(pair.config, pair.backups, **settings) as process, process.client(pair.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "a.json.age"}))
-        body = {"backup_id": made["backup_id"], "identity": keys.identity, "request_id": "r"}
+    with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
+        created = ok(client.post(BACKUP, json={"path": "a.json.age"}))
+        body = {"backup_id": created["backup_id"], "identity": keys.identity, "request_id": "r"}
         ok(client.post(RESTORE, json=body))
         failed(
             client.post(RESTORE, json={**body, "request_id": "s", "identity": keys.identity * 200}), "InvalidRequest"
         )
         failed(client.post(RESTORE, json={**body, "request_id": "s", "identity": [keys.identity]}), "InvalidRequest")
-        verify = f"/api/v1/system/backups/{made['backup_id']}/verify"
+        verify = f"/api/v1/system/backups/{created['backup_id']}/verify"
         ok(client.post(verify, json={"identity": keys.identity}))
         failed(client.post(verify, json={"identity": keys.other_identity}), "WrongIdentity")
         ok(client.post("/api/v1/system/restores/r/commit"))
-        for secret in (keys.identity, keys.other_identity, pair.key):
+        for secret in (keys.identity, keys.other_identity, dirs.key):
             assert secret not in process.log
-            for folder in (pair.backups, pair.state):
+            for folder in (dirs.backups, dirs.state):
                 assert not [
                     file for file in folder.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()
                 ]
 
 
-def test_age_zstd_and_jq_open_what_we_write(pair: Pair, nursery: Nursery, keys: Keys, tmp_path: Path) -> None:
+def test_age_zstd_and_jq_open_an_encrypted_backup(
+    dirs: GatewayDirs, fork_server: ForkServer, keys: Keys, tmp_path: Path
+) -> None:
     needs("age", "age-keygen", "zstd", "jq")
     key = tmp_path / "key"
     key.write_text(f"# made by age-keygen\n{keys.other_identity}\n")
-    with _server(pair, nursery, keys.recipient, keys.other_recipient) as api:
-        made = ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
-    command = f"age -d -i {key} {pair.backups}/NAME.json.zst.age | zstd -d | jq ."
+    with _server(dirs, fork_server, keys.recipient, keys.other_recipient) as api:
+        created = ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
+    command = f"age -d -i {key} {dirs.backups}/NAME.json.zst.age | zstd -d | jq ."
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
-    assert json.loads(shown.stdout) == json.loads(pair.config.read_text())
+    assert json.loads(shown.stdout) == json.loads(dirs.config.read_text())
     command = f"age-keygen -y {key} | tr -d '\\n' | sha256sum | cut -c1-32"
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
-    assert shown.stdout.decode().strip() == made["recipients"][1]
+    assert shown.stdout.decode().strip() == created["recipients"][1]
 
 
 @pytest.mark.parametrize("armor", [[], ["-a"]])
-def test_we_open_what_age_writes(armor: list[str], pair: Pair, nursery: Nursery, keys: Keys) -> None:
+def test_restore_opens_files_written_by_age(
+    armor: list[str], dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
+) -> None:
     needs("age", "zstd")
-    data = pair.config.read_bytes()
+    data = dirs.config.read_bytes()
     packed = subprocess.run(["zstd", "-q", "-19"], input=data, capture_output=True, check=True).stdout
-    words = ["age", *armor, "-r", keys.recipient, "-o", str(pair.backups / "theirs.json.zst.age")]
+    words = ["age", *armor, "-r", keys.recipient, "-o", str(dirs.backups / "theirs.json.zst.age")]
     subprocess.run(words, input=packed, check=True)
-    with _server(pair, nursery, keys.other_recipient) as api:
-        pair.write(users=5)
+    with _server(dirs, fork_server, keys.other_recipient) as api:
+        dirs.write(users=5)
         ok(api.post(RESTORE, json={"input_file": "theirs.json.zst.age", "identity": keys.identity}))
-        assert pair.config.read_bytes() == data
+        assert dirs.config.read_bytes() == data
 
 
-def test_at_rest_with_keys_configured_it_takes_less_than_70_mebibytes(pair: Pair, keys: Keys) -> None:
-    with AdminProcess(pair.config, pair.backups, age_recipient=keys.recipient) as process:
-        with process.client(pair.key) as client:
+def test_idle_server_with_keys_uses_less_than_70_mebibytes(dirs: GatewayDirs, keys: Keys) -> None:
+    with AdminProcess(dirs.config, dirs.backups, age_recipient=keys.recipient) as process:
+        with process.client(dirs.key) as client:
             ok(client.post(BACKUP, json={"path": "a.json.zst.age"}))
             ok(client.get("/ready"))
         assert process.process is not None
@@ -232,11 +240,11 @@ def test_at_rest_with_keys_configured_it_takes_less_than_70_mebibytes(pair: Pair
 
 
 @pytest.mark.parametrize("wrong", ["age_recipient", "age_recipients_file", "signing_key_file", "trusted_keys_file"])
-def test_a_key_that_cannot_be_used_keeps_the_server_from_starting(wrong: str, pair: Pair, tmp_path: Path) -> None:
+def test_server_does_not_start_with_an_unusable_key(wrong: str, dirs: GatewayDirs, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     bad.write_text("# nobody\nhunter2\n")
     settings: dict[str, Any] = {wrong: "hunter2" if wrong == "age_recipient" else bad}
-    process = AdminProcess(pair.config, pair.backups, **settings)
+    process = AdminProcess(dirs.config, dirs.backups, **settings)
     process.start(wait=False)
     assert process.process is not None
     assert process.process.wait(20) == 2

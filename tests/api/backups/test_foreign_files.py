@@ -1,4 +1,4 @@
-"""Files that no part of this software writes, on the volume all the same: none stops the others from being used."""
+"""Files and manifests on the volume that this software did not write: none of them blocks the other files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.backup_files import manifest_of
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -20,23 +21,23 @@ ALL = "/api/v1/system/backups"
 
 
 def _nested(depth: int) -> Any:
-    found: Any = []
+    value: Any = []
     for _ in range(depth):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
 STRANGE = [{"note": "\ud800"}, {"\udfff": 1}, {"note": _nested(300)}, {"note": _nested(900)}]
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=["half a character", "half a key", "nested", "deep"])
-def test_a_manifest_that_cannot_be_kept_is_none_and_hides_nothing(
-    strange: dict[str, Any], api: httpx.Client, pair: Pair
+def test_unrepresentable_manifest_is_ignored_and_hides_no_file(
+    strange: dict[str, Any], api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    data = pair.config.read_bytes()
+    data = dirs.config.read_bytes()
     ok(api.post(BACKUP, json={"path": "ours.json"}))
-    (pair.backups / "x.json").write_bytes(data)
-    (pair.backups / "x.json.manifest.json").write_text(json.dumps(manifest_of(data, **strange)))
+    (dirs.backups / "x.json").write_bytes(data)
+    (dirs.backups / "x.json.manifest.json").write_text(json.dumps(manifest_of(data, **strange)))
     items = ok(api.get(ALL))["items"]
     assert [(item["path"], item["kind"]) for item in items] == [("ours.json", "backup"), ("x.json", "foreign")]
     failed(api.get(f"{ALL}/x"), "BackupNotFound")
@@ -44,62 +45,64 @@ def test_a_manifest_that_cannot_be_kept_is_none_and_hides_nothing(
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=["half a character", "half a key", "nested", "deep"])
-def test_a_manifest_that_cannot_be_kept_is_not_taken(strange: dict[str, Any], api: httpx.Client, pair: Pair) -> None:
-    sent = json.dumps(manifest_of(pair.config.read_bytes(), **strange)).encode()
+def test_upload_of_an_unrepresentable_manifest_is_rejected(
+    strange: dict[str, Any], api: httpx.Client, dirs: GatewayDirs
+) -> None:
+    sent = json.dumps(manifest_of(dirs.config.read_bytes(), **strange)).encode()
     failed(api.put(f"{ALL}/x/content?part=manifest", content=sent), "InvalidRequest")
 
 
-def test_a_manifest_that_a_later_version_has_written_is_kept_as_it_is(api: httpx.Client, pair: Pair) -> None:
-    data = pair.config.read_bytes()
+def test_manifest_of_a_later_version_is_kept_unchanged(api: httpx.Client, dirs: GatewayDirs) -> None:
+    data = dirs.config.read_bytes()
     later = {"note": [{"a": [{"b": ["\U0001f600", "\u00e9", -(2**70), None, True]}]}]}
     sent = json.dumps(manifest_of(data, **later)).encode()
     ok(api.put(f"{ALL}/x/content?part=manifest", content=sent))
     ok(api.put(f"{ALL}/x/content", content=data))
-    assert (pair.backups / "x.json.manifest.json").read_bytes() == sent
+    assert (dirs.backups / "x.json.manifest.json").read_bytes() == sent
     assert ok(api.get(ALL))["items"][0]["kind"] == "backup"
     assert ok(api.get(f"{ALL}/x"))["path"] == "x.json"
     assert ok(api.delete(f"{ALL}/x"))["existed"]
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", "cafe\u0301".encode(), b"a\nb", b"x.tmp", b"y" * 200], ids=repr)
-def test_what_lies_under_a_name_that_no_request_can_use_is_not_there(
-    name: bytes, api: httpx.Client, pair: Pair
-) -> None:
+def test_file_whose_name_no_request_can_use_is_not_listed(name: bytes, api: httpx.Client, dirs: GatewayDirs) -> None:
     request = {"path": "a.json", "request_id": "once"}
-    made = ok(api.post(BACKUP, json=request))
-    folder = os.path.join(os.fsencode(pair.backups), name)
+    created = ok(api.post(BACKUP, json=request))
+    folder = os.path.join(os.fsencode(dirs.backups), name)
     os.mkdir(folder)
     for file in (b"a.json", b"a.json.manifest.json"):
-        os.rename(os.path.join(os.fsencode(pair.backups), file), os.path.join(folder, file))
-    one = f"{ALL}/{made['backup_id']}"
+        os.rename(os.path.join(os.fsencode(dirs.backups), file), os.path.join(folder, file))
+    one = f"{ALL}/{created['backup_id']}"
     assert ok(api.get(ALL))["items"] == []
     failed(api.get(one), "BackupNotFound")
     failed(api.post(f"{one}/verify"), "BackupNotFound")
     failed(api.get(f"{one}/content"), "BackupNotFound")
-    failed(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "BackupNotFound")
+    failed(api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}), "BackupNotFound")
     assert not ok(api.delete(one))["existed"]
     assert os.path.exists(os.path.join(folder, b"a.json"))
     assert not ok(api.post(BACKUP, json=request))["replayed"]
 
 
 @pytest.mark.parametrize("length", [177, 178, 180])
-def test_a_backup_of_the_longest_name_may_be_gzipped_by_hand(length: int, pair: Pair, nursery: Nursery) -> None:
+def test_backup_with_the_longest_name_may_be_gzipped_by_hand(
+    length: int, dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
     name = "n" * (length - 5) + ".json"
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": name}))
-        data = (pair.backups / name).read_bytes()
-        (pair.backups / f"{name}.gz").write_bytes(gzip.compress(data))
-        (pair.backups / name).unlink()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        created = ok(api.post(BACKUP, json={"path": name}))
+        data = (dirs.backups / name).read_bytes()
+        (dirs.backups / f"{name}.gz").write_bytes(gzip.compress(data))
+        (dirs.backups / name).unlink()
         items = ok(api.get(ALL))["items"]
         assert [(item["kind"], item["path"]) for item in items] == [("compressed", f"{name}.gz")]
         assert ok(api.get(ALL, params={"path": f"{name}.gz"}))["items"] == items
         assert ok(api.post(f"{ALL}/inspect", json={"path": f"{name}.gz"}))["level"] == "Verified"
         ok(api.post("/api/v1/system/restore", json={"input_file": f"{name}.gz"}))
-        assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
-        assert not list(pair.backups.glob("n*"))
+        assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+        assert not list(dirs.backups.glob("n*"))
 
 
-def test_a_name_of_181_bytes_is_not_allowed(api: httpx.Client) -> None:
+def test_name_of_181_bytes_is_rejected(api: httpx.Client) -> None:
     ok(api.post(BACKUP, json={"path": "n" * 180}))
     failed(api.post(BACKUP, json={"path": "n" * 181}), "PathNotAllowed")
     failed(api.post(BACKUP, json={"path": "n" * 181 + ".gz"}), "PathNotAllowed")

@@ -1,4 +1,4 @@
-"""Any file of the backup directory, found by its path and looked into: ours, changed, other people's."""
+"""Looking up a file of the backup directory by its path and inspecting its content."""
 
 from __future__ import annotations
 
@@ -11,64 +11,65 @@ import httpx
 import pyrage
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUPS = "/api/v1/system/backups"
 
 
-def _look(api: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+def _inspect(api: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
     return ok(api.post(f"{BACKUPS}/inspect", json={"path": path, **body}))
 
 
-def _at(api: httpx.Client, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ok(api.get(BACKUPS, params={"path": path}))["items"]
-    return found
+def _find(api: httpx.Client, path: str) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = ok(api.get(BACKUPS, params={"path": path}))["items"]
+    return result
 
 
-def test_a_file_is_found_by_its_path_and_no_other_is(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
+def test_file_is_looked_up_by_its_exact_path(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        created = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
         ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst.json"}))
-        (found,) = _at(api, "daily/a.json.zst")
-        assert (found["kind"], found["backup_id"]) == ("backup", made["backup_id"])
-        assert found["record"]["content_sha256"] == made["content_sha256"]
+        (result,) = _find(api, "daily/a.json.zst")
+        assert (result["kind"], result["backup_id"]) == ("backup", created["backup_id"])
+        assert result["record"]["content_sha256"] == created["content_sha256"]
         for absent in ("daily", "daily/b.json", "daily/a.json.zst/x", "other/a.json.zst"):
-            assert _at(api, absent) == []
+            assert _find(api, absent) == []
             failed(api.post(f"{BACKUPS}/inspect", json={"path": absent}), "BackupNotFound")
         for forbidden in ("../config/config.json", "/etc/passwd", ".gateway/lock", "daily/a.json.zst.manifest.json"):
             failed(api.get(BACKUPS, params={"path": forbidden}), "PathNotAllowed")
             failed(api.post(f"{BACKUPS}/inspect", json={"path": forbidden}), "PathNotAllowed")
 
 
-def test_what_a_file_holds_is_told_whoever_made_it(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
+def test_inspection_reports_the_content_of_own_and_foreign_files(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        created = ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
         health = ok(api.get("/api/v1/system/health"))
-        plain = pair.config.read_bytes()
-        (pair.backups / "theirs.json.gz").write_bytes(gzip.compress(plain))
+        plain = dirs.config.read_bytes()
+        (dirs.backups / "theirs.json.gz").write_bytes(gzip.compress(plain))
         envelope = {"backup_version": "1.0", "timestamp": "x", "config": json.loads(plain)}
-        (pair.backups / "envelope.json").write_text(json.dumps(envelope))
+        (dirs.backups / "envelope.json").write_text(json.dumps(envelope))
         for name, kind in (("ours.json.zst", "backup"), ("theirs.json.gz", "foreign"), ("envelope.json", "foreign")):
-            found, stored = _look(api, name), (pair.backups / name).read_bytes()
-            assert (found["kind"], found["level"], found["problems"]) == (kind, "Verified", [])
-            assert found["stored_sha256"] == hashlib.sha256(stored).hexdigest()
-            assert found["stored_bytes"] == len(stored)
-            assert found["counts"] == made["counts"]
-            assert (found["volume_id"], found["gateway_id"]) == (health["volume_id"], health["gateway_id"])
-        assert _look(api, "theirs.json.gz")["content_sha256"] == made["content_sha256"]
-        assert not list(pair.backups.glob("*.verification.json"))
+            result, stored = _inspect(api, name), (dirs.backups / name).read_bytes()
+            assert (result["kind"], result["level"], result["problems"]) == (kind, "Verified", [])
+            assert result["stored_sha256"] == hashlib.sha256(stored).hexdigest()
+            assert result["stored_bytes"] == len(stored)
+            assert result["counts"] == created["counts"]
+            assert (result["volume_id"], result["gateway_id"]) == (health["volume_id"], health["gateway_id"])
+        assert _inspect(api, "theirs.json.gz")["content_sha256"] == created["content_sha256"]
+        assert not list(dirs.backups.glob("*.verification.json"))
 
 
-def test_what_is_wrong_is_told_and_no_key(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_inspection_reports_problems_and_no_key(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         ok(api.post("/api/v1/system/backup", json={"path": "changed.json"}))
-        file = pair.backups / "changed.json"
+        file = dirs.backups / "changed.json"
         file.write_bytes(file.read_bytes().replace(b"user-0@", b"user-9@"))
-        (pair.backups / "torn.json").write_bytes(pair.config.read_bytes()[:-20])
-        (pair.backups / "no.json.zst").write_bytes(b"no zstd")
-        (pair.backups / "brick.json").write_text('{"config": "projects users apikeys"}')
+        (dirs.backups / "torn.json").write_bytes(dirs.config.read_bytes()[:-20])
+        (dirs.backups / "no.json.zst").write_bytes(b"no zstd")
+        (dirs.backups / "brick.json").write_text('{"config": "projects users apikeys"}')
         for name, code in (
             ("changed.json", "BackupCorrupt"),
             ("torn.json", "BackupInvalid"),
@@ -76,18 +77,18 @@ def test_what_is_wrong_is_told_and_no_key(pair: Pair, nursery: Nursery) -> None:
             ("brick.json", "BackupInvalid"),
         ):
             response = api.post(f"{BACKUPS}/inspect", json={"path": name})
-            found = ok(response)
-            assert (found["level"], [one["code"] for one in found["problems"]]) == (None, [code]), name
-            assert pair.key not in response.text
+            result = ok(response)
+            assert (result["level"], [one["code"] for one in result["problems"]]) == (None, [code]), name
+            assert dirs.key not in response.text
 
 
-def test_an_encrypted_file_stays_closed_without_its_identity(pair: Pair, nursery: Nursery) -> None:
+def test_encrypted_file_is_not_opened_without_its_identity(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        sealed = pyrage.encrypt(pair.config.read_bytes(), [identity.to_public()])
-        (pair.backups / "sealed.json.age").write_bytes(sealed)
-        found = _look(api, "sealed.json.age")
-        assert (found["level"], found["counts"], found["content_sha256"]) == ("Stored", None, None)
-        assert _look(api, "sealed.json.age", identity=str(identity))["level"] == "Verified"
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        sealed = pyrage.encrypt(dirs.config.read_bytes(), [identity.to_public()])
+        (dirs.backups / "sealed.json.age").write_bytes(sealed)
+        result = _inspect(api, "sealed.json.age")
+        assert (result["level"], result["counts"], result["content_sha256"]) == ("Stored", None, None)
+        assert _inspect(api, "sealed.json.age", identity=str(identity))["level"] == "Verified"
         body = {"path": "sealed.json.age", "identity": str(other)}
         failed(api.post(f"{BACKUPS}/inspect", json=body), "WrongIdentity")

@@ -1,4 +1,4 @@
-"""The inventory tells the truth about everybody's files: ours, gzipped by hand, changed, foreign, and never a ghost."""
+"""The list of backups: own files, files compressed by users, changed and foreign files, and no removed ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import pytest
 from gateway_api.backups.listing import page, parse_token, token_of
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.settings import AdminSettings
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -28,18 +29,18 @@ def _all(api: httpx.Client, limit: int = 100) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     token = None
     while True:
-        found = ok(api.get(ALL, params={"limit": limit} | ({"continue": token} if token else {})))
-        items += found["items"]
-        token = found["continue"]
+        result = ok(api.get(ALL, params={"limit": limit} | ({"continue": token} if token else {})))
+        items += result["items"]
+        token = result["continue"]
         if token is None:
             return items
 
 
-def test_every_file_is_listed_once_in_one_order_whatever_the_page(api: httpx.Client, pair: Pair) -> None:
+def test_every_file_is_listed_once_in_order_for_any_page_size(api: httpx.Client, dirs: GatewayDirs) -> None:
     assert _all(api) == []
     for name in ("b.json", "a/z.json.zst", "a.json", "a/b/c.json.gz", "ä b.json"):
         ok(api.post(BACKUP, json={"path": name}))
-    (pair.backups / "a" / "notes.txt").write_text("mine")
+    (dirs.backups / "a" / "notes.txt").write_text("mine")
     paths = [item["path"] for item in _all(api)]
     assert sorted(paths) == sorted(["a/b/c.json.gz", "a/notes.txt", "a/z.json.zst", "a.json", "b.json", "ä b.json"])
     assert paths == ["/".join(parts) for parts in sorted(tuple(path.split("/")) for path in paths)]
@@ -50,12 +51,12 @@ def test_every_file_is_listed_once_in_one_order_whatever_the_page(api: httpx.Cli
     assert shown["a.json"]["record"] == ok(api.get(f"{ALL}/{shown['a.json']['backup_id']}"))
 
 
-def test_a_page_continues_behind_a_file_that_is_gone(api: httpx.Client, pair: Pair) -> None:
+def test_next_page_continues_after_a_removed_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     for name in ("a.json", "b.json", "c.json"):
-        (pair.backups / name).write_text("{}")
+        (dirs.backups / name).write_text("{}")
     ok(api.post(BACKUP, json={"path": "z.json"}))
     token = ok(api.get(ALL, params={"limit": 2}))["continue"]
-    (pair.backups / "b.json").unlink()
+    (dirs.backups / "b.json").unlink()
     assert [one["path"] for one in ok(api.get(ALL, params={"continue": token}))["items"]] == ["c.json", "z.json"]
     for bad in ("%", "====", "ä", "A", "_-_-"):
         answer = api.get(ALL, params={"continue": bad})
@@ -63,97 +64,97 @@ def test_a_page_continues_behind_a_file_that_is_gone(api: httpx.Client, pair: Pa
     failed(api.get(ALL, params={"limit": 0}), "InvalidRequest")
 
 
-def test_what_was_gzipped_by_hand_is_the_same_backup(api: httpx.Client, pair: Pair) -> None:
-    before = pair.config.read_bytes()
-    made = ok(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}))
-    subprocess.run(["gzip", str(pair.backups / "d" / "a.json")], check=True)
+def test_backup_gzipped_by_hand_is_the_same_backup(api: httpx.Client, dirs: GatewayDirs) -> None:
+    before = dirs.config.read_bytes()
+    created = ok(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}))
+    subprocess.run(["gzip", str(dirs.backups / "d" / "a.json")], check=True)
     (entry,) = _all(api)
-    assert (entry["kind"], entry["path"], entry["backup_id"]) == ("compressed", "d/a.json.gz", made["backup_id"])
-    assert entry["record"]["content_sha256"] == made["content_sha256"]
+    assert (entry["kind"], entry["path"], entry["backup_id"]) == ("compressed", "d/a.json.gz", created["backup_id"])
+    assert entry["record"]["content_sha256"] == created["content_sha256"]
     assert entry["record"]["compression"] == "gzip"
     assert entry["record"]["stored_bytes"] == entry["size_bytes"]
-    assert ok(api.get(f"{ALL}/{made['backup_id']}")) == entry["record"]
-    proven = ok(api.post(f"{ALL}/{made['backup_id']}/verify"))
+    assert ok(api.get(f"{ALL}/{created['backup_id']}")) == entry["record"]
+    proven = ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
     assert (proven["signature"], proven["problems"]) == ("valid", [])
-    taken = api.get(f"{ALL}/{made['backup_id']}/content")
-    assert taken.content == (pair.backups / "d" / "a.json.gz").read_bytes()
-    pair.write(users=6)
-    for source in ({"backup_id": made["backup_id"]}, {"input_file": "d/a.json.gz"}):
+    taken = api.get(f"{ALL}/{created['backup_id']}/content")
+    assert taken.content == (dirs.backups / "d" / "a.json.gz").read_bytes()
+    dirs.write(users=6)
+    for source in ({"backup_id": created["backup_id"]}, {"input_file": "d/a.json.gz"}):
         done = ok(api.post(RESTORE, json={**source, "expected_sha256": entry["record"]["stored_sha256"]}))
-        assert done["source_backup_id"] == made["backup_id"]
-        assert pair.config.read_bytes() == before
-    assert ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
-    assert list((pair.backups / "d").iterdir()) == []
+        assert done["source_backup_id"] == created["backup_id"]
+        assert dirs.config.read_bytes() == before
+    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert list((dirs.backups / "d").iterdir()) == []
     failed(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}), "Deleted")
 
 
-def test_a_gz_is_foreign_while_a_file_of_its_own_name_is_there(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    subprocess.run(["gzip", "-k", str(pair.backups / "a.json")], check=True)
+def test_gz_copy_is_foreign_while_the_original_exists(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    subprocess.run(["gzip", "-k", str(dirs.backups / "a.json")], check=True)
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json", "backup"), ("a.json.gz", "foreign")]
-    ok(api.delete(f"{ALL}/{made['backup_id']}"))
+    ok(api.delete(f"{ALL}/{created['backup_id']}"))
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json.gz", "foreign")]
 
 
-def test_a_gz_of_other_content_is_foreign_and_is_not_deleted(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    (pair.backups / "a.json").unlink()
-    (pair.backups / "a.json.gz").write_bytes(gzip.compress(b"{}"))
+def test_gz_file_with_other_content_is_foreign_and_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    (dirs.backups / "a.json").unlink()
+    (dirs.backups / "a.json.gz").write_bytes(gzip.compress(b"{}"))
     assert [one["kind"] for one in _all(api)] == ["foreign"]
-    assert not ok(api.delete(f"{ALL}/{made['backup_id']}"))["existed"]
-    assert (pair.backups / "a.json.gz").exists()
+    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert (dirs.backups / "a.json.gz").exists()
 
 
-def test_no_ghosts_no_links_and_no_hidden_files(api: httpx.Client, pair: Pair) -> None:
+def test_removed_linked_and_hidden_files_are_not_listed(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "gone.json"}))
     ok(api.post(BACKUP, json={"path": "a.json"}))
-    (pair.backups / "gone.json").unlink()
-    (pair.backups / "link.json").symlink_to(pair.backups / "a.json")
-    (pair.backups / ".hidden.json").write_text("{}")
-    (pair.backups / "bad\x01name.json").write_text("{}")
-    (pair.backups / "half.json.tmp").write_text("{}")
-    (pair.backups / "two.json").write_text("{}")
-    os.link(pair.backups / "two.json", pair.backups / "three.json")
-    os.mkfifo(pair.backups / "fifo.json")
-    (Path(os.fsdecode(os.fsencode(pair.backups) + b"/\xff.json"))).write_text("{}")
-    deep = pair.backups.joinpath(*["d"] * 40)
+    (dirs.backups / "gone.json").unlink()
+    (dirs.backups / "link.json").symlink_to(dirs.backups / "a.json")
+    (dirs.backups / ".hidden.json").write_text("{}")
+    (dirs.backups / "bad\x01name.json").write_text("{}")
+    (dirs.backups / "half.json.tmp").write_text("{}")
+    (dirs.backups / "two.json").write_text("{}")
+    os.link(dirs.backups / "two.json", dirs.backups / "three.json")
+    os.mkfifo(dirs.backups / "fifo.json")
+    (Path(os.fsdecode(os.fsencode(dirs.backups) + b"/\xff.json"))).write_text("{}")
+    deep = dirs.backups.joinpath(*["d"] * 40)
     deep.mkdir(parents=True)
     (deep / "x.json").write_text("{}")
     assert [one["path"] for one in _all(api)] == ["a.json"]
 
 
-def test_a_file_that_is_not_its_manifest_s_is_changed(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    (pair.backups / "a.json").write_bytes(b"{}")
+def test_file_that_differs_from_its_manifest_is_listed_as_changed(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    (dirs.backups / "a.json").write_bytes(b"{}")
     (entry,) = _all(api)
-    assert (entry["kind"], entry["backup_id"], entry["record"]) == ("changed", made["backup_id"], None)
+    assert (entry["kind"], entry["backup_id"], entry["record"]) == ("changed", created["backup_id"], None)
 
 
-def test_without_a_volume_the_inventory_says_so(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        (pair.backups / "a.json").write_text("{}")
+def test_list_without_a_volume_is_an_error(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        (dirs.backups / "a.json").write_text("{}")
         assert len(ok(api.get(ALL))["items"]) == 1
-        pair.backups.rename(pair.backups.with_name("gone"))
+        dirs.backups.rename(dirs.backups.with_name("gone"))
         failed(api.get(ALL), "VolumeUnavailable")
 
 
-def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
-    pair: Pair, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+def test_list_of_a_hundred_thousand_files_reads_none_twice(
+    dirs: GatewayDirs, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         for number in range(3):
             ok(api.post(BACKUP, json={"path": f"{number}.json"}))
-            subprocess.run(["gzip", str(pair.backups / f"{number}.json")], check=True)
-            made = ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
-            ok(api.post(f"{ALL}/{made['backup_id']}/verify"))
+            subprocess.run(["gzip", str(dirs.backups / f"{number}.json")], check=True)
+            created = ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
+            ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
     for folder in range(20):
-        (pair.backups / f"old{folder:02}").mkdir()
+        (dirs.backups / f"old{folder:02}").mkdir()
         for number in range(5000):
-            os.close(os.open(pair.backups / f"old{folder:02}" / f"{number:05}.json", os.O_CREAT | os.O_WRONLY, 0o600))
+            os.close(os.open(dirs.backups / f"old{folder:02}" / f"{number:05}.json", os.O_CREAT | os.O_WRONLY, 0o600))
     past = time.time() - 100
-    for path in (pair.backups, *pair.backups.iterdir()):
+    for path in (dirs.backups, *dirs.backups.iterdir()):
         os.utime(path, (past, past))
-    settings = AdminSettings(config_file=pair.config, backup_dir=pair.backups)
+    settings = AdminSettings(config_file=dirs.config, backup_dir=dirs.backups)
     inventory = RepositoryIndex()
     reads: list[int] = []
     real = os.pread
@@ -168,9 +169,9 @@ def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
         paths: list[str] = []
         token: str | None = None
         while True:
-            found = page(settings, inventory, 1000, token)
-            paths += [item.path for item in found.items]
-            token = found.continue_token
+            result = page(settings, inventory, 1000, token)
+            paths += [item.path for item in result.items]
+            token = result.continue_token
             if token is None:
                 break
         seen.append(paths)
@@ -178,11 +179,11 @@ def test_a_hundred_thousand_files_are_listed_and_none_is_read_twice(
             first = len(reads)
     assert len(seen[0]) == len(set(seen[0])) == 100_006
     assert seen[0] == seen[1]
-    # Six manifests, three gzipped files and three notes of verifies, each to its end.
+    # Six manifests, three gzipped files and three verification files; two reads each, the last one at the end.
     assert 0 < first <= 6 * 2 + 3 * 2 + 3 * 2
     assert len(reads) == first
 
 
-def test_a_token_is_a_path() -> None:
+def test_continue_token_encodes_a_path() -> None:
     assert parse_token(token_of(("a", "ä b.json"))) == ("a", "ä b.json")
     assert parse_token(None) == ()

@@ -8,7 +8,8 @@ import socket
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -36,20 +37,20 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_is_not_allowed_is_refused_everywhere(name: str, api: httpx.Client, pair: Pair) -> None:
+def test_invalid_name_is_rejected_by_every_endpoint(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     failed(api.post(BACKUP, json={"path": name}), "PathNotAllowed")
     failed(api.post(RESTORE, json={"input_file": name}), "PathNotAllowed")
     failed(
-        api.post(BACKUP, json={"output_file": f"{pair.backups}/{name}"}), "PathNotAllowed"
+        api.post(BACKUP, json={"output_file": f"{dirs.backups}/{name}"}), "PathNotAllowed"
     ) if "//" not in name else 0
-    assert [entry.name for entry in pair.backups.iterdir()] == [".gateway"]
+    assert [entry.name for entry in dirs.backups.iterdir()] == [".gateway"]
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "relative.json", "{0}", "{0}/", "{0}x/a.json", "{1}", "{0}/../a.json"])
-def test_an_output_file_outside_is_refused(path: str, api: httpx.Client, pair: Pair) -> None:
-    before = pair.config.read_bytes()
-    failed(api.post(BACKUP, json={"output_file": path.format(pair.backups, pair.config)}), "PathNotAllowed")
-    assert pair.config.read_bytes() == before
+def test_output_file_outside_the_backup_directory_is_rejected(path: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+    before = dirs.config.read_bytes()
+    failed(api.post(BACKUP, json={"output_file": path.format(dirs.backups, dirs.config)}), "PathNotAllowed")
+    assert dirs.config.read_bytes() == before
 
 
 def test_the_longest_allowed_name_works(api: httpx.Client) -> None:
@@ -57,12 +58,12 @@ def test_the_longest_allowed_name_works(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "fifo", "directory", "socket", "linked folder"])
-def test_only_a_regular_file_with_one_link_is_touched(kind: str, api: httpx.Client, pair: Pair) -> None:
-    outside = pair.backups.parent / "outside"
+def test_only_regular_files_with_one_link_are_changed(kind: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+    outside = dirs.backups.parent / "outside"
     outside.mkdir()
     secret = outside / "secret.json"
-    secret.write_bytes(pair.config.read_bytes())
-    target = pair.backups / "x.json"
+    secret.write_bytes(dirs.config.read_bytes())
+    target = dirs.backups / "x.json"
     path = "x.json"
     with socket.socket(socket.AF_UNIX) as unix:
         if kind == "symlink":
@@ -77,24 +78,24 @@ def test_only_a_regular_file_with_one_link_is_touched(kind: str, api: httpx.Clie
             target.mkdir()
         elif kind == "socket":
             here = os.getcwd()
-            os.chdir(pair.backups)
+            os.chdir(dirs.backups)
             unix.bind("x.json")
             os.chdir(here)
         else:
-            (pair.backups / "folder").symlink_to(outside)
+            (dirs.backups / "folder").symlink_to(outside)
             path = "folder/secret.json"
         failed(api.post(RESTORE, json={"input_file": path}), "PathNotAllowed")
-        failed(api.post(BACKUP, json={"output_file": f"{pair.backups}/{path}"}), "PathNotAllowed")
+        failed(api.post(BACKUP, json={"output_file": f"{dirs.backups}/{path}"}), "PathNotAllowed")
         failed(api.post(BACKUP, json={"path": path, "overwrite": True}), "PathNotAllowed")
     assert [entry.name for entry in outside.iterdir()] == ["secret.json"]
-    assert secret.read_bytes() == pair.config.read_bytes()
+    assert secret.read_bytes() == dirs.config.read_bytes()
 
 
-def test_a_manifest_that_is_a_link_is_not_followed(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    manifest = pair.backups / "a.json.manifest.json"
-    moved = pair.backups.parent / "moved"
+def test_manifest_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    manifest = dirs.backups / "a.json.manifest.json"
+    moved = dirs.backups.parent / "moved"
     manifest.rename(moved)
     manifest.symlink_to(moved)
-    failed(api.get(f"/api/v1/system/backups/{made['backup_id']}"), "BackupNotFound")
+    failed(api.get(f"/api/v1/system/backups/{created['backup_id']}"), "BackupNotFound")
     failed(api.post(RESTORE, json={"input_file": "a.json"}), "BackupCorrupt")

@@ -1,4 +1,4 @@
-"""Signatures as a caller sees them: whatever was changed is told, and trust comes from the server's settings alone."""
+"""Signatures of manifests: every change is detected, and only keys in the server's settings are trusted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 
 from gateway_api.gateway_config.schema import digest
 from gateway_api.repository import signing
-from tests.api.conftest import Pair, failed, needs, ok
 from tests.api.support.admin_process import AdminProcess
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -28,52 +30,50 @@ def _public(pem: bytes) -> bytes:
     return private.public_key().public_bytes(serialization.Encoding.PEM, form)
 
 
-def test_a_laptop_makes_its_key_once_beside_the_config_and_signs_with_it(pair: Pair, nursery: Nursery) -> None:
-    key = pair.state / "signing_key.pem"
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_signing_key_is_generated_once_next_to_the_config(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    key = dirs.state / "signing_key.pem"
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         first = ok(api.post(BACKUP, json={"path": "a.json"}))
-        made = key.read_bytes()
+        generated = key.read_bytes()
         assert key.stat().st_mode & 0o777 == 0o600
-        assert not list(pair.backups.rglob("*.pem"))
-    with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
+        assert not list(dirs.backups.rglob("*.pem"))
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         second = ok(api.post(BACKUP, json={"path": "b.json"}))
-        assert key.read_bytes() == made
-        assert first["signed_by"] == second["signed_by"] == [signing.load_signer(made).key_id]
+        assert key.read_bytes() == generated
+        assert first["signed_by"] == second["signed_by"] == [signing.load_signer(generated).key_id]
         assert ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))["signature"] == "valid"
         key.write_bytes(b"broken")
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         failed(api.post(BACKUP, json={"path": "c.json"}), "SigningKeyUnusable")
         done = ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))
         assert (done["signature"], done["safety_backup"]["kind"]) == ("unknown", "kept")
         assert key.read_bytes() == b"broken"
 
 
-def test_any_byte_that_is_changed_in_manifest_or_file_is_told(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
+def test_any_changed_byte_in_manifest_or_file_is_detected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         ok(api.post(BACKUP, json={"path": "a.json.gz"}))
         body = {"input_file": "a.json.gz", "safety_backup": False, "expected_sha256": "0" * 64}
         failed(api.post(RESTORE, json=body), "DigestMismatch")
-        told = {"BackupCorrupt", "SignatureInvalid", "SignatureRequired", "KeyNotTrusted"}
-        for target in (pair.backups / "a.json.gz.manifest.json", pair.backups / "a.json.gz"):
+        expected = {"BackupCorrupt", "SignatureInvalid", "SignatureRequired", "KeyNotTrusted"}
+        for target in (dirs.backups / "a.json.gz.manifest.json", dirs.backups / "a.json.gz"):
             good = target.read_bytes()
-            for place in range(len(good)):
-                target.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+            for offset in range(len(good)):
+                target.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
                 answer = api.post(RESTORE, json=body)
-                assert answer.json()["code"] in told, (target.name, place, answer.text)
+                assert answer.json()["code"] in expected, (target.name, offset, answer.text)
             target.write_bytes(good)
         failed(api.post(RESTORE, json=body), "DigestMismatch")
 
 
-def test_a_manifest_that_was_rewritten_for_another_file_is_invalid_whatever_the_policy(
-    pair: Pair, nursery: Nursery
-) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_rewritten_manifest_is_invalid_under_every_policy(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         ok(api.post(BACKUP, json={"path": "a.json"}))
-        planted = pair.config.read_bytes().replace(b"user-0@", b"evil-0@")
-        manifest = pair.backups / "a.json.manifest.json"
+        planted = dirs.config.read_bytes().replace(b"user-0@", b"evil-0@")
+        manifest = dirs.backups / "a.json.manifest.json"
         value = json.loads(manifest.read_text())
         value["content_sha256"] = value["stored_sha256"] = digest(planted)
-        (pair.backups / "a.json").write_bytes(planted)
+        (dirs.backups / "a.json").write_bytes(planted)
         manifest.write_text(json.dumps(value))
         body = {"input_file": "a.json"}
         failed(api.post(RESTORE, json=body), "SignatureInvalid")
@@ -81,75 +81,79 @@ def test_a_manifest_that_was_rewritten_for_another_file_is_invalid_whatever_the_
         del value["signatures"]
         manifest.write_text(json.dumps(value))
         assert ok(api.post(RESTORE, json=body))["signature"] == "unsigned"
-    with nursery.server(
-        pair.config, pair.backups, pair.key, signature_policy="require", allow_unsigned_override=False
+    with fork_server.server(
+        dirs.config, dirs.backups, dirs.key, signature_policy="require", allow_unsigned_override=False
     ) as api:
         failed(api.post(RESTORE, json=body), "SignatureRequired")
         failed(api.post(RESTORE, json={**body, "accept_unsigned": True}), "SignatureRequired")
         manifest.unlink()
         failed(api.post(RESTORE, json=body), "SignatureRequired")
-    with nursery.server(
-        pair.config, pair.backups, pair.key, signature_policy="require", allow_unsigned_override=True
+    with fork_server.server(
+        dirs.config, dirs.backups, dirs.key, signature_policy="require", allow_unsigned_override=True
     ) as api:
         failed(api.post(RESTORE, json=body), "SignatureRequired")
         ok(api.post(RESTORE, json={**body, "accept_unsigned": True}))
 
 
-def test_a_new_cluster_restores_what_a_trusted_key_has_signed_and_nothing_else(
-    pair: Pair, nursery: Nursery, tmp_path: Path
+def test_new_cluster_restores_only_backups_signed_by_a_trusted_key(
+    dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     old, stranger = signing.new_key(), signing.new_key()
     old_id = signing.load_signer(old).key_id
     (tmp_path / "old.pem").write_bytes(old)
     (tmp_path / "stranger.pem").write_bytes(stranger)
     (tmp_path / "trusted.pem").write_bytes(b"the old cluster\n" + _public(old))
-    made: dict[str, str] = {}
+    created: dict[str, str] = {}
     for name in ("old", "stranger"):
-        with nursery.server(pair.config, pair.backups, pair.key, signing_key_file=str(tmp_path / f"{name}.pem")) as api:
-            made[name] = ok(api.post(BACKUP, json={"path": f"{name}.json"}))["backup_id"]
-    assert not (pair.state / "signing_key.pem").exists()
+        with fork_server.server(
+            dirs.config, dirs.backups, dirs.key, signing_key_file=str(tmp_path / f"{name}.pem")
+        ) as api:
+            created[name] = ok(api.post(BACKUP, json={"path": f"{name}.json"}))["backup_id"]
+    assert not (dirs.state / "signing_key.pem").exists()
     settings: dict[str, Any] = {"trusted_keys_file": str(tmp_path / "trusted.pem"), "signature_policy": "require"}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         own = ok(api.post(BACKUP, json={"path": "own.json"}))
-        ok(api.post(RESTORE, json={"backup_id": made["old"]}))
-        detail = failed(api.post(RESTORE, json={"backup_id": made["stranger"]}), "KeyNotTrusted")
+        ok(api.post(RESTORE, json={"backup_id": created["old"]}))
+        detail = failed(api.post(RESTORE, json={"backup_id": created["stranger"]}), "KeyNotTrusted")
         assert signing.load_signer(stranger).key_id in detail
-        ok(api.post(RESTORE, json={"backup_id": made["old"], "trust_key_id": old_id}))
+        ok(api.post(RESTORE, json={"backup_id": created["old"], "trust_key_id": old_id}))
         failed(api.post(RESTORE, json={"backup_id": own["backup_id"], "trust_key_id": old_id}), "KeyNotTrusted")
         stranger_id = signing.load_signer(stranger).key_id
-        pinned = {"backup_id": made["stranger"], "trust_key_id": stranger_id}
+        pinned = {"backup_id": created["stranger"], "trust_key_id": stranger_id}
         failed(api.post(RESTORE, json=pinned), "KeyNotTrusted")
 
 
-def test_a_backup_gzipped_by_hand_is_still_signed(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
+def test_backup_gzipped_by_hand_is_still_signed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         ok(api.post(BACKUP, json={"path": "a.json"}))
-        subprocess.run(["gzip", str(pair.backups / "a.json")], check=True)
+        subprocess.run(["gzip", str(dirs.backups / "a.json")], check=True)
         assert ok(api.post(RESTORE, json={"input_file": "a.json.gz"}))["signature"] == "valid"
 
 
-def test_jq_and_openssl_check_a_signature_as_the_manual_says(pair: Pair, nursery: Nursery, tmp_path: Path) -> None:
+def test_jq_and_openssl_verify_a_signature_as_documented(
+    dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
+) -> None:
     needs("jq", "openssl")
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
     script = f"""
-    openssl pkey -in {pair.state}/signing_key.pem -pubout -out {tmp_path}/public.pem
+    openssl pkey -in {dirs.state}/signing_key.pem -pubout -out {tmp_path}/public.pem
     {{ echo mcpgateway-manifest-v1; jq -cjS 'del(.signatures)' a.json.manifest.json; }} > {tmp_path}/message
     jq -r '.signatures[0].sig' a.json.manifest.json | base64 -d > {tmp_path}/sig
     openssl pkeyutl -verify -pubin -inkey {tmp_path}/public.pem -rawin -in {tmp_path}/message -sigfile {tmp_path}/sig
     openssl pkey -pubin -in {tmp_path}/public.pem -outform DER | tail -c 32 | sha256sum | cut -c1-32
     """
-    shown = subprocess.run(["bash", "-euc", script], cwd=pair.backups, capture_output=True, text=True, check=True)
+    shown = subprocess.run(["bash", "-euc", script], cwd=dirs.backups, capture_output=True, text=True, check=True)
     assert "Signature Verified Successfully" in shown.stdout
-    assert shown.stdout.splitlines()[-1] == made["signed_by"][0]
+    assert shown.stdout.splitlines()[-1] == created["signed_by"][0]
 
 
-def test_a_process_takes_its_keys_from_flags(pair: Pair, tmp_path: Path) -> None:
+def test_keys_are_configured_by_flags(dirs: GatewayDirs, tmp_path: Path) -> None:
     pem = signing.new_key()
     (tmp_path / "key.pem").write_bytes(pem)
     settings: dict[str, Any] = {"signing_key_file": tmp_path / "key.pem", "signature_policy": "require"}
-    with AdminProcess(pair.config, pair.backups, **settings) as process, process.client(pair.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "a.json"}))
-        assert made["signed_by"] == [signing.load_signer(pem).key_id]
-        ok(client.post(RESTORE, json={"backup_id": made["backup_id"], "trust_key_id": made["signed_by"][0]}))
-        failed(client.post(RESTORE, json={"backup_id": made["backup_id"], "trust_key_id": "x"}), "InvalidRequest")
+    with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
+        created = ok(client.post(BACKUP, json={"path": "a.json"}))
+        assert created["signed_by"] == [signing.load_signer(pem).key_id]
+        ok(client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": created["signed_by"][0]}))
+        failed(client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": "x"}), "InvalidRequest")

@@ -1,4 +1,4 @@
-"""Taking a backup away and bringing it elsewhere: byte for byte, in pieces, and never half or under a false name."""
+"""Downloading a backup and uploading it to another volume: exact bytes, in parts, never incomplete or wrong."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import httpx
 import pyrage
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.backup_files import manifest_of
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -26,15 +27,15 @@ ALL = "/api/v1/system/backups"
 
 
 @pytest.fixture
-def other(tmp_path: Path, nursery: Nursery) -> Iterator[tuple[httpx.Client, Pair]]:
+def other(tmp_path: Path, fork_server: ForkServer) -> Iterator[tuple[httpx.Client, GatewayDirs]]:
     folder = tmp_path / "other"
     folder.mkdir()
-    pair = Pair(folder)
-    with nursery.server(pair.config, pair.backups, pair.key) as client:
-        yield client, pair
+    dirs = GatewayDirs(folder)
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as client:
+        yield client, dirs
 
 
-def _taken(api: httpx.Client, path: str = "d/a.json.zst") -> tuple[str, bytes, bytes]:
+def _download(api: httpx.Client, path: str = "d/a.json.zst") -> tuple[str, bytes, bytes]:
     backup_id = ok(api.post(BACKUP, json={"path": path, "metadata": {"k": "v"}}))["backup_id"]
     file, manifest = (api.get(f"{ALL}/{backup_id}/content", params={"part": part}) for part in ("file", "manifest"))
     assert (file.status_code, manifest.status_code) == (200, 200)
@@ -45,10 +46,10 @@ def _url(backup_id: str, part: str = "file") -> str:
     return f"{ALL}/{backup_id}/content?part={part}"
 
 
-def test_what_is_taken_is_what_lies_there(api: httpx.Client, pair: Pair) -> None:
-    backup_id, manifest, file = _taken(api)
-    assert file == (pair.backups / "d/a.json.zst").read_bytes()
-    assert manifest == (pair.backups / "d/a.json.zst.manifest.json").read_bytes()
+def test_download_has_the_exact_bytes_of_file_and_manifest(api: httpx.Client, dirs: GatewayDirs) -> None:
+    backup_id, manifest, file = _download(api)
+    assert file == (dirs.backups / "d/a.json.zst").read_bytes()
+    assert manifest == (dirs.backups / "d/a.json.zst.manifest.json").read_bytes()
     answer = api.get(_url(backup_id))
     assert answer.headers["etag"] == f'"{hashlib.sha256(file).hexdigest()}"'
     assert answer.headers["content-type"] == "application/octet-stream"
@@ -60,16 +61,16 @@ def test_what_is_taken_is_what_lies_there(api: httpx.Client, pair: Pair) -> None
         assert api.get(_url(backup_id), headers={"Range": header}).content == file
     failed(api.get(_url("none")), "BackupNotFound")
     failed(api.get(_url(backup_id, "other")), "InvalidRequest")
-    (pair.backups / "d/a.json.zst").write_bytes(b"short")
+    (dirs.backups / "d/a.json.zst").write_bytes(b"short")
     failed(api.get(_url(backup_id)), "BackupChanged")
 
 
-def test_brought_elsewhere_it_is_the_same_backup_and_restores(
-    api: httpx.Client, pair: Pair, other: tuple[httpx.Client, Pair]
+def test_uploaded_backup_is_the_same_backup_and_restores(
+    api: httpx.Client, dirs: GatewayDirs, other: tuple[httpx.Client, GatewayDirs]
 ) -> None:
     there, target = other
-    content = pair.config.read_bytes()
-    backup_id, manifest, file = _taken(api)
+    content = dirs.config.read_bytes()
+    backup_id, manifest, file = _download(api)
     begun = ok(there.put(_url(backup_id, "manifest"), content=manifest))
     assert (begun["state"], begun["received_bytes"], begun["expected_bytes"]) == ("partial", 0, len(file))
     done = ok(there.put(_url(backup_id), content=file))
@@ -81,25 +82,23 @@ def test_brought_elsewhere_it_is_the_same_backup_and_restores(
     assert ok(there.put(_url(backup_id, "manifest"), content=manifest))["state"] == "stored"
     ok(there.post("/api/v1/system/restore", json={"backup_id": backup_id}))
     assert target.config.read_bytes() == content
-    headers = {"Authorization": f"Bearer {pair.key}"}
+    headers = {"Authorization": f"Bearer {dirs.key}"}
     assert ok(there.delete(f"{ALL}/{backup_id}", headers=headers))["existed"]
     failed(there.put(_url(backup_id, "manifest"), content=manifest, headers=headers), "Deleted")
 
 
-def test_in_pieces_and_after_a_restart_it_goes_on_where_it_was(
-    api: httpx.Client, tmp_path: Path, nursery: Nursery
-) -> None:
-    backup_id, manifest, file = _taken(api)
+def test_upload_in_parts_resumes_after_a_restart(api: httpx.Client, tmp_path: Path, fork_server: ForkServer) -> None:
+    backup_id, manifest, file = _download(api)
     folder = tmp_path / "other"
     folder.mkdir()
-    pair = Pair(folder)
+    dirs = GatewayDirs(folder)
     half, size = len(file) // 2, len(file)
-    with nursery.server(pair.config, pair.backups, pair.key) as there:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as there:
         failed(there.put(_url(backup_id), content=file), "BackupNotFound")
         ok(there.put(_url(backup_id, "manifest"), content=manifest))
         part = ok(there.put(_url(backup_id), content=file[:half]))
         assert (part["state"], part["received_bytes"]) == ("partial", half)
-    with nursery.server(pair.config, pair.backups, pair.key) as there:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as there:
         have = ok(there.put(_url(backup_id, "manifest"), content=manifest))["received_bytes"]
         assert have == half
         late = {"Content-Range": f"bytes {half + 1}-{size - 1}/{size}"}
@@ -107,7 +106,7 @@ def test_in_pieces_and_after_a_restart_it_goes_on_where_it_was(
         failed(there.put(_url(backup_id), content=b"", headers={"Content-Range": "bytes x"}), "InvalidRequest")
         rest = {"Content-Range": f"bytes {half}-{size - 1}/{size}"}
         assert ok(there.put(_url(backup_id), content=file[half:], headers=rest))["state"] == "stored"
-        assert (pair.backups / "d/a.json.zst").read_bytes() == file
+        assert (dirs.backups / "d/a.json.zst").read_bytes() == file
 
 
 def _manifest(content: bytes, stored: bytes, **changes: Any) -> bytes:
@@ -131,57 +130,59 @@ def _manifest(content: bytes, stored: bytes, **changes: Any) -> bytes:
         ({"created": 1.5}, "InvalidRequest"),
     ],
 )
-def test_a_manifest_that_cannot_be_meant_is_refused(
-    changes: dict[str, Any], code: str, api: httpx.Client, pair: Pair
+def test_upload_of_an_invalid_manifest_is_rejected(
+    changes: dict[str, Any], code: str, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    config = pair.config.read_bytes()
+    config = dirs.config.read_bytes()
     failed(api.put(_url("x", "manifest"), content=_manifest(config, config, **changes)), code)
-    assert not (pair.backups / ".gateway" / "uploads" / "x.json").exists()
+    assert not (dirs.backups / ".gateway" / "uploads" / "x.json").exists()
 
 
-def test_a_file_that_is_not_the_manifest_s_is_refused(api: httpx.Client, pair: Pair) -> None:
-    config = json.dumps(gateway_config(pair.key)).encode()
+def test_upload_that_differs_from_its_manifest_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = json.dumps(gateway_config(dirs.key)).encode()
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
     failed(api.put(_url("x", "manifest"), content=_manifest(config, config, path="y.json")), "RequestIdReused")
     failed(api.put(_url("x"), content=config + b" "), "DigestMismatch")
     failed(api.put(_url("x"), content=b"x" * len(config)), "DigestMismatch")
-    assert not (pair.backups / "x.json").exists()
+    assert not (dirs.backups / "x.json").exists()
     assert ok(api.put(_url("x"), content=config))["state"] == "stored"
     failed(api.put(_url("y", "manifest"), content=b"x" * (3 << 20)), "BodyTooLarge")
 
 
 @pytest.mark.parametrize(("what", "code"), [("not a config", "BackupInvalid"), ("bomb", "BackupTooLarge")])
-def test_what_could_not_be_restored_is_not_taken(what: str, code: str, pair: Pair, nursery: Nursery) -> None:
+def test_upload_that_could_not_be_restored_is_rejected(
+    what: str, code: str, dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
     content = b"{}" if what == "not a config" else b" " * 50_000_000
     stored = gzip.compress(content)
-    with nursery.server(pair.config, pair.backups, pair.key, max_config_bytes=100_000) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=100_000) as api:
         manifest = _manifest(content, stored, path="x.json.gz", compression="gzip")
         ok(api.put(_url("x", "manifest"), content=manifest))
         failed(api.put(_url("x"), content=stored), code)
         failed(api.put(_url("x"), content=b"x" * 3_000_000), "BodyTooLarge")
-        assert not (pair.backups / "x.json.gz").exists()
+        assert not (dirs.backups / "x.json.gz").exists()
 
 
-def test_a_plain_file_under_an_encrypted_name_is_not_taken(api: httpx.Client, pair: Pair) -> None:
-    config = pair.config.read_bytes()
+def test_upload_of_a_plain_file_with_an_age_name_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = dirs.config.read_bytes()
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config, path="x.json.age")))
     failed(api.put(_url("x"), content=config), "BackupInvalid")
-    assert not (pair.backups / "x.json.age").exists()
+    assert not (dirs.backups / "x.json.age").exists()
 
 
-def test_a_file_that_is_there_is_not_replaced(api: httpx.Client, pair: Pair) -> None:
-    config = pair.config.read_bytes()
-    (pair.backups / "x.json").write_text("precious")
+def test_upload_does_not_overwrite_a_file(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = dirs.config.read_bytes()
+    (dirs.backups / "x.json").write_text("precious")
     ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
     failed(api.put(_url("x"), content=config), "BackupExists")
-    assert (pair.backups / "x.json").read_text() == "precious"
-    (pair.backups / "x.json").unlink()
-    os.mkfifo(pair.backups / "x.json")
+    assert (dirs.backups / "x.json").read_text() == "precious"
+    (dirs.backups / "x.json").unlink()
+    os.mkfifo(dirs.backups / "x.json")
     failed(api.put(_url("x"), content=config), "PathNotAllowed")
 
 
-def test_a_sender_that_goes_away_leaves_what_arrived(api: httpx.Client, pair: Pair) -> None:
-    config = pair.config.read_bytes()
+def test_interrupted_upload_keeps_the_received_bytes(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = dirs.config.read_bytes()
     manifest = _manifest(config, config)
     ok(api.put(_url("x", "manifest"), content=manifest))
 
@@ -196,17 +197,19 @@ def test_a_sender_that_goes_away_leaves_what_arrived(api: httpx.Client, pair: Pa
 
 
 def _age_file(content: bytes) -> bytes:
-    made: bytes = pyrage.encrypt(content, [pyrage.x25519.Identity.generate().to_public()])
-    return made
+    created: bytes = pyrage.encrypt(content, [pyrage.x25519.Identity.generate().to_public()])
+    return created
 
 
-def test_where_all_must_be_encrypted_no_plain_byte_is_taken(pair: Pair, nursery: Nursery) -> None:
+def test_plain_upload_is_rejected_when_encryption_is_required(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     recipients = [str(pyrage.x25519.Identity.generate().to_public())]
-    content = pair.config.read_bytes()
-    uploads = pair.backups / ".gateway" / "uploads"
-    with nursery.server(pair.config, pair.backups, pair.key) as lax:
+    content = dirs.config.read_bytes()
+    uploads = dirs.backups / ".gateway" / "uploads"
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as lax:
         ok(lax.put(_url("plain", "manifest"), content=_manifest(content, content, id="plain", path="p.json")))
-    with nursery.server(pair.config, pair.backups, pair.key, age_recipients=recipients, encryption="require") as api:
+    with fork_server.server(
+        dirs.config, dirs.backups, dirs.key, age_recipients=recipients, encryption="require"
+    ) as api:
         failed(api.put(_url("plain"), content=content), "EncryptionRequired")
         failed(api.put(_url("x", "manifest"), content=_manifest(content, content, path="x.json")), "EncryptionRequired")
         named = _manifest(content, content, id="named", path="n.json.age")
@@ -218,19 +221,17 @@ def test_where_all_must_be_encrypted_no_plain_byte_is_taken(pair: Pair, nursery:
         assert all(not file.read_bytes() for file in uploads.glob("*.part"))
 
 
-def test_a_file_that_is_not_the_manifest_s_is_not_kept(api: httpx.Client, pair: Pair) -> None:
-    content = pair.config.read_bytes()
+def test_upload_with_a_wrong_digest_leaves_no_partial_file(api: httpx.Client, dirs: GatewayDirs) -> None:
+    content = dirs.config.read_bytes()
     ok(api.put(_url("x", "manifest"), content=_manifest(content, content)))
     failed(api.put(_url("x"), content=content[:-1] + b"!"), "DigestMismatch")
-    assert not list((pair.backups / ".gateway" / "uploads").glob("*.part"))
+    assert not list((dirs.backups / ".gateway" / "uploads").glob("*.part"))
     assert ok(api.put(_url("x"), content=content))["state"] == "stored"
 
 
-def test_what_nobody_goes_on_sending_is_dropped_after_a_day_by_whatever_comes_next(
-    api: httpx.Client, pair: Pair
-) -> None:
-    content = pair.config.read_bytes()
-    uploads = pair.backups / ".gateway" / "uploads"
+def test_abandoned_upload_is_removed_after_a_day(api: httpx.Client, dirs: GatewayDirs) -> None:
+    content = dirs.config.read_bytes()
+    uploads = dirs.backups / ".gateway" / "uploads"
     for name, hours, since in (("old", 25, 25), ("young", 23, 23), ("slow", 50, 1)):
         ok(api.put(_url(name, "manifest"), content=_manifest(content, content, id=name, path=f"{name}.json")))
         ok(api.put(_url(name), content=content[:10]))

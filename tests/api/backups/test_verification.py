@@ -1,4 +1,4 @@
-"""Verifying as a caller sees it: the file is proven again, what is wrong is said, and the note is for people."""
+"""Verifying backups: the result, its record on the volume, and its effect on list, show and inspect."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pyrage
 import pytest
 
 from gateway_api.repository import manifest as manifests
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -23,32 +24,30 @@ def _verify(api: httpx.Client, backup_id: str, **body: Any) -> dict[str, Any]:
     return ok(api.post(f"/api/v1/system/backups/{backup_id}/verify", json=body))
 
 
-def test_a_verify_proves_a_backup_again_and_its_note_is_shown_until_the_backup_goes(
-    pair: Pair, nursery: Nursery
-) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
-        one = f"/api/v1/system/backups/{made['backup_id']}"
+def test_verification_is_shown_until_the_backup_is_deleted(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
+        one = f"/api/v1/system/backups/{created['backup_id']}"
         assert ok(api.get(one))["verification"] is None
-        found = ok(api.post(f"{one}/verify"))
-        assert (found["level"], found["proof"], found["signature"]) == ("Verified", "payload", "valid")
-        assert found["counts"] == made["counts"]
-        assert found["problems"] == []
+        result = ok(api.post(f"{one}/verify"))
+        assert (result["level"], result["proof"], result["signature"]) == ("Verified", "payload", "valid")
+        assert result["counts"] == created["counts"]
+        assert result["problems"] == []
         shown = ok(api.get(one))["verification"]
-        assert shown == {key: value for key, value in found.items() if key != "recorded"}
-        assert (pair.backups / "a.json.zst.verification.json").stat().st_mode & 0o777 == 0o600
+        assert shown == {key: value for key, value in result.items() if key != "recorded"}
+        assert (dirs.backups / "a.json.zst.verification.json").stat().st_mode & 0o777 == 0o600
         ok(api.post(BACKUP, json={"path": "a.json.zst", "overwrite": True}))
         failed(api.get(one), "BackupNotFound")
         failed(api.post(f"{one}/verify"), "BackupNotFound")
-        new = manifests.load((pair.backups / "a.json.zst.manifest.json").read_bytes()).id
+        new = manifests.load((dirs.backups / "a.json.zst.manifest.json").read_bytes()).id
         assert ok(api.get(f"/api/v1/system/backups/{new}"))["verification"] is None
         _verify(api, new)
         ok(api.delete(f"/api/v1/system/backups/{new}"))
-        assert not list(pair.backups.glob("a.json*"))
+        assert not list(dirs.backups.glob("a.json*"))
 
 
 def _shown(api: httpx.Client, backup_id: str, path: str) -> list[tuple[str | None, str | None]]:
-    """Level and proof as the list, the backup itself and the last verify have them, in that order."""
+    """Level and proof of the backup and of its last verification; checks that list, show and inspect agree."""
     (entry,) = ok(api.get("/api/v1/system/backups", params={"path": path}))["items"]
     one = ok(api.get(f"/api/v1/system/backups/{backup_id}"))
     assert entry["record"] == one
@@ -59,14 +58,14 @@ def _shown(api: httpx.Client, backup_id: str, path: str) -> list[tuple[str | Non
     return [(one["level"], one["proof"]), (last["level"], last["proof"])]
 
 
-def test_list_show_inspect_and_verify_agree_also_after_a_restart(pair: Pair, nursery: Nursery) -> None:
+def test_list_show_inspect_and_verify_agree_also_after_a_restart(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "allow"}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         plain = ok(api.post(BACKUP, json={"path": "d/a.json"}))["backup_id"]
         sealed = ok(api.post(BACKUP, json={"path": "d/b.json.age"}))["backup_id"]
         unsigned = ok(api.post(BACKUP, json={"path": "d/c.json.age"}))["backup_id"]
-        manifest = pair.backups / "d/c.json.age.manifest.json"
+        manifest = dirs.backups / "d/c.json.age.manifest.json"
         described = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
         _verify(api, plain)
@@ -74,99 +73,97 @@ def test_list_show_inspect_and_verify_agree_also_after_a_restart(pair: Pair, nur
         assert _shown(api, plain, "d/a.json") == [("Verified", "payload")] * 2
         assert _shown(api, unsigned, "d/c.json.age") == [("Stored", None)] * 2
         _verify(api, sealed, identity=str(identity))
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         assert _shown(api, sealed, "d/b.json.age") == [("Verified", "recipient")] * 2
         assert _shown(api, unsigned, "d/c.json.age") == [("Stored", None)] * 2
         _verify(api, unsigned, identity=str(identity))
         assert _shown(api, unsigned, "d/c.json.age") == [("Verified", "recipient")] * 2
 
 
-def test_a_broken_file_is_never_called_proven_once_a_verify_saw_it(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))["backup_id"]
-        _verify(api, made)
-        file = pair.backups / "a.json"
+def test_corrupt_file_is_not_verified_until_verified_again(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))["backup_id"]
+        _verify(api, created)
+        file = dirs.backups / "a.json"
         good = file.read_bytes()
         file.write_bytes(good.replace(b"user-0@", b"user-9@"))
-        _verify(api, made)
-        assert _shown(api, made, "a.json") == [(None, None)] * 2
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        assert _shown(api, made, "a.json") == [(None, None)] * 2
+        _verify(api, created)
+        assert _shown(api, created, "a.json") == [(None, None)] * 2
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        assert _shown(api, created, "a.json") == [(None, None)] * 2
         file.write_bytes(good)
-        assert ok(api.get(f"/api/v1/system/backups/{made}"))["level"] is None, "good again only when it was looked at"
-        _verify(api, made)
-        assert _shown(api, made, "a.json") == [("Verified", "payload")] * 2
+        assert ok(api.get(f"/api/v1/system/backups/{created}"))["level"] is None, "it must be verified again first"
+        _verify(api, created)
+        assert _shown(api, created, "a.json") == [("Verified", "payload")] * 2
         file.write_bytes(good[:-1])
-        one = ok(api.get(f"/api/v1/system/backups/{made}"))
-        assert (one["level"], one["proof"]) == (None, None), "another size needs no verify to be told"
+        one = ok(api.get(f"/api/v1/system/backups/{created}"))
+        assert (one["level"], one["proof"]) == (None, None), "a changed size must be detected without a verification"
 
 
-def test_a_verify_says_what_is_wrong(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        file, manifest = pair.backups / "a.json", pair.backups / "a.json.manifest.json"
+def test_verify_reports_problems(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        file, manifest = dirs.backups / "a.json", dirs.backups / "a.json.manifest.json"
         good, described = file.read_bytes(), json.loads(manifest.read_text())
         file.write_bytes(good.replace(b"user-0@", b"user-9@"))
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], [problem["code"] for problem in found["problems"]]) == (None, ["BackupCorrupt"])
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], [problem["code"] for problem in result["problems"]]) == (None, ["BackupCorrupt"])
         file.write_bytes(good)
         manifest.write_text(json.dumps({**described, "counts": {**described["counts"], "users": 9}}))
-        found = _verify(api, made["backup_id"])
-        codes = [problem["code"] for problem in found["problems"]]
-        assert (found["level"], codes) == (None, ["SignatureInvalid", "BackupInvalid"])
+        result = _verify(api, created["backup_id"])
+        codes = [problem["code"] for problem in result["problems"]]
+        assert (result["level"], codes) == (None, ["SignatureInvalid", "BackupInvalid"])
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], found["problems"][0]["code"]) == ("Verified", "SignatureRequired")
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], result["problems"][0]["code"]) == ("Verified", "SignatureRequired")
 
 
-def test_a_verify_with_a_real_identity_is_more_than_one_without(pair: Pair, nursery: Nursery) -> None:
+def test_verify_with_an_identity_proves_the_recipient(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
-        without = _verify(api, made["backup_id"])
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
+        without = _verify(api, created["backup_id"])
         assert (without["level"], without["proof"], without["counts"]) == ("Verified", "payload", None)
-        found = _verify(api, made["backup_id"], identity=str(identity))
-        assert (found["level"], found["proof"], found["counts"]) == ("Verified", "recipient", made["counts"])
-        assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["proof"] == "recipient"
+        result = _verify(api, created["backup_id"], identity=str(identity))
+        assert (result["level"], result["proof"], result["counts"]) == ("Verified", "recipient", created["counts"])
+        assert ok(api.get(f"/api/v1/system/backups/{created['backup_id']}"))["proof"] == "recipient"
 
 
-def test_what_an_unsigned_manifest_claims_of_a_file_that_cannot_be_opened_is_no_proof(
-    pair: Pair, nursery: Nursery
-) -> None:
+def test_unsigned_manifest_of_an_encrypted_file_proves_nothing(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     identity = pyrage.x25519.Identity.generate()
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json.age"}))
-        manifest = pair.backups / "a.json.age.manifest.json"
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json.age"}))
+        manifest = dirs.backups / "a.json.age.manifest.json"
         described = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], found["proof"], found["signature"]) == ("Stored", None, "unsigned")
-        assert _verify(api, made["backup_id"], identity=str(identity))["level"] == "Verified"
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], result["proof"], result["signature"]) == ("Stored", None, "unsigned")
+        assert _verify(api, created["backup_id"], identity=str(identity))["level"] == "Verified"
 
 
-def test_a_backup_gzipped_by_hand_is_verified_and_leaves_no_note_behind(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        _verify(api, made["backup_id"])
-        subprocess.run(["gzip", str(pair.backups / "a.json")], check=True)
-        found = _verify(api, made["backup_id"])
-        assert (found["level"], found["signature"], found["problems"]) == ("Verified", "valid", [])
-        assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["verification"]["problems"] == []
-        assert ok(api.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
-        assert not list(pair.backups.glob("a.json*"))
+def test_verification_file_of_a_gzipped_backup_is_deleted_with_it(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        _verify(api, created["backup_id"])
+        subprocess.run(["gzip", str(dirs.backups / "a.json")], check=True)
+        result = _verify(api, created["backup_id"])
+        assert (result["level"], result["signature"], result["problems"]) == ("Verified", "valid", [])
+        assert ok(api.get(f"/api/v1/system/backups/{created['backup_id']}"))["verification"]["problems"] == []
+        assert ok(api.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
+        assert not list(dirs.backups.glob("a.json*"))
 
 
-def test_a_note_that_somebody_wrote_is_never_believed(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, signature_policy="require") as api:
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        _verify(api, made["backup_id"])
-        note = pair.backups / "a.json.verification.json"
+def test_forged_verification_file_is_ignored(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        _verify(api, created["backup_id"])
+        note = dirs.backups / "a.json.verification.json"
         forged = json.loads(note.read_text())
         for content in ("", "{", json.dumps({**forged, "stored_sha256": "0" * 64}), "x" * 100_000):
             note.write_text(content)
-            assert ok(api.get(f"/api/v1/system/backups/{made['backup_id']}"))["verification"] is None
-        (pair.backups / "a.json").write_bytes(pair.write(users=9))
+            assert ok(api.get(f"/api/v1/system/backups/{created['backup_id']}"))["verification"] is None
+        (dirs.backups / "a.json").write_bytes(dirs.write(users=9))
         note.write_text(json.dumps(forged))
-        failed(api.post(RESTORE, json={"backup_id": made["backup_id"]}), "BackupCorrupt")
+        failed(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "BackupCorrupt")

@@ -1,1 +1,4 @@
-"""Every system call of every mutation, killed and refused: `make torture` does all of it, CI a slice."""
+"""Injects a fault at each system call of each mutation of the admin API.
+
+`make fault-injection` runs the whole campaign. CI runs the sample in `test_crash_points.py`.
+"""

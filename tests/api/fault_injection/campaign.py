@@ -1,4 +1,8 @@
-"""All rounds together: dealt out to processes, each with its own servers and directories, and one table at the end."""
+"""Runs all scenarios of a campaign and formats the results.
+
+The selected faults of each scenario are split into batches. Worker processes take batches from a queue; each process
+has its own servers and directories. The results of all batches are added up and printed as one table.
+"""
 
 from __future__ import annotations
 
@@ -15,44 +19,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.api.fault_injection.repeated_requests import NAMES, prepare_all
-from tests.api.fault_injection.run_scenario import Round, Tally
-from tests.api.fault_injection.scenarios import MUTATIONS, Ground
-from tests.api.fault_injection.syscalls import ERRORS, FATAL, Blow, blows
-from tests.api.support.fork_server import Nursery
+from tests.api.fault_injection.repeated_requests import NAMES, prepare_all_scenarios
+from tests.api.fault_injection.run_scenario import Results, ScenarioRunner
+from tests.api.fault_injection.scenarios import MUTATIONS, Scenario
+from tests.api.fault_injection.syscalls import ERRORS, FATAL, Fault, faults_at
+from tests.api.support.fork_server import ForkServer
 
 ALL: Final = (*MUTATIONS, *NAMES)
 KINDS: Final = (*FATAL, *ERRORS)
-CHUNK: Final = 60
+BATCH_SIZE: Final = 60
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which blows: of these mutations, kinds and calls (None: all), one in ``share``, chosen by ``seed``."""
+    """Selects the faults of a campaign.
+
+    A fault is selected if its mutation, kind and system call are listed (``calls`` None: all calls). Of those, one in
+    ``one_in`` is taken, by a hash that depends on ``seed``. ``only`` selects a single fault by its printed name.
+    """
 
     mutations: tuple[str, ...] = ALL
     kinds: tuple[str, ...] = KINDS
-    share: int = 1
+    one_in: int = 1
     seed: int = 0
     only: str | None = None
     calls: frozenset[str] | None = None
 
-    def takes(self, mutation: str, blow: Blow) -> bool:
-        """Whether a blow is in the plan."""
-        if self.calls is not None and blow.point.call not in self.calls:
+    def selects(self, mutation: str, fault: Fault) -> bool:
+        """Whether the plan includes this fault."""
+        if self.calls is not None and fault.point.call not in self.calls:
             return False
-        name = f"{mutation}:{blow}"
+        name = f"{mutation}:{fault}"
         if self.only is not None:
             return name == self.only
         number = int.from_bytes(hashlib.sha256(f"{self.seed}/{name}".encode()).digest()[:8], "big")
-        return number % self.share == 0
+        return number % self.one_in == 0
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder in memory where there is one: thousands of runs, each with dozens of fsyncs."""
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder, in memory if ``/dev/shm`` is writable: a campaign makes many thousands of fsync calls."""
     shared = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="torture-", dir=shared if os.access(shared, os.W_OK) else None))
+    folder = Path(tempfile.mkdtemp(prefix="fault-injection-", dir=shared if os.access(shared, os.W_OK) else None))
     try:
         yield folder
     finally:
@@ -60,9 +68,8 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def nursery(folder: Path) -> Iterator[Nursery]:
-    """A nursery that is closed."""
-    opened = Nursery(folder / "nursery.log")
+def _running_fork_server(folder: Path) -> Iterator[ForkServer]:
+    opened = ForkServer(folder / "fork_server.log")
     try:
         yield opened
     finally:
@@ -70,8 +77,8 @@ def nursery(folder: Path) -> Iterator[Nursery]:
 
 
 @dataclass(frozen=True)
-class Share:
-    """One process's part of a mutation's blows: those whose number, modulo ``of``, is ``part``."""
+class Batch:
+    """A part of a mutation's faults: every ``of``-th selected fault, starting at index ``part``."""
 
     mutation: str
     fatal: bool
@@ -79,96 +86,98 @@ class Share:
     of: int
 
 
-def run_share(plan: Plan, share: Share, ground: Ground, young: Nursery, folder: Path) -> Tally:
-    """Strikes the blows of one share."""
+def run_batch(plan: Plan, batch: Batch, scenario: Scenario, fork_server: ForkServer, folder: Path) -> Results:
+    """Injects the faults of one batch and returns the results."""
     folder.mkdir(exist_ok=True)
-    one = Round(share.mutation, ground, young, folder)
-    kinds = tuple(kind for kind in plan.kinds if (kind in FATAL) is share.fatal)
-    found = one.points_of_fresh() if share.fatal else one.points_of_long_served()
-    mine = [blow for blow in blows(found, kinds) if plan.takes(share.mutation, blow)][share.part :: share.of]
-    (one.kill if share.fatal else one.refuse)(mine)
-    return one.tally
+    runner = ScenarioRunner(batch.mutation, scenario, fork_server, folder)
+    kinds = tuple(kind for kind in plan.kinds if (kind in FATAL) is batch.fatal)
+    points = runner.points_of_new_server() if batch.fatal else runner.points_of_warm_server()
+    selected = [fault for fault in faults_at(points, kinds) if plan.selects(batch.mutation, fault)][
+        batch.part :: batch.of
+    ]
+    (runner.run_kills if batch.fatal else runner.run_errors)(selected)
+    return runner.results
 
 
-def run(plan: Plan, jobs: int, *, progress: bool = True) -> Tally:
-    """Everything the plan says, in ``jobs`` processes."""
-    total = Tally()
-    with scratch() as folder, nursery(folder) as young:
-        (folder / "grounds").mkdir()
-        grounds = prepare_all(young, folder / "grounds")
-        shares = _deal(plan, grounds, young, folder)
+def run(plan: Plan, jobs: int, *, progress: bool = True) -> Results:
+    """Runs all faults of the plan in ``jobs`` processes."""
+    total = Results()
+    with scratch_folder() as folder, _running_fork_server(folder) as fork_server:
+        (folder / "scenarios").mkdir()
+        scenarios = prepare_all_scenarios(fork_server, folder / "scenarios")
+        batches = _make_batches(plan, scenarios, fork_server, folder)
         if jobs == 1:
-            for share in shares:
-                total.add(run_share(plan, share, grounds[share.mutation], young, folder / "round"))
+            for batch in batches:
+                total.add(run_batch(plan, batch, scenarios[batch.mutation], fork_server, folder / "scenario"))
             return total
         context = multiprocessing.get_context("fork")
-        with context.Pool(jobs, _begin, (plan, grounds, folder)) as pool:
-            for number, tally in enumerate(pool.imap_unordered(_work, shares), 1):
-                total.add(tally)
+        with context.Pool(jobs, _start_process, (plan, scenarios, folder)) as pool:
+            for number, results in enumerate(pool.imap_unordered(_run_in_process, batches), 1):
+                total.add(results)
                 if progress:
                     broken = f", {len(total.broken)} broken" if total.broken else ""
-                    print(f"{number} of {len(shares)} shares, {total.fell.total()} blows{broken}", flush=True)
+                    print(f"{number} of {len(batches)} batches, {total.injected.total()} faults{broken}", flush=True)
     return total
 
 
-def _deal(plan: Plan, grounds: dict[str, Ground], young: Nursery, folder: Path) -> list[Share]:
-    shares = []
+def _make_batches(plan: Plan, scenarios: dict[str, Scenario], fork_server: ForkServer, folder: Path) -> list[Batch]:
+    batches = []
     for mutation in plan.mutations:
-        one = Round(mutation, grounds[mutation], young, folder / "count")
-        found = one.points_of_long_served()
+        runner = ScenarioRunner(mutation, scenarios[mutation], fork_server, folder / "count")
+        points = runner.points_of_warm_server()
         for fatal in (True, False):
             kinds = tuple(kind for kind in plan.kinds if (kind in FATAL) is fatal)
-            number = sum(plan.takes(mutation, blow) for blow in blows(found, kinds))
-            of = -(-number // CHUNK)
-            shares += [Share(mutation, fatal, part, of) for part in range(of)]
-    random.Random(plan.seed).shuffle(shares)
-    return shares
+            number = sum(plan.selects(mutation, fault) for fault in faults_at(points, kinds))
+            of = -(-number // BATCH_SIZE)
+            batches += [Batch(mutation, fatal, part, of) for part in range(of)]
+    random.Random(plan.seed).shuffle(batches)
+    return batches
 
 
-_worker: tuple[Plan, dict[str, Ground], Nursery, Path]
+_process_state: tuple[Plan, dict[str, Scenario], ForkServer, Path]
 
 
-def _begin(plan: Plan, grounds: dict[str, Ground], folder: Path) -> None:
-    global _worker
+def _start_process(plan: Plan, scenarios: dict[str, Scenario], folder: Path) -> None:
+    global _process_state
     own = folder / f"process-{os.getpid()}"
     own.mkdir()
-    _worker = (plan, grounds, Nursery(own / "nursery.log"), own)
+    _process_state = (plan, scenarios, ForkServer(own / "fork_server.log"), own)
 
 
-def _work(share: Share) -> Tally:
-    plan, grounds, young, own = _worker
-    return run_share(plan, share, grounds[share.mutation], young, own / "round")
+def _run_in_process(batch: Batch) -> Results:
+    plan, scenarios, fork_server, own = _process_state
+    return run_batch(plan, batch, scenarios[batch.mutation], fork_server, own / "scenario")
 
 
-def table(tally: Tally) -> str:
-    """Blows by mutation and call, then what was answered, missed and broken."""
-    calls = sorted({call for _, call, _ in tally.fell}, key=lambda call: -_sum(tally, call=call))
+def format_table(results: Results) -> str:
+    """Numbers of faults by mutation and system call, then the answers, missed faults and broken promises."""
+    calls = sorted({call for _, call, _ in results.injected}, key=lambda call: -_total(results, call=call))
     rows = [["mutation", *calls, "all", "kills"]]
-    for mutation in sorted({name for name, _, _ in tally.fell}, key=ALL.index):
-        cells = [_sum(tally, mutation=mutation, call=call) for call in calls]
-        kills = sum(_sum(tally, mutation=mutation, kind=kind) for kind in FATAL)
+    for mutation in sorted({name for name, _, _ in results.injected}, key=ALL.index):
+        cells = [_total(results, mutation=mutation, call=call) for call in calls]
+        kills = sum(_total(results, mutation=mutation, kind=kind) for kind in FATAL)
         rows.append([mutation, *(str(cell or "") for cell in cells), str(sum(cells)), str(kills)])
-    every = [_sum(tally, call=call) for call in calls]
-    rows.append(["all", *map(str, every), str(sum(every)), str(sum(_sum(tally, kind=kind) for kind in FATAL))])
+    every = [_total(results, call=call) for call in calls]
+    rows.append(["all", *map(str, every), str(sum(every)), str(sum(_total(results, kind=kind) for kind in FATAL))])
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     kinds = Counter[str]()
-    for (_, _, kind), number in tally.fell.items():
+    for (_, _, kind), number in results.injected.items():
         kinds[kind] += number
-    lines += ["", "by kind: " + _said(kinds), "answers: " + _said(tally.answers)]
-    lines += [f"missed (the call did not come again in the same place): {len(tally.missed)}"]
-    lines += [f"broken: {len(tally.broken)}", *tally.broken]
+    lines += ["", "by kind: " + _format_counts(kinds), "answers: " + _format_counts(results.answers)]
+    lines += [f"missed (the thread did not make this call again): {len(results.missed)}"]
+    lines += [f"broken: {len(results.broken)}", *results.broken]
     return "\n".join(lines)
 
 
-def _sum(tally: Tally, *, mutation: str | None = None, call: str | None = None, kind: str | None = None) -> int:
-    wanted = (mutation, call, kind)
+def _total(results: Results, *, mutation: str | None = None, call: str | None = None, kind: str | None = None) -> int:
+    filters = (mutation, call, kind)
     return sum(
         number
-        for key, number in tally.fell.items()
-        if all(want is None or want == has for want, has in zip(wanted, key, strict=True))
+        for key, number in results.injected.items()
+        if all(value is None or value == part for value, part in zip(filters, key, strict=True))
     )
 
 
-def _said(counter: Counter[str]) -> str:
+def _format_counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in counter.most_common())

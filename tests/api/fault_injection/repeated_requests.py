@@ -1,7 +1,8 @@
-"""Grounds on which a request comes a second time: after it was done, and after a kill in its midst.
+"""Scenarios in which the request under test was sent before, and scenarios in which a worker parses the config.
 
-The second time every call is struck as well: a replay must not do the thing twice because the disk hid the first, and a
-recovery that is itself cut short must be taken up again. And grounds on which a worker does every reading.
+A repeated request is sent after it succeeded (`+repeated`) or after a kill in the middle of it (`+interrupted`). A
+replay must not run the mutation twice because a disk error hid the first result. A recovery that is interrupted must be
+resumed by the next start. In `+worker` scenarios a separate process parses every config.
 """
 
 from __future__ import annotations
@@ -10,54 +11,57 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tests.api.fault_injection.run_scenario import Round
-from tests.api.fault_injection.scenarios import KEY, Ground, age, prepare
-from tests.api.fault_injection.syscalls import KILL, Blow, Point
-from tests.api.support.fork_server import Nursery, copy
+from tests.api.fault_injection.run_scenario import ScenarioRunner
+from tests.api.fault_injection.scenarios import KEY, Scenario, backdate_configs, prepare_scenarios
+from tests.api.fault_injection.syscalls import KILL, Fault, InjectionPoint
+from tests.api.support.fork_server import ForkServer, copy
 
-AGAIN: Final = "+again"
-HALF: Final = "+half"
+AFTER_SUCCESS: Final = "+repeated"
+AFTER_KILL: Final = "+interrupted"
 WORKER: Final = "+worker"
-REPEATED: Final = ("backup", "replace", "delete", "restore", "upload", "rollback", "sealed")
-CUT_SHORT: Final = ("backup", "replace", "delete", "restore", "cure", "upload", "commit", "rollback")
-BY_WORKERS: Final = ("backup", "sealed", "restore")
+REPEATED: Final = ("backup", "replace", "delete", "restore", "upload", "rollback", "encrypted")
+INTERRUPTED: Final = (
+    *("backup", "replace", "delete", "restore", "restore_over_invalid", "upload", "commit", "rollback"),
+)
+PARSED_IN_WORKER: Final = ("backup", "encrypted", "restore")
 NAMES: Final = (
-    *(name + AGAIN for name in REPEATED),
-    *(name + HALF for name in CUT_SHORT),
-    *(name + WORKER for name in BY_WORKERS),
+    *(name + AFTER_SUCCESS for name in REPEATED),
+    *(name + AFTER_KILL for name in INTERRUPTED),
+    *(name + WORKER for name in PARSED_IN_WORKER),
 )
 
 
-def prepare_all(nursery: Nursery, folder: Path) -> dict[str, Ground]:
-    """The grounds of all first tries, and of these."""
-    grounds = prepare(nursery, folder)
+def prepare_all_scenarios(fork_server: ForkServer, folder: Path) -> dict[str, Scenario]:
+    """The scenarios of first requests, of repeated requests and of workers, by name."""
+    scenarios = prepare_scenarios(fork_server, folder)
     for name in REPEATED:
-        grounds[name + AGAIN] = _done(nursery, grounds[name], folder / f"{name}-again")
-    for name in CUT_SHORT:
-        grounds[name + HALF] = _half(nursery, name, grounds[name], folder / f"{name}-half")
-    for name in BY_WORKERS:
-        settings = {**grounds[name].settings, "worker_above_bytes": 0}
-        grounds[name + WORKER] = replace(grounds[name], settings=settings)
-    age(folder)
-    return grounds
+        scenarios[name + AFTER_SUCCESS] = _prepare_repeated(fork_server, scenarios[name], folder / f"{name}-repeated")
+    for name in INTERRUPTED:
+        target = folder / f"{name}-interrupted"
+        scenarios[name + AFTER_KILL] = _prepare_interrupted(fork_server, name, scenarios[name], target)
+    for name in PARSED_IN_WORKER:
+        settings = {**scenarios[name].settings, "worker_above_bytes": 0}
+        scenarios[name + WORKER] = replace(scenarios[name], settings=settings)
+    backdate_configs(folder)
+    return scenarios
 
 
-def _done(nursery: Nursery, ground: Ground, folder: Path) -> Ground:
-    config, backups = copy(ground.folder, folder)
-    with nursery.server(config, backups, KEY, **ground.settings) as client:
-        answer = ground.send(client)
+def _prepare_repeated(fork_server: ForkServer, scenario: Scenario, folder: Path) -> Scenario:
+    config, backups = copy(scenario.folder, folder)
+    with fork_server.server(config, backups, KEY, **scenario.settings) as client:
+        answer = scenario.send(client)
         assert answer.status_code == 200, answer.text
-    return replace(ground, folder=folder, original=ground.before)
+    return replace(scenario, folder=folder, original=scenario.original_config)
 
 
-def _half(nursery: Nursery, name: str, ground: Ground, folder: Path) -> Ground:
-    """Killed at the last rename or link: as much as possible has been begun."""
-    begun = Round(name, ground, nursery, folder)
+def _prepare_interrupted(fork_server: ForkServer, name: str, scenario: Scenario, folder: Path) -> Scenario:
+    """Kills the server at the last rename or link of the request, where most of the mutation has been written."""
+    runner = ScenarioRunner(name, scenario, fork_server, folder)
     folder.mkdir()
-    last = [point for point in begun.points_of_fresh() if _names(point)][-1]
-    begun.leave(Blow(last, KILL))
-    return replace(ground, folder=folder / "pair", original=ground.before)
+    last = [point for point in runner.points_of_new_server() if _publishes_name(point)][-1]
+    runner.kill_and_keep(Fault(last, KILL))
+    return replace(scenario, folder=folder / "directories", original=scenario.original_config)
 
 
-def _names(point: Point) -> bool:
+def _publishes_name(point: InjectionPoint) -> bool:
     return point.call.startswith(("rename", "link"))

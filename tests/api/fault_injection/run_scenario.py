@@ -1,14 +1,14 @@
-"""One mutation, struck at every point: a round of blows on servers whose directories are put back in between.
+"""Runs one scenario once per system call and injects a fault at that call. Directories are restored between runs.
 
-After a refusal the same server goes on: it must have answered with a declared code, kept everything, still answer, and
-do the same request on the next try. After a kill another server takes over.
+After an injected error the same server keeps running. It must answer with a declared error code, lose nothing, answer
+further requests, and succeed when the request is repeated. After a kill a new server is started on the same directories
+and must keep the same promises.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,204 +20,207 @@ from typing import Final
 import httpx
 
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.fault_injection.scenarios import KEY, PREFIX, Ground, check_after
-from tests.api.fault_injection.syscalls import FATAL, Blow, Point, Struck, struck, traced
-from tests.api.fault_injection.worker_faults import ROLE, outlived, struck_worker, traced_workers
-from tests.api.support.fork_server import Nursery, Served, copy
+from tests.api.fault_injection.scenarios import KEY, PREFIX, Scenario, check_promises
+from tests.api.fault_injection.syscalls import FATAL, Fault, InjectionPoint, InjectionResult, inject_fault, trace_points
+from tests.api.fault_injection.worker_faults import ROLE, inject_worker_fault, surviving_processes, trace_worker_points
+from tests.api.support.fork_server import ForkServer, RunningServer, copy
 
 UNKNOWN: Final = frozenset(
     {ErrorCode.DurabilityUnknown, ErrorCode.ConfigChangedDuringRestore, ErrorCode.RestoreStateUnknown}
 )
-"""Answers that do not say that nothing was changed."""
+"""Error codes after which the config may have changed."""
 _NOISE: Final = re.compile(r"[0-9a-f]{16,}| \(deleted\)$")
 
 
 @dataclass
-class Tally:
-    """What a round did: blows by (mutation, call, kind), answers by code, and which blow broke a promise."""
+class Results:
+    """Numbers of injected faults and of answers, and the faults that were missed or broke a promise.
 
-    fell: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    ``injected`` counts by (scenario, system call, kind); ``answers`` counts by error code, or ``success``. ``missed``:
+    the thread did not make the call again.
+    """
+
+    injected: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
-    def add(self, other: Tally) -> None:
-        """Takes another round's in."""
-        self.fell.update(other.fell)
+    def add(self, other: Results) -> None:
+        """Adds the results of another run to these."""
+        self.injected.update(other.injected)
         self.answers.update(other.answers)
         self.missed += other.missed
         self.broken += other.broken
 
 
-class Round:
-    """One mutation's ground, in a folder of its own."""
+class ScenarioRunner:
+    """Runs one scenario in copies of its directories below a folder of its own."""
 
-    def __init__(self, name: str, ground: Ground, nursery: Nursery, folder: Path) -> None:
+    def __init__(self, name: str, scenario: Scenario, fork_server: ForkServer, folder: Path) -> None:
         self.name = name
         self.mutation = name.partition("+")[0]
-        self.ground = ground
-        self.tally = Tally()
-        self._nursery = nursery
-        self._pair = folder / "pair"
+        self.scenario = scenario
+        self.results = Results()
+        self._fork_server = fork_server
+        self._directories = folder / "directories"
         self._orders = folder / "workers"
 
     def _reset(self) -> tuple[Path, Path]:
-        return copy(self.ground.folder, self._pair)
+        return copy(self.scenario.folder, self._directories)
 
     @contextmanager
-    def _serving(self) -> Iterator[Served]:
+    def _start_server(self) -> Iterator[RunningServer]:
         config, backups = self._reset()
-        settings = {**self.ground.settings, "one_reader": True}
-        if self.ground.by_workers:
+        settings = {**self.scenario.settings, "one_reader": True}
+        if self.scenario.parses_in_worker:
             settings["workers"] = str(self._orders)
-        with self._nursery.running(config, backups, KEY, **settings) as served:
-            # Refused after recovery: from then on no thread does anything on its own, and all have been made.
-            served.client.post(f"{PREFIX}/restores/absent/commit")
-            # Also what a start puts right is to be struck.
+        with self._fork_server.running(config, backups, KEY, **settings) as server:
+            # This request fails with RestoreNotFound, but only after startup recovery has finished and all threads
+            # exist. From here on no thread makes system calls unless a request arrives.
+            server.client.post(f"{PREFIX}/restores/absent/commit")
+            # Undo the changes of startup recovery, so that faults are injected into recovery steps as well.
             self._reset()
-            yield served
+            yield server
 
-    def points_of_long_served(self) -> list[Point]:
-        """The points of a server that has done the same before."""
-        with self._warm() as served:
-            return self._trace(served)
+    def points_of_warm_server(self) -> list[InjectionPoint]:
+        """The injection points of a server that has run this request before."""
+        with self._start_warm_server() as server:
+            return self._trace(server)
 
-    def points_of_fresh(self) -> list[Point]:
-        """The points of a server that has just started."""
-        with self._serving() as served:
-            return self._trace(served)
+    def points_of_new_server(self) -> list[InjectionPoint]:
+        """The injection points of a server that has just started."""
+        with self._start_server() as server:
+            return self._trace(server)
 
-    def _trace(self, served: Served) -> list[Point]:
-        with traced(served.pid, self._pair) as found:
-            answer = self.ground.send(served.client)
+    def _trace(self, server: RunningServer) -> list[InjectionPoint]:
+        with trace_points(server.pid, self._directories) as points:
+            answer = self.scenario.send(server.client)
         assert answer.status_code == 200, answer.text
-        if not self.ground.by_workers:
-            return found
+        if not self.scenario.parses_in_worker:
+            return points
         self._reset()
-        with traced_workers(self._orders) as more:
-            answer = self.ground.send(served.client)
+        with trace_worker_points(self._orders) as worker_points:
+            answer = self.scenario.send(server.client)
         assert answer.status_code == 200, answer.text
-        return found + more
+        return points + worker_points
 
     @contextmanager
-    def _warm(self) -> Iterator[Served]:
-        with self._serving() as served:
+    def _start_warm_server(self) -> Iterator[RunningServer]:
+        with self._start_server() as server:
             for _ in range(2):
-                self.ground.send(served.client)
+                self.scenario.send(server.client)
                 self._reset()
-            yield served
+            yield server
 
-    def refuse(self, blows: Iterable[Blow]) -> None:
-        """Every blow, which must be an error's name, on a server that goes on."""
-        waiting = list(blows)
-        while waiting:
-            with self._warm() as served:
-                while waiting and served.alive:
-                    self._refuse_once(served, waiting.pop(0))
+    def run_errors(self, faults: Iterable[Fault]) -> None:
+        """Injects faults that are error numbers (``ENOSPC`` and so on), one after the other, into the same server."""
+        remaining = list(faults)
+        while remaining:
+            with self._start_warm_server() as server:
+                while remaining and server.alive:
+                    self._run_error(server, remaining.pop(0))
                     self._reset()
 
-    def _refuse_once(self, served: Served, blow: Blow) -> None:
-        client = served.client
-        descriptors = _descriptors(served.pid)
+    def _run_error(self, server: RunningServer, fault: Fault) -> None:
+        client = server.client
+        descriptors = _descriptors(server.pid)
         try:
-            with struck(served.pid, blow) as result:
-                answer = self.ground.send(client)
-            if not result.fell:
-                self.tally.missed.append(f"{self.name}:{blow}")
+            with inject_fault(server.pid, fault) as result:
+                answer = self.scenario.send(client)
+            if not result.injected:
+                self.results.missed.append(f"{self.name}:{fault}")
                 return
-            self._count(blow, answer)
-            self._check_going_on(client, answer)
-            if blow.point.call != "close":  # which was never called, so what was to be closed is open
-                more = _left_open(served.pid, descriptors)
-                assert not more, f"left open: {more}"
+            self._count(fault, answer)
+            self._check_running_server(client, answer)
+            if fault.point.call != "close":  # strace skips the failed close call, so that descriptor stays open
+                leaked = _leaked_descriptors(server.pid, descriptors)
+                assert not leaked, f"left open: {leaked}"
         except (AssertionError, httpx.TransportError, OSError, ValueError) as failure:
-            self._break(blow, failure)
+            self._record_failure(fault, failure)
 
-    def _check_going_on(self, client: httpx.Client, answer: httpx.Response) -> None:
-        """The promises, of the server that was struck."""
+    def _check_running_server(self, client: httpx.Client, answer: httpx.Response) -> None:
+        """Checks the promises of a server that survived the fault."""
         assert client.get("/health").status_code == 200, "/health does not answer"
-        config = self._pair / "config" / "config.json"
+        config = self._directories / "config" / "config.json"
         if answer.status_code != 200:
             code = ErrorCode(answer.json()["code"])
             assert answer.status_code == ERRORS[code].status
             assert code is not ErrorCode.InternalError, "InternalError"
-            unchanged = config.read_bytes() == self.ground.now
+            unchanged = config.read_bytes() == self.scenario.live_config
             assert code in UNKNOWN or unchanged, f"{code} and yet the config was changed"
-        check_after(self.mutation, self.ground, client, config, self._pair / "backups", answer)
+        check_promises(self.mutation, self.scenario, client, config, self._directories / "backups", answer)
 
-    def kill(self, blows: Iterable[Blow]) -> None:
-        """Every blow, which must be a kill, each on a server of its own and followed by another's start, unless the
-        server lives on."""
-        for blow in blows:
-            config, backups = self._pair / "config" / "config.json", self._pair / "backups"
+    def run_kills(self, faults: Iterable[Fault]) -> None:
+        """Injects faults that are kills, each into a new server.
+
+        If the server dies, another server is started on the same directories and checked. If only its worker dies, the
+        server itself is checked.
+        """
+        for fault in faults:
+            config, backups = self._directories / "config" / "config.json", self._directories / "backups"
             try:
-                with self._serving() as served:
-                    if not self._kill_once(served, blow):
-                        self.tally.missed.append(f"{self.name}:{blow}")
+                with self._start_server() as server:
+                    if not self._run_kill(server, fault):
+                        self.results.missed.append(f"{self.name}:{fault}")
                         continue
-                    lived_on = served.alive
-                self.tally.fell[self.name, blow.point.call, blow.kind] += 1
-                if self.ground.by_workers:
-                    left = outlived(served.pid)
-                    assert not left, f"outlived the server: {left}"
-                if lived_on:
-                    continue  # and has been checked
-                with self._nursery.server(config, backups, KEY, **self.ground.settings) as client:
-                    check_after(self.mutation, self.ground, client, config, backups)
+                    survived = server.alive
+                self.results.injected[self.name, fault.point.call, fault.kind] += 1
+                if self.scenario.parses_in_worker:
+                    left = surviving_processes(server.pid)
+                    assert not left, f"processes outlived the server: {left}"
+                if survived:
+                    continue  # _run_kill has checked it
+                with self._fork_server.server(config, backups, KEY, **self.scenario.settings) as client:
+                    check_promises(self.mutation, self.scenario, client, config, backups)
             except (AssertionError, httpx.TransportError, OSError, ValueError) as failure:
-                self._break(blow, failure)
+                self._record_failure(fault, failure)
 
-    def leave(self, blow: Blow) -> None:
-        """The directories stay as a kill leaves them."""
-        with self._serving() as served:
-            assert self._kill_once(served, blow), f"{blow} did not kill the server"
+    def kill_and_keep(self, fault: Fault) -> None:
+        """Kills a server by this fault and keeps the directories as the kill leaves them."""
+        with self._start_server() as server:
+            assert self._run_kill(server, fault), f"{fault} did not kill the server"
 
-    def _kill_once(self, served: Served, blow: Blow) -> bool:
+    def _run_kill(self, server: RunningServer, fault: Fault) -> bool:
         answer = None
-        with self._struck(served.pid, blow) as result, contextlib.suppress(httpx.TransportError):
-            answer = self.ground.send(served.client)
+        with self._inject(server.pid, fault) as result, contextlib.suppress(httpx.TransportError):
+            answer = self.scenario.send(server.client)
         if answer is None:
             return True
-        if blow.point.role.startswith("server") or not result.fell:
+        if fault.point.role.startswith("server") or not result.injected:
             return False
-        self._count(blow, answer)
-        self._check_going_on(served.client, answer)
+        self._count(fault, answer)
+        self._check_running_server(server.client, answer)
         return True
 
-    def _struck(self, pid: int, blow: Blow) -> AbstractContextManager[Struck]:
-        if blow.point.role.startswith(ROLE):
-            return struck_worker(pid, blow, self._orders)
-        return struck(pid, blow)
+    def _inject(self, pid: int, fault: Fault) -> AbstractContextManager[InjectionResult]:
+        if fault.point.role.startswith(ROLE):
+            return inject_worker_fault(pid, fault, self._orders)
+        return inject_fault(pid, fault)
 
-    def _count(self, blow: Blow, answer: httpx.Response) -> None:
-        if blow.kind not in FATAL:
-            self.tally.fell[self.name, blow.point.call, blow.kind] += 1
-        self.tally.answers["success" if answer.status_code == 200 else str(answer.json()["code"])] += 1
+    def _count(self, fault: Fault, answer: httpx.Response) -> None:
+        if fault.kind not in FATAL:
+            self.results.injected[self.name, fault.point.call, fault.kind] += 1
+        self.results.answers["success" if answer.status_code == 200 else str(answer.json()["code"])] += 1
 
-    def _break(self, blow: Blow, failure: BaseException) -> None:
-        where = f"{self.name}:{blow} ({blow.point.what})"
-        self.tally.broken.append(f"{where}: {type(failure).__name__}: {str(failure)[:600]}")
+    def _record_failure(self, fault: Fault, failure: BaseException) -> None:
+        where = f"{self.name}:{fault} ({fault.point.detail})"
+        self.results.broken.append(f"{where}: {type(failure).__name__}: {str(failure)[:600]}")
 
 
 def _descriptors(pid: int) -> Counter[str]:
-    """How many descriptors are open on each file of the two directories; those of sockets come and go."""
-    found: Counter[str] = Counter()
+    """The number of open descriptors of each file in the two directories. Sockets are ignored: their number varies."""
+    counts: Counter[str] = Counter()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             target = str(entry.readlink())
-            if "/pair/" in target:
-                found[_NOISE.sub("…", target.rpartition("/pair/")[2])] += 1
-    return found
+            if "/directories/" in target:
+                counts[_NOISE.sub("…", target.rpartition("/directories/")[2])] += 1
+    return counts
 
 
-def _left_open(pid: int, before: Counter[str]) -> Counter[str]:
-    """What is open beyond ``before`` and stays so: a thread closes some things a moment after the answer."""
-    end = time.monotonic() + 2.0
-    while (more := _descriptors(pid) - before) and time.monotonic() < end:
+def _leaked_descriptors(pid: int, before: Counter[str]) -> Counter[str]:
+    """Descriptors opened since ``before`` that stay open for 2 s: a thread closes some shortly after the answer."""
+    deadline = time.monotonic() + 2.0
+    while (more := _descriptors(pid) - before) and time.monotonic() < deadline:
         time.sleep(0.01)
     return more
-
-
-def clear(folder: Path) -> None:
-    """Removes a round's folder."""
-    shutil.rmtree(folder, ignore_errors=True)

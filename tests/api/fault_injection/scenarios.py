@@ -1,6 +1,7 @@
-"""The ground of the crash tests: prepared pairs of directories, a request for each mutation, and what must hold after.
+"""The scenarios of the fault injection tests: prepared directories, a request for each mutation, and the promises.
 
-Whatever befalls the server at whatever call, the same promises are checked by the same function.
+`prepare_scenarios` builds the directories with a server that is not disturbed. `check_promises` holds for every
+scenario, whichever fault was injected at whichever system call.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gateway_api.gateway_config.defaults import default_config
 from gateway_api.gateway_config.schema import digest
 from tests.api.support.admin_process import admin_key, gateway_config
 from tests.api.support.backup_files import pack, unseal
-from tests.api.support.fork_server import Nursery, copy
+from tests.api.support.fork_server import ForkServer, copy
 
 PREFIX = "/api/v1/system"
 KEY = admin_key()
@@ -33,22 +34,22 @@ MUTATIONS = (
     "replace",
     "delete",
     "restore",
-    "cure",
+    "restore_over_invalid",
     "reset",
     "upload",
     "commit",
     "rollback",
-    "sealed",
+    "encrypted",
     "verify",
-    "rotate",
+    "rotate_audit_log",
 )
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A prepared pair of directories, and the request whose every step is to fail.
+class Scenario:
+    """Prepared directories and the request during which faults are injected.
 
-    ``original`` is the config from before the request, where the directories are those of a request begun or done.
+    ``original`` is the config before the request was sent for the first time; None if it was not sent before.
     """
 
     folder: Path
@@ -60,34 +61,34 @@ class Ground:
     original: bytes | None = None
 
     @property
-    def now(self) -> bytes:
-        """The config that lies in the prepared directory."""
+    def live_config(self) -> bytes:
+        """The config file of the prepared directories."""
         return (self.folder / "config" / "config.json").read_bytes()
 
     @property
-    def by_workers(self) -> bool:
-        """Whether a process of its own does every reading of a config."""
+    def parses_in_worker(self) -> bool:
+        """Whether a separate worker process parses every config."""
         return self.settings.get("worker_above_bytes") == 0
 
     @property
-    def before(self) -> bytes:
+    def original_config(self) -> bytes:
         """The config before the request was sent for the first time."""
-        return self.now if self.original is None else self.original
+        return self.live_config if self.original is None else self.original
 
     def send(self, client: httpx.Client) -> httpx.Response:
         return client.request(self.method, PREFIX + self.path, json=self.body, content=self.content)
 
 
-def prepare(nursery: Nursery, folder: Path) -> dict[str, Ground]:
-    """One prepared state for each mutation, made by a server that nothing happens to."""
+def prepare_scenarios(fork_server: ForkServer, folder: Path) -> dict[str, Scenario]:
+    """Prepares the directories of each mutation with an undisturbed server; returns the scenarios by name."""
     base = folder / "base"
     base.mkdir()
     (base / "config").mkdir()
     (base / "backups").mkdir()
     config, backups = base / "config" / "config.json", base / "backups"
     config.write_bytes(NEW)
-    made: dict[str, Ground] = {}
-    with nursery.server(config, backups, KEY) as client:
+    scenarios: dict[str, Scenario] = {}
+    with fork_server.server(config, backups, KEY) as client:
         new = _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/new.json.zst", "request_id": "new"}))
         config.write_bytes(OLD)
         _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/old.json.gz", "request_id": "old"}))
@@ -96,62 +97,64 @@ def prepare(nursery: Nursery, folder: Path) -> dict[str, Ground]:
     spare = json.loads((backups / "manual/spare.json.manifest.json").read_text())["id"]
     restore = {"backup_id": new["backup_id"], "request_id": "restore"}
     body = {"path": "manual/fresh.json.zst", "request_id": "fresh"}
-    made["backup"] = Ground(base, "POST", "/backup", body)
+    scenarios["backup"] = Scenario(base, "POST", "/backup", body)
     replace = {"path": "manual/spare.json", "overwrite": True, "request_id": "again", "metadata": {"n": "2"}}
-    made["replace"] = Ground(base, "POST", "/backup", replace)
-    made["delete"] = Ground(base, "DELETE", f"/backups/{spare}", None)
-    made["restore"] = Ground(base, "POST", "/restore", restore)
-    sick = folder / "sick"
-    config, _ = copy(base, sick)
+    scenarios["replace"] = Scenario(base, "POST", "/backup", replace)
+    scenarios["delete"] = Scenario(base, "DELETE", f"/backups/{spare}", None)
+    scenarios["restore"] = Scenario(base, "POST", "/restore", restore)
+    invalid = folder / "invalid"
+    config, _ = copy(base, invalid)
     config.write_bytes(OLD[:100])
     recipients = {"age_recipients": [str(IDENTITY.to_public())], "encryption": "require"}
-    made["cure"] = Ground(sick, "POST", "/restore", restore, recipients)
-    made["reset"] = Ground(
+    scenarios["restore_over_invalid"] = Scenario(invalid, "POST", "/restore", restore, recipients)
+    scenarios["reset"] = Scenario(
         base, "POST", "/reset", {"confirm": True, "rotate_admin_key": False, "request_id": "restore"}
     )
-    made["upload"] = _half_uploaded(nursery, base, backups, folder / "upload")
+    scenarios["upload"] = _prepare_upload(fork_server, base, backups, folder / "upload")
     applied = folder / "applied"
     config, backups = copy(base, applied)
-    with nursery.server(config, backups, KEY) as client:
+    with fork_server.server(config, backups, KEY) as client:
         _ok(client.post(f"{PREFIX}/restore", json=restore))
-    made["commit"] = Ground(applied, "POST", "/restores/restore/commit", None)
-    made["rollback"] = Ground(applied, "POST", "/restores/restore/rollback", None)
-    keyless = folder / "keyless"
-    copy(base, keyless)
-    (keyless / "config" / ".gateway" / "signing_key.pem").unlink()
-    sealed = {"path": "manual/fresh.json.zst.age", "request_id": "fresh"}
-    made["sealed"] = Ground(keyless, "POST", "/backup", sealed, recipients)
-    made["verify"] = Ground(base, "POST", f"/backups/{new['backup_id']}/verify", None)
-    # A backup whose audit line begins a new segment.
-    made["rotate"] = Ground(base, "POST", "/backup", body, {"audit_bytes": 1000})
+    scenarios["commit"] = Scenario(applied, "POST", "/restores/restore/commit", None)
+    scenarios["rollback"] = Scenario(applied, "POST", "/restores/restore/rollback", None)
+    without_signing_key = folder / "without_signing_key"
+    copy(base, without_signing_key)
+    (without_signing_key / "config" / ".gateway" / "signing_key.pem").unlink()
+    encrypted = {"path": "manual/fresh.json.zst.age", "request_id": "fresh"}
+    scenarios["encrypted"] = Scenario(without_signing_key, "POST", "/backup", encrypted, recipients)
+    scenarios["verify"] = Scenario(base, "POST", f"/backups/{new['backup_id']}/verify", None)
+    # The audit record of this backup starts a new segment: the log already exceeds the limit.
+    scenarios["rotate_audit_log"] = Scenario(base, "POST", "/backup", body, {"audit_bytes": 1000})
     assert (base / "backups" / ".gateway" / "audit.jsonl").stat().st_size > 1000
-    age(folder)
-    return made
+    backdate_configs(folder)
+    return scenarios
 
 
-def age(folder: Path) -> None:
-    """Makes the configs of prepared grounds look long written: a young one is read again until it can be believed, and
-    how often depends on the day."""
+def backdate_configs(folder: Path) -> None:
+    """Sets an old modification time on prepared configs, so that each run makes the same system calls.
+
+    The server reads a recently changed config several times until it is stable; how often depends on timing.
+    """
     for config in folder.rglob("config.json"):
         os.utime(config, (1.7e9, 1.7e9))
 
 
-def _half_uploaded(nursery: Nursery, base: Path, backups: Path, folder: Path) -> Ground:
-    """A ground on which the manifest of a backup from elsewhere has arrived; its file is to follow."""
+def _prepare_upload(fork_server: ForkServer, base: Path, backups: Path, folder: Path) -> Scenario:
+    """A scenario in which a manifest from another volume was uploaded; the request uploads its file."""
     stored = pack(NEW, "zstd")
     manifest = json.loads((backups / "manual/new.json.zst.manifest.json").read_text())
     del manifest["signatures"]
     manifest |= {
         "id": "elsewhere",
         "volume_id": "0" * 32,
-        "path": "brought/it.json.zst",
+        "path": "uploaded/backup.json.zst",
         "stored_sha256": digest(stored),
     }
     config, there = copy(base, folder)
     path = "/backups/elsewhere/content"
-    with nursery.server(config, there, KEY) as client:
+    with fork_server.server(config, there, KEY) as client:
         _ok(client.put(f"{PREFIX}{path}?part=manifest", content=json.dumps(manifest)))
-    return Ground(folder, "PUT", path, None, content=stored)
+    return Scenario(folder, "PUT", path, None, content=stored)
 
 
 def _ok(answer: httpx.Response) -> dict[str, Any]:
@@ -160,12 +163,17 @@ def _ok(answer: httpx.Response) -> dict[str, Any]:
     return data
 
 
-def check_backups(backups: Path, ground: Ground, *, but: str = "") -> None:
-    """Whatever is listed is whole, what was there still is, and nothing half-made is left.
+def check_backups(backups: Path, scenario: Scenario, *, except_for: str = "") -> None:
+    """Checks that every backup is complete, that no earlier backup is lost and that no partial file is left.
 
-    What could not be read as a config was saved as it is: the broken one, and any that no worker lived to read.
+    A safety backup of a config that could not be parsed is an `.invalid` file with the exact bytes of the config. That
+    is the invalid config, or a valid one whose worker was killed.
     """
-    unread, sealed = (ground.before, "age_recipients" in ground.settings) if ground.by_workers else (OLD[:100], True)
+    unparsed, encrypted = (
+        (scenario.original_config, "age_recipients" in scenario.settings)
+        if scenario.parses_in_worker
+        else (OLD[:100], True)
+    )
     for manifest_file in backups.rglob("*.manifest.json"):
         manifest = json.loads(manifest_file.read_text())
         stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest.json")).read_bytes()
@@ -175,69 +183,78 @@ def check_backups(backups: Path, ground: Ground, *, but: str = "") -> None:
         content = unseal(stored, form, str(IDENTITY), 1 << 20)
         assert digest(content) == manifest["content_sha256"]
     for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
-        if name != but:
+        if name != except_for:
             assert (backups / name).is_file()
             assert (backups / f"{name}.manifest.json").is_file()
     for raw in backups.rglob("*.invalid*"):
-        assert unseal(raw.read_bytes(), compression.format_for_name(raw.name), str(IDENTITY), 1 << 20) == unread
-        assert raw.name.endswith(".age") is sealed
+        assert unseal(raw.read_bytes(), compression.format_for_name(raw.name), str(IDENTITY), 1 << 20) == unparsed
+        assert raw.name.endswith(".age") is encrypted
     assert not list(backups.rglob(".gateway-*"))
     whole, why = verify.verify(backups)
     assert whole, why
 
 
-def check_after(
-    name: str, ground: Ground, client: httpx.Client, config: Path, backups: Path, answer: httpx.Response | None = None
+def check_promises(
+    name: str,
+    scenario: Scenario,
+    client: httpx.Client,
+    config: Path,
+    backups: Path,
+    answer: httpx.Response | None = None,
 ) -> None:
-    """The promises, after the blow and perhaps a restart. ``answer`` is what the struck request got."""
+    """Checks all promises after a fault and perhaps a restart; sends the request two more times.
+
+    ``name`` is the mutation, ``answer`` the answer to the request during which the fault was injected, None if the
+    server died.
+    """
     succeeded = answer is not None and answer.status_code == 200
-    before = ground.before
+    original_config = scenario.original_config
     live = config.read_bytes()
-    assert live in {before, NEW, OLD, EMPTY}
-    if name in ("backup", "replace", "delete", "sealed", "upload", "rotate"):
-        assert live == before
+    assert live in {original_config, NEW, OLD, EMPTY}
+    if name in ("backup", "replace", "delete", "encrypted", "upload", "rotate_audit_log"):
+        assert live == original_config
     if succeeded and name == "delete":
-        assert not (backups / "manual/spare.json").exists(), "said to be deleted, and there"
-    done = _ok(ground.send(client))
+        assert not (backups / "manual/spare.json").exists(), "reported as deleted but still present"
+    done = _ok(scenario.send(client))
     assert not succeeded or name in ("delete", "verify") or done["replayed"], "succeeded twice"
-    again = _ok(ground.send(client))
+    again = _ok(scenario.send(client))
     if name == "delete":
         assert not again["existed"]
-        assert client.get(f"{PREFIX}{ground.path}").status_code == 404
+        assert client.get(f"{PREFIX}{scenario.path}").status_code == 404
         assert not (backups / "manual/spare.json").exists()
-        check_backups(backups, ground, but="manual/spare.json")
+        check_backups(backups, scenario, except_for="manual/spare.json")
         return
     if name == "verify":
-        assert live == before
+        assert live == original_config
         assert (done["level"], done["problems"]) == (again["level"], again["problems"]) == ("Verified", [])
         (listed,) = _ok(client.get(f"{PREFIX}/backups", params={"path": "manual/new.json.zst"}))["items"]
         assert again["recorded"]
         assert listed["record"]["verification"]["checked"] == again["checked"]
-        check_backups(backups, ground)
+        check_backups(backups, scenario)
         return
     assert again["replayed"]
     assert {**again, "replayed": done["replayed"]} == done
-    check_backups(backups, ground)
+    check_backups(backups, scenario)
     if name == "upload":
-        assert (done["state"], done["record"]["path"]) == ("stored", "brought/it.json.zst")
-        assert (backups / "brought/it.json.zst").read_bytes() == ground.content
+        assert (done["state"], done["record"]["path"]) == ("stored", "uploaded/backup.json.zst")
+        assert (backups / "uploaded/backup.json.zst").read_bytes() == scenario.content
         assert not list((backups / ".gateway" / "uploads").iterdir())
         return
-    if name == "sealed":
+    if name == "encrypted":
         proven = _ok(client.post(f"{PREFIX}/backups/{done['backup_id']}/verify", json={"identity": str(IDENTITY)}))
         assert (proven["proof"], proven["signature"], proven["problems"]) == ("recipient", "valid", [])
-    if name in ("backup", "replace", "sealed", "rotate"):
+    if name in ("backup", "replace", "encrypted", "rotate_audit_log"):
         named = [
             manifest
             for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest.json")))
             if manifest["request_id"] == done["request_id"]
         ]
         assert len(named) == 1
-    elif name in ("restore", "cure", "reset"):
+    elif name in ("restore", "restore_over_invalid", "reset"):
         assert config.read_bytes() == (EMPTY if name == "reset" else NEW)
         assert config.stat().st_nlink == 1
         _ok(client.post(f"{PREFIX}/restores/restore/rollback"))
-        assert config.read_bytes() == before
+        assert config.read_bytes() == original_config
     else:
         assert config.read_bytes() == (NEW if name == "commit" else OLD)
         assert done["state"] == ("committed" if name == "commit" else "rolled_back")

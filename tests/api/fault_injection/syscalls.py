@@ -1,7 +1,8 @@
-"""Where a blow can fall: the system calls that one request makes in the two directories, seen by strace.
+"""Records the system calls of a request in the two directories and injects faults at them, both with strace.
 
-A point is found again by the thread that makes the call and by the call's number there, which strace counts for each
-thread and each kind of call since it was attached.
+`trace_points` lists the calls as injection points. `inject_fault` attaches strace to one thread of a server and lets
+one call fail or kill the process. A call is identified by its thread, its name and its number: strace counts each kind
+of call of a thread from the moment it is attached.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.api.support.processes import kill_processes, process_tree
 
 CHANGING: Final[tuple[str, ...]] = (
     *("write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range", "fallocate", "ftruncate"),
@@ -30,66 +33,65 @@ KILL: Final = "KILL"
 GROUP: Final = "GROUP"
 SERVER: Final = "SERVER"
 FATAL: Final = (KILL, GROUP, SERVER)
-_PLACE: Final = re.compile(r"^\d+ +(?P<call>\w+)\((?P<rest>.*)$")
+_TRACE_LINE: Final = re.compile(r"^\d+ +(?P<call>\w+)\((?P<rest>.*)$")
 _NOISE: Final = re.compile(r"[0-9a-f]{16,}|\d{8}T\d{6}Z")
 
 
 @dataclass(frozen=True, order=True)
-class Point:
-    """One call. ``role`` is process and thread, ``number`` counts from one, ``what`` says on which file, for people."""
+class InjectionPoint:
+    """One system call.
+
+    ``role`` is the process and thread that makes it. ``number`` counts this thread's calls of the same name from 1.
+    ``detail`` names the file in reports.
+    """
 
     role: str
     call: str
     number: int
-    what: str = ""
+    detail: str = ""
 
     def __str__(self) -> str:
         return f"{self.role}:{self.call}:{self.number}"
 
 
 @dataclass(frozen=True, order=True)
-class Blow:
-    """What is to happen at a point.
+class Fault:
+    """An injection point and the kind of fault.
 
-    An error; or ``KILL`` for the process that makes the call, ``GROUP`` for the server and its workers all at once,
-    just after it, ``SERVER`` for the server alone, while a worker stands at the call.
+    ``kind`` is an error name, with which the call fails, or a kill. ``KILL`` kills the process that makes the call.
+    ``GROUP`` kills the server and its workers together, just after the call. ``SERVER`` kills the server alone while a
+    worker is stopped at the call.
     """
 
-    point: Point
+    point: InjectionPoint
     kind: str
 
     def __str__(self) -> str:
         return f"{self.point}:{self.kind}"
 
 
-def blows(points: list[Point], kinds: tuple[str, ...]) -> list[Blow]:
-    """Every blow of ``kinds`` at every point. Readings are refused as a bad disk does; a kill there is the same as one
-    at the next change. A worker only dies: it has no disk; and what has begun to exit cannot be made to wait."""
-    found = []
+def faults_at(points: list[InjectionPoint], kinds: tuple[str, ...]) -> list[Fault]:
+    """All useful faults of ``kinds`` at the given points.
+
+    A read only fails with EIO: a kill at a read leaves the same files as a kill at the next write. A worker is only
+    killed, because it opens no files; a worker that is already exiting cannot be stopped, so it is only killed alone.
+    """
+    faults = []
     for point in points:
         if point.role.startswith("worker"):
             fit = (KILL,) if point.call == "exit_group" else FATAL
-            found += [Blow(point, kind) for kind in kinds if kind in fit]
+            faults += [Fault(point, kind) for kind in kinds if kind in fit]
         elif point.call in READING:
-            found += [Blow(point, kind) for kind in kinds if kind == "EIO"]
+            faults += [Fault(point, kind) for kind in kinds if kind == "EIO"]
         else:
-            found += [Blow(point, kind) for kind in kinds if kind != SERVER]
-    return found
+            faults += [Fault(point, kind) for kind in kinds if kind != SERVER]
+    return faults
 
 
-def family(pid: int) -> list[int]:
-    """The server and its descendants."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += family(int(child))
-    return found
-
-
-def threads(pid: int) -> dict[int, str]:
-    """Every thread of the server and its descendants, by the role it plays."""
+def thread_roles(pid: int) -> dict[int, str]:
+    """The thread ids of the server and its descendants, each with its role: process and thread name."""
     roles: dict[int, str] = {}
-    for number, member in enumerate(family(pid)):
+    for number, member in enumerate(process_tree(pid)):
         process = "server" if number == 0 else f"child{number}"
         for task in Path(f"/proc/{member}/task").iterdir():
             roles[int(task.name)] = f"{process}/{(task / 'comm').read_text().strip()}"
@@ -117,101 +119,102 @@ def _detach(strace: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def traced(pid: int, folder: Path) -> Iterator[list[Point]]:
-    """The list holds, once the block is left, the points that were passed in it in ``folder``."""
-    found: list[Point] = []
-    file = Path(tempfile.mkstemp(prefix="torture-", suffix=".trace")[1])
-    roles = threads(pid)
+def trace_points(pid: int, folder: Path) -> Iterator[list[InjectionPoint]]:
+    """Traces the server during the block; afterwards the yielded list holds the injection points in ``folder``."""
+    points: list[InjectionPoint] = []
+    file = Path(tempfile.mkstemp(prefix="fault-injection-", suffix=".trace")[1])
+    roles = thread_roles(pid)
     words = ["-f", "-o", str(file), "-e", f"trace={','.join('?' + call for call in [*CHANGING, *READING])}"]
-    strace = _attach([*words, *(f"-p{member}" for member in family(pid))])
+    strace = _attach([*words, *(f"-p{member}" for member in process_tree(pid))])
     try:
-        yield found
+        yield points
         _detach(strace)
-        found += parse(file.read_text(errors="replace"), roles, folder)
+        points += parse_trace(file.read_text(errors="replace"), roles, folder)
     finally:
         if strace.poll() is None:
             _detach(strace)
         file.unlink()
 
 
-def parse(trace: str, roles: dict[int, str], folder: Path) -> list[Point]:
-    """The points of a trace: calls on paths below ``folder``, numbered among all calls of their kind and thread."""
-    seen: Counter[tuple[int, str]] = Counter()
-    found = []
+def parse_trace(trace: str, roles: dict[int, str], folder: Path) -> list[InjectionPoint]:
+    """The injection points of a strace log: calls on paths below ``folder``.
+
+    A point's number counts all calls of its name and thread, also those on other paths, as strace itself does.
+    """
+    counts: Counter[tuple[int, str]] = Counter()
+    points = []
     for line in trace.splitlines():
-        match = _PLACE.match(line)
+        match = _TRACE_LINE.match(line)
         if match is None or line.split(maxsplit=2)[1].startswith(("<", "+++", "---")):
             continue
         thread, call, rest = int(line.split(maxsplit=1)[0]), match["call"], match["rest"]
-        seen[thread, call] += 1
+        counts[thread, call] += 1
         if str(folder) in rest.rpartition(" = ")[0] + rest.partition(" = ")[0]:
             role = roles.get(thread, "new")
             if role == "new" and call == "close":
-                continue  # a worker to be closes its copies of what the server has open
-            found.append(Point(role, call, seen[thread, call], _said(call, rest, folder)))
-    return found
+                continue  # a forked child closes its copies of the server's descriptors before it becomes a worker
+            points.append(InjectionPoint(role, call, counts[thread, call], _describe(call, rest, folder)))
+    return points
 
 
-def _said(call: str, rest: str, folder: Path) -> str:
+def _describe(call: str, rest: str, folder: Path) -> str:
     paths = re.findall(rf'{re.escape(str(folder))}([^>"]*)>?(?:, "([^"]*)")?', rest)
     text = " → ".join("/".join(part for part in pair if part).lstrip("/") or "." for pair in paths)
     return _NOISE.sub("…", text) + (" O_CREAT" if "O_CREAT" in rest else "")
 
 
 @dataclass
-class Struck:
-    """Whether the blow fell, known once the block is left."""
+class InjectionResult:
+    """Whether the fault was injected. Valid after the `with` block."""
 
-    fell: bool = False
-
-
-def end(members: list[int]) -> None:
-    """Kills processes that were found a moment ago."""
-    for member in members:
-        with suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
+    injected: bool = False
 
 
 @contextmanager
-def when_stopped(record: Path, act: Callable[[], None]) -> Iterator[threading.Event]:
-    """In the block, ``act`` is called when strace writes to ``record`` that its process was stopped; then the event
-    is set."""
-    fell, over = threading.Event(), threading.Event()
+def on_sigstop(record: Path, act: Callable[[], None]) -> Iterator[threading.Event]:
+    """Calls ``act`` during the block once strace logs in ``record`` that its process was stopped, then sets the event.
+
+    strace cannot kill several processes at once. It stops the calling process, and ``act`` kills the others.
+    """
+    stopped, over = threading.Event(), threading.Event()
 
     def watch() -> None:
         while not over.wait(0.002):
             if record.exists() and b"stopped by SIGSTOP" in record.read_bytes():
                 act()
-                fell.set()
+                stopped.set()
                 return
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield fell
+        yield stopped
     finally:
         over.set()
         watcher.join()
 
 
 @contextmanager
-def struck(pid: int, blow: Blow) -> Iterator[Struck]:
-    """In the block, the blow falls on the server when its call comes. Raises ``LookupError`` for an unknown role."""
-    tids = [tid for tid, role in threads(pid).items() if role == blow.point.role]
+def inject_fault(pid: int, fault: Fault) -> Iterator[InjectionResult]:
+    """Injects the fault when the server makes the call during the block.
+
+    Raises ``LookupError`` if no thread of the server has the point's role.
+    """
+    tids = [tid for tid, role in thread_roles(pid).items() if role == fault.point.role]
     if not tids:
-        raise LookupError(f"no thread plays {blow.point.role}")
-    what = {KILL: "signal=KILL", GROUP: "signal=STOP"}.get(blow.kind, f"error={blow.kind}")
-    file = Path(tempfile.mkstemp(prefix="torture-", suffix=".blow")[1])
-    call = blow.point.call
-    inject = f"inject={call}:{what}:when={blow.point.number}"
-    seen = ["-e", "signal=STOP"] if blow.kind == GROUP else []
-    strace = _attach(["-o", str(file), "-e", f"trace={call}", *seen, "-e", inject, f"-p{tids[0]}"])
-    result = Struck()
+        raise LookupError(f"no thread has the role {fault.point.role}")
+    action = {KILL: "signal=KILL", GROUP: "signal=STOP"}.get(fault.kind, f"error={fault.kind}")
+    file = Path(tempfile.mkstemp(prefix="fault-injection-", suffix=".fault")[1])
+    call = fault.point.call
+    inject = f"inject={call}:{action}:when={fault.point.number}"
+    stop_filter = ["-e", "signal=STOP"] if fault.kind == GROUP else []
+    strace = _attach(["-o", str(file), "-e", f"trace={call}", *stop_filter, "-e", inject, f"-p{tids[0]}"])
+    result = InjectionResult()
     try:
-        with when_stopped(file, lambda: end(family(pid))) if blow.kind == GROUP else nullcontext():
+        with on_sigstop(file, lambda: kill_processes(process_tree(pid))) if fault.kind == GROUP else nullcontext():
             yield result
     finally:
         _detach(strace)
         text = file.read_text(errors="replace")
-        result.fell = "(INJECTED)" in text or "killed by SIGKILL" in text or not os.path.exists(f"/proc/{tids[0]}")
+        result.injected = "(INJECTED)" in text or "killed by SIGKILL" in text or not os.path.exists(f"/proc/{tids[0]}")
         file.unlink()

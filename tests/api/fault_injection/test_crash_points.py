@@ -1,6 +1,7 @@
-"""Killed at every change, and refused by the disk at every durable step of every mutation; and a slice of the rest.
+"""Kills the server at every write of every mutation, and lets every durable step fail; plus a sample of other faults.
 
-Nothing is lost, once means once, the server lives. `make torture` strikes at every call with every error.
+After each fault nothing is lost, the mutation happens once, and the server answers. `make fault-injection` injects
+every kind of fault at every system call.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import needs
-from tests.api.fault_injection.campaign import ALL, Plan, Share, run_share, scratch
-from tests.api.fault_injection.repeated_requests import BY_WORKERS, WORKER, prepare_all
-from tests.api.fault_injection.run_scenario import Tally
-from tests.api.fault_injection.scenarios import MUTATIONS, Ground
+from tests.api.fault_injection.campaign import ALL, Batch, Plan, run_batch, scratch_folder
+from tests.api.fault_injection.repeated_requests import PARSED_IN_WORKER, WORKER, prepare_all_scenarios
+from tests.api.fault_injection.run_scenario import Results
+from tests.api.fault_injection.scenarios import MUTATIONS, Scenario
 from tests.api.fault_injection.syscalls import ERRORS, FATAL, GROUP, KILL, SERVER
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.requirements import needs
 
 pytestmark = pytest.mark.api
-# Calls that change what a restart finds. A kill at a flush leaves the same directories as a kill at the next change.
+# Calls that change which files a restart finds. A kill at an fsync leaves the same files as a kill at the next change.
 CHANGES = frozenset(
     (
         *("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdirat"),
         *("pwrite64", "write", "writev"),
     )
 )
-# Which error a disk has for which call: no space where it must find some, a broken device where it must flush or free.
-REFUSALS = {
+# The likely error of each call: no space where it allocates, an I/O error where it flushes or frees.
+LIKELY_ERRORS = {
     "ENOSPC": frozenset(
         ("rename", "renameat", "renameat2", "link", "linkat", "mkdirat", "pwrite64", "write", "writev")
     ),
@@ -37,62 +38,70 @@ ONE_IN = 50
 
 
 @pytest.fixture(scope="module")
-def memory() -> Iterator[Path]:
+def memory_folder() -> Iterator[Path]:
     needs("strace")
-    with scratch() as folder:
+    with scratch_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
-def grounds(nursery: Nursery, memory: Path) -> dict[str, Ground]:
-    (memory / "grounds").mkdir()
-    return prepare_all(nursery, memory / "grounds")
+def scenarios(fork_server: ForkServer, memory_folder: Path) -> dict[str, Scenario]:
+    (memory_folder / "scenarios").mkdir()
+    return prepare_all_scenarios(fork_server, memory_folder / "scenarios")
 
 
-def _strike(plan: Plan, name: str, grounds: dict[str, Ground], nursery: Nursery, memory: Path) -> Tally:
-    tally = Tally()
+def _run_faults(
+    plan: Plan, name: str, scenarios: dict[str, Scenario], fork_server: ForkServer, folder: Path
+) -> Results:
+    results = Results()
     for fatal in (True, False):
         if any((kind in FATAL) is fatal for kind in plan.kinds):
-            tally.add(run_share(plan, Share(name, fatal, 0, 1), grounds[name], nursery, memory / "round"))
-    print(f"{name}: {tally.fell.total()} blows, answers {dict(tally.answers)}, missed {tally.missed}")
-    assert not tally.broken, "\n".join(tally.broken)
-    assert len(tally.missed) <= 2 + tally.fell.total() // 20
-    return tally
+            batch = Batch(name, fatal, 0, 1)
+            results.add(run_batch(plan, batch, scenarios[name], fork_server, folder / "scenario"))
+    print(f"{name}: {results.injected.total()} faults, answers {dict(results.answers)}, missed {results.missed}")
+    assert not results.broken, "\n".join(results.broken)
+    assert len(results.missed) <= 2 + results.injected.total() // 20
+    return results
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_killed_at_any_step_nothing_is_lost_and_a_repeat_succeeds_once(
-    name: str, nursery: Nursery, grounds: dict[str, Ground], memory: Path
+def test_kill_at_any_write_loses_nothing_and_a_repeat_succeeds_once(
+    name: str, fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
-    assert _strike(Plan(kinds=(KILL,), calls=CHANGES), name, grounds, nursery, memory).fell.total() > 6
+    plan = Plan(kinds=(KILL,), calls=CHANGES)
+    assert _run_faults(plan, name, scenarios, fork_server, memory_folder).injected.total() > 6
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_refused_by_the_disk_at_any_step_is_a_declared_error_and_nothing_is_lost(
-    name: str, nursery: Nursery, grounds: dict[str, Ground], memory: Path
+def test_disk_error_at_any_write_is_a_declared_error_and_loses_nothing(
+    name: str, fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
-    for error, calls in REFUSALS.items():
-        assert _strike(Plan(kinds=(error,), calls=calls), name, grounds, nursery, memory).fell.total() > 2
+    for error, calls in LIKELY_ERRORS.items():
+        plan = Plan(kinds=(error,), calls=calls)
+        assert _run_faults(plan, name, scenarios, fork_server, memory_folder).injected.total() > 2
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if not name.endswith(WORKER)])
-def test_struck_at_any_other_call_also_on_a_second_try_nothing_is_lost(
-    name: str, nursery: Nursery, grounds: dict[str, Ground], memory: Path
+def test_sample_of_faults_at_all_calls_and_repeated_requests_loses_nothing(
+    name: str, fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
-    assert _strike(Plan(kinds=(KILL, *ERRORS), share=ONE_IN), name, grounds, nursery, memory).fell.total() > 2
+    plan = Plan(kinds=(KILL, *ERRORS), one_in=ONE_IN)
+    assert _run_faults(plan, name, scenarios, fork_server, memory_folder).injected.total() > 2
 
 
-def test_killed_with_all_its_processes_at_once_nothing_is_lost_and_a_repeat_succeeds_once(
-    nursery: Nursery, grounds: dict[str, Ground], memory: Path
+def test_kill_of_server_and_workers_together_loses_nothing(
+    fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
-    plan = Plan(kinds=(GROUP,), share=3 * ONE_IN)
-    assert sum(_strike(plan, name, grounds, nursery, memory).fell.total() for name in MUTATIONS) > 4
+    plan = Plan(kinds=(GROUP,), one_in=3 * ONE_IN)
+    results = [_run_faults(plan, name, scenarios, fork_server, memory_folder) for name in MUTATIONS]
+    assert sum(result.injected.total() for result in results) > 4
 
 
-def test_worker_and_server_killed_each_alone_and_together_leave_no_process_and_lose_nothing(
-    nursery: Nursery, grounds: dict[str, Ground], memory: Path
+def test_kill_of_worker_or_server_leaves_no_process_and_loses_nothing(
+    fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
-    # Where a worker takes up the config: a call that a server's own points do not have.
-    plan = Plan(kinds=FATAL, calls=frozenset(("mmap",)), share=2)
-    tallies = [_strike(plan, f"{name}{WORKER}", grounds, nursery, memory) for name in BY_WORKERS]
-    assert {kind for tally in tallies for _, _, kind in tally.fell} == {KILL, GROUP, SERVER}
+    # Only a worker maps the config into memory, so these points are in workers alone.
+    plan = Plan(kinds=FATAL, calls=frozenset(("mmap",)), one_in=2)
+    names = [f"{name}{WORKER}" for name in PARSED_IN_WORKER]
+    results = [_run_faults(plan, name, scenarios, fork_server, memory_folder) for name in names]
+    assert {kind for result in results for _, _, kind in result.injected} == {KILL, GROUP, SERVER}

@@ -1,8 +1,8 @@
-"""Blows on the process that reads a config for a server, and on the server while that process is at work.
+"""Injects faults into the worker process that parses a config, and into the server while that worker runs.
 
-A worker opens nothing in the two directories, so its points are its beginning, its end, and its calls on what it was
-given: the pipes and the contents in memory. Each worker can be started under a strace of its own, by an order that
-the server's parent process leaves in a folder.
+A worker opens no file in the two directories. Its injection points are its start, its exit, and its calls on the pipes
+and memory files that it inherits. A test writes an order file; the server's parse command reads it and starts the next
+worker under strace.
 """
 
 from __future__ import annotations
@@ -19,27 +19,31 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from tests.api.fault_injection.syscalls import KILL, SERVER, Blow, Point, Struck, end, family, when_stopped
+from tests.api.fault_injection.syscalls import KILL, SERVER, Fault, InjectionPoint, InjectionResult, on_sigstop
+from tests.api.support.processes import kill_processes, process_tree
 
 CALLS: Final = ("brk", "read", "mmap", "prctl", "getppid", "write", "exit_group")
 ROLE: Final = "worker"
-_GIVEN: Final = re.compile(r"<pipe:|<[^>]*memfd:")
-_ALWAYS: Final = ("brk", "prctl", "getppid", "exit_group")
-_PATIENCE_SECONDS: Final = 10.0
+_INHERITED: Final = re.compile(r"<pipe:|<[^>]*memfd:")
+_COUNTED_ONCE: Final = ("brk", "prctl", "getppid", "exit_group")
+_EXIT_TIMEOUT_SECONDS: Final = 10.0
 
 
-def obey(folder: Path) -> None:
-    """In a server about to start: it has a session of its own, a worker for every reading, also of what it has read
-    before, and heeds the orders in ``folder``."""
+def install_worker_orders(folder: Path) -> None:
+    """Prepares a server that is about to start for worker faults; runs in the server process.
+
+    The server gets a session of its own. It forgets parsed configs, so that a worker parses every config. It starts
+    workers as the order file in ``folder`` requires.
+    """
     from gateway_api.gateway_config import parser
 
     os.setsid()
     setattr(parser, "REMEMBERED", 0)  # noqa: B010
-    setattr(parser, "COMMAND", _Commands(folder, parser.COMMAND))  # noqa: B010
+    setattr(parser, "COMMAND", _WorkerCommands(folder, parser.COMMAND))  # noqa: B010
 
 
-class _Commands:
-    """What starts the next worker, asked for by ``subprocess`` each time."""
+class _WorkerCommands:
+    """The command line of the next worker; ``subprocess`` iterates over it once for each worker."""
 
     def __init__(self, folder: Path, command: Sequence[str]) -> None:
         self._folder = folder
@@ -48,14 +52,14 @@ class _Commands:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            wanted, words = json.loads((self._folder / "order").read_text())
+            ordered, words = json.loads((self._folder / "order").read_text())
         except FileNotFoundError:
             self._number = 0
             return iter(self._command)
         self._number += 1
-        if wanted not in (None, self._number):
+        if ordered not in (None, self._number):
             return iter(self._command)
-        # -D: the worker stays the server's own child.
+        # -D keeps the worker a direct child of the server, whose death it must notice.
         return iter((*words, "-o", str(_record(self._folder, self._number)), *self._command))
 
 
@@ -64,15 +68,16 @@ def _record(folder: Path, number: int) -> Path:
 
 
 @contextmanager
-def _ordered(folder: Path, number: int | None, *words: str) -> Iterator[None]:
-    """In the block, the worker of that number (None: each), counted from here, is started under strace."""
+def _start_under_strace(folder: Path, number: int | None, *words: str) -> Iterator[None]:
+    """Starts worker ``number`` of the block under strace, counted from 1; None: every worker."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     strace = shutil.which("strace")
     assert strace is not None
-    waiting = folder / "order.new"
-    waiting.write_text(json.dumps([number, [strace, "-D", "-y", *words]]))
-    waiting.rename(folder / "order")
+    # Written under another name first, so that the server never reads half an order.
+    draft = folder / "order.new"
+    draft.write_text(json.dumps([number, [strace, "-D", "-y", *words]]))
+    draft.rename(folder / "order")
     try:
         yield
     finally:
@@ -80,66 +85,70 @@ def _ordered(folder: Path, number: int | None, *words: str) -> Iterator[None]:
 
 
 @contextmanager
-def traced_workers(folder: Path) -> Iterator[list[Point]]:
-    """The list holds, once the block is left, the points of the workers that were started in it."""
-    found: list[Point] = []
-    with _ordered(folder, None, "-e", "signal=none", "-e", f"trace={','.join(CALLS)}"):
-        yield found
+def trace_worker_points(folder: Path) -> Iterator[list[InjectionPoint]]:
+    """Traces all workers that start in the block; afterwards the yielded list holds their injection points."""
+    points: list[InjectionPoint] = []
+    with _start_under_strace(folder, None, "-e", "signal=none", "-e", f"trace={','.join(CALLS)}"):
+        yield points
     for number in range(1, 1 + len(list(folder.glob("*.trace")))):
-        found += _parse(_record(folder, number).read_text(errors="replace"), f"{ROLE}{number}")
+        points += _parse(_record(folder, number).read_text(errors="replace"), f"{ROLE}{number}")
 
 
-def _parse(trace: str, role: str) -> list[Point]:
-    seen: Counter[str] = Counter()
-    found = []
+def _parse(trace: str, role: str) -> list[InjectionPoint]:
+    counts: Counter[str] = Counter()
+    points = []
     for line in trace.splitlines():
         call, bracket, rest = line.partition("(")
         if not bracket or call not in CALLS:
             continue
-        seen[call] += 1
-        given = _GIVEN.search(rest)
-        if given or (call in _ALWAYS and seen[call] == 1):
-            found.append(Point(role, call, seen[call], "" if given is None else given[0].strip("<")))
-    return found
+        counts[call] += 1
+        inherited = _INHERITED.search(rest)
+        if inherited or (call in _COUNTED_ONCE and counts[call] == 1):
+            points.append(
+                InjectionPoint(role, call, counts[call], "" if inherited is None else inherited[0].strip("<"))
+            )
+    return points
 
 
 @contextmanager
-def struck_worker(pid: int, blow: Blow, folder: Path) -> Iterator[Struck]:
-    """In the block, the blow falls when the call of a worker comes: on the worker alone, on the server ``pid`` alone
-    while the worker stands at the call, or on all."""
-    number, call = int(blow.point.role.removeprefix(ROLE)), blow.point.call
-    what = "KILL" if blow.kind == KILL else "STOP"
-    inject = f"inject={call}:signal={what}:when={blow.point.number}"
-    words = ("-e", f"trace={call}", "-e", "signal=STOP,KILL", "-e", inject)
-    record, result = _record(folder, number), Struck()
+def inject_worker_fault(pid: int, fault: Fault, folder: Path) -> Iterator[InjectionResult]:
+    """Injects the fault when a worker makes the call during the block.
 
-    def fall() -> None:
-        workers = family(pid)[1:]
-        end([pid] if blow.kind == SERVER else [pid, *workers])
-        # Stopped by us, not by what is tested: from here it is on its own.
+    The fault kills the worker alone, the server ``pid`` alone while the worker is stopped at the call, or all.
+    """
+    number, call = int(fault.point.role.removeprefix(ROLE)), fault.point.call
+    kill_signal = "KILL" if fault.kind == KILL else "STOP"
+    inject = f"inject={call}:signal={kill_signal}:when={fault.point.number}"
+    words = ("-e", f"trace={call}", "-e", "signal=STOP,KILL", "-e", inject)
+    record, result = _record(folder, number), InjectionResult()
+
+    def inject_kills() -> None:
+        workers = process_tree(pid)[1:]
+        kill_processes([pid] if fault.kind == SERVER else [pid, *workers])
+        # strace stopped the worker to give us time to kill the server; now it must notice that by itself.
         for worker in workers:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGCONT)
 
-    with _ordered(folder, number, *words), when_stopped(record, fall) as fell:
+    with _start_under_strace(folder, number, *words), on_sigstop(record, inject_kills) as injected:
         yield result
-    killed = blow.kind == KILL and record.exists() and "killed by SIGKILL" in record.read_text(errors="replace")
-    result.fell = killed or fell.is_set()
+    killed = fault.kind == KILL and record.exists() and "killed by SIGKILL" in record.read_text(errors="replace")
+    result.injected = killed or injected.is_set()
 
 
-def outlived(session: int) -> list[str]:
-    """The command lines of what still runs of a server's session, a while after the server's death."""
-    limit = time.monotonic() + _PATIENCE_SECONDS
-    while (left := _members(session)) and time.monotonic() < limit:
+def surviving_processes(session: int) -> list[str]:
+    """The command lines of those processes in a dead server's session that still run after 10 s."""
+    deadline = time.monotonic() + _EXIT_TIMEOUT_SECONDS
+    while (left := _members(session)) and time.monotonic() < deadline:
         time.sleep(0.005)
     return left
 
 
 def _members(session: int) -> list[str]:
-    found = []
+    lines = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            state, _, _, its = (process / "stat").read_text().rpartition(")")[2].split()[:4]
-            if its == str(session) and state not in ("Z", "X"):
-                found.append((process / "cmdline").read_text().replace("\0", " ") or process.name)
-    return found
+            state, _, _, process_session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+            if process_session == str(session) and state not in ("Z", "X"):
+                lines.append((process / "cmdline").read_text().replace("\0", " ") or process.name)
+    return lines

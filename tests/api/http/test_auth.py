@@ -1,4 +1,4 @@
-"""Who is let in, who is not, and that no answer and no log line holds a key."""
+"""Authentication: which keys are accepted, the limit of failures, and no key in answers or logs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 HEALTH = "/api/v1/system/health"
@@ -29,21 +30,21 @@ GUARDED = [
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_without_a_key_nothing_below_the_prefix_answers(method: str, path: str, api: httpx.Client) -> None:
+def test_no_endpoint_below_the_prefix_answers_without_a_key(method: str, path: str, api: httpx.Client) -> None:
     del api.headers["Authorization"]
     answer = api.request(method, path, content=b"{not json")
     failed(answer, "Unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_both_headers_are_accepted(api: httpx.Client, pair: Pair) -> None:
+def test_both_headers_are_accepted(api: httpx.Client, dirs: GatewayDirs) -> None:
     del api.headers["Authorization"]
-    ok(api.get(HEALTH, headers={"apikey": pair.key}))
-    ok(api.get(HEALTH, headers={"Authorization": f"bearer {pair.key}"}))
-    failed(api.get(HEALTH, headers={"Authorization": f"Basic {pair.key}"}), "Unauthorized")
+    ok(api.get(HEALTH, headers={"apikey": dirs.key}))
+    ok(api.get(HEALTH, headers={"Authorization": f"bearer {dirs.key}"}))
+    failed(api.get(HEALTH, headers={"Authorization": f"Basic {dirs.key}"}), "Unauthorized")
 
 
-def test_failures_are_limited_and_the_owner_is_never_locked_out(api: httpx.Client, pair: Pair) -> None:
+def test_failed_logins_are_limited_without_locking_out_the_owner(api: httpx.Client, dirs: GatewayDirs) -> None:
     codes = [api.get(HEALTH, headers={"Authorization": "Bearer " + "x" * 40}).json()["code"] for _ in range(15)]
     assert codes[0] == "Unauthorized"
     assert codes[-1] == "TooManyFailures"
@@ -52,11 +53,11 @@ def test_failures_are_limited_and_the_owner_is_never_locked_out(api: httpx.Clien
     ok(api.get(HEALTH))
 
 
-def test_a_key_of_the_key_file_is_accepted_and_the_file_re_read(pair: Pair, nursery: Nursery, tmp_path: Path) -> None:
+def test_key_file_is_accepted_and_reloaded(dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     first, second, short = secrets.token_hex(16), secrets.token_hex(16), "short"
     keys.write_text(f"{first}\n{short}\n")
-    with nursery.server(pair.config, pair.backups, first, admin_key_file=str(keys)) as api:
+    with fork_server.server(dirs.config, dirs.backups, first, admin_key_file=str(keys)) as api:
         ok(api.get(HEALTH))
         failed(api.get(HEALTH, headers={"Authorization": f"Bearer {short}"}), "Unauthorized")
         keys.write_text(f"{second}\nmore\n")
@@ -64,38 +65,40 @@ def test_a_key_of_the_key_file_is_accepted_and_the_file_re_read(pair: Pair, nurs
         ok(api.get(HEALTH, headers={"Authorization": f"Bearer {second}"}))
 
 
-def test_the_operator_s_key_cures_a_config_that_was_never_valid(pair: Pair, nursery: Nursery, tmp_path: Path) -> None:
+def test_operator_key_restores_over_a_config_that_was_never_valid(
+    dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
+) -> None:
     keys = tmp_path / "keys"
     keys.write_text(secrets.token_hex(32))
-    (pair.backups / "good.json").write_bytes(pair.config.read_bytes())
-    pair.config.write_bytes(b"{")
-    with nursery.server(pair.config, pair.backups, keys.read_text(), admin_key_file=str(keys)) as api:
-        failed(api.get(HEALTH, headers={"Authorization": f"Bearer {pair.key}"}), "Unauthorized")
+    (dirs.backups / "good.json").write_bytes(dirs.config.read_bytes())
+    dirs.config.write_bytes(b"{")
+    with fork_server.server(dirs.config, dirs.backups, keys.read_text(), admin_key_file=str(keys)) as api:
+        failed(api.get(HEALTH, headers={"Authorization": f"Bearer {dirs.key}"}), "Unauthorized")
         ok(api.post("/api/v1/system/restore", json={"input_file": "good.json"}))
-        ok(api.get(HEALTH, headers={"Authorization": f"Bearer {pair.key}"}))
+        ok(api.get(HEALTH, headers={"Authorization": f"Bearer {dirs.key}"}))
 
 
-def test_the_old_key_ends_with_the_config_that_held_it(api: httpx.Client, pair: Pair) -> None:
+def test_old_key_is_rejected_after_a_valid_config_replaces_it(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.get(HEALTH))
     new = admin_key()
-    pair.config.write_text(json.dumps(gateway_config(new)))
+    dirs.config.write_text(json.dumps(gateway_config(new)))
     failed(api.get(HEALTH), "Unauthorized")
     ok(api.get(HEALTH, headers={"Authorization": f"Bearer {new}"}))
-    pair.config.unlink()
+    dirs.config.unlink()
     failed(api.get(HEALTH), "Unauthorized")
     ok(api.get(HEALTH, headers={"Authorization": f"Bearer {new}"}))
 
 
-def test_a_canary_is_in_no_log_and_no_answer(tmp_path: Path) -> None:
-    pair = Pair(tmp_path)
-    config = gateway_config(pair.key)
+def test_canary_is_in_no_log_and_no_answer(tmp_path: Path) -> None:
+    dirs = GatewayDirs(tmp_path)
+    config = gateway_config(dirs.key)
     canary = "canary" + secrets.token_hex(16)
     config["apikeys"][canary] = {"project_id": canary, "user_id": canary}
     config["projects"]["p-0"]["users"] = [canary]
     config["mcp_configs"]["c-0"]["mcp_config"][0]["config"] = {"env": {"TOKEN": canary}}
-    pair.config.write_text(json.dumps(config))
+    dirs.config.write_text(json.dumps(config))
     answers: list[str] = []
-    with AdminProcess(pair.config, pair.backups) as process, process.client(pair.key) as client:
+    with AdminProcess(dirs.config, dirs.backups) as process, process.client(dirs.key) as client:
         for method, path in GUARDED:
             for headers in ({"apikey": canary, "Authorization": ""}, {"Authorization": f"Bearer {canary}"}, {}):
                 for body in (
@@ -108,11 +111,11 @@ def test_a_canary_is_in_no_log_and_no_answer(tmp_path: Path) -> None:
                     sent = {"Content-Type": "application/json", "X-Request-ID": f"{canary}!", **headers}
                     answer = client.request(method, path, content=body, headers=sent, params={"q": canary})
                     answers.append(answer.text + str(answer.headers))
-        (pair.backups / "bad.json").write_text(f'{{"{canary}": {canary}')
+        (dirs.backups / "bad.json").write_text(f'{{"{canary}": {canary}')
         answers.append(client.post("/api/v1/system/restore", json={"input_file": "bad.json"}).text)
-        answers.append(client.get("/api/v1/system/health", headers={"X-Request-ID": pair.key[:64]}).text)
+        answers.append(client.get("/api/v1/system/health", headers={"X-Request-ID": dirs.key[:64]}).text)
         answers.append(client.get(f"/{canary}").text)
         log = process.log
     everything = log + "".join(answers)
     assert canary not in everything
-    assert pair.key not in everything
+    assert dirs.key not in everything

@@ -1,4 +1,4 @@
-"""Every error has the contract's body, and the OpenAPI document declares every answer."""
+"""Every error has the body of the contract, and the OpenAPI document declares every answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import failed, ok
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -26,7 +26,7 @@ BACKUP = "/api/v1/system/backup"
         ("GET", "/api/v1/system/backups/" + "x" * 65, "InvalidRequest"),
     ],
 )
-def test_what_does_not_exist_is_said_in_the_contract_s_words(
+def test_unknown_path_or_method_has_the_contract_error_body(
     method: str, path: str, code: str, api: httpx.Client
 ) -> None:
     answer = api.request(method, path)
@@ -57,7 +57,7 @@ def test_what_does_not_exist_is_said_in_the_contract_s_words(
         b"\xff\xfe",
     ],
 )
-def test_a_body_that_is_no_request_is_unprocessable(body: bytes, api: httpx.Client) -> None:
+def test_invalid_body_is_an_invalid_request(body: bytes, api: httpx.Client) -> None:
     failed(api.post(BACKUP, content=body, headers={"Content-Type": "application/json"}), "InvalidRequest")
 
 
@@ -68,13 +68,13 @@ def test_metadata_and_bodies_have_limits(api: httpx.Client) -> None:
     failed(api.post(BACKUP, content=iter([b" " * 40_000, b" " * 40_000])), "BodyTooLarge")
 
 
-def test_a_request_id_header_is_echoed_or_made(api: httpx.Client) -> None:
+def test_request_id_header_is_echoed_or_generated(api: httpx.Client) -> None:
     assert api.get("/health", headers={"X-Request-ID": "my-id_1"}).headers["x-request-id"] == "my-id_1"
-    made = api.get("/health", headers={"X-Request-ID": "not an id"}).headers["x-request-id"]
-    assert made != "not an id"
+    created = api.get("/health", headers={"X-Request-ID": "not an id"}).headers["x-request-id"]
+    assert created != "not an id"
 
 
-def test_the_document_declares_every_error_with_the_contract_s_body(api: httpx.Client) -> None:
+def test_openapi_declares_every_error_with_the_contract_body(api: httpx.Client) -> None:
     document: dict[str, Any] = api.get("/openapi.json").json()
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for path, operations in document["paths"].items():

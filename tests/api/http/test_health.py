@@ -1,4 +1,4 @@
-"""What the probes, the monitors and the operator are told."""
+"""The health and readiness endpoints, as probes, monitors and the operator use them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import os
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 SYSTEM = "/api/v1/system/health"
 
 
-def test_health_answers_whatever_is_broken(api: httpx.Client, pair: Pair) -> None:
-    pair.config.unlink()
+def test_health_answers_with_any_config_and_volume(api: httpx.Client, dirs: GatewayDirs) -> None:
+    dirs.config.unlink()
     answer = api.get("/health")
-    assert ok(answer) == {"version": ok(answer)["version"], "config_path": str(pair.config)}
+    assert ok(answer) == {"version": ok(answer)["version"], "config_path": str(dirs.config)}
     assert answer.json()["message"] == "API server is healthy"
 
 
-def test_the_detailed_health_has_the_seed_s_fields(api: httpx.Client, pair: Pair) -> None:
+def test_detailed_health_has_the_documented_fields(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     health = ok(api.get(SYSTEM))
     expected = {"status": "healthy", "config_valid": True, "total_configs": 1, "total_projects": 2, "total_users": 2}
@@ -30,12 +31,12 @@ def test_the_detailed_health_has_the_seed_s_fields(api: httpx.Client, pair: Pair
     assert health["cache_type"] == "local"
     assert len(health["gateway_id"]) == len(health["volume_id"]) == 32
     assert health["volume"]["total_bytes"] > 0
-    config = json.loads(pair.config.read_text())
+    config = json.loads(dirs.config.read_text())
     config["common_mcp_gateway_config"]["enkrypt_mcp_use_external_cache"] = True
     config["plugins"]["telemetry"]["config"]["enabled"] = True
     config["mcp_configs"]["c-0"]["mcp_config"][0]["input_guardrails_config"] = {"enabled": True}
     config["_doc_anything"] = "kept"
-    pair.config.write_text(json.dumps(config))
+    dirs.config.write_text(json.dumps(config))
     changed = ok(api.get(SYSTEM))
     assert (changed["cache_type"], changed["telemetry_enabled"], changed["guardrails_configured"]) == (
         "external",
@@ -45,37 +46,37 @@ def test_the_detailed_health_has_the_seed_s_fields(api: httpx.Client, pair: Pair
     assert changed["config_digest"] != health["config_digest"]
 
 
-def test_the_sections_digest_ignores_how_the_file_is_written(api: httpx.Client, pair: Pair) -> None:
+def test_sections_digest_ignores_the_formatting_of_the_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = ok(api.get(SYSTEM))
-    pair.config.write_text(json.dumps(json.loads(pair.config.read_text()), indent=4, sort_keys=True))
+    dirs.config.write_text(json.dumps(json.loads(dirs.config.read_text()), indent=4, sort_keys=True))
     after = ok(api.get(SYSTEM))
     assert before["sections_digest"] == after["sections_digest"]
     assert before["config_digest"] != after["config_digest"]
 
 
 @pytest.mark.parametrize("why", ["missing", "not valid", "duplicate", "no backups"])
-def test_ready_says_why_no_backup_could_be_taken(why: str, pair: Pair, nursery: Nursery) -> None:
+def test_ready_reports_why_no_backup_is_possible(why: str, dirs: GatewayDirs, fork_server: ForkServer) -> None:
     if why == "missing":
-        pair.config.unlink()
+        dirs.config.unlink()
     elif why == "not valid":
-        pair.config.write_text("{}")
+        dirs.config.write_text("{}")
     elif why == "duplicate":
-        pair.config.write_text(pair.config.read_text()[:-1] + ', "users": {}}')
+        dirs.config.write_text(dirs.config.read_text()[:-1] + ', "users": {}}')
     else:
-        pair.backups.rmdir()
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        dirs.backups.rmdir()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         detail = failed(api.get("/ready"), "NotReady")
         assert {"duplicate": "not valid", "no backups": "backup volume"}.get(why, why) in detail
         ok(api.get("/health"))
 
 
-def test_ready_when_a_backup_could_be_taken(api: httpx.Client) -> None:
+def test_ready_when_a_backup_is_possible(api: httpx.Client) -> None:
     assert ok(api.get("/ready")) == {"ready": True}
 
 
-def test_without_a_backup_volume_health_says_so_and_a_backup_fails_as_declared(pair: Pair, nursery: Nursery) -> None:
-    pair.backups.rmdir()
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+def test_missing_volume_is_reported_by_health_and_fails_backups(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    dirs.backups.rmdir()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         health = ok(api.get(SYSTEM))
         assert health["status"] == "degraded"
         assert [warning["code"] for warning in health["warnings"]] == ["VolumeUnavailable"]
@@ -83,11 +84,11 @@ def test_without_a_backup_volume_health_says_so_and_a_backup_fails_as_declared(p
         failed(api.get("/api/v1/system/backups/x"), "VolumeUnavailable")
 
 
-def test_state_folders_and_files_are_private(api: httpx.Client, pair: Pair) -> None:
+def test_state_folders_and_files_are_private(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post("/api/v1/system/backup", json={"path": "d/e/a.json"}))
-    for base in (pair.backups, pair.state):
+    for base in (dirs.backups, dirs.state):
         for folder, _, files in os.walk(base):
-            if folder != str(pair.backups):
+            if folder != str(dirs.backups):
                 assert os.stat(folder).st_mode & 0o777 == 0o700
             for name in files:
                 assert os.stat(os.path.join(folder, name)).st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""Bytes that are no HTTP, heads without end, clients that fall silent: the contract's body, limits, a living server."""
+"""Malformed HTTP, oversized heads and silent clients get an error or a closed connection; the server goes on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import Pair, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
 IDLE = 1
@@ -21,8 +22,8 @@ POST = b"POST /api/v1/system/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer
 
 
 @pytest.fixture
-def impatient(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
-    with nursery.server(pair.config, pair.backups, pair.key, idle_seconds=IDLE) as client:
+def client(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, idle_seconds=IDLE) as client:
         yield client
         assert client.get("/health").status_code == 200
         assert ok(client.get("/api/v1/system/health"))["config_valid"]
@@ -38,7 +39,7 @@ def _all(sock: socket.socket) -> bytes:
         while piece := sock.recv(65536):
             answer += piece
     except ConnectionResetError:
-        # What we sent and nobody read makes the system cut the connection, with the answer in it.
+        # Bytes that the server has not read make the kernel reset the connection, and the answer is lost with it.
         pass
     return answer
 
@@ -48,9 +49,9 @@ def _is(answer: bytes, code: ErrorCode) -> None:
     assert head.startswith(f"HTTP/1.1 {ERRORS[code].status} ".encode()), answer[:300]
     assert b"x-request-id: " in head
     assert b"content-type: application/json" in head
-    told = json.loads(body)
-    assert set(told) == {"error", "detail", "code", "timestamp"}
-    assert told["code"] == code.value
+    error = json.loads(body)
+    assert set(error) == {"error", "detail", "code", "timestamp"}
+    assert error["code"] == code.value
 
 
 @pytest.mark.parametrize(
@@ -67,16 +68,16 @@ def _is(answer: bytes, code: ErrorCode) -> None:
         POST + b"Content-Length: 9" + b"9" * 40 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_told_so_in_the_contract_s_body(data: bytes, impatient: httpx.Client) -> None:
-    with _open(impatient) as sock:
+def test_malformed_http_has_the_contract_error_body(data: bytes, client: httpx.Client) -> None:
+    with _open(client) as sock:
         sock.sendall(data)
         _is(_all(sock), ErrorCode.RequestMalformed)
 
 
-def test_a_chunk_that_is_none_ends_the_request(impatient: httpx.Client, pair: Pair) -> None:
-    with _open(impatient) as sock:
+def test_malformed_chunk_ends_the_request(client: httpx.Client, dirs: GatewayDirs) -> None:
+    with _open(client) as sock:
         sock.sendall(
-            POST.replace(b"KEY", pair.key.encode()) + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
+            POST.replace(b"KEY", dirs.key.encode()) + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
         )
         _is(_all(sock), ErrorCode.RequestMalformed)
 
@@ -90,8 +91,8 @@ def test_a_chunk_that_is_none_ends_the_request(impatient: httpx.Client, pair: Pa
         b"\r\n" * 50_000,
     ],
 )
-def test_a_head_has_64_kibibytes(data: bytes, impatient: httpx.Client) -> None:
-    with _open(impatient) as sock:
+def test_head_is_limited_to_64_kibibytes(data: bytes, client: httpx.Client) -> None:
+    with _open(client) as sock:
         try:
             for start in range(0, len(data), 8192):
                 sock.sendall(data[start : start + 8192])
@@ -103,27 +104,25 @@ def test_a_head_has_64_kibibytes(data: bytes, impatient: httpx.Client) -> None:
         _is(answer, ErrorCode.HeadersTooLarge)
 
 
-def test_a_head_just_below_the_limit_is_read(impatient: httpx.Client) -> None:
-    with _open(impatient) as sock:
+def test_head_just_below_the_limit_is_accepted(client: httpx.Client) -> None:
+    with _open(client) as sock:
         sock.sendall(b"GET /health HTTP/1.1\r\nConnection: close\r\nA: " + b"a" * 60_000 + b"\r\n\r\n")
         assert _all(sock).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
-    "begun", [b"G", b"GET /health HTTP/1.1\r\nHost: x\r\n", POST + b"Content-Length: 500\r\n\r\n{"]
+    "start", [b"G", b"GET /health HTTP/1.1\r\nHost: x\r\n", POST + b"Content-Length: 500\r\n\r\n{"]
 )
-def test_who_falls_silent_within_a_request_is_told_and_cut_off(
-    begun: bytes, pair: Pair, impatient: httpx.Client
-) -> None:
-    with _open(impatient) as sock:
-        sock.sendall(begun.replace(b"KEY", pair.key.encode()))
+def test_silent_client_within_a_request_gets_408(start: bytes, dirs: GatewayDirs, client: httpx.Client) -> None:
+    with _open(client) as sock:
+        sock.sendall(start.replace(b"KEY", dirs.key.encode()))
         _is(_all(sock), ErrorCode.RequestTimeout)
 
 
-@pytest.mark.parametrize("begun", [b"GET /", POST + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"])
-def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(begun: bytes, pair: Pair, impatient: httpx.Client) -> None:
-    with _open(impatient) as sock:
-        sock.sendall(begun.replace(b"KEY", pair.key.encode()))
+@pytest.mark.parametrize("start", [b"GET /", POST + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"])
+def test_slow_bytes_do_not_extend_the_time_limit(start: bytes, dirs: GatewayDirs, client: httpx.Client) -> None:
+    with _open(client) as sock:
+        sock.sendall(start.replace(b"KEY", dirs.key.encode()))
         sent = 0
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             while sent < 1000:
@@ -133,13 +132,13 @@ def test_bytes_sent_one_by_one_do_not_extend_the_time_limit(begun: bytes, pair: 
         assert sent < 1000
 
 
-def test_who_says_nothing_is_cut_off_without_a_word(impatient: httpx.Client) -> None:
-    with _open(impatient) as sock:
+def test_client_that_sends_nothing_is_disconnected_without_answer(client: httpx.Client) -> None:
+    with _open(client) as sock:
         assert _all(sock) == b""
 
 
-def test_a_second_request_on_a_connection_has_its_own_time(impatient: httpx.Client) -> None:
-    with _open(impatient) as sock:
+def test_second_request_of_a_connection_has_its_own_time_limit(client: httpx.Client) -> None:
+    with _open(client) as sock:
         for _ in range(3):
             time.sleep(0.7 * IDLE)
             sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -150,12 +149,12 @@ def test_a_second_request_on_a_connection_has_its_own_time(impatient: httpx.Clie
                 answer += piece
 
 
-def test_three_hundred_silent_connections_keep_nobody_from_being_served(impatient: httpx.Client) -> None:
-    held = [_open(impatient) for _ in range(300)]
+def test_three_hundred_silent_connections_do_not_block_requests(client: httpx.Client) -> None:
+    held = [_open(client) for _ in range(300)]
     try:
         for sock in held:
             sock.sendall(b"GET /health HTTP/1.1\r\n")
-        assert impatient.get("/health").status_code == 200
+        assert client.get("/health").status_code == 200
     finally:
         for sock in held:
             sock.close()

@@ -1,4 +1,4 @@
-"""What a monitor sees, without a key and without a secret; and where each setting is from."""
+"""Metrics without a key and without secrets, and the source of each setting in `gateway-admin settings`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 
@@ -24,9 +25,9 @@ def _samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_answers_are_counted_and_the_condition_is_told_without_a_key(pair: Pair, nursery: Nursery) -> None:
+def test_metrics_report_answers_and_condition_without_a_key(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     canary = "canary-" + "c" * 40
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         ok(api.post("/api/v1/system/backup", json={"path": f"{canary}.json"}, headers={"X-Request-ID": canary}))
         failed(api.get(f"/{canary}"), "RouteNotFound")
         api.request(canary[:9].upper(), "/health")
@@ -34,25 +35,25 @@ def test_answers_are_counted_and_the_condition_is_told_without_a_key(pair: Pair,
         failed(api.get("/api/v1/system/health", headers={"Authorization": f"Bearer {canary}"}), "Unauthorized")
         answer = api.get("/metrics", headers={"Authorization": ""})
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-        found = _samples(answer.text)
-        assert found["gateway_admin_ready",] == 1
-        assert found["gateway_admin_config_valid",] == 1
-        assert found["gateway_admin_volume_free_bytes",] > 0
-        assert found["gateway_admin_requests_total", "", "POST", "/api/v1/system/backup", "200"] == 1
-        assert found["gateway_admin_requests_total", "RouteNotFound", "GET", "none", "404"] == 1
-        assert found["gateway_admin_last_success_timestamp_seconds", "POST", "/api/v1/system/backup"] > 0
+        samples = _samples(answer.text)
+        assert samples["gateway_admin_ready",] == 1
+        assert samples["gateway_admin_config_valid",] == 1
+        assert samples["gateway_admin_volume_free_bytes",] > 0
+        assert samples["gateway_admin_requests_total", "", "POST", "/api/v1/system/backup", "200"] == 1
+        assert samples["gateway_admin_requests_total", "RouteNotFound", "GET", "none", "404"] == 1
+        assert samples["gateway_admin_last_success_timestamp_seconds", "POST", "/api/v1/system/backup"] > 0
         assert canary not in answer.text
-        assert pair.key not in answer.text
+        assert dirs.key not in answer.text
 
 
-def test_a_broken_config_and_a_lost_volume_show(pair: Pair, nursery: Nursery) -> None:
-    pair.config.write_bytes(b"{")
-    pair.backups.rmdir()
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        found = _samples(api.get("/metrics").text)
-        assert found["gateway_admin_ready",] == 0
-        assert found["gateway_admin_config_valid",] == 0
-        assert found["gateway_admin_volume_total_bytes",] == 0
+def test_metrics_report_an_invalid_config_and_a_missing_volume(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    dirs.config.write_bytes(b"{")
+    dirs.backups.rmdir()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        samples = _samples(api.get("/metrics").text)
+        assert samples["gateway_admin_ready",] == 0
+        assert samples["gateway_admin_config_valid",] == 0
+        assert samples["gateway_admin_volume_total_bytes",] == 0
 
 
 def _command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +61,7 @@ def _command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environ})
 
 
-def test_settings_say_where_each_is_from_and_flags_win(tmp_path: Path) -> None:
+def test_settings_show_their_source_and_flags_win(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text('config = "/f/c.json"\nbackups = "/f/b"\nport = 9001\nhost = "127.0.0.9"\nsettle-seconds = 0.5\n')
     shown = _command("--settings", str(file), "--port", "9003", GATEWAY_API_PORT="9002", GATEWAY_BACKUP_DIR="/e/b")
@@ -85,7 +86,7 @@ def test_settings_show_no_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", 'colour = "red"', "host = {}", "port = [1]", 'encryption = "perhaps"'])
-def test_a_settings_file_that_makes_no_sense_is_refused(text: str, tmp_path: Path) -> None:
+def test_invalid_settings_file_is_rejected(text: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(text)
     done = _command("--settings", str(file), "--config", "/c/c.json", "--backups", "/b")

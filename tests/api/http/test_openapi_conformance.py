@@ -1,7 +1,7 @@
-"""The OpenAPI document is exact: whatever is sent, with a key or without, the answer is declared and never a 500.
+"""Answers conform to the OpenAPI document: each is declared and none is a 500, with and without a key.
 
-Each operation of a real server gets what schemathesis makes of its schema, right and wrong. Then what no HTTP library
-sends: bytes that are no request.
+Schemathesis generates valid and invalid requests for each operation of a real server. Further tests send bytes that no
+HTTP library sends.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.api.conftest import Pair, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import ok
 
 pytestmark = [
     pytest.mark.api,
@@ -35,29 +36,33 @@ EXAMPLES = 12
 
 
 @pytest.fixture(scope="module")
-def served(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, httpx.Client]]:
-    pair = Pair(tmp_path_factory.mktemp("served"))
-    # A generated reset may change the config's own key.
-    keys = pair.config.parent.parent / "keys"
-    keys.write_text(pair.key)
+def served(
+    fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[GatewayDirs, httpx.Client]]:
+    dirs = GatewayDirs(tmp_path_factory.mktemp("served"))
+    # A generated reset may change the key in the config, so the test uses a key file.
+    keys = dirs.config.parent.parent / "keys"
+    keys.write_text(dirs.key)
     limits: dict[str, Any] = {"max_config_bytes": 200_000, "settle_seconds": 0.0}
-    with nursery.server(pair.config, pair.backups, pair.key, admin_key_file=str(keys), **limits) as client:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, admin_key_file=str(keys), **limits) as client:
         for number in range(2):
             ok(client.post("/api/v1/system/backup", json={"path": f"{number}.json.zst", "request_id": f"b{number}"}))
-        yield pair, client
+        yield dirs, client
 
 
 def _operations(client: httpx.Client) -> list[Any]:
     document = client.get("/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document)
-    return [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    return [operation.ok() for operation in schema.get_all_operations() if isinstance(operation, Ok)]
 
 
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("mode", ["positive", "negative"])
-def test_no_answer_is_undeclared_and_none_is_a_500(keyed: bool, mode: str, served: tuple[Pair, httpx.Client]) -> None:
-    pair, client = served
-    headers = {"Authorization": f"Bearer {pair.key}" if keyed else "Bearer none"}
+def test_every_answer_is_declared_and_none_is_a_500(
+    keyed: bool, mode: str, served: tuple[GatewayDirs, httpx.Client]
+) -> None:
+    dirs, client = served
+    headers = {"Authorization": f"Bearer {dirs.key}" if keyed else "Bearer none"}
     generation = schemathesis.GenerationMode(mode)
     seen: set[int] = set()
     for operation in _operations(client):
@@ -76,7 +81,7 @@ def test_no_answer_is_undeclared_and_none_is_a_500(keyed: bool, mode: str, serve
         def one(case: Any) -> None:
             answer = case.call(base_url=str(client.base_url), headers=headers, timeout=20)
             if answer.status_code in (400, 431) and answer.json()["code"] in ("RequestMalformed", "HeadersTooLarge"):
-                return  # an address that ends at the HTTP parser, before there is an operation
+                return  # rejected by the HTTP parser, before a route is chosen
             seen.add(answer.status_code)
             case.validate_response(answer, checks=CHECKS, headers=headers)
             assert set(answer.headers) >= {"x-request-id"}
@@ -84,7 +89,7 @@ def test_no_answer_is_undeclared_and_none_is_a_500(keyed: bool, mode: str, serve
         one()
     assert 500 not in seen
     assert (401 in seen) is not keyed or 429 in seen
-    # Whatever was sent, the server still has a config, and its owner's key.
+    # After all these requests the server still has a valid config and accepts the key.
     assert ok(client.get("/api/v1/system/health"))["config_valid"]
 
 
@@ -121,11 +126,11 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("number", range(len(MALFORMED)))
-def test_what_is_no_request_does_no_harm(number: int, served: tuple[Pair, httpx.Client]) -> None:
+def test_malformed_requests_do_no_harm(number: int, served: tuple[GatewayDirs, httpx.Client]) -> None:
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, MALFORMED[number])
-    except OSError:  # cut off while it was still being sent
+    except OSError:  # the server closed the connection while the request was being sent
         answer = b""
     assert not answer.startswith(b"HTTP/1.1 500")
     assert b'"config_valid"' not in answer
@@ -134,11 +139,11 @@ def test_what_is_no_request_does_no_harm(number: int, served: tuple[Pair, httpx.
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=200))
-def test_any_bytes_do_no_harm(served: tuple[Pair, httpx.Client], data: bytes) -> None:
+def test_random_bytes_do_no_harm(served: tuple[GatewayDirs, httpx.Client], data: bytes) -> None:
     _, client = served
     try:
         answer = _send(client.base_url.port or 0, b"POST /api/v1/system/" + data)
-    except OSError:  # cut off while it was still being sent
+    except OSError:  # the server closed the connection while the request was being sent
         answer = b""
     assert not answer.startswith(b"HTTP/1.1 500")
     assert client.get("/health").status_code == 200

@@ -1,24 +1,24 @@
-"""A body that nobody is going to read does no harm: it is refused unread, and the next request works."""
+"""A request body that the server rejects without reading does not break the next request of the connection."""
 
 from __future__ import annotations
 
 import httpx
 import pytest
 
-from tests.api.conftest import failed, ok
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
 
 
-def test_a_large_body_without_a_key_is_refused_before_it_is_read(api: httpx.Client) -> None:
+def test_large_body_without_a_key_is_rejected_unread(api: httpx.Client) -> None:
     for _ in range(3):
         answer = api.post(BACKUP, content=b"x" * 3_000_000, headers={"Authorization": "Bearer " + "x" * 40})
         failed(answer, "Unauthorized")
     ok(api.get("/health"))
 
 
-def test_a_large_body_with_a_key_is_too_large_and_the_next_request_works(api: httpx.Client) -> None:
+def test_body_too_large_does_not_break_the_next_request(api: httpx.Client) -> None:
     for _ in range(3):
         failed(api.post(BACKUP, content=b"x" * 3_000_000), "BodyTooLarge")
         ok(api.post(BACKUP, json={"path": "a.json", "overwrite": True}))

@@ -1,8 +1,8 @@
-"""A canary in every field and header, right and wrong: afterwards no log, error, diff, audit line or metric has it.
+"""Puts a canary into every field and header and checks that no log, error, diff, audit record or metric contains it.
 
-The canaries stand where keys stand: in headers, in the config, in bodies that are refused. Names that a caller gives to
-files are the caller's own and come back in answers; they are not allowed into the log or the audit log either. The one
-word of a caller that is echoed and logged is the X-Request-ID, which is never the key itself.
+The canaries are where keys can be: in headers, in the config, and in rejected bodies. File names chosen by the caller
+appear in answers but not in the log or the audit log. The X-Request-ID is the only text of the caller that is echoed
+and logged; it is never the key itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, ok
-from tests.api.fault_injection.syscalls import family
 from tests.api.support.admin_process import AdminProcess, gateway_config
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.processes import process_tree
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -30,8 +31,8 @@ WORD = "canary-word-" + "w" * 30
 POSTS = ("backup", "restore", "reset", "restores/x/commit", "restores/x/rollback", "backups/x/verify")
 
 
-def _poisoned(key: str) -> dict[str, Any]:
-    """A config with the canary wherever a secret may stand."""
+def _config_with_canaries(key: str) -> dict[str, Any]:
+    """A config with the canary in every field that can hold a secret."""
     config = gateway_config(key)
     config["enkrypt_config"]["api_key"] = SECRET
     config["common_mcp_gateway_config"]["enkrypt_cache_password"] = SECRET
@@ -49,7 +50,7 @@ def _bodies(fields: dict[str, Any]) -> list[Any]:
     return bodies
 
 
-def _poke(client: httpx.Client, answers: list[httpx.Response]) -> None:
+def _send_canaries(client: httpx.Client, answers: list[httpx.Response]) -> None:
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     fields = {
@@ -70,54 +71,54 @@ def _poke(client: httpx.Client, answers: list[httpx.Response]) -> None:
     answers.append(client.put(f"{PREFIX}/backups/x/content?part=manifest", content=manifest))
 
 
-def test_the_canary_is_nowhere_but_where_it_was_put(pair: Pair, tmp_path: Path) -> None:
-    good = json.dumps(_poisoned(pair.key)).encode()
-    pair.config.write_bytes(good)
-    process = AdminProcess(pair.config, pair.backups, settle_seconds=0.02)
+def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path) -> None:
+    good = json.dumps(_config_with_canaries(dirs.key)).encode()
+    dirs.config.write_bytes(good)
+    process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.02)
     answers: list[httpx.Response] = []
-    with process, process.client(pair.key) as client:
-        made = ok(client.post(f"{PREFIX}/backup", json={"path": f"{WORD}.json.zst", "metadata": {WORD: WORD}}))
-        pair.write(users=5)
-        source = {"backup_id": made["backup_id"]}
+    with process, process.client(dirs.key) as client:
+        created = ok(client.post(f"{PREFIX}/backup", json={"path": f"{WORD}.json.zst", "metadata": {WORD: WORD}}))
+        dirs.write(users=5)
+        source = {"backup_id": created["backup_id"]}
         for body in ({**source, "dry_run": True}, {**source, "request_id": "r"}):
             answers.append(client.post(f"{PREFIX}/restore", json=body))
         answers += [client.get(f"{PREFIX}/restores/r"), client.post(f"{PREFIX}/restores/r/commit")]
-        answers += [client.get(f"{PREFIX}/{path}") for path in ("health", "backups", f"backups/{made['backup_id']}")]
+        answers += [client.get(f"{PREFIX}/{path}") for path in ("health", "backups", f"backups/{created['backup_id']}")]
         for bad in (good[:-1], good.replace(b'"users": {', b'"users": 5, "x": {'), good[:40] + b"\xff" + good[40:]):
-            pair.config.write_bytes(bad)
+            dirs.config.write_bytes(bad)
             answers += [client.get(f"{PREFIX}/health"), client.post(f"{PREFIX}/backup", json={"path": "b.json"})]
-            (pair.backups / "bad.json").write_bytes(bad)
+            (dirs.backups / "bad.json").write_bytes(bad)
             answers.append(client.post(f"{PREFIX}/restore", json={"input_file": "bad.json"}))
-        pair.config.write_bytes(good)
-        _poke(client, answers)
-        pair.config.write_bytes(good)
-        verify = f"{PREFIX}/backups/{made['backup_id']}/verify"
+        dirs.config.write_bytes(good)
+        _send_canaries(client, answers)
+        dirs.config.write_bytes(good)
+        verify = f"{PREFIX}/backups/{created['backup_id']}/verify"
         answers += [client.post(verify), client.post(verify, json={"identity": SECRET})]
-        assert (pair.backups / f"{WORD}.json.zst.verification.json").exists()
+        assert (dirs.backups / f"{WORD}.json.zst.verification.json").exists()
         answers += [client.get("/metrics"), client.get("/ready"), client.get("/health"), client.get("/openapi.json")]
         assert process.process is not None
-        for number in family(process.process.pid):
-            for word in (SECRET.encode(), pair.key.encode()):
+        for number in process_tree(process.process.pid):
+            for word in (SECRET.encode(), dirs.key.encode()):
                 assert word not in Path(f"/proc/{number}/cmdline").read_bytes()
                 assert word not in Path(f"/proc/{number}/environ").read_bytes()
         process.stop()
         for answer in answers:
             assert SECRET not in answer.text, (answer.request.method, answer.request.url.path, answer.text[:400])
             assert SECRET not in str(answer.headers)
-            assert pair.key not in answer.text
+            assert dirs.key not in answer.text
             assert answer.status_code != 500
         assert SECRET not in process.log
         assert WORD not in process.log
-        assert pair.key not in process.log
-    log = (pair.backups / ".gateway" / "audit.jsonl").read_text()
+        assert dirs.key not in process.log
+    log = (dirs.backups / ".gateway" / "audit.jsonl").read_text()
     assert SECRET not in log
     assert WORD not in log
-    for root in (pair.backups, pair.state):
+    for root in (dirs.backups, dirs.state):
         for file in root.rglob("*"):
             holds_config = file.name.startswith("bad.json") or "safety" in file.parts or file.name.startswith("kept-")
             if file.is_file() and not holds_config:
                 assert SECRET.encode() not in file.read_bytes(), file.name
-                assert pair.key.encode() not in file.read_bytes(), file.name
+                assert dirs.key.encode() not in file.read_bytes(), file.name
 
 
 def _aborted(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -126,8 +127,8 @@ def _aborted(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sh", "-c", soft_to_hard, "sh", *command], cwd=folder, stderr=subprocess.DEVNULL)
 
 
-def test_a_server_that_is_aborted_leaves_no_core_file(pair: Pair, tmp_path: Path) -> None:
-    process = AdminProcess(pair.config, pair.backups)
+def test_aborted_server_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -> None:
+    process = AdminProcess(dirs.config, dirs.backups)
     command = process.command
     plain = _aborted([sys.executable, "-c", "import os; os.abort()"], tmp_path / "plain")
     assert plain.wait(60) == -signal.SIGABRT
@@ -136,19 +137,19 @@ def test_a_server_that_is_aborted_leaves_no_core_file(pair: Pair, tmp_path: Path
     process.process = _aborted(command, folder)
     try:
         process.wait_until_up()
-        with process.client(pair.key) as client:
+        with process.client(dirs.key) as client:
             ok(client.post(f"{PREFIX}/backup", json={"path": "a.json"}))
         limits = Path(f"/proc/{process.process.pid}/limits").read_text()
         assert re.search(r"Max core file size +0 +0 ", limits)
         os.kill(process.process.pid, signal.SIGABRT)
         assert process.process.wait(60) == -signal.SIGABRT
-        assert not list(folder.iterdir()), f"a core file; others leave one: {left_by_others}"
+        assert not list(folder.iterdir()), f"a core file; a process without the limit leaves one: {left_by_others}"
     finally:
         process.process.kill()
         process.log_file.unlink()
 
 
-def test_a_process_that_forbids_core_files_is_not_dumpable() -> None:
+def test_process_that_forbids_core_files_is_not_dumpable() -> None:
     code = (
         "import ctypes, resource; from gateway_api.http.server import disable_core_dumps; disable_core_dumps();"
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))"

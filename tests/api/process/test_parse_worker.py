@@ -1,4 +1,4 @@
-"""A large config is parsed by a process of its own: nothing waits for it, and when it dies nothing is lost."""
+"""A separate worker process parses large configs: other requests do not wait for it, and its death loses nothing."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ import httpx
 import pytest
 
 from gateway_api.gateway_config.schema import digest
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import AdminProcess, gateway_config
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 from tests.bench.api.configs import config_of
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
 BACKUP = f"{PREFIX}/backup"
 LARGE = 8 * 1024 * 1024
-PATIENCE_SECONDS = 60.0
-"""How long to wait for what is sure to come."""
+TIMEOUT_SECONDS = 60.0
+"""How long to wait for an event before the test fails."""
 
 
-def _until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE_SECONDS
+def _wait_until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.001)
-    raise AssertionError("it did not come")
+    raise AssertionError(f"the condition did not become true within {TIMEOUT_SECONDS} s")
 
 
 def _children(pid: int) -> list[int]:
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
             if parent == str(pid) and state not in ("Z", "X"):
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def _state(pid: int) -> str:
-    """T: stopped, Z: ended and not yet waited for, X: gone; empty for what will not last."""
+    """T: stopped, Z: ended but not reaped, X: no such process; empty for a transient state."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -62,81 +63,81 @@ def _alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def _serving(pair: Pair, **settings: Any) -> Iterator[tuple[AdminProcess, httpx.Client]]:
-    """A server for which every config is large. With a key of the key file no request reads the config for its key."""
-    keys = pair.config.parent.parent / "keys"
+def _running_server(dirs: GatewayDirs, **settings: Any) -> Iterator[tuple[AdminProcess, httpx.Client]]:
+    """A server that parses every config in a worker. Its client uses a key file, so no request parses the config."""
+    keys = dirs.config.parent.parent / "keys"
     keys.write_text("the operator's own key of this server\n")
     settings = {"worker_above_bytes": 0, "admin_key_file": keys, **settings}
     with (
-        AdminProcess(pair.config, pair.backups, **settings) as process,
+        AdminProcess(dirs.config, dirs.backups, **settings) as process,
         process.client("the operator's own key of this server", timeout=120) as client,
     ):
-        # The server has judged the config at start, which took a worker as well.
-        _until((pair.state / "last_key").exists)
+        # At start the server parses the config in a worker. Wait until that has finished.
+        _wait_until((dirs.state / "last_key").exists)
         yield process, client
 
 
 @contextlib.contextmanager
-def _stopped_worker(process: AdminProcess, client: httpx.Client, pair: Pair) -> Iterator[tuple[int, Any]]:
-    """The worker of a backup of a config never seen before, stopped before it could answer; and the answer to come."""
+def _stopped_worker(process: AdminProcess, client: httpx.Client, dirs: GatewayDirs) -> Iterator[tuple[int, Any]]:
+    """Requests a backup of a new config and stops its worker; yields the worker's pid and the future answer."""
     assert process.process is not None
     server = process.process.pid
-    pair.config.write_bytes(config_of(LARGE, pair.key))
+    dirs.config.write_bytes(config_of(LARGE, dirs.key))
     with ThreadPoolExecutor(1) as requests:
         answer = requests.submit(client.post, BACKUP, json={"path": "large.json.zst", "request_id": "large"})
-        (worker,) = _until(lambda: _children(server))
+        (worker,) = _wait_until(lambda: _children(server))
         os.kill(worker, signal.SIGSTOP)
-        assert _until(lambda: _state(worker)) == "T", "the worker was faster than this test"
+        assert _wait_until(lambda: _state(worker)) == "T", "the worker finished before it was stopped"
         yield worker, answer
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGCONT)
 
 
-def _files(pair: Pair) -> dict[str, bytes]:
-    return {str(file): file.read_bytes() for file in pair.backups.rglob("large*") if file.is_file()}
+def _files(dirs: GatewayDirs) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in dirs.backups.rglob("large*") if file.is_file()}
 
 
-def _temporaries(pair: Pair) -> list[Path]:
-    return list(pair.backups.rglob(".gateway-*"))
+def _temporaries(dirs: GatewayDirs) -> list[Path]:
+    return list(dirs.backups.rglob(".gateway-*"))
 
 
-def _nothing_happened(pair: Pair, config: bytes) -> None:
-    assert pair.config.read_bytes() == config
-    assert not _files(pair)
-    assert not _temporaries(pair)
+def _check_nothing_changed(dirs: GatewayDirs, config: bytes) -> None:
+    assert dirs.config.read_bytes() == config
+    assert not _files(dirs)
+    assert not _temporaries(dirs)
 
 
-def test_every_request_works_alike_whether_a_worker_reads_or_not(pair: Pair) -> None:
-    with _serving(pair) as (process, client):
-        before = pair.config.read_bytes()
-        made = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
-        assert made["counts"]["users"] == 2
+def test_requests_work_alike_with_and_without_a_worker(dirs: GatewayDirs) -> None:
+    with _running_server(dirs) as (process, client):
+        before = dirs.config.read_bytes()
+        created = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
+        assert created["counts"]["users"] == 2
         health = ok(client.get(f"{PREFIX}/health"))
         assert (health["status"], health["config_digest"]) == ("healthy", digest(before))
-        pair.write(users=5)
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        dirs.write(users=5)
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         plan = ok(client.post(f"{PREFIX}/restore", json={**request, "dry_run": True}))
         assert (plan["diff"]["users"]["removed"], plan["sections_digest"]) == (3, health["sections_digest"])
         assert ok(client.post(f"{PREFIX}/restore", json=request))["sections_digest"] == health["sections_digest"]
-        assert pair.config.read_bytes() == before
+        assert dirs.config.read_bytes() == before
         ok(client.post(f"{PREFIX}/restores/r/rollback"))
-        assert ok(client.post(f"{PREFIX}/backups/{made['backup_id']}/verify"))["problems"] == []
+        assert ok(client.post(f"{PREFIX}/backups/{created['backup_id']}/verify"))["problems"] == []
         envelope = b'{"backup_version": "1.0", "config": ' + before + b"}"
-        (pair.backups / "theirs.json").write_bytes(envelope)
+        (dirs.backups / "theirs.json").write_bytes(envelope)
         ok(client.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
         assert client.get(f"{PREFIX}/health").json()["data"]["total_users"] == 2
         ok(client.post(f"{PREFIX}/reset", json={"confirm": True}))
-        assert gateway_config(pair.key)["admin_apikey"].encode() in pair.config.read_bytes()
-        pair.config.write_bytes(before[:-1])
+        assert gateway_config(dirs.key)["admin_apikey"].encode() in dirs.config.read_bytes()
+        dirs.config.write_bytes(before[:-1])
         detail = failed(client.post(BACKUP, json={"path": "b.json"}), "ConfigInvalid")
         assert "line" in detail
         assert process.process is not None
         assert not _children(process.process.pid)
 
 
-def test_health_answers_all_the_while_a_large_backup_runs(pair: Pair) -> None:
-    with _serving(pair) as (process, client), process.client(None, timeout=120) as prober:
-        pair.config.write_bytes(config_of(LARGE, pair.key))
+def test_health_answers_during_a_large_backup(dirs: GatewayDirs) -> None:
+    with _running_server(dirs) as (process, client), process.client(None, timeout=120) as prober:
+        dirs.config.write_bytes(config_of(LARGE, dirs.key))
         ended = threading.Event()
         answered: list[float] = []
 
@@ -155,106 +156,106 @@ def test_health_answers_all_the_while_a_large_backup_runs(pair: Pair) -> None:
                 ended.set()
             asking.result()
         during = [at for at in answered if began <= at <= end]
-        # Were the interpreter held while the config is parsed, a handful would get through.
+        # If parsing blocked the interpreter, only a few requests would be answered.
         assert len(during) > 20
         gaps = [after - before for before, after in zip([began, *during], [*during, end], strict=True)]
         assert max(gaps) < (end - began) / 2
 
 
-def test_a_worker_that_is_killed_fails_its_request_alone(pair: Pair) -> None:
-    with _serving(pair) as (process, client):
-        with _stopped_worker(process, client, pair) as (worker, answer):
-            config = pair.config.read_bytes()
+def test_killed_worker_fails_only_its_request(dirs: GatewayDirs) -> None:
+    with _running_server(dirs) as (process, client):
+        with _stopped_worker(process, client, dirs) as (worker, answer):
+            config = dirs.config.read_bytes()
             os.kill(worker, signal.SIGKILL)
-            assert "killed" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
-        _nothing_happened(pair, config)
+            assert "killed" in failed(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
+        _check_nothing_changed(dirs, config)
         ok(client.get("/health"))
         again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert not again["replayed"]
         assert again["content_sha256"] == digest(config)
 
 
-def test_a_config_that_a_worker_refuses_is_not_backed_up(pair: Pair) -> None:
-    with _serving(pair) as (_, client):
-        config = config_of(LARGE, pair.key).replace(b'"projects": {', b'"projekts": {', 1)
-        pair.config.write_bytes(config)
+def test_config_rejected_by_a_worker_is_not_backed_up(dirs: GatewayDirs) -> None:
+    with _running_server(dirs) as (_, client):
+        config = config_of(LARGE, dirs.key).replace(b'"projects": {', b'"projekts": {', 1)
+        dirs.config.write_bytes(config)
         failed(client.post(BACKUP, json={"path": "large.json.zst"}), "ConfigInvalid")
-        _nothing_happened(pair, config)
+        _check_nothing_changed(dirs, config)
         ok(client.get("/health"))
 
 
-def test_the_owner_of_a_key_that_has_not_changed_does_not_wait_for_a_worker(pair: Pair) -> None:
+def test_unchanged_key_is_accepted_without_waiting_for_a_worker(dirs: GatewayDirs) -> None:
     with (
-        AdminProcess(pair.config, pair.backups, worker_above_bytes=0) as process,
-        process.client(pair.key, timeout=120) as client,
+        AdminProcess(dirs.config, dirs.backups, worker_above_bytes=0) as process,
+        process.client(dirs.key, timeout=120) as client,
         process.client("another key that is as long as one must be", timeout=120) as stranger,
     ):
         ok(client.get(f"{PREFIX}/backups"))
-        with _stopped_worker(process, client, pair) as (worker, answer), ThreadPoolExecutor(1) as requests:
+        with _stopped_worker(process, client, dirs) as (worker, answer), ThreadPoolExecutor(1) as requests:
             ok(client.get(f"{PREFIX}/backups"))
             refused = requests.submit(stranger.get, f"{PREFIX}/backups")
             with pytest.raises(TimeoutError):
                 refused.result(0.5)
             os.kill(worker, signal.SIGCONT)
-            failed(refused.result(PATIENCE_SECONDS), "Unauthorized")
-            ok(answer.result(PATIENCE_SECONDS))
+            failed(refused.result(TIMEOUT_SECONDS), "Unauthorized")
+            ok(answer.result(TIMEOUT_SECONDS))
 
 
-def test_the_old_key_ends_once_a_worker_has_judged_the_config_that_no_longer_holds_it(pair: Pair) -> None:
+def test_old_key_is_rejected_once_a_worker_has_parsed_the_new_config(dirs: GatewayDirs) -> None:
     new_key = "n" * 64
     with (
-        AdminProcess(pair.config, pair.backups, worker_above_bytes=0) as process,
-        process.client(pair.key, timeout=120) as old,
+        AdminProcess(dirs.config, dirs.backups, worker_above_bytes=0) as process,
+        process.client(dirs.key, timeout=120) as old,
         process.client(new_key, timeout=120) as new,
     ):
         ok(old.get(f"{PREFIX}/backups"))
-        pair.config.write_bytes(config_of(LARGE, new_key))
+        dirs.config.write_bytes(config_of(LARGE, new_key))
         ok(old.get(f"{PREFIX}/backups"))
         ok(old.post(BACKUP, json={"path": "large.json.zst"}))
-        # The backup has judged the config, also for a server that finds it broken afterwards.
-        pair.config.write_bytes(config_of(LARGE, pair.key)[:-1])
+        # The backup parsed the config, so the new key is stored even if the config becomes invalid afterwards.
+        dirs.config.write_bytes(config_of(LARGE, dirs.key)[:-1])
         failed(old.get(f"{PREFIX}/backups"), "Unauthorized")
         ok(new.get(f"{PREFIX}/backups"))
 
 
-def test_a_worker_that_hangs_is_given_up_and_taken_away(pair: Pair) -> None:
-    with _serving(pair, worker_seconds=1) as (process, client):
-        with _stopped_worker(process, client, pair) as (worker, answer):
-            config = pair.config.read_bytes()
-            assert "longer than 1 seconds" in failed(answer.result(PATIENCE_SECONDS), "WorkerFailed")
+def test_hanging_worker_is_killed_after_a_timeout(dirs: GatewayDirs) -> None:
+    with _running_server(dirs, worker_seconds=1) as (process, client):
+        with _stopped_worker(process, client, dirs) as (worker, answer):
+            config = dirs.config.read_bytes()
+            assert "longer than 1 seconds" in failed(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
             assert not _alive(worker)
-        _nothing_happened(pair, config)
+        _check_nothing_changed(dirs, config)
 
 
-def test_a_server_that_dies_takes_its_worker_with_it_and_nothing_is_published(pair: Pair) -> None:
-    with _serving(pair) as (process, client), _stopped_worker(process, client, pair) as (worker, answer):
-        config = pair.config.read_bytes()
+def test_worker_dies_with_its_server_and_publishes_nothing(dirs: GatewayDirs) -> None:
+    with _running_server(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
+        config = dirs.config.read_bytes()
         assert process.process is not None
-        # The server alone, not its group: the worker is not told by anybody but the kernel.
+        # Kill only the server, not its process group: the kernel alone tells the worker.
         os.kill(process.process.pid, signal.SIGKILL)
-        _until(lambda: not _alive(worker))
+        _wait_until(lambda: not _alive(worker))
         with pytest.raises(httpx.TransportError):
-            answer.result(PATIENCE_SECONDS)
-        assert not _files(pair)
+            answer.result(TIMEOUT_SECONDS)
+        assert not _files(dirs)
         process.process.wait()
         process.start()
-        _until(lambda: not _temporaries(pair))
-        _nothing_happened(pair, config)
+        _wait_until(lambda: not _temporaries(dirs))
+        _check_nothing_changed(dirs, config)
         again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert again["content_sha256"] == digest(config)
 
 
-def test_a_graceful_stop_finishes_a_backup_whose_worker_is_at_work(pair: Pair) -> None:
-    with _serving(pair) as (process, client), _stopped_worker(process, client, pair) as (worker, answer):
-        process.send_signal(signal.SIGTERM)  # to the whole group, as a terminal does
+def test_graceful_stop_finishes_a_backup_with_a_running_worker(dirs: GatewayDirs) -> None:
+    with _running_server(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
+        process.send_signal(signal.SIGTERM)  # to the whole process group, as a terminal does
         os.kill(worker, signal.SIGCONT)
-        assert ok(answer.result(PATIENCE_SECONDS))["path"] == "large.json.zst"
+        assert ok(answer.result(TIMEOUT_SECONDS))["path"] == "large.json.zst"
         assert process.process is not None
-        assert process.process.wait(PATIENCE_SECONDS) == 0
+        assert process.process.wait(TIMEOUT_SECONDS) == 0
 
 
-def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(pair: Pair) -> None:
-    with _serving(pair) as (process, client):
+def test_request_fails_and_server_survives_without_free_descriptors(dirs: GatewayDirs) -> None:
+    with _running_server(dirs) as (process, client):
         assert process.process is not None
         pid = process.process.pid
         ok(client.post(BACKUP, json={"path": "first.json.zst"}))
@@ -262,8 +263,8 @@ def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(pair
         open_now = len(os.listdir(f"/proc/{pid}/fd"))
         codes = set()
         for spare in range(2, 24):
-            pair.write(users=10 + spare)
-            config = pair.config.read_bytes()
+            dirs.write(users=10 + spare)
+            config = dirs.config.read_bytes()
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + spare, hard))
             try:
                 answer = client.post(BACKUP, json={"path": "large.json.zst", "request_id": f"large-{spare}"})
@@ -273,7 +274,7 @@ def test_where_descriptors_run_out_the_request_says_so_and_the_server_lives(pair
             if answer.status_code == 200:
                 break
             codes.add(answer.json()["code"])
-            _nothing_happened(pair, config)
+            _check_nothing_changed(dirs, config)
         assert "WorkerFailed" in codes
         assert codes <= {"WorkerFailed", "VolumeUnavailable", "ConfigNotReplaceable", "Unauthorized"}
         ok(answer)

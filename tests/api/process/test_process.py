@@ -1,4 +1,4 @@
-"""The process itself: TLS, stopping, file modes, its first config, and its words when it cannot start."""
+"""The server process: TLS, shutdown, file modes, the first config, and errors at start."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from gateway_api.gateway_config.summary import read
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import AdminProcess, free_port
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -52,11 +53,11 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return cert_file, key_file
 
 
-def test_with_tls_the_plain_port_serves_probes_alone(pair: Pair, tmp_path: Path) -> None:
+def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Path) -> None:
     cert, key = _certificate(tmp_path)
     tls_port = free_port()
-    with AdminProcess(pair.config, pair.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
-        with process.client(pair.key) as plain:
+    with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
+        with process.client(dirs.key) as plain:
             ok(plain.get("/health"))
             ok(plain.get("/ready"))
             for path in ("/api/v1/system/health", "/docs", "/openapi.json"):
@@ -64,7 +65,7 @@ def test_with_tls_the_plain_port_serves_probes_alone(pair: Pair, tmp_path: Path)
                 assert (answer.status_code, answer.json()["code"]) == (404, "RouteNotFound")
                 assert str(tls_port) in answer.json()["detail"]
         trusted = ssl.create_default_context(cafile=str(cert))
-        headers = {"Authorization": f"Bearer {pair.key}"}
+        headers = {"Authorization": f"Bearer {dirs.key}"}
         url = f"https://localhost:{tls_port}"
         with httpx.Client(base_url=url, headers=headers, verify=trusted, trust_env=False) as secure:
             ok(secure.get("/health"))
@@ -73,10 +74,10 @@ def test_with_tls_the_plain_port_serves_probes_alone(pair: Pair, tmp_path: Path)
         assert process.stop() == 0
 
 
-def test_a_renewed_certificate_is_taken_up_without_a_restart(pair: Pair, tmp_path: Path) -> None:
+def test_renewed_certificate_is_loaded_without_a_restart(dirs: GatewayDirs, tmp_path: Path) -> None:
     cert, key = _certificate(tmp_path)
     tls_port = free_port()
-    with AdminProcess(pair.config, pair.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
+    with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
         first = ssl.get_server_certificate(("127.0.0.1", tls_port))
         assert first.strip() == cert.read_text().strip()
         _certificate(tmp_path)
@@ -87,8 +88,8 @@ def test_a_renewed_certificate_is_taken_up_without_a_restart(pair: Pair, tmp_pat
         assert "certificate_reloaded" in {event["event"] for event in process.events}
 
 
-def test_at_rest_it_takes_less_than_70_mebibytes(pair: Pair) -> None:
-    with AdminProcess(pair.config, pair.backups) as process, process.client(pair.key) as client:
+def test_idle_server_uses_less_than_70_mebibytes(dirs: GatewayDirs) -> None:
+    with AdminProcess(dirs.config, dirs.backups) as process, process.client(dirs.key) as client:
         ok(client.post(BACKUP, json={"path": "a.json.zst"}))
         ok(client.get("/ready"))
         assert process.process is not None
@@ -96,16 +97,16 @@ def test_at_rest_it_takes_less_than_70_mebibytes(pair: Pair) -> None:
         assert int(status.split("VmRSS:")[1].split()[0]) < 70 * 1024
 
 
-def test_a_stop_finishes_what_is_in_flight(pair: Pair) -> None:
-    process = AdminProcess(pair.config, pair.backups, settle_seconds=1.0)
-    with process, process.client(pair.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "a.json"}))
-        pair.write(users=5)
+def test_stop_finishes_requests_in_flight(dirs: GatewayDirs) -> None:
+    process = AdminProcess(dirs.config, dirs.backups, settle_seconds=1.0)
+    with process, process.client(dirs.key) as client:
+        created = ok(client.post(BACKUP, json={"path": "a.json"}))
+        dirs.write(users=5)
         answers: list[httpx.Response] = []
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         thread = threading.Thread(target=lambda: answers.append(client.post("/api/v1/system/restore", json=request)))
         thread.start()
-        while not (pair.state / "restore.json").exists():
+        while not (dirs.state / "restore.json").exists():
             threading.Event().wait(0.01)
         assert process.process is not None
         process.process.send_signal(signal.SIGTERM)
@@ -116,12 +117,12 @@ def test_a_stop_finishes_what_is_in_flight(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_modes_are_the_same_under_any_umask(umask: int, pair: Pair) -> None:
-    with AdminProcess(pair.config, pair.backups, umask=umask) as process, process.client(pair.key) as client:
-        made = ok(client.post(BACKUP, json={"path": "d/a.json"}))
-        ok(client.post("/api/v1/system/restore", json={"backup_id": made["backup_id"], "request_id": "r"}))
+def test_file_modes_do_not_depend_on_the_umask(umask: int, dirs: GatewayDirs) -> None:
+    with AdminProcess(dirs.config, dirs.backups, umask=umask) as process, process.client(dirs.key) as client:
+        created = ok(client.post(BACKUP, json={"path": "d/a.json"}))
+        ok(client.post("/api/v1/system/restore", json={"backup_id": created["backup_id"], "request_id": "r"}))
         ok(client.post("/api/v1/system/restores/r/rollback"))
-        for base in (pair.backups / "d", pair.backups / ".gateway", pair.backups / "safety", pair.state):
+        for base in (dirs.backups / "d", dirs.backups / ".gateway", dirs.backups / "safety", dirs.state):
             for folder, _, files in os.walk(base):
                 assert os.stat(folder).st_mode & 0o777 == 0o700
                 assert {os.stat(os.path.join(folder, name)).st_mode & 0o777 for name in files} <= {0o600, 0o640}
@@ -133,7 +134,7 @@ def _run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_first_config_is_made_once_and_serves(tmp_path: Path) -> None:
+def test_first_config_is_generated_once(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     assert _run("seed", "--config", config).returncode == 0
     first = config.read_bytes()
@@ -150,17 +151,17 @@ def test_the_first_config_is_made_once_and_serves(tmp_path: Path) -> None:
         assert ok(client.get("/api/v1/system/health"))["status"] == "healthy"
 
 
-def test_a_lost_config_is_not_papered_over(pair: Pair) -> None:
-    with AdminProcess(pair.config, pair.backups) as process, process.client(pair.key) as client:
+def test_lost_config_is_not_generated_again(dirs: GatewayDirs) -> None:
+    with AdminProcess(dirs.config, dirs.backups) as process, process.client(dirs.key) as client:
         ok(client.post(BACKUP, json={"path": "a.json"}))
-    pair.config.unlink()
-    result = _run("seed", "--config", pair.config)
+    dirs.config.unlink()
+    result = _run("seed", "--config", dirs.config)
     assert result.returncode == 0
     assert "restore a backup" in result.stdout
-    assert not pair.config.exists()
+    assert not dirs.config.exists()
 
 
-def test_seeding_from_a_file_checks_it(pair: Pair, tmp_path: Path) -> None:
+def test_seed_file_is_validated(dirs: GatewayDirs, tmp_path: Path) -> None:
     target = tmp_path / "new.json"
     bad = tmp_path / "bad.json"
     bad.write_text('{"config": "projects users apikeys"}')
@@ -168,8 +169,8 @@ def test_seeding_from_a_file_checks_it(pair: Pair, tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "not a gateway config" in result.stderr
     assert not target.exists()
-    assert _run("seed", "--config", target, "--from", pair.config).returncode == 0
-    assert target.read_bytes() == pair.config.read_bytes()
+    assert _run("seed", "--config", target, "--from", dirs.config).returncode == 0
+    assert target.read_bytes() == dirs.config.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_seeding_from_a_file_checks_it(pair: Pair, tmp_path: Path) -> None:
         ["seed"],
     ],
 )
-def test_a_wrong_setting_is_told_in_a_sentence(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_is_reported_in_one_sentence(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
     result = _run(*words)

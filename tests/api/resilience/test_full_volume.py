@@ -1,4 +1,4 @@
-"""A volume that is really full, and one that is really read-only: declared errors, nothing lost, and a way out."""
+"""A full volume and a read-only volume: declared errors, nothing lost, and restores still work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import httpx
 import pytest
 
 from gateway_api.audit import verify
-from tests.api.conftest import Pair, failed, ok, small_volume
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import small_volume
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -19,10 +21,10 @@ SIZE = 4 * 1024 * 1024
 
 
 @pytest.fixture
-def volume(pair: Pair) -> Iterator[Path]:
-    """The backup directory as a tmpfs of four megabytes."""
-    with small_volume(pair.backups, SIZE):
-        yield pair.backups
+def volume(dirs: GatewayDirs) -> Iterator[Path]:
+    """The backup directory, on a tmpfs of 4 MiB."""
+    with small_volume(dirs.backups, SIZE):
+        yield dirs.backups
 
 
 def _fill(volume: Path) -> Path:
@@ -35,25 +37,25 @@ def _fill(volume: Path) -> Path:
             return ballast
 
 
-def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
-    volume: Path, pair: Pair, nursery: Nursery
+def test_full_volume_fails_backups_but_allows_restore_and_delete(
+    volume: Path, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        saved = pair.config.read_bytes()
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        saved = dirs.config.read_bytes()
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
         spare = ok(api.post(BACKUP, json={"path": "spare.json"}))
         ballast = _fill(volume)
-        before = pair.write(users=5)
+        before = dirs.write(users=5)
         failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeFull")
         assert not (volume / "b.json").exists()
         failed(api.get("/ready"), "NotReady")
         assert ok(api.get("/api/v1/system/health"))["status"] == "degraded"
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         failed(api.post("/api/v1/system/restore", json={**request, "safety_backup": "required"}), "VolumeFull")
-        assert pair.config.read_bytes() == before
+        assert dirs.config.read_bytes() == before
         done = ok(api.post("/api/v1/system/restore", json=request))
         assert done["safety_backup"]["kind"] == "kept"
-        assert pair.config.read_bytes() == saved
+        assert dirs.config.read_bytes() == saved
         assert ok(api.post("/api/v1/system/restores/r/commit"))["state"] == "committed"
         assert ok(api.get("/api/v1/system/restores/r"))["state"] == "committed"
         assert ok(api.delete(f"/api/v1/system/backups/{spare['backup_id']}"))["existed"]
@@ -61,41 +63,41 @@ def test_full_a_backup_says_so_a_restore_works_and_a_delete_makes_room(
         ok(api.post(BACKUP, json={"path": "c.json"}))
         assert (volume / ".gateway" / "requests" / "restore-r.json").exists()
         assert (volume / ".gateway" / "reserve").stat().st_size == 1024 * 1024
-        assert not list((pair.state / "requests").iterdir())
+        assert not list((dirs.state / "requests").iterdir())
         assert verify.verify(volume)[0]
-        assert not (pair.state / "audit_gap").exists()
+        assert not (dirs.state / "audit_gap").exists()
 
 
 def _break_verified_file(volume: Path, api: httpx.Client) -> str:
-    """Makes a backup, verifies it and damages its file. Returns the backup's URL."""
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    url = f"/api/v1/system/backups/{made['backup_id']}"
+    """Creates a backup, verifies it and damages its file; returns the backup's URL."""
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    url = f"/api/v1/system/backups/{created['backup_id']}"
     assert ok(api.post(f"{url}/verify"))["level"] == "Verified"
     with (volume / "a.json").open("r+b") as file:
         file.write(b"[")
     return url
 
 
-def test_full_a_verify_that_finds_a_broken_file_still_leaves_its_word(
-    volume: Path, pair: Pair, nursery: Nursery
+def test_full_volume_still_records_a_failed_verification(
+    volume: Path, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         url = _break_verified_file(volume, api)
         _fill(volume)
-        found = ok(api.post(f"{url}/verify"))
-        assert (found["level"], found["recorded"]) == (None, True)
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+        result = ok(api.post(f"{url}/verify"))
+        assert (result["level"], result["recorded"]) == (None, True)
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert ok(api.get(url))["level"] is None
 
 
-def test_read_only_a_verify_that_finds_a_broken_file_is_believed_until_the_server_ends(
-    volume: Path, pair: Pair, nursery: Nursery
+def test_read_only_volume_keeps_a_failed_verification_in_memory(
+    volume: Path, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         url = _break_verified_file(volume, api)
         subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True, timeout=60)
-        found = ok(api.post(f"{url}/verify"))
-        assert (found["level"], found["recorded"]) == (None, False)
+        result = ok(api.post(f"{url}/verify"))
+        assert (result["level"], result["recorded"]) == (None, False)
         (entry,) = ok(api.get("/api/v1/system/backups"))["items"]
         assert entry["record"]["level"] is None
         subprocess.run(["mount", "-o", "remount,rw", str(volume)], check=True, timeout=60)
@@ -103,34 +105,36 @@ def test_read_only_a_verify_that_finds_a_broken_file_is_believed_until_the_serve
         assert ok(api.get(url))["level"] is None
 
 
-def test_read_only_a_backup_says_so_and_a_restore_works(volume: Path, pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key) as api:
-        saved = pair.config.read_bytes()
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
+def test_read_only_volume_fails_backups_but_allows_restore(
+    volume: Path, dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        saved = dirs.config.read_bytes()
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
         subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
-        pair.write(users=5)
+        dirs.write(users=5)
         failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
-        failed(api.delete(f"/api/v1/system/backups/{made['backup_id']}"), "VolumeUnavailable")
+        failed(api.delete(f"/api/v1/system/backups/{created['backup_id']}"), "VolumeUnavailable")
         assert "read-only" in failed(api.get("/ready"), "NotReady")
-        done = ok(api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}))
+        done = ok(api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}))
         assert (done["safety_backup"]["kind"], done["state"]) == ("kept", "committed")
-        assert pair.config.read_bytes() == saved
+        assert dirs.config.read_bytes() == saved
         assert ok(api.get(f"/api/v1/system/restores/{done['request_id']}"))["state"] == "committed"
 
 
-def test_a_config_that_is_itself_a_mount_is_not_replaced(pair: Pair, nursery: Nursery) -> None:
-    other = pair.config.with_name("other.json")
-    other.write_bytes(pair.config.read_bytes())
-    mounted = subprocess.run(["mount", "--bind", str(other), str(pair.config)], capture_output=True, check=False)
+def test_config_that_is_a_mount_point_is_not_replaced(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    other = dirs.config.with_name("other.json")
+    other.write_bytes(dirs.config.read_bytes())
+    mounted = subprocess.run(["mount", "--bind", str(other), str(dirs.config)], capture_output=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip("a mounted file needs root and the right to mount: run as root")
+        pytest.skip("a mounted file needs root and the permission to mount: run as root")
     try:
-        with nursery.server(pair.config, pair.backups, pair.key) as api:
-            made = ok(api.post(BACKUP, json={"path": "a.json"}))
+        with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+            created = ok(api.post(BACKUP, json={"path": "a.json"}))
             detail = failed(
-                api.post("/api/v1/system/restore", json={"backup_id": made["backup_id"]}), "ConfigNotReplaceable"
+                api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}), "ConfigNotReplaceable"
             )
             assert "mount its directory" in detail
             assert "mount its directory" in failed(api.get("/ready"), "NotReady")
     finally:
-        subprocess.run(["umount", "-l", str(pair.config)], check=True)
+        subprocess.run(["umount", "-l", str(dirs.config)], check=True)

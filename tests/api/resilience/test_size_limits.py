@@ -1,4 +1,7 @@
-"""At every limit: one less, the limit itself, one more. Up to it all works; above it is told, and nothing is lost."""
+"""Size limits: one byte below, exactly at and one byte above each limit.
+
+Up to the limit every operation works. Above it the error is declared and nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import gateway_config
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -21,51 +25,51 @@ LIMIT = 20_000
 
 
 @pytest.fixture
-def limited(pair: Pair, nursery: Nursery) -> Iterator[httpx.Client]:
-    """A server that takes configs of at most LIMIT bytes, whose key is in a file as well."""
-    keys = pair.config.parent.parent / "keys"
-    keys.write_text(pair.key)
+def limited(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]:
+    """A server that accepts configs of at most LIMIT bytes, with its key in a key file."""
+    keys = dirs.config.parent.parent / "keys"
+    keys.write_text(dirs.key)
     settings: dict[str, Any] = {"max_config_bytes": LIMIT, "admin_key_file": str(keys)}
-    with nursery.server(pair.config, pair.backups, pair.key, **settings) as client:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as client:
         yield client
 
 
 def config_of_bytes(key: str, size: int) -> bytes:
-    """A healthy config of exactly ``size`` bytes."""
+    """A valid config of exactly ``size`` bytes."""
     config = gateway_config(key) | {"padding": ""}
     config["padding"] = "x" * (size - len(json.dumps(config)))
     return json.dumps(config).encode()
 
 
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1])
-def test_a_restore_over_a_config_of_any_size_is_rolled_back_to_it(size: int, limited: httpx.Client, pair: Pair) -> None:
-    """The cure works on the sick: also on a config that is too large to be backed up."""
+def test_restore_over_a_config_of_any_size_can_be_rolled_back(
+    size: int, limited: httpx.Client, dirs: GatewayDirs
+) -> None:
+    """A restore must work when the live config is too large to be backed up."""
     ok(limited.post(BACKUP, json={"path": "good.json.zst"}))
-    before = config_of_bytes(pair.key, size)
-    pair.config.write_bytes(before)
+    before = config_of_bytes(dirs.key, size)
+    dirs.config.write_bytes(before)
     answer = limited.post(BACKUP, json={"path": "large.json.gz"})
     assert ok(answer)["content_bytes"] == size if size <= LIMIT else failed(answer, "ConfigTooLarge")
     ok(limited.post(RESTORE, json={"input_file": "good.json.zst", "request_id": "r"}))
     assert ok(limited.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
 
 
-def test_a_forced_rollback_keeps_a_config_that_is_too_large_until_it_has_ended(
-    limited: httpx.Client, pair: Pair
-) -> None:
-    before = pair.config.read_bytes()
+def test_forced_rollback_keeps_an_oversized_config_until_it_ends(limited: httpx.Client, dirs: GatewayDirs) -> None:
+    before = dirs.config.read_bytes()
     ok(limited.post(BACKUP, json={"path": "good.json"}))
     ok(limited.post(RESTORE, json={"input_file": "good.json", "request_id": "r"}))
-    large = config_of_bytes(pair.key, LIMIT + 1)
-    pair.config.write_bytes(large)
+    large = config_of_bytes(dirs.key, LIMIT + 1)
+    dirs.config.write_bytes(large)
     failed(limited.post("/api/v1/system/restores/r/rollback"), "ConfigChanged")
     ok(limited.post("/api/v1/system/restores/r/rollback", json={"force": True}))
-    assert pair.config.read_bytes() == before
-    assert large in [file.read_bytes() for file in pair.state.glob("replaced-*")]
+    assert dirs.config.read_bytes() == before
+    assert large in [file.read_bytes() for file in dirs.state.glob("replaced-*")]
 
 
 def _nested(key: str, depth: int) -> str:
-    """A config with a value that deep in one of its users."""
+    """A config with a value nested ``depth`` levels deep in a user."""
     config = gateway_config(key)
     config["users"]["u-0"]["deep"] = "@"
     return json.dumps(config).replace('"@"', "[" * depth + "]" * depth)
@@ -76,33 +80,33 @@ def _code(answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("worker_above_bytes", [0, 1 << 20], ids=["worker", "thread"])
-def test_a_config_is_nested_too_deeply_for_all_or_for_none(
-    worker_above_bytes: int, pair: Pair, nursery: Nursery
+def test_nesting_limit_is_the_same_for_every_operation(
+    worker_above_bytes: int, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    """What is backed up can be compared, restored and taken out of an envelope; the depth where that ends is one."""
-    keys = pair.config.parent.parent / "keys"
-    keys.write_text(pair.key)
+    """A config that can be backed up can also be compared and restored, plain or in an envelope."""
+    keys = dirs.config.parent.parent / "keys"
+    keys.write_text(dirs.key)
     settings: dict[str, Any] = {"worker_above_bytes": worker_above_bytes, "admin_key_file": str(keys)}
-    flat = pair.config.read_bytes()
-    taken = []
-    with nursery.server(pair.config, pair.backups, pair.key, settle_seconds=0.0, **settings) as api:
+    flat = dirs.config.read_bytes()
+    accepted = []
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.0, **settings) as api:
         ok(api.post(BACKUP, json={"path": "flat.json"}))
         for depth in [400, *range(668, 704, 8), 990]:
-            text = _nested(pair.key, depth)
-            (pair.backups / "deep.json").write_text(text)
-            (pair.backups / "envelope.json").write_text(f'{{"backup_version": "1", "config": {text}}}')
-            pair.config.write_text(text)
+            text = _nested(dirs.key, depth)
+            (dirs.backups / "deep.json").write_text(text)
+            (dirs.backups / "envelope.json").write_text(f'{{"backup_version": "1", "config": {text}}}')
+            dirs.config.write_text(text)
             codes = [_code(api.post(BACKUP, json={"path": f"{depth}.json"}))]
             codes += [
                 _code(api.post(RESTORE, json={"input_file": name, "dry_run": True}))
                 for name in ("deep.json", "envelope.json", "flat.json")
             ]
-            pair.config.write_bytes(flat)
+            dirs.config.write_bytes(flat)
             codes += [_code(api.post(RESTORE, json={"input_file": name})) for name in ("deep.json", "envelope.json")]
-            taken.append(depth if codes == ["ok"] * 6 else 0)
-            if not taken[-1]:
-                refused = ["ConfigInvalid", "BackupInvalid", "BackupInvalid", "ok", "BackupInvalid", "BackupInvalid"]
-                assert codes == refused, depth
-    assert 400 in taken
-    assert taken[-1] == 0
-    assert taken == sorted(taken, key=lambda depth: depth == 0)
+            accepted.append(depth if codes == ["ok"] * 6 else 0)
+            if not accepted[-1]:
+                expected = ["ConfigInvalid", "BackupInvalid", "BackupInvalid", "ok", "BackupInvalid", "BackupInvalid"]
+                assert codes == expected, depth
+    assert 400 in accepted
+    assert accepted[-1] == 0
+    assert accepted == sorted(accepted, key=lambda depth: depth == 0)

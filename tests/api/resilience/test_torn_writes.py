@@ -1,4 +1,4 @@
-"""The gateway writes its config in place, without a lock, at any moment: no backup is torn, no restore pretends."""
+"""The gateway writes its config in place without a lock: no backup is torn and no overwritten restore succeeds."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import gateway_config
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
 
 
 @contextmanager
-def _writer(pair: Pair, pause: float) -> Iterator[set[bytes]]:
-    """Rewrites the config in place, in small pieces, again and again; yields every content it has ever begun."""
+def _writer(dirs: GatewayDirs, pause: float) -> Iterator[set[bytes]]:
+    """Rewrites the config in place repeatedly, in small chunks; yields the set of all contents it began to write."""
     stop = threading.Event()
-    written: set[bytes] = {pair.config.read_bytes()}
+    written: set[bytes] = {dirs.config.read_bytes()}
 
     def write() -> None:
         number = 0
         while not stop.is_set():
             number += 1
-            data = json.dumps(gateway_config(pair.key, users=2 + number % 400)).encode()
+            data = json.dumps(gateway_config(dirs.key, users=2 + number % 400)).encode()
             written.add(data)
-            with pair.config.open("wb", buffering=0) as file:
+            with dirs.config.open("wb", buffering=0) as file:
                 for start in range(0, len(data), 512):
                     file.write(data[start : start + 512])
             stop.wait(pause)
@@ -43,40 +44,40 @@ def _writer(pair: Pair, pause: float) -> Iterator[set[bytes]]:
         thread.join()
 
 
-def test_no_backup_is_torn_while_the_gateway_writes(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, settle_seconds=0.5) as api:
+def test_no_backup_is_torn_while_the_gateway_writes(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.5) as api:
         ok(api.get("/api/v1/system/health"))
-        made = 0
-        with _writer(pair, 0.12) as written:
+        created = 0
+        with _writer(dirs, 0.12) as written:
             for number in range(12):
                 answer = api.post(BACKUP, json={"path": f"{number}.json"})
                 if answer.status_code == 200:
-                    made += 1
+                    created += 1
                 else:
                     assert answer.json()["code"] in ("ConfigUnstable", "ConfigInvalid")
-        assert made > 0
-        for file in pair.backups.glob("*.json"):
+        assert created > 0
+        for file in dirs.backups.glob("*.json"):
             if not file.name.endswith(".manifest.json"):
                 assert file.read_bytes() in written
         assert api.get("/health").status_code == 200
 
 
-def test_a_restore_the_gateway_writes_over_is_no_success_and_may_be_repeated(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, settle_seconds=0.4) as api:
-        saved = pair.config.read_bytes()
-        made = ok(api.post(BACKUP, json={"path": "a.json"}))
-        before = pair.write(users=50)
+def test_restore_overwritten_by_the_gateway_fails_and_is_repeatable(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.4) as api:
+        saved = dirs.config.read_bytes()
+        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        before = dirs.write(users=50)
         stop = threading.Event()
 
         def overwrite() -> None:
             while not stop.wait(0.01):
-                if pair.config.read_bytes() == saved:
-                    pair.write(users=60)
+                if dirs.config.read_bytes() == saved:
+                    dirs.write(users=60)
                     return
 
         thread = threading.Thread(target=overwrite)
         thread.start()
-        request = {"backup_id": made["backup_id"], "request_id": "r"}
+        request = {"backup_id": created["backup_id"], "request_id": "r"}
         answer = api.post("/api/v1/system/restore", json=request)
         stop.set()
         thread.join()
@@ -84,6 +85,6 @@ def test_a_restore_the_gateway_writes_over_is_no_success_and_may_be_repeated(pai
         assert ok(api.get("/api/v1/system/restores/r"))["state"] == "applied"
         done = ok(api.post("/api/v1/system/restore", json=request))
         assert not done["replayed"]
-        assert pair.config.read_bytes() == saved
+        assert dirs.config.read_bytes() == saved
         ok(api.post("/api/v1/system/restores/r/rollback"))
-        assert pair.config.read_bytes() == before
+        assert dirs.config.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Two servers on the same two directories, as in a rolling update: one at a time, and one record for one request."""
+"""Two servers on the same directories, as during a rolling update: one mutation at a time, each request runs once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -19,30 +20,32 @@ RESTORE = "/api/v1/system/restore"
 
 
 @pytest.fixture
-def two(pair: Pair, nursery: Nursery) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+def two(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     with (
-        nursery.server(pair.config, pair.backups, pair.key) as one,
-        nursery.server(pair.config, pair.backups, pair.key) as other,
+        fork_server.server(dirs.config, dirs.backups, dirs.key) as one,
+        fork_server.server(dirs.config, dirs.backups, dirs.key) as other,
     ):
         yield one, other
 
 
-def test_what_one_did_the_other_replays_shows_and_ends(two: tuple[httpx.Client, httpx.Client], pair: Pair) -> None:
+def test_one_server_continues_requests_of_the_other(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
     one, other = two
-    made = ok(one.post(BACKUP, json={"path": "a.json", "request_id": "b"}))
-    assert ok(other.post(BACKUP, json={"path": "a.json", "request_id": "b"})) == {**made, "replayed": True}
-    assert ok(other.get(f"/api/v1/system/backups/{made['backup_id']}"))["path"] == "a.json"
-    before = pair.write(users=4)
-    ok(one.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))
-    assert ok(other.post(RESTORE, json={"backup_id": made["backup_id"], "request_id": "r"}))["replayed"]
+    created = ok(one.post(BACKUP, json={"path": "a.json", "request_id": "b"}))
+    assert ok(other.post(BACKUP, json={"path": "a.json", "request_id": "b"})) == {**created, "replayed": True}
+    assert ok(other.get(f"/api/v1/system/backups/{created['backup_id']}"))["path"] == "a.json"
+    before = dirs.write(users=4)
+    ok(one.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
+    assert ok(other.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))["replayed"]
     ok(other.post("/api/v1/system/restores/r/rollback"))
     assert ok(one.get("/api/v1/system/restores/r"))["state"] == "rolled_back"
-    assert pair.config.read_bytes() == before
-    assert ok(other.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
-    assert not ok(one.delete(f"/api/v1/system/backups/{made['backup_id']}"))["existed"]
+    assert dirs.config.read_bytes() == before
+    assert ok(other.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
+    assert not ok(one.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
 
 
-def test_the_same_request_at_both_at_once_makes_one_backup(two: tuple[httpx.Client, httpx.Client], pair: Pair) -> None:
+def test_same_request_to_both_servers_creates_one_backup(
+    two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs
+) -> None:
     answers: list[httpx.Response] = []
 
     def send(client: httpx.Client) -> None:
@@ -58,10 +61,10 @@ def test_the_same_request_at_both_at_once_makes_one_backup(two: tuple[httpx.Clie
     assert {answer.json().get("code") for answer in answers if answer.status_code != 200} <= {"Busy", "InProgress"}
     assert sum(not one["replayed"] for one in good) == 1
     assert len({one["backup_id"] for one in good}) == 1
-    assert len(list(pair.backups.rglob("*.manifest.json"))) == 1
+    assert len(list(dirs.backups.rglob("*.manifest.json"))) == 1
 
 
-def test_different_requests_at_both_all_end_well(two: tuple[httpx.Client, httpx.Client], pair: Pair) -> None:
+def test_different_requests_to_both_servers_succeed(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
     answers: list[httpx.Response] = []
 
     def send(client: httpx.Client, who: str) -> None:
@@ -75,12 +78,12 @@ def test_different_requests_at_both_all_end_well(two: tuple[httpx.Client, httpx.
         thread.join()
     done = [answer for answer in answers if answer.status_code == 200]
     assert {answer.json()["code"] for answer in answers if answer.status_code != 200} <= {"Busy"}
-    assert len(list(pair.backups.rglob("*.manifest.json"))) == len(done) > 0
+    assert len(list(dirs.backups.rglob("*.manifest.json"))) == len(done) > 0
 
 
-def test_who_holds_the_lock_makes_others_wait_and_then_busy(api: httpx.Client, pair: Pair) -> None:
+def test_lock_holder_makes_others_wait_and_then_fail_as_busy(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.post(BACKUP, json={"path": "a.json"}))
-    for lock in (pair.state / "lock", pair.backups / ".gateway" / "lock"):
+    for lock in (dirs.state / "lock", dirs.backups / ".gateway" / "lock"):
         with lock.open("r+") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             answer = api.post(BACKUP, json={"path": "b.json", "request_id": "b"})
@@ -94,27 +97,27 @@ def test_who_holds_the_lock_makes_others_wait_and_then_busy(api: httpx.Client, p
     ok(api.post(BACKUP, json={"path": "b.json", "request_id": "b"}))
 
 
-def test_a_damaged_journal_is_reported_and_superseded_only_when_told(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    (pair.state / "restore.json").write_text("{")
-    (pair.state / "kept-x").write_text("precious")
-    failed(api.post(RESTORE, json={"backup_id": made["backup_id"]}), "RestoreStateUnknown")
-    ok(api.post(RESTORE, json={"backup_id": made["backup_id"], "supersede": True}))
-    kept = [entry for entry in pair.state.iterdir() if entry.name.startswith("damaged-")]
+def test_damaged_journal_is_reported_until_superseded(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    (dirs.state / "restore.json").write_text("{")
+    (dirs.state / "kept-x").write_text("precious")
+    failed(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "RestoreStateUnknown")
+    ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "supersede": True}))
+    kept = [entry for entry in dirs.state.iterdir() if entry.name.startswith("damaged-")]
     assert sorted(entry.read_text() for entry in kept) == ["precious", "{"]
 
 
-def test_a_state_that_the_files_do_not_tell_is_reported_never_guessed(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json"}))
-    old = pair.write(users=5)
-    request = {"backup_id": made["backup_id"], "request_id": "r"}
+def test_unknown_restore_state_is_reported_not_guessed(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    old = dirs.write(users=5)
+    request = {"backup_id": created["backup_id"], "request_id": "r"}
     ok(api.post(RESTORE, json=request))
-    journal = json.loads((pair.state / "restore.json").read_text())
+    journal = json.loads((dirs.state / "restore.json").read_text())
     journal["phase"] = "prepared"
-    (pair.state / "restore.json").write_text(json.dumps(journal))
-    pair.write(users=9)
+    (dirs.state / "restore.json").write_text(json.dumps(journal))
+    dirs.write(users=9)
     failed(api.post(RESTORE, json=request), "RestoreStateUnknown")
     failed(api.post("/api/v1/system/restores/r/commit"), "RestoreStateUnknown")
     failed(api.post("/api/v1/system/restores/r/rollback"), "RestoreStateUnknown")
     ok(api.post("/api/v1/system/restores/r/rollback", json={"force": True}))
-    assert pair.config.read_bytes() == old
+    assert dirs.config.read_bytes() == old

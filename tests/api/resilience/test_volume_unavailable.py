@@ -1,4 +1,4 @@
-"""A volume that goes away under the server and comes back: declared errors, a server that answers, nothing lost."""
+"""A volume disappears under a running server and returns: declared errors, no crash, nothing lost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 
 from gateway_api.audit import verify
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import Pair, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -32,7 +33,7 @@ def _moved(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _emptied(folder: Path) -> Iterator[None]:
-    """As a volume that was not mounted: the bare directory of the mount point is there."""
+    """Leaves an empty directory, as if the volume were not mounted."""
     away = folder.with_name(f"{folder.name}-away")
     folder.rename(away)
     folder.mkdir()
@@ -45,7 +46,7 @@ def _emptied(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _unmounted(folder: Path) -> Iterator[None]:
-    """Lazily, as a broken node does it: what is open stays open, and the path leads to the bare mount point."""
+    """Unmounts lazily, as on a failing node: open files stay open, and the path shows the empty mount point."""
     kept = folder.with_name(f"{folder.name}-kept")
     kept.mkdir()
     subprocess.run(["mount", "--bind", str(folder), str(kept)], check=True)
@@ -58,25 +59,25 @@ def _unmounted(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def mounted(pair: Pair) -> Iterator[Pair]:
-    """Both directories on volumes of their own, where this machine allows it."""
-    content = pair.config.read_bytes()
-    pair.config.unlink()  # or it would show when the volume goes
+def mounted(dirs: GatewayDirs) -> Iterator[GatewayDirs]:
+    """Both directories, each on a tmpfs of its own; skips the test if mounting is not permitted."""
+    content = dirs.config.read_bytes()
+    dirs.config.unlink()  # otherwise this file would be visible once the volume is unmounted
     done: list[Path] = []
     try:
-        for folder in (pair.config.parent, pair.backups):
+        for folder in (dirs.config.parent, dirs.backups):
             words = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
             if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
-                pytest.skip("a volume that is unmounted needs root and the right to mount: run as root")
+                pytest.skip("a volume that is unmounted needs root and the permission to mount: run as root")
             done.append(folder)
-        pair.config.write_bytes(content)
-        yield pair
+        dirs.config.write_bytes(content)
+        yield dirs
     finally:
         for folder in done:
             subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def _everything(client: httpx.Client, backup_id: str) -> list[httpx.Response]:
+def _send_all(client: httpx.Client, backup_id: str) -> list[httpx.Response]:
     restore = {"backup_id": backup_id}
     return [
         client.post(f"{PREFIX}/backup", json={"path": "away.json.zst", "request_id": "away"}),
@@ -93,7 +94,7 @@ def _everything(client: httpx.Client, backup_id: str) -> list[httpx.Response]:
     ]
 
 
-def _declared(answers: list[httpx.Response]) -> None:
+def _check_declared(answers: list[httpx.Response]) -> None:
     for answer in answers:
         if answer.status_code not in (200, 206):
             code = ErrorCode(answer.json()["code"])
@@ -101,40 +102,42 @@ def _declared(answers: list[httpx.Response]) -> None:
             assert answer.status_code == ERRORS[code].status
 
 
-def _goes_and_comes(pair: Pair, nursery: Nursery, folder: Path, gone: Callable[[Path], object]) -> None:
-    keys = pair.backups.parent / "keys"
-    keys.write_text(pair.key)
-    with nursery.server(pair.config, pair.backups, pair.key, admin_key_file=str(keys)) as client:
-        content = pair.config.read_bytes()
-        made = ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
-        with gone(folder):  # type: ignore[attr-defined]
+def _check_outage(
+    dirs: GatewayDirs, fork_server: ForkServer, folder: Path, make_unavailable: Callable[[Path], object]
+) -> None:
+    keys = dirs.backups.parent / "keys"
+    keys.write_text(dirs.key)
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, admin_key_file=str(keys)) as client:
+        content = dirs.config.read_bytes()
+        created = ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
+        with make_unavailable(folder):  # type: ignore[attr-defined]
             for _ in range(2):
-                answers = _everything(client, made["backup_id"])
-                _declared(answers)
+                answers = _send_all(client, created["backup_id"])
+                _check_declared(answers)
                 assert client.get("/health").status_code == 200
-            if folder == pair.config.parent:
+            if folder == dirs.config.parent:
                 assert answers[0].json()["code"] in ("ConfigMissing", "ConfigNotReplaceable", "VolumeUnavailable")
                 assert answers[-3].json()["data"]["status"] == "unhealthy"
             else:
                 assert answers[-3].json()["data"]["config_valid"]
-        assert pair.config.read_bytes() == content
+        assert dirs.config.read_bytes() == content
         assert ok(client.get(f"{PREFIX}/health"))["config_valid"]
         assert ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))["replayed"]
         ok(client.post(f"{PREFIX}/backup", json={"path": "back.json.zst"}))
-        pair.write(users=7)
-        ok(client.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"]}))
-        assert pair.config.read_bytes() == content
-        assert verify.verify(pair.backups)[0]
+        dirs.write(users=7)
+        ok(client.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
+        assert dirs.config.read_bytes() == content
+        assert verify.verify(dirs.backups)[0]
 
 
 @pytest.mark.parametrize("which", ["config", "backups"])
-@pytest.mark.parametrize("gone", [_moved, _emptied], ids=["moved", "emptied"])
-def test_a_directory_that_is_moved_away_and_back(
-    gone: Callable[[Path], object], which: str, pair: Pair, nursery: Nursery
+@pytest.mark.parametrize("make_unavailable", [_moved, _emptied], ids=["moved", "emptied"])
+def test_server_survives_a_directory_moved_away_and_back(
+    make_unavailable: Callable[[Path], object], which: str, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
-    _goes_and_comes(pair, nursery, pair.backups if which == "backups" else pair.config.parent, gone)
+    _check_outage(dirs, fork_server, dirs.backups if which == "backups" else dirs.config.parent, make_unavailable)
 
 
 @pytest.mark.parametrize("which", ["config", "backups"])
-def test_a_volume_that_is_lazily_unmounted_and_mounted_again(which: str, mounted: Pair, nursery: Nursery) -> None:
-    _goes_and_comes(mounted, nursery, mounted.backups if which == "backups" else mounted.config.parent, _unmounted)
+def test_server_survives_a_lazy_unmount_and_remount(which: str, mounted: GatewayDirs, fork_server: ForkServer) -> None:
+    _check_outage(mounted, fork_server, mounted.backups if which == "backups" else mounted.config.parent, _unmounted)

@@ -1,4 +1,4 @@
-"""A dry run makes every judgement of a restore and changes nothing at all."""
+"""A dry run makes the same checks as a restore and changes nothing."""
 
 from __future__ import annotations
 
@@ -8,55 +8,58 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import gateway_config
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/restore"
 
 
-def _everything(pair: Pair) -> dict[str, tuple[bytes, int]]:
-    roots: tuple[Path, ...] = (pair.config.parent, pair.backups)
+def _all_files(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
+    roots: tuple[Path, ...] = (dirs.config.parent, dirs.backups)
     files = [file for root in roots for file in root.rglob("*")]
     return {str(file): (file.read_bytes() if file.is_file() else b"", file.stat().st_mtime_ns) for file in files}
 
 
-def test_it_tells_the_difference_and_changes_nothing(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
-    live = pair.write(users=5)
-    before = _everything(pair)
-    plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "request_id": "r"}))
+def test_dry_run_reports_the_difference_and_changes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
+    live = dirs.write(users=5)
+    before = _all_files(dirs)
+    plan = ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "request_id": "r"}))
     assert plan["dry_run"] is True
     assert plan["diff"]["users"] == {"added": 0, "removed": 3, "changed": 0}
     assert not plan["diff"]["admin_key_changes"]
-    assert plan["restored_sha256"] == made["content_sha256"]
-    assert _everything(pair) == before
-    assert pair.config.read_bytes() == live
-    assert ok(api.post(URL, json={"backup_id": made["backup_id"], "request_id": "r"}))["state"] == "applied"
-    failed(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}), "RestorePending")
-    assert ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True, "supersede": True}))["dry_run"]
+    assert plan["restored_sha256"] == created["content_sha256"]
+    assert _all_files(dirs) == before
+    assert dirs.config.read_bytes() == live
+    assert ok(api.post(URL, json={"backup_id": created["backup_id"], "request_id": "r"}))["state"] == "applied"
+    failed(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}), "RestorePending")
+    assert ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "supersede": True}))["dry_run"]
 
 
-@pytest.mark.parametrize("sick", [None, b"{"])
-def test_against_a_sick_config_everything_is_new(sick: bytes | None, api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
-    if sick is None:
-        pair.config.unlink()
+@pytest.mark.parametrize("invalid", [None, b"{"])
+def test_dry_run_against_an_invalid_config_reports_all_as_added(
+    invalid: bytes | None, api: httpx.Client, dirs: GatewayDirs
+) -> None:
+    created = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+    if invalid is None:
+        dirs.config.unlink()
     else:
-        pair.config.write_bytes(sick)
-    plan = ok(api.post(URL, json={"backup_id": made["backup_id"], "dry_run": True}))
+        dirs.config.write_bytes(invalid)
+    plan = ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}))
     assert (plan["compared_with"], plan["diff"]["users"]["added"]) == ("nothing", 2)
 
 
-def test_it_refuses_what_a_restore_refuses(api: httpx.Client, pair: Pair) -> None:
+def test_dry_run_rejects_what_a_restore_rejects(api: httpx.Client, dirs: GatewayDirs) -> None:
     failed(api.post(URL, json={"input_file": "none.json", "dry_run": True}), "BackupNotFound")
-    (pair.backups / "bad.json").write_text("{")
+    (dirs.backups / "bad.json").write_text("{")
     failed(api.post(URL, json={"input_file": "bad.json", "dry_run": True}), "BackupInvalid")
     config = gateway_config("another-key-" + "x" * 40)
     config["projects"]["p-0"]["mcp_config_id"] = "gone"
-    (pair.backups / "dangling.json").write_text(json.dumps(config))
+    (dirs.backups / "dangling.json").write_text(json.dumps(config))
     failed(api.post(URL, json={"input_file": "dangling.json", "dry_run": True}), "BackupHasIssues")
     answer = api.post(URL, json={"input_file": "dangling.json", "dry_run": True, "allow_issues": True})
     assert ok(answer)["diff"]["admin_key_changes"]
     assert config["admin_apikey"] not in answer.text
-    assert pair.key not in answer.text
+    assert dirs.key not in answer.text

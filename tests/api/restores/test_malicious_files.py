@@ -1,4 +1,4 @@
-"""Files and bodies that mean harm: whatever they are, a declared refusal, the same config, a server that answers."""
+"""Malicious files and bodies: a declared error, an unchanged config, and a server that still answers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import gateway_config
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -29,28 +30,31 @@ EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True, suppress_h
 
 
 @pytest.fixture(scope="module")
-def served(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, httpx.Client]]:
-    pair = Pair(tmp_path_factory.mktemp("served"))
-    with nursery.server(pair.config, pair.backups, pair.key, max_config_bytes=LIMIT, settle_seconds=0.0) as client:
+def served(
+    fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[GatewayDirs, httpx.Client]]:
+    dirs = GatewayDirs(tmp_path_factory.mktemp("served"))
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=LIMIT, settle_seconds=0.0) as client:
         ok(client.post(f"{PREFIX}/backup", json={"path": "good.json.zst"}))
-        yield pair, client
+        yield dirs, client
 
 
-def _declared(answer: httpx.Response) -> str:
+def _check_declared(answer: httpx.Response) -> str:
     code = ErrorCode(answer.json()["code"])
     assert answer.status_code == ERRORS[code].status
     assert code is not ErrorCode.InternalError
     return code.value
 
 
-def _refused(served: tuple[Pair, httpx.Client], name: str) -> str:
-    """The code that a restore of the file, and its dry run, are refused with; the config is what it was."""
-    pair, client = served
-    before = pair.config.read_bytes()
+def _check_rejected(served: tuple[GatewayDirs, httpx.Client], name: str) -> str:
+    """Checks that restore and dry run of the file fail and leave the config unchanged; returns the error code."""
+    dirs, client = served
+    before = dirs.config.read_bytes()
     codes = {
-        _declared(client.post(f"{PREFIX}/restore", json={"input_file": name, "dry_run": dry})) for dry in (True, False)
+        _check_declared(client.post(f"{PREFIX}/restore", json={"input_file": name, "dry_run": dry}))
+        for dry in (True, False)
     }
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
     assert client.get("/health").status_code == 200
     assert client.get(f"{PREFIX}/backups").status_code == 200
     return codes.pop() if len(codes) == 1 else str(codes)
@@ -71,19 +75,19 @@ SECTIONS = ("admin_apikey", "common_mcp_gateway_config", "mcp_configs", "project
 
 @EXAMPLES
 @given(section=st.sampled_from(SECTIONS), value=JSON, suffix=st.sampled_from(["", ".gz", ".zst"]))
-def test_a_config_with_anything_in_a_section_never_breaks_the_server(
-    section: str, value: Any, suffix: str, served: tuple[Pair, httpx.Client]
+def test_any_value_in_a_section_never_breaks_the_server(
+    section: str, value: Any, suffix: str, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
-    pair, client = served
-    config = gateway_config(pair.key)
+    dirs, client = served
+    config = gateway_config(dirs.key)
     config[section] = value
     data = json.dumps(config).encode()
     name = f"fuzz.json{suffix}"
     packed = {"": data, ".gz": gzip.compress(data), ".zst": zstandard.compress(data)}[suffix]
-    (pair.backups / name).write_bytes(packed)
+    (dirs.backups / name).write_bytes(packed)
     answer = client.post(f"{PREFIX}/restore", json={"input_file": name, "dry_run": True})
     if answer.status_code != 200:
-        _declared(answer)
+        _check_declared(answer)
     assert client.get("/health").status_code == 200
 
 
@@ -91,37 +95,37 @@ def test_a_config_with_anything_in_a_section_never_breaks_the_server(
 @given(
     data=st.binary(max_size=400), suffix=st.sampled_from(["", ".gz", ".zst", ".age", ".gz.age"]), head=st.integers(0, 5)
 )
-def test_any_bytes_under_any_suffix_are_refused(
-    data: bytes, suffix: str, head: int, served: tuple[Pair, httpx.Client]
+def test_random_bytes_with_any_suffix_are_rejected(
+    data: bytes, suffix: str, head: int, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
-    pair, _ = served
+    dirs, _ = served
     heads = [b"", b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd", b"age-encryption.org/v1\n", b"{", b"\xef\xbb\xbf{"]
-    (pair.backups / f"raw.json{suffix}").write_bytes(heads[head] + data)
-    _refused(served, f"raw.json{suffix}")
+    (dirs.backups / f"raw.json{suffix}").write_bytes(heads[head] + data)
+    _check_rejected(served, f"raw.json{suffix}")
 
 
 @EXAMPLES
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), what=st.sampled_from(["file", "manifest"]))
-def test_one_changed_byte_of_a_backup_is_never_restored(
-    at: int, byte: int, what: str, served: tuple[Pair, httpx.Client]
+def test_backup_with_one_changed_byte_is_not_restored(
+    at: int, byte: int, what: str, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
-    pair, client = served
+    dirs, client = served
     for name in ("good.json.zst", "good.json.zst.manifest.json"):
-        (pair.backups / name.replace("good", "bent")).write_bytes((pair.backups / name).read_bytes())
-    bent = pair.backups / ("bent.json.zst" + (".manifest.json" if what == "manifest" else ""))
-    data = bytearray(bent.read_bytes())
+        (dirs.backups / name.replace("good", "changed")).write_bytes((dirs.backups / name).read_bytes())
+    changed = dirs.backups / ("changed.json.zst" + (".manifest.json" if what == "manifest" else ""))
+    data = bytearray(changed.read_bytes())
     if data[at % len(data)] == byte:
         return
     data[at % len(data)] = byte
-    bent.write_bytes(data)
-    answer = client.post(f"{PREFIX}/restore", json={"input_file": "bent.json.zst", "dry_run": True})
+    changed.write_bytes(data)
+    answer = client.post(f"{PREFIX}/restore", json={"input_file": "changed.json.zst", "dry_run": True})
     if answer.status_code == 200:
-        # A space for a newline: the same JSON, and so the same signed words.
+        # The change only replaced whitespace: the JSON value, and so the signature, is the same.
         changed = json.loads(bytes(data))
         assert what == "manifest"
-        assert changed == json.loads((pair.backups / "good.json.zst.manifest.json").read_bytes())
+        assert changed == json.loads((dirs.backups / "good.json.zst.manifest.json").read_bytes())
     else:
-        _declared(answer)
+        _check_declared(answer)
 
 
 @EXAMPLES
@@ -131,9 +135,9 @@ def test_one_changed_byte_of_a_backup_is_never_restored(
         ["..", "../x", "a/../../x", "/", "//", "a//b", "x" * 255, "a\u0301", "\uff0e\uff0e/x", "a\u2028b"]
     )
 )
-def test_no_path_leads_out_and_none_breaks_the_server(path: str, served: tuple[Pair, httpx.Client]) -> None:
-    pair, client = served
-    outside = sorted(entry.name for entry in pair.backups.parent.iterdir())
+def test_no_path_leaves_the_directory_or_breaks_the_server(path: str, served: tuple[GatewayDirs, httpx.Client]) -> None:
+    dirs, client = served
+    outside = sorted(entry.name for entry in dirs.backups.parent.iterdir())
     for url, body in (("backup", {"path": path}), ("restore", {"input_file": path}), ("backup", {"output_file": path})):
         try:
             content = json.dumps(body).encode()
@@ -141,8 +145,8 @@ def test_no_path_leads_out_and_none_breaks_the_server(path: str, served: tuple[P
             return
         answer = client.post(f"{PREFIX}/{url}", content=content, headers={"Content-Type": "application/json"})
         if answer.status_code != 200:
-            _declared(answer)
-    assert sorted(entry.name for entry in pair.backups.parent.iterdir()) == outside
+            _check_declared(answer)
+    assert sorted(entry.name for entry in dirs.backups.parent.iterdir()) == outside
 
 
 BODIES = [
@@ -163,15 +167,15 @@ BODIES = [
 
 @pytest.mark.parametrize("number", range(len(BODIES)))
 @pytest.mark.parametrize("route", ["backup", "restore", "reset", "backups/x/verify", "backups/x/content?part=manifest"])
-def test_a_body_that_means_harm_is_a_declared_error(route: str, number: int, served: tuple[Pair, httpx.Client]) -> None:
-    pair, client = served
-    before = pair.config.read_bytes()
+def test_malicious_body_is_a_declared_error(route: str, number: int, served: tuple[GatewayDirs, httpx.Client]) -> None:
+    dirs, client = served
+    before = dirs.config.read_bytes()
     method = "PUT" if "content" in route else "POST"
     headers = {"Content-Type": "application/json"}
     answer = client.request(method, f"{PREFIX}/{route}", content=BODIES[number], headers=headers)
     if answer.status_code != 200:
-        _declared(answer)
-    assert pair.config.read_bytes() == before
+        _check_declared(answer)
+    assert dirs.config.read_bytes() == before
     assert client.get("/health").status_code == 200
 
 
@@ -194,14 +198,14 @@ def _special(kind: str, path: Path, outside: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo", "directory", "socket", "device"])
-def test_what_is_no_file_of_its_own_is_neither_read_nor_replaced(
-    kind: str, api: httpx.Client, pair: Pair, tmp_path: Path
+def test_links_and_special_files_are_neither_read_nor_replaced(
+    kind: str, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
-    _special(kind, pair.backups / "x.json", outside)
-    _declared(api.post(f"{PREFIX}/restore", json={"input_file": "x.json"}))
-    _declared(api.post(f"{PREFIX}/backup", json={"output_file": str(pair.backups / "x.json")}))
-    config = pair.config.read_bytes()
+    _special(kind, dirs.backups / "x.json", outside)
+    _check_declared(api.post(f"{PREFIX}/restore", json={"input_file": "x.json"}))
+    _check_declared(api.post(f"{PREFIX}/backup", json={"output_file": str(dirs.backups / "x.json")}))
+    config = dirs.config.read_bytes()
     digest = hashlib.sha256(config).hexdigest()
     manifest = {
         **{"format_version": 1, "id": "x", "path": "x.json", "gateway_id": "g", "volume_id": "v", "counts": {}},
@@ -209,18 +213,18 @@ def test_what_is_no_file_of_its_own_is_neither_read_nor_replaced(
         **{"stored_sha256": digest, "stored_bytes": len(config), "compression": "none"},
     }
     ok(api.put(f"{PREFIX}/backups/x/content?part=manifest", content=json.dumps(manifest)))
-    _declared(api.put(f"{PREFIX}/backups/x/content", content=config))
+    _check_declared(api.put(f"{PREFIX}/backups/x/content", content=config))
     assert outside.read_text() == "outside"
     assert ok(api.get(f"{PREFIX}/backups"))["items"] == []
 
 
-def test_a_folder_swapped_for_a_link_leads_nowhere(api: httpx.Client, pair: Pair, tmp_path: Path) -> None:
-    made = ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
-    (pair.backups / "d").rename(tmp_path / "d")
-    (pair.backups / "d").symlink_to(tmp_path / "d")
-    _declared(api.post(f"{PREFIX}/restore", json={"input_file": "d/a.json"}))
+def test_folder_replaced_by_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
+    created = ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
+    (dirs.backups / "d").rename(tmp_path / "d")
+    (dirs.backups / "d").symlink_to(tmp_path / "d")
+    _check_declared(api.post(f"{PREFIX}/restore", json={"input_file": "d/a.json"}))
     failed(api.post(f"{PREFIX}/backup", json={"path": "d/b.json"}), "PathNotAllowed")
-    _declared(api.get(f"{PREFIX}/backups/{made['backup_id']}"))
-    assert not ok(api.delete(f"{PREFIX}/backups/{made['backup_id']}"))["existed"]
+    _check_declared(api.get(f"{PREFIX}/backups/{created['backup_id']}"))
+    assert not ok(api.delete(f"{PREFIX}/backups/{created['backup_id']}"))["existed"]
     assert (tmp_path / "d" / "a.json").exists()
     assert not (tmp_path / "d" / "b.json").exists()

@@ -1,4 +1,4 @@
-"""A reset: only when it is meant, with the same way back as a restore, and without losing or telling the admin key."""
+"""A reset: it needs confirmation, can be rolled back like a restore, and neither loses nor reveals the admin key."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, failed, ok
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/reset"
@@ -18,35 +19,37 @@ EMPTY = {"configs": 0, "projects": 0, "users": 0, "api_keys": 0, "disabled_api_k
 
 
 @pytest.mark.parametrize("body", [{}, {"confirm": None}, {"confirm": False}, {"confirm": 1}, {"confirm": "true"}, None])
-def test_only_true_itself_confirms(body: dict[str, Any] | None, api: httpx.Client, pair: Pair) -> None:
-    before = pair.config.read_bytes()
+def test_only_the_value_true_confirms_a_reset(
+    body: dict[str, Any] | None, api: httpx.Client, dirs: GatewayDirs
+) -> None:
+    before = dirs.config.read_bytes()
     answer = api.post(URL, json=body)
     assert failed(answer, "ResetNotConfirmed") == "Reset requires confirm=true"
     assert answer.status_code == 400
     assert answer.json()["error"] == "System reset failed"
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
 
 
-def test_a_body_of_another_shape_is_invalid(api: httpx.Client) -> None:
+def test_body_of_another_shape_is_invalid(api: httpx.Client) -> None:
     bodies: list[Any] = [[], "confirm", {"confirm": True, "force": True}, {"confirm": True, "rotate_admin_key": 1}]
     for body in bodies:
         failed(api.post(URL, json=body), "InvalidRequest")
 
 
-def test_everything_goes_but_the_key_and_the_safety_backup_brings_it_back(api: httpx.Client, pair: Pair) -> None:
-    before = pair.config.read_bytes()
+def test_reset_keeps_only_the_key_and_safety_backup_restores_the_rest(api: httpx.Client, dirs: GatewayDirs) -> None:
+    before = dirs.config.read_bytes()
     answer = api.post(URL, json={"confirm": True})
     done = ok(answer)
     assert answer.json()["message"] == "System reset completed successfully"
     assert (done["operation"], done["state"], done["counts"]) == ("reset", "committed", EMPTY)
-    assert json.loads(pair.config.read_bytes())["admin_apikey"] == pair.key
+    assert json.loads(dirs.config.read_bytes())["admin_apikey"] == dirs.key
     assert ok(api.get("/api/v1/system/health"))["status"] == "healthy"
     ok(api.post("/api/v1/system/restore", json={"backup_id": done["safety_backup"]["backup_id"]}))
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
 
 
-def test_a_reset_with_a_request_id_happens_once_and_rolls_back(api: httpx.Client, pair: Pair) -> None:
-    before = pair.config.read_bytes()
+def test_reset_with_a_request_id_runs_once_and_rolls_back(api: httpx.Client, dirs: GatewayDirs) -> None:
+    before = dirs.config.read_bytes()
     body = {"confirm": True, "request_id": "r"}
     assert ok(api.post(URL, json=body))["state"] == "applied"
     assert ok(api.post(URL, json=body))["replayed"]
@@ -54,38 +57,42 @@ def test_a_reset_with_a_request_id_happens_once_and_rolls_back(api: httpx.Client
     failed(api.post(URL, json={"confirm": True, "request_id": "other"}), "RestorePending")
     assert ok(api.get(f"{ALL}/r"))["operation"] == "reset"
     ok(api.post(f"{ALL}/r/rollback"))
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
 
 
-def test_a_rotated_key_stands_in_the_config_alone(api: httpx.Client, pair: Pair, nursery: Nursery) -> None:
+def test_rotated_key_is_written_only_to_the_config(
+    api: httpx.Client, dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
     answer = api.post(URL, json={"confirm": True, "rotate_admin_key": True, "request_id": "r"})
     ok(answer)
-    key = json.loads(pair.config.read_bytes())["admin_apikey"]
-    assert key != pair.key
+    key = json.loads(dirs.config.read_bytes())["admin_apikey"]
+    assert key != dirs.key
     assert len(key) == 256
     failed(api.get("/api/v1/system/health"), "Unauthorized")
     ok(api.post(f"{ALL}/r/commit", headers={"Authorization": f"Bearer {key}"}))
     assert key not in answer.text
-    for root in (pair.config.parent, pair.backups):
+    for root in (dirs.config.parent, dirs.backups):
         for file in root.rglob("*"):
-            if file.is_file() and file != pair.config:
+            if file.is_file() and file != dirs.config:
                 assert key.encode() not in file.read_bytes()
 
 
-@pytest.mark.parametrize("sick", [None, b"{"])
-def test_without_a_readable_key_a_new_one_must_be_asked_for(sick: bytes | None, api: httpx.Client, pair: Pair) -> None:
+@pytest.mark.parametrize("invalid", [None, b"{"])
+def test_reset_without_a_readable_key_requires_a_new_one(
+    invalid: bytes | None, api: httpx.Client, dirs: GatewayDirs
+) -> None:
     ok(api.get("/api/v1/system/health"))
-    if sick is None:
-        pair.config.unlink()
+    if invalid is None:
+        dirs.config.unlink()
     else:
-        pair.config.write_bytes(sick)
+        dirs.config.write_bytes(invalid)
     failed(api.post(URL, json={"confirm": True}), "AdminKeyUnknown")
     assert ok(api.post(URL, json={"confirm": True, "rotate_admin_key": True}))["counts"] == EMPTY
-    assert len(json.loads(pair.config.read_bytes())["admin_apikey"]) == 256
+    assert len(json.loads(dirs.config.read_bytes())["admin_apikey"]) == 256
 
 
-def test_a_config_of_the_wrong_shape_keeps_its_key(api: httpx.Client, pair: Pair) -> None:
+def test_reset_of_a_config_of_the_wrong_shape_keeps_its_key(api: httpx.Client, dirs: GatewayDirs) -> None:
     ok(api.get("/api/v1/system/health"))
-    pair.config.write_text(json.dumps({"admin_apikey": pair.key, "users": 5}))
+    dirs.config.write_text(json.dumps({"admin_apikey": dirs.key, "users": 5}))
     ok(api.post(URL, json={"confirm": True}))
-    assert json.loads(pair.config.read_bytes())["admin_apikey"] == pair.key
+    assert json.loads(dirs.config.read_bytes())["admin_apikey"] == dirs.key

@@ -1,4 +1,4 @@
-"""Restores as a caller sees them: the sick are cured, the unfit refused, and every end is durable."""
+"""Restores: they work over an invalid config, reject unusable files, and commit and rollback are durable."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import httpx
 import pytest
 import zstandard
 
-from tests.api.conftest import Pair, failed, ok
 from tests.api.support.admin_process import gateway_config
-from tests.api.support.fork_server import Nursery
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.responses import failed, ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -25,49 +26,51 @@ def _saved(api: httpx.Client, path: str = "good.json.zst") -> str:
     return backup_id
 
 
-def test_a_bare_restore_commits_itself_as_the_scripts_expect(api: httpx.Client, pair: Pair) -> None:
-    before = pair.config.read_bytes()
-    ok(api.post(BACKUP, json={"output_file": str(pair.backups / "a.json")}))
-    pair.write(users=5)
-    done = ok(api.post(URL, json={"input_file": str(pair.backups / "a.json")}))
+def test_restore_without_a_request_id_is_committed_at_once(api: httpx.Client, dirs: GatewayDirs) -> None:
+    before = dirs.config.read_bytes()
+    ok(api.post(BACKUP, json={"output_file": str(dirs.backups / "a.json")}))
+    dirs.write(users=5)
+    done = ok(api.post(URL, json={"input_file": str(dirs.backups / "a.json")}))
     assert done["state"] == "committed"
     assert done["safety_backup"]["kind"] == "backup"
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
     again = ok(api.post(URL, json={"input_file": done["safety_backup"]["path"]}))
     assert again["counts"]["users"] == 5
     assert ok(api.get(f"{ALL}/{done['request_id']}"))["state"] == "committed"
 
 
-@pytest.mark.parametrize("sickness", ["truncated", "empty", "missing", "wrong shape", "binary"])
-def test_any_sick_config_is_cured_with_the_last_valid_key(sickness: str, api: httpx.Client, pair: Pair) -> None:
-    good = pair.config.read_bytes()
+@pytest.mark.parametrize("kind", ["truncated", "empty", "missing", "wrong shape", "binary"])
+def test_restore_over_an_invalid_config_accepts_the_last_valid_key(
+    kind: str, api: httpx.Client, dirs: GatewayDirs
+) -> None:
+    good = dirs.config.read_bytes()
     backup_id = _saved(api)
-    sick = {
+    invalid = {
         "truncated": good[: len(good) // 2],
         "empty": b"",
         "wrong shape": b'{"users": 5}',
         "binary": b"\x00\xff" * 99,
     }
-    if sickness == "missing":
-        pair.config.unlink()
+    if kind == "missing":
+        dirs.config.unlink()
     else:
-        pair.config.write_bytes(sick[sickness])
+        dirs.config.write_bytes(invalid[kind])
     health = ok(api.get("/api/v1/system/health"))
     assert health["status"] == "unhealthy"
-    done = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "cure"}))
-    assert done["safety_backup"]["kind"] == ("missing" if sickness == "missing" else "raw")
-    assert pair.config.read_bytes() == good
-    assert ok(api.get("/api/v1/system/health"))["pending_restore"] == {"request_id": "cure", "state": "applied"}
-    ok(api.post(f"{ALL}/cure/rollback"))
-    assert pair.config.exists() == (sickness != "missing")
-    if sickness != "missing":
-        assert pair.config.read_bytes() == sick[sickness]
-        assert (pair.backups / done["safety_backup"]["path"]).read_bytes() == sick[sickness]
+    done = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
+    assert done["safety_backup"]["kind"] == ("missing" if kind == "missing" else "raw")
+    assert dirs.config.read_bytes() == good
+    assert ok(api.get("/api/v1/system/health"))["pending_restore"] == {"request_id": "r", "state": "applied"}
+    ok(api.post(f"{ALL}/r/rollback"))
+    assert dirs.config.exists() == (kind != "missing")
+    if kind != "missing":
+        assert dirs.config.read_bytes() == invalid[kind]
+        assert (dirs.backups / done["safety_backup"]["path"]).read_bytes() == invalid[kind]
 
 
-def test_commit_ends_it_and_may_be_repeated(api: httpx.Client, pair: Pair) -> None:
+def test_commit_ends_a_restore_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
-    pair.write(users=6)
+    dirs.write(users=6)
     applied = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
     assert applied["state"] == "applied"
     assert ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))["replayed"]
@@ -78,31 +81,31 @@ def test_commit_ends_it_and_may_be_repeated(api: httpx.Client, pair: Pair) -> No
     replayed = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
     assert (replayed["state"], replayed["replayed"]) == ("committed", True)
     failed(api.post(URL, json={"backup_id": backup_id, "request_id": "r", "allow_issues": True}), "RequestIdReused")
-    assert not [name for name in pair.state.iterdir() if name.name.startswith(("kept-", "staged-"))]
+    assert not [name for name in dirs.state.iterdir() if name.name.startswith(("kept-", "staged-"))]
 
 
-def test_rollback_brings_the_config_back_and_may_be_repeated(api: httpx.Client, pair: Pair) -> None:
+def test_rollback_restores_the_previous_config_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
-    before = pair.write(users=6)
+    before = dirs.write(users=6)
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
     assert ok(api.post(f"{ALL}/r/rollback"))["state"] == "rolled_back"
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
     assert ok(api.post(f"{ALL}/r/rollback"))["replayed"]
     failed(api.post(f"{ALL}/r/commit"), "RestoreEnded")
     assert ok(api.get(f"{ALL}/r"))["state"] == "rolled_back"
 
 
-def test_rollback_of_a_config_that_changed_since_needs_force(api: httpx.Client, pair: Pair) -> None:
+def test_rollback_over_a_changed_config_needs_force(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
-    before = pair.write(users=6)
+    before = dirs.write(users=6)
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
-    pair.write(users=11)
+    dirs.write(users=11)
     failed(api.post(f"{ALL}/r/rollback"), "ConfigChanged")
     ok(api.post(f"{ALL}/r/rollback", json={"force": True}))
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
 
 
-def test_supersede_commits_the_earlier_one(api: httpx.Client, pair: Pair) -> None:
+def test_supersede_commits_the_previous_restore(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "one"}))
     ok(api.post(URL, json={"backup_id": backup_id, "request_id": "two", "supersede": True}))
@@ -110,7 +113,7 @@ def test_supersede_commits_the_earlier_one(api: httpx.Client, pair: Pair) -> Non
     assert ok(api.get(f"{ALL}/two"))["state"] == "applied"
 
 
-def test_a_restore_nobody_made_is_not_found(api: httpx.Client) -> None:
+def test_unknown_restore_is_not_found(api: httpx.Client) -> None:
     for answer in (api.get(f"{ALL}/x"), api.post(f"{ALL}/x/commit"), api.post(f"{ALL}/x/rollback")):
         failed(answer, "RestoreNotFound")
     failed(api.post(URL, json={"backup_id": "none"}), "BackupNotFound")
@@ -129,12 +132,12 @@ def _foreign(config: dict[str, Any]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["plain.json", "envelope.json", "envelope.json.gz", "plain.json.zst"])
-def test_other_people_s_files_are_accepted_on_their_content(name: str, api: httpx.Client, pair: Pair) -> None:
-    config = gateway_config(pair.key, users=12)
-    (pair.backups / name).write_bytes(_foreign(config)[name])
+def test_foreign_files_are_accepted_by_content(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = gateway_config(dirs.key, users=12)
+    (dirs.backups / name).write_bytes(_foreign(config)[name])
     done = ok(api.post(URL, json={"input_file": name}))
     assert done["counts"]["users"] == 12
-    assert json.loads(pair.config.read_bytes()) == config
+    assert json.loads(dirs.config.read_bytes()) == config
 
 
 BAD: dict[str, Any] = {
@@ -152,17 +155,19 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_would_brick_the_gateway_is_refused_and_changes_nothing(name: str, api: httpx.Client, pair: Pair) -> None:
-    before = pair.config.read_bytes()
-    (pair.backups / "bad.json").write_bytes(BAD[name])
+def test_config_the_gateway_cannot_load_is_rejected_without_change(
+    name: str, api: httpx.Client, dirs: GatewayDirs
+) -> None:
+    before = dirs.config.read_bytes()
+    (dirs.backups / "bad.json").write_bytes(BAD[name])
     failed(api.post(URL, json={"input_file": "bad.json"}), "BackupInvalid")
-    assert pair.config.read_bytes() == before
-    assert not (pair.backups / "safety").exists()
+    assert dirs.config.read_bytes() == before
+    assert not (dirs.backups / "safety").exists()
 
 
 @pytest.mark.parametrize("change", ["no users", "null users", "no key", "number key", "duplicate", "nan"])
-def test_a_config_of_the_wrong_shape_is_refused(change: str, api: httpx.Client, pair: Pair) -> None:
-    config = gateway_config(pair.key)
+def test_config_of_the_wrong_shape_is_rejected(change: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = gateway_config(dirs.key)
     if change == "no users":
         del config["users"]
     elif change == "null users":
@@ -176,65 +181,65 @@ def test_a_config_of_the_wrong_shape_is_refused(change: str, api: httpx.Client, 
         text = text[:-1] + ', "users": {}}'
     elif change == "nan":
         text = text[:-1] + ', "_doc": NaN}'
-    (pair.backups / "bad.json").write_text(text)
+    (dirs.backups / "bad.json").write_text(text)
     failed(api.post(URL, json={"input_file": "bad.json"}), "BackupInvalid")
 
 
-def test_a_config_with_a_remote_provider_may_lack_the_sections(api: httpx.Client, pair: Pair) -> None:
-    config = gateway_config(pair.key)
+def test_config_with_a_remote_provider_may_omit_the_sections(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = gateway_config(dirs.key)
     config["plugins"]["auth"]["provider"] = "enkrypt"
     for section in ("mcp_configs", "projects", "users", "apikeys"):
         del config[section]
-    (pair.backups / "remote.json").write_text(json.dumps(config))
+    (dirs.backups / "remote.json").write_text(json.dumps(config))
     ok(api.post(URL, json={"input_file": "remote.json"}))
     assert ok(api.get("/api/v1/system/health"))["status"] == "healthy"
     ok(api.post(BACKUP, json={"path": "again.json"}))
 
 
-def test_new_dangling_references_need_a_word(api: httpx.Client, pair: Pair) -> None:
-    config = gateway_config(pair.key)
+def test_new_dangling_references_need_allow_issues(api: httpx.Client, dirs: GatewayDirs) -> None:
+    config = gateway_config(dirs.key)
     config["projects"]["p-0"]["mcp_config_id"] = "gone"
-    (pair.backups / "dangling.json").write_text(json.dumps(config))
+    (dirs.backups / "dangling.json").write_text(json.dumps(config))
     failed(api.post(URL, json={"input_file": "dangling.json"}), "BackupHasIssues")
     ok(api.post(URL, json={"input_file": "dangling.json", "allow_issues": True}))
     assert ok(api.get("/api/v1/system/health"))["status"] == "degraded"
     ok(api.post(URL, json={"input_file": "dangling.json"}))
 
 
-def test_bombs_are_not_unpacked(pair: Pair, nursery: Nursery) -> None:
-    with nursery.server(pair.config, pair.backups, pair.key, max_config_bytes=100_000) as api:
-        (pair.backups / "b.json.gz").write_bytes(gzip.compress(b" " * 50_000_000))
-        (pair.backups / "b.json.zst").write_bytes(zstandard.compress(b" " * 50_000_000))
-        (pair.backups / "b.json").write_bytes(b" " * 200_000)
+def test_decompression_bombs_are_rejected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=100_000) as api:
+        (dirs.backups / "b.json.gz").write_bytes(gzip.compress(b" " * 50_000_000))
+        (dirs.backups / "b.json.zst").write_bytes(zstandard.compress(b" " * 50_000_000))
+        (dirs.backups / "b.json").write_bytes(b" " * 200_000)
         for name in ("b.json.gz", "b.json.zst", "b.json"):
             failed(api.post(URL, json={"input_file": name}), "BackupTooLarge")
 
 
-def test_a_damaged_backup_and_an_unexpected_one_are_refused(api: httpx.Client, pair: Pair) -> None:
-    made = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
-    for digest in (made["stored_sha256"], made["content_sha256"]):
-        ok(api.post(URL, json={"backup_id": made["backup_id"], "expected_sha256": digest}))
-    failed(api.post(URL, json={"backup_id": made["backup_id"], "expected_sha256": "0" * 64}), "DigestMismatch")
-    data = bytearray((pair.backups / "a.json.zst").read_bytes())
+def test_corrupt_or_unexpected_backup_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
+    for digest in (created["stored_sha256"], created["content_sha256"]):
+        ok(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": digest}))
+    failed(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": "0" * 64}), "DigestMismatch")
+    data = bytearray((dirs.backups / "a.json.zst").read_bytes())
     data[len(data) // 2] ^= 1
-    (pair.backups / "a.json.zst").write_bytes(data)
-    failed(api.post(URL, json={"backup_id": made["backup_id"]}), "BackupCorrupt")
+    (dirs.backups / "a.json.zst").write_bytes(data)
+    failed(api.post(URL, json={"backup_id": created["backup_id"]}), "BackupCorrupt")
 
 
-def test_the_live_config_keeps_its_mode_less_the_others_bits(api: httpx.Client, pair: Pair) -> None:
+def test_live_config_keeps_its_mode_without_permissions_for_others(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
-    pair.config.chmod(0o664)
+    dirs.config.chmod(0o664)
     ok(api.post(URL, json={"backup_id": backup_id}))
-    assert pair.config.stat().st_mode & 0o777 == 0o660
-    pair.config.unlink()
+    assert dirs.config.stat().st_mode & 0o777 == 0o660
+    dirs.config.unlink()
     ok(api.post(URL, json={"backup_id": backup_id}))
-    assert pair.config.stat().st_mode & 0o777 == 0o600
+    assert dirs.config.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_config_that_is_a_link_is_not_replaced(api: httpx.Client, pair: Pair) -> None:
+def test_config_that_is_a_symlink_is_not_replaced(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
-    real = pair.config.with_name("real.json")
-    pair.config.rename(real)
-    pair.config.symlink_to(real)
+    real = dirs.config.with_name("real.json")
+    dirs.config.rename(real)
+    dirs.config.symlink_to(real)
     failed(api.post(URL, json={"backup_id": backup_id}), "ConfigNotReplaceable")
-    assert pair.config.is_symlink()
+    assert dirs.config.is_symlink()

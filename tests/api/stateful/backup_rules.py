@@ -1,4 +1,8 @@
-"""What a day does to backups: they are made, replaced, listed, looked into and taken away."""
+"""Rules of the stateful test that create, replace, list, read, verify and download backups.
+
+Each rule sends a request, compares the answer with the model and updates the model. Other rules change the live config
+and stop or kill servers.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ import httpx
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.api.conftest import failed, ok
-from tests.api.stateful.configs import SHAPES, SIZES, Config, config_of, none_of
-from tests.api.stateful.system_under_test import ALL, PREFIX, Backup, Foreign, World, sha
-from tests.api.support.fork_server import Nursery
+from tests.api.stateful.configs import SHAPES, SIZES, Config, config_of, invalid_config
+from tests.api.stateful.system_under_test import ALL, PREFIX, Backup, Foreign, SystemUnderTest, sha
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.responses import failed, ok
 
 SUFFIXES = (".json", ".json.gz", ".json.zst", ".json.current", ".json.age", ".json.gz.age", ".json.zst.age")
 PATHS = [f"{folder}{name}{suffix}" for folder in ("", "g/", "g/h/") for name in "ab" for suffix in SUFFIXES]
@@ -25,10 +29,10 @@ picks = st.integers(0, 1000)
 sizes = st.sampled_from(SIZES)
 
 
-class Keeping(RuleBasedStateMachine):
-    """The rules about backups. ``nursery`` is given by whoever runs it."""
+class BackupRules(RuleBasedStateMachine):
+    """The rules about backups. Set ``fork_server`` on the class before the test runs."""
 
-    nursery: ClassVar[Nursery]
+    fork_server: ClassVar[ForkServer]
     most_bytes: ClassVar[int] = SIZES[-1]
 
     @initialize(
@@ -37,48 +41,49 @@ class Keeping(RuleBasedStateMachine):
         suffix=st.sampled_from([".json.zst", ".json.zst", *SUFFIXES]),
     )
     def begin(self, first: list[tuple[str, int, int, str | None]], large: int, suffix: str) -> None:
-        self.world = World(self.nursery)
-        self.model = self.world.model
+        self.system = SystemUnderTest(self.fork_server)
+        self.model = self.system.model
         self.slot = 0
-        self.parcels: dict[str, tuple[bytes, bytes, str, Config]] = {}
-        self.fresh = 0
+        self.uploadable: dict[str, tuple[bytes, bytes, str, Config]] = {}
+        self.counter = 0
         for path, size, seed, request in first:
             self._write(self.config(size, seed, seed, noise=seed % 2 == 0), rename=False)
             self._backup(0, path, "overwrite", request, "", None)
-        # Each day begins with one form at one size that hardly packs: a dozen days meet much of what depends on both.
+        # Each sequence starts with one file format and one size that compresses badly, so that a few sequences cover
+        # most combinations of both.
         self._write(self.config(large, 1, 0, noise=True), rename=False)
         self._backup(0, f"large{suffix}", "overwrite", None, "", None)
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
+        if hasattr(self, "system"):
             try:
-                self.world.all_opens()
-                self.world.audit_is_whole(by_command=True)
+                self.system.check_all_files()
+                self.system.check_audit_log(by_command=True)
             finally:
-                self.world.close()
+                self.system.close()
 
     @invariant()
-    def holds(self) -> None:
-        if hasattr(self, "world"):
-            self.world.list_is_the_model_s(self.slot)
-            self.world.live_is_the_model_s()
-            self.world.audit_is_whole()
+    def check_system(self) -> None:
+        if hasattr(self, "system"):
+            self.system.check_list(self.slot)
+            self.system.check_live_config()
+            self.system.check_audit_log()
 
     def call(self, slot: int, method: str, url: str, route: str | None = None, **words: Any) -> httpx.Response:
         self.slot = slot
-        return self.world.call(slot, method, url, route, **words)
+        return self.system.call(slot, method, url, route, **words)
 
-    def one(self, slot: int, method: str, backup_id: str, rest: str = "", **words: Any) -> httpx.Response:
+    def call_backup(self, slot: int, method: str, backup_id: str, rest: str = "", **words: Any) -> httpx.Response:
         return self.call(slot, method, f"{ALL}/{backup_id}{rest}", f"{ALL}/{{backup_id}}{rest}", **words)
 
-    def pick(self, number: int, *states: str) -> Backup | None:
-        found = [one for one in self.model.backups.values() if one.state in states]
-        return found[number % len(found)] if found else None
+    def pick_backup(self, number: int, *states: str) -> Backup | None:
+        candidates = [backup for backup in self.model.backups.values() if backup.state in states]
+        return candidates[number % len(candidates)] if candidates else None
 
     def config(self, size: int, seed: int, shape: int, *, noise: bool) -> Config:
-        return config_of(self.world.pair.key, min(size, self.most_bytes), seed, shape, noise=noise)
+        return config_of(self.system.dirs.key, min(size, self.most_bytes), seed, shape, noise=noise)
 
-    # The gateway writes its config, or somebody breaks it.
+    # The gateway writes its config, or the config becomes invalid.
 
     @rule(size=sizes, seed=picks, shape=st.integers(0, len(SHAPES) - 1), noise=st.booleans(), rename=st.booleans())
     def gateway_writes(self, size: int, seed: int, shape: int, noise: bool, rename: bool) -> None:
@@ -86,20 +91,20 @@ class Keeping(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.live is not None and self.model.live.valid)
     @rule(kind=st.integers(-2, 20), rename=st.booleans())
-    def config_breaks(self, kind: int, rename: bool) -> None:
+    def config_becomes_invalid(self, kind: int, rename: bool) -> None:
         if kind >= 0:
-            self._write(none_of(self.world.pair.key, kind), rename=rename)
+            self._write(invalid_config(self.system.dirs.key, kind), rename=rename)
         else:
-            self.world.pair.config.unlink()
+            self.system.dirs.config.unlink()
             self.model.live = None
 
     @precondition(lambda self: self.model.live is None or not self.model.live.valid)
     @rule(size=sizes, seed=picks)
-    def config_is_mended(self, size: int, seed: int) -> None:
+    def config_is_fixed(self, size: int, seed: int) -> None:
         self._write(self.config(size, seed, 0, noise=True), rename=True)
 
     def _write(self, config: Config, *, rename: bool) -> None:
-        target = self.world.pair.config
+        target = self.system.dirs.config
         if rename:
             (target.parent / "next").write_bytes(config.data)
             (target.parent / "next").rename(target)
@@ -107,63 +112,63 @@ class Keeping(RuleBasedStateMachine):
             target.write_bytes(config.data)
         self.model.live = config
 
-    # Servers come and go.
+    # Servers stop or are killed; the next request starts them again.
 
     @rule(slot=slots, number=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
     def server_ends(self, slot: int, number: signal.Signals) -> None:
-        self.world.end(slot, number)
+        self.system.end(slot, number)
 
-    # Backups are made.
+    # Backups are created.
 
     @rule(
         slot=slots,
         path=st.sampled_from(PATHS),
-        how=st.sampled_from(["path", "overwrite", "output_file"]),
+        mode=st.sampled_from(["path", "overwrite", "output_file"]),
         request=st.sampled_from(REQUESTS),
         note=st.sampled_from(["", "", "note"]),
         killed=st.sampled_from([None, None, None, 0, 5, 20]),
     )
-    def backup(self, slot: int, path: str, how: str, request: str | None, note: str, killed: int | None) -> None:
-        self._backup(slot, path, how, request, note, killed)
+    def backup(self, slot: int, path: str, mode: str, request: str | None, note: str, killed: int | None) -> None:
+        self._backup(slot, path, mode, request, note, killed)
 
     @rule(slot=slots, path=st.sampled_from(PATHS), size=sizes, seed=picks, noise=st.booleans())
     def gateway_writes_and_is_backed_up(self, slot: int, path: str, size: int, seed: int, noise: bool) -> None:
         self._write(self.config(size, seed, 0, noise=noise), rename=False)
         self._backup(slot, path, "output_file", None, "", None)
 
-    def _backup(self, slot: int, path: str, how: str, request: str | None, note: str, killed: int | None) -> None:
+    def _backup(self, slot: int, path: str, mode: str, request: str | None, note: str, killed: int | None) -> None:
         body: dict[str, Any] = {"path": path}
-        if how == "output_file":
-            body = {"output_file": str(self.world.pair.backups / path)}
-        elif how == "overwrite":
+        if mode == "output_file":
+            body = {"output_file": str(self.system.dirs.backups / path)}
+        elif mode == "overwrite":
             body["overwrite"] = True
         body |= {"request_id": request} if request else {}
         body |= {"metadata": {"note": note}} if note else {}
         if killed is not None and request is not None:
-            self._killed(slot, body, killed)
-        expected = self._refusal(path, body, replace=how != "path")
+            self._kill_during_backup(slot, body, killed)
+        expected = self._expected_error(path, body, replace=mode != "path")
         answer = self.call(slot, "POST", f"{PREFIX}/backup", json=body)
         if expected is not None and expected != "replay":
             failed(answer, expected)
             return
-        made = ok(answer)
+        created = ok(answer)
         if expected == "replay":
             assert request is not None
-            known = self.model.backups[self.model.asked[request][1]]
-            assert made["replayed"]
-            assert (made["backup_id"], made["content_sha256"]) == (known.id, sha(known.content.data))
+            earlier = self.model.backups[self.model.requests[request][1]]
+            assert created["replayed"]
+            assert (created["backup_id"], created["content_sha256"]) == (earlier.id, sha(earlier.content.data))
             return
         assert self.model.live is not None
-        assert killed is not None or not made["replayed"]
-        assert (made["path"], made["level"], made["proof"]) == (path, "Verified", "payload")
-        assert made["content_bytes"] == len(self.model.live.data)
-        self._came(made["backup_id"], path, self.model.live, request)
+        assert killed is not None or not created["replayed"]
+        assert (created["path"], created["level"], created["proof"]) == (path, "Verified", "payload")
+        assert created["content_bytes"] == len(self.model.live.data)
+        self._record_new_backup(created["backup_id"], path, self.model.live, request)
         if request:
-            self.model.asked[request] = (json.dumps(body, sort_keys=True), made["backup_id"])
+            self.model.requests[request] = (json.dumps(body, sort_keys=True), created["backup_id"])
 
-    def _killed(self, slot: int, body: dict[str, Any], milliseconds: int) -> None:
-        """The server dies while it is asked; what became of it is told by asking again, which the rule then does."""
-        client = self.world.server(slot).client
+    def _kill_during_backup(self, slot: int, body: dict[str, Any], milliseconds: int) -> None:
+        """Kills the server during a backup request. The calling rule then repeats the request."""
+        client = self.system.server(slot).client
 
         def ask() -> None:
             try:
@@ -174,42 +179,42 @@ class Keeping(RuleBasedStateMachine):
         thread = threading.Thread(target=ask)
         thread.start()
         time.sleep(milliseconds / 1000)
-        self.world.end(slot, signal.SIGKILL)
+        self.system.end(slot, signal.SIGKILL)
         thread.join(30)
 
-    def _refusal(self, path: str, body: dict[str, Any], *, replace: bool) -> str | None:
+    def _expected_error(self, path: str, body: dict[str, Any], *, replace: bool) -> str | None:
         model, request = self.model, body.get("request_id")
-        if request in model.asked:
-            asked, backup_id = model.asked[request]
-            known = model.backups.get(backup_id)
-            if known is not None or backup_id in model.buried:
-                if asked != json.dumps(body, sort_keys=True):
+        if request in model.requests:
+            sent, backup_id = model.requests[request]
+            earlier = model.backups.get(backup_id)
+            if earlier is not None or backup_id in model.deleted_ids:
+                if sent != json.dumps(body, sort_keys=True):
                     return "RequestIdReused"
-                return "Deleted" if known is None or not known.listed else "replay"
+                return "Deleted" if earlier is None or not earlier.listed else "replay"
         if model.live is None:
             return "ConfigMissing"
         if not model.live.valid:
             return "ConfigInvalid"
         return "BackupExists" if model.taken(path) and not replace else None
 
-    def _came(self, backup_id: str, path: str, content: Config, request: str | None) -> None:
-        """A backup has its name now, and what had it before has not."""
+    def _record_new_backup(self, backup_id: str, path: str, content: Config, request: str | None) -> None:
+        """Adds a new backup to the model and removes the file that had the same path before."""
         model = self.model
         if (old := model.owner_of(path)) is not None:
             if old.request_id is not None:
-                model.buried.add(old.id)
+                model.deleted_ids.add(old.id)
             if old.state == "compressed":
                 model.foreign[old.path] = Foreign(old.stored, old.content)
             del model.backups[old.id]
-        if (under := model.at(path)) is not None:
-            under.state = "gone"
+        if (overwritten := model.backup_at(path)) is not None:
+            overwritten.state = "removed"
         model.foreign.pop(path, None)
-        manifest = (self.world.pair.backups / f"{path}.manifest.json").read_bytes()
-        stored = (self.world.pair.backups / path).read_bytes()
+        manifest = (self.system.dirs.backups / f"{path}.manifest.json").read_bytes()
+        stored = (self.system.dirs.backups / path).read_bytes()
         model.backups[backup_id] = Backup(backup_id, path, path, content, request, manifest, stored)
-        self.world.opens(model.backups[backup_id])
+        self.system.check_file(model.backups[backup_id])
 
-    # Backups are looked at.
+    # Backups are listed, read and verified.
 
     @rule(slot=slots, path=st.sampled_from([*PATHS, "f0.json", "f1.json.gz"]))
     def list_one(self, slot: int, path: str) -> None:
@@ -218,40 +223,40 @@ class Keeping(RuleBasedStateMachine):
 
     @rule(slot=slots, number=picks)
     def show(self, slot: int, number: int) -> None:
-        if (found := self.pick(number, "whole", "flipped", "compressed", "gone")) is None:
-            failed(self.one(slot, "GET", "none"), "BackupNotFound")
-        elif not found.listed:
-            failed(self.one(slot, "GET", found.id), "BackupNotFound")
+        if (backup := self.pick_backup(number, "intact", "corrupt", "compressed", "removed")) is None:
+            failed(self.call_backup(slot, "GET", "none"), "BackupNotFound")
+        elif not backup.listed:
+            failed(self.call_backup(slot, "GET", backup.id), "BackupNotFound")
         else:
-            shown = ok(self.one(slot, "GET", found.id))
-            assert (shown["path"], shown["stored_sha256"] == sha(found.stored)) == (
-                found.path,
-                found.state != "flipped",
+            shown = ok(self.call_backup(slot, "GET", backup.id))
+            assert (shown["path"], shown["stored_sha256"] == sha(backup.stored)) == (
+                backup.path,
+                backup.state != "corrupt",
             )
 
     @precondition(lambda self: self.model.backups)
     @rule(slot=slots, number=picks, key=st.sampled_from([None, "right", "wrong"]))
     def verify(self, slot: int, number: int, key: str | None) -> None:
-        if (found := self.pick(number, "whole", "flipped", "compressed", "gone")) is None:
+        if (backup := self.pick_backup(number, "intact", "corrupt", "compressed", "removed")) is None:
             return
-        answer = self.one(slot, "POST", found.id, "/verify", json=self.identity(key))
-        if not found.listed:
+        answer = self.call_backup(slot, "POST", backup.id, "/verify", json=self.identity(key))
+        if not backup.listed:
             failed(answer, "BackupNotFound")
-        elif found.state == "flipped":
-            told = ok(answer)
-            assert (told["level"], [one["code"] for one in told["problems"]]) == (None, ["BackupCorrupt"])
-            assert ok(self.one(slot, "GET", found.id))["level"] is None
-        elif found.encrypted and key == "wrong":
+        elif backup.state == "corrupt":
+            result = ok(answer)
+            assert (result["level"], [one["code"] for one in result["problems"]]) == (None, ["BackupCorrupt"])
+            assert ok(self.call_backup(slot, "GET", backup.id))["level"] is None
+        elif backup.encrypted and key == "wrong":
             failed(answer, "WrongIdentity")
         else:
-            told = ok(answer)
-            assert (told["level"], told["problems"]) == ("Verified", [])
-            assert told["proof"] == ("recipient" if found.encrypted and key else "payload")
+            result = ok(answer)
+            assert (result["level"], result["problems"]) == ("Verified", [])
+            assert result["proof"] == ("recipient" if backup.encrypted and key else "payload")
 
     def identity(self, key: str | None) -> dict[str, str]:
         if key is None:
             return {}
-        return {"identity": self.world.identity if key == "right" else self.world.wrong_identity}
+        return {"identity": self.system.identity if key == "right" else self.system.wrong_identity}
 
     @rule(slot=slots, number=picks)
     def inspect(self, slot: int, number: int) -> None:
@@ -262,28 +267,30 @@ class Keeping(RuleBasedStateMachine):
         if not names:
             failed(answer, "BackupNotFound")
             return
-        told, found = ok(answer), self.model.at(path)
-        codes = [one["code"] for one in told["problems"]]
-        if found is not None:
-            assert codes == (["BackupCorrupt"] if found.state == "flipped" else [])
-            assert found.state == "flipped" or told["content_sha256"] == sha(found.content.data)
+        result, backup = ok(answer), self.model.backup_at(path)
+        codes = [one["code"] for one in result["problems"]]
+        if backup is not None:
+            assert codes == (["BackupCorrupt"] if backup.state == "corrupt" else [])
+            assert backup.state == "corrupt" or result["content_sha256"] == sha(backup.content.data)
         else:
             assert codes == ([] if self.model.foreign[path].content.valid else ["BackupInvalid"])
 
     @precondition(lambda self: self.model.backups)
     @rule(slot=slots, number=picks, first=picks, length=st.sampled_from([1, 4096, 256 * 1024, 256 * 1024 + 1, 10**9]))
-    def take_away(self, slot: int, number: int, first: int, length: int) -> None:
-        if (found := self.pick(number, "whole", "flipped", "compressed", "gone")) is None:
+    def download(self, slot: int, number: int, first: int, length: int) -> None:
+        if (backup := self.pick_backup(number, "intact", "corrupt", "compressed", "removed")) is None:
             return
-        answer = self.one(slot, "GET", found.id, "/content")
-        if not found.listed:
+        answer = self.call_backup(slot, "GET", backup.id, "/content")
+        if not backup.listed:
             failed(answer, "BackupNotFound")
             return
-        assert answer.content == found.stored
-        first %= len(found.stored)
-        part = self.one(slot, "GET", found.id, "/content", headers={"Range": f"bytes={first}-{first + length - 1}"})
-        assert part.content == found.stored[first : first + length]
-        manifest = self.one(slot, "GET", found.id, "/content", params={"part": "manifest"}).content
-        assert manifest == found.manifest
-        if found.state == "whole":
-            self.parcels[found.id] = (manifest, answer.content, json.loads(manifest)["path"], found.content)
+        assert answer.content == backup.stored
+        first %= len(backup.stored)
+        part = self.call_backup(
+            slot, "GET", backup.id, "/content", headers={"Range": f"bytes={first}-{first + length - 1}"}
+        )
+        assert part.content == backup.stored[first : first + length]
+        manifest = self.call_backup(slot, "GET", backup.id, "/content", params={"part": "manifest"}).content
+        assert manifest == backup.manifest
+        if backup.state == "intact":
+            self.uploadable[backup.id] = (manifest, answer.content, json.loads(manifest)["path"], backup.content)

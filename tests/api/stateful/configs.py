@@ -1,4 +1,4 @@
-"""Configs of every size and shape that a gateway starts with, and files that are none."""
+"""Configs of different sizes and shapes that a gateway accepts, and invalid files in the place of a config."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SIZES = (
     *(128 * KIB - 1, 128 * KIB, 128 * KIB + 1, 180_000, 256 * KIB - 1, 256 * KIB, 256 * KIB + 1, 400_000, 700_000),
     *(MIB - 1, MIB, MIB + 1, 1_400_000, 3_000_000),
 )
-"""In bytes: small ones, and those around every piece and threshold of the server."""
+"""Config sizes in bytes: small ones, and sizes around each chunk size and threshold of the server."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The bytes of a config file. ``valid``: a gateway starts with it; ``issues``: though some references dangle."""
+    """The bytes of a config file. ``valid``: a gateway accepts it. ``issues``: it has dangling references."""
 
     data: bytes
     valid: bool = True
@@ -30,9 +30,9 @@ class Config:
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
-        """Configs, projects, users and API keys, as a reader of JSON counts them."""
-        found = json.loads(self.data)
-        configs, projects, users, keys = (len(found.get(name, {})) for name in DATA)
+        """Numbers of configs, projects, users and API keys."""
+        config = json.loads(self.data)
+        configs, projects, users, keys = (len(config.get(name, {})) for name in DATA)
         return configs, projects, users, keys
 
 
@@ -87,7 +87,7 @@ SHAPES: tuple[Callable[[dict[str, Any]], None], ...] = (
 
 
 def config_of(key: str, size: int, seed: int, shape: int, *, noise: bool) -> Config:
-    """A valid config of exactly ``size`` bytes, or more where the shape needs them. ``noise`` makes it hard to pack."""
+    """A valid config of ``size`` bytes, or more if the shape needs them. ``noise``: it is hard to compress."""
     config = gateway_config(key, users=1 + seed % 4, projects=1 + seed % 3)
     change = SHAPES[shape % len(SHAPES)]
     change(config)
@@ -101,8 +101,8 @@ def config_of(key: str, size: int, seed: int, shape: int, *, noise: bool) -> Con
     return Config(json.dumps(config).encode(), issues=change is _dangling)
 
 
-def none_of(key: str, kind: int) -> Config:
-    """A file in the config's place that no gateway starts with."""
+def invalid_config(key: str, kind: int) -> Config:
+    """A file that no gateway accepts as its config."""
     whole = json.dumps(gateway_config(key)).encode()
     broken = (
         *(b"", b"{}", b"[]", b"null", b"\x00" * 4096, whole[:-1], whole[: len(whole) // 2], whole + b"}"),
@@ -122,7 +122,7 @@ def none_of(key: str, kind: int) -> Config:
 
 
 def key_in(data: bytes) -> str | None:
-    """The admin key that a person would find in a file, also in one of the wrong shape."""
+    """The admin key in a file, also if the rest of the config is invalid; None if there is none."""
     try:
         value = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_refused)
     except (ValueError, RecursionError):
@@ -130,8 +130,8 @@ def key_in(data: bytes) -> str | None:
     if not isinstance(value, dict) or b"1e999" in data or data.startswith(b"\xef\xbb\xbf"):
         return None
     old = value.get("enkrypt_config")
-    found = value.get("admin_apikey") or (old.get("admin_apikey") if isinstance(old, dict) else None)
-    return found if isinstance(found, str) else None
+    key = value.get("admin_apikey") or (old.get("admin_apikey") if isinstance(old, dict) else None)
+    return key if isinstance(key, str) else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

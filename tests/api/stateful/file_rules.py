@@ -1,4 +1,4 @@
-"""What else a day does to backups: they are brought from elsewhere, deleted, and touched by people."""
+"""Rules of the stateful test that upload and delete backups, and changes that users make to files on the volume."""
 
 from __future__ import annotations
 
@@ -10,143 +10,150 @@ import zstandard
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.api.conftest import failed, ok
-from tests.api.stateful.backup_rules import PATHS, Keeping, picks, sizes, slots
+from tests.api.stateful.backup_rules import PATHS, BackupRules, picks, sizes, slots
 from tests.api.stateful.system_under_test import Foreign
 from tests.api.support.backup_files import manifest_of
+from tests.api.support.responses import failed, ok
 
 
-def packed(data: bytes, path: str) -> bytes:
-    """A file of that name as other programs write it."""
+def compress_for_name(data: bytes, path: str) -> bytes:
+    """Compresses as the suffix of ``path`` requires, with other libraries than the server's code."""
     if path.endswith(".gz"):
         return gzip.compress(data, 1)
     return zstandard.compress(data) if path.endswith(".zst") else data
 
 
-class Moving(Keeping):
-    """The rules about backups that come and go."""
+class FileRules(BackupRules):
+    """The rules about uploads, deletions and changes of files by users."""
 
-    # Backups come from elsewhere, and go.
+    # Uploads and deletions.
 
     @rule(number=picks, path=st.sampled_from(PATHS), size=sizes)
-    def parcel(self, number: int, path: str, size: int) -> None:
+    def backup_from_another_volume(self, number: int, path: str, size: int) -> None:
         if path.endswith(".age"):
             return
-        self.fresh += 1
+        self.counter += 1
         content = self.config(size, number, 0, noise=number % 2 == 0)
-        stored, backup_id = packed(content.data, path), f"parcel-{self.fresh}"
+        stored, backup_id = compress_for_name(content.data, path), f"uploaded-{self.counter}"
         compression = {".gz": "gzip", ".zst": "zstd"}.get(path[path.rindex(".") :], "none")
         counts = dict(zip(("configs", "projects", "users", "api_keys"), content.counts, strict=True))
         manifest = manifest_of(content.data, stored, id=backup_id, path=path, compression=compression, counts=counts)
-        self.parcels[backup_id] = (json.dumps(manifest).encode(), stored, path, content)
+        self.uploadable[backup_id] = (json.dumps(manifest).encode(), stored, path, content)
 
-    @precondition(lambda self: self.parcels)
-    @rule(slot=slots, other=slots, number=picks, how=st.sampled_from(["whole", "pieces", "wrong", "long", "early"]))
-    def bring(self, slot: int, other: int, number: int, how: str) -> None:
-        backup_id = list(self.parcels)[number % len(self.parcels)]
-        manifest, stored, path, content = self.parcels[backup_id]
-        known = self.model.backups.get(backup_id)
-        if known is not None and not known.listed and known.owner != path:
+    @precondition(lambda self: self.uploadable)
+    @rule(
+        slot=slots,
+        other=slots,
+        number=picks,
+        mode=st.sampled_from(["complete", "in_parts", "wrong", "too_long", "interrupted"]),
+    )
+    def upload(self, slot: int, other: int, number: int, mode: str) -> None:
+        backup_id = list(self.uploadable)[number % len(self.uploadable)]
+        manifest, stored, path, content = self.uploadable[backup_id]
+        existing = self.model.backups.get(backup_id)
+        if existing is not None and not existing.listed and existing.owner != path:
             return
         rest = "/content"
-        begun = self.one(slot, "PUT", backup_id, rest, params={"part": "manifest"}, content=manifest)
-        if known is not None and known.listed:
-            assert ok(begun)["state"] == "stored"
-            assert ok(self.one(slot, "PUT", backup_id, rest, content=stored))["replayed"]
+        accepted = self.call_backup(slot, "PUT", backup_id, rest, params={"part": "manifest"}, content=manifest)
+        if existing is not None and existing.listed:
+            assert ok(accepted)["state"] == "stored"
+            assert ok(self.call_backup(slot, "PUT", backup_id, rest, content=stored))["replayed"]
             return
-        if backup_id in self.model.buried:
-            failed(begun, "Deleted")
+        if backup_id in self.model.deleted_ids:
+            failed(accepted, "Deleted")
             return
         half = len(stored) // 2
-        assert ok(begun)["expected_bytes"] == len(stored)
-        if how == "wrong":
+        assert ok(accepted)["expected_bytes"] == len(stored)
+        if mode == "wrong":
             wrong = stored[:half] + bytes([stored[half] ^ 1]) + stored[half + 1 :]
-            failed(self.one(slot, "PUT", backup_id, rest, content=wrong), "DigestMismatch")
+            failed(self.call_backup(slot, "PUT", backup_id, rest, content=wrong), "DigestMismatch")
             return
-        if how == "long":
-            failed(self.one(slot, "PUT", backup_id, rest, content=stored + b" "), "DigestMismatch")
+        if mode == "too_long":
+            failed(self.call_backup(slot, "PUT", backup_id, rest, content=stored + b" "), "DigestMismatch")
             return
         headers = {}
-        if how != "whole":
-            part = ok(self.one(slot, "PUT", backup_id, rest, content=stored[:half]))
+        if mode != "complete":
+            part = ok(self.call_backup(slot, "PUT", backup_id, rest, content=stored[:half]))
             assert (part["state"], part["received_bytes"]) == ("partial", half)
-            if how == "early":
+            if mode == "interrupted":
                 return
             headers = {"Content-Range": f"bytes {half}-{len(stored) - 1}/{len(stored)}"}
-        answer = self.one(other, "PUT", backup_id, rest, content=stored[half:] if headers else stored, headers=headers)
+        answer = self.call_backup(
+            other, "PUT", backup_id, rest, content=stored[half:] if headers else stored, headers=headers
+        )
         if self.model.taken(path):
             failed(answer, "BackupExists")
             return
         assert ok(answer)["state"] == "stored"
-        self._came(backup_id, path, content, json.loads(manifest).get("request_id"))
+        self._record_new_backup(backup_id, path, content, json.loads(manifest).get("request_id"))
 
     @rule(slot=slots, number=picks)
     def delete(self, slot: int, number: int) -> None:
-        if (found := self.pick(number, "whole", "flipped", "compressed", "gone")) is None:
-            assert not ok(self.one(slot, "DELETE", "none"))["existed"]
+        if (backup := self.pick_backup(number, "intact", "corrupt", "compressed", "removed")) is None:
+            assert not ok(self.call_backup(slot, "DELETE", "none"))["existed"]
             return
-        answer = self.one(slot, "DELETE", found.id)
-        if found.state == "flipped":
+        answer = self.call_backup(slot, "DELETE", backup.id)
+        if backup.state == "corrupt":
             failed(answer, "BackupChanged")
             return
-        assert ok(answer)["existed"] == found.listed
-        del self.model.backups[found.id]
-        self.model.buried.add(found.id)
-        assert not ok(self.one(slot, "DELETE", found.id))["existed"]
+        assert ok(answer)["existed"] == backup.listed
+        del self.model.backups[backup.id]
+        self.model.deleted_ids.add(backup.id)
+        assert not ok(self.call_backup(slot, "DELETE", backup.id))["existed"]
 
-    # People touch files.
+    # Users change files on the volume.
 
     @precondition(lambda self: self.model.backups)
-    @rule(number=picks, what=st.sampled_from(["gzip", "gunzip", "move", "remove", "vanish", "flip"]))
-    def person(self, number: int, what: str) -> None:
-        states = {"gunzip": ("compressed",), "flip": ("whole",), "gzip": ("whole",), "move": ("whole", "flipped")}
-        found = self.pick(number, *states.get(what, ("whole", "flipped", "compressed")))
-        if found is None:
+    @rule(number=picks, action=st.sampled_from(["gzip", "gunzip", "move", "remove_file", "remove_both", "corrupt"]))
+    def user_changes_file(self, number: int, action: str) -> None:
+        states = {"gunzip": ("compressed",), "corrupt": ("intact",), "gzip": ("intact",), "move": ("intact", "corrupt")}
+        backup = self.pick_backup(number, *states.get(action, ("intact", "corrupt", "compressed")))
+        if backup is None:
             return
-        root = self.world.pair.backups
-        file, owner = root / found.path, root / f"{found.owner}.manifest.json"
-        if what == "gzip":
-            target = f"{found.path}.gz"
-            plain = not found.path.endswith((".gz", ".zst", ".age"))
+        root = self.system.dirs.backups
+        file, manifest_file = root / backup.path, root / f"{backup.owner}.manifest.json"
+        if action == "gzip":
+            target = f"{backup.path}.gz"
+            plain = not backup.path.endswith((".gz", ".zst", ".age"))
             if not plain or self.model.taken(target) or self.model.owner_of(target) is not None:
                 return
-            found.stored = gzip.compress(found.stored, 1)
-            (root / target).write_bytes(found.stored)
+            backup.stored = gzip.compress(backup.stored, 1)
+            (root / target).write_bytes(backup.stored)
             file.unlink()
-            found.path, found.state = target, "compressed"
-        elif what == "gunzip":
-            found.path, found.stored, found.state = found.owner, found.content.data, "whole"
-            (root / found.path).write_bytes(found.stored)
+            backup.path, backup.state = target, "compressed"
+        elif action == "gunzip":
+            backup.path, backup.stored, backup.state = backup.owner, backup.content.data, "intact"
+            (root / backup.path).write_bytes(backup.stored)
             file.unlink()
-        elif what == "move":
-            self.fresh += 1
-            target = f"m{self.fresh}/{found.path.rpartition('/')[2]}"
+        elif action == "move":
+            self.counter += 1
+            target = f"m{self.counter}/{backup.path.rpartition('/')[2]}"
             (root / target).parent.mkdir()
             file.rename(root / target)
-            owner.rename(root / f"{target}.manifest.json")
-            found.path = found.owner = target
-        elif what == "flip":
-            at = number * 7919 % len(found.stored)
-            found.stored = found.stored[:at] + bytes([found.stored[at] ^ 1]) + found.stored[at + 1 :]
-            found.state = "flipped"
+            manifest_file.rename(root / f"{target}.manifest.json")
+            backup.path = backup.owner = target
+        elif action == "corrupt":
+            offset = number * 7919 % len(backup.stored)
+            backup.stored = backup.stored[:offset] + bytes([backup.stored[offset] ^ 1]) + backup.stored[offset + 1 :]
+            backup.state = "corrupt"
             with file.open("r+b") as stream:
-                os.pwrite(stream.fileno(), found.stored[at : at + 1], at)
+                os.pwrite(stream.fileno(), backup.stored[offset : offset + 1], offset)
         else:
             file.unlink()
-            found.state = "gone"
-            if what == "vanish":
-                owner.unlink()
-                del self.model.backups[found.id]
+            backup.state = "removed"
+            if action == "remove_both":
+                manifest_file.unlink()
+                del self.model.backups[backup.id]
 
     @rule(
         path=st.sampled_from(["f0.json", "f1.json.gz", "g/f2.json.zst"]), size=sizes, seed=picks, wrapped=st.booleans()
     )
-    def stranger(self, path: str, size: int, seed: int, wrapped: bool) -> None:
+    def foreign_file_appears(self, path: str, size: int, seed: int, wrapped: bool) -> None:
         content = self.config(size, seed, seed, noise=seed % 2 == 0)
         data = content.data
         if wrapped:
             data = b'{"backup_version": "1.0", "timestamp": "now", "config": ' + data + b"}"
-        stored = packed(data, path)
-        (self.world.pair.backups / path).parent.mkdir(exist_ok=True)
-        (self.world.pair.backups / path).write_bytes(stored)
+        stored = compress_for_name(data, path)
+        (self.system.dirs.backups / path).parent.mkdir(exist_ok=True)
+        (self.system.dirs.backups / path).write_bytes(stored)
         self.model.foreign[path] = Foreign(stored, content, wrapped)

@@ -1,4 +1,4 @@
-"""What a day does to the live config: restores, resets, their ends, and the same asked twice."""
+"""Rules that restore and reset the live config, and that commit, roll back or repeat these requests."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.api.conftest import failed, ok
 from tests.api.stateful.backup_rules import picks, slots
 from tests.api.stateful.configs import Config, key_in
-from tests.api.stateful.file_rules import Moving
+from tests.api.stateful.file_rules import FileRules
 from tests.api.stateful.system_under_test import PREFIX, Backup, Foreign, Pending, sha
+from tests.api.support.responses import failed, ok
 
 RESTORES = [None, *(f"restore-{number}" for number in range(4))]
 requests = st.sampled_from(RESTORES)
 
 
 @dataclass
-class Source:
-    """What a restore is asked for: an error, or what the config must become. ``wrapped``: only as JSON."""
+class RestoreAttempt:
+    """The body of a restore request and its expected outcome.
+
+    ``code``: the expected error, None for success. ``content``: the expected config, None for default settings.
+    ``wrapped``: the file is an envelope, so only the JSON value of the config is known, not its bytes.
+    """
 
     body: dict[str, Any]
     code: str | None = None
@@ -30,56 +34,58 @@ class Source:
     wrapped: bool = False
 
 
-class Machine(Moving):
-    """All rules."""
+class AdminApiStateMachine(FileRules):
+    """The state machine with all rules."""
 
-    def _source(self, number: int, by: str, key: str | None) -> Source:
-        # In the order in which they came: ids are another every time.
-        chosen: list[Backup | str] = [*self.model.backups.values(), *self.model.foreign]
-        found = chosen[number % len(chosen)] if chosen else "none.json"
-        if isinstance(found, str):
-            body: dict[str, Any] = {"input_file": found if by == "id" else str(self.world.pair.backups / found)}
-            file = self.model.foreign.get(found)
+    def _make_attempt(self, number: int, by: str, key: str | None) -> RestoreAttempt:
+        # In order of creation, because ids differ in every run.
+        candidates: list[Backup | str] = [*self.model.backups.values(), *self.model.foreign]
+        chosen = candidates[number % len(candidates)] if candidates else "none.json"
+        if isinstance(chosen, str):
+            body: dict[str, Any] = {"input_file": chosen if by == "id" else str(self.system.dirs.backups / chosen)}
+            file = self.model.foreign.get(chosen)
             if file is None:
-                return Source(body, "BackupNotFound")
+                return RestoreAttempt(body, "BackupNotFound")
             body["allow_issues"] = file.content.issues
-            return Source(
+            return RestoreAttempt(
                 body, None if file.content.valid else "BackupInvalid", file.content, file.stored, file.wrapped
             )
-        body = {"backup_id": found.id} if by == "id" else {"input_file": found.path}
+        body = {"backup_id": chosen.id} if by == "id" else {"input_file": chosen.path}
         body |= self.identity(key)
-        code = {"gone": "BackupNotFound", "flipped": "BackupCorrupt"}.get(found.state)
-        if code is None and found.encrypted and key != "right":
+        code = {"removed": "BackupNotFound", "corrupt": "BackupCorrupt"}.get(chosen.state)
+        if code is None and chosen.encrypted and key != "right":
             code = "IdentityRequired" if key is None else "WrongIdentity"
-        return Source(body, code, found.content, found.stored)
+        return RestoreAttempt(body, code, chosen.content, chosen.stored)
 
-    def _repeats(self, request: str | None, asked: tuple[str, str]) -> str | None:
-        """``replay`` or the refusal of a request id that is known."""
+    def _expected_replay(self, request: str | None, sent: tuple[str, str]) -> str | None:
+        """``replay`` or the error code for a request id that was used before; None for a new one."""
         pending = self.model.pending
-        known = None if request is None else self.model.ended.get(request)
+        earlier = None if request is None else self.model.ended_restores.get(request)
         if pending is not None and pending.request_id == request:
-            known = (pending.asked, "applied")
-        if known is None:
+            earlier = (pending.request, "applied")
+        if earlier is None:
             return None
-        return "replay" if known[0] == asked else "RequestIdReused"
+        return "replay" if earlier[0] == sent else "RequestIdReused"
 
     @precondition(lambda self: self.model.backups or self.model.foreign)
     @rule(slot=slots, number=picks, by=st.sampled_from(["id", "path"]), key=st.sampled_from(["right", None, "wrong"]))
     def dry_run(self, slot: int, number: int, by: str, key: str | None) -> None:
-        source = self._source(number, by, key)
-        answer = self.call(slot, "POST", f"{PREFIX}/restore", json={**source.body, "dry_run": True})
-        code = "RestorePending" if self.model.pending is not None else source.code
+        attempt = self._make_attempt(number, by, key)
+        answer = self.call(slot, "POST", f"{PREFIX}/restore", json={**attempt.body, "dry_run": True})
+        code = "RestorePending" if self.model.pending is not None else attempt.code
         if code is not None:
             failed(answer, code)
             return
-        told, live = ok(answer), self.model.live
-        assert source.content is not None
-        counts = tuple(told["counts"][name] for name in ("configs", "projects", "users", "api_keys"))
-        assert counts == source.content.counts
-        assert told["compared_with"] == ("config" if live is not None and live.valid else "nothing")
-        if live is not None and live.data == source.content.data:
-            assert not any(told["diff"][part][what] for part in ("users", "projects") for what in ("added", "changed"))
-            assert told["diff"]["settings_changed"] == []
+        result, live = ok(answer), self.model.live
+        assert attempt.content is not None
+        counts = tuple(result["counts"][name] for name in ("configs", "projects", "users", "api_keys"))
+        assert counts == attempt.content.counts
+        assert result["compared_with"] == ("config" if live is not None and live.valid else "nothing")
+        if live is not None and live.data == attempt.content.data:
+            assert not any(
+                result["diff"][part][what] for part in ("users", "projects") for what in ("added", "changed")
+            )
+            assert result["diff"]["settings_changed"] == []
 
     @precondition(lambda self: self.model.backups or self.model.foreign)
     @rule(
@@ -103,80 +109,82 @@ class Machine(Moving):
         supersede: bool,
         safety: bool | str,
     ) -> None:
-        source = self._source(number, by, key)
-        body = {**source.body, "supersede": supersede, "safety_backup": safety}
-        if digest is not None and source.content is not None:
-            right = sha(source.content.data) if digest == "content" and not source.wrapped else sha(source.stored)
+        attempt = self._make_attempt(number, by, key)
+        body = {**attempt.body, "supersede": supersede, "safety_backup": safety}
+        if digest is not None and attempt.content is not None:
+            right = sha(attempt.content.data) if digest == "content" and not attempt.wrapped else sha(attempt.stored)
             body["expected_sha256"] = "0" * 64 if digest == "wrong" else right
-            source.code = source.code or ("DigestMismatch" if digest == "wrong" else None)
-            if digest == "wrong" and source.code == "BackupInvalid":
-                source.code = "DigestMismatch"
+            attempt.code = attempt.code or ("DigestMismatch" if digest == "wrong" else None)
+            if digest == "wrong" and attempt.code == "BackupInvalid":
+                attempt.code = "DigestMismatch"
         if request:
             body["request_id"] = request
-        self._replace(slot, f"{PREFIX}/restore", body, request, source)
+        self._replace(slot, f"{PREFIX}/restore", body, request, attempt)
 
     @rule(
         slot=slots,
         request=requests,
         rotate=st.booleans(),
         supersede=st.booleans(),
-        sure=st.sampled_from([True, True, 1]),
+        confirm=st.sampled_from([True, True, 1]),
     )
-    def reset(self, slot: int, request: str | None, rotate: bool, supersede: bool, sure: Any) -> None:
-        body = {"confirm": sure, "rotate_admin_key": rotate, "supersede": supersede}
+    def reset(self, slot: int, request: str | None, rotate: bool, supersede: bool, confirm: Any) -> None:
+        body = {"confirm": confirm, "rotate_admin_key": rotate, "supersede": supersede}
         if request:
             body["request_id"] = request
-        if sure is not True:
+        if confirm is not True:
             failed(self.call(slot, "POST", f"{PREFIX}/reset", json=body), "ResetNotConfirmed")
             return
         live = self.model.live
         before = None if live is None else key_in(live.data)
-        unknown = before is None and not rotate
+        unearlier = before is None and not rotate
         after = self._replace(
-            slot, f"{PREFIX}/reset", body, request, Source(body, "AdminKeyUnknown" if unknown else None)
+            slot, f"{PREFIX}/reset", body, request, RestoreAttempt(body, "AdminKeyUnearlier" if unearlier else None)
         )
         if after is not None:
             assert after.counts == (0, 0, 0, 0)
             assert (key_in(after.data) == before) != rotate
 
-    def _replace(self, slot: int, url: str, body: dict[str, Any], request: str | None, source: Source) -> Config | None:
-        """Sends a restore or a reset and moves the model; returns what is live now if it has changed."""
+    def _replace(
+        self, slot: int, url: str, body: dict[str, Any], request: str | None, attempt: RestoreAttempt
+    ) -> Config | None:
+        """Sends a restore or a reset and updates the model; returns the new live config, None if it did not change."""
         model = self.model
         shown = {name: value for name, value in body.items() if name != "identity"}
-        asked = (url, json.dumps(shown, sort_keys=True))
-        repeats = self._repeats(request, asked)
+        sent = (url, json.dumps(shown, sort_keys=True))
+        repeats = self._expected_replay(request, sent)
         answer = self.call(slot, "POST", url, json=body)
         if repeats == "replay":
             assert ok(answer)["replayed"]
             return None
-        code = repeats or ("RestorePending" if model.pending and not body["supersede"] else source.code)
+        code = repeats or ("RestorePending" if model.pending and not body["supersede"] else attempt.code)
         if code is not None:
             failed(answer, code)
             return None
         done, before = ok(answer), model.live
         assert not done["replayed"]
         assert done["previous_sha256"] == (None if before is None else sha(before.data))
-        self._saved(done["safety_backup"], body.get("safety_backup", True))
+        self._check_safety_backup(done["safety_backup"], body.get("safety_backup", True))
         if model.pending is not None:
-            model.ended[model.pending.request_id] = (model.pending.asked, "committed")
+            model.ended_restores[model.pending.request_id] = (model.pending.request, "committed")
             model.pending = None
-        now = self.world.pair.config.read_bytes()
+        now = self.system.dirs.config.read_bytes()
         assert sha(now) == done["restored_sha256"]
-        wanted = source.content
-        if wanted is None or source.wrapped:
-            assert wanted is None or json.loads(now) == json.loads(wanted.data)
-            wanted = Config(now, issues=wanted is not None and wanted.issues)
-        assert now == wanted.data
-        model.live = wanted
+        expected = attempt.content
+        if expected is None or attempt.wrapped:
+            assert expected is None or json.loads(now) == json.loads(expected.data)
+            expected = Config(now, issues=expected is not None and expected.issues)
+        assert now == expected.data
+        model.live = expected
         if request:
-            model.pending = Pending(request, asked, before, wanted)
+            model.pending = Pending(request, sent, before, expected)
         assert done["state"] == ("applied" if request else "committed")
-        return wanted
+        return expected
 
-    def _saved(self, saved: dict[str, Any], wanted: Any) -> None:
-        """What was live before is kept as well as it can be."""
+    def _check_safety_backup(self, saved: dict[str, Any], expected: Any) -> None:
+        """Checks the safety backup of the config that was live before: a backup, or its raw bytes if it is invalid."""
         live = self.model.live
-        if wanted is False:
+        if expected is False:
             kind = "none"
         elif live is None:
             kind = "missing"
@@ -186,11 +194,11 @@ class Machine(Moving):
         path = saved["path"]
         if kind == "backup" and saved["backup_id"] not in self.model.backups:
             assert live is not None
-            root = self.world.pair.backups
+            root = self.system.dirs.backups
             manifest, stored = (root / f"{path}.manifest.json").read_bytes(), (root / path).read_bytes()
-            made = Backup(saved["backup_id"], path, path, live, None, manifest, stored)
-            self.model.backups[made.id] = made
-            self.world.opens(made)
+            backup = Backup(saved["backup_id"], path, path, live, None, manifest, stored)
+            self.model.backups[backup.id] = backup
+            self.system.check_file(backup)
         elif kind == "raw":
             assert live is not None
             self.model.foreign[path] = Foreign(live.data, live)
@@ -203,11 +211,11 @@ class Machine(Moving):
         pending = self.model.pending
         if pending is not None and pending.request_id == request:
             assert ok(answer)["state"] == "committed"
-            self.model.ended[request] = (pending.asked, "committed")
+            self.model.ended_restores[request] = (pending.request, "committed")
             self.model.pending = None
-        elif (known := self.model.ended.get(request)) is None:
+        elif (earlier := self.model.ended_restores.get(request)) is None:
             failed(answer, "RestoreNotFound")
-        elif known[1] == "committed":
+        elif earlier[1] == "committed":
             assert ok(answer)["replayed"]
         else:
             failed(answer, "RestoreEnded")
@@ -222,12 +230,12 @@ class Machine(Moving):
                 failed(answer, "ConfigChanged")
                 return
             assert ok(answer)["state"] == "rolled_back"
-            self.model.ended[request] = (pending.asked, "rolled_back")
+            self.model.ended_restores[request] = (pending.request, "rolled_back")
             self.model.live = pending.before
             self.model.pending = None
-        elif (known := self.model.ended.get(request)) is None:
+        elif (earlier := self.model.ended_restores.get(request)) is None:
             failed(answer, "RestoreNotFound")
-        elif known[1] == "rolled_back":
+        elif earlier[1] == "rolled_back":
             assert ok(answer)["replayed"]
         else:
             failed(answer, "RestoreEnded")
@@ -235,10 +243,10 @@ class Machine(Moving):
     @rule(slot=slots, request=st.sampled_from(RESTORES[1:]))
     def show_restore(self, slot: int, request: str) -> None:
         answer = self.call(slot, "GET", f"{PREFIX}/restores/{request}", f"{PREFIX}/restores/{{request_id}}")
-        pending, known = self.model.pending, self.model.ended.get(request)
+        pending, earlier = self.model.pending, self.model.ended_restores.get(request)
         if pending is not None and pending.request_id == request:
             assert ok(answer)["state"] == "applied"
-        elif known is not None:
-            assert ok(answer)["state"] == known[1]
+        elif earlier is not None:
+            assert ok(answer)["state"] == earlier[1]
         else:
             failed(answer, "RestoreNotFound")

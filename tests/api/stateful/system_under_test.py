@@ -1,4 +1,8 @@
-"""One or two real servers on one pair of directories, and what must hold of every answer they give."""
+"""The servers and directories under test, the model of their expected state, and the checks that compare the two.
+
+Two slots hold up to two servers that share one config directory and one backup directory. A server starts with the
+first request to its slot.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,9 @@ import zstandard
 
 from gateway_api.audit import verify
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.conftest import Pair
 from tests.api.stateful.configs import Config
-from tests.api.support.fork_server import Nursery, Served
+from tests.api.support.fork_server import ForkServer, RunningServer
+from tests.api.support.gateway_dirs import GatewayDirs
 
 PREFIX = "/api/v1/system"
 ALL = f"{PREFIX}/backups"
@@ -34,15 +38,16 @@ PAGE = 3
 
 
 def sha(data: bytes) -> str:
-    """SHA-256 in lower-case hex."""
+    """The SHA-256 digest in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 @dataclass
 class Backup:
-    """What the model knows of a backup. ``path``: where its file lies; ``owner``: the name its manifest stands beside.
+    """A backup in the model. ``path`` is the path of its file, ``owner`` its manifest's path without the suffix.
 
-    ``state``: ``whole``, ``flipped`` (a byte is another), ``compressed`` (by a person), ``gone`` (its file alone).
+    ``state``: ``intact``, ``corrupt`` (one byte was changed), ``compressed`` (a user ran gzip, so ``path`` has another
+    suffix than ``owner``) or ``removed`` (a user removed the file; the manifest is still there).
     """
 
     id: str
@@ -52,22 +57,22 @@ class Backup:
     request_id: str | None
     manifest: bytes
     stored: bytes
-    state: str = "whole"
+    state: str = "intact"
 
     @property
     def encrypted(self) -> bool:
-        """Whether it takes an identity to open it."""
+        """Whether an age identity is needed to open the file."""
         return self.owner.endswith(".age")
 
     @property
     def listed(self) -> bool:
-        """Whether its file is there."""
-        return self.state != "gone"
+        """Whether the file exists and the API lists it."""
+        return self.state != "removed"
 
 
 @dataclass
 class Foreign:
-    """Somebody's file. ``content`` is the config it holds; ``wrapped``: in the public gateway's envelope."""
+    """A file without a manifest. ``content`` is its config. ``wrapped``: it is in the public gateway's envelope."""
 
     stored: bytes
     content: Config
@@ -76,79 +81,85 @@ class Foreign:
 
 @dataclass
 class Pending:
-    """A restore or reset that waits for its end: what was asked, what was live before, and what it put there."""
+    """A restore or reset that is not committed: the request, and the live config before and after it."""
 
     request_id: str
-    asked: tuple[str, str]
+    request: tuple[str, str]
     before: Config | None
     after: Config
 
 
 @dataclass
 class Model:
-    """All that must hold. ``asked``: body and backup of each request; ``ended``: what was asked, and how it ended."""
+    """The expected state of the system.
+
+    ``requests``: body and backup id of each request id. ``deleted_ids``: ids of deleted or replaced backups.
+    ``ended_restores``: request and final state of each request id.
+    """
 
     live: Config | None = None
     backups: dict[str, Backup] = field(default_factory=dict)
     foreign: dict[str, Foreign] = field(default_factory=dict)
-    buried: set[str] = field(default_factory=set)
-    asked: dict[str, tuple[str, str]] = field(default_factory=dict)
+    deleted_ids: set[str] = field(default_factory=set)
+    requests: dict[str, tuple[str, str]] = field(default_factory=dict)
     pending: Pending | None = None
-    ended: dict[str, tuple[tuple[str, str], str]] = field(default_factory=dict)
+    ended_restores: dict[str, tuple[tuple[str, str], str]] = field(default_factory=dict)
 
-    def at(self, path: str) -> Backup | None:
-        """The backup whose file lies at ``path``."""
+    def backup_at(self, path: str) -> Backup | None:
+        """The backup whose file is at ``path``."""
         return next((one for one in self.backups.values() if one.listed and one.path == path), None)
 
     def owner_of(self, path: str) -> Backup | None:
-        """The backup whose manifest stands beside ``path``, whether its file is there or not."""
+        """The backup whose manifest belongs to ``path``, whether its file exists or not."""
         return next((one for one in self.backups.values() if one.owner == path), None)
 
     def taken(self, path: str) -> bool:
-        """Whether a file lies at ``path``."""
-        return self.at(path) is not None or path in self.foreign
+        """Whether a file exists at ``path``."""
+        return self.backup_at(path) is not None or path in self.foreign
 
 
-class World:
-    """Directories, servers and the model. ``call`` is the one way to a server."""
+class SystemUnderTest:
+    """Directories, servers and the model. All requests go through ``call``, which checks each answer."""
 
-    def __init__(self, nursery: Nursery) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="model-"))
-        self.pair = Pair(self.folder)
-        made = [pyrage.x25519.Identity.generate() for _ in range(2)]
-        self.identity, self.wrong_identity = map(str, made)
-        self.model = Model(live=Config(self.pair.config.read_bytes()))
-        self._nursery = nursery
+    def __init__(self, fork_server: ForkServer) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="stateful-"))
+        self.dirs = GatewayDirs(self.folder)
+        identities = [pyrage.x25519.Identity.generate() for _ in range(2)]
+        self.identity, self.wrong_identity = map(str, identities)
+        self.model = Model(live=Config(self.dirs.config.read_bytes()))
+        self._fork_server = fork_server
         keys = self.folder / "keys"
-        keys.write_text(self.pair.key)
+        keys.write_text(self.dirs.key)
         self._settings: dict[str, Any] = {
             "admin_key_file": str(keys),
-            "age_recipients": [str(made[0].to_public())],
+            "age_recipients": [str(identities[0].to_public())],
+            # Recipients alone would make encryption mandatory; the rules create plain backups as well.
+            "encryption": "allow",
             "audit_bytes": 16_384,
         }
-        self._slots: list[tuple[Served, ExitStack] | None] = [None, None]
+        self._slots: list[tuple[RunningServer, ExitStack] | None] = [None, None]
         self._declared: dict[str, Any] = self.server(0).client.get("/openapi.json").json()["paths"]
 
-    def server(self, slot: int) -> Served:
+    def server(self, slot: int) -> RunningServer:
         """The server of a slot, started if there is none."""
-        found = self._slots[slot]
-        if found is None:
+        running = self._slots[slot]
+        if running is None:
             stack = ExitStack()
-            served = stack.enter_context(
-                self._nursery.running(self.pair.config, self.pair.backups, self.pair.key, **self._settings)
+            server = stack.enter_context(
+                self._fork_server.running(self.dirs.config, self.dirs.backups, self.dirs.key, **self._settings)
             )
-            found = self._slots[slot] = (served, stack)
-        return found[0]
+            running = self._slots[slot] = (server, stack)
+        return running[0]
 
     def end(self, slot: int, number: signal.Signals) -> None:
         """Stops or kills the server of a slot, if there is one."""
-        found, self._slots[slot] = self._slots[slot], None
-        if found is None:
+        running, self._slots[slot] = self._slots[slot], None
+        if running is None:
             return
-        served, stack = found
-        os.kill(served.pid, number)
+        server, stack = running
+        os.kill(server.pid, number)
         limit = time.monotonic() + 30
-        while served.alive:
+        while server.alive:
             assert time.monotonic() < limit, "the server does not stop"
             time.sleep(0.002)
         stack.close()
@@ -160,13 +171,13 @@ class World:
         shutil.rmtree(self.folder)
 
     def call(self, slot: int, method: str, url: str, route: str | None = None, **words: Any) -> httpx.Response:
-        """An answer, which is a success or a failure that the endpoint declares, never an unknown one."""
+        """Sends a request and checks that the endpoint declares the answer; returns the answer."""
         answer = self.server(slot).client.request(method, url, **words)
-        self.check(answer, method, route or url)
+        self.check_declared(answer, method, route or url)
         return answer
 
-    def check(self, answer: httpx.Response, method: str, route: str) -> None:
-        """Whether an answer is one that the OpenAPI document knows."""
+    def check_declared(self, answer: httpx.Response, method: str, route: str) -> None:
+        """Checks that the OpenAPI document declares this status and error code for the route."""
         declared = self._declared[route][method.lower()]["responses"]
         assert str(answer.status_code) in declared, (answer.status_code, answer.text[:500])
         if answer.status_code >= 400:
@@ -178,7 +189,7 @@ class World:
             assert answer.status_code != 500, body
 
     def open(self, stored: bytes, name: str) -> bytes:
-        """What a file holds, by other means than the server's."""
+        """Decrypts and decompresses a file with other libraries than the server's code."""
         if name.endswith(".age"):
             stored = pyrage.decrypt(stored, [pyrage.x25519.Identity.from_str(self.identity)])
             name = name.removesuffix(".age")
@@ -189,31 +200,31 @@ class World:
                 return reader.read()
         return stored
 
-    # What must hold after every step.
+    # Checks after every step.
 
-    def live_is_the_model_s(self) -> None:
-        """The live config is exactly what was put there last; detailed health counts what a person would count."""
-        live, config = self.model.live, self.pair.config
+    def check_live_config(self) -> None:
+        """The live config has the bytes of the model, and detailed health reports its digest, counts and issues."""
+        live, config = self.model.live, self.dirs.config
         assert (config.read_bytes() if config.exists() else None) == (None if live is None else live.data)
         slot = next((n for n, one in enumerate(self._slots) if one is not None), 0)
-        found = self.call(slot, "GET", f"{PREFIX}/health").json()["data"]
+        health = self.call(slot, "GET", f"{PREFIX}/health").json()["data"]
         valid = live is not None and live.valid
-        assert found["config_valid"] == valid, found["issues"]
-        assert found["config_digest"] == (None if live is None else sha(live.data))
-        counts = tuple(found[f"total_{name}"] for name in ("configs", "projects", "users", "api_keys"))
+        assert health["config_valid"] == valid, health["issues"]
+        assert health["config_digest"] == (None if live is None else sha(live.data))
+        counts = tuple(health[f"total_{name}"] for name in ("configs", "projects", "users", "api_keys"))
         assert counts == (live.counts if live is not None and valid else (0, 0, 0, 0))
         issues = live is not None and live.issues
-        assert (found["status"] == "unhealthy") == (not valid)
-        assert not valid or bool(found["issues"]) == issues
+        assert (health["status"] == "unhealthy") == (not valid)
+        assert not valid or bool(health["issues"]) == issues
         pending = self.model.pending
-        waits = found["pending_restore"]
+        waits = health["pending_restore"]
         assert (waits and waits["request_id"]) == (pending and pending.request_id)
-        state = {name for name in os.listdir(self.pair.state) if name.startswith(("staged-", "kept-", "replaced-"))}
+        state = {name for name in os.listdir(self.dirs.state) if name.startswith(("staged-", "kept-", "replaced-"))}
         allowed = set() if pending is None else {f"kept-{pending.request_id}"}
         assert {name for name in state if not name.startswith("replaced-")} <= allowed
 
-    def list_is_the_model_s(self, slot: int) -> None:
-        """Every file is listed exactly once, as what it is, and nothing half is there."""
+    def check_list(self, slot: int) -> None:
+        """Every file is listed exactly once with its kind, and no partial file is left."""
         items: list[dict[str, Any]] = []
         params: dict[str, Any] = {"limit": PAGE}
         while True:
@@ -237,34 +248,34 @@ class World:
         }
         assert len(items) == len(listed)
         assert listed == expected
-        for folder, _, names in os.walk(self.pair.backups):
+        for folder, _, names in os.walk(self.dirs.backups):
             assert not [name for name in names if name.startswith(".gateway-")], folder
-        assert not os.listdir(self.pair.backups / ".gateway" / "pending")
+        assert not os.listdir(self.dirs.backups / ".gateway" / "pending")
 
-    def opens(self, one: Backup) -> None:
-        """The file is what it was made as, and opens to the exact bytes of its config."""
-        stored = (self.pair.backups / one.path).read_bytes()
+    def check_file(self, one: Backup) -> None:
+        """The file has the bytes of the model and opens to the exact bytes of its config."""
+        stored = (self.dirs.backups / one.path).read_bytes()
         assert stored == one.stored
-        if one.state != "flipped":
+        if one.state != "corrupt":
             assert self.open(stored, one.path) == one.content.data
         manifest = json.loads(one.manifest)
         assert (manifest["content_sha256"], manifest["content_bytes"]) == (sha(one.content.data), len(one.content.data))
-        assert (self.pair.backups / f"{one.owner}.manifest.json").read_bytes() == one.manifest
+        assert (self.dirs.backups / f"{one.owner}.manifest.json").read_bytes() == one.manifest
 
-    def all_opens(self) -> None:
-        """As :meth:`opens`, of all; and other people's files are what they were."""
+    def check_all_files(self) -> None:
+        """Checks every backup, and that foreign files are unchanged."""
         for one in self.model.backups.values():
             if one.listed:
-                self.opens(one)
+                self.check_file(one)
         for path, file in self.model.foreign.items():
-            assert (self.pair.backups / path).read_bytes() == file.stored
+            assert (self.dirs.backups / path).read_bytes() == file.stored
 
-    def audit_is_whole(self, *, by_command: bool = False) -> None:
-        """The chain of the audit log, across its segments."""
-        if (self.pair.backups / ".gateway" / "audit.jsonl").exists():
-            whole, words = verify.verify(self.pair.backups)
-            assert whole, words
+    def check_audit_log(self, *, by_command: bool = False) -> None:
+        """Verifies the hash chain of the audit log across its segments; ``by_command``: also with the CLI."""
+        if (self.dirs.backups / ".gateway" / "audit.jsonl").exists():
+            intact, report = verify.verify(self.dirs.backups)
+            assert intact, report
         if by_command:
-            command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(self.pair.backups)]
+            command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(self.dirs.backups)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -1,8 +1,9 @@
-"""Whatever a day brings, in whatever order: no answer is a 500 or undeclared, the live config is what was put there
-last, every backup is listed once and opens to its exact bytes, what was asked once is done once, and the audit log is
-whole.
+"""Random sequences of operations on real servers, checked against a model after every step.
 
-The days are the same every time in CI; `make explore` looks for new ones.
+No answer is a 500 or undeclared. The live config is the one written last. Every backup is listed once and opens to its
+exact bytes. A repeated request runs once. The audit log has no gap and no changed line.
+
+CI always runs the same sequences; `make stateful-test` runs new ones.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import hypothesis
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.api.stateful.restore_rules import Machine
-from tests.api.support.fork_server import Nursery
+from tests.api.stateful.restore_rules import AdminApiStateMachine
+from tests.api.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.api
 
 
-def test_every_promise_holds_after_every_step_of_a_day(nursery: Nursery) -> None:
-    Machine.nursery = nursery
-    run_state_machine_as_test(Machine, settings=hypothesis.settings(max_examples=12, stateful_step_count=25))
+def test_system_matches_the_model_after_every_step(fork_server: ForkServer) -> None:
+    AdminApiStateMachine.fork_server = fork_server
+    run_state_machine_as_test(
+        AdminApiStateMachine, settings=hypothesis.settings(max_examples=12, stateful_step_count=25)
+    )

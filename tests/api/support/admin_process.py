@@ -1,4 +1,4 @@
-"""A real ``gateway-admin serve`` process, for tests here and for the operator's, where it stands in for a pod."""
+"""Runs a real ``gateway-admin serve`` process, for the tests here and, in place of a pod, for the operator's tests."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ START_SECONDS = 20.0
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
+    """A port on which no process listens at this moment."""
     with socket.socket() as sock:
         sock.bind((host, 0))
         return int(sock.getsockname()[1])
 
 
 def admin_key() -> str:
-    """A fresh admin key as long as the gateway's own."""
+    """A new admin key with the length of the gateway's own keys."""
     return secrets.token_urlsafe(192)
 
 
 def gateway_config(key: str, *, projects: int = 2, users: int = 2) -> dict[str, Any]:
-    """A healthy config in the upstream 2.2.4 schema, every id made from a number."""
+    """A valid config in the schema of gateway 2.2.4, with numbered ids."""
     return {
         "admin_apikey": key,
         "enkrypt_config": {"api_key": "", "base_url": "https://api.enkryptai.com"},
@@ -58,7 +58,7 @@ def gateway_config(key: str, *, projects: int = 2, users: int = 2) -> dict[str, 
 
 
 class AdminProcess:
-    """Starts on construction's ``start``, stops on exit. ``settings`` are flags: ``settle_seconds=0.1`` and so on.
+    """A server process, started by ``start`` or a `with` block. ``settings`` are flags, such as ``settle_seconds=0.1``.
 
     ``host`` may be any loopback address (127.0.0.2 …); ``port`` 0 takes a free one. ``prefix`` goes before the
     command (strace), ``environ`` over the inherited environment. The log is in ``log_file``, one JSON object a line.
@@ -91,22 +91,22 @@ class AdminProcess:
 
     @property
     def base_url(self) -> str:
-        """Where it listens, over plain HTTP."""
+        """The URL of the plain HTTP port."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def log(self) -> str:
-        """All it has written to standard error so far."""
+        """Everything that the process has written to its log so far."""
         return self.log_file.read_text()
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The log's lines that are JSON."""
-        found = []
+        """The log lines that are JSON, parsed."""
+        events = []
         for line in self.log.splitlines():
             with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+                events.append(json.loads(line))
+        return events
 
     def start(self, *, wait: bool = True) -> AdminProcess:
         """Starts the process and, with ``wait``, returns once ``/health`` answers."""
@@ -125,7 +125,10 @@ class AdminProcess:
         return self
 
     def wait_until_up(self) -> None:
-        """Returns once ``/health`` answers; raises ``RuntimeError`` with the log if the process ends or is silent."""
+        """Returns once ``/health`` answers.
+
+        Raises ``RuntimeError`` with the log if the process ends or does not answer within 20 s.
+        """
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if self.process is None or self.process.poll() is not None:
@@ -148,7 +151,7 @@ class AdminProcess:
                 os.killpg(self.process.pid, number)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 40.0) -> int:
-        """Stops the process and returns its exit status; kills it if it does not stop."""
+        """Stops the process, or kills it after ``timeout`` seconds; returns its exit status."""
         if self.process is None:
             return 0
         if self.process.poll() is None:

@@ -1,4 +1,4 @@
-"""Encodes and decodes the files of a backup, for tests that make and open files on their own: from bytes to bytes."""
+"""Encodes and decodes backup files in memory, for tests that create or open files themselves."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from gateway_api.storage.content import Blob
 
 
 def pack(data: bytes, compression: Compression) -> bytes:
-    """The file's bytes."""
+    """The compressed bytes of a backup file."""
     return b"".join(map(bytes, archive.compress(Blob.of(data), compression)))
 
 
 def unpack(stored: bytes, compression: Compression, limit: int) -> bytes:
-    """What a file that is not encrypted holds."""
+    """The content of a file that is not encrypted."""
     return archive.decompress(Blob.of(stored), compression, limit).data()
 
 
 def seal(data: bytes, form: StoredFormat, recipients: tuple[str, ...]) -> bytes:
-    """The bytes of a file that may be encrypted."""
+    """The compressed and perhaps encrypted bytes of a backup file."""
     return encode.encode(Blob.of(data), form, recipients).data()
 
 
 def unseal(stored: bytes, form: StoredFormat, identity: str | None, limit: int) -> bytes:
-    """What a file holds that may be encrypted."""
+    """The content of a file that may be encrypted."""
     return encode.decode(Blob.of(stored), form, identity, limit).data()
 
 
 def manifest_of(content: bytes, stored: bytes | None = None, /, **changes: Any) -> dict[str, Any]:
-    """A manifest from another volume, without a signature, of a file that holds ``stored``, by default ``content``."""
+    """An unsigned manifest of another volume. ``stored``: the bytes of its file, by default ``content`` itself."""
     stored = content if stored is None else stored
     return {
         "format_version": 1,

@@ -1,7 +1,8 @@
-"""Servers by the hundred: one process that has imported everything forks a real server in milliseconds.
+"""Starts a real server within milliseconds: a parent process that has imported all modules forks it.
 
-Run as a program it is the parent: a line of JSON settings in, the pid of a stopped child out; the child serves once
-it is continued. A crash test attaches strace in between, so that every system call of the server's life is seen.
+Run as a program, this module is the parent. It reads a line of JSON settings and writes the pid of a stopped child; the
+child serves once it is continued. Fault injection attaches strace to the stopped child, so that strace records every
+system call of the server.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ CALLS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,m
 
 
 @dataclass(frozen=True)
-class Served:
-    """A server that answers, and a client of it."""
+class RunningServer:
+    """The pid of a server that answers, and a client of it."""
 
     pid: int
     client: httpx.Client
@@ -43,8 +44,8 @@ class Served:
         return _alive(self.pid)
 
 
-class Nursery:
-    """The parent process, seen from a test."""
+class ForkServer:
+    """Starts the parent process and forks servers from it."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -59,8 +60,8 @@ class Nursery:
             )
 
     def close(self) -> None:
-        """Ends the parent; its children were ended by their tests."""
-        self._process.communicate(timeout=10)  # closes the pipes as well
+        """Ends the parent process. Each test has ended its own servers."""
+        self._process.communicate(timeout=10)  # also closes the pipes
 
     def _fork(self, **settings: Any) -> int:
         assert self._process.stdin is not None
@@ -80,8 +81,9 @@ class Nursery:
         trace: Path | None = None,
         **settings: Any,
     ) -> Iterator[httpx.Client]:
-        """A served pair of directories. ``inject`` is strace's, for the calls of interest; ``trace`` gets the calls.
+        """Runs a server on the two directories during the block and yields a client.
 
+        ``inject`` is an `inject=` expression of strace. ``trace`` is the file for its log of the calls in ``CALLS``.
         ``settings`` are fields of :class:`AdminSettings`.
         """
         with self.running(config, backups, key, inject=inject, trace=trace, **settings) as served:
@@ -97,8 +99,8 @@ class Nursery:
         inject: str | None = None,
         trace: Path | None = None,
         **settings: Any,
-    ) -> Iterator[Served]:
-        """As :meth:`server`, with the server's pid beside the client."""
+    ) -> Iterator[RunningServer]:
+        """As :meth:`server`, but yields the server's pid as well."""
         port = free_port()
         settings.setdefault("settle_seconds", 0.02)
         pid = self._fork(config_file=str(config), backup_dir=str(backups), port=port, **settings)
@@ -110,14 +112,14 @@ class Nursery:
         url = f"http://127.0.0.1:{port}"
         try:
             with httpx.Client(base_url=url, headers=headers, timeout=15, trust_env=False, verify=False) as client:
-                _wait(client, pid, self._log)
-                yield Served(pid, client)
+                _wait_until_up(client, pid, self._log)
+                yield RunningServer(pid, client)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             if strace is not None:
                 strace.communicate(timeout=10)
-            _gone(pid)
+            _wait_for_exit(pid)
 
 
 def _attach(pid: int, inject: str | None, trace: Path | None) -> subprocess.Popen[bytes]:
@@ -140,13 +142,13 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _gone(pid: int) -> None:
+def _wait_for_exit(pid: int) -> None:
     end = time.monotonic() + 10
     while _alive(pid) and time.monotonic() < end:
         time.sleep(0.002)
 
 
-def _wait(client: httpx.Client, pid: int, log: Path) -> None:
+def _wait_until_up(client: httpx.Client, pid: int, log: Path) -> None:
     end = time.monotonic() + 20
     while time.monotonic() < end:
         with contextlib.suppress(httpx.TransportError):
@@ -159,7 +161,7 @@ def _wait(client: httpx.Client, pid: int, log: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> tuple[Path, Path]:
-    """A fresh copy of a prepared pair of directories: the config file and the backup directory in it."""
+    """Replaces ``target`` by a copy of prepared directories; returns its config file and backup directory."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     return target / "config" / "config.json", target / "backups"
@@ -171,7 +173,7 @@ def _serve_children() -> None:
     from gateway_api.repository import signing
     from gateway_api.settings import AdminSettings
     from gateway_api.storage.content import Blob
-    from tests.api.fault_injection.worker_faults import obey
+    from tests.api.fault_injection.worker_faults import install_worker_orders
 
     list(compression.compress(Blob.of(b"{}"), "zstd"))
     signing.load_signer(signing.new_key()).signature({})
@@ -187,14 +189,14 @@ def _serve_children() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(2, 1)
-        _let_trace()
+        _allow_strace()
         _name_threads()
-        # A debugger must be able to attach later, also one that root does not run.
+        # Core files stay allowed, because forbidding them also stops a strace of another user from attaching.
         setattr(server, "disable_core_dumps", lambda: None)  # noqa: B010
         if settings.pop("one_reader", False):
-            _one_reader()
+            _limit_readers()
         if workers := settings.pop("workers", None):
-            obey(Path(workers))
+            install_worker_orders(Path(workers))
         os.kill(os.getpid(), signal.SIGSTOP)
         try:
             server.run(AdminSettings(**settings))
@@ -202,13 +204,13 @@ def _serve_children() -> None:
             os._exit(0)
 
 
-def _let_trace() -> None:
+def _allow_strace() -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
 
 
 def _name_threads() -> None:
-    """Threads carry their names where a test can see them, in `/proc`."""
+    """Lets threads set their names in `/proc`, where tests read them."""
     set_name, run = ctypes.CDLL(None).prctl, threading.Thread.run
 
     def named(thread: threading.Thread) -> None:
@@ -218,8 +220,8 @@ def _name_threads() -> None:
     threading.Thread.run = named  # type: ignore[method-assign, assignment]
 
 
-def _one_reader() -> None:
-    """The pool of readers has one thread, where a call is to be found again by its thread and its number there."""
+def _limit_readers() -> None:
+    """Limits the reader pool to one thread, so that a call is identified by its thread and its number."""
     from concurrent.futures import ThreadPoolExecutor
 
     from gateway_api import service

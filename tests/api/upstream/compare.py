@@ -1,7 +1,7 @@
-"""`make compare-upstream`: one load on the real gateway, backed up by itself and by ours, and a table of what was lost.
+"""Compares the real gateway's own backups with ours under one load and prints a table: `make compare-upstream`.
 
-The gateway's own API gets users and projects while backups, and a reset or restore now and then, are asked for: first
-of the gateway itself, then of ours beside it. Figures are of one machine and one day.
+Threads create users and projects through the gateway's own API. Backups, resets and restores run at the same time:
+first through the gateway's own API, then through our server on the same config. The figures depend on the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PREFIX = "/api/v1/system"
 
 
 class Load:
-    """Threads that call until told to stop, and what they were answered."""
+    """Threads that send requests until they are stopped, and the numbers of their answers by code."""
 
     def __init__(self) -> None:
         self.answers: Counter[str] = Counter()
@@ -35,7 +35,7 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def add(self, name: str, call: Callable[[int], httpx.Response], pause: float) -> None:
-        """One thread that calls again and again, ``pause`` seconds apart."""
+        """Adds a thread that sends a request every ``pause`` seconds."""
 
         def work() -> None:
             number = 0
@@ -51,7 +51,7 @@ class Load:
         self._threads.append(threading.Thread(target=work))
 
     def run(self, seconds: float, upstream: Upstream) -> int:
-        """Runs them all, and starts the gateway's API again whenever it is down; returns how often."""
+        """Runs all threads and restarts the gateway's API whenever it is down; returns the number of restarts."""
         for thread in self._threads:
             thread.start()
         down, end = 0, time.monotonic() + seconds
@@ -72,7 +72,7 @@ def _is_config(value: object) -> bool:
     return isinstance(value, dict) and "users" in value and "common_mcp_gateway_config" in value
 
 
-def _whole(file: Path) -> bool:
+def _is_complete(file: Path) -> bool:
     with contextlib.suppress(ValueError, OSError):
         value = json.loads(file.read_bytes())
         return _is_config(value.get("config", value))
@@ -89,18 +89,18 @@ def _load(upstream: Upstream, key: Callable[[], str], load: Load) -> None:
         load.add("write", write, 0.01)
 
 
-def by_itself(seconds: float) -> dict[str, object]:
-    """The gateway, its own backups, its own reset."""
+def run_own_backups(seconds: float) -> dict[str, object]:
+    """Backs up and resets the gateway through its own API."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         upstream = Upstream(Path(name))
         upstream.generate()
         stack.enter_context(upstream)
-        known = [json.loads(upstream.config.read_bytes())["admin_apikey"]]
+        last_key = [json.loads(upstream.config.read_bytes())["admin_apikey"]]
 
         def key() -> str:
             with contextlib.suppress(ValueError, KeyError, OSError):
-                known[0] = json.loads(upstream.config.read_bytes())["admin_apikey"]
-            return str(known[0])
+                last_key[0] = json.loads(upstream.config.read_bytes())["admin_apikey"]
+            return str(last_key[0])
 
         load = Load()
         _load(upstream, key, load)
@@ -122,11 +122,11 @@ def by_itself(seconds: float) -> dict[str, object]:
         load.add("reset", reset, 2.0)
         down = load.run(seconds, upstream)
         files = list(Path(name).glob("backup-*.json"))
-        return _found(load, files, upstream, down, ours=None)
+        return _figures(load, files, upstream, down, ours=None)
 
 
-def by_ours(seconds: float) -> dict[str, object]:
-    """The same gateway under the same load; backups, restores and resets are ours."""
+def run_our_backups(seconds: float) -> dict[str, object]:
+    """Backs up, restores and resets the gateway through our server, under the same load."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         upstream = Upstream(Path(name))
         upstream.generate()
@@ -154,16 +154,16 @@ def by_ours(seconds: float) -> dict[str, object]:
         load.add("reset or restore", replace, 2.0)
         down = load.run(seconds, upstream)
         files = [file for file in backups.rglob("*.json") if not file.name.endswith(".manifest.json")]
-        return _found(load, [file for file in files if ".gateway" not in file.parts], upstream, down, ours=client)
+        return _figures(load, [file for file in files if ".gateway" not in file.parts], upstream, down, ours=client)
 
 
-def _found(
+def _figures(
     load: Load, files: list[Path], upstream: Upstream, down: int, *, ours: httpx.Client | None
 ) -> dict[str, object]:
     return {
         "backups acknowledged": load.answers["backup 200"],
-        "files that are no whole config": sum(not _whole(file) for file in files),
-        "config whole at the end": "yes" if _whole(upstream.config) else "no",
+        "files that are no whole config": sum(not _is_complete(file) for file in files),
+        "config whole at the end": "yes" if _is_complete(upstream.config) else "no",
         "the gateway's own API went down": f"{down} times",
         "ours answers at the end": "-" if ours is None else ("yes" if ours.get("/health").is_success else "no"),
         "answers": ", ".join(f"{name} {number}" for name, number in sorted(load.answers.items())),
@@ -171,25 +171,25 @@ def _found(
 
 
 def main() -> None:
-    """Prints the table."""
+    """Runs all trials and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--trials", type=int, default=3)
-    words = parser.parse_args()
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {words.seconds:g} s a trial\n")
+    options = parser.parse_args()
+    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {options.seconds:g} s a trial\n")
     columns = [
-        (who, call(words.seconds))
-        for who, call in (("itself", by_itself), ("ours", by_ours))
-        for _ in range(words.trials)
+        (who, call(options.seconds))
+        for who, call in (("itself", run_own_backups), ("ours", run_our_backups))
+        for _ in range(options.trials)
     ]
-    print("| | " + " | ".join(f"{who} {1 + at % words.trials}" for at, (who, _) in enumerate(columns)) + " |")
+    print("| | " + " | ".join(f"{who} {1 + at % options.trials}" for at, (who, _) in enumerate(columns)) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for name in columns[0][1]:
         if name != "answers":
-            print(f"| {name} | " + " | ".join(str(found[name]) for _, found in columns) + " |")
+            print(f"| {name} | " + " | ".join(str(result[name]) for _, result in columns) + " |")
     print()
-    for at, (who, found) in enumerate(columns):
-        print(f"- {who} {1 + at % words.trials}: {found['answers']}")
+    for at, (who, result) in enumerate(columns):
+        print(f"- {who} {1 + at % options.trials}: {result['answers']}")
 
 
 if __name__ == "__main__":

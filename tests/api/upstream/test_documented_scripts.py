@@ -1,4 +1,4 @@
-"""The scripts that people run today work against this API, unchanged but for URL, key and folder."""
+"""The scripts of the public guide work against this API; only URL, key and folder are replaced."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Pair, needs, ok
 from tests.api.support.admin_process import AdminProcess, free_port
+from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import needs
+from tests.api.support.responses import ok
 
 pytestmark = pytest.mark.api
-SCRIPTS = Path(__file__).with_name("seed_scripts")
+SCRIPTS = Path(__file__).with_name("documented_scripts")
 
 
 def _script(name: str, folder: Path, **changes: str) -> Path:
@@ -30,9 +32,9 @@ def _script(name: str, folder: Path, **changes: str) -> Path:
     for old, new in changes.items():
         assert old in text, f"{name} has no {old}"
         text = text.replace(old, new)
-    made = folder / name
-    made.write_text(text)
-    return made
+    script = folder / name
+    script.write_text(text)
+    return script
 
 
 def _bash(script: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
@@ -40,19 +42,19 @@ def _bash(script: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def process(pair: Pair) -> Iterator[AdminProcess]:
-    with AdminProcess(pair.config, pair.backups, settle_seconds=0.1) as started:
+def process(dirs: GatewayDirs) -> Iterator[AdminProcess]:
+    with AdminProcess(dirs.config, dirs.backups, settle_seconds=0.1) as started:
         yield started
 
 
 @pytest.fixture
-def api(process: AdminProcess, pair: Pair) -> Iterator[httpx.Client]:
-    with process.client(pair.key) as client:
+def api(process: AdminProcess, dirs: GatewayDirs) -> Iterator[httpx.Client]:
+    with process.client(dirs.key) as client:
         yield client
 
 
-def _python(name: str, folder: Path, pair: Pair, process: AdminProcess, **arguments: Any) -> str:
-    changes = {"http://localhost:8001": process.base_url, "your-admin-key": pair.key, "/backups/": f"{pair.backups}/"}
+def _python(name: str, folder: Path, dirs: GatewayDirs, process: AdminProcess, **arguments: Any) -> str:
+    changes = {"http://localhost:8001": process.base_url, "your-admin-key": dirs.key, "/backups/": f"{dirs.backups}/"}
     script = _script(name, folder, **changes)
     if name.startswith("disaster"):
         script.write_text("disaster_detected = True\n" + script.read_text())
@@ -63,15 +65,15 @@ def _python(name: str, folder: Path, pair: Pair, process: AdminProcess, **argume
     return str(done.stdout)
 
 
-def test_the_cron_script_backs_up_compresses_and_cleans_up_and_the_inventory_follows(
-    process: AdminProcess, api: httpx.Client, pair: Pair, tmp_path: Path
+def test_cron_script_backs_up_compresses_and_cleans_up(
+    process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
     needs("curl", "gzip")
-    before = pair.config.read_bytes()
-    folder = pair.backups / "gateway"
+    before = dirs.config.read_bytes()
+    folder = dirs.backups / "gateway"
     changes = {
         "http://localhost:8001": process.base_url,
-        "your-admin-api-key": pair.key,
+        "your-admin-api-key": dirs.key,
         "/backups/gateway": str(folder),
     }
     script = _script("automated-backup.sh", tmp_path, **changes)
@@ -83,10 +85,10 @@ def test_the_cron_script_backs_up_compresses_and_cleans_up_and_the_inventory_fol
     (entry,) = ok(api.get("/api/v1/system/backups"))["items"]
     assert (entry["kind"], entry["path"]) == ("compressed", f"gateway/{old.name}")
 
-    pair.write(users=7)
+    dirs.write(users=7)
     done = ok(api.post("/api/v1/system/restore", json={"input_file": str(old)}))
     assert done["source_backup_id"] == entry["backup_id"]
-    assert pair.config.read_bytes() == before
+    assert dirs.config.read_bytes() == before
 
     month_ago = time.time() - 40 * 86400
     os.utime(old, (month_ago, month_ago))
@@ -100,54 +102,58 @@ def test_the_cron_script_backs_up_compresses_and_cleans_up_and_the_inventory_fol
     assert api.get(f"/api/v1/system/backups/{entry['backup_id']}").status_code == 404
 
 
-def test_the_cron_script_fails_aloud_when_the_server_is_gone(pair: Pair, tmp_path: Path) -> None:
+def test_cron_script_fails_when_the_server_is_down(dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("curl", "gzip")
     changes = {
         "http://localhost:8001": f"http://127.0.0.1:{free_port()}",
-        "your-admin-api-key": pair.key,
-        "/backups/gateway": str(pair.backups),
+        "your-admin-api-key": dirs.key,
+        "/backups/gateway": str(dirs.backups),
     }
     done = _bash(_script("automated-backup.sh", tmp_path, **changes))
     assert done.returncode == 1
     assert "Backup failed" in done.stderr
 
 
-def test_restore_with_verification(process: AdminProcess, api: httpx.Client, pair: Pair, tmp_path: Path) -> None:
-    before = pair.config.read_bytes()
-    ok(api.post("/api/v1/system/backup", json={"output_file": str(pair.backups / "gateway-backup-20240101.json")}))
-    newer = pair.write(users=7)
-    said = _python("restore_with_verification.py.txt", tmp_path, pair, process)
-    assert "✗" not in said
-    assert "  Users: 2\n" in said
-    assert pair.config.read_bytes() == before
-    assert (pair.backups / "gateway-backup-20240101.json.pre-restore").read_bytes() == newer
+def test_restore_with_verification_script(
+    process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
+) -> None:
+    before = dirs.config.read_bytes()
+    ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "gateway-backup-20240101.json")}))
+    newer = dirs.write(users=7)
+    output = _python("restore_with_verification.py.txt", tmp_path, dirs, process)
+    assert "✗" not in output
+    assert "  Users: 2\n" in output
+    assert dirs.config.read_bytes() == before
+    assert (dirs.backups / "gateway-backup-20240101.json.pre-restore").read_bytes() == newer
 
 
 @pytest.mark.parametrize(("typed", "happens"), [("RESET\n", True), ("no\n", False)])
-def test_safe_system_reset(typed: str, happens: bool, process: AdminProcess, pair: Pair, tmp_path: Path) -> None:
-    before = pair.config.read_bytes()
-    said = _python("safe_system_reset.py.txt", tmp_path, pair, process, input=typed)
-    assert ("System reset completed successfully" in said) is happens
-    assert (json.loads(pair.config.read_bytes())["users"] == {}) is happens
-    assert (pair.backups / "pre-reset-backup.json").read_bytes() == before
+def test_safe_system_reset_script(
+    typed: str, happens: bool, process: AdminProcess, dirs: GatewayDirs, tmp_path: Path
+) -> None:
+    before = dirs.config.read_bytes()
+    output = _python("safe_system_reset.py.txt", tmp_path, dirs, process, input=typed)
+    assert ("System reset completed successfully" in output) is happens
+    assert (json.loads(dirs.config.read_bytes())["users"] == {}) is happens
+    assert (dirs.backups / "pre-reset-backup.json").read_bytes() == before
 
 
-def test_the_disaster_recovery_class(process: AdminProcess, api: httpx.Client, pair: Pair, tmp_path: Path) -> None:
-    latest = pair.config.read_bytes()
-    ok(api.post("/api/v1/system/backup", json={"output_file": str(pair.backups / "latest-backup.json")}))
-    current = pair.write(users=9)
-    assert "Test restore successful" in _python("disaster_recovery.py.txt", tmp_path, pair, process)
-    assert (pair.backups / "daily-backup.json").read_bytes() == current
-    assert (pair.backups / "daily-backup.json.current").read_bytes() == current
-    assert pair.config.read_bytes() == latest
+def test_disaster_recovery_script(process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
+    latest = dirs.config.read_bytes()
+    ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "latest-backup.json")}))
+    current = dirs.write(users=9)
+    assert "Test restore successful" in _python("disaster_recovery.py.txt", tmp_path, dirs, process)
+    assert (dirs.backups / "daily-backup.json").read_bytes() == current
+    assert (dirs.backups / "daily-backup.json.current").read_bytes() == current
+    assert dirs.config.read_bytes() == latest
 
 
-def test_the_guide_s_curl_calls(process: AdminProcess, pair: Pair, tmp_path: Path) -> None:
+def test_curl_calls_of_the_guide(process: AdminProcess, dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("curl")
     changes = {
         "http://localhost:8001": process.base_url,
-        "your-admin-key": pair.key,
-        "/path/to": str(pair.backups),
+        "your-admin-key": dirs.key,
+        "/path/to": str(dirs.backups),
     }
     answers = [json.loads(line) for line in _bash(_script("curl-calls.sh", tmp_path, **changes)).stdout.splitlines()]
     assert [answer["message"] for answer in answers] == [
@@ -162,7 +168,7 @@ def test_the_guide_s_curl_calls(process: AdminProcess, pair: Pair, tmp_path: Pat
     assert set(fields.split()) <= set(answers[1]["data"])
 
 
-def test_the_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
+def test_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
     needs("curl")
     script = _script("health-check.sh", tmp_path, **{"http://localhost:8001": process.base_url})
     done = _bash(script)
@@ -173,7 +179,7 @@ def test_the_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
 
 
 class _Webhook:
-    """What the chat service would get."""
+    """A chat service that records the alerts it receives."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -187,7 +193,7 @@ class _Webhook:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Says nothing."""
+                """Suppresses the access log of the server."""
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -199,13 +205,13 @@ class _Webhook:
             time.sleep(0.05)
 
 
-def test_the_monitor_tells_the_webhook_what_is_wrong(pair: Pair, tmp_path: Path) -> None:
+def test_health_monitor_reports_problems_to_the_webhook(dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("curl", "jq")
     webhook = _Webhook()
-    process = AdminProcess(pair.config, pair.backups, settle_seconds=0.1)
+    process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.1)
     changes = {
         "http://localhost:8001": process.base_url,
-        "your-admin-key": pair.key,
+        "your-admin-key": dirs.key,
         "https://hooks.slack.com/services/YOUR/WEBHOOK/URL": f"http://127.0.0.1:{webhook.server.server_port}/hook",
         "CHECK_INTERVAL=60": "CHECK_INTERVAL=0.2",
     }
@@ -213,12 +219,12 @@ def test_the_monitor_tells_the_webhook_what_is_wrong(pair: Pair, tmp_path: Path)
     with subprocess.Popen(["bash", str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as monitor:
         try:
             webhook.expect("🚨 Gateway Alert: API server is down (HTTP 000)")
-            with process, process.client(pair.key) as client:
+            with process, process.client(dirs.key) as client:
                 ok(client.get("/api/v1/system/health"))
-                good = pair.config.read_bytes()
-                pair.config.write_bytes(good[:-1])
+                good = dirs.config.read_bytes()
+                dirs.config.write_bytes(good[:-1])
                 webhook.expect("System status is unhealthy")
-                # The monitor ends before the server: between its two requests a stopping server leaves it no status.
+                # Stop the monitor first: a server that stops between its two requests causes an alert without a status.
                 monitor.terminate()
                 monitor.wait()
         finally:
@@ -233,13 +239,13 @@ def test_the_monitor_tells_the_webhook_what_is_wrong(pair: Pair, tmp_path: Path)
     }
 
 
-def test_behind_nginx_one_server_s_end_is_not_noticed(pair: Pair, tmp_path: Path) -> None:
+def test_nginx_hides_the_end_of_one_of_two_servers(dirs: GatewayDirs, tmp_path: Path) -> None:
     needs("nginx")
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     port = free_port()
     with (
-        AdminProcess(pair.config, pair.backups, settle_seconds=0.1) as one,
-        AdminProcess(pair.config, pair.backups, settle_seconds=0.1) as other,
+        AdminProcess(dirs.config, dirs.backups, settle_seconds=0.1) as one,
+        AdminProcess(dirs.config, dirs.backups, settle_seconds=0.1) as other,
     ):
         servers = _script(
             "gateway-api.conf",
@@ -247,17 +253,17 @@ def test_behind_nginx_one_server_s_end_is_not_noticed(pair: Pair, tmp_path: Path
             **{"127.0.0.1:8001": f"127.0.0.1:{one.port}", "127.0.0.1:8002": f"127.0.0.1:{other.port}"},
             **{"127.0.0.1:8080": f"127.0.0.1:{port}"},
         )
-        places = "".join(
+        temp_paths = "".join(
             f"{name}_temp_path {tmp_path}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         whole = tmp_path / "nginx.conf"
         whole.write_text(
             f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
-            f"http {{ access_log off; {places} include {servers}; }}\n"
+            f"http {{ access_log off; {temp_paths} include {servers}; }}\n"
         )
         with subprocess.Popen([str(nginx), "-p", str(tmp_path), "-c", str(whole)], stderr=subprocess.PIPE) as front:
             try:
-                url, headers = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {pair.key}"}
+                url, headers = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {dirs.key}"}
                 with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
                     end = time.monotonic() + 20
                     while True:

@@ -1,5 +1,6 @@
-"""The real gateway's own files, of every shape that 2.2.4 writes: ours reads, backs up and restores them, counts as it
-does, and it serves what we restored.
+"""Configs of every shape that the real gateway 2.2.4 writes.
+
+Our server reads, backs up and restores them and reports the same counts; the gateway serves the restored config.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import ok
-from tests.api.support.fork_server import Nursery
-from tests.api.upstream.compare import by_ours
+from tests.api.support.fork_server import ForkServer
+from tests.api.support.responses import ok
+from tests.api.upstream.compare import run_our_backups
 from tests.api.upstream.upstream_process import Upstream
 from tests.demo.gateway_api import GatewayApi, Project
 
@@ -25,38 +26,38 @@ SECTIONS = ("mcp_configs", "projects", "users", "apikeys")
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    made = Upstream(tmp_path_factory.mktemp("upstream"))
-    made.generate()
-    with made:
-        yield made
+    created = Upstream(tmp_path_factory.mktemp("upstream"))
+    created.generate()
+    with created:
+        yield created
 
 
 @pytest.fixture
 def fresh(upstream: Upstream) -> dict[str, Any]:
-    """A config as its command line writes it first, in place."""
+    """The first config that the gateway's command line generates, written in place."""
     upstream.generate()
     config: dict[str, Any] = json.loads(upstream.config.read_text())
     return config
 
 
 @pytest.fixture
-def ours(upstream: Upstream, fresh: dict[str, Any], tmp_path: Path, nursery: Nursery) -> Iterator[httpx.Client]:
-    """Our server on the real gateway's config; its own key file, since some shapes change the config's key."""
+def ours(upstream: Upstream, fresh: dict[str, Any], tmp_path: Path, fork_server: ForkServer) -> Iterator[httpx.Client]:
+    """Our server on the gateway's config, with a key file because some tests change the key in the config."""
     keys, backups = tmp_path / "keys", tmp_path / "backups"
     keys.write_text(fresh["admin_apikey"])
     backups.mkdir()
-    with nursery.server(upstream.config, backups, fresh["admin_apikey"], admin_key_file=str(keys)) as client:
+    with fork_server.server(upstream.config, backups, fresh["admin_apikey"], admin_key_file=str(keys)) as client:
         yield client
 
 
 def _listed(upstream: Upstream, key: str) -> dict[str, Any]:
     with upstream.client(key) as client:
-        found = {}
+        result = {}
         for what in ("users", "projects", "configs", "api-keys"):
             answer = client.get(f"/{what}")
             assert answer.status_code == 200, answer.text
-            found[what] = answer.json()["data"]
-        return found
+            result[what] = answer.json()["data"]
+        return result
 
 
 def _counts(ours: httpx.Client) -> dict[str, int]:
@@ -65,23 +66,23 @@ def _counts(ours: httpx.Client) -> dict[str, int]:
     return {**{what: health[name] for what, name in names.items()}, "api-keys": health["total_api_keys"]}
 
 
-def _there_and_back(upstream: Upstream, ours: httpx.Client, key: str | None) -> None:
-    """What the gateway has is backed up, lost, restored, and the gateway has it again."""
+def _check_round_trip(upstream: Upstream, ours: httpx.Client, key: str | None) -> None:
+    """Backs up the gateway's config, truncates it and restores it; the gateway must serve the same content again."""
     content = upstream.config.read_bytes()
     before = None if key is None else _listed(upstream, key)
     if before is not None:
         assert _counts(ours) == {what: len(listed) for what, listed in before.items()}
-    made = ok(ours.post(f"{PREFIX}/backup", json={"path": "a.json.zst"}))
+    created = ok(ours.post(f"{PREFIX}/backup", json={"path": "a.json.zst"}))
     upstream.config.write_bytes(content[: len(content) // 2])
-    ok(ours.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"]}))
+    ok(ours.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
     assert upstream.config.read_bytes() == content
     assert upstream.alive
     if key is not None:
         assert _listed(upstream, key) == before
 
 
-def _join(upstream: Upstream, project: str, email: str) -> None:
-    """What only its command line can do: its REST call for this answers 500."""
+def _add_user_to_project(upstream: Upstream, project: str, email: str) -> None:
+    """Adds a user to a project in the file, because the gateway's REST call for this answers 500."""
     config = json.loads(upstream.config.read_text())
     user = next(number for number, entry in config["users"].items() if entry["email"] == email)
     next(one for one in config["projects"].values() if one["project_name"] == project)["users"].append(user)
@@ -93,26 +94,28 @@ def _populate(upstream: Upstream, key: str) -> None:
         api.create_project(Project("support", ("tickets", "knowledge"), ()))
         for email in ("ada@example.com", "bruno@example.com"):
             api.create_user(email)
-            _join(upstream, "support", email)
+            _add_user_to_project(upstream, "support", email)
             api.create_key(email, "support")
     config = json.loads(upstream.config.read_text())
     with upstream.client(key) as client:
         assert client.post(f"/api-keys/{list(config['apikeys'])[-1]}/disable").status_code == 200
 
 
-def test_the_config_it_generates(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
-    _there_and_back(upstream, ours, fresh["admin_apikey"])
+def test_generated_config_is_backed_up_and_restored(
+    upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
+) -> None:
+    _check_round_trip(upstream, ours, fresh["admin_apikey"])
 
 
-def test_a_config_with_users_projects_and_keys_one_of_them_disabled(
+def test_config_with_users_projects_and_a_disabled_key(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
     _populate(upstream, fresh["admin_apikey"])
-    _there_and_back(upstream, ours, fresh["admin_apikey"])
+    _check_round_trip(upstream, ours, fresh["admin_apikey"])
     assert _counts(ours)["users"] == 3
 
 
-def test_its_own_backup_is_restored_by_us_and_lists_the_same(
+def test_gateway_backup_is_restored_with_the_same_content(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any], tmp_path: Path
 ) -> None:
     key = fresh["admin_apikey"]
@@ -126,44 +129,44 @@ def test_its_own_backup_is_restored_by_us_and_lists_the_same(
     assert _listed(upstream, key) == before
 
 
-def test_the_config_after_its_own_reset(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+def test_config_after_a_reset_by_the_gateway(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
     with upstream.client(fresh["admin_apikey"]) as client:
         assert client.post("/system/reset", json={"confirm": True}).status_code == 200
     key = json.loads(upstream.config.read_text())["admin_apikey"]
     assert key != fresh["admin_apikey"]
-    _there_and_back(upstream, ours, key)
+    _check_round_trip(upstream, ours, key)
 
 
-def test_our_reset_is_a_config_that_it_serves(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
+def test_gateway_serves_the_config_of_our_reset(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
     ok(ours.post(f"{PREFIX}/reset", json={"confirm": True}))
     listed = _listed(upstream, fresh["admin_apikey"])
     assert listed == {what: [] for what in listed}
     _populate(upstream, fresh["admin_apikey"])
-    _there_and_back(upstream, ours, fresh["admin_apikey"])
+    _check_round_trip(upstream, ours, fresh["admin_apikey"])
 
 
-def test_a_config_of_provider_enkrypt_without_the_four_sections(
+def test_enkrypt_provider_config_without_the_four_sections(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
     config = {name: value for name, value in fresh.items() if name not in SECTIONS}
     config["plugins"]["auth"] = {"provider": "enkrypt", "config": {}}
     upstream.config.write_text(json.dumps(config, indent=2))
-    _there_and_back(upstream, ours, None)
+    _check_round_trip(upstream, ours, None)
     assert set(_counts(ours).values()) == {0}
 
 
-def test_a_config_with_the_admin_key_where_old_releases_had_it(
+def test_config_with_the_admin_key_of_old_releases(
     upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]
 ) -> None:
     key = fresh.pop("admin_apikey")
     fresh["enkrypt_config"]["admin_apikey"] = key
     upstream.config.write_text(json.dumps(fresh, indent=2))
-    _there_and_back(upstream, ours, key)
+    _check_round_trip(upstream, ours, key)
 
 
-def test_under_the_gateway_s_own_writes_no_backup_is_torn_and_ours_lives() -> None:
-    found = by_ours(5)
-    assert found["backups acknowledged"]
-    assert found["files that are no whole config"] == 0
-    assert found["ours answers at the end"] == "yes"
-    assert "InternalError" not in str(found["answers"])
+def test_no_backup_is_torn_under_writes_of_the_real_gateway() -> None:
+    result = run_our_backups(5)
+    assert result["backups acknowledged"]
+    assert result["files that are no whole config"] == 0
+    assert result["ours answers at the end"] == "yes"
+    assert "InternalError" not in str(result["answers"])

@@ -1,7 +1,7 @@
-"""The real gateway, from the package index, as a process: its own admin API on a config of its own, unchanged.
+"""Runs the real gateway from the package index, unchanged, with its own admin API on a generated config.
 
-It is kept in the cache outside the work tree. The config's path is fixed inside the package, so a launcher sets it
-before anything reads it; nothing else is touched.
+The package is installed once into the cache outside the work tree. The path of its config is fixed in the package, so a
+launcher sets it before any other module reads it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ else:
 
 
 def python() -> str:
-    """The interpreter that has the real gateway; installed once, which takes a minute."""
+    """The Python interpreter with the gateway; the first call installs it, which takes about a minute."""
     digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = cache_dir() / f"upstream-{digest}"
     with locked(cache_dir() / "upstream.lock"):
@@ -56,7 +56,7 @@ def python() -> str:
 
 @dataclass
 class Upstream:
-    """A folder with the gateway's config, and its own admin API on it."""
+    """The real gateway in a folder: its config and its own admin API."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -64,7 +64,7 @@ class Upstream:
 
     @property
     def config(self) -> Path:
-        """The live config, which it writes in place."""
+        """The live config, which the gateway writes in place."""
         return self.folder / "enkrypt_mcp_config.json"
 
     def _run(self, *words: str) -> subprocess.Popen[bytes]:
@@ -82,11 +82,11 @@ class Upstream:
             )
 
     def generate(self) -> None:
-        """Writes the config that its command line writes first."""
+        """Writes the first config that the gateway's command line generates."""
         assert self._run("generate").wait(120) == 0, (self.folder / "upstream.log").read_text()[-2000:]
 
     def start(self) -> None:
-        """Returns once its `/health` answers."""
+        """Starts the gateway's admin API; returns once its `/health` answers."""
         self.process = self._run("serve", str(self.port))
         end = time.monotonic() + 90
         while time.monotonic() < end:
@@ -100,13 +100,13 @@ class Upstream:
 
     @property
     def alive(self) -> bool:
-        """Whether its own `/health` still answers."""
+        """Whether the gateway's `/health` answers."""
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5, trust_env=False).status_code == 200
         return False
 
     def stop(self) -> None:
-        """Ends it, whatever it is doing."""
+        """Terminates the gateway; kills it after 5 s."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -117,7 +117,7 @@ class Upstream:
             self.process = None
 
     def client(self, key: str) -> httpx.Client:
-        """A client of its own API; the caller closes it."""
+        """A client of the gateway's own API; the caller closes it."""
         url = f"http://127.0.0.1:{self.port}/api/v1"
         return httpx.Client(base_url=url, headers={"apikey": key}, timeout=20, trust_env=False)
 

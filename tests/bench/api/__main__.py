@@ -18,13 +18,13 @@ from pathlib import Path
 import httpx
 import pyrage
 
-from tests.api.conftest import ok
 from tests.api.support.admin_process import AdminProcess, admin_key
+from tests.api.support.responses import ok
 from tests.bench.api.configs import config_of
 from tests.bench.api.measure import PACE_SECONDS, Answers, Memory, percentile, probing
 
 SIZES = {"10 kB": 10_000, "1 MB": 1_000_000, "64 MB": 64 * 1024 * 1024}
-SCRIPT = Path(__file__).resolve().parents[2] / "api" / "seed_scripts" / "automated-backup.sh"
+SCRIPT = Path(__file__).resolve().parents[2] / "api" / "upstream" / "documented_scripts" / "automated-backup.sh"
 PREFIX = "/api/v1/system"
 SETTLED_SECONDS = 2.2
 IDLE_SECONDS = 5.0

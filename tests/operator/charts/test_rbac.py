@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.api.conftest import needs
+from tests.api.support.requirements import needs
 from tests.cluster import Cluster
 from tests.operator.conftest import IMAGE
 from tests.operator.support.operator_process import OperatorProcess

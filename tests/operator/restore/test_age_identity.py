@@ -13,7 +13,7 @@ import pytest
 
 from gateway_api.codec.encryption import fingerprint
 from gateway_operator.jobs.signing_keys import new_private_key, public_half
-from tests.api.conftest import needs
+from tests.api.support.requirements import needs
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import AgeKey, RealGateway, encrypted_gateway, real_gateway
 from tests.operator.support.workloads import ClusterError, Kube

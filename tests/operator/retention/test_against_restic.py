@@ -18,7 +18,7 @@ import pytest
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import RetentionPolicy
-from tests.api.conftest import needs
+from tests.api.support.requirements import needs
 from tests.operator.retention.restic_repository import Restic
 from tests.unit.gateway_operator.summaries import summary
 

@@ -1,0 +1,31 @@
+"""Skips tests whose programs or permissions this machine lacks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def needs(*programs: str) -> None:
+    """Skips the test if a program is missing; the reason names the package to install."""
+    for program in programs:
+        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
+            pytest.skip(f"needs the program {program}: install the package {program}")
+
+
+@contextmanager
+def small_volume(folder: Path, size: int) -> Iterator[None]:
+    """Mounts a tmpfs of ``size`` bytes on ``folder`` during the block; skips the test if mounting is not permitted."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False, timeout=60).returncode:
+        pytest.skip("a small volume needs root and the permission to mount: run as root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60)

@@ -1,0 +1,29 @@
+"""Checks answers of the admin API: success or the expected error, always with the body that the contract declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+
+def ok(answer: httpx.Response) -> dict[str, Any]:
+    """Checks that a request succeeded; returns the data of its body."""
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert set(body) == {"message", "data", "timestamp"}
+    data: dict[str, Any] = body["data"]
+    return data
+
+
+def failed(answer: httpx.Response, code: str) -> str:
+    """Checks that a request failed with this error code and its declared status; returns the detail of the body."""
+    from gateway_api.contract import ERRORS, ErrorCode
+
+    body = answer.json()
+    assert set(body) == {"error", "detail", "code", "timestamp"}
+    assert body["code"] == code, body
+    assert answer.status_code == ERRORS[ErrorCode(code)].status
+    assert answer.headers["x-request-id"]
+    detail: str = body["detail"]
+    return detail
