@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.api.support.requirements import needs
+from tests.api.support.requirements import require_programs
 from tests.cluster.fixtures import create_namespace
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
@@ -64,7 +64,7 @@ def values(key: AgeKey) -> list[str]:
 @pytest.fixture(scope="module")
 def guarded(installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """The gateway, with users in it and a backup of them."""
-    needs("age", "zstd", "jq", "openssl")
+    require_programs("age", "zstd", "jq", "openssl")
     folder = tmp_path_factory.mktemp("keys")
     key = AgeKey.make(folder / "key.txt")
     cluster = installed_gateway.cluster

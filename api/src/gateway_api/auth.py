@@ -65,7 +65,7 @@ class KeyRing:
         self._last_valid: str | None = None
         config.on_valid = self._record_last_valid
 
-    def candidates(self) -> tuple[tuple[str, str], ...]:
+    def accepted_keys(self) -> tuple[tuple[str, str], ...]:
         """All accepted keys as (kind, digest)."""
         file_keys = tuple(("key_file", digest) for digest in self._key_file_digests() or ())
         return (*file_keys, *self._config_keys(self._config.read_cached()))

@@ -46,13 +46,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify_audit(arguments: argparse.Namespace) -> int:
-    from gateway_api.audit.verify import UnreadableLog, verify
+    from gateway_api.audit.verify import UnreadableLog, verify_audit_log
 
     backup_dir = arguments.backup_dir or os.environ.get(variable_name("backup_dir"))
     if not backup_dir:
         raise SettingsError(f"set --backups or {variable_name('backup_dir')}")
     try:
-        intact, text = verify(Path(backup_dir))
+        intact, text = verify_audit_log(Path(backup_dir))
     except UnreadableLog as error:
         raise SettingsError(str(error)) from None
     print(text)

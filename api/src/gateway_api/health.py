@@ -19,7 +19,7 @@ from gateway_api.gateway_config.live import ConfigFile, ConfigRead, replace_prob
 from gateway_api.restores import records
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, missing_reserve_bytes
+from gateway_api.storage.free_space import OVERHEAD_BYTES, free_and_total_bytes, missing_reserve_bytes
 from gateway_api.storage.layout import GATEWAY_ID_FILE
 from gateway_api.storage.state_dir import StateDir, read_volume_id
 
@@ -54,7 +54,7 @@ class HealthChecker:
             if (problem := replace_problem(self._settings.config_file)) is not None:
                 return problem
             self._replaceable = True
-        if not self._keys.candidates():
+        if not self._keys.accepted_keys():
             return "no admin key is available"
         return volume_problem(self._settings.backup_dir, 0 if live.summary is None else live.summary.size)
 
@@ -66,7 +66,7 @@ class HealthChecker:
         warnings = list(summary.warnings) if summary is not None else []
         if space is None:
             warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
-        elif nearly_full(space, 0 if summary is None else summary.size):
+        elif is_nearly_full(space, 0 if summary is None else summary.size):
             warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
         issues = list(summary.issues) if summary is not None else [_unusable_config_issue(live)]
         counts = None if summary is None else summary.counts
@@ -95,7 +95,7 @@ class HealthChecker:
             warnings=warnings,
             volume=space,
             encryption=self._settings.encryption,
-            recipients=[encryption.fingerprint(recipient) for recipient in self._settings.age_recipients],
+            recipients=[encryption.recipient_fingerprint(recipient) for recipient in self._settings.age_recipients],
             signature_policy=self._settings.signature_policy,
         )
 
@@ -130,7 +130,7 @@ def _overall_status(live: ConfigRead, issues: list[Issue], warnings: list[Issue]
     return SystemStatus.degraded if issues or warnings else SystemStatus.healthy
 
 
-def nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
+def is_nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
     """Whether less than 5 % is free, or less than three uncompressed backups of ``config_bytes`` need."""
     return space.free_bytes < max(NEARLY_FULL * space.total_bytes, 3 * config_bytes)
 
@@ -141,7 +141,7 @@ def _read_space(backup_dir: Path) -> VolumeSpace | None:
     except OSError:
         return None
     try:
-        free, total = free_bytes(fd)
+        free, total = free_and_total_bytes(fd)
     except OSError:
         return None
     finally:

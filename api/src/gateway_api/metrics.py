@@ -52,7 +52,7 @@ class Metrics:
         self._free = Gauge("gateway_admin_volume_free_bytes", "Free bytes on the backup volume.", registry=registry)
         self._total = Gauge("gateway_admin_volume_total_bytes", "Size of the backup volume.", registry=registry)
 
-    def answered(self, route: str | None, method: str, status: int, code: str | None, seconds: float) -> None:
+    def observe_response(self, route: str | None, method: str, status: int, code: str | None, seconds: float) -> None:
         """Counts an answer. ``route`` is the template of the path; None if no route matches."""
         label = route or "none"
         self._requests.labels(label, method, str(status), code or "").inc()

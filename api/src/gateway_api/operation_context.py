@@ -58,16 +58,16 @@ class OperationContext:
         ``received`` is the manifest as parsed JSON, None when there is none. A state other than ``valid`` is logged.
         Raises ``SignatureInvalid``, ``SignatureRequired``, ``KeyNotTrusted``.
         """
-        signature_check = self.protection.check(self.config_state, received or {})
+        signature_check = self.protection.check_signatures(self.config_state, received or {})
         require_trusted(signature_check, self.protection.rules, overrides, encrypted=encrypted)
-        if signature_check.verdict != "valid":
+        if signature_check.state != "valid":
             logs.event(
                 "signature_not_trusted",
                 logging.WARNING,
-                signature=signature_check.verdict,
+                signature=signature_check.state,
                 keys=list(signature_check.keys),
             )
-        return signature_check.verdict
+        return signature_check.state
 
     @property
     def volume(self) -> StateDir:

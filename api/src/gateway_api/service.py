@@ -85,7 +85,7 @@ class Service:
     async def start(self) -> None:
         """Caches the admin key and recovers from a killed server. Failures are logged; the next request retries."""
         try:
-            await self._read(self._keys.candidates)
+            await self._read(self._keys.accepted_keys)
             await self._runner.run("start", None, "server", _no_change)
         except ApiError as error:
             logs.event("recovery_postponed", code=error.code.value)
@@ -97,11 +97,11 @@ class Service:
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True, cancel_futures=True)
 
-    async def accepts(self, key: bytes) -> str | None:
+    async def key_kind(self, key: bytes) -> str | None:
         """The kind of the accepted admin key that ``key`` equals, or None."""
         return await self._read(partial(self._keys.check, key))
 
-    async def why_not_ready(self) -> str | None:
+    async def readiness_problem(self) -> str | None:
         """The reason why a backup cannot be created, or None. At most five seconds old."""
         async with self._readiness_lock:
             now = time.monotonic()
@@ -109,12 +109,12 @@ class Service:
                 self._readiness = (now, await self._read(self._health_checker.readiness_problem))
             return self._readiness[1]
 
-    async def metrics_page(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """The Prometheus metrics. Cached for five seconds, because requests for them need no key."""
         async with self._metrics_lock:
             now = time.monotonic()
             if self._metrics_page is None or now - self._metrics_page[0] >= CACHE_SECONDS:
-                ready = await self.why_not_ready() is None
+                ready = await self.readiness_problem() is None
                 render = partial(self.metrics.render, await self.health(), ready=ready)
                 self._metrics_page = (now, await self._read(render))
             return self._metrics_page[1]
@@ -123,22 +123,22 @@ class Service:
         uptime = time.monotonic() - self._started
         return await self._read(partial(self._health_checker.health, uptime))
 
-    async def backup(self, request: BackupRequest, requested_by: str) -> BackupResult:
+    async def create_backup(self, request: BackupRequest, requested_by: str) -> BackupResult:
         return await self._runner.run(
             "backup", request.request_id, requested_by, lambda context: create_backup(context, request)
         )
 
     async def list_backups(self, limit: int, token: str | None, path: str | None) -> BackupPage:
         """A page of the files in the backup directory, or the file at ``path``."""
-        return await self._read(partial(listing.page, self.settings, self._index, limit, token, path))
+        return await self._read(partial(listing.list_page, self.settings, self._index, limit, token, path))
 
     async def inspect_file(self, request: InspectRequest) -> FileInspection:
         """The content of a file in the backup directory, and its defects."""
         return await self._read(
-            partial(inspection.inspect_file, self.settings, self._index, self._config.judge, request)
+            partial(inspection.inspect_file, self.settings, self._index, self._config.parser, request)
         )
 
-    async def show_backup(self, backup_id: str) -> BackupRecord:
+    async def get_backup(self, backup_id: str) -> BackupRecord:
         """The record of one backup."""
         return await self._read(partial(listing.read_backup_record, self.settings, self._index, backup_id))
 
@@ -146,13 +146,13 @@ class Service:
         """Opens the file or manifest of a backup; stream it with :meth:`read_piece`."""
         return await self._read(partial(open_download, self.settings, self._index, backup_id, part, range_header))
 
-    async def read_piece(self, call: Callable[[], bytes]) -> bytes:
+    async def read_chunk(self, call: Callable[[], bytes]) -> bytes:
         """Runs one read of a download in a reader thread."""
         return await self._read(call)
 
     async def _backup_exists(self, backup_id: str) -> bool:
         try:
-            await self.show_backup(backup_id)
+            await self.get_backup(backup_id)
         except ApiError as error:
             if error.code is ErrorCode.BackupNotFound:
                 return False
@@ -196,7 +196,7 @@ class Service:
             "restore", request.request_id, requested_by, lambda context: transaction.restore(context, request)
         )
 
-    async def preview(self, request: RestoreRequest) -> RestorePlan:
+    async def dry_run(self, request: RestoreRequest) -> RestorePlan:
         """Dry run of a restore: its checks and its effect on the config."""
         call = partial(dry_run, self.settings, self._config, self._index, self._protection, request)
         return await self._read(call)
@@ -210,7 +210,7 @@ class Service:
             "restore", request.request_id, requested_by, lambda context: reset(context, request)
         )
 
-    async def show_restore(self, request_id: str) -> RestoreResult:
+    async def get_restore(self, request_id: str) -> RestoreResult:
         """The record of one restore."""
         return await self._read(partial(_read_restore_record, self.settings, request_id))
 

@@ -54,7 +54,7 @@ def recover(context: OperationContext) -> OperationContext:
 
 def _clean_config_volume(config_state: StateDir) -> None:
     try:
-        config_state.clean(REQUESTS_FOLDER)
+        config_state.remove_temporaries(REQUESTS_FOLDER)
         remove_temporaries(config_state.base_fd, older_than=time.time() - PROBE_SECONDS)
         config_state.read_or_create_id(GATEWAY_ID_FILE)
     except (OSError, ApiError):
@@ -69,7 +69,7 @@ def _recover_backup_volume(context: OperationContext, volume: StateDir) -> Opera
         logs.event("backup_volume_unusable", failed=True)
         return replace(context, backup_state=None)
     try:
-        volume.clean(PENDING_FOLDER, TOMBSTONES_FOLDER, REQUESTS_FOLDER)
+        volume.remove_temporaries(PENDING_FOLDER, TOMBSTONES_FOLDER, REQUESTS_FOLDER)
         volume.read_or_create_id(VOLUME_ID_FILE)
         # Pending backups come first, so that a deletion also removes a manifest that was still pending.
         finish_pending(volume)

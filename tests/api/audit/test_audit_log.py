@@ -17,8 +17,8 @@ from gateway_api.audit import verify
 from tests.api.support.admin_process import AdminProcess
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.requirements import needs
-from tests.api.support.responses import failed, ok
+from tests.api.support.requirements import require_programs
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -40,11 +40,11 @@ def _verify(dirs: GatewayDirs) -> tuple[int, str]:
 
 
 def test_each_mutation_has_an_intent_and_an_outcome_record(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
-    failed(api.post(BACKUP, json={"path": "a.json"}), "BackupExists")
-    ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "two"}))
-    ok(api.post("/api/v1/system/restores/two/commit"))
-    ok(api.delete(f"/api/v1/system/backups/{created['backup_id']}"))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
+    assert_error(api.post(BACKUP, json={"path": "a.json"}), "BackupExists")
+    assert_ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "two"}))
+    assert_ok(api.post("/api/v1/system/restores/two/commit"))
+    assert_ok(api.delete(f"/api/v1/system/backups/{created['backup_id']}"))
     records = [one for one in _records(dirs) if one["operation"] != "start"]
     assert [(one["event"], one["operation"], one.get("result")) for one in records] == [
         ("intent", "backup", None),
@@ -67,8 +67,8 @@ def test_each_mutation_has_an_intent_and_an_outcome_record(api: httpx.Client, di
 
 
 def test_truncated_or_changed_log_is_detected(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post(BACKUP, json={"path": "a.json"}))
-    ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "b.json"}))
     whole = _log(dirs).read_bytes()
     lines = whole.splitlines(keepends=True)
     _log(dirs).write_bytes(b"".join(lines[:-2]))
@@ -90,11 +90,11 @@ def test_verify_command_reports_a_missing_log(dirs: GatewayDirs) -> None:
 
 
 def test_torn_last_line_is_kept_and_hashed_into_the_chain(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     with _log(dirs).open("ab") as log:
         log.write(b'{"seq":9,"prev"')
     assert _verify(dirs)[0] == 0
-    ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "b.json"}))
     assert b'{"seq":9,"prev"\n' in _log(dirs).read_bytes()
     assert "fragment_sha256" in _log(dirs).read_text()
     assert _verify(dirs)[0] == 0
@@ -129,11 +129,11 @@ def _audited(process: AdminProcess) -> list[dict[str, Any]]:
 def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, dirs: GatewayDirs) -> None:
     away = dirs.backups.with_name("away")
     with AdminProcess(dirs.config, dirs.backups) as first, first.client(dirs.key) as api:
-        created = ok(api.post(BACKUP, json={"path": "a.json"}))
-        ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
+        created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
+        assert_ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
         dirs.backups.rename(away)
-        ok(api.post(f"/api/v1/system/restores/r/{end}"))
-        failed(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
+        assert_ok(api.post(f"/api/v1/system/restores/r/{end}"))
+        assert_error(api.post(BACKUP, json={"path": "b.json"}), "VolumeUnavailable")
         logged = _audited(first)
     assert [(one["event"], one["operation"], one.get("result")) for one in logged] == [
         ("intent", end, None),
@@ -146,9 +146,9 @@ def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, dirs: 
     assert (dirs.state / "audit_gap").stat().st_mode & 0o777 == 0o600
     assert gap["lines"] == len(logged)
     with AdminProcess(dirs.config, dirs.backups) as second, second.client(dirs.key) as api:
-        failed(api.post("/api/v1/system/restores/none/commit"), "VolumeUnavailable")
+        assert_error(api.post("/api/v1/system/restores/none/commit"), "VolumeUnavailable")
         away.rename(dirs.backups)
-        ok(api.post(BACKUP, json={"path": "c.json"}))
+        assert_ok(api.post(BACKUP, json={"path": "c.json"}))
         logged += _audited(second)
     assert not (dirs.state / "audit_gap").exists()
     (record,) = [one for one in _records(dirs) if one["event"] == "gap"]
@@ -161,9 +161,9 @@ def test_volume_away_lines_are_logged_and_become_one_gap_record(end: str, dirs: 
 
 
 def test_damaged_gap_state_is_recorded_as_a_gap(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.state / "audit_gap").write_bytes(b'{"lines')
-    ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "b.json"}))
     (record,) = [one for one in _records(dirs) if one["event"] == "gap"]
     assert (record["since"], record["lines"]) == ("", 0)
     assert _verify(dirs)[0] == 0
@@ -171,45 +171,45 @@ def test_damaged_gap_state_is_recorded_as_a_gap(api: httpx.Client, dirs: Gateway
 
 def test_removed_gap_record_breaks_the_chain(api: httpx.Client, dirs: GatewayDirs) -> None:
     (dirs.state / "audit_gap").write_text('{"id": "x", "since": "2026-01-01T00:00:00.000000Z", "lines": 2}')
-    ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     kept = [line for line in _log(dirs).read_bytes().splitlines(keepends=True) if b'"gap"' not in line]
     _log(dirs).write_bytes(b"".join(kept))
     assert _verify(dirs)[0] == 1
 
 
 def test_log_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
-    ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     _log(dirs).unlink()
     target = tmp_path / "target"
     _log(dirs).symlink_to(target)
-    ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "b.json"}))
     assert not target.exists()
     assert (dirs.state / "audit_gap").exists()
 
 
 def test_log_contains_no_key_and_no_text_of_the_caller(api: httpx.Client, dirs: GatewayDirs) -> None:
     canary = "canary-" + "c" * 40
-    ok(
+    assert_ok(
         api.post(
             BACKUP, json={"path": f"{canary}.json", "metadata": {canary: canary}}, headers={"X-Request-ID": canary}
         )
     )
-    ok(api.post(RESTORE, json={"input_file": f"{canary}.json"}))
+    assert_ok(api.post(RESTORE, json={"input_file": f"{canary}.json"}))
     text = _log(dirs).read_text()
     assert canary not in text
     assert dirs.key not in text
-    assert verify.verify(dirs.backups)[0]
+    assert verify.verify_audit_log(dirs.backups)[0]
 
 
 def test_intent_is_durable_before_the_backup_and_outcome_after_it(
     dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
-    needs("strace")
+    require_programs("strace")
     trace = tmp_path / "trace"
     with fork_server.server(dirs.config, dirs.backups, dirs.key, trace=trace) as api:
-        failed(api.post("/api/v1/system/restores/none/commit"), "RestoreNotFound")
+        assert_error(api.post("/api/v1/system/restores/none/commit"), "RestoreNotFound")
         done = len(trace.read_text().splitlines())
-        ok(api.post(BACKUP, json={"path": "order.json"}))
+        assert_ok(api.post(BACKUP, json={"path": "order.json"}))
         lines = trace.read_text().splitlines()[done:]
     calls = [line.split(maxsplit=1)[1] for line in lines if "resumed" not in line]
     written = [at for at, call in enumerate(calls) if call.startswith("pwrite64") and "seq" in call]
@@ -224,7 +224,7 @@ def _write_segments(dirs: GatewayDirs, fork_server: ForkServer, lines: int = 12)
     """Creates backups until the log has several segments; returns the ended ones, oldest first."""
     with fork_server.server(dirs.config, dirs.backups, dirs.key, audit_bytes=4096) as api:
         for number in range(lines):
-            ok(api.post(BACKUP, json={"path": f"{number}.json", "request_id": f"b{number}"}))
+            assert_ok(api.post(BACKUP, json={"path": f"{number}.json", "request_id": f"b{number}"}))
     return sorted(_log(dirs).parent.glob("audit-*.jsonl"))
 
 
@@ -270,6 +270,6 @@ def test_chain_continues_after_a_crash_during_rotation(dirs: GatewayDirs, fork_s
             _log(dirs).write_bytes(b"")
         assert _verify(dirs)[0] == 0
     with fork_server.server(dirs.config, dirs.backups, dirs.key, audit_bytes=4096) as api:
-        ok(api.post(BACKUP, json={"path": "next.json"}))
+        assert_ok(api.post(BACKUP, json={"path": "next.json"}))
     assert json.loads(_log(dirs).read_text().splitlines()[0])["seq"] == head + 1
     assert _verify(dirs)[0] == 0

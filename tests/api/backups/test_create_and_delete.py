@@ -15,7 +15,7 @@ import zstandard
 from gateway_api.contract import backup_id_for
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 from tests.bench.api.configs import config_of
 
 pytestmark = pytest.mark.api
@@ -25,7 +25,7 @@ ALL = "/api/v1/system/backups"
 
 @pytest.mark.parametrize("name", ["a.json", "deep/er/a.json.gz", "a.json.zst", "a.json.pre-restore", "ä b.json"])
 def test_backup_opens_with_standard_tools_to_the_exact_config(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
-    record = ok(api.post(URL, json={"path": name, "metadata": {"why": "test"}}))
+    record = assert_ok(api.post(URL, json={"path": name, "metadata": {"why": "test"}}))
     stored = (dirs.backups / name).read_bytes()
     if name.endswith(".gz"):
         stored = gzip.decompress(stored)
@@ -35,7 +35,7 @@ def test_backup_opens_with_standard_tools_to_the_exact_config(name: str, api: ht
     assert record["level"] == "Verified"
     assert record["counts"] == {"configs": 1, "projects": 2, "users": 2, "api_keys": 1, "disabled_api_keys": 0}
     assert record["metadata"] == {"why": "test"}
-    assert ok(api.get(f"{ALL}/{record['backup_id']}")) == {k: v for k, v in record.items() if k != "replayed"}
+    assert assert_ok(api.get(f"{ALL}/{record['backup_id']}")) == {k: v for k, v in record.items() if k != "replayed"}
 
 
 @pytest.mark.parametrize("kilobytes", [100, 200, 400, 700, 900, 1100, 3000])
@@ -43,133 +43,133 @@ def test_backup_opens_with_standard_tools_to_the_exact_config(name: str, api: ht
 def test_backup_of_any_size_is_verified(api: httpx.Client, dirs: GatewayDirs, kilobytes: int, suffix: str) -> None:
     """Verification works for every chunk size of the decompressor."""
     dirs.config.write_bytes(config_of(kilobytes * 1000, dirs.key))
-    created = ok(api.post(URL, json={"path": f"a.{suffix}"}))
+    created = assert_ok(api.post(URL, json={"path": f"a.{suffix}"}))
     assert created["content_sha256"] == hashlib.sha256(dirs.config.read_bytes()).hexdigest()
 
 
 def test_absolute_output_file_is_overwritten(api: httpx.Client, dirs: GatewayDirs) -> None:
     target = str(dirs.backups / "daily.json")
-    first = ok(api.post(URL, json={"output_file": target}))
+    first = assert_ok(api.post(URL, json={"output_file": target}))
     data = dirs.write(users=7)
-    second = ok(api.post(URL, json={"output_file": target}))
+    second = assert_ok(api.post(URL, json={"output_file": target}))
     assert Path(target).read_bytes() == data
     assert first["backup_id"] != second["backup_id"]
-    failed(api.get(f"{ALL}/{first['backup_id']}"), "BackupNotFound")
+    assert_error(api.get(f"{ALL}/{first['backup_id']}"), "BackupNotFound")
 
 
 def test_relative_path_is_overwritten_only_on_request(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post(URL, json={"path": "a.json"}))
+    assert_ok(api.post(URL, json={"path": "a.json"}))
     before = (dirs.backups / "a.json").read_bytes()
     dirs.write(users=9)
-    failed(api.post(URL, json={"path": "a.json"}), "BackupExists")
+    assert_error(api.post(URL, json={"path": "a.json"}), "BackupExists")
     assert (dirs.backups / "a.json").read_bytes() == before
-    assert ok(api.post(URL, json={"path": "a.json", "overwrite": True}))["counts"]["users"] == 9
+    assert assert_ok(api.post(URL, json={"path": "a.json", "overwrite": True}))["counts"]["users"] == 9
 
 
 def test_request_id_replays_its_body_and_rejects_another(api: httpx.Client, dirs: GatewayDirs) -> None:
     body: dict[str, Any] = {"path": "a.json", "request_id": "one"}
-    first = ok(api.post(URL, json=body))
+    first = assert_ok(api.post(URL, json=body))
     dirs.write(users=8)
-    again = ok(api.post(URL, json=body))
+    again = assert_ok(api.post(URL, json=body))
     assert not first["replayed"]
     assert again == {**first, "replayed": True}
-    failed(api.post(URL, json={**body, "path": "b.json"}), "RequestIdReused")
-    ok(api.delete(f"{ALL}/{first['backup_id']}"))
-    failed(api.post(URL, json=body), "Deleted")
+    assert_error(api.post(URL, json={**body, "path": "b.json"}), "RequestIdReused")
+    assert_ok(api.delete(f"{ALL}/{first['backup_id']}"))
+    assert_error(api.post(URL, json=body), "Deleted")
 
 
 def test_backup_id_is_derived_from_volume_and_request_id(api: httpx.Client) -> None:
     """A client that lost the answer looks the backup up by this id, so client and server must compute the same one."""
-    created = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    created = assert_ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
     expected = backup_id_for(created["volume_id"], "one")
     assert created["backup_id"] == expected
-    assert ok(api.get(f"{ALL}/{expected}"))["path"] == "a.json"
+    assert assert_ok(api.get(f"{ALL}/{expected}"))["path"] == "a.json"
     assert len({expected, backup_id_for("other", "one"), backup_id_for(created["volume_id"], "two")}) == 3
 
 
 def test_request_of_an_overwritten_backup_is_not_run_again(api: httpx.Client) -> None:
-    ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
-    ok(api.post(URL, json={"path": "a.json", "request_id": "two", "overwrite": True}))
-    failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
+    assert_ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    assert_ok(api.post(URL, json={"path": "a.json", "request_id": "two", "overwrite": True}))
+    assert_error(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
 
 
 def test_failed_request_is_not_replayed(api: httpx.Client, dirs: GatewayDirs) -> None:
     data = dirs.config.read_bytes()
-    ok(api.get("/api/v1/system/health"))
+    assert_ok(api.get("/api/v1/system/health"))
     dirs.config.write_bytes(data[:50])
-    failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "ConfigInvalid")
+    assert_error(api.post(URL, json={"path": "a.json", "request_id": "one"}), "ConfigInvalid")
     dirs.config.unlink()
-    failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "ConfigMissing")
+    assert_error(api.post(URL, json={"path": "a.json", "request_id": "one"}), "ConfigMissing")
     dirs.config.write_bytes(data)
-    assert not ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))["replayed"]
+    assert not assert_ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))["replayed"]
 
 
 def test_config_over_the_size_limit_is_rejected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=len(dirs.config.read_bytes())) as api:
-        ok(api.post(URL, json={"path": "a.json"}))
+        assert_ok(api.post(URL, json={"path": "a.json"}))
         dirs.config.write_bytes(dirs.config.read_bytes() + b" ")
-        failed(api.post(URL, json={"path": "b.json"}), "ConfigTooLarge")
+        assert_error(api.post(URL, json={"path": "b.json"}), "ConfigTooLarge")
 
 
 def test_encrypted_name_without_recipients_writes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
-    failed(api.post(URL, json={"path": "x/a.json.zst.age"}), "EncryptionNotConfigured")
+    assert_error(api.post(URL, json={"path": "x/a.json.zst.age"}), "EncryptionNotConfigured")
     assert not (dirs.backups / "x").exists()
 
 
 def test_delete_removes_file_and_manifest_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(URL, json={"path": "d/a.json"}))
-    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    created = assert_ok(api.post(URL, json={"path": "d/a.json"}))
+    assert assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert list((dirs.backups / "d").iterdir()) == []
-    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
-    assert not ok(api.delete(f"{ALL}/never-was"))["existed"]
-    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
+    assert not assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert not assert_ok(api.delete(f"{ALL}/never-was"))["existed"]
+    assert_error(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
 
 
 def test_file_that_differs_from_its_manifest_is_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(URL, json={"path": "a.json"}))
+    created = assert_ok(api.post(URL, json={"path": "a.json"}))
     (dirs.backups / "a.json").write_bytes(b"precious")
-    failed(api.delete(f"{ALL}/{created['backup_id']}"), "BackupChanged")
+    assert_error(api.delete(f"{ALL}/{created['backup_id']}"), "BackupChanged")
     assert (dirs.backups / "a.json").read_bytes() == b"precious"
     assert (dirs.backups / "a.json.manifest.json").exists()
 
 
 def test_file_removed_by_a_user_is_not_found(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    created = assert_ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
     (dirs.backups / "a.json").unlink()
-    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
-    failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
-    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert_error(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
+    assert_error(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
+    assert not assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
 
 
 def test_backup_moved_with_its_manifest_keeps_its_id(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(URL, json={"path": "a.json"}))
+    created = assert_ok(api.post(URL, json={"path": "a.json"}))
     (dirs.backups / "elsewhere").mkdir()
     for name in ("a.json", "a.json.manifest.json"):
         (dirs.backups / name).rename(dirs.backups / "elsewhere" / name)
-    assert ok(api.get(f"{ALL}/{created['backup_id']}"))["path"] == "elsewhere/a.json"
-    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert assert_ok(api.get(f"{ALL}/{created['backup_id']}"))["path"] == "elsewhere/a.json"
+    assert assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
 
 
 def test_config_issues_are_recorded_without_keys(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = json.loads(dirs.config.read_text())
     config["apikeys"]["secret-gateway-key"] = {"project_id": "gone", "user_id": "u-0"}
     dirs.config.write_text(json.dumps(config))
-    created = ok(api.post(URL, json={"path": "a.json"}))
+    created = assert_ok(api.post(URL, json={"path": "a.json"}))
     assert [issue["code"] for issue in created["issues"]] == ["DanglingProject"]
     assert "secret-gateway-key" not in json.dumps(created)
     assert "secret-gateway-key" not in (dirs.backups / "a.json.manifest.json").read_text()
 
 
 def test_invalid_manifest_is_ignored(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(URL, json={"path": "a.json"}))
+    created = assert_ok(api.post(URL, json={"path": "a.json"}))
     manifest = dirs.backups / "a.json.manifest.json"
     manifest.write_text(manifest.read_text().replace('"counts"', '"created": "2020-01-01T00:00:00Z", "counts"'))
-    failed(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
-    failed(api.post("/api/v1/system/restore", json={"input_file": "a.json"}), "BackupCorrupt")
+    assert_error(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
+    assert_error(api.post("/api/v1/system/restore", json={"input_file": "a.json"}), "BackupCorrupt")
 
 
 def test_new_backup_at_the_path_of_a_moved_one_ends_its_request(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
+    assert_ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))
     (dirs.backups / "a.json").rename(dirs.backups / "moved.json")
-    ok(api.post(URL, json={"path": "a.json", "request_id": "two"}))
-    failed(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")
+    assert_ok(api.post(URL, json={"path": "a.json", "request_id": "two"}))
+    assert_error(api.post(URL, json={"path": "a.json", "request_id": "one"}), "Deleted")

@@ -15,13 +15,13 @@ import pyrage
 import pytest
 
 from gateway_api.codec import compression
-from gateway_api.codec.encryption import fingerprint
+from gateway_api.codec.encryption import recipient_fingerprint
 from tests.api.support.admin_process import AdminProcess
-from tests.api.support.backup_files import pack, unpack
+from tests.api.support.backup_files import compress_bytes, decompress_bytes
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.requirements import needs
-from tests.api.support.responses import failed, ok
+from tests.api.support.requirements import require_programs
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -55,25 +55,25 @@ def test_encrypted_backup_is_restored_with_its_identity_only(
 ) -> None:
     data = dirs.config.read_bytes()
     with _server(dirs, fork_server, keys.recipient) as api:
-        created = ok(api.post(BACKUP, json={"path": name, "request_id": "b"}))
+        created = assert_ok(api.post(BACKUP, json={"path": name, "request_id": "b"}))
         assert (created["level"], created["proof"]) == ("Verified", "payload")
-        health = ok(api.get("/api/v1/system/health"))
-        assert (health["encryption"], health["recipients"]) == ("require", [fingerprint(keys.recipient)])
-        assert created["recipients"] == [fingerprint(keys.recipient)]
+        health = assert_ok(api.get("/api/v1/system/health"))
+        assert (health["encryption"], health["recipients"]) == ("require", [recipient_fingerprint(keys.recipient)])
+        assert created["recipients"] == [recipient_fingerprint(keys.recipient)]
         stored = (dirs.backups / name).read_bytes()
         assert stored.startswith(b"age-encryption.org/v1\n")
         opened = pyrage.decrypt(stored, [pyrage.x25519.Identity.from_str(keys.identity)])
-        assert unpack(opened, compression.format_for_name(name).compression, len(data)) == data
+        assert decompress_bytes(opened, compression.format_for_name(name).compression, len(data)) == data
         dirs.write(users=5)
         body = {"backup_id": created["backup_id"], "request_id": "r"}
-        failed(api.post(RESTORE, json=body), "IdentityRequired")
-        failed(api.post(RESTORE, json={**body, "identity": keys.other_identity}), "WrongIdentity")
-        detail = failed(api.post(RESTORE, json={**body, "identity": "AGE-SECRET-KEY-1NONSENSE"}), "WrongIdentity")
+        assert_error(api.post(RESTORE, json=body), "IdentityRequired")
+        assert_error(api.post(RESTORE, json={**body, "identity": keys.other_identity}), "WrongIdentity")
+        detail = assert_error(api.post(RESTORE, json={**body, "identity": "AGE-SECRET-KEY-1NONSENSE"}), "WrongIdentity")
         assert "NONSENSE" not in detail
-        done = ok(api.post(RESTORE, json={**body, "identity": keys.identity}))
+        done = assert_ok(api.post(RESTORE, json={**body, "identity": keys.identity}))
         assert dirs.config.read_bytes() == data
         # The identity is not part of the request digest, so a repeat does not need it.
-        assert ok(api.post(RESTORE, json=body))["replayed"]
+        assert assert_ok(api.post(RESTORE, json=body))["replayed"]
         assert done["signature"] == "valid"
 
 
@@ -81,21 +81,23 @@ def test_plain_name_with_required_encryption_writes_nothing(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     with _server(dirs, fork_server, keys.recipient) as api:
-        failed(api.post(BACKUP, json={"path": "x/a.json.zst"}), "EncryptionRequired")
-        failed(api.post(BACKUP, json={"output_file": str(dirs.backups / "daily.json")}), "EncryptionRequired")
+        assert_error(api.post(BACKUP, json={"path": "x/a.json.zst"}), "EncryptionRequired")
+        assert_error(api.post(BACKUP, json={"output_file": str(dirs.backups / "daily.json")}), "EncryptionRequired")
         assert not (dirs.backups / "x").exists()
     with _server(dirs, fork_server, keys.recipient, encryption="allow") as api:
-        assert ok(api.post(BACKUP, json={"path": "a.json"}))["recipients"] == []
-        assert ok(api.post(BACKUP, json={"path": "a.json.age"}))["recipients"] == [fingerprint(keys.recipient)]
+        assert assert_ok(api.post(BACKUP, json={"path": "a.json"}))["recipients"] == []
+        assert assert_ok(api.post(BACKUP, json={"path": "a.json.age"}))["recipients"] == [
+            recipient_fingerprint(keys.recipient)
+        ]
 
 
 def test_revoked_recipient_cannot_open_new_backups(dirs: GatewayDirs, fork_server: ForkServer, keys: Keys) -> None:
     with _server(dirs, fork_server, keys.recipient) as api:
-        old = ok(api.post(BACKUP, json={"path": "old.json.age"}))
+        old = assert_ok(api.post(BACKUP, json={"path": "old.json.age"}))
     with _server(dirs, fork_server, keys.recipient, keys.other_recipient) as api:
-        both = ok(api.post(BACKUP, json={"path": "both.json.age"}))
+        both = assert_ok(api.post(BACKUP, json={"path": "both.json.age"}))
     with _server(dirs, fork_server, keys.other_recipient) as api:
-        new = ok(api.post(BACKUP, json={"path": "new.json.age"}))
+        new = assert_ok(api.post(BACKUP, json={"path": "new.json.age"}))
         for created, opening in (
             (old, [keys.identity]),
             (both, [keys.identity, keys.other_identity]),
@@ -104,10 +106,10 @@ def test_revoked_recipient_cannot_open_new_backups(dirs: GatewayDirs, fork_serve
             for identity in (keys.identity, keys.other_identity):
                 answer = api.post(RESTORE, json={"backup_id": created["backup_id"], "identity": identity})
                 if identity in opening:
-                    ok(answer)
+                    assert_ok(answer)
                 else:
-                    failed(answer, "WrongIdentity")
-        ok(
+                    assert_error(answer, "WrongIdentity")
+        assert_ok(
             api.post(
                 RESTORE, json={"backup_id": old["backup_id"], "identity": f"{keys.other_identity}\n{keys.identity}"}
             )
@@ -119,21 +121,21 @@ def test_no_plain_bytes_reach_the_volume_not_even_in_safety_backups(
 ) -> None:
     secret = f"gateway-key-{'k' * 36}"
     with _server(dirs, fork_server, keys.recipient) as api:
-        created = ok(api.post(BACKUP, json={"path": "a.json.age"}))
+        created = assert_ok(api.post(BACKUP, json={"path": "a.json.age"}))
         body = {"backup_id": created["backup_id"], "identity": keys.identity}
-        safe = ok(api.post(RESTORE, json=body))["safety_backup"]
+        safe = assert_ok(api.post(RESTORE, json=body))["safety_backup"]
         assert safe["kind"] == "backup"
         assert safe["path"].endswith(".json.zst.age")
         broken = dirs.config.read_bytes()[:-20]
         dirs.config.write_bytes(broken)
-        raw = ok(api.post(RESTORE, json=body))["safety_backup"]
+        raw = assert_ok(api.post(RESTORE, json=body))["safety_backup"]
         assert raw["kind"] == "raw"
         assert raw["path"].endswith(".json.invalid.age")
         opened = pyrage.decrypt(
             (dirs.backups / raw["path"]).read_bytes(), [pyrage.x25519.Identity.from_str(keys.identity)]
         )
         assert opened == broken
-        ok(api.post(RESTORE, json={"input_file": safe["path"], "identity": keys.identity}))
+        assert_ok(api.post(RESTORE, json={"input_file": safe["path"], "identity": keys.identity}))
     for file in dirs.backups.rglob("*"):
         if file.is_file():
             content = file.read_bytes()
@@ -145,51 +147,55 @@ def test_plain_file_must_be_signed_when_encryption_is_required(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        signed = ok(api.post(BACKUP, json={"path": "signed.json"}))
+        signed = assert_ok(api.post(BACKUP, json={"path": "signed.json"}))
     shutil.copy(dirs.config, dirs.backups / "planted.json")
     with _server(dirs, fork_server, keys.recipient) as api:
-        ok(api.post(RESTORE, json={"backup_id": signed["backup_id"]}))
-        failed(api.post(RESTORE, json={"input_file": "planted.json"}), "SignatureRequired")
-        failed(api.post(RESTORE, json={"input_file": "planted.json", "accept_unsigned": True}), "SignatureRequired")
+        assert_ok(api.post(RESTORE, json={"backup_id": signed["backup_id"]}))
+        assert_error(api.post(RESTORE, json={"input_file": "planted.json"}), "SignatureRequired")
+        assert_error(
+            api.post(RESTORE, json={"input_file": "planted.json", "accept_unsigned": True}), "SignatureRequired"
+        )
     with _server(dirs, fork_server, keys.recipient, allow_unsigned_override=True) as api:
-        ok(api.post(RESTORE, json={"input_file": "planted.json", "accept_unsigned": True}))
+        assert_ok(api.post(RESTORE, json={"input_file": "planted.json", "accept_unsigned": True}))
 
 
 def test_damaged_and_foreign_age_files_have_distinct_errors(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
     with _server(dirs, fork_server, keys.recipient) as api:
-        ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
+        assert_ok(api.post(BACKUP, json={"path": "a.json.zst.age"}))
         file = dirs.backups / "a.json.zst.age"
         good = file.read_bytes()
         body = {"input_file": "a.json.zst.age", "identity": keys.identity}
         file.write_bytes(good[:-1])
-        failed(api.post(RESTORE, json=body), "BackupCorrupt")
+        assert_error(api.post(RESTORE, json=body), "BackupCorrupt")
         for content in (b"", b"junk", good[:-1], good[:300]):
             (dirs.backups / "foreign.json.zst.age").write_bytes(content)
-            failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupInvalid")
+            assert_error(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupInvalid")
         recipient = pyrage.x25519.Recipient.from_str(keys.recipient)
-        bomb = pyrage.encrypt(pack(b" " * 70_000_000, "zstd"), [recipient])
+        bomb = pyrage.encrypt(compress_bytes(b" " * 70_000_000, "zstd"), [recipient])
         (dirs.backups / "foreign.json.zst.age").write_bytes(bomb)
-        failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupTooLarge")
+        assert_error(api.post(RESTORE, json={**body, "input_file": "foreign.json.zst.age"}), "BackupTooLarge")
         (dirs.backups / "foreign.json.age").write_bytes(pyrage.passphrase.encrypt(b"{}", "password"))
-        failed(api.post(RESTORE, json={**body, "input_file": "foreign.json.age"}), "WrongIdentity")
+        assert_error(api.post(RESTORE, json={**body, "input_file": "foreign.json.age"}), "WrongIdentity")
 
 
 def test_identities_and_keys_are_in_no_log_record_or_file(dirs: GatewayDirs, keys: Keys) -> None:
     settings: dict[str, Any] = {"age_recipient": keys.recipient, "signature_policy": "require"}
     with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
-        created = ok(client.post(BACKUP, json={"path": "a.json.age"}))
+        created = assert_ok(client.post(BACKUP, json={"path": "a.json.age"}))
         body = {"backup_id": created["backup_id"], "identity": keys.identity, "request_id": "r"}
-        ok(client.post(RESTORE, json=body))
-        failed(
+        assert_ok(client.post(RESTORE, json=body))
+        assert_error(
             client.post(RESTORE, json={**body, "request_id": "s", "identity": keys.identity * 200}), "InvalidRequest"
         )
-        failed(client.post(RESTORE, json={**body, "request_id": "s", "identity": [keys.identity]}), "InvalidRequest")
+        assert_error(
+            client.post(RESTORE, json={**body, "request_id": "s", "identity": [keys.identity]}), "InvalidRequest"
+        )
         verify = f"/api/v1/system/backups/{created['backup_id']}/verify"
-        ok(client.post(verify, json={"identity": keys.identity}))
-        failed(client.post(verify, json={"identity": keys.other_identity}), "WrongIdentity")
-        ok(client.post("/api/v1/system/restores/r/commit"))
+        assert_ok(client.post(verify, json={"identity": keys.identity}))
+        assert_error(client.post(verify, json={"identity": keys.other_identity}), "WrongIdentity")
+        assert_ok(client.post("/api/v1/system/restores/r/commit"))
         for secret in (keys.identity, keys.other_identity, dirs.key):
             assert secret not in process.log
             for folder in (dirs.backups, dirs.state):
@@ -201,11 +207,11 @@ def test_identities_and_keys_are_in_no_log_record_or_file(dirs: GatewayDirs, key
 def test_age_zstd_and_jq_open_an_encrypted_backup(
     dirs: GatewayDirs, fork_server: ForkServer, keys: Keys, tmp_path: Path
 ) -> None:
-    needs("age", "age-keygen", "zstd", "jq")
+    require_programs("age", "age-keygen", "zstd", "jq")
     key = tmp_path / "key"
     key.write_text(f"# made by age-keygen\n{keys.other_identity}\n")
     with _server(dirs, fork_server, keys.recipient, keys.other_recipient) as api:
-        created = ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
+        created = assert_ok(api.post(BACKUP, json={"path": "NAME.json.zst.age"}))
     command = f"age -d -i {key} {dirs.backups}/NAME.json.zst.age | zstd -d | jq ."
     shown = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
     assert json.loads(shown.stdout) == json.loads(dirs.config.read_text())
@@ -218,22 +224,22 @@ def test_age_zstd_and_jq_open_an_encrypted_backup(
 def test_restore_opens_files_written_by_age(
     armor: list[str], dirs: GatewayDirs, fork_server: ForkServer, keys: Keys
 ) -> None:
-    needs("age", "zstd")
+    require_programs("age", "zstd")
     data = dirs.config.read_bytes()
     packed = subprocess.run(["zstd", "-q", "-19"], input=data, capture_output=True, check=True).stdout
     words = ["age", *armor, "-r", keys.recipient, "-o", str(dirs.backups / "theirs.json.zst.age")]
     subprocess.run(words, input=packed, check=True)
     with _server(dirs, fork_server, keys.other_recipient) as api:
         dirs.write(users=5)
-        ok(api.post(RESTORE, json={"input_file": "theirs.json.zst.age", "identity": keys.identity}))
+        assert_ok(api.post(RESTORE, json={"input_file": "theirs.json.zst.age", "identity": keys.identity}))
         assert dirs.config.read_bytes() == data
 
 
 def test_idle_server_with_keys_uses_less_than_70_mebibytes(dirs: GatewayDirs, keys: Keys) -> None:
     with AdminProcess(dirs.config, dirs.backups, age_recipient=keys.recipient) as process:
         with process.client(dirs.key) as client:
-            ok(client.post(BACKUP, json={"path": "a.json.zst.age"}))
-            ok(client.get("/ready"))
+            assert_ok(client.post(BACKUP, json={"path": "a.json.zst.age"}))
+            assert_ok(client.get("/ready"))
         assert process.process is not None
         status = Path(f"/proc/{process.process.pid}/status").read_text()
         assert int(status.split("VmRSS:")[1].split()[0]) < 70 * 1024

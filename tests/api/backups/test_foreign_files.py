@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.support.backup_files import manifest_of
+from tests.api.support.backup_files import build_manifest
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -35,52 +35,52 @@ def test_unrepresentable_manifest_is_ignored_and_hides_no_file(
     strange: dict[str, Any], api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     data = dirs.config.read_bytes()
-    ok(api.post(BACKUP, json={"path": "ours.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "ours.json"}))
     (dirs.backups / "x.json").write_bytes(data)
-    (dirs.backups / "x.json.manifest.json").write_text(json.dumps(manifest_of(data, **strange)))
-    items = ok(api.get(ALL))["items"]
+    (dirs.backups / "x.json.manifest.json").write_text(json.dumps(build_manifest(data, **strange)))
+    items = assert_ok(api.get(ALL))["items"]
     assert [(item["path"], item["kind"]) for item in items] == [("ours.json", "backup"), ("x.json", "foreign")]
-    failed(api.get(f"{ALL}/x"), "BackupNotFound")
-    ok(api.post(BACKUP, json={"path": "after.json"}))
+    assert_error(api.get(f"{ALL}/x"), "BackupNotFound")
+    assert_ok(api.post(BACKUP, json={"path": "after.json"}))
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=["half a character", "half a key", "nested", "deep"])
 def test_upload_of_an_unrepresentable_manifest_is_rejected(
     strange: dict[str, Any], api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    sent = json.dumps(manifest_of(dirs.config.read_bytes(), **strange)).encode()
-    failed(api.put(f"{ALL}/x/content?part=manifest", content=sent), "InvalidRequest")
+    sent = json.dumps(build_manifest(dirs.config.read_bytes(), **strange)).encode()
+    assert_error(api.put(f"{ALL}/x/content?part=manifest", content=sent), "InvalidRequest")
 
 
 def test_manifest_of_a_later_version_is_kept_unchanged(api: httpx.Client, dirs: GatewayDirs) -> None:
     data = dirs.config.read_bytes()
     later = {"note": [{"a": [{"b": ["\U0001f600", "\u00e9", -(2**70), None, True]}]}]}
-    sent = json.dumps(manifest_of(data, **later)).encode()
-    ok(api.put(f"{ALL}/x/content?part=manifest", content=sent))
-    ok(api.put(f"{ALL}/x/content", content=data))
+    sent = json.dumps(build_manifest(data, **later)).encode()
+    assert_ok(api.put(f"{ALL}/x/content?part=manifest", content=sent))
+    assert_ok(api.put(f"{ALL}/x/content", content=data))
     assert (dirs.backups / "x.json.manifest.json").read_bytes() == sent
-    assert ok(api.get(ALL))["items"][0]["kind"] == "backup"
-    assert ok(api.get(f"{ALL}/x"))["path"] == "x.json"
-    assert ok(api.delete(f"{ALL}/x"))["existed"]
+    assert assert_ok(api.get(ALL))["items"][0]["kind"] == "backup"
+    assert assert_ok(api.get(f"{ALL}/x"))["path"] == "x.json"
+    assert assert_ok(api.delete(f"{ALL}/x"))["existed"]
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", "cafe\u0301".encode(), b"a\nb", b"x.tmp", b"y" * 200], ids=repr)
 def test_file_whose_name_no_request_can_use_is_not_listed(name: bytes, api: httpx.Client, dirs: GatewayDirs) -> None:
     request = {"path": "a.json", "request_id": "once"}
-    created = ok(api.post(BACKUP, json=request))
+    created = assert_ok(api.post(BACKUP, json=request))
     folder = os.path.join(os.fsencode(dirs.backups), name)
     os.mkdir(folder)
     for file in (b"a.json", b"a.json.manifest.json"):
         os.rename(os.path.join(os.fsencode(dirs.backups), file), os.path.join(folder, file))
     one = f"{ALL}/{created['backup_id']}"
-    assert ok(api.get(ALL))["items"] == []
-    failed(api.get(one), "BackupNotFound")
-    failed(api.post(f"{one}/verify"), "BackupNotFound")
-    failed(api.get(f"{one}/content"), "BackupNotFound")
-    failed(api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}), "BackupNotFound")
-    assert not ok(api.delete(one))["existed"]
+    assert assert_ok(api.get(ALL))["items"] == []
+    assert_error(api.get(one), "BackupNotFound")
+    assert_error(api.post(f"{one}/verify"), "BackupNotFound")
+    assert_error(api.get(f"{one}/content"), "BackupNotFound")
+    assert_error(api.post("/api/v1/system/restore", json={"backup_id": created["backup_id"]}), "BackupNotFound")
+    assert not assert_ok(api.delete(one))["existed"]
     assert os.path.exists(os.path.join(folder, b"a.json"))
-    assert not ok(api.post(BACKUP, json=request))["replayed"]
+    assert not assert_ok(api.post(BACKUP, json=request))["replayed"]
 
 
 @pytest.mark.parametrize("length", [177, 178, 180])
@@ -89,20 +89,20 @@ def test_backup_with_the_longest_name_may_be_gzipped_by_hand(
 ) -> None:
     name = "n" * (length - 5) + ".json"
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        created = ok(api.post(BACKUP, json={"path": name}))
+        created = assert_ok(api.post(BACKUP, json={"path": name}))
         data = (dirs.backups / name).read_bytes()
         (dirs.backups / f"{name}.gz").write_bytes(gzip.compress(data))
         (dirs.backups / name).unlink()
-        items = ok(api.get(ALL))["items"]
+        items = assert_ok(api.get(ALL))["items"]
         assert [(item["kind"], item["path"]) for item in items] == [("compressed", f"{name}.gz")]
-        assert ok(api.get(ALL, params={"path": f"{name}.gz"}))["items"] == items
-        assert ok(api.post(f"{ALL}/inspect", json={"path": f"{name}.gz"}))["level"] == "Verified"
-        ok(api.post("/api/v1/system/restore", json={"input_file": f"{name}.gz"}))
-        assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+        assert assert_ok(api.get(ALL, params={"path": f"{name}.gz"}))["items"] == items
+        assert assert_ok(api.post(f"{ALL}/inspect", json={"path": f"{name}.gz"}))["level"] == "Verified"
+        assert_ok(api.post("/api/v1/system/restore", json={"input_file": f"{name}.gz"}))
+        assert assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
         assert not list(dirs.backups.glob("n*"))
 
 
 def test_name_of_181_bytes_is_rejected(api: httpx.Client) -> None:
-    ok(api.post(BACKUP, json={"path": "n" * 180}))
-    failed(api.post(BACKUP, json={"path": "n" * 181}), "PathNotAllowed")
-    failed(api.post(BACKUP, json={"path": "n" * 181 + ".gz"}), "PathNotAllowed")
+    assert_ok(api.post(BACKUP, json={"path": "n" * 180}))
+    assert_error(api.post(BACKUP, json={"path": "n" * 181}), "PathNotAllowed")
+    assert_error(api.post(BACKUP, json={"path": "n" * 181 + ".gz"}), "PathNotAllowed")

@@ -13,40 +13,40 @@ import pytest
 
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUPS = "/api/v1/system/backups"
 
 
 def _inspect(api: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
-    return ok(api.post(f"{BACKUPS}/inspect", json={"path": path, **body}))
+    return assert_ok(api.post(f"{BACKUPS}/inspect", json={"path": path, **body}))
 
 
 def _find(api: httpx.Client, path: str) -> list[dict[str, Any]]:
-    result: list[dict[str, Any]] = ok(api.get(BACKUPS, params={"path": path}))["items"]
+    result: list[dict[str, Any]] = assert_ok(api.get(BACKUPS, params={"path": path}))["items"]
     return result
 
 
 def test_file_is_looked_up_by_its_exact_path(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        created = ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
-        ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst.json"}))
+        created = assert_ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst"}))
+        assert_ok(api.post("/api/v1/system/backup", json={"path": "daily/a.json.zst.json"}))
         (result,) = _find(api, "daily/a.json.zst")
         assert (result["kind"], result["backup_id"]) == ("backup", created["backup_id"])
         assert result["record"]["content_sha256"] == created["content_sha256"]
         for absent in ("daily", "daily/b.json", "daily/a.json.zst/x", "other/a.json.zst"):
             assert _find(api, absent) == []
-            failed(api.post(f"{BACKUPS}/inspect", json={"path": absent}), "BackupNotFound")
+            assert_error(api.post(f"{BACKUPS}/inspect", json={"path": absent}), "BackupNotFound")
         for forbidden in ("../config/config.json", "/etc/passwd", ".gateway/lock", "daily/a.json.zst.manifest.json"):
-            failed(api.get(BACKUPS, params={"path": forbidden}), "PathNotAllowed")
-            failed(api.post(f"{BACKUPS}/inspect", json={"path": forbidden}), "PathNotAllowed")
+            assert_error(api.get(BACKUPS, params={"path": forbidden}), "PathNotAllowed")
+            assert_error(api.post(f"{BACKUPS}/inspect", json={"path": forbidden}), "PathNotAllowed")
 
 
 def test_inspection_reports_the_content_of_own_and_foreign_files(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        created = ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
-        health = ok(api.get("/api/v1/system/health"))
+        created = assert_ok(api.post("/api/v1/system/backup", json={"path": "ours.json.zst"}))
+        health = assert_ok(api.get("/api/v1/system/health"))
         plain = dirs.config.read_bytes()
         (dirs.backups / "theirs.json.gz").write_bytes(gzip.compress(plain))
         envelope = {"backup_version": "1.0", "timestamp": "x", "config": json.loads(plain)}
@@ -64,7 +64,7 @@ def test_inspection_reports_the_content_of_own_and_foreign_files(dirs: GatewayDi
 
 def test_inspection_reports_problems_and_no_key(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        ok(api.post("/api/v1/system/backup", json={"path": "changed.json"}))
+        assert_ok(api.post("/api/v1/system/backup", json={"path": "changed.json"}))
         file = dirs.backups / "changed.json"
         file.write_bytes(file.read_bytes().replace(b"user-0@", b"user-9@"))
         (dirs.backups / "torn.json").write_bytes(dirs.config.read_bytes()[:-20])
@@ -77,7 +77,7 @@ def test_inspection_reports_problems_and_no_key(dirs: GatewayDirs, fork_server: 
             ("brick.json", "BackupInvalid"),
         ):
             response = api.post(f"{BACKUPS}/inspect", json={"path": name})
-            result = ok(response)
+            result = assert_ok(response)
             assert (result["level"], [one["code"] for one in result["problems"]]) == (None, [code]), name
             assert dirs.key not in response.text
 
@@ -91,4 +91,4 @@ def test_encrypted_file_is_not_opened_without_its_identity(dirs: GatewayDirs, fo
         assert (result["level"], result["counts"], result["content_sha256"]) == ("Stored", None, None)
         assert _inspect(api, "sealed.json.age", identity=str(identity))["level"] == "Verified"
         body = {"path": "sealed.json.age", "identity": str(other)}
-        failed(api.post(f"{BACKUPS}/inspect", json=body), "WrongIdentity")
+        assert_error(api.post(f"{BACKUPS}/inspect", json=body), "WrongIdentity")

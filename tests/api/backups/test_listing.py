@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway_api.backups.listing import page, parse_token, token_of
+from gateway_api.backups.listing import encode_token, list_page, parse_token
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.settings import AdminSettings
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -29,7 +29,7 @@ def _all(api: httpx.Client, limit: int = 100) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     token = None
     while True:
-        result = ok(api.get(ALL, params={"limit": limit} | ({"continue": token} if token else {})))
+        result = assert_ok(api.get(ALL, params={"limit": limit} | ({"continue": token} if token else {})))
         items += result["items"]
         token = result["continue"]
         if token is None:
@@ -39,7 +39,7 @@ def _all(api: httpx.Client, limit: int = 100) -> list[dict[str, Any]]:
 def test_every_file_is_listed_once_in_order_for_any_page_size(api: httpx.Client, dirs: GatewayDirs) -> None:
     assert _all(api) == []
     for name in ("b.json", "a/z.json.zst", "a.json", "a/b/c.json.gz", "ä b.json"):
-        ok(api.post(BACKUP, json={"path": name}))
+        assert_ok(api.post(BACKUP, json={"path": name}))
     (dirs.backups / "a" / "notes.txt").write_text("mine")
     paths = [item["path"] for item in _all(api)]
     assert sorted(paths) == sorted(["a/b/c.json.gz", "a/notes.txt", "a/z.json.zst", "a.json", "b.json", "ä b.json"])
@@ -48,66 +48,66 @@ def test_every_file_is_listed_once_in_order_for_any_page_size(api: httpx.Client,
         assert [item["path"] for item in _all(api, limit)] == paths
     shown = {item["path"]: item for item in _all(api)}
     assert shown["a/notes.txt"]["kind"] == "foreign"
-    assert shown["a.json"]["record"] == ok(api.get(f"{ALL}/{shown['a.json']['backup_id']}"))
+    assert shown["a.json"]["record"] == assert_ok(api.get(f"{ALL}/{shown['a.json']['backup_id']}"))
 
 
 def test_next_page_continues_after_a_removed_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     for name in ("a.json", "b.json", "c.json"):
         (dirs.backups / name).write_text("{}")
-    ok(api.post(BACKUP, json={"path": "z.json"}))
-    token = ok(api.get(ALL, params={"limit": 2}))["continue"]
+    assert_ok(api.post(BACKUP, json={"path": "z.json"}))
+    token = assert_ok(api.get(ALL, params={"limit": 2}))["continue"]
     (dirs.backups / "b.json").unlink()
-    assert [one["path"] for one in ok(api.get(ALL, params={"continue": token}))["items"]] == ["c.json", "z.json"]
+    assert [one["path"] for one in assert_ok(api.get(ALL, params={"continue": token}))["items"]] == ["c.json", "z.json"]
     for bad in ("%", "====", "ä", "A", "_-_-"):
         answer = api.get(ALL, params={"continue": bad})
         assert answer.status_code in (200, 422)
-    failed(api.get(ALL, params={"limit": 0}), "InvalidRequest")
+    assert_error(api.get(ALL, params={"limit": 0}), "InvalidRequest")
 
 
 def test_backup_gzipped_by_hand_is_the_same_backup(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
-    created = ok(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}))
+    created = assert_ok(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}))
     subprocess.run(["gzip", str(dirs.backups / "d" / "a.json")], check=True)
     (entry,) = _all(api)
     assert (entry["kind"], entry["path"], entry["backup_id"]) == ("compressed", "d/a.json.gz", created["backup_id"])
     assert entry["record"]["content_sha256"] == created["content_sha256"]
     assert entry["record"]["compression"] == "gzip"
     assert entry["record"]["stored_bytes"] == entry["size_bytes"]
-    assert ok(api.get(f"{ALL}/{created['backup_id']}")) == entry["record"]
-    proven = ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
+    assert assert_ok(api.get(f"{ALL}/{created['backup_id']}")) == entry["record"]
+    proven = assert_ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
     assert (proven["signature"], proven["problems"]) == ("valid", [])
     taken = api.get(f"{ALL}/{created['backup_id']}/content")
     assert taken.content == (dirs.backups / "d" / "a.json.gz").read_bytes()
     dirs.write(users=6)
     for source in ({"backup_id": created["backup_id"]}, {"input_file": "d/a.json.gz"}):
-        done = ok(api.post(RESTORE, json={**source, "expected_sha256": entry["record"]["stored_sha256"]}))
+        done = assert_ok(api.post(RESTORE, json={**source, "expected_sha256": entry["record"]["stored_sha256"]}))
         assert done["source_backup_id"] == created["backup_id"]
         assert dirs.config.read_bytes() == before
-    assert ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert list((dirs.backups / "d").iterdir()) == []
-    failed(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}), "Deleted")
+    assert_error(api.post(BACKUP, json={"path": "d/a.json", "request_id": "one", "metadata": {"k": "v"}}), "Deleted")
 
 
 def test_gz_copy_is_foreign_while_the_original_exists(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     subprocess.run(["gzip", "-k", str(dirs.backups / "a.json")], check=True)
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json", "backup"), ("a.json.gz", "foreign")]
-    ok(api.delete(f"{ALL}/{created['backup_id']}"))
+    assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))
     assert [(one["path"], one["kind"]) for one in _all(api)] == [("a.json.gz", "foreign")]
 
 
 def test_gz_file_with_other_content_is_foreign_and_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "a.json").unlink()
     (dirs.backups / "a.json.gz").write_bytes(gzip.compress(b"{}"))
     assert [one["kind"] for one in _all(api)] == ["foreign"]
-    assert not ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert not assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
     assert (dirs.backups / "a.json.gz").exists()
 
 
 def test_removed_linked_and_hidden_files_are_not_listed(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post(BACKUP, json={"path": "gone.json"}))
-    ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "gone.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "gone.json").unlink()
     (dirs.backups / "link.json").symlink_to(dirs.backups / "a.json")
     (dirs.backups / ".hidden.json").write_text("{}")
@@ -124,7 +124,7 @@ def test_removed_linked_and_hidden_files_are_not_listed(api: httpx.Client, dirs:
 
 
 def test_file_that_differs_from_its_manifest_is_listed_as_changed(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.backups / "a.json").write_bytes(b"{}")
     (entry,) = _all(api)
     assert (entry["kind"], entry["backup_id"], entry["record"]) == ("changed", created["backup_id"], None)
@@ -133,9 +133,9 @@ def test_file_that_differs_from_its_manifest_is_listed_as_changed(api: httpx.Cli
 def test_list_without_a_volume_is_an_error(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         (dirs.backups / "a.json").write_text("{}")
-        assert len(ok(api.get(ALL))["items"]) == 1
+        assert len(assert_ok(api.get(ALL))["items"]) == 1
         dirs.backups.rename(dirs.backups.with_name("gone"))
-        failed(api.get(ALL), "VolumeUnavailable")
+        assert_error(api.get(ALL), "VolumeUnavailable")
 
 
 def test_list_of_a_hundred_thousand_files_reads_none_twice(
@@ -143,10 +143,10 @@ def test_list_of_a_hundred_thousand_files_reads_none_twice(
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         for number in range(3):
-            ok(api.post(BACKUP, json={"path": f"{number}.json"}))
+            assert_ok(api.post(BACKUP, json={"path": f"{number}.json"}))
             subprocess.run(["gzip", str(dirs.backups / f"{number}.json")], check=True)
-            created = ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
-            ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
+            created = assert_ok(api.post(BACKUP, json={"path": f"own/{number}.json"}))
+            assert_ok(api.post(f"{ALL}/{created['backup_id']}/verify"))
     for folder in range(20):
         (dirs.backups / f"old{folder:02}").mkdir()
         for number in range(5000):
@@ -169,7 +169,7 @@ def test_list_of_a_hundred_thousand_files_reads_none_twice(
         paths: list[str] = []
         token: str | None = None
         while True:
-            result = page(settings, inventory, 1000, token)
+            result = list_page(settings, inventory, 1000, token)
             paths += [item.path for item in result.items]
             token = result.continue_token
             if token is None:
@@ -185,5 +185,5 @@ def test_list_of_a_hundred_thousand_files_reads_none_twice(
 
 
 def test_continue_token_encodes_a_path() -> None:
-    assert parse_token(token_of(("a", "ä b.json"))) == ("a", "ä b.json")
+    assert parse_token(encode_token(("a", "ä b.json"))) == ("a", "ä b.json")
     assert parse_token(None) == ()

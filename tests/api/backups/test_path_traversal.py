@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -38,9 +38,9 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_invalid_name_is_rejected_by_every_endpoint(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
-    failed(api.post(BACKUP, json={"path": name}), "PathNotAllowed")
-    failed(api.post(RESTORE, json={"input_file": name}), "PathNotAllowed")
-    failed(
+    assert_error(api.post(BACKUP, json={"path": name}), "PathNotAllowed")
+    assert_error(api.post(RESTORE, json={"input_file": name}), "PathNotAllowed")
+    assert_error(
         api.post(BACKUP, json={"output_file": f"{dirs.backups}/{name}"}), "PathNotAllowed"
     ) if "//" not in name else 0
     assert [entry.name for entry in dirs.backups.iterdir()] == [".gateway"]
@@ -49,12 +49,12 @@ def test_invalid_name_is_rejected_by_every_endpoint(name: str, api: httpx.Client
 @pytest.mark.parametrize("path", ["/etc/passwd", "relative.json", "{0}", "{0}/", "{0}x/a.json", "{1}", "{0}/../a.json"])
 def test_output_file_outside_the_backup_directory_is_rejected(path: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
-    failed(api.post(BACKUP, json={"output_file": path.format(dirs.backups, dirs.config)}), "PathNotAllowed")
+    assert_error(api.post(BACKUP, json={"output_file": path.format(dirs.backups, dirs.config)}), "PathNotAllowed")
     assert dirs.config.read_bytes() == before
 
 
 def test_the_longest_allowed_name_works(api: httpx.Client) -> None:
-    ok(api.post(BACKUP, json={"path": "y" * 175 + ".json"}))
+    assert_ok(api.post(BACKUP, json={"path": "y" * 175 + ".json"}))
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "fifo", "directory", "socket", "linked folder"])
@@ -84,18 +84,18 @@ def test_only_regular_files_with_one_link_are_changed(kind: str, api: httpx.Clie
         else:
             (dirs.backups / "folder").symlink_to(outside)
             path = "folder/secret.json"
-        failed(api.post(RESTORE, json={"input_file": path}), "PathNotAllowed")
-        failed(api.post(BACKUP, json={"output_file": f"{dirs.backups}/{path}"}), "PathNotAllowed")
-        failed(api.post(BACKUP, json={"path": path, "overwrite": True}), "PathNotAllowed")
+        assert_error(api.post(RESTORE, json={"input_file": path}), "PathNotAllowed")
+        assert_error(api.post(BACKUP, json={"output_file": f"{dirs.backups}/{path}"}), "PathNotAllowed")
+        assert_error(api.post(BACKUP, json={"path": path, "overwrite": True}), "PathNotAllowed")
     assert [entry.name for entry in outside.iterdir()] == ["secret.json"]
     assert secret.read_bytes() == dirs.config.read_bytes()
 
 
 def test_manifest_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     manifest = dirs.backups / "a.json.manifest.json"
     moved = dirs.backups.parent / "moved"
     manifest.rename(moved)
     manifest.symlink_to(moved)
-    failed(api.get(f"/api/v1/system/backups/{created['backup_id']}"), "BackupNotFound")
-    failed(api.post(RESTORE, json={"input_file": "a.json"}), "BackupCorrupt")
+    assert_error(api.get(f"/api/v1/system/backups/{created['backup_id']}"), "BackupNotFound")
+    assert_error(api.post(RESTORE, json={"input_file": "a.json"}), "BackupCorrupt")

@@ -14,8 +14,8 @@ from gateway_api.repository import signing
 from tests.api.support.admin_process import AdminProcess
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.requirements import needs
-from tests.api.support.responses import failed, ok
+from tests.api.support.requirements import require_programs
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -33,28 +33,28 @@ def _public(pem: bytes) -> bytes:
 def test_signing_key_is_generated_once_next_to_the_config(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     key = dirs.state / "signing_key.pem"
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        first = ok(api.post(BACKUP, json={"path": "a.json"}))
+        first = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
         generated = key.read_bytes()
         assert key.stat().st_mode & 0o777 == 0o600
         assert not list(dirs.backups.rglob("*.pem"))
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
-        second = ok(api.post(BACKUP, json={"path": "b.json"}))
+        second = assert_ok(api.post(BACKUP, json={"path": "b.json"}))
         assert key.read_bytes() == generated
         assert first["signed_by"] == second["signed_by"] == [signing.load_signer(generated).key_id]
-        assert ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))["signature"] == "valid"
+        assert assert_ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))["signature"] == "valid"
         key.write_bytes(b"broken")
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        failed(api.post(BACKUP, json={"path": "c.json"}), "SigningKeyUnusable")
-        done = ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))
+        assert_error(api.post(BACKUP, json={"path": "c.json"}), "SigningKeyUnusable")
+        done = assert_ok(api.post(RESTORE, json={"backup_id": first["backup_id"]}))
         assert (done["signature"], done["safety_backup"]["kind"]) == ("unknown", "kept")
         assert key.read_bytes() == b"broken"
 
 
 def test_any_changed_byte_in_manifest_or_file_is_detected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
-        ok(api.post(BACKUP, json={"path": "a.json.gz"}))
+        assert_ok(api.post(BACKUP, json={"path": "a.json.gz"}))
         body = {"input_file": "a.json.gz", "safety_backup": False, "expected_sha256": "0" * 64}
-        failed(api.post(RESTORE, json=body), "DigestMismatch")
+        assert_error(api.post(RESTORE, json=body), "DigestMismatch")
         expected = {"BackupCorrupt", "SignatureInvalid", "SignatureRequired", "KeyNotTrusted"}
         for target in (dirs.backups / "a.json.gz.manifest.json", dirs.backups / "a.json.gz"):
             good = target.read_bytes()
@@ -63,12 +63,12 @@ def test_any_changed_byte_in_manifest_or_file_is_detected(dirs: GatewayDirs, for
                 answer = api.post(RESTORE, json=body)
                 assert answer.json()["code"] in expected, (target.name, offset, answer.text)
             target.write_bytes(good)
-        failed(api.post(RESTORE, json=body), "DigestMismatch")
+        assert_error(api.post(RESTORE, json=body), "DigestMismatch")
 
 
 def test_rewritten_manifest_is_invalid_under_every_policy(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        ok(api.post(BACKUP, json={"path": "a.json"}))
+        assert_ok(api.post(BACKUP, json={"path": "a.json"}))
         planted = dirs.config.read_bytes().replace(b"user-0@", b"evil-0@")
         manifest = dirs.backups / "a.json.manifest.json"
         value = json.loads(manifest.read_text())
@@ -76,23 +76,23 @@ def test_rewritten_manifest_is_invalid_under_every_policy(dirs: GatewayDirs, for
         (dirs.backups / "a.json").write_bytes(planted)
         manifest.write_text(json.dumps(value))
         body = {"input_file": "a.json"}
-        failed(api.post(RESTORE, json=body), "SignatureInvalid")
-        failed(api.post(RESTORE, json={**body, "accept_unsigned": True}), "SignatureInvalid")
+        assert_error(api.post(RESTORE, json=body), "SignatureInvalid")
+        assert_error(api.post(RESTORE, json={**body, "accept_unsigned": True}), "SignatureInvalid")
         del value["signatures"]
         manifest.write_text(json.dumps(value))
-        assert ok(api.post(RESTORE, json=body))["signature"] == "unsigned"
+        assert assert_ok(api.post(RESTORE, json=body))["signature"] == "unsigned"
     with fork_server.server(
         dirs.config, dirs.backups, dirs.key, signature_policy="require", allow_unsigned_override=False
     ) as api:
-        failed(api.post(RESTORE, json=body), "SignatureRequired")
-        failed(api.post(RESTORE, json={**body, "accept_unsigned": True}), "SignatureRequired")
+        assert_error(api.post(RESTORE, json=body), "SignatureRequired")
+        assert_error(api.post(RESTORE, json={**body, "accept_unsigned": True}), "SignatureRequired")
         manifest.unlink()
-        failed(api.post(RESTORE, json=body), "SignatureRequired")
+        assert_error(api.post(RESTORE, json=body), "SignatureRequired")
     with fork_server.server(
         dirs.config, dirs.backups, dirs.key, signature_policy="require", allow_unsigned_override=True
     ) as api:
-        failed(api.post(RESTORE, json=body), "SignatureRequired")
-        ok(api.post(RESTORE, json={**body, "accept_unsigned": True}))
+        assert_error(api.post(RESTORE, json=body), "SignatureRequired")
+        assert_ok(api.post(RESTORE, json={**body, "accept_unsigned": True}))
 
 
 def test_new_cluster_restores_only_backups_signed_by_a_trusted_key(
@@ -108,34 +108,34 @@ def test_new_cluster_restores_only_backups_signed_by_a_trusted_key(
         with fork_server.server(
             dirs.config, dirs.backups, dirs.key, signing_key_file=str(tmp_path / f"{name}.pem")
         ) as api:
-            created[name] = ok(api.post(BACKUP, json={"path": f"{name}.json"}))["backup_id"]
+            created[name] = assert_ok(api.post(BACKUP, json={"path": f"{name}.json"}))["backup_id"]
     assert not (dirs.state / "signing_key.pem").exists()
     settings: dict[str, Any] = {"trusted_keys_file": str(tmp_path / "trusted.pem"), "signature_policy": "require"}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
-        own = ok(api.post(BACKUP, json={"path": "own.json"}))
-        ok(api.post(RESTORE, json={"backup_id": created["old"]}))
-        detail = failed(api.post(RESTORE, json={"backup_id": created["stranger"]}), "KeyNotTrusted")
+        own = assert_ok(api.post(BACKUP, json={"path": "own.json"}))
+        assert_ok(api.post(RESTORE, json={"backup_id": created["old"]}))
+        detail = assert_error(api.post(RESTORE, json={"backup_id": created["stranger"]}), "KeyNotTrusted")
         assert signing.load_signer(stranger).key_id in detail
-        ok(api.post(RESTORE, json={"backup_id": created["old"], "trust_key_id": old_id}))
-        failed(api.post(RESTORE, json={"backup_id": own["backup_id"], "trust_key_id": old_id}), "KeyNotTrusted")
+        assert_ok(api.post(RESTORE, json={"backup_id": created["old"], "trust_key_id": old_id}))
+        assert_error(api.post(RESTORE, json={"backup_id": own["backup_id"], "trust_key_id": old_id}), "KeyNotTrusted")
         stranger_id = signing.load_signer(stranger).key_id
         pinned = {"backup_id": created["stranger"], "trust_key_id": stranger_id}
-        failed(api.post(RESTORE, json=pinned), "KeyNotTrusted")
+        assert_error(api.post(RESTORE, json=pinned), "KeyNotTrusted")
 
 
 def test_backup_gzipped_by_hand_is_still_signed(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
-        ok(api.post(BACKUP, json={"path": "a.json"}))
+        assert_ok(api.post(BACKUP, json={"path": "a.json"}))
         subprocess.run(["gzip", str(dirs.backups / "a.json")], check=True)
-        assert ok(api.post(RESTORE, json={"input_file": "a.json.gz"}))["signature"] == "valid"
+        assert assert_ok(api.post(RESTORE, json={"input_file": "a.json.gz"}))["signature"] == "valid"
 
 
 def test_jq_and_openssl_verify_a_signature_as_documented(
     dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path
 ) -> None:
-    needs("jq", "openssl")
+    require_programs("jq", "openssl")
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        created = ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
+        created = assert_ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
     script = f"""
     openssl pkey -in {dirs.state}/signing_key.pem -pubout -out {tmp_path}/public.pem
     {{ echo mcpgateway-manifest-v1; jq -cjS 'del(.signatures)' a.json.manifest.json; }} > {tmp_path}/message
@@ -153,7 +153,11 @@ def test_keys_are_configured_by_flags(dirs: GatewayDirs, tmp_path: Path) -> None
     (tmp_path / "key.pem").write_bytes(pem)
     settings: dict[str, Any] = {"signing_key_file": tmp_path / "key.pem", "signature_policy": "require"}
     with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
-        created = ok(client.post(BACKUP, json={"path": "a.json"}))
+        created = assert_ok(client.post(BACKUP, json={"path": "a.json"}))
         assert created["signed_by"] == [signing.load_signer(pem).key_id]
-        ok(client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": created["signed_by"][0]}))
-        failed(client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": "x"}), "InvalidRequest")
+        assert_ok(
+            client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": created["signed_by"][0]})
+        )
+        assert_error(
+            client.post(RESTORE, json={"backup_id": created["backup_id"], "trust_key_id": "x"}), "InvalidRequest"
+        )

@@ -16,10 +16,10 @@ import pyrage
 import pytest
 
 from tests.api.support.admin_process import gateway_config
-from tests.api.support.backup_files import manifest_of
+from tests.api.support.backup_files import build_manifest
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -36,7 +36,7 @@ def other(tmp_path: Path, fork_server: ForkServer) -> Iterator[tuple[httpx.Clien
 
 
 def _download(api: httpx.Client, path: str = "d/a.json.zst") -> tuple[str, bytes, bytes]:
-    backup_id = ok(api.post(BACKUP, json={"path": path, "metadata": {"k": "v"}}))["backup_id"]
+    backup_id = assert_ok(api.post(BACKUP, json={"path": path, "metadata": {"k": "v"}}))["backup_id"]
     file, manifest = (api.get(f"{ALL}/{backup_id}/content", params={"part": part}) for part in ("file", "manifest"))
     assert (file.status_code, manifest.status_code) == (200, 200)
     return backup_id, manifest.content, file.content
@@ -59,10 +59,10 @@ def test_download_has_the_exact_bytes_of_file_and_manifest(api: httpx.Client, di
         assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(file)}"
     for header in ("bytes=999999-", "bytes=-5", "bytes=5-2", "lines=1-2", "bytes=0-1,3-4"):
         assert api.get(_url(backup_id), headers={"Range": header}).content == file
-    failed(api.get(_url("none")), "BackupNotFound")
-    failed(api.get(_url(backup_id, "other")), "InvalidRequest")
+    assert_error(api.get(_url("none")), "BackupNotFound")
+    assert_error(api.get(_url(backup_id, "other")), "InvalidRequest")
     (dirs.backups / "d/a.json.zst").write_bytes(b"short")
-    failed(api.get(_url(backup_id)), "BackupChanged")
+    assert_error(api.get(_url(backup_id)), "BackupChanged")
 
 
 def test_uploaded_backup_is_the_same_backup_and_restores(
@@ -71,20 +71,20 @@ def test_uploaded_backup_is_the_same_backup_and_restores(
     there, target = other
     content = dirs.config.read_bytes()
     backup_id, manifest, file = _download(api)
-    begun = ok(there.put(_url(backup_id, "manifest"), content=manifest))
+    begun = assert_ok(there.put(_url(backup_id, "manifest"), content=manifest))
     assert (begun["state"], begun["received_bytes"], begun["expected_bytes"]) == ("partial", 0, len(file))
-    done = ok(there.put(_url(backup_id), content=file))
+    done = assert_ok(there.put(_url(backup_id), content=file))
     assert (done["state"], done["replayed"]) == ("stored", False)
     assert done["record"]["metadata"] == {"k": "v"}
     assert (target.backups / "d/a.json.zst.manifest.json").read_bytes() == manifest
     assert not list((target.backups / ".gateway" / "uploads").iterdir())
-    assert ok(there.put(_url(backup_id), content=file))["replayed"]
-    assert ok(there.put(_url(backup_id, "manifest"), content=manifest))["state"] == "stored"
-    ok(there.post("/api/v1/system/restore", json={"backup_id": backup_id}))
+    assert assert_ok(there.put(_url(backup_id), content=file))["replayed"]
+    assert assert_ok(there.put(_url(backup_id, "manifest"), content=manifest))["state"] == "stored"
+    assert_ok(there.post("/api/v1/system/restore", json={"backup_id": backup_id}))
     assert target.config.read_bytes() == content
     headers = {"Authorization": f"Bearer {dirs.key}"}
-    assert ok(there.delete(f"{ALL}/{backup_id}", headers=headers))["existed"]
-    failed(there.put(_url(backup_id, "manifest"), content=manifest, headers=headers), "Deleted")
+    assert assert_ok(there.delete(f"{ALL}/{backup_id}", headers=headers))["existed"]
+    assert_error(there.put(_url(backup_id, "manifest"), content=manifest, headers=headers), "Deleted")
 
 
 def test_upload_in_parts_resumes_after_a_restart(api: httpx.Client, tmp_path: Path, fork_server: ForkServer) -> None:
@@ -94,23 +94,23 @@ def test_upload_in_parts_resumes_after_a_restart(api: httpx.Client, tmp_path: Pa
     dirs = GatewayDirs(folder)
     half, size = len(file) // 2, len(file)
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as there:
-        failed(there.put(_url(backup_id), content=file), "BackupNotFound")
-        ok(there.put(_url(backup_id, "manifest"), content=manifest))
-        part = ok(there.put(_url(backup_id), content=file[:half]))
+        assert_error(there.put(_url(backup_id), content=file), "BackupNotFound")
+        assert_ok(there.put(_url(backup_id, "manifest"), content=manifest))
+        part = assert_ok(there.put(_url(backup_id), content=file[:half]))
         assert (part["state"], part["received_bytes"]) == ("partial", half)
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as there:
-        have = ok(there.put(_url(backup_id, "manifest"), content=manifest))["received_bytes"]
+        have = assert_ok(there.put(_url(backup_id, "manifest"), content=manifest))["received_bytes"]
         assert have == half
         late = {"Content-Range": f"bytes {half + 1}-{size - 1}/{size}"}
-        failed(there.put(_url(backup_id), content=file[half + 1 :], headers=late), "UploadOutOfOrder")
-        failed(there.put(_url(backup_id), content=b"", headers={"Content-Range": "bytes x"}), "InvalidRequest")
+        assert_error(there.put(_url(backup_id), content=file[half + 1 :], headers=late), "UploadOutOfOrder")
+        assert_error(there.put(_url(backup_id), content=b"", headers={"Content-Range": "bytes x"}), "InvalidRequest")
         rest = {"Content-Range": f"bytes {half}-{size - 1}/{size}"}
-        assert ok(there.put(_url(backup_id), content=file[half:], headers=rest))["state"] == "stored"
+        assert assert_ok(there.put(_url(backup_id), content=file[half:], headers=rest))["state"] == "stored"
         assert (dirs.backups / "d/a.json.zst").read_bytes() == file
 
 
 def _manifest(content: bytes, stored: bytes, **changes: Any) -> bytes:
-    return json.dumps(manifest_of(content, stored, **changes)).encode()
+    return json.dumps(build_manifest(content, stored, **changes)).encode()
 
 
 @pytest.mark.parametrize(
@@ -134,19 +134,19 @@ def test_upload_of_an_invalid_manifest_is_rejected(
     changes: dict[str, Any], code: str, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
     config = dirs.config.read_bytes()
-    failed(api.put(_url("x", "manifest"), content=_manifest(config, config, **changes)), code)
+    assert_error(api.put(_url("x", "manifest"), content=_manifest(config, config, **changes)), code)
     assert not (dirs.backups / ".gateway" / "uploads" / "x.json").exists()
 
 
 def test_upload_that_differs_from_its_manifest_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = json.dumps(gateway_config(dirs.key)).encode()
-    ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
-    failed(api.put(_url("x", "manifest"), content=_manifest(config, config, path="y.json")), "RequestIdReused")
-    failed(api.put(_url("x"), content=config + b" "), "DigestMismatch")
-    failed(api.put(_url("x"), content=b"x" * len(config)), "DigestMismatch")
+    assert_ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
+    assert_error(api.put(_url("x", "manifest"), content=_manifest(config, config, path="y.json")), "RequestIdReused")
+    assert_error(api.put(_url("x"), content=config + b" "), "DigestMismatch")
+    assert_error(api.put(_url("x"), content=b"x" * len(config)), "DigestMismatch")
     assert not (dirs.backups / "x.json").exists()
-    assert ok(api.put(_url("x"), content=config))["state"] == "stored"
-    failed(api.put(_url("y", "manifest"), content=b"x" * (3 << 20)), "BodyTooLarge")
+    assert assert_ok(api.put(_url("x"), content=config))["state"] == "stored"
+    assert_error(api.put(_url("y", "manifest"), content=b"x" * (3 << 20)), "BodyTooLarge")
 
 
 @pytest.mark.parametrize(("what", "code"), [("not a config", "BackupInvalid"), ("bomb", "BackupTooLarge")])
@@ -157,34 +157,34 @@ def test_upload_that_could_not_be_restored_is_rejected(
     stored = gzip.compress(content)
     with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=100_000) as api:
         manifest = _manifest(content, stored, path="x.json.gz", compression="gzip")
-        ok(api.put(_url("x", "manifest"), content=manifest))
-        failed(api.put(_url("x"), content=stored), code)
-        failed(api.put(_url("x"), content=b"x" * 3_000_000), "BodyTooLarge")
+        assert_ok(api.put(_url("x", "manifest"), content=manifest))
+        assert_error(api.put(_url("x"), content=stored), code)
+        assert_error(api.put(_url("x"), content=b"x" * 3_000_000), "BodyTooLarge")
         assert not (dirs.backups / "x.json.gz").exists()
 
 
 def test_upload_of_a_plain_file_with_an_age_name_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = dirs.config.read_bytes()
-    ok(api.put(_url("x", "manifest"), content=_manifest(config, config, path="x.json.age")))
-    failed(api.put(_url("x"), content=config), "BackupInvalid")
+    assert_ok(api.put(_url("x", "manifest"), content=_manifest(config, config, path="x.json.age")))
+    assert_error(api.put(_url("x"), content=config), "BackupInvalid")
     assert not (dirs.backups / "x.json.age").exists()
 
 
 def test_upload_does_not_overwrite_a_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = dirs.config.read_bytes()
     (dirs.backups / "x.json").write_text("precious")
-    ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
-    failed(api.put(_url("x"), content=config), "BackupExists")
+    assert_ok(api.put(_url("x", "manifest"), content=_manifest(config, config)))
+    assert_error(api.put(_url("x"), content=config), "BackupExists")
     assert (dirs.backups / "x.json").read_text() == "precious"
     (dirs.backups / "x.json").unlink()
     os.mkfifo(dirs.backups / "x.json")
-    failed(api.put(_url("x"), content=config), "PathNotAllowed")
+    assert_error(api.put(_url("x"), content=config), "PathNotAllowed")
 
 
 def test_interrupted_upload_keeps_the_received_bytes(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = dirs.config.read_bytes()
     manifest = _manifest(config, config)
-    ok(api.put(_url("x", "manifest"), content=manifest))
+    assert_ok(api.put(_url("x", "manifest"), content=manifest))
 
     def pieces() -> Iterator[bytes]:
         yield config[:100]
@@ -192,8 +192,8 @@ def test_interrupted_upload_keeps_the_received_bytes(api: httpx.Client, dirs: Ga
 
     with pytest.raises(ConnectionError):
         api.put(_url("x"), content=pieces())
-    assert ok(api.put(_url("x", "manifest"), content=manifest))["received_bytes"] <= 100
-    assert ok(api.put(_url("x"), content=config))["state"] == "stored"
+    assert assert_ok(api.put(_url("x", "manifest"), content=manifest))["received_bytes"] <= 100
+    assert assert_ok(api.put(_url("x"), content=config))["state"] == "stored"
 
 
 def _age_file(content: bytes) -> bytes:
@@ -206,38 +206,40 @@ def test_plain_upload_is_rejected_when_encryption_is_required(dirs: GatewayDirs,
     content = dirs.config.read_bytes()
     uploads = dirs.backups / ".gateway" / "uploads"
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as lax:
-        ok(lax.put(_url("plain", "manifest"), content=_manifest(content, content, id="plain", path="p.json")))
+        assert_ok(lax.put(_url("plain", "manifest"), content=_manifest(content, content, id="plain", path="p.json")))
     with fork_server.server(
         dirs.config, dirs.backups, dirs.key, age_recipients=recipients, encryption="require"
     ) as api:
-        failed(api.put(_url("plain"), content=content), "EncryptionRequired")
-        failed(api.put(_url("x", "manifest"), content=_manifest(content, content, path="x.json")), "EncryptionRequired")
+        assert_error(api.put(_url("plain"), content=content), "EncryptionRequired")
+        assert_error(
+            api.put(_url("x", "manifest"), content=_manifest(content, content, path="x.json")), "EncryptionRequired"
+        )
         named = _manifest(content, content, id="named", path="n.json.age")
-        ok(api.put(_url("named", "manifest"), content=named))
-        failed(api.put(_url("named"), content=content), "EncryptionRequired")
+        assert_ok(api.put(_url("named", "manifest"), content=named))
+        assert_error(api.put(_url("named"), content=content), "EncryptionRequired")
         stored = _age_file(content)
-        ok(api.put(_url("good", "manifest"), content=_manifest(content, stored, id="good", path="g.json.age")))
-        assert ok(api.put(_url("good"), content=stored))["state"] == "stored"
+        assert_ok(api.put(_url("good", "manifest"), content=_manifest(content, stored, id="good", path="g.json.age")))
+        assert assert_ok(api.put(_url("good"), content=stored))["state"] == "stored"
         assert all(not file.read_bytes() for file in uploads.glob("*.part"))
 
 
 def test_upload_with_a_wrong_digest_leaves_no_partial_file(api: httpx.Client, dirs: GatewayDirs) -> None:
     content = dirs.config.read_bytes()
-    ok(api.put(_url("x", "manifest"), content=_manifest(content, content)))
-    failed(api.put(_url("x"), content=content[:-1] + b"!"), "DigestMismatch")
+    assert_ok(api.put(_url("x", "manifest"), content=_manifest(content, content)))
+    assert_error(api.put(_url("x"), content=content[:-1] + b"!"), "DigestMismatch")
     assert not list((dirs.backups / ".gateway" / "uploads").glob("*.part"))
-    assert ok(api.put(_url("x"), content=content))["state"] == "stored"
+    assert assert_ok(api.put(_url("x"), content=content))["state"] == "stored"
 
 
 def test_abandoned_upload_is_removed_after_a_day(api: httpx.Client, dirs: GatewayDirs) -> None:
     content = dirs.config.read_bytes()
     uploads = dirs.backups / ".gateway" / "uploads"
     for name, hours, since in (("old", 25, 25), ("young", 23, 23), ("slow", 50, 1)):
-        ok(api.put(_url(name, "manifest"), content=_manifest(content, content, id=name, path=f"{name}.json")))
-        ok(api.put(_url(name), content=content[:10]))
+        assert_ok(api.put(_url(name, "manifest"), content=_manifest(content, content, id=name, path=f"{name}.json")))
+        assert_ok(api.put(_url(name), content=content[:10]))
         for suffix, ago in (("json", hours), ("part", since)):
             then = time.time() - ago * 3600
             os.utime(uploads / f"{name}.{suffix}", (then, then))
-    ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+    assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     assert {file.name.partition(".")[0] for file in uploads.iterdir()} == {"young", "slow"}
     assert len(list(uploads.iterdir())) == 4

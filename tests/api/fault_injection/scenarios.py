@@ -20,7 +20,7 @@ from gateway_api.codec import compression
 from gateway_api.gateway_config.defaults import default_config
 from gateway_api.gateway_config.schema import digest
 from tests.api.support.admin_process import admin_key, gateway_config
-from tests.api.support.backup_files import pack, unseal
+from tests.api.support.backup_files import compress_bytes, decode_file
 from tests.api.support.fork_server import ForkServer, copy
 
 PREFIX = "/api/v1/system"
@@ -141,7 +141,7 @@ def backdate_configs(folder: Path) -> None:
 
 def _prepare_upload(fork_server: ForkServer, base: Path, backups: Path, folder: Path) -> Scenario:
     """A scenario in which a manifest from another volume was uploaded; the request uploads its file."""
-    stored = pack(NEW, "zstd")
+    stored = compress_bytes(NEW, "zstd")
     manifest = json.loads((backups / "manual/new.json.zst.manifest.json").read_text())
     del manifest["signatures"]
     manifest |= {
@@ -180,17 +180,17 @@ def check_backups(backups: Path, scenario: Scenario, *, except_for: str = "") ->
         assert digest(stored) == manifest["stored_sha256"]
         form = compression.format_for_name(manifest["path"])
         assert form.encrypted == bool(manifest["recipients"])
-        content = unseal(stored, form, str(IDENTITY), 1 << 20)
+        content = decode_file(stored, form, str(IDENTITY), 1 << 20)
         assert digest(content) == manifest["content_sha256"]
     for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
         if name != except_for:
             assert (backups / name).is_file()
             assert (backups / f"{name}.manifest.json").is_file()
     for raw in backups.rglob("*.invalid*"):
-        assert unseal(raw.read_bytes(), compression.format_for_name(raw.name), str(IDENTITY), 1 << 20) == unparsed
+        assert decode_file(raw.read_bytes(), compression.format_for_name(raw.name), str(IDENTITY), 1 << 20) == unparsed
         assert raw.name.endswith(".age") is encrypted
     assert not list(backups.rglob(".gateway-*"))
-    whole, why = verify.verify(backups)
+    whole, why = verify.verify_audit_log(backups)
     assert whole, why
 
 

@@ -17,7 +17,7 @@ from tests.api.fault_injection.run_scenario import Results
 from tests.api.fault_injection.scenarios import MUTATIONS, Scenario
 from tests.api.fault_injection.syscalls import ERRORS, FATAL, GROUP, KILL, SERVER
 from tests.api.support.fork_server import ForkServer
-from tests.api.support.requirements import needs
+from tests.api.support.requirements import require_programs
 
 pytestmark = pytest.mark.api
 # Calls that change which files a restart finds. A kill at an fsync leaves the same files as a kill at the next change.
@@ -39,7 +39,7 @@ ONE_IN = 50
 
 @pytest.fixture(scope="module")
 def memory_folder() -> Iterator[Path]:
-    needs("strace")
+    require_programs("strace")
     with scratch_folder() as folder:
         yield folder
 

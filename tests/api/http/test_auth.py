@@ -12,7 +12,7 @@ import pytest
 from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 HEALTH = "/api/v1/system/health"
@@ -33,15 +33,15 @@ GUARDED = [
 def test_no_endpoint_below_the_prefix_answers_without_a_key(method: str, path: str, api: httpx.Client) -> None:
     del api.headers["Authorization"]
     answer = api.request(method, path, content=b"{not json")
-    failed(answer, "Unauthorized")
+    assert_error(answer, "Unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
 def test_both_headers_are_accepted(api: httpx.Client, dirs: GatewayDirs) -> None:
     del api.headers["Authorization"]
-    ok(api.get(HEALTH, headers={"apikey": dirs.key}))
-    ok(api.get(HEALTH, headers={"Authorization": f"bearer {dirs.key}"}))
-    failed(api.get(HEALTH, headers={"Authorization": f"Basic {dirs.key}"}), "Unauthorized")
+    assert_ok(api.get(HEALTH, headers={"apikey": dirs.key}))
+    assert_ok(api.get(HEALTH, headers={"Authorization": f"bearer {dirs.key}"}))
+    assert_error(api.get(HEALTH, headers={"Authorization": f"Basic {dirs.key}"}), "Unauthorized")
 
 
 def test_failed_logins_are_limited_without_locking_out_the_owner(api: httpx.Client, dirs: GatewayDirs) -> None:
@@ -50,7 +50,7 @@ def test_failed_logins_are_limited_without_locking_out_the_owner(api: httpx.Clie
     assert codes[-1] == "TooManyFailures"
     limited = api.get(HEALTH, headers={"Authorization": "Bearer " + "x" * 40})
     assert int(limited.headers["retry-after"]) > 0
-    ok(api.get(HEALTH))
+    assert_ok(api.get(HEALTH))
 
 
 def test_key_file_is_accepted_and_reloaded(dirs: GatewayDirs, fork_server: ForkServer, tmp_path: Path) -> None:
@@ -58,11 +58,11 @@ def test_key_file_is_accepted_and_reloaded(dirs: GatewayDirs, fork_server: ForkS
     first, second, short = secrets.token_hex(16), secrets.token_hex(16), "short"
     keys.write_text(f"{first}\n{short}\n")
     with fork_server.server(dirs.config, dirs.backups, first, admin_key_file=str(keys)) as api:
-        ok(api.get(HEALTH))
-        failed(api.get(HEALTH, headers={"Authorization": f"Bearer {short}"}), "Unauthorized")
+        assert_ok(api.get(HEALTH))
+        assert_error(api.get(HEALTH, headers={"Authorization": f"Bearer {short}"}), "Unauthorized")
         keys.write_text(f"{second}\nmore\n")
-        failed(api.get(HEALTH), "Unauthorized")
-        ok(api.get(HEALTH, headers={"Authorization": f"Bearer {second}"}))
+        assert_error(api.get(HEALTH), "Unauthorized")
+        assert_ok(api.get(HEALTH, headers={"Authorization": f"Bearer {second}"}))
 
 
 def test_operator_key_restores_over_a_config_that_was_never_valid(
@@ -73,20 +73,20 @@ def test_operator_key_restores_over_a_config_that_was_never_valid(
     (dirs.backups / "good.json").write_bytes(dirs.config.read_bytes())
     dirs.config.write_bytes(b"{")
     with fork_server.server(dirs.config, dirs.backups, keys.read_text(), admin_key_file=str(keys)) as api:
-        failed(api.get(HEALTH, headers={"Authorization": f"Bearer {dirs.key}"}), "Unauthorized")
-        ok(api.post("/api/v1/system/restore", json={"input_file": "good.json"}))
-        ok(api.get(HEALTH, headers={"Authorization": f"Bearer {dirs.key}"}))
+        assert_error(api.get(HEALTH, headers={"Authorization": f"Bearer {dirs.key}"}), "Unauthorized")
+        assert_ok(api.post("/api/v1/system/restore", json={"input_file": "good.json"}))
+        assert_ok(api.get(HEALTH, headers={"Authorization": f"Bearer {dirs.key}"}))
 
 
 def test_old_key_is_rejected_after_a_valid_config_replaces_it(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.get(HEALTH))
+    assert_ok(api.get(HEALTH))
     new = admin_key()
     dirs.config.write_text(json.dumps(gateway_config(new)))
-    failed(api.get(HEALTH), "Unauthorized")
-    ok(api.get(HEALTH, headers={"Authorization": f"Bearer {new}"}))
+    assert_error(api.get(HEALTH), "Unauthorized")
+    assert_ok(api.get(HEALTH, headers={"Authorization": f"Bearer {new}"}))
     dirs.config.unlink()
-    failed(api.get(HEALTH), "Unauthorized")
-    ok(api.get(HEALTH, headers={"Authorization": f"Bearer {new}"}))
+    assert_error(api.get(HEALTH), "Unauthorized")
+    assert_ok(api.get(HEALTH, headers={"Authorization": f"Bearer {new}"}))
 
 
 def test_canary_is_in_no_log_and_no_answer(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -30,7 +30,7 @@ def test_unknown_path_or_method_has_the_contract_error_body(
     method: str, path: str, code: str, api: httpx.Client
 ) -> None:
     answer = api.request(method, path)
-    failed(answer, code)
+    assert_error(answer, code)
     if code == "MethodNotAllowed":
         assert answer.headers["allow"]
 
@@ -58,14 +58,14 @@ def test_unknown_path_or_method_has_the_contract_error_body(
     ],
 )
 def test_invalid_body_is_an_invalid_request(body: bytes, api: httpx.Client) -> None:
-    failed(api.post(BACKUP, content=body, headers={"Content-Type": "application/json"}), "InvalidRequest")
+    assert_error(api.post(BACKUP, content=body, headers={"Content-Type": "application/json"}), "InvalidRequest")
 
 
 def test_metadata_and_bodies_have_limits(api: httpx.Client) -> None:
-    ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"k": "v" * 4095}}))
-    failed(api.post(BACKUP, json={"path": "b.json", "metadata": {"k": "v" * 4096}}), "InvalidRequest")
-    failed(api.post(BACKUP, content=b" " * 70_000), "BodyTooLarge")
-    failed(api.post(BACKUP, content=iter([b" " * 40_000, b" " * 40_000])), "BodyTooLarge")
+    assert_ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"k": "v" * 4095}}))
+    assert_error(api.post(BACKUP, json={"path": "b.json", "metadata": {"k": "v" * 4096}}), "InvalidRequest")
+    assert_error(api.post(BACKUP, content=b" " * 70_000), "BodyTooLarge")
+    assert_error(api.post(BACKUP, content=iter([b" " * 40_000, b" " * 40_000])), "BodyTooLarge")
 
 
 def test_request_id_header_is_echoed_or_generated(api: httpx.Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 SYSTEM = "/api/v1/system/health"
@@ -19,13 +19,13 @@ SYSTEM = "/api/v1/system/health"
 def test_health_answers_with_any_config_and_volume(api: httpx.Client, dirs: GatewayDirs) -> None:
     dirs.config.unlink()
     answer = api.get("/health")
-    assert ok(answer) == {"version": ok(answer)["version"], "config_path": str(dirs.config)}
+    assert assert_ok(answer) == {"version": assert_ok(answer)["version"], "config_path": str(dirs.config)}
     assert answer.json()["message"] == "API server is healthy"
 
 
 def test_detailed_health_has_the_documented_fields(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
-    health = ok(api.get(SYSTEM))
+    assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+    health = assert_ok(api.get(SYSTEM))
     expected = {"status": "healthy", "config_valid": True, "total_configs": 1, "total_projects": 2, "total_users": 2}
     assert {key: health[key] for key in expected} == expected
     assert health["cache_type"] == "local"
@@ -37,7 +37,7 @@ def test_detailed_health_has_the_documented_fields(api: httpx.Client, dirs: Gate
     config["mcp_configs"]["c-0"]["mcp_config"][0]["input_guardrails_config"] = {"enabled": True}
     config["_doc_anything"] = "kept"
     dirs.config.write_text(json.dumps(config))
-    changed = ok(api.get(SYSTEM))
+    changed = assert_ok(api.get(SYSTEM))
     assert (changed["cache_type"], changed["telemetry_enabled"], changed["guardrails_configured"]) == (
         "external",
         True,
@@ -47,9 +47,9 @@ def test_detailed_health_has_the_documented_fields(api: httpx.Client, dirs: Gate
 
 
 def test_sections_digest_ignores_the_formatting_of_the_file(api: httpx.Client, dirs: GatewayDirs) -> None:
-    before = ok(api.get(SYSTEM))
+    before = assert_ok(api.get(SYSTEM))
     dirs.config.write_text(json.dumps(json.loads(dirs.config.read_text()), indent=4, sort_keys=True))
-    after = ok(api.get(SYSTEM))
+    after = assert_ok(api.get(SYSTEM))
     assert before["sections_digest"] == after["sections_digest"]
     assert before["config_digest"] != after["config_digest"]
 
@@ -65,27 +65,27 @@ def test_ready_reports_why_no_backup_is_possible(why: str, dirs: GatewayDirs, fo
     else:
         dirs.backups.rmdir()
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        detail = failed(api.get("/ready"), "NotReady")
+        detail = assert_error(api.get("/ready"), "NotReady")
         assert {"duplicate": "not valid", "no backups": "backup volume"}.get(why, why) in detail
-        ok(api.get("/health"))
+        assert_ok(api.get("/health"))
 
 
 def test_ready_when_a_backup_is_possible(api: httpx.Client) -> None:
-    assert ok(api.get("/ready")) == {"ready": True}
+    assert assert_ok(api.get("/ready")) == {"ready": True}
 
 
 def test_missing_volume_is_reported_by_health_and_fails_backups(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     dirs.backups.rmdir()
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        health = ok(api.get(SYSTEM))
+        health = assert_ok(api.get(SYSTEM))
         assert health["status"] == "degraded"
         assert [warning["code"] for warning in health["warnings"]] == ["VolumeUnavailable"]
-        failed(api.post("/api/v1/system/backup", json={"path": "a.json"}), "VolumeUnavailable")
-        failed(api.get("/api/v1/system/backups/x"), "VolumeUnavailable")
+        assert_error(api.post("/api/v1/system/backup", json={"path": "a.json"}), "VolumeUnavailable")
+        assert_error(api.get("/api/v1/system/backups/x"), "VolumeUnavailable")
 
 
 def test_state_folders_and_files_are_private(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post("/api/v1/system/backup", json={"path": "d/e/a.json"}))
+    assert_ok(api.post("/api/v1/system/backup", json={"path": "d/e/a.json"}))
     for base in (dirs.backups, dirs.state):
         for folder, _, files in os.walk(base):
             if folder != str(dirs.backups):

@@ -14,7 +14,7 @@ import pytest
 from gateway_api.contract import ERRORS, ErrorCode
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import ok
+from tests.api.support.responses import assert_ok
 
 pytestmark = pytest.mark.api
 IDLE = 1
@@ -26,7 +26,7 @@ def client(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]
     with fork_server.server(dirs.config, dirs.backups, dirs.key, idle_seconds=IDLE) as client:
         yield client
         assert client.get("/health").status_code == 200
-        assert ok(client.get("/api/v1/system/health"))["config_valid"]
+        assert assert_ok(client.get("/api/v1/system/health"))["config_valid"]
 
 
 def _open(client: httpx.Client) -> socket.socket:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 
@@ -28,11 +28,11 @@ def _samples(text: str) -> dict[tuple[str, ...], float]:
 def test_metrics_report_answers_and_condition_without_a_key(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     canary = "canary-" + "c" * 40
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        ok(api.post("/api/v1/system/backup", json={"path": f"{canary}.json"}, headers={"X-Request-ID": canary}))
-        failed(api.get(f"/{canary}"), "RouteNotFound")
+        assert_ok(api.post("/api/v1/system/backup", json={"path": f"{canary}.json"}, headers={"X-Request-ID": canary}))
+        assert_error(api.get(f"/{canary}"), "RouteNotFound")
         api.request(canary[:9].upper(), "/health")
-        failed(api.get("/api/v1/system/backups/none", headers={"apikey": canary}), "BackupNotFound")
-        failed(api.get("/api/v1/system/health", headers={"Authorization": f"Bearer {canary}"}), "Unauthorized")
+        assert_error(api.get("/api/v1/system/backups/none", headers={"apikey": canary}), "BackupNotFound")
+        assert_error(api.get("/api/v1/system/health", headers={"Authorization": f"Bearer {canary}"}), "Unauthorized")
         answer = api.get("/metrics", headers={"Authorization": ""})
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         samples = _samples(answer.text)

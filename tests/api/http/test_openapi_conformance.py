@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import ok
+from tests.api.support.responses import assert_ok
 
 pytestmark = [
     pytest.mark.api,
@@ -46,7 +46,9 @@ def served(
     limits: dict[str, Any] = {"max_config_bytes": 200_000, "settle_seconds": 0.0}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, admin_key_file=str(keys), **limits) as client:
         for number in range(2):
-            ok(client.post("/api/v1/system/backup", json={"path": f"{number}.json.zst", "request_id": f"b{number}"}))
+            assert_ok(
+                client.post("/api/v1/system/backup", json={"path": f"{number}.json.zst", "request_id": f"b{number}"})
+            )
         yield dirs, client
 
 
@@ -90,7 +92,7 @@ def test_every_answer_is_declared_and_none_is_a_500(
     assert 500 not in seen
     assert (401 in seen) is not keyed or 429 in seen
     # After all these requests the server still has a valid config and accepts the key.
-    assert ok(client.get("/api/v1/system/health"))["config_valid"]
+    assert assert_ok(client.get("/api/v1/system/health"))["config_valid"]
 
 
 def _send(port: int, data: bytes) -> bytes:

@@ -22,7 +22,7 @@ import pytest
 from tests.api.support.admin_process import AdminProcess, gateway_config
 from tests.api.support.gateway_dirs import GatewayDirs
 from tests.api.support.processes import process_tree
-from tests.api.support.responses import ok
+from tests.api.support.responses import assert_ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -77,7 +77,9 @@ def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path)
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.02)
     answers: list[httpx.Response] = []
     with process, process.client(dirs.key) as client:
-        created = ok(client.post(f"{PREFIX}/backup", json={"path": f"{WORD}.json.zst", "metadata": {WORD: WORD}}))
+        created = assert_ok(
+            client.post(f"{PREFIX}/backup", json={"path": f"{WORD}.json.zst", "metadata": {WORD: WORD}})
+        )
         dirs.write(users=5)
         source = {"backup_id": created["backup_id"]}
         for body in ({**source, "dry_run": True}, {**source, "request_id": "r"}):
@@ -138,7 +140,7 @@ def test_aborted_server_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -
     try:
         process.wait_until_up()
         with process.client(dirs.key) as client:
-            ok(client.post(f"{PREFIX}/backup", json={"path": "a.json"}))
+            assert_ok(client.post(f"{PREFIX}/backup", json={"path": "a.json"}))
         limits = Path(f"/proc/{process.process.pid}/limits").read_text()
         assert re.search(r"Max core file size +0 +0 ", limits)
         os.kill(process.process.pid, signal.SIGABRT)

@@ -19,7 +19,7 @@ import pytest
 from gateway_api.gateway_config.schema import digest
 from tests.api.support.admin_process import AdminProcess, gateway_config
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 from tests.bench.api.configs import config_of
 
 pytestmark = pytest.mark.api
@@ -110,26 +110,26 @@ def _check_nothing_changed(dirs: GatewayDirs, config: bytes) -> None:
 def test_requests_work_alike_with_and_without_a_worker(dirs: GatewayDirs) -> None:
     with _running_server(dirs) as (process, client):
         before = dirs.config.read_bytes()
-        created = ok(client.post(BACKUP, json={"path": "a.json.zst"}))
+        created = assert_ok(client.post(BACKUP, json={"path": "a.json.zst"}))
         assert created["counts"]["users"] == 2
-        health = ok(client.get(f"{PREFIX}/health"))
+        health = assert_ok(client.get(f"{PREFIX}/health"))
         assert (health["status"], health["config_digest"]) == ("healthy", digest(before))
         dirs.write(users=5)
         request = {"backup_id": created["backup_id"], "request_id": "r"}
-        plan = ok(client.post(f"{PREFIX}/restore", json={**request, "dry_run": True}))
+        plan = assert_ok(client.post(f"{PREFIX}/restore", json={**request, "dry_run": True}))
         assert (plan["diff"]["users"]["removed"], plan["sections_digest"]) == (3, health["sections_digest"])
-        assert ok(client.post(f"{PREFIX}/restore", json=request))["sections_digest"] == health["sections_digest"]
+        assert assert_ok(client.post(f"{PREFIX}/restore", json=request))["sections_digest"] == health["sections_digest"]
         assert dirs.config.read_bytes() == before
-        ok(client.post(f"{PREFIX}/restores/r/rollback"))
-        assert ok(client.post(f"{PREFIX}/backups/{created['backup_id']}/verify"))["problems"] == []
+        assert_ok(client.post(f"{PREFIX}/restores/r/rollback"))
+        assert assert_ok(client.post(f"{PREFIX}/backups/{created['backup_id']}/verify"))["problems"] == []
         envelope = b'{"backup_version": "1.0", "config": ' + before + b"}"
         (dirs.backups / "theirs.json").write_bytes(envelope)
-        ok(client.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
+        assert_ok(client.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
         assert client.get(f"{PREFIX}/health").json()["data"]["total_users"] == 2
-        ok(client.post(f"{PREFIX}/reset", json={"confirm": True}))
+        assert_ok(client.post(f"{PREFIX}/reset", json={"confirm": True}))
         assert gateway_config(dirs.key)["admin_apikey"].encode() in dirs.config.read_bytes()
         dirs.config.write_bytes(before[:-1])
-        detail = failed(client.post(BACKUP, json={"path": "b.json"}), "ConfigInvalid")
+        detail = assert_error(client.post(BACKUP, json={"path": "b.json"}), "ConfigInvalid")
         assert "line" in detail
         assert process.process is not None
         assert not _children(process.process.pid)
@@ -143,14 +143,14 @@ def test_health_answers_during_a_large_backup(dirs: GatewayDirs) -> None:
 
         def ask() -> None:
             while not ended.is_set():
-                ok(prober.get("/health"))
+                assert_ok(prober.get("/health"))
                 answered.append(time.monotonic())
 
         with ThreadPoolExecutor(2) as threads:
             asking = threads.submit(ask)
             began = time.monotonic()
             try:
-                ok(client.post(BACKUP, json={"path": "large.json.zst"}))
+                assert_ok(client.post(BACKUP, json={"path": "large.json.zst"}))
             finally:
                 end = time.monotonic()
                 ended.set()
@@ -167,10 +167,10 @@ def test_killed_worker_fails_only_its_request(dirs: GatewayDirs) -> None:
         with _stopped_worker(process, client, dirs) as (worker, answer):
             config = dirs.config.read_bytes()
             os.kill(worker, signal.SIGKILL)
-            assert "killed" in failed(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
+            assert "killed" in assert_error(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
         _check_nothing_changed(dirs, config)
-        ok(client.get("/health"))
-        again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
+        assert_ok(client.get("/health"))
+        again = assert_ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert not again["replayed"]
         assert again["content_sha256"] == digest(config)
 
@@ -179,9 +179,9 @@ def test_config_rejected_by_a_worker_is_not_backed_up(dirs: GatewayDirs) -> None
     with _running_server(dirs) as (_, client):
         config = config_of(LARGE, dirs.key).replace(b'"projects": {', b'"projekts": {', 1)
         dirs.config.write_bytes(config)
-        failed(client.post(BACKUP, json={"path": "large.json.zst"}), "ConfigInvalid")
+        assert_error(client.post(BACKUP, json={"path": "large.json.zst"}), "ConfigInvalid")
         _check_nothing_changed(dirs, config)
-        ok(client.get("/health"))
+        assert_ok(client.get("/health"))
 
 
 def test_unchanged_key_is_accepted_without_waiting_for_a_worker(dirs: GatewayDirs) -> None:
@@ -190,15 +190,15 @@ def test_unchanged_key_is_accepted_without_waiting_for_a_worker(dirs: GatewayDir
         process.client(dirs.key, timeout=120) as client,
         process.client("another key that is as long as one must be", timeout=120) as stranger,
     ):
-        ok(client.get(f"{PREFIX}/backups"))
+        assert_ok(client.get(f"{PREFIX}/backups"))
         with _stopped_worker(process, client, dirs) as (worker, answer), ThreadPoolExecutor(1) as requests:
-            ok(client.get(f"{PREFIX}/backups"))
+            assert_ok(client.get(f"{PREFIX}/backups"))
             refused = requests.submit(stranger.get, f"{PREFIX}/backups")
             with pytest.raises(TimeoutError):
                 refused.result(0.5)
             os.kill(worker, signal.SIGCONT)
-            failed(refused.result(TIMEOUT_SECONDS), "Unauthorized")
-            ok(answer.result(TIMEOUT_SECONDS))
+            assert_error(refused.result(TIMEOUT_SECONDS), "Unauthorized")
+            assert_ok(answer.result(TIMEOUT_SECONDS))
 
 
 def test_old_key_is_rejected_once_a_worker_has_parsed_the_new_config(dirs: GatewayDirs) -> None:
@@ -208,21 +208,21 @@ def test_old_key_is_rejected_once_a_worker_has_parsed_the_new_config(dirs: Gatew
         process.client(dirs.key, timeout=120) as old,
         process.client(new_key, timeout=120) as new,
     ):
-        ok(old.get(f"{PREFIX}/backups"))
+        assert_ok(old.get(f"{PREFIX}/backups"))
         dirs.config.write_bytes(config_of(LARGE, new_key))
-        ok(old.get(f"{PREFIX}/backups"))
-        ok(old.post(BACKUP, json={"path": "large.json.zst"}))
+        assert_ok(old.get(f"{PREFIX}/backups"))
+        assert_ok(old.post(BACKUP, json={"path": "large.json.zst"}))
         # The backup parsed the config, so the new key is stored even if the config becomes invalid afterwards.
         dirs.config.write_bytes(config_of(LARGE, dirs.key)[:-1])
-        failed(old.get(f"{PREFIX}/backups"), "Unauthorized")
-        ok(new.get(f"{PREFIX}/backups"))
+        assert_error(old.get(f"{PREFIX}/backups"), "Unauthorized")
+        assert_ok(new.get(f"{PREFIX}/backups"))
 
 
 def test_hanging_worker_is_killed_after_a_timeout(dirs: GatewayDirs) -> None:
     with _running_server(dirs, worker_seconds=1) as (process, client):
         with _stopped_worker(process, client, dirs) as (worker, answer):
             config = dirs.config.read_bytes()
-            assert "longer than 1 seconds" in failed(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
+            assert "longer than 1 seconds" in assert_error(answer.result(TIMEOUT_SECONDS), "WorkerFailed")
             assert not _alive(worker)
         _check_nothing_changed(dirs, config)
 
@@ -241,7 +241,7 @@ def test_worker_dies_with_its_server_and_publishes_nothing(dirs: GatewayDirs) ->
         process.start()
         _wait_until(lambda: not _temporaries(dirs))
         _check_nothing_changed(dirs, config)
-        again = ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
+        again = assert_ok(client.post(BACKUP, json={"path": "large.json.zst", "request_id": "large"}))
         assert again["content_sha256"] == digest(config)
 
 
@@ -249,7 +249,7 @@ def test_graceful_stop_finishes_a_backup_with_a_running_worker(dirs: GatewayDirs
     with _running_server(dirs) as (process, client), _stopped_worker(process, client, dirs) as (worker, answer):
         process.send_signal(signal.SIGTERM)  # to the whole process group, as a terminal does
         os.kill(worker, signal.SIGCONT)
-        assert ok(answer.result(TIMEOUT_SECONDS))["path"] == "large.json.zst"
+        assert assert_ok(answer.result(TIMEOUT_SECONDS))["path"] == "large.json.zst"
         assert process.process is not None
         assert process.process.wait(TIMEOUT_SECONDS) == 0
 
@@ -258,7 +258,7 @@ def test_request_fails_and_server_survives_without_free_descriptors(dirs: Gatewa
     with _running_server(dirs) as (process, client):
         assert process.process is not None
         pid = process.process.pid
-        ok(client.post(BACKUP, json={"path": "first.json.zst"}))
+        assert_ok(client.post(BACKUP, json={"path": "first.json.zst"}))
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         open_now = len(os.listdir(f"/proc/{pid}/fd"))
         codes = set()
@@ -268,7 +268,7 @@ def test_request_fails_and_server_survives_without_free_descriptors(dirs: Gatewa
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + spare, hard))
             try:
                 answer = client.post(BACKUP, json={"path": "large.json.zst", "request_id": f"large-{spare}"})
-                ok(client.get("/health"))
+                assert_ok(client.get("/health"))
             finally:
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
             if answer.status_code == 200:
@@ -277,4 +277,4 @@ def test_request_fails_and_server_survives_without_free_descriptors(dirs: Gatewa
             _check_nothing_changed(dirs, config)
         assert "WorkerFailed" in codes
         assert codes <= {"WorkerFailed", "VolumeUnavailable", "ConfigNotReplaceable", "Unauthorized"}
-        ok(answer)
+        assert_ok(answer)

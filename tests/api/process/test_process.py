@@ -18,7 +18,7 @@ import pytest
 from gateway_api.gateway_config.summary import read
 from tests.api.support.admin_process import AdminProcess, free_port
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -58,8 +58,8 @@ def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Pat
     tls_port = free_port()
     with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
         with process.client(dirs.key) as plain:
-            ok(plain.get("/health"))
-            ok(plain.get("/ready"))
+            assert_ok(plain.get("/health"))
+            assert_ok(plain.get("/ready"))
             for path in ("/api/v1/system/health", "/docs", "/openapi.json"):
                 answer = plain.get(path)
                 assert (answer.status_code, answer.json()["code"]) == (404, "RouteNotFound")
@@ -68,9 +68,9 @@ def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Pat
         headers = {"Authorization": f"Bearer {dirs.key}"}
         url = f"https://localhost:{tls_port}"
         with httpx.Client(base_url=url, headers=headers, verify=trusted, trust_env=False) as secure:
-            ok(secure.get("/health"))
-            ok(secure.post(BACKUP, json={"path": "a.json"}))
-            failed(secure.get("/api/v1/system/health", headers={"Authorization": ""}), "Unauthorized")
+            assert_ok(secure.get("/health"))
+            assert_ok(secure.post(BACKUP, json={"path": "a.json"}))
+            assert_error(secure.get("/api/v1/system/health", headers={"Authorization": ""}), "Unauthorized")
         assert process.stop() == 0
 
 
@@ -90,8 +90,8 @@ def test_renewed_certificate_is_loaded_without_a_restart(dirs: GatewayDirs, tmp_
 
 def test_idle_server_uses_less_than_70_mebibytes(dirs: GatewayDirs) -> None:
     with AdminProcess(dirs.config, dirs.backups) as process, process.client(dirs.key) as client:
-        ok(client.post(BACKUP, json={"path": "a.json.zst"}))
-        ok(client.get("/ready"))
+        assert_ok(client.post(BACKUP, json={"path": "a.json.zst"}))
+        assert_ok(client.get("/ready"))
         assert process.process is not None
         status = Path(f"/proc/{process.process.pid}/status").read_text()
         assert int(status.split("VmRSS:")[1].split()[0]) < 70 * 1024
@@ -100,7 +100,7 @@ def test_idle_server_uses_less_than_70_mebibytes(dirs: GatewayDirs) -> None:
 def test_stop_finishes_requests_in_flight(dirs: GatewayDirs) -> None:
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=1.0)
     with process, process.client(dirs.key) as client:
-        created = ok(client.post(BACKUP, json={"path": "a.json"}))
+        created = assert_ok(client.post(BACKUP, json={"path": "a.json"}))
         dirs.write(users=5)
         answers: list[httpx.Response] = []
         request = {"backup_id": created["backup_id"], "request_id": "r"}
@@ -111,7 +111,7 @@ def test_stop_finishes_requests_in_flight(dirs: GatewayDirs) -> None:
         assert process.process is not None
         process.process.send_signal(signal.SIGTERM)
         thread.join()
-        assert ok(answers[0])["state"] == "applied"
+        assert assert_ok(answers[0])["state"] == "applied"
         assert process.process.wait(20) == 0
         assert process.events[-1]["event"] == "stopped"
 
@@ -119,9 +119,9 @@ def test_stop_finishes_requests_in_flight(dirs: GatewayDirs) -> None:
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_file_modes_do_not_depend_on_the_umask(umask: int, dirs: GatewayDirs) -> None:
     with AdminProcess(dirs.config, dirs.backups, umask=umask) as process, process.client(dirs.key) as client:
-        created = ok(client.post(BACKUP, json={"path": "d/a.json"}))
-        ok(client.post("/api/v1/system/restore", json={"backup_id": created["backup_id"], "request_id": "r"}))
-        ok(client.post("/api/v1/system/restores/r/rollback"))
+        created = assert_ok(client.post(BACKUP, json={"path": "d/a.json"}))
+        assert_ok(client.post("/api/v1/system/restore", json={"backup_id": created["backup_id"], "request_id": "r"}))
+        assert_ok(client.post("/api/v1/system/restores/r/rollback"))
         for base in (dirs.backups / "d", dirs.backups / ".gateway", dirs.backups / "safety", dirs.state):
             for folder, _, files in os.walk(base):
                 assert os.stat(folder).st_mode & 0o777 == 0o700
@@ -148,12 +148,12 @@ def test_first_config_is_generated_once(tmp_path: Path) -> None:
     assert key not in again.stdout + again.stderr
     (tmp_path / "b").mkdir()
     with AdminProcess(config, tmp_path / "b") as process, process.client(key) as client:
-        assert ok(client.get("/api/v1/system/health"))["status"] == "healthy"
+        assert assert_ok(client.get("/api/v1/system/health"))["status"] == "healthy"
 
 
 def test_lost_config_is_not_generated_again(dirs: GatewayDirs) -> None:
     with AdminProcess(dirs.config, dirs.backups) as process, process.client(dirs.key) as client:
-        ok(client.post(BACKUP, json={"path": "a.json"}))
+        assert_ok(client.post(BACKUP, json={"path": "a.json"}))
     dirs.config.unlink()
     result = _run("seed", "--config", dirs.config)
     assert result.returncode == 0

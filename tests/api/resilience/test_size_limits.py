@@ -15,7 +15,7 @@ import pytest
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -46,24 +46,24 @@ def test_restore_over_a_config_of_any_size_can_be_rolled_back(
     size: int, limited: httpx.Client, dirs: GatewayDirs
 ) -> None:
     """A restore must work when the live config is too large to be backed up."""
-    ok(limited.post(BACKUP, json={"path": "good.json.zst"}))
+    assert_ok(limited.post(BACKUP, json={"path": "good.json.zst"}))
     before = config_of_bytes(dirs.key, size)
     dirs.config.write_bytes(before)
     answer = limited.post(BACKUP, json={"path": "large.json.gz"})
-    assert ok(answer)["content_bytes"] == size if size <= LIMIT else failed(answer, "ConfigTooLarge")
-    ok(limited.post(RESTORE, json={"input_file": "good.json.zst", "request_id": "r"}))
-    assert ok(limited.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
+    assert assert_ok(answer)["content_bytes"] == size if size <= LIMIT else assert_error(answer, "ConfigTooLarge")
+    assert_ok(limited.post(RESTORE, json={"input_file": "good.json.zst", "request_id": "r"}))
+    assert assert_ok(limited.post("/api/v1/system/restores/r/rollback"))["state"] == "rolled_back"
     assert dirs.config.read_bytes() == before
 
 
 def test_forced_rollback_keeps_an_oversized_config_until_it_ends(limited: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
-    ok(limited.post(BACKUP, json={"path": "good.json"}))
-    ok(limited.post(RESTORE, json={"input_file": "good.json", "request_id": "r"}))
+    assert_ok(limited.post(BACKUP, json={"path": "good.json"}))
+    assert_ok(limited.post(RESTORE, json={"input_file": "good.json", "request_id": "r"}))
     large = config_of_bytes(dirs.key, LIMIT + 1)
     dirs.config.write_bytes(large)
-    failed(limited.post("/api/v1/system/restores/r/rollback"), "ConfigChanged")
-    ok(limited.post("/api/v1/system/restores/r/rollback", json={"force": True}))
+    assert_error(limited.post("/api/v1/system/restores/r/rollback"), "ConfigChanged")
+    assert_ok(limited.post("/api/v1/system/restores/r/rollback", json={"force": True}))
     assert dirs.config.read_bytes() == before
     assert large in [file.read_bytes() for file in dirs.state.glob("replaced-*")]
 
@@ -90,7 +90,7 @@ def test_nesting_limit_is_the_same_for_every_operation(
     flat = dirs.config.read_bytes()
     accepted = []
     with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.0, **settings) as api:
-        ok(api.post(BACKUP, json={"path": "flat.json"}))
+        assert_ok(api.post(BACKUP, json={"path": "flat.json"}))
         for depth in [400, *range(668, 704, 8), 990]:
             text = _nested(dirs.key, depth)
             (dirs.backups / "deep.json").write_text(text)

@@ -12,7 +12,7 @@ import pytest
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -46,7 +46,7 @@ def _writer(dirs: GatewayDirs, pause: float) -> Iterator[set[bytes]]:
 
 def test_no_backup_is_torn_while_the_gateway_writes(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.5) as api:
-        ok(api.get("/api/v1/system/health"))
+        assert_ok(api.get("/api/v1/system/health"))
         created = 0
         with _writer(dirs, 0.12) as written:
             for number in range(12):
@@ -65,7 +65,7 @@ def test_no_backup_is_torn_while_the_gateway_writes(dirs: GatewayDirs, fork_serv
 def test_restore_overwritten_by_the_gateway_fails_and_is_repeatable(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, settle_seconds=0.4) as api:
         saved = dirs.config.read_bytes()
-        created = ok(api.post(BACKUP, json={"path": "a.json"}))
+        created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
         before = dirs.write(users=50)
         stop = threading.Event()
 
@@ -81,10 +81,10 @@ def test_restore_overwritten_by_the_gateway_fails_and_is_repeatable(dirs: Gatewa
         answer = api.post("/api/v1/system/restore", json=request)
         stop.set()
         thread.join()
-        failed(answer, "ConfigChangedDuringRestore")
-        assert ok(api.get("/api/v1/system/restores/r"))["state"] == "applied"
-        done = ok(api.post("/api/v1/system/restore", json=request))
+        assert_error(answer, "ConfigChangedDuringRestore")
+        assert assert_ok(api.get("/api/v1/system/restores/r"))["state"] == "applied"
+        done = assert_ok(api.post("/api/v1/system/restore", json=request))
         assert not done["replayed"]
         assert dirs.config.read_bytes() == saved
-        ok(api.post("/api/v1/system/restores/r/rollback"))
+        assert_ok(api.post("/api/v1/system/restores/r/rollback"))
         assert dirs.config.read_bytes() == before

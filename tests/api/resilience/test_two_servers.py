@@ -12,7 +12,7 @@ import pytest
 
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -30,17 +30,17 @@ def two(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[tuple[httpx.Clie
 
 def test_one_server_continues_requests_of_the_other(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
     one, other = two
-    created = ok(one.post(BACKUP, json={"path": "a.json", "request_id": "b"}))
-    assert ok(other.post(BACKUP, json={"path": "a.json", "request_id": "b"})) == {**created, "replayed": True}
-    assert ok(other.get(f"/api/v1/system/backups/{created['backup_id']}"))["path"] == "a.json"
+    created = assert_ok(one.post(BACKUP, json={"path": "a.json", "request_id": "b"}))
+    assert assert_ok(other.post(BACKUP, json={"path": "a.json", "request_id": "b"})) == {**created, "replayed": True}
+    assert assert_ok(other.get(f"/api/v1/system/backups/{created['backup_id']}"))["path"] == "a.json"
     before = dirs.write(users=4)
-    ok(one.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
-    assert ok(other.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))["replayed"]
-    ok(other.post("/api/v1/system/restores/r/rollback"))
-    assert ok(one.get("/api/v1/system/restores/r"))["state"] == "rolled_back"
+    assert_ok(one.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))
+    assert assert_ok(other.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "r"}))["replayed"]
+    assert_ok(other.post("/api/v1/system/restores/r/rollback"))
+    assert assert_ok(one.get("/api/v1/system/restores/r"))["state"] == "rolled_back"
     assert dirs.config.read_bytes() == before
-    assert ok(other.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
-    assert not ok(one.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
+    assert assert_ok(other.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
+    assert not assert_ok(one.delete(f"/api/v1/system/backups/{created['backup_id']}"))["existed"]
 
 
 def test_same_request_to_both_servers_creates_one_backup(
@@ -82,42 +82,42 @@ def test_different_requests_to_both_servers_succeed(two: tuple[httpx.Client, htt
 
 
 def test_lock_holder_makes_others_wait_and_then_fail_as_busy(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     for lock in (dirs.state / "lock", dirs.backups / ".gateway" / "lock"):
         with lock.open("r+") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             answer = api.post(BACKUP, json={"path": "b.json", "request_id": "b"})
-            failed(answer, "Busy")
+            assert_error(answer, "Busy")
             assert int(answer.headers["retry-after"]) > 0
             held.write("backup:b")
             held.flush()
-            failed(api.post(BACKUP, json={"path": "b.json", "request_id": "b"}), "InProgress")
+            assert_error(api.post(BACKUP, json={"path": "b.json", "request_id": "b"}), "InProgress")
             assert api.get("/health").status_code == 200
             held.truncate(0)
-    ok(api.post(BACKUP, json={"path": "b.json", "request_id": "b"}))
+    assert_ok(api.post(BACKUP, json={"path": "b.json", "request_id": "b"}))
 
 
 def test_damaged_journal_is_reported_until_superseded(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.state / "restore.json").write_text("{")
     (dirs.state / "kept-x").write_text("precious")
-    failed(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "RestoreStateUnknown")
-    ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "supersede": True}))
+    assert_error(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "RestoreStateUnknown")
+    assert_ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "supersede": True}))
     kept = [entry for entry in dirs.state.iterdir() if entry.name.startswith("damaged-")]
     assert sorted(entry.read_text() for entry in kept) == ["precious", "{"]
 
 
 def test_unknown_restore_state_is_reported_not_guessed(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json"}))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     old = dirs.write(users=5)
     request = {"backup_id": created["backup_id"], "request_id": "r"}
-    ok(api.post(RESTORE, json=request))
+    assert_ok(api.post(RESTORE, json=request))
     journal = json.loads((dirs.state / "restore.json").read_text())
     journal["phase"] = "prepared"
     (dirs.state / "restore.json").write_text(json.dumps(journal))
     dirs.write(users=9)
-    failed(api.post(RESTORE, json=request), "RestoreStateUnknown")
-    failed(api.post("/api/v1/system/restores/r/commit"), "RestoreStateUnknown")
-    failed(api.post("/api/v1/system/restores/r/rollback"), "RestoreStateUnknown")
-    ok(api.post("/api/v1/system/restores/r/rollback", json={"force": True}))
+    assert_error(api.post(RESTORE, json=request), "RestoreStateUnknown")
+    assert_error(api.post("/api/v1/system/restores/r/commit"), "RestoreStateUnknown")
+    assert_error(api.post("/api/v1/system/restores/r/rollback"), "RestoreStateUnknown")
+    assert_ok(api.post("/api/v1/system/restores/r/rollback", json={"force": True}))
     assert dirs.config.read_bytes() == old

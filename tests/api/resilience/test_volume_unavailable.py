@@ -15,7 +15,7 @@ from gateway_api.audit import verify
 from gateway_api.contract import ERRORS, ErrorCode
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import ok
+from tests.api.support.responses import assert_ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -109,7 +109,7 @@ def _check_outage(
     keys.write_text(dirs.key)
     with fork_server.server(dirs.config, dirs.backups, dirs.key, admin_key_file=str(keys)) as client:
         content = dirs.config.read_bytes()
-        created = ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
+        created = assert_ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))
         with make_unavailable(folder):  # type: ignore[attr-defined]
             for _ in range(2):
                 answers = _send_all(client, created["backup_id"])
@@ -121,13 +121,13 @@ def _check_outage(
             else:
                 assert answers[-3].json()["data"]["config_valid"]
         assert dirs.config.read_bytes() == content
-        assert ok(client.get(f"{PREFIX}/health"))["config_valid"]
-        assert ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))["replayed"]
-        ok(client.post(f"{PREFIX}/backup", json={"path": "back.json.zst"}))
+        assert assert_ok(client.get(f"{PREFIX}/health"))["config_valid"]
+        assert assert_ok(client.post(f"{PREFIX}/backup", json={"path": "a.json.zst", "request_id": "a"}))["replayed"]
+        assert_ok(client.post(f"{PREFIX}/backup", json={"path": "back.json.zst"}))
         dirs.write(users=7)
-        ok(client.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
+        assert_ok(client.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
         assert dirs.config.read_bytes() == content
-        assert verify.verify(dirs.backups)[0]
+        assert verify.verify_audit_log(dirs.backups)[0]
 
 
 @pytest.mark.parametrize("which", ["config", "backups"])

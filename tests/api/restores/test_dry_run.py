@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/restore"
@@ -23,43 +23,45 @@ def _all_files(dirs: GatewayDirs) -> dict[str, tuple[bytes, int]]:
 
 
 def test_dry_run_reports_the_difference_and_changes_nothing(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
+    created = assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json.zst"}))
     live = dirs.write(users=5)
     before = _all_files(dirs)
-    plan = ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "request_id": "r"}))
+    plan = assert_ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "request_id": "r"}))
     assert plan["dry_run"] is True
     assert plan["diff"]["users"] == {"added": 0, "removed": 3, "changed": 0}
     assert not plan["diff"]["admin_key_changes"]
     assert plan["restored_sha256"] == created["content_sha256"]
     assert _all_files(dirs) == before
     assert dirs.config.read_bytes() == live
-    assert ok(api.post(URL, json={"backup_id": created["backup_id"], "request_id": "r"}))["state"] == "applied"
-    failed(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}), "RestorePending")
-    assert ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "supersede": True}))["dry_run"]
+    assert assert_ok(api.post(URL, json={"backup_id": created["backup_id"], "request_id": "r"}))["state"] == "applied"
+    assert_error(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}), "RestorePending")
+    assert assert_ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True, "supersede": True}))[
+        "dry_run"
+    ]
 
 
 @pytest.mark.parametrize("invalid", [None, b"{"])
 def test_dry_run_against_an_invalid_config_reports_all_as_added(
     invalid: bytes | None, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    created = ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+    created = assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     if invalid is None:
         dirs.config.unlink()
     else:
         dirs.config.write_bytes(invalid)
-    plan = ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}))
+    plan = assert_ok(api.post(URL, json={"backup_id": created["backup_id"], "dry_run": True}))
     assert (plan["compared_with"], plan["diff"]["users"]["added"]) == ("nothing", 2)
 
 
 def test_dry_run_rejects_what_a_restore_rejects(api: httpx.Client, dirs: GatewayDirs) -> None:
-    failed(api.post(URL, json={"input_file": "none.json", "dry_run": True}), "BackupNotFound")
+    assert_error(api.post(URL, json={"input_file": "none.json", "dry_run": True}), "BackupNotFound")
     (dirs.backups / "bad.json").write_text("{")
-    failed(api.post(URL, json={"input_file": "bad.json", "dry_run": True}), "BackupInvalid")
+    assert_error(api.post(URL, json={"input_file": "bad.json", "dry_run": True}), "BackupInvalid")
     config = gateway_config("another-key-" + "x" * 40)
     config["projects"]["p-0"]["mcp_config_id"] = "gone"
     (dirs.backups / "dangling.json").write_text(json.dumps(config))
-    failed(api.post(URL, json={"input_file": "dangling.json", "dry_run": True}), "BackupHasIssues")
+    assert_error(api.post(URL, json={"input_file": "dangling.json", "dry_run": True}), "BackupHasIssues")
     answer = api.post(URL, json={"input_file": "dangling.json", "dry_run": True, "allow_issues": True})
-    assert ok(answer)["diff"]["admin_key_changes"]
+    assert assert_ok(answer)["diff"]["admin_key_changes"]
     assert config["admin_apikey"] not in answer.text
     assert dirs.key not in answer.text

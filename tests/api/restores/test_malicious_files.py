@@ -21,7 +21,7 @@ from gateway_api.contract import ERRORS, ErrorCode
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 PREFIX = "/api/v1/system"
@@ -35,7 +35,7 @@ def served(
 ) -> Iterator[tuple[GatewayDirs, httpx.Client]]:
     dirs = GatewayDirs(tmp_path_factory.mktemp("served"))
     with fork_server.server(dirs.config, dirs.backups, dirs.key, max_config_bytes=LIMIT, settle_seconds=0.0) as client:
-        ok(client.post(f"{PREFIX}/backup", json={"path": "good.json.zst"}))
+        assert_ok(client.post(f"{PREFIX}/backup", json={"path": "good.json.zst"}))
         yield dirs, client
 
 
@@ -212,19 +212,19 @@ def test_links_and_special_files_are_neither_read_nor_replaced(
         **{"created": "2026-01-01T00:00:00Z", "content_sha256": digest, "content_bytes": len(config)},
         **{"stored_sha256": digest, "stored_bytes": len(config), "compression": "none"},
     }
-    ok(api.put(f"{PREFIX}/backups/x/content?part=manifest", content=json.dumps(manifest)))
+    assert_ok(api.put(f"{PREFIX}/backups/x/content?part=manifest", content=json.dumps(manifest)))
     _check_declared(api.put(f"{PREFIX}/backups/x/content", content=config))
     assert outside.read_text() == "outside"
-    assert ok(api.get(f"{PREFIX}/backups"))["items"] == []
+    assert assert_ok(api.get(f"{PREFIX}/backups"))["items"] == []
 
 
 def test_folder_replaced_by_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
-    created = ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
+    created = assert_ok(api.post(f"{PREFIX}/backup", json={"path": "d/a.json"}))
     (dirs.backups / "d").rename(tmp_path / "d")
     (dirs.backups / "d").symlink_to(tmp_path / "d")
     _check_declared(api.post(f"{PREFIX}/restore", json={"input_file": "d/a.json"}))
-    failed(api.post(f"{PREFIX}/backup", json={"path": "d/b.json"}), "PathNotAllowed")
+    assert_error(api.post(f"{PREFIX}/backup", json={"path": "d/b.json"}), "PathNotAllowed")
     _check_declared(api.get(f"{PREFIX}/backups/{created['backup_id']}"))
-    assert not ok(api.delete(f"{PREFIX}/backups/{created['backup_id']}"))["existed"]
+    assert not assert_ok(api.delete(f"{PREFIX}/backups/{created['backup_id']}"))["existed"]
     assert (tmp_path / "d" / "a.json").exists()
     assert not (tmp_path / "d" / "b.json").exists()

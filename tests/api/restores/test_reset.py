@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 URL = "/api/v1/system/reset"
@@ -24,7 +24,7 @@ def test_only_the_value_true_confirms_a_reset(
 ) -> None:
     before = dirs.config.read_bytes()
     answer = api.post(URL, json=body)
-    assert failed(answer, "ResetNotConfirmed") == "Reset requires confirm=true"
+    assert assert_error(answer, "ResetNotConfirmed") == "Reset requires confirm=true"
     assert answer.status_code == 400
     assert answer.json()["error"] == "System reset failed"
     assert dirs.config.read_bytes() == before
@@ -33,30 +33,30 @@ def test_only_the_value_true_confirms_a_reset(
 def test_body_of_another_shape_is_invalid(api: httpx.Client) -> None:
     bodies: list[Any] = [[], "confirm", {"confirm": True, "force": True}, {"confirm": True, "rotate_admin_key": 1}]
     for body in bodies:
-        failed(api.post(URL, json=body), "InvalidRequest")
+        assert_error(api.post(URL, json=body), "InvalidRequest")
 
 
 def test_reset_keeps_only_the_key_and_safety_backup_restores_the_rest(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     answer = api.post(URL, json={"confirm": True})
-    done = ok(answer)
+    done = assert_ok(answer)
     assert answer.json()["message"] == "System reset completed successfully"
     assert (done["operation"], done["state"], done["counts"]) == ("reset", "committed", EMPTY)
     assert json.loads(dirs.config.read_bytes())["admin_apikey"] == dirs.key
-    assert ok(api.get("/api/v1/system/health"))["status"] == "healthy"
-    ok(api.post("/api/v1/system/restore", json={"backup_id": done["safety_backup"]["backup_id"]}))
+    assert assert_ok(api.get("/api/v1/system/health"))["status"] == "healthy"
+    assert_ok(api.post("/api/v1/system/restore", json={"backup_id": done["safety_backup"]["backup_id"]}))
     assert dirs.config.read_bytes() == before
 
 
 def test_reset_with_a_request_id_runs_once_and_rolls_back(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
     body = {"confirm": True, "request_id": "r"}
-    assert ok(api.post(URL, json=body))["state"] == "applied"
-    assert ok(api.post(URL, json=body))["replayed"]
-    failed(api.post(URL, json={**body, "rotate_admin_key": True}), "RequestIdReused")
-    failed(api.post(URL, json={"confirm": True, "request_id": "other"}), "RestorePending")
-    assert ok(api.get(f"{ALL}/r"))["operation"] == "reset"
-    ok(api.post(f"{ALL}/r/rollback"))
+    assert assert_ok(api.post(URL, json=body))["state"] == "applied"
+    assert assert_ok(api.post(URL, json=body))["replayed"]
+    assert_error(api.post(URL, json={**body, "rotate_admin_key": True}), "RequestIdReused")
+    assert_error(api.post(URL, json={"confirm": True, "request_id": "other"}), "RestorePending")
+    assert assert_ok(api.get(f"{ALL}/r"))["operation"] == "reset"
+    assert_ok(api.post(f"{ALL}/r/rollback"))
     assert dirs.config.read_bytes() == before
 
 
@@ -64,12 +64,12 @@ def test_rotated_key_is_written_only_to_the_config(
     api: httpx.Client, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     answer = api.post(URL, json={"confirm": True, "rotate_admin_key": True, "request_id": "r"})
-    ok(answer)
+    assert_ok(answer)
     key = json.loads(dirs.config.read_bytes())["admin_apikey"]
     assert key != dirs.key
     assert len(key) == 256
-    failed(api.get("/api/v1/system/health"), "Unauthorized")
-    ok(api.post(f"{ALL}/r/commit", headers={"Authorization": f"Bearer {key}"}))
+    assert_error(api.get("/api/v1/system/health"), "Unauthorized")
+    assert_ok(api.post(f"{ALL}/r/commit", headers={"Authorization": f"Bearer {key}"}))
     assert key not in answer.text
     for root in (dirs.config.parent, dirs.backups):
         for file in root.rglob("*"):
@@ -81,18 +81,18 @@ def test_rotated_key_is_written_only_to_the_config(
 def test_reset_without_a_readable_key_requires_a_new_one(
     invalid: bytes | None, api: httpx.Client, dirs: GatewayDirs
 ) -> None:
-    ok(api.get("/api/v1/system/health"))
+    assert_ok(api.get("/api/v1/system/health"))
     if invalid is None:
         dirs.config.unlink()
     else:
         dirs.config.write_bytes(invalid)
-    failed(api.post(URL, json={"confirm": True}), "AdminKeyUnknown")
-    assert ok(api.post(URL, json={"confirm": True, "rotate_admin_key": True}))["counts"] == EMPTY
+    assert_error(api.post(URL, json={"confirm": True}), "AdminKeyUnknown")
+    assert assert_ok(api.post(URL, json={"confirm": True, "rotate_admin_key": True}))["counts"] == EMPTY
     assert len(json.loads(dirs.config.read_bytes())["admin_apikey"]) == 256
 
 
 def test_reset_of_a_config_of_the_wrong_shape_keeps_its_key(api: httpx.Client, dirs: GatewayDirs) -> None:
-    ok(api.get("/api/v1/system/health"))
+    assert_ok(api.get("/api/v1/system/health"))
     dirs.config.write_text(json.dumps({"admin_apikey": dirs.key, "users": 5}))
-    ok(api.post(URL, json={"confirm": True}))
+    assert_ok(api.post(URL, json={"confirm": True}))
     assert json.loads(dirs.config.read_bytes())["admin_apikey"] == dirs.key

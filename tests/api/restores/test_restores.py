@@ -13,7 +13,7 @@ import zstandard
 from tests.api.support.admin_process import gateway_config
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -22,21 +22,21 @@ ALL = "/api/v1/system/restores"
 
 
 def _saved(api: httpx.Client, path: str = "good.json.zst") -> str:
-    backup_id: str = ok(api.post(BACKUP, json={"path": path}))["backup_id"]
+    backup_id: str = assert_ok(api.post(BACKUP, json={"path": path}))["backup_id"]
     return backup_id
 
 
 def test_restore_without_a_request_id_is_committed_at_once(api: httpx.Client, dirs: GatewayDirs) -> None:
     before = dirs.config.read_bytes()
-    ok(api.post(BACKUP, json={"output_file": str(dirs.backups / "a.json")}))
+    assert_ok(api.post(BACKUP, json={"output_file": str(dirs.backups / "a.json")}))
     dirs.write(users=5)
-    done = ok(api.post(URL, json={"input_file": str(dirs.backups / "a.json")}))
+    done = assert_ok(api.post(URL, json={"input_file": str(dirs.backups / "a.json")}))
     assert done["state"] == "committed"
     assert done["safety_backup"]["kind"] == "backup"
     assert dirs.config.read_bytes() == before
-    again = ok(api.post(URL, json={"input_file": done["safety_backup"]["path"]}))
+    again = assert_ok(api.post(URL, json={"input_file": done["safety_backup"]["path"]}))
     assert again["counts"]["users"] == 5
-    assert ok(api.get(f"{ALL}/{done['request_id']}"))["state"] == "committed"
+    assert assert_ok(api.get(f"{ALL}/{done['request_id']}"))["state"] == "committed"
 
 
 @pytest.mark.parametrize("kind", ["truncated", "empty", "missing", "wrong shape", "binary"])
@@ -55,13 +55,13 @@ def test_restore_over_an_invalid_config_accepts_the_last_valid_key(
         dirs.config.unlink()
     else:
         dirs.config.write_bytes(invalid[kind])
-    health = ok(api.get("/api/v1/system/health"))
+    health = assert_ok(api.get("/api/v1/system/health"))
     assert health["status"] == "unhealthy"
-    done = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
+    done = assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
     assert done["safety_backup"]["kind"] == ("missing" if kind == "missing" else "raw")
     assert dirs.config.read_bytes() == good
-    assert ok(api.get("/api/v1/system/health"))["pending_restore"] == {"request_id": "r", "state": "applied"}
-    ok(api.post(f"{ALL}/r/rollback"))
+    assert assert_ok(api.get("/api/v1/system/health"))["pending_restore"] == {"request_id": "r", "state": "applied"}
+    assert_ok(api.post(f"{ALL}/r/rollback"))
     assert dirs.config.exists() == (kind != "missing")
     if kind != "missing":
         assert dirs.config.read_bytes() == invalid[kind]
@@ -71,53 +71,55 @@ def test_restore_over_an_invalid_config_accepts_the_last_valid_key(
 def test_commit_ends_a_restore_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     dirs.write(users=6)
-    applied = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
+    applied = assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
     assert applied["state"] == "applied"
-    assert ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))["replayed"]
-    failed(api.post(URL, json={"backup_id": backup_id, "request_id": "other"}), "RestorePending")
-    assert ok(api.post(f"{ALL}/r/commit"))["state"] == "committed"
-    assert ok(api.post(f"{ALL}/r/commit"))["replayed"]
-    failed(api.post(f"{ALL}/r/rollback"), "RestoreEnded")
-    replayed = ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
+    assert assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))["replayed"]
+    assert_error(api.post(URL, json={"backup_id": backup_id, "request_id": "other"}), "RestorePending")
+    assert assert_ok(api.post(f"{ALL}/r/commit"))["state"] == "committed"
+    assert assert_ok(api.post(f"{ALL}/r/commit"))["replayed"]
+    assert_error(api.post(f"{ALL}/r/rollback"), "RestoreEnded")
+    replayed = assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
     assert (replayed["state"], replayed["replayed"]) == ("committed", True)
-    failed(api.post(URL, json={"backup_id": backup_id, "request_id": "r", "allow_issues": True}), "RequestIdReused")
+    assert_error(
+        api.post(URL, json={"backup_id": backup_id, "request_id": "r", "allow_issues": True}), "RequestIdReused"
+    )
     assert not [name for name in dirs.state.iterdir() if name.name.startswith(("kept-", "staged-"))]
 
 
 def test_rollback_restores_the_previous_config_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     before = dirs.write(users=6)
-    ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
-    assert ok(api.post(f"{ALL}/r/rollback"))["state"] == "rolled_back"
+    assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
+    assert assert_ok(api.post(f"{ALL}/r/rollback"))["state"] == "rolled_back"
     assert dirs.config.read_bytes() == before
-    assert ok(api.post(f"{ALL}/r/rollback"))["replayed"]
-    failed(api.post(f"{ALL}/r/commit"), "RestoreEnded")
-    assert ok(api.get(f"{ALL}/r"))["state"] == "rolled_back"
+    assert assert_ok(api.post(f"{ALL}/r/rollback"))["replayed"]
+    assert_error(api.post(f"{ALL}/r/commit"), "RestoreEnded")
+    assert assert_ok(api.get(f"{ALL}/r"))["state"] == "rolled_back"
 
 
 def test_rollback_over_a_changed_config_needs_force(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     before = dirs.write(users=6)
-    ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
+    assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "r"}))
     dirs.write(users=11)
-    failed(api.post(f"{ALL}/r/rollback"), "ConfigChanged")
-    ok(api.post(f"{ALL}/r/rollback", json={"force": True}))
+    assert_error(api.post(f"{ALL}/r/rollback"), "ConfigChanged")
+    assert_ok(api.post(f"{ALL}/r/rollback", json={"force": True}))
     assert dirs.config.read_bytes() == before
 
 
 def test_supersede_commits_the_previous_restore(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
-    ok(api.post(URL, json={"backup_id": backup_id, "request_id": "one"}))
-    ok(api.post(URL, json={"backup_id": backup_id, "request_id": "two", "supersede": True}))
-    assert ok(api.get(f"{ALL}/one"))["state"] == "committed"
-    assert ok(api.get(f"{ALL}/two"))["state"] == "applied"
+    assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "one"}))
+    assert_ok(api.post(URL, json={"backup_id": backup_id, "request_id": "two", "supersede": True}))
+    assert assert_ok(api.get(f"{ALL}/one"))["state"] == "committed"
+    assert assert_ok(api.get(f"{ALL}/two"))["state"] == "applied"
 
 
 def test_unknown_restore_is_not_found(api: httpx.Client) -> None:
     for answer in (api.get(f"{ALL}/x"), api.post(f"{ALL}/x/commit"), api.post(f"{ALL}/x/rollback")):
-        failed(answer, "RestoreNotFound")
-    failed(api.post(URL, json={"backup_id": "none"}), "BackupNotFound")
-    failed(api.post(URL, json={"input_file": "none/here.json"}), "BackupNotFound")
+        assert_error(answer, "RestoreNotFound")
+    assert_error(api.post(URL, json={"backup_id": "none"}), "BackupNotFound")
+    assert_error(api.post(URL, json={"input_file": "none/here.json"}), "BackupNotFound")
 
 
 def _foreign(config: dict[str, Any]) -> dict[str, bytes]:
@@ -135,7 +137,7 @@ def _foreign(config: dict[str, Any]) -> dict[str, bytes]:
 def test_foreign_files_are_accepted_by_content(name: str, api: httpx.Client, dirs: GatewayDirs) -> None:
     config = gateway_config(dirs.key, users=12)
     (dirs.backups / name).write_bytes(_foreign(config)[name])
-    done = ok(api.post(URL, json={"input_file": name}))
+    done = assert_ok(api.post(URL, json={"input_file": name}))
     assert done["counts"]["users"] == 12
     assert json.loads(dirs.config.read_bytes()) == config
 
@@ -160,7 +162,7 @@ def test_config_the_gateway_cannot_load_is_rejected_without_change(
 ) -> None:
     before = dirs.config.read_bytes()
     (dirs.backups / "bad.json").write_bytes(BAD[name])
-    failed(api.post(URL, json={"input_file": "bad.json"}), "BackupInvalid")
+    assert_error(api.post(URL, json={"input_file": "bad.json"}), "BackupInvalid")
     assert dirs.config.read_bytes() == before
     assert not (dirs.backups / "safety").exists()
 
@@ -182,7 +184,7 @@ def test_config_of_the_wrong_shape_is_rejected(change: str, api: httpx.Client, d
     elif change == "nan":
         text = text[:-1] + ', "_doc": NaN}'
     (dirs.backups / "bad.json").write_text(text)
-    failed(api.post(URL, json={"input_file": "bad.json"}), "BackupInvalid")
+    assert_error(api.post(URL, json={"input_file": "bad.json"}), "BackupInvalid")
 
 
 def test_config_with_a_remote_provider_may_omit_the_sections(api: httpx.Client, dirs: GatewayDirs) -> None:
@@ -191,19 +193,19 @@ def test_config_with_a_remote_provider_may_omit_the_sections(api: httpx.Client, 
     for section in ("mcp_configs", "projects", "users", "apikeys"):
         del config[section]
     (dirs.backups / "remote.json").write_text(json.dumps(config))
-    ok(api.post(URL, json={"input_file": "remote.json"}))
-    assert ok(api.get("/api/v1/system/health"))["status"] == "healthy"
-    ok(api.post(BACKUP, json={"path": "again.json"}))
+    assert_ok(api.post(URL, json={"input_file": "remote.json"}))
+    assert assert_ok(api.get("/api/v1/system/health"))["status"] == "healthy"
+    assert_ok(api.post(BACKUP, json={"path": "again.json"}))
 
 
 def test_new_dangling_references_need_allow_issues(api: httpx.Client, dirs: GatewayDirs) -> None:
     config = gateway_config(dirs.key)
     config["projects"]["p-0"]["mcp_config_id"] = "gone"
     (dirs.backups / "dangling.json").write_text(json.dumps(config))
-    failed(api.post(URL, json={"input_file": "dangling.json"}), "BackupHasIssues")
-    ok(api.post(URL, json={"input_file": "dangling.json", "allow_issues": True}))
-    assert ok(api.get("/api/v1/system/health"))["status"] == "degraded"
-    ok(api.post(URL, json={"input_file": "dangling.json"}))
+    assert_error(api.post(URL, json={"input_file": "dangling.json"}), "BackupHasIssues")
+    assert_ok(api.post(URL, json={"input_file": "dangling.json", "allow_issues": True}))
+    assert assert_ok(api.get("/api/v1/system/health"))["status"] == "degraded"
+    assert_ok(api.post(URL, json={"input_file": "dangling.json"}))
 
 
 def test_decompression_bombs_are_rejected(dirs: GatewayDirs, fork_server: ForkServer) -> None:
@@ -212,27 +214,27 @@ def test_decompression_bombs_are_rejected(dirs: GatewayDirs, fork_server: ForkSe
         (dirs.backups / "b.json.zst").write_bytes(zstandard.compress(b" " * 50_000_000))
         (dirs.backups / "b.json").write_bytes(b" " * 200_000)
         for name in ("b.json.gz", "b.json.zst", "b.json"):
-            failed(api.post(URL, json={"input_file": name}), "BackupTooLarge")
+            assert_error(api.post(URL, json={"input_file": name}), "BackupTooLarge")
 
 
 def test_corrupt_or_unexpected_backup_is_rejected(api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = ok(api.post(BACKUP, json={"path": "a.json.zst"}))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json.zst"}))
     for digest in (created["stored_sha256"], created["content_sha256"]):
-        ok(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": digest}))
-    failed(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": "0" * 64}), "DigestMismatch")
+        assert_ok(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": digest}))
+    assert_error(api.post(URL, json={"backup_id": created["backup_id"], "expected_sha256": "0" * 64}), "DigestMismatch")
     data = bytearray((dirs.backups / "a.json.zst").read_bytes())
     data[len(data) // 2] ^= 1
     (dirs.backups / "a.json.zst").write_bytes(data)
-    failed(api.post(URL, json={"backup_id": created["backup_id"]}), "BackupCorrupt")
+    assert_error(api.post(URL, json={"backup_id": created["backup_id"]}), "BackupCorrupt")
 
 
 def test_live_config_keeps_its_mode_without_permissions_for_others(api: httpx.Client, dirs: GatewayDirs) -> None:
     backup_id = _saved(api)
     dirs.config.chmod(0o664)
-    ok(api.post(URL, json={"backup_id": backup_id}))
+    assert_ok(api.post(URL, json={"backup_id": backup_id}))
     assert dirs.config.stat().st_mode & 0o777 == 0o660
     dirs.config.unlink()
-    ok(api.post(URL, json={"backup_id": backup_id}))
+    assert_ok(api.post(URL, json={"backup_id": backup_id}))
     assert dirs.config.stat().st_mode & 0o777 == 0o600
 
 
@@ -241,5 +243,5 @@ def test_config_that_is_a_symlink_is_not_replaced(api: httpx.Client, dirs: Gatew
     real = dirs.config.with_name("real.json")
     dirs.config.rename(real)
     dirs.config.symlink_to(real)
-    failed(api.post(URL, json={"backup_id": backup_id}), "ConfigNotReplaceable")
+    assert_error(api.post(URL, json={"backup_id": backup_id}), "ConfigNotReplaceable")
     assert dirs.config.is_symlink()

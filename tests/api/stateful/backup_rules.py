@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.api.stateful.configs import SHAPES, SIZES, Config, config_of, invalid_config
 from tests.api.stateful.system_under_test import ALL, PREFIX, Backup, Foreign, SystemUnderTest, sha
 from tests.api.support.fork_server import ForkServer
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 SUFFIXES = (".json", ".json.gz", ".json.zst", ".json.current", ".json.age", ".json.gz.age", ".json.zst.age")
 PATHS = [f"{folder}{name}{suffix}" for folder in ("", "g/", "g/h/") for name in "ab" for suffix in SUFFIXES]
@@ -149,9 +149,9 @@ class BackupRules(RuleBasedStateMachine):
         expected = self._expected_error(path, body, replace=mode != "path")
         answer = self.call(slot, "POST", f"{PREFIX}/backup", json=body)
         if expected is not None and expected != "replay":
-            failed(answer, expected)
+            assert_error(answer, expected)
             return
-        created = ok(answer)
+        created = assert_ok(answer)
         if expected == "replay":
             assert request is not None
             earlier = self.model.backups[self.model.requests[request][1]]
@@ -218,17 +218,17 @@ class BackupRules(RuleBasedStateMachine):
 
     @rule(slot=slots, path=st.sampled_from([*PATHS, "f0.json", "f1.json.gz"]))
     def list_one(self, slot: int, path: str) -> None:
-        items = ok(self.call(slot, "GET", ALL, params={"path": path}))["items"]
+        items = assert_ok(self.call(slot, "GET", ALL, params={"path": path}))["items"]
         assert [item["path"] for item in items] == ([path] if self.model.taken(path) else [])
 
     @rule(slot=slots, number=picks)
     def show(self, slot: int, number: int) -> None:
         if (backup := self.pick_backup(number, "intact", "corrupt", "compressed", "removed")) is None:
-            failed(self.call_backup(slot, "GET", "none"), "BackupNotFound")
+            assert_error(self.call_backup(slot, "GET", "none"), "BackupNotFound")
         elif not backup.listed:
-            failed(self.call_backup(slot, "GET", backup.id), "BackupNotFound")
+            assert_error(self.call_backup(slot, "GET", backup.id), "BackupNotFound")
         else:
-            shown = ok(self.call_backup(slot, "GET", backup.id))
+            shown = assert_ok(self.call_backup(slot, "GET", backup.id))
             assert (shown["path"], shown["stored_sha256"] == sha(backup.stored)) == (
                 backup.path,
                 backup.state != "corrupt",
@@ -241,15 +241,15 @@ class BackupRules(RuleBasedStateMachine):
             return
         answer = self.call_backup(slot, "POST", backup.id, "/verify", json=self.identity(key))
         if not backup.listed:
-            failed(answer, "BackupNotFound")
+            assert_error(answer, "BackupNotFound")
         elif backup.state == "corrupt":
-            result = ok(answer)
+            result = assert_ok(answer)
             assert (result["level"], [one["code"] for one in result["problems"]]) == (None, ["BackupCorrupt"])
-            assert ok(self.call_backup(slot, "GET", backup.id))["level"] is None
+            assert assert_ok(self.call_backup(slot, "GET", backup.id))["level"] is None
         elif backup.encrypted and key == "wrong":
-            failed(answer, "WrongIdentity")
+            assert_error(answer, "WrongIdentity")
         else:
-            result = ok(answer)
+            result = assert_ok(answer)
             assert (result["level"], result["problems"]) == ("Verified", [])
             assert result["proof"] == ("recipient" if backup.encrypted and key else "payload")
 
@@ -265,9 +265,9 @@ class BackupRules(RuleBasedStateMachine):
         path = names[number % len(names)] if names else "none.json"
         answer = self.call(slot, "POST", f"{ALL}/inspect", json={"path": path, **self.identity("right")})
         if not names:
-            failed(answer, "BackupNotFound")
+            assert_error(answer, "BackupNotFound")
             return
-        result, backup = ok(answer), self.model.backup_at(path)
+        result, backup = assert_ok(answer), self.model.backup_at(path)
         codes = [one["code"] for one in result["problems"]]
         if backup is not None:
             assert codes == (["BackupCorrupt"] if backup.state == "corrupt" else [])
@@ -282,7 +282,7 @@ class BackupRules(RuleBasedStateMachine):
             return
         answer = self.call_backup(slot, "GET", backup.id, "/content")
         if not backup.listed:
-            failed(answer, "BackupNotFound")
+            assert_error(answer, "BackupNotFound")
             return
         assert answer.content == backup.stored
         first %= len(backup.stored)

@@ -12,8 +12,8 @@ from hypothesis.stateful import precondition, rule
 
 from tests.api.stateful.backup_rules import PATHS, BackupRules, picks, sizes, slots
 from tests.api.stateful.system_under_test import Foreign
-from tests.api.support.backup_files import manifest_of
-from tests.api.support.responses import failed, ok
+from tests.api.support.backup_files import build_manifest
+from tests.api.support.responses import assert_error, assert_ok
 
 
 def compress_for_name(data: bytes, path: str) -> bytes:
@@ -37,7 +37,7 @@ class FileRules(BackupRules):
         stored, backup_id = compress_for_name(content.data, path), f"uploaded-{self.counter}"
         compression = {".gz": "gzip", ".zst": "zstd"}.get(path[path.rindex(".") :], "none")
         counts = dict(zip(("configs", "projects", "users", "api_keys"), content.counts, strict=True))
-        manifest = manifest_of(content.data, stored, id=backup_id, path=path, compression=compression, counts=counts)
+        manifest = build_manifest(content.data, stored, id=backup_id, path=path, compression=compression, counts=counts)
         self.uploadable[backup_id] = (json.dumps(manifest).encode(), stored, path, content)
 
     @precondition(lambda self: self.uploadable)
@@ -56,24 +56,24 @@ class FileRules(BackupRules):
         rest = "/content"
         accepted = self.call_backup(slot, "PUT", backup_id, rest, params={"part": "manifest"}, content=manifest)
         if existing is not None and existing.listed:
-            assert ok(accepted)["state"] == "stored"
-            assert ok(self.call_backup(slot, "PUT", backup_id, rest, content=stored))["replayed"]
+            assert assert_ok(accepted)["state"] == "stored"
+            assert assert_ok(self.call_backup(slot, "PUT", backup_id, rest, content=stored))["replayed"]
             return
         if backup_id in self.model.deleted_ids:
-            failed(accepted, "Deleted")
+            assert_error(accepted, "Deleted")
             return
         half = len(stored) // 2
-        assert ok(accepted)["expected_bytes"] == len(stored)
+        assert assert_ok(accepted)["expected_bytes"] == len(stored)
         if mode == "wrong":
             wrong = stored[:half] + bytes([stored[half] ^ 1]) + stored[half + 1 :]
-            failed(self.call_backup(slot, "PUT", backup_id, rest, content=wrong), "DigestMismatch")
+            assert_error(self.call_backup(slot, "PUT", backup_id, rest, content=wrong), "DigestMismatch")
             return
         if mode == "too_long":
-            failed(self.call_backup(slot, "PUT", backup_id, rest, content=stored + b" "), "DigestMismatch")
+            assert_error(self.call_backup(slot, "PUT", backup_id, rest, content=stored + b" "), "DigestMismatch")
             return
         headers = {}
         if mode != "complete":
-            part = ok(self.call_backup(slot, "PUT", backup_id, rest, content=stored[:half]))
+            part = assert_ok(self.call_backup(slot, "PUT", backup_id, rest, content=stored[:half]))
             assert (part["state"], part["received_bytes"]) == ("partial", half)
             if mode == "interrupted":
                 return
@@ -82,24 +82,24 @@ class FileRules(BackupRules):
             other, "PUT", backup_id, rest, content=stored[half:] if headers else stored, headers=headers
         )
         if self.model.taken(path):
-            failed(answer, "BackupExists")
+            assert_error(answer, "BackupExists")
             return
-        assert ok(answer)["state"] == "stored"
+        assert assert_ok(answer)["state"] == "stored"
         self._record_new_backup(backup_id, path, content, json.loads(manifest).get("request_id"))
 
     @rule(slot=slots, number=picks)
     def delete(self, slot: int, number: int) -> None:
         if (backup := self.pick_backup(number, "intact", "corrupt", "compressed", "removed")) is None:
-            assert not ok(self.call_backup(slot, "DELETE", "none"))["existed"]
+            assert not assert_ok(self.call_backup(slot, "DELETE", "none"))["existed"]
             return
         answer = self.call_backup(slot, "DELETE", backup.id)
         if backup.state == "corrupt":
-            failed(answer, "BackupChanged")
+            assert_error(answer, "BackupChanged")
             return
-        assert ok(answer)["existed"] == backup.listed
+        assert assert_ok(answer)["existed"] == backup.listed
         del self.model.backups[backup.id]
         self.model.deleted_ids.add(backup.id)
-        assert not ok(self.call_backup(slot, "DELETE", backup.id))["existed"]
+        assert not assert_ok(self.call_backup(slot, "DELETE", backup.id))["existed"]
 
     # Users change files on the volume.
 

@@ -13,7 +13,7 @@ from tests.api.stateful.backup_rules import picks, slots
 from tests.api.stateful.configs import Config, key_in
 from tests.api.stateful.file_rules import FileRules
 from tests.api.stateful.system_under_test import PREFIX, Backup, Foreign, Pending, sha
-from tests.api.support.responses import failed, ok
+from tests.api.support.responses import assert_error, assert_ok
 
 RESTORES = [None, *(f"restore-{number}" for number in range(4))]
 requests = st.sampled_from(RESTORES)
@@ -74,9 +74,9 @@ class AdminApiStateMachine(FileRules):
         answer = self.call(slot, "POST", f"{PREFIX}/restore", json={**attempt.body, "dry_run": True})
         code = "RestorePending" if self.model.pending is not None else attempt.code
         if code is not None:
-            failed(answer, code)
+            assert_error(answer, code)
             return
-        result, live = ok(answer), self.model.live
+        result, live = assert_ok(answer), self.model.live
         assert attempt.content is not None
         counts = tuple(result["counts"][name] for name in ("configs", "projects", "users", "api_keys"))
         assert counts == attempt.content.counts
@@ -133,7 +133,7 @@ class AdminApiStateMachine(FileRules):
         if request:
             body["request_id"] = request
         if confirm is not True:
-            failed(self.call(slot, "POST", f"{PREFIX}/reset", json=body), "ResetNotConfirmed")
+            assert_error(self.call(slot, "POST", f"{PREFIX}/reset", json=body), "ResetNotConfirmed")
             return
         live = self.model.live
         before = None if live is None else key_in(live.data)
@@ -155,13 +155,13 @@ class AdminApiStateMachine(FileRules):
         repeats = self._expected_replay(request, sent)
         answer = self.call(slot, "POST", url, json=body)
         if repeats == "replay":
-            assert ok(answer)["replayed"]
+            assert assert_ok(answer)["replayed"]
             return None
         code = repeats or ("RestorePending" if model.pending and not body["supersede"] else attempt.code)
         if code is not None:
-            failed(answer, code)
+            assert_error(answer, code)
             return None
-        done, before = ok(answer), model.live
+        done, before = assert_ok(answer), model.live
         assert not done["replayed"]
         assert done["previous_sha256"] == (None if before is None else sha(before.data))
         self._check_safety_backup(done["safety_backup"], body.get("safety_backup", True))
@@ -210,15 +210,15 @@ class AdminApiStateMachine(FileRules):
         )
         pending = self.model.pending
         if pending is not None and pending.request_id == request:
-            assert ok(answer)["state"] == "committed"
+            assert assert_ok(answer)["state"] == "committed"
             self.model.ended_restores[request] = (pending.request, "committed")
             self.model.pending = None
         elif (earlier := self.model.ended_restores.get(request)) is None:
-            failed(answer, "RestoreNotFound")
+            assert_error(answer, "RestoreNotFound")
         elif earlier[1] == "committed":
-            assert ok(answer)["replayed"]
+            assert assert_ok(answer)["replayed"]
         else:
-            failed(answer, "RestoreEnded")
+            assert_error(answer, "RestoreEnded")
 
     @rule(slot=slots, request=st.sampled_from(RESTORES[1:]), force=st.booleans())
     def rollback(self, slot: int, request: str, force: bool) -> None:
@@ -227,26 +227,26 @@ class AdminApiStateMachine(FileRules):
         pending = self.model.pending
         if pending is not None and pending.request_id == request:
             if not force and self.model.live != pending.after:
-                failed(answer, "ConfigChanged")
+                assert_error(answer, "ConfigChanged")
                 return
-            assert ok(answer)["state"] == "rolled_back"
+            assert assert_ok(answer)["state"] == "rolled_back"
             self.model.ended_restores[request] = (pending.request, "rolled_back")
             self.model.live = pending.before
             self.model.pending = None
         elif (earlier := self.model.ended_restores.get(request)) is None:
-            failed(answer, "RestoreNotFound")
+            assert_error(answer, "RestoreNotFound")
         elif earlier[1] == "rolled_back":
-            assert ok(answer)["replayed"]
+            assert assert_ok(answer)["replayed"]
         else:
-            failed(answer, "RestoreEnded")
+            assert_error(answer, "RestoreEnded")
 
     @rule(slot=slots, request=st.sampled_from(RESTORES[1:]))
     def show_restore(self, slot: int, request: str) -> None:
         answer = self.call(slot, "GET", f"{PREFIX}/restores/{request}", f"{PREFIX}/restores/{{request_id}}")
         pending, earlier = self.model.pending, self.model.ended_restores.get(request)
         if pending is not None and pending.request_id == request:
-            assert ok(answer)["state"] == "applied"
+            assert assert_ok(answer)["state"] == "applied"
         elif earlier is not None:
-            assert ok(answer)["state"] == earlier[1]
+            assert assert_ok(answer)["state"] == earlier[1]
         else:
-            failed(answer, "RestoreNotFound")
+            assert_error(answer, "RestoreNotFound")

@@ -273,7 +273,7 @@ class SystemUnderTest:
     def check_audit_log(self, *, by_command: bool = False) -> None:
         """Verifies the hash chain of the audit log across its segments; ``by_command``: also with the CLI."""
         if (self.dirs.backups / ".gateway" / "audit.jsonl").exists():
-            intact, report = verify.verify(self.dirs.backups)
+            intact, report = verify.verify_audit_log(self.dirs.backups)
             assert intact, report
         if by_command:
             command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(self.dirs.backups)]

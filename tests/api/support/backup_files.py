@@ -11,27 +11,27 @@ from gateway_api.codec.compression import Compression, StoredFormat
 from gateway_api.storage.content import Blob
 
 
-def pack(data: bytes, compression: Compression) -> bytes:
+def compress_bytes(data: bytes, compression: Compression) -> bytes:
     """The compressed bytes of a backup file."""
     return b"".join(map(bytes, archive.compress(Blob.of(data), compression)))
 
 
-def unpack(stored: bytes, compression: Compression, limit: int) -> bytes:
+def decompress_bytes(stored: bytes, compression: Compression, limit: int) -> bytes:
     """The content of a file that is not encrypted."""
     return archive.decompress(Blob.of(stored), compression, limit).data()
 
 
-def seal(data: bytes, form: StoredFormat, recipients: tuple[str, ...]) -> bytes:
+def encode_file(data: bytes, form: StoredFormat, recipients: tuple[str, ...]) -> bytes:
     """The compressed and perhaps encrypted bytes of a backup file."""
     return encode.encode(Blob.of(data), form, recipients).data()
 
 
-def unseal(stored: bytes, form: StoredFormat, identity: str | None, limit: int) -> bytes:
+def decode_file(stored: bytes, form: StoredFormat, identity: str | None, limit: int) -> bytes:
     """The content of a file that may be encrypted."""
     return encode.decode(Blob.of(stored), form, identity, limit).data()
 
 
-def manifest_of(content: bytes, stored: bytes | None = None, /, **changes: Any) -> dict[str, Any]:
+def build_manifest(content: bytes, stored: bytes | None = None, /, **changes: Any) -> dict[str, Any]:
     """An unsigned manifest of another volume. ``stored``: the bytes of its file, by default ``content`` itself."""
     stored = content if stored is None else stored
     return {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 
-def needs(*programs: str) -> None:
+def require_programs(*programs: str) -> None:
     """Skips the test if a program is missing; the reason names the package to install."""
     for program in programs:
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
@@ -20,7 +20,7 @@ def needs(*programs: str) -> None:
 
 
 @contextmanager
-def small_volume(folder: Path, size: int) -> Iterator[None]:
+def mount_tmpfs(folder: Path, size: int) -> Iterator[None]:
     """Mounts a tmpfs of ``size`` bytes on ``folder`` during the block; skips the test if mounting is not permitted."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False, timeout=60).returncode:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 
-def ok(answer: httpx.Response) -> dict[str, Any]:
+def assert_ok(answer: httpx.Response) -> dict[str, Any]:
     """Checks that a request succeeded; returns the data of its body."""
     assert answer.status_code == 200, answer.text
     body = answer.json()
@@ -16,7 +16,7 @@ def ok(answer: httpx.Response) -> dict[str, Any]:
     return data
 
 
-def failed(answer: httpx.Response, code: str) -> str:
+def assert_error(answer: httpx.Response, code: str) -> str:
     """Checks that a request failed with this error code and its declared status; returns the detail of the body."""
     from gateway_api.contract import ERRORS, ErrorCode
 

@@ -20,8 +20,8 @@ import pytest
 
 from tests.api.support.admin_process import AdminProcess, free_port
 from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.requirements import needs
-from tests.api.support.responses import ok
+from tests.api.support.requirements import require_programs
+from tests.api.support.responses import assert_ok
 
 pytestmark = pytest.mark.api
 SCRIPTS = Path(__file__).with_name("documented_scripts")
@@ -68,7 +68,7 @@ def _python(name: str, folder: Path, dirs: GatewayDirs, process: AdminProcess, *
 def test_cron_script_backs_up_compresses_and_cleans_up(
     process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
-    needs("curl", "gzip")
+    require_programs("curl", "gzip")
     before = dirs.config.read_bytes()
     folder = dirs.backups / "gateway"
     changes = {
@@ -82,11 +82,11 @@ def test_cron_script_backs_up_compresses_and_cleans_up(
     assert "Backup completed successfully" in first.stdout
     (old,) = folder.glob("*.json.gz")
     assert gzip.decompress(old.read_bytes()) == before
-    (entry,) = ok(api.get("/api/v1/system/backups"))["items"]
+    (entry,) = assert_ok(api.get("/api/v1/system/backups"))["items"]
     assert (entry["kind"], entry["path"]) == ("compressed", f"gateway/{old.name}")
 
     dirs.write(users=7)
-    done = ok(api.post("/api/v1/system/restore", json={"input_file": str(old)}))
+    done = assert_ok(api.post("/api/v1/system/restore", json={"input_file": str(old)}))
     assert done["source_backup_id"] == entry["backup_id"]
     assert dirs.config.read_bytes() == before
 
@@ -97,13 +97,15 @@ def test_cron_script_backs_up_compresses_and_cleans_up(
     assert _bash(script).returncode == 0
     (new,) = folder.glob("*.json.gz")
     assert new != old
-    listed = [one for one in ok(api.get("/api/v1/system/backups"))["items"] if not one["path"].startswith("safety/")]
+    listed = [
+        one for one in assert_ok(api.get("/api/v1/system/backups"))["items"] if not one["path"].startswith("safety/")
+    ]
     assert [(one["kind"], one["path"]) for one in listed] == [("compressed", f"gateway/{new.name}")]
     assert api.get(f"/api/v1/system/backups/{entry['backup_id']}").status_code == 404
 
 
 def test_cron_script_fails_when_the_server_is_down(dirs: GatewayDirs, tmp_path: Path) -> None:
-    needs("curl", "gzip")
+    require_programs("curl", "gzip")
     changes = {
         "http://localhost:8001": f"http://127.0.0.1:{free_port()}",
         "your-admin-api-key": dirs.key,
@@ -118,7 +120,9 @@ def test_restore_with_verification_script(
     process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
     before = dirs.config.read_bytes()
-    ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "gateway-backup-20240101.json")}))
+    assert_ok(
+        api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "gateway-backup-20240101.json")})
+    )
     newer = dirs.write(users=7)
     output = _python("restore_with_verification.py.txt", tmp_path, dirs, process)
     assert "✗" not in output
@@ -140,7 +144,7 @@ def test_safe_system_reset_script(
 
 def test_disaster_recovery_script(process: AdminProcess, api: httpx.Client, dirs: GatewayDirs, tmp_path: Path) -> None:
     latest = dirs.config.read_bytes()
-    ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "latest-backup.json")}))
+    assert_ok(api.post("/api/v1/system/backup", json={"output_file": str(dirs.backups / "latest-backup.json")}))
     current = dirs.write(users=9)
     assert "Test restore successful" in _python("disaster_recovery.py.txt", tmp_path, dirs, process)
     assert (dirs.backups / "daily-backup.json").read_bytes() == current
@@ -149,7 +153,7 @@ def test_disaster_recovery_script(process: AdminProcess, api: httpx.Client, dirs
 
 
 def test_curl_calls_of_the_guide(process: AdminProcess, dirs: GatewayDirs, tmp_path: Path) -> None:
-    needs("curl")
+    require_programs("curl")
     changes = {
         "http://localhost:8001": process.base_url,
         "your-admin-key": dirs.key,
@@ -169,7 +173,7 @@ def test_curl_calls_of_the_guide(process: AdminProcess, dirs: GatewayDirs, tmp_p
 
 
 def test_health_check_script(process: AdminProcess, tmp_path: Path) -> None:
-    needs("curl")
+    require_programs("curl")
     script = _script("health-check.sh", tmp_path, **{"http://localhost:8001": process.base_url})
     done = _bash(script)
     assert (done.returncode, done.stdout) == (0, "API server is healthy\n")
@@ -206,7 +210,7 @@ class _Webhook:
 
 
 def test_health_monitor_reports_problems_to_the_webhook(dirs: GatewayDirs, tmp_path: Path) -> None:
-    needs("curl", "jq")
+    require_programs("curl", "jq")
     webhook = _Webhook()
     process = AdminProcess(dirs.config, dirs.backups, settle_seconds=0.1)
     changes = {
@@ -220,7 +224,7 @@ def test_health_monitor_reports_problems_to_the_webhook(dirs: GatewayDirs, tmp_p
         try:
             webhook.expect("🚨 Gateway Alert: API server is down (HTTP 000)")
             with process, process.client(dirs.key) as client:
-                ok(client.get("/api/v1/system/health"))
+                assert_ok(client.get("/api/v1/system/health"))
                 good = dirs.config.read_bytes()
                 dirs.config.write_bytes(good[:-1])
                 webhook.expect("System status is unhealthy")
@@ -240,7 +244,7 @@ def test_health_monitor_reports_problems_to_the_webhook(dirs: GatewayDirs, tmp_p
 
 
 def test_nginx_hides_the_end_of_one_of_two_servers(dirs: GatewayDirs, tmp_path: Path) -> None:
-    needs("nginx")
+    require_programs("nginx")
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     port = free_port()
     with (
@@ -268,17 +272,17 @@ def test_nginx_hides_the_end_of_one_of_two_servers(dirs: GatewayDirs, tmp_path: 
                     end = time.monotonic() + 20
                     while True:
                         try:
-                            ok(client.get("/health"))
+                            assert_ok(client.get("/health"))
                             break
                         except httpx.TransportError:
                             assert time.monotonic() < end
                             time.sleep(0.05)
-                    ok(client.post("/api/v1/system/backup", json={"path": "a.json", "request_id": "a"}))
+                    assert_ok(client.post("/api/v1/system/backup", json={"path": "a.json", "request_id": "a"}))
                     one.stop()
                     for _ in range(12):
-                        ok(client.get("/health"))
+                        assert_ok(client.get("/health"))
                         assert client.get("/api/v1/system/health").status_code == 200
-                    ok(client.post("/api/v1/system/backup", json={"path": "b.json", "request_id": "b"}))
+                    assert_ok(client.post("/api/v1/system/backup", json={"path": "b.json", "request_id": "b"}))
             finally:
                 front.terminate()
                 front.communicate(timeout=10)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.api.support.fork_server import ForkServer
-from tests.api.support.responses import ok
+from tests.api.support.responses import assert_ok
 from tests.api.upstream.compare import run_our_backups
 from tests.api.upstream.upstream_process import Upstream
 from tests.demo.gateway_api import GatewayApi, Project
@@ -61,7 +61,7 @@ def _listed(upstream: Upstream, key: str) -> dict[str, Any]:
 
 
 def _counts(ours: httpx.Client) -> dict[str, int]:
-    health = ok(ours.get(f"{PREFIX}/health"))
+    health = assert_ok(ours.get(f"{PREFIX}/health"))
     names = {"configs": "total_configs", "projects": "total_projects", "users": "total_users"}
     return {**{what: health[name] for what, name in names.items()}, "api-keys": health["total_api_keys"]}
 
@@ -72,9 +72,9 @@ def _check_round_trip(upstream: Upstream, ours: httpx.Client, key: str | None) -
     before = None if key is None else _listed(upstream, key)
     if before is not None:
         assert _counts(ours) == {what: len(listed) for what, listed in before.items()}
-    created = ok(ours.post(f"{PREFIX}/backup", json={"path": "a.json.zst"}))
+    created = assert_ok(ours.post(f"{PREFIX}/backup", json={"path": "a.json.zst"}))
     upstream.config.write_bytes(content[: len(content) // 2])
-    ok(ours.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
+    assert_ok(ours.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
     assert upstream.config.read_bytes() == content
     assert upstream.alive
     if key is not None:
@@ -124,7 +124,7 @@ def test_gateway_backup_is_restored_with_the_same_content(
     with upstream.client(key) as client:
         assert client.post("/system/backup", json={"output_file": str(tmp_path / "backups/theirs.json")}).is_success
     upstream.generate()
-    ok(ours.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
+    assert_ok(ours.post(f"{PREFIX}/restore", json={"input_file": "theirs.json"}))
     assert json.loads(upstream.config.read_text()) == content
     assert _listed(upstream, key) == before
 
@@ -138,7 +138,7 @@ def test_config_after_a_reset_by_the_gateway(upstream: Upstream, ours: httpx.Cli
 
 
 def test_gateway_serves_the_config_of_our_reset(upstream: Upstream, ours: httpx.Client, fresh: dict[str, Any]) -> None:
-    ok(ours.post(f"{PREFIX}/reset", json={"confirm": True}))
+    assert_ok(ours.post(f"{PREFIX}/reset", json={"confirm": True}))
     listed = _listed(upstream, fresh["admin_apikey"])
     assert listed == {what: [] for what in listed}
     _populate(upstream, fresh["admin_apikey"])

@@ -19,7 +19,7 @@ import httpx
 import pyrage
 
 from tests.api.support.admin_process import AdminProcess, admin_key
-from tests.api.support.responses import ok
+from tests.api.support.responses import assert_ok
 from tests.bench.api.configs import config_of
 from tests.bench.api.measure import PACE_SECONDS, Answers, Memory, percentile, probing
 
@@ -65,7 +65,7 @@ class Ground:
 
     def ours(self, client: httpx.Client) -> None:
         body = {"path": f"ours/{self.round}-{time.monotonic_ns()}.json.zst.age"}
-        made = ok(client.post(f"{PREFIX}/backup", json=body))
+        made = assert_ok(client.post(f"{PREFIX}/backup", json=body))
         assert (made["level"], made["proof"]) == ("Verified", "payload")
         assert made["signed_by"]
 
@@ -116,7 +116,7 @@ def compare(ground: Ground, rounds: int) -> dict[str, float]:
             peaks.append(memory.peaks())
             ground.change()
             time.sleep(SETTLED_SECONDS)
-            ok(
+            assert_ok(
                 client.get(f"{PREFIX}/health")
             )  # as the operator asks before each backup: the server has seen this config
             times["ours"].append(_timed(lambda: ground.ours(client)))
@@ -136,20 +136,20 @@ def responsiveness(ground: Ground) -> dict[str, tuple[float, float, float]]:
     """Requests per second of a closed loop, p50 and p99 in milliseconds at a pace: idle, and while each thing runs."""
     found: dict[str, tuple[float, float, float]] = {}
     with ground.server() as server, server.client(ground.key, timeout=120) as client:
-        made = ok(client.post(f"{PREFIX}/backup", json={"path": "seen.json.zst.age"}))
+        made = assert_ok(client.post(f"{PREFIX}/backup", json={"path": "seen.json.zst.age"}))
         identity = {"identity": str(ground.identity)}
 
         def backup() -> None:
             ground.ours(client)
 
         def restore() -> None:
-            ok(client.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"], **identity}))
+            assert_ok(client.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"], **identity}))
 
         def verify() -> None:
-            ok(client.post(f"{PREFIX}/backups/{made['backup_id']}/verify", json=identity))
+            assert_ok(client.post(f"{PREFIX}/backups/{made['backup_id']}/verify", json=identity))
 
         def health() -> None:
-            ok(client.get(f"{PREFIX}/health"))
+            assert_ok(client.get(f"{PREFIX}/health"))
 
         runs = {
             "idle": lambda: time.sleep(IDLE_SECONDS),

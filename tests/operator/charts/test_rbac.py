@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.api.support.requirements import needs
+from tests.api.support.requirements import require_programs
 from tests.cluster import Cluster
 from tests.operator.conftest import IMAGE
 from tests.operator.support.operator_process import OperatorProcess
@@ -143,7 +143,7 @@ def test_with_the_charts_rights_everything_works(
 def test_an_identity_is_read_only_once_it_is_granted_by_name(
     kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path, by: str
 ) -> None:
-    needs("age")
+    require_programs("age")
     grant(kube, account)
     key = AgeKey.make(tmp_path / "key.txt")
     with encrypted_gateway(kube, tmp_path, key) as gw:

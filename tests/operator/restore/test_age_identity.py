@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gateway_api.codec.encryption import fingerprint
+from gateway_api.codec.encryption import recipient_fingerprint
 from gateway_operator.jobs.signing_keys import new_private_key, public_half
-from tests.api.support.requirements import needs
+from tests.api.support.requirements import require_programs
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import AgeKey, RealGateway, encrypted_gateway, real_gateway
 from tests.operator.support.workloads import ClusterError, Kube
@@ -28,7 +28,7 @@ IDENTITY = {"name": NAME}
 @pytest.fixture
 def key(tmp_path: Path) -> AgeKey:
     """A pair that age-keygen made."""
-    needs("age", "zstd")
+    require_programs("age", "zstd")
     return AgeKey.make(tmp_path / "key.txt")
 
 
@@ -64,7 +64,7 @@ def test_the_file_opens_with_age_and_comes_back_with_the_identity(
     assert len(json.loads(plain)["users"]) == 2
     give(kube, key)
     status = kube.status("gwb", "good")
-    assert status["encryption"] == {"recipients": [fingerprint(key.recipient)]}
+    assert status["encryption"] == {"recipients": [recipient_fingerprint(key.recipient)]}
     (signer,) = status["signature"]["keyIDs"]
     assert len(signer) == 32
     sources: dict[str, dict[str, Any]] = {

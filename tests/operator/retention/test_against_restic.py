@@ -18,7 +18,7 @@ import pytest
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import RetentionPolicy
-from tests.api.support.requirements import needs
+from tests.api.support.requirements import require_programs
 from tests.operator.retention.restic_repository import Restic
 from tests.unit.gateway_operator.summaries import summary
 
@@ -59,7 +59,7 @@ def doubled(time: datetime) -> bool:
 @pytest.fixture(scope="module")
 def told() -> Iterator[tuple[Restic, dict[str, list[datetime]]]]:
     """The histories, and a restic that knows them. Hosts in Berlin say so in the times of their snapshots."""
-    needs("restic")
+    require_programs("restic")
     dice = Random(20261124)
     memory = Path("/dev/shm")
     with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:

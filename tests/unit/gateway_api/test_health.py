@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gateway_api.contract import VolumeSpace
-from gateway_api.health import nearly_full
+from gateway_api.health import is_nearly_full
 
 
 def test_volume_is_nearly_full_below_five_percent_or_three_configs() -> None:
-    assert nearly_full(VolumeSpace(free_bytes=4, total_bytes=100), 0)
-    assert not nearly_full(VolumeSpace(free_bytes=6, total_bytes=100), 2)
-    assert nearly_full(VolumeSpace(free_bytes=6, total_bytes=100), 3)
+    assert is_nearly_full(VolumeSpace(free_bytes=4, total_bytes=100), 0)
+    assert not is_nearly_full(VolumeSpace(free_bytes=6, total_bytes=100), 2)
+    assert is_nearly_full(VolumeSpace(free_bytes=6, total_bytes=100), 3)

@@ -25,7 +25,7 @@ from gateway_api.audit.chain import Head, Tail
 from gateway_api.clock import rfc3339
 from gateway_api.errors import config_volume_error
 from gateway_api.operation_context import OperationContext
-from gateway_api.storage.atomic_write import close, is_full, list_names, sync_directory, unlink_if_exists
+from gateway_api.storage.atomic_write import close, is_volume_full, list_names, sync_directory, unlink_if_exists
 from gateway_api.storage.layout import (
     AUDIT_GAP_FILE,
     AUDIT_LOG_FILE,
@@ -125,7 +125,7 @@ def _append(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: str, li
     try:
         return _append_once(volume, entries, now, limit)
     except OSError as error:
-        if not is_full(error):
+        if not is_volume_full(error):
             raise
         # A crash right after this leaves no reserve; recovery creates it again before the next operation.
         unlink_if_exists(volume.fd, RESERVE_FILE)

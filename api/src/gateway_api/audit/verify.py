@@ -47,7 +47,7 @@ class _LogContents:
     broken: str | None = None
 
 
-def verify(backup_dir: Path) -> tuple[bool, str]:
+def verify_audit_log(backup_dir: Path) -> tuple[bool, str]:
     """Whether the log of a backup directory is intact, and a sentence for the terminal. Raises ``UnreadableLog``."""
     try:
         with StateDir(backup_dir, create=False) as state:

@@ -13,7 +13,7 @@ from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.idempotency import request_digest
 from gateway_api.operation_context import OperationContext, gateway_and_volume_ids
 from gateway_api.repository import store
-from gateway_api.repository.manifest import LocatedBackup, record_of
+from gateway_api.repository.manifest import LocatedBackup, to_backup_record
 from gateway_api.repository.store import NewBackup
 from gateway_api.storage.paths import parse_absolute, parse_relative
 
@@ -50,7 +50,7 @@ def create_backup(context: OperationContext, request: BackupRequest) -> BackupRe
         audit_head=context.audit_head,
         metadata=tuple(request.metadata.items()),
     )
-    record = record_of(store.create(context.volume, new, live, recipients=recipients, sign=context.sign))
+    record = to_backup_record(store.create(context.volume, new, live, recipients=recipients, sign=context.sign))
     return BackupResult.model_validate(record.model_dump())
 
 
@@ -73,9 +73,9 @@ def _existing_result(
             # The index can lack a directory that could not be listed, so the target path is checked as well.
             located = LocatedBackup(manifest_beside, parts)
         if located is None:
-            store.refuse_unfinished(volume, backup_id)
-        manifest = located.manifest if located is not None else store.tombstone_of(volume, backup_id)
-        has_data = located is not None and store.has_data(volume, located)
+            store.require_not_pending(volume, backup_id)
+        manifest = located.manifest if located is not None else store.read_tombstone(volume, backup_id)
+        has_data = located is not None and store.data_file_exists(volume, located)
     except OSError as error:
         raise backup_volume_error(error) from None
     if manifest is None:
@@ -84,4 +84,4 @@ def _existing_result(
         raise ApiError(ErrorCode.RequestIdReused)
     if located is None or not has_data:
         raise ApiError(ErrorCode.Deleted)
-    return BackupResult.model_validate({**record_of(located).model_dump(), "replayed": True})
+    return BackupResult.model_validate({**to_backup_record(located).model_dump(), "replayed": True})

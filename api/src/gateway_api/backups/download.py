@@ -19,7 +19,7 @@ from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.manifest import manifest_name
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.paths import existing_kind, open_file, open_parent
+from gateway_api.storage.paths import lstat_if_exists, open_file, open_parent
 
 CHUNK_BYTES: Final = 256 * 1024
 _RANGE: Final = re.compile(r"^bytes=([0-9]{1,15})-([0-9]{0,15})$", re.ASCII)
@@ -98,7 +98,7 @@ def open_download(
             if part == "manifest":
                 # The manifest of a backup that was gzipped by hand is named for the original file.
                 own = manifest_name(name)
-                fd = open_file(parent, own if existing_kind(parent, own) else manifest_name(name.removesuffix(".gz")))
+                fd = open_file(parent, own if lstat_if_exists(parent, own) else manifest_name(name.removesuffix(".gz")))
             else:
                 fd = open_file(parent, name)
         size = os.fstat(fd).st_size

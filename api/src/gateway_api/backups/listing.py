@@ -19,11 +19,18 @@ from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCod
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
 from gateway_api.repository.index import CachedManifest, DataFile, RepositoryIndex, read_manifest
-from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_name, record_of
+from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_name, to_backup_record
 from gateway_api.repository.verification_records import with_verification
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.paths import check_component, existing_kind, file_stamp, open_file, open_parent, parse_relative
+from gateway_api.storage.paths import (
+    check_component,
+    file_stamp,
+    lstat_if_exists,
+    open_file,
+    open_parent,
+    parse_relative,
+)
 from gateway_api.storage.state_dir import StateDir
 
 BATCH_FILES: Final = 200
@@ -59,12 +66,14 @@ def _read_record(state: StateDir, index: RepositoryIndex, located: LocatedBackup
             size = os.fstat(fd).st_size
         finally:
             close(fd)
-        record = with_verification(record_of(located), index.notes.get(parent, name, located.manifest.id))
+        record = with_verification(
+            to_backup_record(located), index.verification_records.get(parent, name, located.manifest.id)
+        )
     # A file of another size is not the verified one, so its level and proof do not apply.
     return record if size == record.stored_bytes else record.model_copy(update={"level": None, "proof": None})
 
 
-def token_of(parts: tuple[str, ...]) -> str:
+def encode_token(parts: tuple[str, ...]) -> str:
     """The continue token for the page after the file at ``parts``."""
     return base64.urlsafe_b64encode("/".join(parts).encode()).decode().rstrip("=")
 
@@ -80,7 +89,7 @@ def parse_token(token: str | None) -> tuple[str, ...]:
     return tuple(text.split("/"))
 
 
-def page(
+def list_page(
     settings: AdminSettings, index: RepositoryIndex, limit: int, token: str | None, path: str | None = None
 ) -> BackupPage:
     """The next ``limit`` files; with ``path`` the file at exactly that path, or an empty page.
@@ -121,7 +130,7 @@ def _collect_page(root_fd: int, index: RepositoryIndex, limit: int, after: tuple
             if entry is None:
                 continue
             if len(items) == limit:
-                return BackupPage.model_validate({"items": items, "continue": token_of(last)})
+                return BackupPage.model_validate({"items": items, "continue": encode_token(last)})
             items.append(entry)
             last = file.parts
     return BackupPage.model_validate({"items": items, "continue": None})
@@ -132,7 +141,7 @@ def _read_entry(root_fd: int, index: RepositoryIndex, file: DataFile) -> BackupE
         for part in file.parts:
             check_component(part)
         with open_parent(root_fd, file.parts) as parent:
-            info = existing_kind(parent, file.parts[-1])
+            info = lstat_if_exists(parent, file.parts[-1])
             if info is None or not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
                 return None
             return _describe(parent, index, file, info)
@@ -154,7 +163,8 @@ def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat
         if own_manifest.stored_bytes != info.st_size:
             return entry.model_copy(update={"kind": "changed", "backup_id": own_manifest.id})
         record = with_verification(
-            record_of(LocatedBackup(own_manifest, file.parts)), index.notes.get(parent, name, own_manifest.id)
+            to_backup_record(LocatedBackup(own_manifest, file.parts)),
+            index.verification_records.get(parent, name, own_manifest.id),
         )
         return entry.model_copy(update={"kind": "backup", "backup_id": own_manifest.id, "record": record})
     stem = name.removesuffix(SUFFIX)
@@ -165,7 +175,8 @@ def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat
     if gzipped_manifest is None:
         return entry
     record = with_verification(
-        record_of(LocatedBackup(gzipped_manifest, file.parts)), index.notes.get(parent, name, gzipped_manifest.id)
+        to_backup_record(LocatedBackup(gzipped_manifest, file.parts)),
+        index.verification_records.get(parent, name, gzipped_manifest.id),
     )
     return entry.model_copy(update={"kind": "compressed", "backup_id": gzipped_manifest.id, "record": record})
 
@@ -174,10 +185,10 @@ def _cached_manifest(parent: int, name: str, cached: CachedManifest | None) -> M
     """The manifest ``name``, from the cache if the file is unchanged; None if it is absent or invalid."""
     if cached is None:
         return None
-    info = existing_kind(parent, name)
+    info = lstat_if_exists(parent, name)
     if info is None:
         return None
-    if cached.content is not None and cached.signature == file_stamp(info):
+    if cached.content is not None and cached.stamp == file_stamp(info):
         try:
             return Manifest.model_validate_json(cached.content)
         except ValidationError:

@@ -22,16 +22,16 @@ from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository import store
-from gateway_api.repository.index import receive_manifest
-from gateway_api.repository.manifest import InvalidManifest, Manifest, record_of
+from gateway_api.repository.index import read_manifest_with_json
+from gateway_api.repository.manifest import InvalidManifest, Manifest, to_backup_record
 from gateway_api.repository.reader import parse_config
 from gateway_api.settings import AdminSettings
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, list_names, read_all, unlink_if_exists
 from gateway_api.storage.content import Blob, read_blob
-from gateway_api.storage.free_space import OVERHEAD_BYTES, free_bytes, missing_reserve_bytes
+from gateway_api.storage.free_space import OVERHEAD_BYTES, free_and_total_bytes, missing_reserve_bytes
 from gateway_api.storage.layout import UPLOADS_FOLDER, upload_data_name, upload_manifest_name
-from gateway_api.storage.paths import existing_kind
+from gateway_api.storage.paths import lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
 STALE_SECONDS: Final = 86400.0
@@ -51,13 +51,13 @@ def accept_manifest(context: OperationContext, backup_id: str, data: bytes) -> U
         return existing
     manifest = _check_manifest(context, backup_id, data)
     try:
-        with context.volume.folder(UPLOADS_FOLDER) as uploads:
+        with context.volume.open_folder(UPLOADS_FOLDER) as uploads:
             _remove_stale(uploads)
-            stored = receive_manifest(uploads, upload_manifest_name(backup_id))
+            stored = read_manifest_with_json(uploads, upload_manifest_name(backup_id))
             if stored is None:
                 # A crash right after this leaves a manifest without a file; sending it again continues the upload.
                 atomic_write.write_file(uploads, upload_manifest_name(backup_id), data)
-            elif stored[0] != manifests.receive(data):
+            elif stored[0] != manifests.parse_json(data):
                 raise ApiError(ErrorCode.RequestIdReused, "another manifest of this id is being uploaded")
             return _partial_result(manifest, _file_size(uploads, upload_data_name(backup_id)))
     except OSError as error:
@@ -66,14 +66,14 @@ def accept_manifest(context: OperationContext, backup_id: str, data: bytes) -> U
 
 def _check_manifest(context: OperationContext, backup_id: str, data: bytes) -> Manifest:
     try:
-        received = manifests.receive(data)
-        manifest = manifests.model(received)
+        received = manifests.parse_json(data)
+        manifest = manifests.validate(received)
     except InvalidManifest as problem:
         raise ApiError(ErrorCode.InvalidRequest, f"body: {problem}") from None
     if manifest.id != backup_id:
         raise ApiError(ErrorCode.InvalidRequest, "body: the manifest of another backup")
     _require_encrypted_name(manifest, required=context.protection.rules.encryption_required)
-    if context.protection.check(context.config_state, received).verdict == "invalid":
+    if context.protection.check_signatures(context.config_state, received).state == "invalid":
         raise ApiError(ErrorCode.SignatureInvalid)
     if not 0 <= manifest.stored_bytes <= stored_limit(context.settings.max_config_bytes):
         raise ApiError(ErrorCode.BackupTooLarge)
@@ -98,10 +98,10 @@ def _existing_result(context: OperationContext, backup_id: str) -> UploadResult 
     volume = context.volume
     located = context.index.locate(volume.base_fd, backup_id)
     try:
-        if located is not None and store.has_data(volume, located):
+        if located is not None and store.data_file_exists(volume, located):
             return _stored_result(located, replayed=True)
-        store.refuse_unfinished(volume, backup_id)
-        if store.tombstone_of(volume, backup_id) is not None:
+        store.require_not_pending(volume, backup_id)
+        if store.read_tombstone(volume, backup_id) is not None:
             raise ApiError(ErrorCode.Deleted)
     except OSError as error:
         raise backup_volume_error(error) from None
@@ -115,7 +115,7 @@ def _stored_result(located: manifests.LocatedBackup, *, replayed: bool) -> Uploa
         state="stored",
         received_bytes=size,
         expected_bytes=size,
-        record=record_of(located),
+        record=to_backup_record(located),
         replayed=replayed,
     )
 
@@ -133,8 +133,8 @@ class UploadWriter:
         ``VolumeFull``.
         """
         try:
-            with StateDir(settings.backup_dir, create=False) as state, state.folder(UPLOADS_FOLDER) as uploads:
-                parsed = receive_manifest(uploads, upload_manifest_name(backup_id))
+            with StateDir(settings.backup_dir, create=False) as state, state.open_folder(UPLOADS_FOLDER) as uploads:
+                parsed = read_manifest_with_json(uploads, upload_manifest_name(backup_id))
                 if parsed is None:
                     raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
                 _require_encrypted_name(parsed[1], required=settings.encryption == "require")
@@ -167,7 +167,7 @@ class UploadWriter:
         self.received = start or 0
         if self.received > size:
             raise ApiError(ErrorCode.UploadOutOfOrder, f"{size} bytes have been received")
-        free, _ = free_bytes(state.base_fd)
+        free, _ = free_and_total_bytes(state.base_fd)
         # Room for two copies: the part file, and the temporary file that becomes the backup.
         needed = 2 * self.expected - size + OVERHEAD_BYTES + missing_reserve_bytes(state.fd)
         if needed > free:
@@ -211,7 +211,7 @@ def finish_upload(context: OperationContext, backup_id: str) -> UploadResult:
         return existing
     volume = context.volume
     try:
-        with volume.folder(UPLOADS_FOLDER) as uploads:
+        with volume.open_folder(UPLOADS_FOLDER) as uploads:
             raw = _read_file(uploads, upload_manifest_name(backup_id), manifests.MAX_MANIFEST_BYTES)
             if raw is None:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
@@ -249,7 +249,7 @@ def _check_file(context: OperationContext, manifest: Manifest, stored: Blob) -> 
         raise ApiError(ErrorCode.BackupInvalid, str(problem)) from None
     if content.sha256 != manifest.content_sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
-    parse_config(context.config.judge, content, limit)
+    parse_config(context.config.parser, content, limit)
 
 
 def _read_file(folder: int, name: str, limit: int) -> bytes | None:
@@ -283,7 +283,7 @@ def _file_size(folder: int, name: str) -> int:
 def _discard(volume: StateDir, backup_id: str) -> None:
     """Removes the upload. Files that cannot be removed now are removed as stale after a day."""
     try:
-        with volume.folder(UPLOADS_FOLDER) as uploads:
+        with volume.open_folder(UPLOADS_FOLDER) as uploads:
             # The part file first: a crash in between leaves a small manifest and not a file without a manifest.
             unlink_if_exists(uploads, upload_data_name(backup_id))
             unlink_if_exists(uploads, upload_manifest_name(backup_id))
@@ -293,15 +293,15 @@ def _discard(volume: StateDir, backup_id: str) -> None:
 
 def remove_stale_uploads(volume: StateDir) -> None:
     """Removes uploads without a new chunk for a day. The caller holds the volume lock. Raises ``OSError``."""
-    if existing_kind(volume.fd, UPLOADS_FOLDER) is not None:
-        with volume.folder(UPLOADS_FOLDER) as uploads:
+    if lstat_if_exists(volume.fd, UPLOADS_FOLDER) is not None:
+        with volume.open_folder(UPLOADS_FOLDER) as uploads:
             _remove_stale(uploads)
 
 
 def _remove_stale(uploads: int) -> None:
     last_modified: dict[str, float] = {}
     for name in list_names(uploads):
-        if (info := existing_kind(uploads, name)) is not None and not stat.S_ISDIR(info.st_mode):
+        if (info := lstat_if_exists(uploads, name)) is not None and not stat.S_ISDIR(info.st_mode):
             stem = name.rpartition(".")[0]
             last_modified[stem] = max(last_modified.get(stem, 0.0), info.st_mtime)
     cutoff = time.time() - STALE_SECONDS

@@ -22,7 +22,7 @@ from gateway_api.contract import (
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.gzipped import SUFFIX
-from gateway_api.repository.index import ParsedManifest, receive_manifest
+from gateway_api.repository.index import ParsedManifest, read_manifest_with_json
 from gateway_api.repository.manifest import Manifest, manifest_name
 from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.repository.signature_policy import SignatureOverrides, require_trusted
@@ -51,15 +51,17 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
             stored = read_stored(parent, name, limit)
             received = _parsed_manifest(parent, name, backup_id)
             stored_format = compression.format_for_name(name)
-            signature_check = context.protection.check(context.config_state, {} if received is None else received[0])
+            signature_check = context.protection.check_signatures(
+                context.config_state, {} if received is None else received[0]
+            )
             problems = _signature_problems(context, signature_check, encrypted=stored_format.encrypted)
             identity = None if request.identity is None else request.identity.get_secret_value()
-            signed_proof = located.manifest.proof if signature_check.verdict == "valid" else None
+            signed_proof = located.manifest.proof if signature_check.state == "valid" else None
             level, proof, counts = _verify_content(
                 context, located.manifest, signed_proof, stored_format, stored, identity, problems
             )
             # With an invalid signature the manifest itself is not trustworthy, so a match with it proves nothing.
-            if signature_check.verdict == "invalid":
+            if signature_check.state == "invalid":
                 level, proof = None, None
             verification = Verification(
                 backup_id=backup_id,
@@ -67,14 +69,14 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
                 checked=context.clock(),
                 level=level,
                 proof=proof,
-                signature=signature_check.verdict,
+                signature=signature_check.state,
                 signed_by=list(signature_check.keys),
                 counts=counts,
                 problems=problems,
             )
             # A full volume gives up its reserve for the result.
             release_reserve = partial(unlink_if_exists, volume.fd, RESERVE_FILE)
-            recorded = context.index.notes.write(parent, name, verification, release_reserve)
+            recorded = context.index.verification_records.write(parent, name, verification, release_reserve)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
@@ -85,7 +87,7 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
 def _parsed_manifest(parent: int, name: str, backup_id: str) -> ParsedManifest | None:
     """The manifest of the backup as parsed JSON and model, also if ``name`` was gzipped by hand; None if unreadable."""
     for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
-        parsed = receive_manifest(parent, manifest_name(owner))
+        parsed = read_manifest_with_json(parent, manifest_name(owner))
         if parsed is not None and parsed[1].id == backup_id:
             return parsed
     return None
@@ -130,7 +132,7 @@ def _verify_content(
         content = decode(stored, stored_format, identity, limit)
         if content.sha256 != manifest.content_sha256:
             return fail(ErrorCode.BackupCorrupt, "the content differs from the manifest")
-        _, summary = parse_config(context.config.judge, content, limit)
+        _, summary = parse_config(context.config.parser, content, limit)
     except compression.DecodeError as problem:
         return fail(ErrorCode.BackupCorrupt, str(problem))
     except ApiError as error:

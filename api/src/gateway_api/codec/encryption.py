@@ -63,7 +63,7 @@ def _recipient(text: str, number: int = 0) -> Recipient:
         raise ValueError(f"recipient {number} has a wrong checksum; check it for typing errors") from None
 
 
-def fingerprint(recipient: str) -> str:
+def recipient_fingerprint(recipient: str) -> str:
     """The name of a recipient in manifests: the first 32 hex digits of the SHA-256 of its text."""
     return hashlib.sha256(recipient.encode()).hexdigest()[:32]
 

@@ -23,7 +23,7 @@ from gateway_api.gateway_config.parser import ConfigParser
 from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
-from gateway_api.storage.content import Blob, digest_of, read_blob
+from gateway_api.storage.content import Blob, digest_and_size, read_blob
 from gateway_api.storage.paths import FILE_FLAGS, FileStamp, file_stamp
 
 Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "not_parsed"]
@@ -93,7 +93,7 @@ class ConfigFile:
 
     def __init__(self, path: Path, limit: int, settle: float, parser: ConfigParser) -> None:
         self.path = path
-        self.judge = parser
+        self.parser = parser
         self._limit = limit
         self._settle = settle
         self._cached: tuple[FileStamp, ConfigRead] | None = None
@@ -129,7 +129,7 @@ class ConfigFile:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode) or before.st_size > limit:
                 return None
-            sha256, size = digest_of(fd, limit)
+            sha256, size = digest_and_size(fd, limit)
             unchanged = file_stamp(os.fstat(fd)) == file_stamp(before) and size == before.st_size
             return sha256 if unchanged else None
         except OSError:
@@ -209,11 +209,11 @@ class ConfigFile:
         # The gateway wrote to the file during the read: the bytes may be a mix of two configs.
         if file_stamp(after) != stamp or content.size != before.st_size:
             return ConfigRead("unstable", None, None, "", stamp)
-        if not worker and self.judge.needs_worker(content):
+        if not worker and self.parser.needs_worker(content):
             problem = "the config has not been parsed yet"
             return ConfigRead("not_parsed", content, None, problem, stamp, mode, gid, read_at)
         try:
-            summary = self.judge.summarize(content, sections=sections)
+            summary = self.parser.summarize(content, sections=sections)
         except InvalidConfig as error:
             return ConfigRead("invalid", content, None, str(error), stamp, mode, gid, read_at)
         except ApiError as error:

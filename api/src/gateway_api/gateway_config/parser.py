@@ -87,13 +87,13 @@ class ConfigParser:
         self._remember(config, summary)
         return config, summary
 
-    def difference(self, old: Blob | None, new: Blob) -> ConfigDiff:
+    def diff(self, old: Blob | None, new: Blob) -> ConfigDiff:
         """The change from one valid config to another; ``old`` is None when there is no valid live config."""
         with self._one_at_a_time:
             result, _ = self._run("compare", new, old)
         return ConfigDiff.model_validate(result["diff"])
 
-    def admin_key(self, content: Blob) -> str | None:
+    def read_admin_key(self, content: Blob) -> str | None:
         """The admin key in a config, also in an invalid one. None when there is no key or the content is not JSON."""
         with self._one_at_a_time:
             result, _ = self._run("read_admin_key", content)

@@ -19,7 +19,7 @@ from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_if_exists, write_temporary
 from gateway_api.storage.content import Blob, read_blob
-from gateway_api.storage.paths import FILE_FLAGS, existing_kind, file_stamp
+from gateway_api.storage.paths import FILE_FLAGS, file_stamp, lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
 NO_LIMIT: Final = 1 << 40
@@ -40,13 +40,13 @@ class ConfigReplacer:
 
     def exists(self, name: str) -> bool:
         """Whether the state folder contains ``name``."""
-        return existing_kind(self.state.fd, name) is not None
+        return lstat_if_exists(self.state.fd, name) is not None
 
     @property
     def has_config(self) -> bool:
         """Whether something exists at the config's path, valid or not."""
         try:
-            return existing_kind(self.state.base_fd, self.name) is not None
+            return lstat_if_exists(self.state.base_fd, self.name) is not None
         except OSError as error:
             raise config_volume_error(error) from None
 

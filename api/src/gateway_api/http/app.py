@@ -55,7 +55,7 @@ def create_app(service: Service) -> FastAPI:
             Middleware(RequestIdMiddleware),
             Middleware(AccessLogMiddleware, metrics=service.metrics),
             Middleware(ErrorBodyMiddleware),
-            Middleware(AuthMiddleware, find_key_kind=service.accepts),
+            Middleware(AuthMiddleware, find_key_kind=service.key_kind),
             Middleware(OpenApiMiddleware),
             Middleware(BodyLimitMiddleware, max_config_bytes=service.settings.max_config_bytes),
         ],

@@ -151,7 +151,7 @@ class AccessLogMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route: str | None = getattr(scope.get("route"), "path", None)
         code: str | None = scope.get("state", {}).get("code")
-        self._metrics.answered(route, method, status, code, seconds)
+        self._metrics.observe_response(route, method, status, code, seconds)
         if scope["path"] not in PUBLIC_PATHS or status >= 400:
             milliseconds = round(seconds * 1000, 1)
             logs.event("request", method=method, route=route, status=status, code=code, milliseconds=milliseconds)

@@ -67,13 +67,13 @@ def _check_data_file(state: StateDir, located: LocatedBackup) -> bool:
 def _start_deletion(state: StateDir, located: LocatedBackup) -> None:
     # The current path, where recovery deletes the file. The path in the manifest is out of date if the file was moved.
     content = manifests.dump(located.manifest.model_copy(update={"path": located.path}))
-    with state.folder(TOMBSTONES_FOLDER) as tombstones:
+    with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         # Tombstone first, and durable before any file is deleted: after a crash recovery can finish the deletion.
         # Without it a data file without a manifest would remain, and no answer for a repeated request.
         try:
             atomic_write.write_file(tombstones, deletion_started_name(located.manifest.id), content)
         except OSError as error:
-            if not atomic_write.is_full(error):
+            if not atomic_write.is_volume_full(error):
                 raise
             # The reserve file exists for this case: without it nothing could be deleted from a full volume.
             unlink_if_exists(state.fd, RESERVE_FILE)
@@ -103,7 +103,7 @@ def _finish_deletion(state: StateDir, located: LocatedBackup) -> None:
     except FileNotFoundError:
         # The folder or a file in it no longer exists, so only the tombstone is left to finish.
         pass
-    with state.folder(TOMBSTONES_FOLDER) as tombstones:
+    with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         backup_id = located.manifest.id
         # Last: until this rename recovery repeats all steps above, and each of them may be repeated.
         os.rename(
@@ -118,7 +118,7 @@ def _finish_deletion(state: StateDir, located: LocatedBackup) -> None:
 
 def finish_deletions(state: StateDir) -> None:
     """Finishes deletions that a previous server process started. The caller must hold the lock. Raises ``OSError``."""
-    with state.folder(TOMBSTONES_FOLDER) as tombstones:
+    with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         started = sorted(name for name in list_names(tombstones) if name.endswith(DELETION_STARTED_SUFFIX))
         for name in started:
             manifest = read_manifest(tombstones, name)

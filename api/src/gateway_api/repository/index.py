@@ -29,9 +29,9 @@ from gateway_api.storage.paths import (
     DIRECTORY_FLAGS,
     MAX_DEPTH,
     FileStamp,
-    existing_kind,
     file_stamp,
-    is_usable,
+    is_valid_component,
+    lstat_if_exists,
     open_file,
     open_parent,
 )
@@ -50,7 +50,7 @@ ParsedManifest = tuple[dict[str, Any], Manifest]
 class CachedManifest(NamedTuple):
     """A manifest in the index: the stat data of its file, the backup's id, and the JSON unless it is large."""
 
-    signature: FileStamp
+    stamp: FileStamp
     id: str
     content: bytes | None
 
@@ -84,7 +84,7 @@ class RepositoryIndex:
         self._unreadable = False
         self._lock = threading.Lock()
         self.digests = DigestCache()
-        self.notes = VerificationRecords()
+        self.verification_records = VerificationRecords()
 
     def refresh(self, root_fd: int, *, clean: bool = False) -> None:
         """Updates the index from the backup directory.
@@ -135,11 +135,11 @@ class RepositoryIndex:
                     if clean and TEMPORARY_NAME.match(name):
                         unlink_if_exists(fd, name)
                 elif entry.is_dir(follow_symlinks=False):
-                    if not is_usable(name):
+                    if not is_valid_component(name):
                         continue
                     below[name] = node.below.get(name) or _Directory()
                 elif name.endswith(MANIFEST_SUFFIX):
-                    if not is_usable(name.removesuffix(MANIFEST_SUFFIX)):
+                    if not is_valid_component(name.removesuffix(MANIFEST_SUFFIX)):
                         continue
                     try:
                         manifest = self._load(fd, name, node.manifests.get(name))
@@ -149,7 +149,7 @@ class RepositoryIndex:
                         continue
                     if manifest is not None:
                         current_manifests[name] = manifest
-                elif entry.is_file(follow_symlinks=False) and is_usable(name):
+                elif entry.is_file(follow_symlinks=False) and is_valid_component(name):
                     files.append(name)
         node.manifests, node.below = current_manifests, below
         node.names = sorted((*files, *below))
@@ -157,10 +157,10 @@ class RepositoryIndex:
 
     @staticmethod
     def _load(fd: int, name: str, cached: CachedManifest | None) -> CachedManifest | None:
-        info = existing_kind(fd, name)
+        info = lstat_if_exists(fd, name)
         if info is None:
             return None
-        if cached is not None and cached.signature == file_stamp(info):
+        if cached is not None and cached.stamp == file_stamp(info):
             return cached
         manifest = read_manifest(fd, name)
         if manifest is None:
@@ -252,11 +252,11 @@ def read_manifest(dir_fd: int, name: str) -> Manifest | None:
 
     Raises ``OSError`` when the file exists but cannot be read. The caller must not treat that as a missing manifest.
     """
-    parsed = receive_manifest(dir_fd, name)
+    parsed = read_manifest_with_json(dir_fd, name)
     return None if parsed is None else parsed[1]
 
 
-def receive_manifest(dir_fd: int, name: str) -> ParsedManifest | None:
+def read_manifest_with_json(dir_fd: int, name: str) -> ParsedManifest | None:
     """As :func:`read_manifest`, with the JSON object of the file, which is needed to check signatures."""
     try:
         fd = open_file(dir_fd, name)
@@ -266,8 +266,8 @@ def receive_manifest(dir_fd: int, name: str) -> ParsedManifest | None:
         data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
         if len(data) > manifests.MAX_MANIFEST_BYTES:
             return None
-        received = manifests.receive(data)
-        return received, manifests.model(received)
+        received = manifests.parse_json(data)
+        return received, manifests.validate(received)
     except InvalidManifest:
         return None
     finally:

@@ -86,7 +86,7 @@ class EncryptionAndSigning:
         unsigned = manifest.model_dump(mode="json", exclude={"signatures"})
         return manifest.model_copy(update={"signatures": [signer.signature(unsigned)]})
 
-    def check(self, config_state: StateDir, received: Mapping[str, Any]) -> SignatureCheck:
+    def check_signatures(self, config_state: StateDir, received: Mapping[str, Any]) -> SignatureCheck:
         """Checks the signatures of a manifest's JSON object against the trusted keys and this server's own key."""
         if "signatures" not in received:
             return SignatureCheck("unsigned")
@@ -95,7 +95,7 @@ class EncryptionAndSigning:
         with suppress(ApiError):
             if (signer := self._own_signer(config_state, create=False)) is not None:
                 trusted[signer.key_id] = signer.public
-        return signing.check(received, trusted)
+        return signing.check_signatures(received, trusted)
 
     def _own_signer(self, config_state: StateDir, *, create: bool) -> Signer | None:
         if self._signer is None:

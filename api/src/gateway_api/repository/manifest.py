@@ -98,10 +98,10 @@ def _no_float(_: str) -> float:
 
 def load(data: bytes) -> Manifest:
     """Parses and validates a manifest. Raises :class:`InvalidManifest`."""
-    return model(receive(data))
+    return validate(parse_json(data))
 
 
-def receive(data: bytes) -> dict[str, Any]:
+def parse_json(data: bytes) -> dict[str, Any]:
     """The JSON object in ``data``, unchanged, which is what the signatures cover. Raises :class:`InvalidManifest`."""
     try:
         value = json.loads(
@@ -141,7 +141,7 @@ def _reject_lone_surrogates(value: Any) -> None:
         raise InvalidManifest("a manifest must not contain a lone surrogate") from None
 
 
-def model(received: dict[str, Any]) -> Manifest:
+def validate(received: dict[str, Any]) -> Manifest:
     """The manifest as a model, from its JSON object. Raises :class:`InvalidManifest`."""
     try:
         manifest = Manifest.model_validate(received)
@@ -152,7 +152,7 @@ def model(received: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def record_of(located: LocatedBackup) -> BackupRecord:
+def to_backup_record(located: LocatedBackup) -> BackupRecord:
     """The backup as the API returns it, from its manifest alone and without a verification."""
     manifest = located.manifest
     proven = manifest.proof in ("payload", "recipient")

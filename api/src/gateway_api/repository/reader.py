@@ -19,11 +19,11 @@ from gateway_api.gateway_config.parser import ConfigParser
 from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
-from gateway_api.repository.index import ParsedManifest, receive_manifest
+from gateway_api.repository.index import ParsedManifest, read_manifest_with_json
 from gateway_api.repository.manifest import manifest_name
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.content import Blob, read_blob
-from gateway_api.storage.paths import existing_kind, file_stamp, open_file, open_parent
+from gateway_api.storage.paths import file_stamp, lstat_if_exists, open_file, open_parent
 from gateway_api.storage.state_dir import StateDir
 
 
@@ -39,7 +39,7 @@ class StoredFile:
     backup_id: str | None
     content: Blob
     summary: ConfigSummary
-    known_issues: tuple[Issue, ...]
+    recorded_issues: tuple[Issue, ...]
     signature: SignatureState | None = None
 
     @property
@@ -102,7 +102,7 @@ def open_stored_file(
         backup_id=None if manifest is None else manifest.id,
         content=content,
         summary=summary,
-        known_issues=() if manifest is None else tuple(manifest.issues),
+        recorded_issues=() if manifest is None else tuple(manifest.issues),
         signature=signature,
     )
 
@@ -129,9 +129,9 @@ def read_stored(parent: int, name: str, limit: int) -> Blob:
 def _manifest_of(parent: int, name: str, stored: Blob) -> ParsedManifest | None:
     """The manifest of ``name``, or None if there is none. Raises ``BackupCorrupt`` if it describes other bytes."""
     beside = manifest_name(name)
-    if existing_kind(parent, beside) is None:
+    if lstat_if_exists(parent, beside) is None:
         return None
-    parsed = receive_manifest(parent, beside)
+    parsed = read_manifest_with_json(parent, beside)
     # A manifest that exists but is invalid is damage. Without this check the file would pass as one without a manifest.
     if parsed is None or parsed[1].stored_sha256 != stored.sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
@@ -141,7 +141,7 @@ def _manifest_of(parent: int, name: str, stored: Blob) -> ParsedManifest | None:
 def _manifest_before_gzip(parent: int, name: str) -> ParsedManifest | None:
     """The manifest of a backup that a user compressed to ``name``, or None. Its JSON object is the original one."""
     stem = name.removesuffix(SUFFIX)
-    beside = None if stem == name else receive_manifest(parent, manifest_name(stem))
+    beside = None if stem == name else read_manifest_with_json(parent, manifest_name(stem))
     gzipped = None if beside is None else manifest_for_gzipped(parent, beside[1], stem, DigestCache())
     return None if beside is None or gzipped is None else (beside[0], gzipped)
 

@@ -46,24 +46,24 @@ def require_trusted(
     Raises ``SignatureInvalid`` for a changed manifest, which no option overrides. Raises ``SignatureRequired`` or
     ``KeyNotTrusted`` if the rules or the request require a signature and no trusted key has signed the manifest.
     """
-    if checked.verdict == "invalid":
+    if checked.state == "invalid":
         raise ApiError(ErrorCode.SignatureInvalid)
     if overrides.trust_key_id is not None:
-        if checked.verdict == "unsigned":
+        if checked.state == "unsigned":
             raise ApiError(
                 ErrorCode.SignatureRequired, "the backup is not signed, and trust_key_id requires a signature"
             )
-        if checked.verdict != "valid" or overrides.trust_key_id not in checked.keys:
+        if checked.state != "valid" or overrides.trust_key_id not in checked.keys:
             raise ApiError(
                 ErrorCode.KeyNotTrusted, "the backup has no signature by a trusted key with the id in trust_key_id"
             )
         return
-    if checked.verdict == "valid" or not rules.demands_signature(encrypted=encrypted):
+    if checked.state == "valid" or not rules.demands_signature(encrypted=encrypted):
         return
     if overrides.accept_unsigned and rules.unsigned_override:
         return
     hint = " (this server's settings do not permit accept_unsigned)" if overrides.accept_unsigned else ""
-    if checked.verdict == "unsigned":
+    if checked.state == "unsigned":
         raise ApiError(ErrorCode.SignatureRequired, f"the backup is not signed{hint}")
     raise ApiError(
         ErrorCode.KeyNotTrusted, f"the backup is signed by key {checked.keys[0]}, which is not trusted here{hint}"

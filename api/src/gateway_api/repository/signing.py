@@ -40,7 +40,7 @@ class SignatureCheck:
     the manifest, which are not checked. For ``invalid`` it is the trusted key whose signature does not verify.
     """
 
-    verdict: SignatureState
+    state: SignatureState
     keys: tuple[str, ...] = ()
 
 
@@ -59,7 +59,7 @@ class Signer:
 
     def signature(self, unsigned: Mapping[str, Any]) -> dict[str, str]:
         """The entry for the field ``signatures``. ``unsigned`` is the manifest's JSON object without that field."""
-        sig = base64.b64encode(self._private.sign(message(unsigned))).decode()
+        sig = base64.b64encode(self._private.sign(signed_bytes(unsigned))).decode()
         return {"key_id": self.key_id, "alg": ALGORITHM, "sig": sig}
 
 
@@ -111,14 +111,14 @@ def load_trusted(text: str) -> dict[str, bytes]:
     return keys
 
 
-def message(unsigned: Mapping[str, Any]) -> bytes:
+def signed_bytes(unsigned: Mapping[str, Any]) -> bytes:
     """The bytes that a signature covers. Raises ``ValueError`` for an object without a canonical form."""
     import rfc8785
 
     return PREFIX + rfc8785.dumps(dict(unsigned))
 
 
-def check(received: Mapping[str, Any], trusted: Mapping[str, bytes]) -> SignatureCheck:
+def check_signatures(received: Mapping[str, Any], trusted: Mapping[str, bytes]) -> SignatureCheck:
     """Checks the signatures of a manifest, given as its unchanged JSON object, against the public keys in ``trusted``.
 
     The result is ``invalid`` as soon as one signature of a trusted key does not verify, even if others do.
@@ -155,7 +155,7 @@ def _verify(public: bytes, sig: object, unsigned: Mapping[str, Any]) -> bool:
         # Only the canonical base64 form: a changed character must never leave the signature valid.
         if base64.b64encode(raw).decode() != sig:
             return False
-        Ed25519PublicKey.from_public_bytes(public).verify(raw, message(unsigned))
+        Ed25519PublicKey.from_public_bytes(public).verify(raw, signed_bytes(unsigned))
     except (InvalidSignature, ValueError, binascii.Error, RecursionError):
         return False
     return True

@@ -35,10 +35,10 @@ from gateway_api.storage.atomic_write import (
     unlink_if_exists,
     write_temporary,
 )
-from gateway_api.storage.content import Blob, digest_of
+from gateway_api.storage.content import Blob, digest_and_size
 from gateway_api.storage.free_space import require_space
 from gateway_api.storage.layout import PENDING_FOLDER, TOMBSTONES_FOLDER, pending_manifest_name, tombstone_name
-from gateway_api.storage.paths import existing_kind, make_parents, open_file, open_parent
+from gateway_api.storage.paths import lstat_if_exists, make_parents, open_file, open_parent
 from gateway_api.storage.state_dir import StateDir
 
 
@@ -86,7 +86,7 @@ def build_manifest(new: NewBackup, live: ConfigRead, stored: Blob, recipients: S
         stored_sha256=stored.sha256,
         stored_bytes=stored.size,
         compression=compression.format_for_name(new.parts[-1]).compression,
-        recipients=[encryption.fingerprint(recipient) for recipient in recipients],
+        recipients=[encryption.recipient_fingerprint(recipient) for recipient in recipients],
         counts=live.summary.counts,
         issues=list(live.summary.issues),
         requested_by=new.requested_by,
@@ -116,9 +116,9 @@ def create(
         manifest = sign(build_manifest(new, live, stored, recipients))
         require_space(state, stored.size)
         make_parents(state.base_fd, new.parts)
-        with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING_FOLDER) as pending:
+        with open_parent(state.base_fd, new.parts) as parent, state.open_folder(PENDING_FOLDER) as pending:
             _check_target(parent, new)
-            return _publish(state, parent, pending, new, write_proven(parent, stored), manifest)
+            return _publish(state, parent, pending, new, write_and_read_back(parent, stored), manifest)
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -139,12 +139,12 @@ def import_backup(state: StateDir, manifest: Manifest, stored: Blob, raw: bytes)
         volume_id=manifest.volume_id,
     )
     make_parents(state.base_fd, new.parts)
-    with open_parent(state.base_fd, new.parts) as parent, state.folder(PENDING_FOLDER) as pending:
+    with open_parent(state.base_fd, new.parts) as parent, state.open_folder(PENDING_FOLDER) as pending:
         _check_target(parent, new)
-        return _publish(state, parent, pending, new, write_proven(parent, stored), manifest, raw)
+        return _publish(state, parent, pending, new, write_and_read_back(parent, stored), manifest, raw)
 
 
-def write_proven(parent: int, stored: Blob) -> str:
+def write_and_read_back(parent: int, stored: Blob) -> str:
     """Writes ``stored`` to a temporary file and reads it back from the disk. Returns the name of the file.
 
     Raises ``VolumeUnavailable`` if the disk returns other bytes, ``OSError``.
@@ -166,14 +166,14 @@ def _reads_back(parent: int, temporary: str, stored: Blob) -> bool:
     try:
         # Drops the file from the page cache. Otherwise the kernel would return the cached bytes and not read the disk.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        return digest_of(fd, stored.size) == (stored.sha256, stored.size)
+        return digest_and_size(fd, stored.size) == (stored.sha256, stored.size)
     finally:
         close(fd)
 
 
 def _check_target(parent: int, new: NewBackup) -> None:
     """Raises ``BackupExists`` if the name is in use, ``PathNotAllowed`` if it is a link, a folder or a special file."""
-    if existing_kind(parent, new.parts[-1]) is None:
+    if lstat_if_exists(parent, new.parts[-1]) is None:
         return
     # Also for a replacement: only a regular file may be replaced.
     close(open_file(parent, new.parts[-1]))
@@ -255,7 +255,7 @@ def _tombstone_replaced(state: StateDir, parent: int, name: str) -> None:
     """
     old = read_manifest(parent, manifests.manifest_name(name))
     if old is not None and old.request_id is not None:
-        with state.folder(TOMBSTONES_FOLDER) as tombstones:
+        with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
             atomic_write.write_file(tombstones, tombstone_name(old.id), manifests.dump(old))
 
 
@@ -265,7 +265,7 @@ def finish_pending(state: StateDir) -> None:
     If the data file matches the pending manifest, only the last step is missing. Otherwise the write is discarded.
     Raises ``OSError`` or ``ApiError``; the remaining files are handled by the next recovery.
     """
-    with state.folder(PENDING_FOLDER) as pending:
+    with state.open_folder(PENDING_FOLDER) as pending:
         for pending_name in sorted(list_names(pending)):
             manifest = read_manifest(pending, pending_name)
             if manifest is None:
@@ -298,12 +298,12 @@ def digest_data_file(parent: int, name: str, expected: int) -> str | None:
     try:
         if os.fstat(fd).st_size != expected:
             return None
-        return digest_of(fd, expected)[0]
+        return digest_and_size(fd, expected)[0]
     finally:
         close(fd)
 
 
-def has_data(state: StateDir, located: LocatedBackup) -> bool:
+def data_file_exists(state: StateDir, located: LocatedBackup) -> bool:
     """Whether the data file of the manifest exists."""
     try:
         with open_parent(state.base_fd, located.parts) as parent:
@@ -313,20 +313,20 @@ def has_data(state: StateDir, located: LocatedBackup) -> bool:
     return True
 
 
-def refuse_unfinished(state: StateDir, backup_id: str) -> None:
+def require_not_pending(state: StateDir, backup_id: str) -> None:
     """Raises ``VolumeUnavailable`` while a manifest of this id is in `pending/`, because recovery has failed.
 
     The data file may already have its name then. It is not yet a backup, but a new attempt must not treat it as a
     foreign file. Raises ``OSError`` when `pending/` cannot be read.
     """
-    with state.folder(PENDING_FOLDER) as pending:
-        if existing_kind(pending, pending_manifest_name(backup_id)) is not None:
+    with state.open_folder(PENDING_FOLDER) as pending:
+        if lstat_if_exists(pending, pending_manifest_name(backup_id)) is not None:
             raise ApiError(ErrorCode.VolumeUnavailable, "an earlier attempt to create this backup is not recovered yet")
 
 
-def tombstone_of(state: StateDir, backup_id: str) -> Manifest | None:
+def read_tombstone(state: StateDir, backup_id: str) -> Manifest | None:
     """The manifest of a deleted or replaced backup, or None if no such tombstone exists."""
-    with state.folder(TOMBSTONES_FOLDER) as tombstones:
+    with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         return read_manifest(tombstones, tombstone_name(backup_id))
 
 

@@ -18,7 +18,7 @@ from gateway_api.errors import ApiError
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, read_all
 from gateway_api.storage.layout import VERIFICATION_SUFFIX
-from gateway_api.storage.paths import FileStamp, existing_kind, file_stamp, open_file
+from gateway_api.storage.paths import FileStamp, file_stamp, lstat_if_exists, open_file
 
 MAX_RECORD_BYTES: Final = 64 * 1024
 REMEMBERED: Final = 100_000
@@ -62,7 +62,7 @@ class VerificationRecords:
             if (unwritten := self._unwritten.get(backup_id)) is not None:
                 return unwritten
         try:
-            info = existing_kind(parent, record_name(name))
+            info = lstat_if_exists(parent, record_name(name))
             if info is None:
                 return None
             stamp = file_stamp(info)
@@ -86,7 +86,7 @@ def _write(parent: int, name: str, content: bytes, make_room: Callable[[], None]
         try:
             atomic_write.write_file(parent, name, content)
         except OSError as error:
-            if last_attempt or not atomic_write.is_full(error):
+            if last_attempt or not atomic_write.is_volume_full(error):
                 return False
             make_room()
         except ApiError:

@@ -69,5 +69,5 @@ def dry_run(
             counts=source.summary.counts,
             issues=list(source.summary.issues),
             compared_with="config" if live.kind == "valid" else "nothing",
-            diff=config.judge.difference(live.content if live.kind == "valid" else None, source.content),
+            diff=config.parser.diff(live.content if live.kind == "valid" else None, source.content),
         )

@@ -88,13 +88,13 @@ def archive(config_state: StateDir, backup_state: StateDir | None, journal: Jour
     name = restore_record_name(journal.request_id)
     if backup_state is not None:
         try:
-            with backup_state.folder(REQUESTS_FOLDER) as folder:
+            with backup_state.open_folder(REQUESTS_FOLDER) as folder:
                 # A crash right after this leaves journal and record; recovery writes the same record again.
                 write_file(folder, name, data)
             return
         except (OSError, ApiError):
             pass
-    with config_state.folder(REQUESTS_FOLDER) as folder:
+    with config_state.open_folder(REQUESTS_FOLDER) as folder:
         # A crash right after this leaves journal and deferred record; recovery may archive to the volume as well.
         write_file(folder, name, data)
 
@@ -104,12 +104,12 @@ def flush_deferred(config_state: StateDir, backup_state: StateDir | None) -> Non
     if backup_state is None:
         return
     try:
-        with config_state.folder(REQUESTS_FOLDER) as deferred:
+        with config_state.open_folder(REQUESTS_FOLDER) as deferred:
             for name in sorted(list_names(deferred)):
                 data = read_record(deferred, name)
                 if data is None or not name.endswith(".json"):
                     continue
-                with backup_state.folder(REQUESTS_FOLDER) as folder:
+                with backup_state.open_folder(REQUESTS_FOLDER) as folder:
                     # A crash right after this leaves the same record in both places; the next flush repeats the move.
                     write_file(folder, name, data)
                 # The copy is durable, so the deferred record may go. A crash right after this at worst undoes the

@@ -44,6 +44,6 @@ def _empty_config(context: OperationContext, request: ResetRequest) -> StoredFil
 def _current_key(context: OperationContext) -> str | None:
     live = context.config.read()
     try:
-        return None if live.content is None else context.config.judge.admin_key(live.content)
+        return None if live.content is None else context.config.parser.read_admin_key(live.content)
     except OSError as error:
         raise config_volume_error(error) from None

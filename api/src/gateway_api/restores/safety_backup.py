@@ -16,11 +16,11 @@ from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.idempotency import canonical_digest
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository import store
-from gateway_api.repository.store import NewBackup, write_proven
+from gateway_api.repository.store import NewBackup, write_and_read_back
 from gateway_api.storage.atomic_write import link_exclusive, sync_directory, unlink_if_exists
 from gateway_api.storage.content import Blob
 from gateway_api.storage.layout import GATEWAY_ID_FILE, SAFETY_FOLDER, VOLUME_ID_FILE
-from gateway_api.storage.paths import existing_kind, make_parents, open_parent
+from gateway_api.storage.paths import lstat_if_exists, make_parents, open_parent
 
 SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, ErrorCode.SigningKeyUnusable})
 
@@ -65,7 +65,7 @@ def _back_up_valid(context: OperationContext, live: ConfigRead, request_id: str)
     # The id depends on the volume, the request and the config only: a repeated request reuses its safety backup.
     backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
     located = context.index.locate(volume.base_fd, backup_id, new=True)
-    if located is None or not store.has_data(volume, located):
+    if located is None or not store.data_file_exists(volume, located):
         name = f"{_name_stem(context, request_id)}-{backup_id[:8]}.json.zst"
         parts = (SAFETY_FOLDER, context.protection.name_for(name))
         new = NewBackup(
@@ -95,9 +95,9 @@ def _copy_invalid(context: OperationContext, content: Blob, request_id: str) -> 
         stored = encode(content, format_for_name(parts[-1]), recipients)
         make_parents(volume.base_fd, parts)
         with open_parent(volume.base_fd, parts) as parent:
-            if existing_kind(parent, parts[-1]) is None:
+            if lstat_if_exists(parent, parts[-1]) is None:
                 # A crash right after this leaves a temporary file, which recovery removes.
-                temporary = write_proven(parent, stored)
+                temporary = write_and_read_back(parent, stored)
                 try:
                     # A crash right after this leaves a complete copy; a repeated request writes another one under a
                     # name of its own time.

@@ -17,7 +17,7 @@ from gateway_api.storage.paths import parse_either
 
 def new_issues(source: StoredFile, live: ConfigRead) -> tuple[Issue, ...]:
     """Issues of the source that are neither recorded in its manifest nor present in the live config."""
-    existing = {(issue.code, issue.where) for issue in source.known_issues}
+    existing = {(issue.code, issue.where) for issue in source.recorded_issues}
     if live.summary is not None:
         existing |= {(issue.code, issue.where) for issue in live.summary.issues}
     return tuple(issue for issue in source.summary.issues if (issue.code, issue.where) not in existing)
@@ -50,5 +50,5 @@ def restore_source(context: OperationContext, request: RestoreRequest) -> Stored
         expected_sha256=request.expected_sha256,
         identity=None if request.identity is None else request.identity.get_secret_value(),
         admit=lambda received, encrypted: context.check_policy(received, overrides, encrypted=encrypted),
-        parser=context.config.judge,
+        parser=context.config.parser,
     )

@@ -149,7 +149,7 @@ def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600, exclus
     sync_directory(dir_fd)
 
 
-def is_full(error: OSError) -> bool:
+def is_volume_full(error: OSError) -> bool:
     """Whether the error reports a full volume or an exhausted quota."""
     return error.errno in FULL_ERRNOS
 

@@ -147,7 +147,7 @@ def read_blob(fd: int, limit: int) -> Blob:
     return writer.to_blob()
 
 
-def digest_of(fd: int, limit: int) -> tuple[str, int]:
+def digest_and_size(fd: int, limit: int) -> tuple[str, int]:
     """SHA-256 and size of the bytes that :func:`read_blob` would return, without keeping them."""
     hasher, size = hashlib.sha256(), 0
     for piece in read_pieces(fd, limit):

@@ -66,7 +66,7 @@ def check_component(name: str) -> str:
     return name
 
 
-def is_usable(name: str) -> bool:
+def is_valid_component(name: str) -> bool:
     """Whether a request may contain ``name`` in a path. Files with other names are not listed."""
     try:
         check_component(name)
@@ -177,7 +177,7 @@ def open_file(parent_fd: int, name: str) -> int:
     return fd
 
 
-def existing_kind(parent_fd: int, name: str) -> os.stat_result | None:
+def lstat_if_exists(parent_fd: int, name: str) -> os.stat_result | None:
     """The lstat of ``name``, or None if it does not exist."""
     try:
         return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)

@@ -153,7 +153,7 @@ class StateDir:
         sync_directory(self.fd)
 
     @contextmanager
-    def folder(self, name: str) -> Iterator[int]:
+    def open_folder(self, name: str) -> Iterator[int]:
         """Opens a directory inside the state folder; creates it if it is missing."""
         try:
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self.fd)
@@ -169,11 +169,11 @@ class StateDir:
         finally:
             close(fd)
 
-    def clean(self, *folders: str) -> None:
+    def remove_temporaries(self, *folders: str) -> None:
         """Removes the temporary files of a crashed server here and in ``folders``. The caller must hold the lock."""
         remove_temporaries(self.fd)
         for name in folders:
-            with self.folder(name) as fd:
+            with self.open_folder(name) as fd:
                 remove_temporaries(fd)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway_api.codec.compression import Compression, DecodeCheck, DecodeError, StoredFormat, compress, format_for_name
 from gateway_api.errors import ApiError
 from gateway_api.storage.content import Blob
-from tests.api.support.backup_files import pack, unpack
+from tests.api.support.backup_files import compress_bytes, decompress_bytes
 
 COMPRESSIONS: list[Compression] = ["none", "gzip", "zstd"]
 
@@ -37,9 +37,9 @@ def test_suffix_selects_the_format(name: str, expected: StoredFormat) -> None:
 
 @given(st.binary(max_size=3000), st.sampled_from(COMPRESSIONS))
 def test_compression_is_reversible_and_deterministic(data: bytes, compression: Compression) -> None:
-    compressed = pack(data, compression)
-    assert compressed == pack(data, compression)
-    assert unpack(compressed, compression, len(data)) == data
+    compressed = compress_bytes(data, compression)
+    assert compressed == compress_bytes(data, compression)
+    assert decompress_bytes(compressed, compression, len(data)) == data
 
 
 NOISE = Random(1).randbytes(300_000)
@@ -66,20 +66,23 @@ def _matches(content: Blob, compression: Compression, stored: bytes, cuts: list[
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_damaged_truncated_and_extended_files_are_refused(compression: Compression) -> None:
-    compressed = pack(b"some config " * 200, compression)
+    compressed = compress_bytes(b"some config " * 200, compression)
     for bad in (b"", compressed[:-1], compressed[: len(compressed) // 2], compressed + b"junk", b"plain"):
         with pytest.raises(DecodeError):
-            unpack(bad, compression, 1 << 20)
+            decompress_bytes(bad, compression, 1 << 20)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_decompression_stops_at_the_limit(compression: Compression) -> None:
     with pytest.raises(ApiError, match="BackupTooLarge"):
-        unpack(pack(b"a" * 5_000_001, compression), compression, 5_000_000)
+        decompress_bytes(compress_bytes(b"a" * 5_000_001, compression), compression, 5_000_000)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_concatenated_members_are_one_file_up_to_a_limit(compression: Compression) -> None:
-    assert unpack(pack(b"one", compression) + pack(b"two", compression), compression, 100) == b"onetwo"
+    assert (
+        decompress_bytes(compress_bytes(b"one", compression) + compress_bytes(b"two", compression), compression, 100)
+        == b"onetwo"
+    )
     with pytest.raises(DecodeError):
-        unpack(pack(b"", compression) * 3000, compression, 100)
+        decompress_bytes(compress_bytes(b"", compression) * 3000, compression, 100)

@@ -59,5 +59,5 @@ def test_inexact_manifest_is_invalid(change: object) -> None:
 
 
 def test_record_has_the_current_path_of_a_moved_file() -> None:
-    record = manifests.record_of(LocatedBackup(_manifest(), ("moved", "b.json")))
+    record = manifests.to_backup_record(LocatedBackup(_manifest(), ("moved", "b.json")))
     assert (record.backup_id, record.path, record.level) == ("x", "moved/b.json", BackupLevel.Verified)

@@ -17,11 +17,11 @@ from gateway_api.repository.manifest import InvalidManifest
 from gateway_api.repository.signing import (
     InvalidKey,
     SignatureCheck,
-    check,
+    check_signatures,
     load_signer,
     load_trusted,
-    message,
     new_key,
+    signed_bytes,
 )
 
 SIGNER = load_signer(new_key())
@@ -36,39 +36,39 @@ def _signed(**fields: Any) -> dict[str, Any]:
 def test_signature_ignores_field_order_and_white_space() -> None:
     signed = _signed()
     reordered = json.loads(json.dumps(dict(reversed(list(signed.items()))), indent=3))
-    assert check(reordered, TRUSTED) == SignatureCheck("valid", (SIGNER.key_id,))
-    assert message({"b": 1, "a": "é"}) == 'mcpgateway-manifest-v1\n{"a":"é","b":1}'.encode()
+    assert check_signatures(reordered, TRUSTED) == SignatureCheck("valid", (SIGNER.key_id,))
+    assert signed_bytes({"b": 1, "a": "é"}) == 'mcpgateway-manifest-v1\n{"a":"é","b":1}'.encode()
 
 
 def test_changed_added_or_removed_field_breaks_the_signature() -> None:
     for change in ({"id": "y"}, {"n": 6}, {"later": 1}):
-        assert check({**_signed(), **change}, TRUSTED).verdict == "invalid"
+        assert check_signatures({**_signed(), **change}, TRUSTED).state == "invalid"
     signed = _signed()
     del signed["n"]
-    assert check(signed, TRUSTED).verdict == "invalid"
+    assert check_signatures(signed, TRUSTED).state == "invalid"
 
 
 def test_signature_of_another_key_is_unknown_whatever_it_claims() -> None:
     stranger = load_signer(new_key())
     unsigned = {"id": "x", "public_key": base64.b64encode(stranger.public).decode()}
     signed = {**unsigned, "signatures": [{**stranger.signature(unsigned), "public_key": unsigned["public_key"]}]}
-    assert check(signed, TRUSTED) == SignatureCheck("unknown", (stranger.key_id,))
+    assert check_signatures(signed, TRUSTED) == SignatureCheck("unknown", (stranger.key_id,))
     renamed = [{**stranger.signature(unsigned), "key_id": SIGNER.key_id}]
-    assert check({**unsigned, "signatures": renamed}, TRUSTED).verdict == "invalid"
+    assert check_signatures({**unsigned, "signatures": renamed}, TRUSTED).state == "invalid"
     both = [stranger.signature(unsigned), SIGNER.signature(unsigned)]
-    assert check({**unsigned, "signatures": both}, TRUSTED) == SignatureCheck("valid", (SIGNER.key_id,))
+    assert check_signatures({**unsigned, "signatures": both}, TRUSTED) == SignatureCheck("valid", (SIGNER.key_id,))
 
 
 @pytest.mark.parametrize(
     "entries", [None, "x", {}, [1], [{}], [{"key_id": "x" * 32}], [{"key_id": "0" * 32}] * 17], ids=str
 )
 def test_malformed_signatures_are_invalid(entries: Any) -> None:
-    assert check({"id": "x", "signatures": entries}, TRUSTED).verdict == "invalid"
+    assert check_signatures({"id": "x", "signatures": entries}, TRUSTED).state == "invalid"
 
 
 def test_object_without_canonical_form_has_no_valid_signature() -> None:
-    assert check({**_signed(), "n": 2**60}, TRUSTED).verdict == "invalid"
-    assert check({**_signed(), "n": "\ud800"}, TRUSTED).verdict == "invalid"
+    assert check_signatures({**_signed(), "n": 2**60}, TRUSTED).state == "invalid"
+    assert check_signatures({**_signed(), "n": "\ud800"}, TRUSTED).state == "invalid"
 
 
 @pytest.mark.parametrize("change", ["alg", "sig", "padding", "none"])
@@ -85,21 +85,21 @@ def test_altered_signature_is_invalid(change: str) -> None:
         entry["sig"] = entry["sig"][:-3] + chr(ord(last) + 1) + "=="
     else:
         del entry["sig"]
-    assert check(signed, TRUSTED).verdict == "invalid"
+    assert check_signatures(signed, TRUSTED).state == "invalid"
 
 
 def test_any_changed_bit_in_a_signed_manifest_is_detected() -> None:
     data = json.dumps(_signed(), indent=1, sort_keys=True).encode()
-    same = manifests.receive(data)
+    same = manifests.parse_json(data)
     for position in range(len(data)):
         for bit in range(8):
             changed = data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
             try:
-                received = manifests.receive(changed)
+                received = manifests.parse_json(changed)
             except InvalidManifest:
                 continue
             # The digits of an escape may be in either case without changing the object.
-            assert received == same or check(received, TRUSTED).verdict != "valid", changed
+            assert received == same or check_signatures(received, TRUSTED).state != "valid", changed
 
 
 def _public_pem(private: Ed25519PrivateKey | X25519PrivateKey) -> str:

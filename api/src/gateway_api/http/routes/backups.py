@@ -48,7 +48,7 @@ async def create_backup(service: ServiceDep, requested_by: RequestedBy, body: Ba
 
     A repeat with the same `request_id` and body returns the first result and creates no second backup.
     """
-    return envelope("System backup completed successfully", await service.backup(body, requested_by))
+    return envelope("System backup completed successfully", await service.create_backup(body, requested_by))
 
 
 @router.get(
@@ -101,7 +101,7 @@ async def inspect_file(service: ServiceDep, body: InspectRequest) -> Envelope[Fi
 )
 async def get_backup(service: ServiceDep, backup_id: ResourceId) -> Envelope[BackupRecord]:
     """Returns the manifest of a backup, whether its file exists, and the result of the last verification."""
-    return envelope("Backup found", await service.show_backup(backup_id))
+    return envelope("Backup found", await service.get_backup(backup_id))
 
 
 @router.delete(

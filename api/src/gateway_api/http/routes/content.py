@@ -67,7 +67,7 @@ async def download_backup(
     """Returns the stored bytes of the backup file, or with `part=manifest` its manifest. Supports one `Range`."""
     content = await service.download(backup_id, part, range_header)
     return StreamingResponse(
-        content.stream(service.read_piece),
+        content.stream(service.read_chunk),
         206 if content.partial else 200,
         content.headers,
         media_type="application/octet-stream",

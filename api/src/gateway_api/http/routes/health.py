@@ -38,7 +38,7 @@ async def ready(service: ServiceDep) -> Envelope[ReadyData]:
 
     The result is cached for at most five seconds.
     """
-    problem = await service.why_not_ready()
+    problem = await service.readiness_problem()
     if problem is not None:
         raise ApiError(ErrorCode.NotReady, problem)
     return envelope("A backup is possible now", ReadyData())
@@ -52,7 +52,7 @@ async def metrics(service: ServiceDep) -> PlainTextResponse:
 
     The values are cached for at most five seconds.
     """
-    return PlainTextResponse(await service.metrics_page(), media_type=CONTENT_TYPE)
+    return PlainTextResponse(await service.render_metrics(), media_type=CONTENT_TYPE)
 
 
 @router.get(SYSTEM_HEALTH_PATH, responses=declares(*KEYED), dependencies=KEY_NEEDED, summary="Detailed health")

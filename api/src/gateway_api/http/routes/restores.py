@@ -72,7 +72,7 @@ async def restore_backup(
     committed automatically. With `dry_run` nothing is changed, and the response is the difference to the live config.
     """
     if body.dry_run:
-        return envelope("System restore would succeed; nothing was changed", await service.preview(body))
+        return envelope("System restore would succeed; nothing was changed", await service.dry_run(body))
     return envelope("System restore completed successfully", await service.restore(body, requested_by))
 
 
@@ -100,7 +100,7 @@ async def reset_config(
 )
 async def get_restore(service: ServiceDep, request_id: ResourceId) -> Envelope[RestoreResult]:
     """Returns the record of a restore or reset in any state."""
-    return envelope("Restore found", await service.show_restore(request_id))
+    return envelope("Restore found", await service.get_restore(request_id))
 
 
 @router.post(
