@@ -39,13 +39,13 @@ def identities(installed: InstalledGateway, kind: str, names: tuple[str, ...]) -
     return {name: (item["metadata"]["uid"], item.get("data")) for name, item in found.items()}
 
 
-def test_every_container_is_ready_and_none_was_restarted(installed_gateway: InstalledGateway) -> None:
+def test_all_containers_are_ready_without_restarts(installed_gateway: InstalledGateway) -> None:
     statuses = installed_gateway.pod()["status"]["containerStatuses"]
     assert {status["name"] for status in statuses} == set(CONTAINERS)
     assert all(status["ready"] and status["restartCount"] == 0 for status in statuses)
 
 
-def test_all_run_as_one_user_on_a_root_that_is_read_only_without_a_token(installed_gateway: InstalledGateway) -> None:
+def test_containers_run_unprivileged_with_read_only_root_and_no_token(installed_gateway: InstalledGateway) -> None:
     script = "id -u; id -g; touch /x 2>&1; ls /var/run/secrets/kubernetes.io 2>&1; touch /tmp/x && echo tmp"
     for container in CONTAINERS:
         uid, gid, root, token, tmp = installed_gateway.run(container, "sh", "-c", script).splitlines()
@@ -55,19 +55,19 @@ def test_all_run_as_one_user_on_a_root_that_is_read_only_without_a_token(install
     assert installed_gateway.run("admin", "stat", "-c", "%u %a", CONFIG).split() == ["10001", "600"]
 
 
-def test_the_backups_are_out_of_the_gateways_reach(installed_gateway: InstalledGateway) -> None:
+def test_gateway_container_cannot_reach_the_backups(installed_gateway: InstalledGateway) -> None:
     assert installed_gateway.run("admin", "sh", "-c", "test -d /backups && echo there").strip() == "there"
     assert installed_gateway.run("gateway", "sh", "-c", "test -d /backups || echo absent").strip() == "absent"
 
 
-def test_in_the_clear_there_is_only_health(installed_gateway: InstalledGateway) -> None:
+def test_plain_http_serves_only_health(installed_gateway: InstalledGateway) -> None:
     address = installed_gateway.pod()["status"]["podIP"]
     assert _get(http.client.HTTPConnection(address, 8001, timeout=10), "/health") == 200
     key = _key(installed_gateway)
     assert _get(http.client.HTTPConnection(address, 8001, timeout=10), "/api/v1/system/health", key) in (403, 404)
 
 
-def test_with_tls_the_key_opens_and_the_ca_proves_the_name(installed_gateway: InstalledGateway) -> None:
+def test_tls_certificate_is_valid_only_for_the_gateways_name(installed_gateway: InstalledGateway) -> None:
     address = installed_gateway.pod()["status"]["podIP"]
     data = installed_gateway.get("secret", SECRETS[1])["data"]
     context = ssl.create_default_context(cadata=base64.b64decode(data["ca.crt"]).decode())
@@ -103,21 +103,21 @@ def _key(installed: InstalledGateway) -> str:
     return base64.b64decode(installed.get("secret", SECRETS[0])["data"]["admin-key"]).decode().strip()
 
 
-def test_the_rights_that_the_charts_give_are_enough_for_a_backup(installed_gateway: InstalledGateway) -> None:
+def test_permissions_of_the_charts_suffice_for_a_backup(installed_gateway: InstalledGateway) -> None:
     installed_gateway.kubectl("apply", "-f", "-", input=backup("with-the-charts-rights"))
     installed_gateway.kubectl(
         "wait", "--for=condition=Completed", "gatewaybackup/with-the-charts-rights", "--timeout=60s"
     )
 
 
-def test_an_upgrade_changes_no_secret_and_with_the_same_values_no_pod(installed_gateway: InstalledGateway) -> None:
+def test_upgrade_with_the_same_values_changes_no_secret_and_no_pod(installed_gateway: InstalledGateway) -> None:
     secrets, pod = identities(installed_gateway, "secret", SECRETS), installed_gateway.pod()["metadata"]["uid"]
     installed_gateway.install_gateway("--set", "managementApi.enabled=true")
     assert identities(installed_gateway, "secret", SECRETS) == secrets
     assert installed_gateway.pod()["metadata"]["uid"] == pod
 
 
-def test_an_uninstall_keeps_config_backups_and_keys_and_an_install_finds_them(
+def test_reinstall_finds_config_backups_and_keys(
     installed_gateway: InstalledGateway,
 ) -> None:
     claims = identities(installed_gateway, "pvc", CLAIMS)
@@ -155,7 +155,7 @@ def seeded(installed_gateway: InstalledGateway, namespace: str) -> str:
     return namespace
 
 
-def test_a_seed_is_used_once_and_claims_that_need_not_be_kept_are_not(
+def test_seed_is_used_once_and_claims_are_deleted_if_configured(
     installed_gateway: InstalledGateway, seeded: str
 ) -> None:
     def config() -> str:
@@ -175,7 +175,7 @@ def test_a_seed_is_used_once_and_claims_that_need_not_be_kept_are_not(
     assert "seeded" not in installed_gateway.kubectl("get", "pvc", "-o", "name", namespace=seeded)
 
 
-def test_an_uninstall_of_the_operator_leaves_objects_that_can_be_deleted(installed_gateway: InstalledGateway) -> None:
+def test_operator_uninstall_releases_finalizers(installed_gateway: InstalledGateway) -> None:
     # Only what still has something to do when it is deleted holds a finalizer: here, the deletion of the file.
     installed_gateway.kubectl("apply", "-f", "-", input=backup("outlives"))
     name = "gatewaybackup/outlives"
@@ -201,6 +201,6 @@ def test_an_uninstall_of_the_operator_leaves_objects_that_can_be_deleted(install
     installed_gateway.kubectl("wait", "--for=condition=Completed", "gatewaybackup/after", "--timeout=60s")
 
 
-def test_a_pod_that_is_not_restricted_would_not_have_run_here(installed_gateway: InstalledGateway) -> None:
+def test_namespace_rejects_pods_that_are_not_restricted(installed_gateway: InstalledGateway) -> None:
     with pytest.raises(ClusterError, match="violates PodSecurity"):
         installed_gateway.kubectl("run", "careless", "--image=any:1")

@@ -66,7 +66,7 @@ def guarded(installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPa
     """The gateway, with users in it and a backup of them."""
     needs("age", "zstd", "jq", "openssl")
     folder = tmp_path_factory.mktemp("keys")
-    key = AgeKey.make(folder / "key.txt")
+    key = AgeKey.generate(folder / "key.txt")
     cluster = installed_gateway.cluster
     namespace_with_the_key(installed_gateway, OLD, key)
     installed_gateway.install_gateway(*values(key), release=NAME, namespace=OLD)
@@ -82,7 +82,7 @@ def guarded(installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPa
             cluster.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found", check=False)
 
 
-def test_the_file_on_the_volume_opens_with_age_zstd_and_jq(guarded: Guarded) -> None:
+def test_file_on_the_volume_opens_with_age_zstd_and_jq(guarded: Guarded) -> None:
     status = guarded.subject.status("gatewaybackup/first")
     assert status["path"].endswith(".json.zst.age")
     pod = guarded.installed.pod(NAME, OLD)["metadata"]["name"]
@@ -94,7 +94,7 @@ def test_the_file_on_the_volume_opens_with_age_zstd_and_jq(guarded: Guarded) -> 
     assert set(done.stdout.split()) >= {project.name for project in PROJECTS}
 
 
-def test_the_signing_key_is_in_the_admin_container_alone_and_its_public_half_can_be_read(guarded: Guarded) -> None:
+def test_only_the_admin_container_has_the_signing_key(guarded: Guarded) -> None:
     def has(container: str) -> str:
         script = "test -e /etc/gateway-admin/signing/signing-key.pem && echo yes || echo no"
         return guarded.installed.run(container, "sh", "-c", script, release=NAME, namespace=OLD).strip()
@@ -109,7 +109,7 @@ def test_the_signing_key_is_in_the_admin_container_alone_and_its_public_half_can
     assert told["public-key.pem"].split() == public.decode().split()
 
 
-def test_a_lost_config_comes_back_with_the_identity(guarded: Guarded) -> None:
+def test_lost_config_is_restored_with_the_identity(guarded: Guarded) -> None:
     subject = guarded.subject
     subject.kube.kubectl(*subject.pod.inside("gateway", "rm", CONFIG_FILE))
     subject.delete_pod(grace=5)
@@ -126,7 +126,7 @@ def test_a_lost_config_comes_back_with_the_identity(guarded: Guarded) -> None:
     assert guarded.key.secret not in guarded.kubectl("logs", f"deployment/{NAME}", "-c", "admin")
 
 
-def test_on_a_new_cluster_the_volume_and_the_keys_are_enough(guarded: Guarded) -> None:
+def test_new_cluster_recovers_from_the_volume_and_the_keys(guarded: Guarded) -> None:
     """All is lost but the backup volume, the age key, the signing key's public half and the values."""
     installed, subject = guarded.installed, guarded.subject
     public = guarded.folder / "public-key.pem"

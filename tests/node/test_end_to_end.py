@@ -137,7 +137,7 @@ def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> 
         assert api.statistics()["total_projects"] == len(PROJECTS)
 
 
-def test_pod_that_is_not_ready_because_its_config_is_broken_is_restored(subject: Subject) -> None:
+def test_pod_that_crashes_on_a_broken_config_is_restored(subject: Subject) -> None:
     """The gateway's own API dies at each request while the config is broken: its pod is in CrashLoopBackOff."""
     subject.pod.truncate()
     target = f"deployment/{subject.pod.workload}"
@@ -171,7 +171,7 @@ def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> Non
     assert subject.works()
 
 
-def test_pod_that_dies_in_the_middle_of_a_restore(subject: Subject) -> None:
+def test_restore_continues_after_its_pod_was_killed(subject: Subject) -> None:
     with subject.pod.own_api() as api:
         api.delete_project_with_keys(subject.user.project)
     thing = subject.create("GatewayRestore", "interrupted", backupName=subject.backup)

@@ -77,19 +77,19 @@ def jobs(installed: InstalledGateway, cron_job: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_backup_is_made_at_its_minute(scheduled: InstalledGateway, group: str) -> None:
+def test_each_schedule_creates_a_backup_within_its_minute(scheduled: InstalledGateway, group: str) -> None:
     wait_until(lambda: bool(backups(scheduled, group)), f"a backup of the group {group}", timeout=200, pause=1)
     assert {one["status"]["phase"] for one in backups(scheduled, group)} == {"Completed"}
     assert backups(scheduled, group)[0]["status"]["verification"]["level"] == "Verified"
 
 
 @pytest.mark.parametrize("name", ["nightly", "backup-by-kubectl", "backup-by-plugin", "my-gateway"])
-def test_its_job_ends_well(scheduled: InstalledGateway, name: str) -> None:
+def test_job_of_each_schedule_succeeds(scheduled: InstalledGateway, name: str) -> None:
     wait_until(lambda: bool(jobs(scheduled, name)), f"a Job of {name} that is done", timeout=200, pause=1)
     assert jobs(scheduled, name)[0]["status"].get("failed", 0) == 0
 
 
-def test_the_schedule_says_how_it_stands(scheduled: InstalledGateway) -> None:
+def test_schedule_status_shows_the_last_successful_backup(scheduled: InstalledGateway) -> None:
     def status() -> dict[str, Any]:
         found: dict[str, Any] = scheduled.get("gwbs", "my-gateway").get("status", {})
         return found
@@ -103,7 +103,7 @@ def test_the_schedule_says_how_it_stands(scheduled: InstalledGateway) -> None:
     assert "completed" in scheduled.kubectl("logs", f"job/{job}")
 
 
-def test_a_right_that_the_pods_do_not_need_they_do_not_have(scheduled: InstalledGateway) -> None:
+def test_account_of_the_pods_has_only_the_permissions_it_needs(scheduled: InstalledGateway) -> None:
     who = f"--as=system:serviceaccount:{scheduled.namespace}:my-gateway-backup"
     for verb, what in (
         ("list", "gatewaybackups"),
@@ -114,7 +114,7 @@ def test_a_right_that_the_pods_do_not_need_they_do_not_have(scheduled: Installed
         assert scheduled.kubectl("auth", "can-i", verb, what, who, check=False).strip() == "no"
 
 
-def test_without_the_three_lines_the_schedule_goes_and_its_backups_stay(scheduled: InstalledGateway) -> None:
+def test_removing_the_schedule_values_keeps_the_backups(scheduled: InstalledGateway) -> None:
     wait_until(lambda: bool(backups(scheduled, "my-gateway")), "a backup", timeout=200, pause=1)
     before = {one["metadata"]["name"] for one in backups(scheduled, "my-gateway")}
     scheduled.install_gateway(*CHART)

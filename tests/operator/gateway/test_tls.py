@@ -24,37 +24,36 @@ def secured(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
         yield found
 
 
-def test_with_the_right_ca(kube: Kube, secured: RealGateway) -> None:
+def test_backup_over_tls_completes(kube: Kube, secured: RealGateway) -> None:
     secured.gateway.create()
-    kube.backup("sealed")
-    kube.wait_phase("gwb", "sealed", "Completed")
-    assert len(secured.files()) == 1
+    kube.complete_backup("sealed")
+    assert len(secured.backup_files()) == 1
 
 
-def test_with_another_ca(kube: Kube, secured: RealGateway) -> None:
+def test_certificate_of_another_ca_is_not_trusted(kube: Kube, secured: RealGateway) -> None:
     secured.gateway.ca = make("gw", kube.namespace, datetime.now(UTC)).ca
     secured.gateway.create()
-    kube.backup("distrusted", retryLimit=0)
+    kube.apply_backup("distrusted", retryLimit=0)
     assert kube.wait_phase("gwb", "distrusted", "Failed")["reason"] == "CertificateNotTrusted"
-    assert secured.files() == []
+    assert secured.backup_files() == []
 
 
-def test_with_another_gateways_certificate(kube: Kube, secured: RealGateway) -> None:
+def test_certificate_of_another_gateway_is_not_trusted(kube: Kube, secured: RealGateway) -> None:
     """Signed by the right CA, but served for another name: another gateway's pod."""
     secured.gateway.name = "gw2"
     secured.gateway.create()
-    kube.backup("misled", retryLimit=0, gatewayRef={"name": "gw2"})
+    kube.apply_backup("misled", retryLimit=0, gatewayRef={"name": "gw2"})
     assert kube.wait_phase("gwb", "misled", "Failed")["reason"] == "CertificateNotTrusted"
 
 
-def test_what_is_no_certificate(kube: Kube, secured: RealGateway) -> None:
+def test_invalid_ca_is_reported_as_certificate_missing(kube: Kube, secured: RealGateway) -> None:
     secured.gateway.ca = "nothing of the kind"
     secured.gateway.create()
-    kube.backup("nonsense", retryLimit=0)
+    kube.apply_backup("nonsense", retryLimit=0)
     assert kube.wait_phase("gwb", "nonsense", "Failed")["reason"] == "CertificateMissing"
 
 
-def test_the_hook_makes_what_is_missing_and_replaces_nothing(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hook_creates_missing_secrets_and_replaces_nothing(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
     command = ["make-secrets", "--namespace", kube.namespace, "--workload", "gw", "--admin-secret", "gw-admin"]
     command += ["--tls-secret", "gw-admin-tls", "--label", "app=gw"]
@@ -70,17 +69,15 @@ def test_the_hook_makes_what_is_missing_and_replaces_nothing(kube: Kube, monkeyp
     assert kube.get("secret", "gw-admin") == admin
     assert kube.get("secret", "gw-admin-tls") == tls
     # A crash between the two, or a person who deleted one.
-    kube.run("delete", "secret/gw-admin")
+    kube.kubectl("delete", "secret/gw-admin")
     assert main(command) == 0
-    again = kube.get("secret", "gw-admin")
-    assert again is not None
+    again = kube.require("secret", "gw-admin")
     assert again["data"]["ca.crt"] == tls["data"]["ca.crt"]
     # A Secret that somebody made with other things in it keeps them.
-    kube.run("delete", "secret/gw-admin")
-    kube.run("create", "secret", "generic", "gw-admin", "--from-literal=admin-key=theirs", "--from-literal=x=y")
+    kube.kubectl("delete", "secret/gw-admin")
+    kube.kubectl("create", "secret", "generic", "gw-admin", "--from-literal=admin-key=theirs", "--from-literal=x=y")
     assert main(command) == 0
-    theirs = kube.get("secret", "gw-admin")
-    assert theirs is not None
+    theirs = kube.require("secret", "gw-admin")
     assert theirs["data"]["admin-key"] == base64.b64encode(b"theirs").decode()
     assert theirs["data"]["x"] == base64.b64encode(b"y").decode()
     assert theirs["data"]["ca.crt"] == tls["data"]["ca.crt"]

@@ -38,7 +38,7 @@ EFFECTS = {"write_status", "create_ours", "backup", "restore", "commit", "restar
 log = logging.getLogger("tests.every_crash")
 
 
-class Impatient:
+class ShortSleepClock:
     """The real time, but nobody waits long: the calls are what is tested."""
 
     def __init__(self) -> None:
@@ -72,11 +72,10 @@ def crashes(without: Faults) -> list[Faults]:
 
 async def run(kube: Kube, kind: str, name: str, faults: Faults) -> None:
     """To the end, started anew after each crash."""
-    body = kube.get(kind, name)
-    assert body is not None
+    body = kube.require(kind, name)
     ref = Ref(kind, kube.namespace, name, body["metadata"]["uid"])
     for _ in range(60):
-        clock = Impatient()
+        clock = ShortSleepClock()
         async with operator(clock, faults) as (broken, whole):
 
             async def safety(whole: Ports = whole) -> None:
@@ -104,45 +103,44 @@ def config(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
 
 
-async def test_a_backup(kube: Kube, tmp_path: Path, config: None) -> None:
+async def test_backup_survives_a_crash_after_each_write(kube: Kube, tmp_path: Path, config: None) -> None:
     with real_gateway(kube, tmp_path) as gw:
-        kube.backup("whole")
+        kube.apply_backup("whole")
         without = Faults()
         await run(kube, "GatewayBackup", "whole", without)
         files = 1
         for faults in crashes(without):
             name = f"after-{min(faults.after)}"
-            kube.backup(name)
+            kube.apply_backup(name)
             await run(kube, "GatewayBackup", name, faults)
             files += 1
             status = kube.status("gwb", name)
             assert status["phase"] == "Completed", (name, faults.names, status)
-            assert len(gw.files()) == files, (name, faults.names)
+            assert len(gw.backup_files()) == files, (name, faults.names)
         assert files > 4
 
 
-async def test_a_restore(kube: Kube, tmp_path: Path, config: None) -> None:
+async def test_restore_survives_a_crash_after_each_write(kube: Kube, tmp_path: Path, config: None) -> None:
     with real_gateway(kube, tmp_path, admin_settle_seconds=0) as gw:
-        kube.backup("good")
+        kube.apply_backup("good")
         await run(kube, "GatewayBackup", "good", Faults())
-        gw.write(users=5)
+        gw.write_config(users=5)
         without = Faults()
         await restored(kube, gw, "whole", without)
         for faults in crashes(without):
-            gw.write(users=5)
+            gw.write_config(users=5)
             await restored(kube, gw, f"after-{min(faults.after)}", faults)
 
 
 async def restored(kube: Kube, gw: RealGateway, name: str, faults: Faults) -> None:
     """One restore to its end, and everything that must hold then."""
-    kube.restore(name, backupName="good", healthCheck={"timeoutSeconds": 20, "consecutive": 1})
+    kube.apply_restore(name, backupName="good", healthCheck={"timeoutSeconds": 20, "consecutive": 1})
     await run(kube, "GatewayRestore", name, faults)
     status = kube.status("gwr", name)
     assert status["phase"] == "Completed", (name, faults.names, status)
-    assert gw.users() == 2, (name, faults.names)
-    assert gw.journal(status["requestID"])["data"]["state"] == "committed"
-    body = kube.get("gwr", name)
-    assert body is not None
+    assert gw.count_users() == 2, (name, faults.names)
+    assert gw.get_restore(status["requestID"])["data"]["state"] == "committed"
+    body = kube.require("gwr", name)
     safety = [
         one for one in kube.items("gwb") if name == one["metadata"].get("labels", {}).get("mcpgateway.dev/restore")
     ]
@@ -155,7 +153,7 @@ async def look(kube: Kube, name: str, faults: Faults) -> None:
     ref = Ref("GatewayBackupSchedule", kube.namespace, name, "")
     for _ in range(10):
         cluster = await KubernetesCluster.connect()
-        ports = Ports(faults.wrap(cluster, False), HttpAdminApi(), Impatient())
+        ports = Ports(faults.wrap(cluster, False), HttpAdminApi(), ShortSleepClock())
         cron_jobs = faults.wrap(KubernetesCronJobs(cluster), False)
         try:
             await reconcile_schedule(ScheduleParts(ports, cron_jobs, Image("operator:1")), ref, log)
@@ -169,23 +167,23 @@ async def look(kube: Kube, name: str, faults: Faults) -> None:
 
 async def life_of_a_schedule(kube: Kube, name: str, faults: Faults) -> None:
     """Made; its CronJob edited; its CronJob deleted; changed. After each the CronJob is what the schedule says."""
-    kube.schedule(name)
+    kube.apply_schedule(name)
     await look(kube, name, faults)
-    kube.run("patch", "cronjob", name, "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    kube.kubectl("patch", "cronjob", name, "--type=merge", "-p", '{"spec":{"suspend":true}}')
     await look(kube, name, faults)
-    assert (kube.get("cronjob", name) or {})["spec"]["suspend"] is False, faults.names
-    kube.run("delete", "cronjob", name)
+    assert kube.require("cronjob", name)["spec"]["suspend"] is False, faults.names
+    kube.kubectl("delete", "cronjob", name)
     await look(kube, name, faults)
-    kube.schedule(name, schedule="0 4 1 1 *")
+    kube.apply_schedule(name, schedule="0 4 1 1 *")
     await look(kube, name, faults)
-    assert (kube.get("cronjob", name) or {})["spec"]["schedule"] == "0 4 1 1 *", faults.names
+    assert kube.require("cronjob", name)["spec"]["schedule"] == "0 4 1 1 *", faults.names
     status = kube.status("gwbs", name)
     assert status["observedGeneration"] == 2, (name, faults.names)
     assert [(one["type"], one["status"]) for one in status["conditions"]] == [("Ready", "True")], (name, faults.names)
 
 
-async def test_a_schedule(kube: Kube, config: None) -> None:
-    kube.run("create", "serviceaccount", "gw-backup")
+async def test_schedule_survives_a_crash_after_each_write(kube: Kube, config: None) -> None:
+    kube.kubectl("create", "serviceaccount", "gw-backup")
     without = Faults()
     await life_of_a_schedule(kube, "whole", without)
     for number, faults in enumerate(crashes(without)):

@@ -74,7 +74,9 @@ def told() -> Iterator[tuple[Restic, dict[str, list[datetime]]]]:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_two_keep_the_same_for_the_same_reasons(told: tuple[Restic, dict[str, list[datetime]]], seed: int) -> None:
+def test_rules_keep_the_same_backups_as_restic_for_the_same_reasons(
+    told: tuple[Restic, dict[str, list[datetime]]], seed: int
+) -> None:
     restic, histories = told
     dice = Random(seed)
     numbers = {name: dice.choice([0, 0, 1, 2, 3, 7, 12, 40]) for name in RULES}
