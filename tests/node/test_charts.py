@@ -1,4 +1,4 @@
-"""The charts as people use them: real pods, real hooks, install, upgrade, uninstall and install again."""
+"""The charts on a node with real pods and hooks: install, upgrade, uninstall, reinstall and security settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTAINERS = ("gateway", "admin", "management-api")
 
 
 def backup(name: str, **spec: Any) -> str:
-    """A GatewayBackup of the gateway."""
+    """A GatewayBackup of the installed gateway, as JSON."""
     return json.dumps(
         {
             "apiVersion": "mcpgateway.dev/v1alpha1",
@@ -33,10 +33,10 @@ def backup(name: str, **spec: Any) -> str:
     )
 
 
-def identities(installed: InstalledGateway, kind: str, names: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
-    """Uid and data of objects that must not change."""
-    found = {name: installed.get(kind, name) for name in names}
-    return {name: (item["metadata"]["uid"], item.get("data")) for name, item in found.items()}
+def uids_and_data(installed: InstalledGateway, kind: str, names: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
+    """The uid and the data of each object by name, for comparison after a change."""
+    objects = {name: installed.get(kind, name) for name in names}
+    return {name: (item["metadata"]["uid"], item.get("data")) for name, item in objects.items()}
 
 
 def test_all_containers_are_ready_without_restarts(installed_gateway: InstalledGateway) -> None:
@@ -71,27 +71,27 @@ def test_tls_certificate_is_valid_only_for_the_gateways_name(installed_gateway: 
     address = installed_gateway.pod()["status"]["podIP"]
     data = installed_gateway.get("secret", SECRETS[1])["data"]
     context = ssl.create_default_context(cadata=base64.b64decode(data["ca.crt"]).decode())
-    connection = _Named(address, 8443, context, f"my-gateway.{installed_gateway.namespace}.svc")
+    connection = _ConnectionToAddress(address, 8443, context, f"my-gateway.{installed_gateway.namespace}.svc")
     assert _get(connection, "/api/v1/system/health", _key(installed_gateway)) == 200
-    stranger = _Named(address, 8443, context, "other-gateway.team-a.svc")
+    other_name = _ConnectionToAddress(address, 8443, context, "other-gateway.team-a.svc")
     with pytest.raises(ssl.SSLCertVerificationError):
-        _get(stranger, "/health")
+        _get(other_name, "/health")
 
 
-class _Named(http.client.HTTPSConnection):
-    """Connects to an address and expects the certificate of a name."""
+class _ConnectionToAddress(http.client.HTTPSConnection):
+    """HTTPS to an IP address that expects a certificate with the given name."""
 
     def __init__(self, address: str, port: int, context: ssl.SSLContext, name: str) -> None:
         super().__init__(address, port, timeout=10)
-        self._ssl, self._name = context, name
+        self._tls_context, self._server_name = context, name
 
     def connect(self) -> None:
-        """Connect, and check who answers."""
         http.client.HTTPConnection.connect(self)
-        self.sock = self._ssl.wrap_socket(self.sock, server_hostname=self._name)
+        self.sock = self._tls_context.wrap_socket(self.sock, server_hostname=self._server_name)
 
 
 def _get(connection: http.client.HTTPConnection, path: str, key: str | None = None) -> int:
+    """Send one GET request and close the connection. Returns the HTTP status."""
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
         return connection.getresponse().status
@@ -104,42 +104,42 @@ def _key(installed: InstalledGateway) -> str:
 
 
 def test_permissions_of_the_charts_suffice_for_a_backup(installed_gateway: InstalledGateway) -> None:
-    installed_gateway.kubectl("apply", "-f", "-", input=backup("with-the-charts-rights"))
+    installed_gateway.kubectl("apply", "-f", "-", input=backup("with-the-charts-permissions"))
     installed_gateway.kubectl(
-        "wait", "--for=condition=Completed", "gatewaybackup/with-the-charts-rights", "--timeout=60s"
+        "wait", "--for=condition=Completed", "gatewaybackup/with-the-charts-permissions", "--timeout=60s"
     )
 
 
 def test_upgrade_with_the_same_values_changes_no_secret_and_no_pod(installed_gateway: InstalledGateway) -> None:
-    secrets, pod = identities(installed_gateway, "secret", SECRETS), installed_gateway.pod()["metadata"]["uid"]
+    secrets, pod = uids_and_data(installed_gateway, "secret", SECRETS), installed_gateway.pod()["metadata"]["uid"]
     installed_gateway.install_gateway("--set", "managementApi.enabled=true")
-    assert identities(installed_gateway, "secret", SECRETS) == secrets
+    assert uids_and_data(installed_gateway, "secret", SECRETS) == secrets
     assert installed_gateway.pod()["metadata"]["uid"] == pod
 
 
 def test_reinstall_finds_config_backups_and_keys(
     installed_gateway: InstalledGateway,
 ) -> None:
-    claims = identities(installed_gateway, "pvc", CLAIMS)
-    secrets = identities(installed_gateway, "secret", SECRETS)
+    claims = uids_and_data(installed_gateway, "pvc", CLAIMS)
+    secrets = uids_and_data(installed_gateway, "secret", SECRETS)
     config = installed_gateway.run("admin", "sha256sum", CONFIG)
     files = installed_gateway.run("admin", "find", "/backups", "-name", "*.json*")
     installed_gateway.cluster.helm("uninstall", "my-gateway", "-n", installed_gateway.namespace, "--wait")
     try:
-        assert identities(installed_gateway, "pvc", CLAIMS) == claims
+        assert uids_and_data(installed_gateway, "pvc", CLAIMS) == claims
         left = installed_gateway.kubectl("get", "job,serviceaccount,role,rolebinding,service,deployment", "-o", "name")
         assert "my-gateway" not in left
     finally:
         installed_gateway.install_gateway("--set", "managementApi.enabled=true")
-    assert identities(installed_gateway, "pvc", CLAIMS) == claims
-    assert identities(installed_gateway, "secret", SECRETS) == secrets
+    assert uids_and_data(installed_gateway, "pvc", CLAIMS) == claims
+    assert uids_and_data(installed_gateway, "secret", SECRETS) == secrets
     assert installed_gateway.run("admin", "sha256sum", CONFIG) == config
     assert installed_gateway.run("admin", "find", "/backups", "-name", "*.json*") == files
 
 
 @pytest.fixture
 def seeded(installed_gateway: InstalledGateway, namespace: str) -> str:
-    """A second gateway, of plain HTTP and with a first config of its own; nothing of it is kept."""
+    """The namespace of a second gateway, with plain HTTP and a seeded config. Its claims are not kept."""
     live = json.loads(installed_gateway.run("admin", "cat", CONFIG))
     first = json.dumps({**live, "admin_apikey": "s" * 64})
     installed_gateway.cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
@@ -176,7 +176,7 @@ def test_seed_is_used_once_and_claims_are_deleted_if_configured(
 
 
 def test_operator_uninstall_releases_finalizers(installed_gateway: InstalledGateway) -> None:
-    # Only what still has something to do when it is deleted holds a finalizer: here, the deletion of the file.
+    # Only a backup with deleteFile has a finalizer.
     installed_gateway.kubectl("apply", "-f", "-", input=backup("outlives"))
     name = "gatewaybackup/outlives"
     installed_gateway.kubectl("patch", name, "--type=merge", "-p", '{"spec":{"deleteFile":true}}')
@@ -193,7 +193,7 @@ def test_operator_uninstall_releases_finalizers(installed_gateway: InstalledGate
         left = cluster.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
         assert "gateway-backup" not in left
         assert cluster.kubectl("-n", namespace, "get", "jobs,pods", "-o", "name").strip() == ""
-        # At once, with nobody there to release it.
+        # Without an operator nothing would remove a finalizer: the deletion must not wait for one.
         installed_gateway.kubectl("delete", name, "--timeout=10s")
     finally:
         installed_gateway.install_operator()

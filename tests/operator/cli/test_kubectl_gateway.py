@@ -1,4 +1,4 @@
-"""``kubectl-gateway`` against a real API server, as a process: what it does, what it says, and how it ends."""
+"""``kubectl-gateway`` as a process against a real API server: its effects, its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 @pytest.fixture
 def cli(kube: Kube) -> KubectlGateway:
-    """The program as cluster-admin."""
+    """``kubectl-gateway`` with the permissions of cluster-admin."""
     return KubectlGateway.as_admin(kube)
 
 
@@ -86,7 +86,7 @@ def test_wait_survives_an_api_server_restart(
 
 def test_wait_ends_when_the_object_is_deleted(kube: Kube, cli: KubectlGateway) -> None:
     process = cli.start("backup", "create", "gone", "--gateway=nobody", "--wait", "-n", kube.namespace)
-    wait_for("it is there", lambda: kube.get("gwb", "gone"))
+    wait_for("the GatewayBackup exists", lambda: kube.get("gwb", "gone"))
     time.sleep(2)
     kube.kubectl("delete", "gwb/gone")
     code, output = wait_for_exit(process)
@@ -135,7 +135,7 @@ def test_backup_delete_asks_first_and_deletes_the_file(
     assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["kept"]
     assert [record.path.split("-")[1] for record in admin.backups.values()] == ["kept"]
     kube.kubectl("delete", "gwb/kept")
-    assert len(admin.backups) == 1, "kubectl delete forgets a backup and keeps its file"
+    assert len(admin.backups) == 1, "kubectl delete deletes the object and keeps the file"
     assert "not found" in cli.run("backup", "delete", "kept", "--yes", code=1).stderr
 
 
@@ -144,8 +144,8 @@ def test_backup_delete_reports_a_file_that_it_could_not_delete(
 ) -> None:
     cli.run("backup", "create", "stays", "--gateway=gw", "--wait")
     kube.kubectl("delete", "deployment", "gw")
-    said = cli.run("backup", "delete", "stays", "--yes", code=1)
-    assert "Deployment gw is gone" in output.stderr
+    done = cli.run("backup", "delete", "stays", "--yes", code=1)
+    assert "Deployment gw is gone" in done.stderr
     assert kube.get("gwb", "stays") is None
 
 
@@ -178,18 +178,23 @@ def test_retention_explain_shows_the_policy_and_tries_another(
 
 def test_backup_import_creates_an_import_that_runs_once(kube: Kube, cli: KubectlGateway) -> None:
     done = cli.run("backup", "import", "--gateway=gw", "--under=nightly/", "--dry-run", "-o", "json")
-    made = json.loads(done.stdout)
-    assert made["kind"] == "GatewayBackupImport"
-    assert made["spec"]["paths"] == ["nightly/"]
-    assert made["spec"]["dryRun"] is True
+    created = json.loads(done.stdout)
+    assert created["kind"] == "GatewayBackupImport"
+    assert created["spec"]["paths"] == ["nightly/"]
+    assert created["spec"]["dryRun"] is True
     cli.run("backup", "import", "again", "--gateway=gw")
     assert "runs once" in cli.run("backup", "import", "again", "--gateway=gw", code=1).stderr
 
 
 def test_restore_create_refuses_an_existing_name(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
     options = ("--gateway=gw", "--latest", "--group=nightly", "--on-failure=Leave", "--safety-backup=Required")
-    sealed = ("--identity-secret=key", "--accept-unsigned", f"--expected-sha256={'a' * 64}", "--health-consecutive=1")
-    cli.run("restore", "create", "back", *options, *sealed)
+    encryption = (
+        "--identity-secret=key",
+        "--accept-unsigned",
+        f"--expected-sha256={'a' * 64}",
+        "--health-consecutive=1",
+    )
+    cli.run("restore", "create", "back", *options, *encryption)
     spec = kube.require("gwr", "back")["spec"]
     assert spec["identitySecretRef"] == {"name": "key", "key": "identity"}
     assert (spec["acceptUnsigned"], spec["expectedSha256"]) == (True, "a" * 64)
@@ -231,9 +236,9 @@ def test_invalid_arguments_exit_2_and_change_nothing(kube: Kube, cli: KubectlGat
 def test_missing_permission_is_named_with_its_cluster_role(kube: Kube, tmp_path: Path) -> None:
     kube.kubectl("create", "serviceaccount", "nobody")
     cli = KubectlGateway.as_account(kube, "nobody", tmp_path)
-    said = cli.run("backup", "create", "x", "--gateway=gw", code=1).stderr
-    assert 'cannot create resource "gatewaybackups"' in output
-    assert "gateway-backup-edit" in output
+    errors = cli.run("backup", "create", "x", "--gateway=gw", code=1).stderr
+    assert 'cannot create resource "gatewaybackups"' in errors
+    assert "gateway-backup-edit" in errors
 
 
 def test_missing_kubeconfig_is_one_error_line(tmp_path: Path) -> None:
@@ -265,9 +270,9 @@ def test_every_command_has_help() -> None:
         ("schedule", "list"), ("schedule", "suspend"), ("schedule", "resume"), ("schedule", "run"),
         ("restore", "create"), ("restore", "list"), ("retention", "explain"),
     ):  # fmt: skip
-        with pytest.raises(SystemExit) as ended_with:
+        with pytest.raises(SystemExit) as exited:
             parser().parse_args([*words, "--help"])
-        assert ended_with.value.code == 0
+        assert exited.value.code == 0
 
 
 def test_parser_imports_no_client_library() -> None:

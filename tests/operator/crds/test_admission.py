@@ -1,4 +1,4 @@
-"""What the API server refuses by itself, each time with a sentence that a person can act on."""
+"""Validation by the CRDs: the API server rejects invalid objects and changes with a message that names the cause."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.operator.support.workloads import ClusterError, Kube, custom_resource
 pytestmark = pytest.mark.cluster
 GW = {"gatewayRef": {"name": "gw"}}
 
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "no gateway": (custom_resource("GatewayBackup", "a", {}), "gatewayRef"),
     "no spec": ({"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "metadata": {"name": "a"}}, "spec"),
     "a long name": (custom_resource("GatewayBackup", "a" * 64, GW), "at most 63 characters"),
@@ -25,17 +25,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         custom_resource("GatewayBackup", "a", {"gatewayRef": {"name": "gw", "kind": "DaemonSet"}}),
         "kind",
     ),
-    "a timeout of nothing": (custom_resource("GatewayBackup", "a", {**GW, "timeoutSeconds": 0}), "timeoutSeconds"),
+    "a timeout of zero": (custom_resource("GatewayBackup", "a", {**GW, "timeoutSeconds": 0}), "timeoutSeconds"),
     "no source": (custom_resource("GatewayRestore", "a", GW), "exactly one source"),
     "two sources": (
         custom_resource("GatewayRestore", "a", {**GW, "backupName": "x", "latest": {}}),
         "exactly one source",
     ),
-    "half a digest": (
+    "a digest that is too short": (
         custom_resource("GatewayRestore", "a", {**GW, "path": "x.json", "expectedSha256": "abc"}),
         "expectedSha256",
     ),
-    "a file to be deleted at once": (
+    "deleteFile at creation": (
         custom_resource("GatewayBackup", "a", {**GW, "deleteFile": True}),
         "deleteFile cannot be",
     ),
@@ -43,14 +43,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", INVALID)
 def test_invalid_objects_are_rejected_with_a_message(kube: Kube, case: str) -> None:
-    body, sentence = REFUSED[case]
-    with pytest.raises(ClusterError, match=sentence):
+    body, message = INVALID[case]
+    with pytest.raises(ClusterError, match=message):
         kube.kubectl("create", "--validate=strict", "-f", "-", body=body)
 
 
-CHANGES: dict[str, tuple[str, str, str]] = {
+FORBIDDEN_CHANGES: dict[str, tuple[str, str, str]] = {
     "gatewayRef": ("gwb", '{"gatewayRef":{"name":"other"}}', "a backup is of one gateway"),
     "group": ("gwb", '{"group":"nightly"}', "group cannot change"),
     "timeoutSeconds": ("gwb", '{"timeoutSeconds":20}', "timeoutSeconds cannot change"),
@@ -58,16 +58,16 @@ CHANGES: dict[str, tuple[str, str, str]] = {
     "startingDeadlineSeconds": ("gwb", '{"startingDeadlineSeconds":20}', "startingDeadlineSeconds cannot change"),
     "another source": ("gwr", '{"backupName":null,"latest":{}}', "a restore runs once"),
     "another field": ("gwr", '{"restart":"Always"}', "a restore runs once"),
-    "a field that goes": ("gwr", '{"description":null}', "a restore runs once"),
+    "a removed field": ("gwr", '{"description":null}', "a restore runs once"),
 }
 
 
-@pytest.mark.parametrize("case", CHANGES)
+@pytest.mark.parametrize("case", FORBIDDEN_CHANGES)
 def test_immutable_fields_cannot_change(kube: Kube, case: str) -> None:
-    kind, change, sentence = CHANGES[case]
+    kind, change, message = FORBIDDEN_CHANGES[case]
     kube.apply_backup("it")
     kube.apply_restore("it", backupName="it", description="a note")
-    with pytest.raises(ClusterError, match=sentence):
+    with pytest.raises(ClusterError, match=message):
         kube.kubectl("patch", f"{kind}/it", "--type=merge", "-p", f'{{"spec":{change}}}')
 
 

@@ -1,4 +1,4 @@
-"""What kubectl shows by itself: one line a backup, and a sentence for every field."""
+"""The output of kubectl for the CRDs: the printer columns of `get`, and a description of every field in `explain`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ pytestmark = pytest.mark.cluster
 
 
 OBVIOUS = ("conditions", "lastErrors", "problems", "counts")
-"""The parts of a condition, of an error and of a count are words of their own."""
+"""Fields whose parts need no description."""
 
 
-def undocumented(schema: dict[str, Any], at: str) -> list[str]:
-    """Fields without a sentence."""
-    found: list[str] = []
+def undocumented(schema: dict[str, Any], path: str) -> list[str]:
+    """Paths of the fields that have no description."""
+    missing: list[str] = []
     for name, field in schema.get("properties", {}).items():
-        here = f"{at}.{name}"
-        if not field.get("description") and not any(part in at for part in OBVIOUS):
-            found.append(here)
-        found += undocumented(field.get("items", field), here)
-    return found
+        field_path = f"{path}.{name}"
+        if not field.get("description") and not any(part in path for part in OBVIOUS):
+            missing.append(field_path)
+        missing += undocumented(field.get("items", field), field_path)
+    return missing
 
 
 @pytest.mark.parametrize("kind", ["gatewaybackups", "gatewaybackupimports"])
@@ -41,8 +41,8 @@ def test_every_field_has_a_description(kube: Kube, kind: str) -> None:
 @pytest.mark.usefixtures("operator")
 def test_printer_columns_show_the_state_of_a_backup(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
     kube.complete_backup("readable", pinned=True, group="daily")
-    head, line = kube.kubectl("get", "gwb").splitlines()
-    assert head.split() == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
+    header, line = kube.kubectl("get", "gwb").splitlines()
+    assert header.split() == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
     assert line.split()[:-1] == ["readable", "Completed", "gw", "80", "Verified", "daily", "true"]
     wide = kube.kubectl("get", "gwb", "-o", "wide")
     assert "BackedUp" in wide

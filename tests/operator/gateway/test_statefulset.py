@@ -1,4 +1,4 @@
-"""A StatefulSet: each pod has its own volumes, and the ordinal says which one is meant."""
+"""A gateway that is a StatefulSet: each pod has its own volumes, and `gatewayRef.ordinal` selects the pod."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def second() -> Iterator[ScriptedAdmin]:
 
 
 def stateful_set(key: str) -> list[dict[str, Any]]:
-    """A gateway of two pods."""
+    """The Secret and the StatefulSet of a gateway with two pods."""
     container = {"name": "admin", "image": "admin", "ports": [{"name": "admin", "containerPort": 8001}]}
     labels = {"app": "gws"}
     return [
@@ -63,6 +63,6 @@ def test_ordinal_selects_the_pod(kube: Kube, admin: ScriptedAdmin, second: Scrip
     status = kube.wait_phase("gwb", "third", "Failed")
     assert status["reason"] == "NoReadyPod"
     assert "has no pod gws-2" in status["message"]
-    # A backup of one pod is no backup of the other.
+    # A backup of one pod must not be restored to another pod.
     kube.apply_restore("crossed", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1}, backupName="first")
     assert kube.wait_phase("gwr", "crossed", "Failed")["reason"] in ("WrongGateway", "ConfigNotPersistent")

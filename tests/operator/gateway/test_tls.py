@@ -1,4 +1,4 @@
-"""TLS to the admin API: the annotated CA and the gateway's own name, and never plain HTTP beside it."""
+"""TLS to the admin API: the operator checks the annotated CA and the gateway's name, and never uses plain HTTP."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 @pytest.fixture
 def secured(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
-    """A gateway whose admin API speaks TLS, with the Secrets that the chart's hook makes."""
-    with tls_gateway(kube, tmp_path, create=False) as found:
-        yield found
+    """A gateway with TLS. Its Deployment is not created yet."""
+    with tls_gateway(kube, tmp_path, create=False) as gateway:
+        yield gateway
 
 
 def test_backup_over_tls_completes(kube: Kube, secured: RealGateway) -> None:
@@ -39,7 +39,7 @@ def test_certificate_of_another_ca_is_not_trusted(kube: Kube, secured: RealGatew
 
 
 def test_certificate_of_another_gateway_is_not_trusted(kube: Kube, secured: RealGateway) -> None:
-    """Signed by the right CA, but served for another name: another gateway's pod."""
+    """The certificate is signed by the right CA but has the name of another gateway."""
     secured.gateway.name = "gw2"
     secured.gateway.create()
     kube.apply_backup("misled", retryLimit=0, gatewayRef={"name": "gw2"})
@@ -47,20 +47,17 @@ def test_certificate_of_another_gateway_is_not_trusted(kube: Kube, secured: Real
 
 
 def test_invalid_ca_is_reported_as_certificate_missing(kube: Kube, secured: RealGateway) -> None:
-    secured.gateway.ca = "nothing of the kind"
+    secured.gateway.ca = "not a certificate"
     secured.gateway.create()
     kube.apply_backup("nonsense", retryLimit=0)
     assert kube.wait_phase("gwb", "nonsense", "Failed")["reason"] == "CertificateMissing"
 
 
-def test_hook_creates_missing_secrets_and_replaces_nothing(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
+def test_hook_creates_missing_secrets_and_replaces_nothing(kube: Kube, kubeconfig_env: None) -> None:
     command = ["make-secrets", "--namespace", kube.namespace, "--workload", "gw", "--admin-secret", "gw-admin"]
     command += ["--tls-secret", "gw-admin-tls", "--label", "app=gw"]
     assert main(command) == 0
-    admin, tls = kube.get("secret", "gw-admin"), kube.get("secret", "gw-admin-tls")
-    assert admin is not None
-    assert tls is not None
+    admin, tls = kube.require("secret", "gw-admin"), kube.require("secret", "gw-admin-tls")
     assert tls["type"] == "kubernetes.io/tls"
     assert admin["metadata"]["labels"] == {"app": "gw"}
     assert admin["data"]["ca.crt"] == tls["data"]["ca.crt"]
@@ -68,16 +65,16 @@ def test_hook_creates_missing_secrets_and_replaces_nothing(kube: Kube, monkeypat
     assert main(command) == 0
     assert kube.get("secret", "gw-admin") == admin
     assert kube.get("secret", "gw-admin-tls") == tls
-    # A crash between the two, or a person who deleted one.
+    # One of the two Secrets is missing: after a crash between the writes, or because a user deleted it.
     kube.kubectl("delete", "secret/gw-admin")
     assert main(command) == 0
-    again = kube.require("secret", "gw-admin")
-    assert again["data"]["ca.crt"] == tls["data"]["ca.crt"]
-    # A Secret that somebody made with other things in it keeps them.
+    recreated = kube.require("secret", "gw-admin")
+    assert recreated["data"]["ca.crt"] == tls["data"]["ca.crt"]
+    # An existing Secret keeps its data.
     kube.kubectl("delete", "secret/gw-admin")
     kube.kubectl("create", "secret", "generic", "gw-admin", "--from-literal=admin-key=theirs", "--from-literal=x=y")
     assert main(command) == 0
-    theirs = kube.require("secret", "gw-admin")
-    assert theirs["data"]["admin-key"] == base64.b64encode(b"theirs").decode()
-    assert theirs["data"]["x"] == base64.b64encode(b"y").decode()
-    assert theirs["data"]["ca.crt"] == tls["data"]["ca.crt"]
+    existing = kube.require("secret", "gw-admin")
+    assert existing["data"]["admin-key"] == base64.b64encode(b"theirs").decode()
+    assert existing["data"]["x"] == base64.b64encode(b"y").decode()
+    assert existing["data"]["ca.crt"] == tls["data"]["ca.crt"]

@@ -1,4 +1,4 @@
-"""Encrypted backups through a GatewayRestore: a real TLS admin API, real age keys, a real API server."""
+"""GatewayRestore of encrypted and signed backups, with a real TLS admin API and real age keys."""
 
 from __future__ import annotations
 
@@ -16,42 +16,33 @@ from gateway_operator.jobs.signing_keys import new_private_key, public_half
 from tests.api.conftest import needs
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import AgeKey, RealGateway, encrypted_gateway, real_gateway
-from tests.operator.support.workloads import ClusterError, Kube
+from tests.operator.support.workloads import QUICK_HEALTH_CHECK, ClusterError, Kube
 
 pytestmark = pytest.mark.cluster
 
-QUICK = {"timeoutSeconds": 8, "consecutive": 2}
-NAME = "restore-key"
-IDENTITY = {"name": NAME}
+SECRET = "restore-key"
+IDENTITY_REF = {"name": SECRET}
 
 
 @pytest.fixture
 def key(tmp_path: Path) -> AgeKey:
-    """A pair that age-keygen made."""
+    """A new key pair from age-keygen."""
     needs("age", "zstd")
     return AgeKey.generate(tmp_path / "key.txt")
 
 
 @pytest.fixture
 def gw(kube: Kube, tmp_path: Path, key: AgeKey) -> Iterator[RealGateway]:
-    """A gateway that encrypts all backups to that key and demands signatures."""
-    with encrypted_gateway(kube, tmp_path, key) as found:
-        yield found
+    """A gateway that encrypts all backups to that key and requires signatures."""
+    with encrypted_gateway(kube, tmp_path, key) as gateway:
+        yield gateway
 
 
-@pytest.fixture
-def backed_up(kube: Kube, gw: RealGateway, operator: OperatorProcess) -> RealGateway:
-    """With a backup of two users; then there are five."""
-    kube.complete_backup("good")
-    gw.write_config(users=5)
-    return gw
-
-
-def give(kube: Kube, key: AgeKey, *, label: str | None = "gw", field: str = "identity") -> None:
-    """The Secret with the identity, as a person makes it of the file that age-keygen wrote."""
-    kube.kubectl("create", "secret", "generic", NAME, f"--from-file={field}={key.file}")
+def create_identity_secret(kube: Kube, key: AgeKey, *, label: str | None = "gw", field: str = "identity") -> None:
+    """Create the Secret with the identity from the file of age-keygen, and label it for a gateway."""
+    kube.kubectl("create", "secret", "generic", SECRET, f"--from-file={field}={key.file}")
     if label:
-        kube.kubectl("label", "secret", NAME, f"mcpgateway.dev/gateway={label}")
+        kube.kubectl("label", "secret", SECRET, f"mcpgateway.dev/gateway={label}")
 
 
 def test_encrypted_backup_opens_with_age_and_restores_with_the_identity(
@@ -61,7 +52,7 @@ def test_encrypted_backup_opens_with_age_and_restores_with_the_identity(
     opened = subprocess.run(["age", "-d", "-i", str(key.file), str(file)], capture_output=True, check=True).stdout
     plain = subprocess.run(["zstd", "-dc"], input=opened, capture_output=True, check=True).stdout
     assert len(json.loads(plain)["users"]) == 2
-    give(kube, key)
+    create_identity_secret(kube, key)
     status = kube.status("gwb", "good")
     assert status["encryption"] == {"recipients": [fingerprint(key.recipient)]}
     (signer,) = status["signature"]["keyIDs"]
@@ -74,24 +65,24 @@ def test_encrypted_backup_opens_with_age_and_restores_with_the_identity(
     }
     for name, source in sources.items():
         backed_up.write_config(users=5)
-        kube.apply_restore(name, **source, identitySecretRef=IDENTITY, healthCheck=QUICK)
+        kube.apply_restore(name, **source, identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
         done = kube.wait_phase("gwr", name, "Completed", "Failed", "RolledBack", timeout=60)
         assert (done["phase"], backed_up.count_users()) == ("Completed", 2), done
-    # The safety backups are encrypted as well, and nobody was told the key.
+    # The safety backups are encrypted as well, and the identity is nowhere outside its Secret.
     assert not [one for one in backed_up.backups.rglob("*.zst") if one.suffix != ".age"]
-    kube.apply_restore("other-digest", backupName="good", identitySecretRef=IDENTITY, expectedSha256="0" * 64)
+    kube.apply_restore("other-digest", backupName="good", identitySecretRef=IDENTITY_REF, expectedSha256="0" * 64)
     assert kube.wait_phase("gwr", "other-digest", "Failed")["reason"] == "DigestMismatch"
-    told_nowhere(kube, backed_up, operator, key.secret)
+    assert_not_leaked(kube, backed_up, operator, key.secret)
 
 
-def told_nowhere(kube: Kube, gw: RealGateway, operator: OperatorProcess, secret: str) -> None:
-    """The identity is in its Secret and nowhere else: no object, event or log, and no file of the gateway's."""
+def assert_not_leaked(kube: Kube, gw: RealGateway, operator: OperatorProcess, identity: str) -> None:
+    """The identity must not be in any object, event, log or file of the gateway."""
     objects = kube.kubectl("get", "gwb,gwr,events,deployments,pods,replicasets,configmaps", "-o", "json")
-    for place, text in {"objects": objects, "operator": operator.log(), "admin API": gw.process.log}.items():
-        assert secret not in text, place
+    for origin, text in {"objects": objects, "operator": operator.log(), "admin API": gw.process.log}.items():
+        assert identity not in text, origin
     for folder in (gw.backups, gw.config.parent):
         for file in folder.rglob("*"):
-            assert not file.is_file() or secret.encode() not in file.read_bytes(), file
+            assert not file.is_file() or identity.encode() not in file.read_bytes(), file
 
 
 @pytest.mark.parametrize(
@@ -109,23 +100,23 @@ def told_nowhere(kube: Kube, gw: RealGateway, operator: OperatorProcess, secret:
 def test_each_identity_problem_has_its_own_reason_and_changes_nothing(
     kube: Kube, backed_up: RealGateway, key: AgeKey, tmp_path: Path, operator: OperatorProcess, case: str, reason: str
 ) -> None:
-    used = key
+    offered = key
     if case == "wrong":
-        used = AgeKey.generate(tmp_path / "other.txt")
+        offered = AgeKey.generate(tmp_path / "other.txt")
     elif case == "nonsense":
-        used = AgeKey(tmp_path / "nonsense.txt", "", "AGE-SECRET-KEY-1CANARYCANARY")
-        used.file.write_text(used.secret)
+        offered = AgeKey(tmp_path / "nonsense.txt", "", "AGE-SECRET-KEY-1CANARYCANARY")
+        offered.file.write_text(offered.secret)
     if case != "missing":
         label = {"unlabelled": None, "another gateway's": "gw2"}.get(case, "gw")
-        give(kube, used, label=label, field="other" if case == "no such key" else "identity")
+        create_identity_secret(kube, offered, label=label, field="other" if case == "no such key" else "identity")
     before = backed_up.config.read_bytes()
-    spec = {} if case == "none" else {"identitySecretRef": IDENTITY}
-    kube.apply_restore("refused", backupName="good", timeoutSeconds=10, healthCheck=QUICK, **spec)
+    spec = {} if case == "none" else {"identitySecretRef": IDENTITY_REF}
+    kube.apply_restore("refused", backupName="good", timeoutSeconds=10, healthCheck=QUICK_HEALTH_CHECK, **spec)
     status = kube.wait_phase("gwr", "refused", "Failed", "Completed", timeout=60)
     assert (status["phase"], status["reason"]) == ("Failed", reason), status
     assert backed_up.config.read_bytes() == before
     assert backed_up.get_restore(status["requestID"])["code"] == "RestoreNotFound"
-    told_nowhere(kube, backed_up, operator, used.secret)
+    assert_not_leaked(kube, backed_up, operator, offered.secret)
 
 
 def test_identity_is_never_sent_over_plain_http(
@@ -134,35 +125,35 @@ def test_identity_is_never_sent_over_plain_http(
     with real_gateway(kube, tmp_path, admin_age_recipient=key.recipient) as gw:
         kube.complete_backup("good")
         gw.write_config(users=5)
-        give(kube, key)
-        kube.apply_restore("in-the-clear", backupName="good", identitySecretRef=IDENTITY)
+        create_identity_secret(kube, key)
+        kube.apply_restore("in-the-clear", backupName="good", identitySecretRef=IDENTITY_REF)
         status = kube.wait_phase("gwr", "in-the-clear", "Failed", "Completed")
         assert status["reason"] == "IdentityNeedsTLS"
         assert gw.count_users() == 5
-        told_nowhere(kube, gw, operator, key.secret)
+        assert_not_leaked(kube, gw, operator, key.secret)
 
 
 def test_removed_recipient_opens_old_backups_only(
     kube: Kube, backed_up: RealGateway, key: AgeKey, tmp_path: Path
 ) -> None:
-    give(kube, key)
+    create_identity_secret(kube, key)
     new = AgeKey.generate(tmp_path / "new.txt")
     backed_up.process.stop()
     (tmp_path / "recipients").write_text(f"{new.recipient}\n")
     backed_up.process.start()
     kube.complete_backup("newer")
-    kube.apply_restore("revoked", backupName="newer", identitySecretRef=IDENTITY)
+    kube.apply_restore("revoked", backupName="newer", identitySecretRef=IDENTITY_REF)
     assert kube.wait_phase("gwr", "revoked", "Failed", "Completed")["reason"] == "WrongIdentity"
     assert backed_up.count_users() == 5
-    kube.apply_restore("old", backupName="good", identitySecretRef=IDENTITY, healthCheck=QUICK)
+    kube.apply_restore("old", backupName="good", identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
     kube.wait_phase("gwr", "old", "Completed", timeout=60)
     assert backed_up.count_users() == 2
 
 
 def test_restore_waits_for_a_missing_identity_secret(kube: Kube, backed_up: RealGateway, key: AgeKey) -> None:
-    kube.apply_restore("early", backupName="good", identitySecretRef=IDENTITY, healthCheck=QUICK)
+    kube.apply_restore("early", backupName="good", identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
     kube.wait_status("gwr", "early", lambda status: status.get("reason") == "IdentityMissing")
-    give(kube, key)
+    create_identity_secret(kube, key)
     kube.wait_phase("gwr", "early", "Completed", timeout=90)
     assert backed_up.count_users() == 2
 
@@ -180,7 +171,9 @@ def test_unsigned_file_restores_with_its_digest_if_the_gateway_allows_it(
         assert gw.count_users() == 5
         with pytest.raises(ClusterError, match="acceptUnsigned takes expectedSha256 with it"):
             kube.apply_restore("blind", path="theirs.json", acceptUnsigned=True)
-        kube.apply_restore("known", path="theirs.json", acceptUnsigned=True, expectedSha256=digest, healthCheck=QUICK)
+        kube.apply_restore(
+            "known", path="theirs.json", acceptUnsigned=True, expectedSha256=digest, healthCheck=QUICK_HEALTH_CHECK
+        )
         kube.wait_phase("gwr", "known", "Completed", timeout=60)
         assert gw.count_users() == 2
 
@@ -188,7 +181,7 @@ def test_unsigned_file_restores_with_its_digest_if_the_gateway_allows_it(
 def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
     kube: Kube, tmp_path: Path, key: AgeKey, operator: OperatorProcess
 ) -> None:
-    """Another config, volume and signing key, as on a new cluster; and the same after a key was changed on purpose."""
+    """The second gateway has another config, volume and signing key, as on a new cluster or after a key rotation."""
     old, new = tmp_path / "old", tmp_path / "new"
     for folder in (old, new):
         folder.mkdir()
@@ -202,8 +195,13 @@ def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
     with encrypted_gateway(kube, new, key, name="gw2", **settings) as gw:
         shutil.copytree(written, gw.backups / "manual")
         gw.write_config(users=5)
-        give(kube, key, label="gw2")
-        spec = {"gatewayRef": {"name": "gw2"}, "path": path, "identitySecretRef": IDENTITY, "healthCheck": QUICK}
+        create_identity_secret(kube, key, label="gw2")
+        spec = {
+            "gatewayRef": {"name": "gw2"},
+            "path": path,
+            "identitySecretRef": IDENTITY_REF,
+            "healthCheck": QUICK_HEALTH_CHECK,
+        }
         kube.apply_restore("unknown", **spec)
         assert kube.wait_phase("gwr", "unknown", "Failed", "Completed")["reason"] == "KeyNotTrusted"
         assert gw.count_users() == 5
@@ -218,13 +216,13 @@ def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
 
 
 @pytest.mark.parametrize(
-    ("ref", "said"),
+    ("ref", "message"),
     [
         ({"name": "No_Name"}, "the name of a Secret has lower-case letters"),
         ({"name": "a", "key": "../x"}, "a key of a Secret has letters"),
         ({"key": "identity"}, "identitySecretRef.name: Required value"),
     ],
 )
-def test_invalid_identity_references_are_rejected_with_a_message(kube: Kube, ref: dict[str, str], said: str) -> None:
-    with pytest.raises(ClusterError, match=said):
+def test_invalid_identity_references_are_rejected_with_a_message(kube: Kube, ref: dict[str, str], message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
         kube.apply_restore("odd", latest={}, identitySecretRef=ref)

@@ -1,39 +1,21 @@
-"""GatewayRestore on a real API server with the real admin API: a transaction, on the well and on the sick."""
+"""GatewayRestore on a real API server with the real admin API: commit, rollback, refusals, and damaged configs."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.operator.support.real_gateway import RealGateway, config_with_users, real_gateway
-from tests.operator.support.workloads import Kube, wait_for
+from tests.operator.support.workloads import QUICK_HEALTH_CHECK, Kube, condition_states, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
-QUICK = {"timeoutSeconds": 8, "consecutive": 2}
-
-
-@pytest.fixture
-def gw(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
-    """A gateway that reloads its config by itself, with two users."""
-    with real_gateway(kube, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def backed_up(kube: Kube, gw: RealGateway) -> RealGateway:
-    """With a backup of the two users; then there are five."""
-    kube.complete_backup("good")
-    gw.write_config(users=5)
-    return gw
-
 
 def test_restore_replaces_the_config_and_keeps_a_safety_backup(kube: Kube, backed_up: RealGateway) -> None:
-    kube.apply_restore("back", backupName="good", healthCheck=QUICK)
+    kube.apply_restore("back", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
     kube.kubectl("wait", "--for=condition=Finished", "gwr/back", "--timeout=60s")
     status = kube.status("gwr", "back")
     assert (status["phase"], status["reason"]) == ("Completed", "Restored"), status
@@ -61,7 +43,7 @@ def test_restore_replaces_the_config_and_keeps_a_safety_backup(kube: Kube, backe
         "Failed": "False",
     }
     assert backed_up.get_restore(status["requestID"])["data"]["state"] == "committed"
-    # What was replaced is kept, as a backup like any other.
+    # The replaced config is kept as a backup.
     safety = kube.require("gwb", status["safetyBackup"]["backupName"])
     assert safety["spec"]["group"] == "safety"
     assert safety["status"]["counts"]["users"] == 5
@@ -71,19 +53,21 @@ def test_restore_replaces_the_config_and_keeps_a_safety_backup(kube: Kube, backe
 @pytest.mark.parametrize("damage", ["truncated", "missing", "nonsense"])
 def test_restore_works_when_the_live_config_is_missing_or_invalid(kube: Kube, gw: RealGateway, damage: str) -> None:
     kube.complete_backup("good")
-    whole = gw.config.read_bytes()
+    original = gw.config.read_bytes()
     if damage == "missing":
         gw.config.unlink()
     else:
-        gw.config.write_bytes(whole[: len(whole) // 2] if damage == "truncated" else b'{"config": "projects users"}')
-    # The gateway's own container crashes on such a config, and so its pod is not Ready.
+        gw.config.write_bytes(
+            original[: len(original) // 2] if damage == "truncated" else b'{"config": "projects users"}'
+        )
+    # The gateway container crashes on such a config, so its pod is not Ready.
     gw.gateway.set_pod_ready(gateway=False)
-    kube.apply_backup("of-the-sick")
-    assert kube.wait_phase("gwb", "of-the-sick", "Failed")["reason"] in ("ConfigInvalid", "ConfigMissing")
-    kube.apply_restore("cure", latest={}, healthCheck={"timeoutSeconds": 30, "consecutive": 2}, restart="Never")
-    wait_for("the config is back", lambda: gw.config.exists() and gw.config.read_bytes() == whole, 30)
+    kube.apply_backup("of-broken-config")
+    assert kube.wait_phase("gwb", "of-broken-config", "Failed")["reason"] in ("ConfigInvalid", "ConfigMissing")
+    kube.apply_restore("repair", latest={}, healthCheck={"timeoutSeconds": 30, "consecutive": 2}, restart="Never")
+    wait_for("the config is back", lambda: gw.config.exists() and gw.config.read_bytes() == original, 30)
     gw.gateway.set_pod_ready()
-    status = kube.wait_phase("gwr", "cure", "Completed", timeout=40)
+    status = kube.wait_phase("gwr", "repair", "Completed", timeout=40)
     assert status["safetyBackup"]["kind"] == ("missing" if damage == "missing" else "raw")
 
 
@@ -97,18 +81,16 @@ def test_restore_restarts_a_gateway_that_does_not_reload(kube: Kube, tmp_path: P
             status = kube.wait_phase("gwr", "back", "Completed", timeout=60)
         assert status["restarted"] is True
         assert gw.gateway.pod_name() != before
-        workload = kube.get("deployment", "gw")
-        body = kube.get("gwr", "back")
-        assert workload is not None
-        assert body is not None
-        annotations = workload["spec"]["template"]["metadata"]["annotations"]
-        assert annotations["mcpgateway.dev/restored"] == body["metadata"]["uid"]
+        annotations = kube.require("deployment", "gw")["spec"]["template"]["metadata"]["annotations"]
+        assert annotations["mcpgateway.dev/restored"] == kube.require("gwr", "back")["metadata"]["uid"]
 
 
 def test_unhealthy_gateway_is_rolled_back(kube: Kube, backed_up: RealGateway) -> None:
     backed_up.gateway.set_pod_ready(gateway=False)
-    kube.apply_restore("sick", backupName="good", healthCheck={"timeoutSeconds": 5, "consecutive": 2}, restart="Never")
-    status = kube.wait_phase("gwr", "sick", "RolledBack", timeout=60)
+    kube.apply_restore(
+        "unhealthy", backupName="good", healthCheck={"timeoutSeconds": 5, "consecutive": 2}, restart="Never"
+    )
+    status = kube.wait_phase("gwr", "unhealthy", "RolledBack", timeout=60)
     assert status["reason"] == "HealthCheckFailed"
     assert "is not Ready" in status["message"]
     assert "The previous config is back." in status["message"]
@@ -128,7 +110,7 @@ def test_on_failure_leave_keeps_the_new_config_and_blocks_others(kube: Kube, bac
     status = kube.wait_phase("gwr", "left", "Failed", timeout=60)
     assert "onFailure is Leave" in status["message"]
     assert backed_up.count_users() == 2
-    # The next one is told what is in its way.
+    # The message of the next restore names the pending one and how to commit it.
     kube.apply_restore("next", backupName="good", healthCheck=quick)
     other = kube.wait_phase("gwr", "next", "Failed")
     assert other["reason"] == "RestorePending"
@@ -140,7 +122,7 @@ def test_on_failure_leave_keeps_the_new_config_and_blocks_others(kube: Kube, bac
 
 
 def test_config_written_during_a_restore_is_kept(kube: Kube, backed_up: RealGateway) -> None:
-    """Somebody writes another config after the restore: neither committed nor rolled back over it."""
+    """Another config is written after the restore: it is neither committed nor rolled back."""
     kube.apply_restore(
         "raced", backupName="good", healthCheck={"timeoutSeconds": 8, "consecutive": 20}, restart="Never"
     )
@@ -163,11 +145,11 @@ def test_rewritten_file_with_equal_content_is_healthy(kube: Kube, backed_up: Rea
 
 
 def test_finished_restore_never_runs_again(kube: Kube, backed_up: RealGateway) -> None:
-    kube.apply_restore("once", backupName="good", healthCheck=QUICK)
+    kube.apply_restore("once", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
     kube.wait_phase("gwr", "once", "Completed", timeout=60)
     kube.kubectl("delete", "gwr/once")
     backed_up.write_config(users=6)
-    kube.apply_restore("once", backupName="good", healthCheck=QUICK)
+    kube.apply_restore("once", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
     status = kube.wait_phase("gwr", "once", "Completed")
     assert status["reason"] == "AlreadyApplied"
     assert "another name" in status["message"] or "nothing was done" in status["message"]
@@ -183,12 +165,14 @@ def test_latest_before_and_path_select_the_right_backup(kube: Kube, gw: RealGate
     kube.complete_backup("two")
     gw.write_config(users=4)
     kube.complete_backup("kept", group="safety")
-    kube.apply_restore("newest", latest={}, healthCheck=QUICK, safetyBackup="Skip")
+    kube.apply_restore("newest", latest={}, healthCheck=QUICK_HEALTH_CHECK, safetyBackup="Skip")
     assert kube.wait_phase("gwr", "newest", "Completed", timeout=60)["source"]["backupName"] == "two"
-    kube.apply_restore("older", before=between, healthCheck=QUICK, safetyBackup="Skip")
+    kube.apply_restore("older", before=between, healthCheck=QUICK_HEALTH_CHECK, safetyBackup="Skip")
     assert kube.wait_phase("gwr", "older", "Completed", timeout=60)["source"]["backupName"] == "one"
     assert gw.count_users() == 2
-    kube.apply_restore("by-path", path=kube.status("gwb", "kept")["path"], healthCheck=QUICK, safetyBackup="Skip")
+    kube.apply_restore(
+        "by-path", path=kube.status("gwb", "kept")["path"], healthCheck=QUICK_HEALTH_CHECK, safetyBackup="Skip"
+    )
     kube.wait_phase("gwr", "by-path", "Completed", timeout=60)
     assert gw.count_users() == 4
 
@@ -222,13 +206,13 @@ def test_config_without_persistent_volume_is_refused(kube: Kube, tmp_path: Path)
 
 
 def test_required_safety_backup_that_fails_stops_the_restore(kube: Kube, backed_up: RealGateway) -> None:
-    """A stray file where the group's folder would be: the safety backup cannot be written."""
+    """The safety backup cannot be written, because a file has the name of its group's folder."""
     (backed_up.backups / "safety").write_text("in the way")
-    kube.apply_restore("strict", backupName="good", safetyBackup="Required", healthCheck=QUICK)
+    kube.apply_restore("strict", backupName="good", safetyBackup="Required", healthCheck=QUICK_HEALTH_CHECK)
     status = kube.wait_phase("gwr", "strict", "Failed", timeout=60)
     assert status["reason"] == "SafetyBackupFailed"
     assert backed_up.count_users() == 5
-    kube.apply_restore("lenient", backupName="good", healthCheck=QUICK)
+    kube.apply_restore("lenient", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
     status = kube.wait_phase("gwr", "lenient", "Completed", timeout=60)
     assert status["safetyBackup"]["kind"] == "kept"
     assert backed_up.count_users() == 2

@@ -1,4 +1,4 @@
-"""GatewayBackupSchedule and its CronJob on a real API server, with the real CronJob and Job controllers."""
+"""GatewayBackupSchedule on a real API server: its CronJob, drift, name conflicts, refusals and status."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model.names import BACKUP_TEMPLATE
 from tests.operator.conftest import IMAGE
 from tests.operator.support.operator_process import OperatorProcess
@@ -17,21 +18,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
-def ready(kube: Kube) -> Kube:
-    """A namespace with the ServiceAccount of the gateway ``gw``'s schedules."""
+def backup_account(kube: Kube) -> None:
+    """The ServiceAccount for the Jobs of the schedules of the gateway `gw`."""
     kube.kubectl("create", "serviceaccount", "gw-backup")
-    return kube
-
-
-def cron_job(kube: Kube, name: str) -> dict[str, Any]:
-    """A CronJob that is there."""
-    found = kube.require("cronjob", name)
-    return found
-
-
-def ready_is(kube: Kube, name: str, reason: str, **options: Any) -> dict[str, Any]:
-    """Wait for the condition Ready of a schedule."""
-    return kube.wait_condition("gwbs", name, "Ready", reason, **options)
 
 
 def test_schedule_owns_a_cron_job_with_its_settings(kube: Kube, backup_account: None) -> None:
@@ -74,7 +63,7 @@ def test_schedule_owns_a_cron_job_with_its_settings(kube: Kube, backup_account: 
 
 
 def test_pods_of_a_schedule_meet_the_restricted_standard(kube: Kube, backup_account: None) -> None:
-    """The API server itself judges: it warns of a template that its namespace would not run."""
+    """Admission in the namespace rejects pods that are not restricted."""
     kube.cluster.kubectl("label", "namespace", kube.namespace, "pod-security.kubernetes.io/enforce=restricted")
     kube.apply_schedule("strict")
     kube.wait_schedule_ready("strict", "Scheduled")
@@ -124,7 +113,8 @@ def test_deleted_cron_job_is_recreated_with_an_event(kube: Kube, backup_account:
     uid = kube.require("cronjob", "returns")["metadata"]["uid"]
     kube.kubectl("delete", "cronjob", "returns", "--wait=false")
     wait_for(
-        "another one", lambda: (kube.get("cronjob", "returns") or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid
+        "a new CronJob",
+        lambda: (kube.get("cronjob", "returns") or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid,
     )
     wait_for("the event", lambda: ("Warning", "CronJobRestored") in kube.events("returns"))
 
@@ -143,14 +133,13 @@ def test_changes_during_downtime_are_corrected_after_the_start(
     kube.apply_schedule("new")
     operator.start()
     wait_for("the edit is undone", lambda: kube.require("cronjob", "edited")["spec"] == before)
-    wait_for("it is there again", lambda: kube.get("cronjob", "deleted"))
+    wait_for("the CronJob is recreated", lambda: kube.get("cronjob", "deleted"))
     kube.wait_schedule_ready("new", "Scheduled")
-    wait_for("its CronJob goes", lambda: kube.get("cronjob", "going") is None)
+    wait_for("the CronJob of a deleted schedule is deleted", lambda: kube.get("cronjob", "going") is None)
     assert ("Warning", "CronJobRestored") in kube.events("edited")
 
 
 def test_labels_and_annotations_of_others_are_kept(kube: Kube, backup_account: None) -> None:
-    """Labels and annotations of other people's tools are no drift."""
     kube.apply_schedule("shared")
     kube.wait_schedule_ready("shared", "Scheduled")
     kube.kubectl("label", "cronjob", "shared", "team=a")
@@ -165,9 +154,9 @@ def test_cron_job_of_another_owner_is_never_taken_over(kube: Kube, backup_accoun
     kube.kubectl("create", "cronjob", "taken", "--image=x:1", "--schedule=0 0 1 1 *")
     before = kube.require("cronjob", "taken")
     kube.apply_schedule("taken")
-    said = kube.wait_schedule_ready("taken", "NameConflict")
-    assert said["status"] == "False"
-    assert "give the schedule another name" in said["message"]
+    ready = kube.wait_schedule_ready("taken", "NameConflict")
+    assert ready["status"] == "False"
+    assert "give the schedule another name" in ready["message"]
     assert kube.require("cronjob", "taken") == before
     assert ("Warning", "NameConflict") in kube.events("taken")
     kube.kubectl("delete", "gwbs", "taken")
@@ -187,22 +176,22 @@ def test_schedule_continues_after_the_conflicting_cron_job_is_deleted(kube: Kube
 
 def test_missing_service_account_names_the_command_that_creates_it(kube: Kube) -> None:
     kube.apply_schedule("homeless")
-    said = kube.wait_schedule_ready("homeless", "ServiceAccountMissing")
-    assert said["status"] == "False"
+    ready = kube.wait_schedule_ready("homeless", "ServiceAccountMissing")
+    assert ready["status"] == "False"
     assert kube.get("cronjob", "homeless") is None
-    line = said["message"].partition("by hand: ")[2]
-    for command in line.split(" && "):
+    commands = ready["message"].partition("by hand: ")[2]
+    for command in commands.split(" && "):
         program, *arguments = command.split()
         assert program == "kubectl"
         kube.cluster.kubectl(*arguments)
     kube.wait_schedule_ready("homeless", "Scheduled", timeout=60)
-    who = f"--as=system:serviceaccount:{kube.namespace}:gw-backup"
+    user = f"--as=system:serviceaccount:{kube.namespace}:gw-backup"
     for verb, answer in (("create", "yes"), ("get", "yes"), ("watch", "yes"), ("list", "no"), ("delete", "no")):
-        assert kube.kubectl("auth", "can-i", verb, "gatewaybackups.mcpgateway.dev", who, check=False).strip() == answer
+        assert kube.kubectl("auth", "can-i", verb, "gatewaybackups.mcpgateway.dev", user, check=False).strip() == answer
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "sentence"),
+    ("field", "value", "message"),
     [
         ("schedule", "61 2 * * *", "end of range (61) above maximum (59)"),
         ("timeZone", "Mars/Olympus", "unknown time zone"),
@@ -210,11 +199,11 @@ def test_missing_service_account_names_the_command_that_creates_it(kube: Kube) -
     ids=["schedule", "timeZone"],
 )
 def test_rejected_schedule_shows_the_api_server_message_and_stops(
-    kube: Kube, backup_account: None, operator: OperatorProcess, field: str, value: str, sentence: str
+    kube: Kube, backup_account: None, operator: OperatorProcess, field: str, value: str, message: str
 ) -> None:
     kube.apply_schedule("odd", **{field: value})
-    said = kube.wait_schedule_ready("odd", "ScheduleRefused")
-    assert sentence in said["message"]
+    ready = kube.wait_schedule_ready("odd", "ScheduleRefused")
+    assert message in ready["message"]
     body = kube.get("gwbs", "odd")
     kube.apply_schedule("witness")
     kube.wait_schedule_ready("witness", "Scheduled")
@@ -233,11 +222,11 @@ def test_rejected_change_leaves_the_cron_job_unchanged(kube: Kube, backup_accoun
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "message"),
     [("x" * 47, "at most 46 characters"), ("manual", "are reserved"), ("a.b", "is a DNS label")],
 )
-def test_invalid_names_are_rejected_with_a_message(kube: Kube, backup_account: None, name: str, sentence: str) -> None:
-    with pytest.raises(ClusterError, match=sentence):
+def test_invalid_names_are_rejected_with_a_message(kube: Kube, backup_account: None, name: str, message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
         kube.apply_schedule(name)
 
 
@@ -257,8 +246,8 @@ def test_backups_are_counted_by_group_and_kept_without_the_schedule(
     kube.apply_backup("two", group="counts", pinned=True)
     kube.apply_backup("other", group="elsewhere")
     kube.apply_backup("bad", group="counts", gatewayRef={"name": "gw"}, startingDeadlineSeconds=300)
-    wanted = {"completed": 3, "failed": 0, "suspicious": 0, "pinned": 1, "total": 3}
-    status = kube.wait_status("gwbs", "counts", lambda status: status.get("backups") == wanted)
+    expected = {"completed": 3, "failed": 0, "suspicious": 0, "pinned": 1, "total": 3}
+    status = kube.wait_status("gwbs", "counts", lambda status: status.get("backups") == expected)
     assert status["lastBackup"] in ("one", "two", "bad")
     assert "active" not in status
     newest = max((kube.status("gwb", name)["snapshotTime"], name) for name in ("one", "two", "bad"))
@@ -266,15 +255,13 @@ def test_backups_are_counted_by_group_and_kept_without_the_schedule(
     kube.kubectl("delete", "gwb/bad")
     kube.wait_status("gwbs", "counts", lambda status: status["backups"]["total"] == 2)
     kube.kubectl("delete", "gwbs/counts")
-    wait_for("the CronJob is gone", lambda: kube.get("cronjob", "counts") is None)
+    wait_for("the CronJob is deleted", lambda: kube.get("cronjob", "counts") is None)
     assert len(kube.items("gwb")) == 3
 
 
 def test_failed_backup_is_reported_in_the_status(
     kube: Kube, backup_account: None, gateway: Gateway, admin: ScriptedAdmin
 ) -> None:
-    from gateway_api.contract import ErrorCode
-
     kube.apply_schedule("fails")
     kube.wait_schedule_ready("fails", "Scheduled")
     admin.backup_errors = [ErrorCode.ConfigInvalid]
@@ -286,20 +273,22 @@ def test_failed_backup_is_reported_in_the_status(
 
 
 def test_conditions_of_other_writers_are_kept(kube: Kube, backup_account: None) -> None:
-    """Retention writes conditions of the same status, at any moment: hence one of which it knows nothing."""
+    """Retention writes conditions into the same status at any time. The test uses a type that it does not know."""
     kube.apply_schedule("both")
     kube.wait_schedule_ready("both", "Scheduled")
     status = kube.status("gwbs", "both")
-    mine = {
-        "type": "LookedAt",
+    foreign = {
+        "type": "Inspected",
         "status": "True",
-        "reason": "BySomebody",
+        "reason": "ByTest",
         "message": "m",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
-    kube.patch_status("gwbs", "both", {"conditions": [*status["conditions"], mine], "retention": {"deletedTotal": 3}})
+    kube.patch_status(
+        "gwbs", "both", {"conditions": [*status["conditions"], foreign], "retention": {"deletedTotal": 3}}
+    )
     kube.patch_spec("gwbs", "both", {"suspend": True})
     kube.wait_schedule_ready("both", "Suspended")
     status = kube.status("gwbs", "both")
-    assert mine in status["conditions"]
+    assert foreign in status["conditions"]
     assert status["retention"]["deletedTotal"] == 3

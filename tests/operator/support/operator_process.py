@@ -123,6 +123,6 @@ class OperatorProcess:
         return self._process.pid
 
     def rss(self) -> float:
-        """Resident memory in MiB."""
+        """Resident memory of the process in MiB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
