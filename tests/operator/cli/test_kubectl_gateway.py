@@ -77,7 +77,7 @@ def test_wait_survives_an_api_server_restart(
 ) -> None:
     admin.slow = 6
     process = cli.start("backup", "create", "long", "--gateway=gw", "--wait", "-n", kube.namespace)
-    wait_for("the call", lambda: admin.backup_requests)
+    wait_for("the backup call", lambda: admin.backup_requests)
     kube.cluster.restart_api_server()
     code, output = wait_for_exit(process)
     assert code == 0, output

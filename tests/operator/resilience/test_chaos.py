@@ -39,7 +39,7 @@ def test_api_server_outage_during_a_backup_causes_no_second_call(
 ) -> None:
     admin.slow = 3
     kube.apply_backup("b")
-    wait_for("the call", lambda: admin.backup_requests)
+    wait_for("the backup call", lambda: admin.backup_requests)
     with kube.cluster.api_server_down():
         wait_for("the backup, whose status cannot be written", lambda: admin.backups)
     assert_completes_once(kube, admin, "b")
@@ -92,12 +92,12 @@ def test_backup_deleted_while_running_obeys_delete_file(
 ) -> None:
     admin.slow = 2
     kube.apply_backup("b")
-    wait_for("the call", lambda: admin.backup_requests)
+    wait_for("the backup call", lambda: admin.backup_requests)
     if with_file:
         kube.delete_with_file("b", "--timeout=40s")
     else:
         kube.kubectl("delete", "gwb/b", "--timeout=40s")
-    wait_for("the file", lambda: len(admin.backups) == (0 if with_file else 1))
+    wait_for("the file is kept or deleted", lambda: len(admin.backups) == (0 if with_file else 1))
     assert namespace_operator.alive()
 
 
@@ -107,7 +107,7 @@ def test_recreated_backup_of_the_same_name_is_a_new_backup(
     """The two objects have different uids and so different request ids and files."""
     admin.slow = 1
     kube.apply_backup("b")
-    wait_for("the call", lambda: admin.backup_requests)
+    wait_for("the backup call", lambda: admin.backup_requests)
     kube.kubectl("delete", "gwb/b", "--timeout=20s")
     kube.apply_backup("b")
     status = kube.wait_phase("gwb", "b", "Completed", timeout=60)

@@ -35,9 +35,9 @@ def crashes(baseline: Faults) -> list[Faults]:
 
 async def test_backup_survives_a_crash_after_each_write(kube: Kube, tmp_path: Path, kubeconfig_env: None) -> None:
     with real_gateway(kube, tmp_path) as gw:
-        kube.apply_backup("whole")
+        kube.apply_backup("without-crash")
         baseline = Faults()
-        await reconcile_to_end(kube, "GatewayBackup", "whole", baseline)
+        await reconcile_to_end(kube, "GatewayBackup", "without-crash", baseline)
         files = 1
         for faults in crashes(baseline):
             name = f"after-{min(faults.after)}"
@@ -56,7 +56,7 @@ async def test_restore_survives_a_crash_after_each_write(kube: Kube, tmp_path: P
         await reconcile_to_end(kube, "GatewayBackup", "good", Faults())
         gw.write_config(users=5)
         baseline = Faults()
-        await restore_and_check(kube, gw, "whole", baseline)
+        await restore_and_check(kube, gw, "without-crash", baseline)
         for faults in crashes(baseline):
             gw.write_config(users=5)
             await restore_and_check(kube, gw, f"after-{min(faults.after)}", faults)
@@ -114,7 +114,7 @@ async def change_schedule_and_check(kube: Kube, name: str, faults: Faults) -> No
 async def test_schedule_survives_a_crash_after_each_write(kube: Kube, kubeconfig_env: None) -> None:
     kube.kubectl("create", "serviceaccount", "gw-backup")
     baseline = Faults()
-    await change_schedule_and_check(kube, "whole", baseline)
+    await change_schedule_and_check(kube, "without-crash", baseline)
     for number, faults in enumerate(crashes(baseline)):
         await change_schedule_and_check(kube, f"after-{number}", faults)
     assert len(kube.items("cronjobs")) == 1 + len(crashes(baseline))

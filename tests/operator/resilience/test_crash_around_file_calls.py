@@ -67,7 +67,7 @@ async def reconcile_to_end(kube: Kube, kind: str, name: str, faults: Faults) -> 
 async def test_backup_survives_a_crash_around_each_call(kube: Kube, tmp_path: Path) -> None:
     with real_gateway(kube, tmp_path) as gw:
         baseline = Faults()
-        await backup_and_check(kube, gw, "whole", baseline, 1)
+        await backup_and_check(kube, gw, "without-crash", baseline, 1)
         for files, (name, faults) in enumerate(crashes(baseline), 2):
             await backup_and_check(kube, gw, name, faults, files)
         assert len(gw.backup_files()) == 1 + len(crashes(baseline)) >= 8
@@ -91,7 +91,7 @@ async def test_adoption_survives_a_crash_around_each_call(kube: Kube, tmp_path: 
         path = kube.status("gwb", "original")["path"]
         kube.kubectl("delete", "gwb/original", "--timeout=10s")
         baseline = Faults()
-        await adopt_and_check(kube, gw, path, "whole", baseline)
+        await adopt_and_check(kube, gw, path, "without-crash", baseline)
         for name, faults in crashes(baseline):
             await adopt_and_check(kube, gw, path, name, faults)
 
@@ -113,7 +113,7 @@ async def test_import_survives_a_crash_around_each_call(kube: Kube, tmp_path: Pa
             kube.apply_backup(name)
             await reconcile_to_end(kube, "GatewayBackup", name, Faults())
         baseline = Faults()
-        await import_and_check(kube, gw, "whole", baseline)
+        await import_and_check(kube, gw, "without-crash", baseline)
         for name, faults in crashes(baseline):
             await import_and_check(kube, gw, name, faults)
 
@@ -132,7 +132,7 @@ async def import_and_check(kube: Kube, gw: RealGateway, name: str, faults: Fault
 async def test_deletion_with_file_survives_a_crash_around_each_call(kube: Kube, tmp_path: Path) -> None:
     with real_gateway(kube, tmp_path) as gw:
         baseline = Faults()
-        await delete_and_check(kube, gw, "whole", baseline)
+        await delete_and_check(kube, gw, "without-crash", baseline)
         for name, faults in crashes(baseline):
             await delete_and_check(kube, gw, name, faults)
 

@@ -23,7 +23,7 @@ def test_operator_killed_during_a_call_creates_one_backup(
 ) -> None:
     admin.slow = 3
     kube.apply_backup("cut")
-    wait_for("the call", lambda: admin.backup_requests)
+    wait_for("the backup call", lambda: admin.backup_requests)
     assert kube.status("gwb", "cut")["phase"] == "Running"
     namespace_operator.kill()
     time.sleep(0.5)

@@ -71,6 +71,19 @@ def true_condition(kube: Kube, job: str, kind: str) -> Any:
     return next((one for one in conditions if one["type"] == kind and one["status"] == "True"), None)
 
 
+def start_job(kube: Kube, job: str) -> dict[str, Any]:
+    """Start a Job of the schedule `nightly` as `kubectl create job` does. Returns its pod."""
+    kube.kubectl("create", "job", "--from=cronjob/nightly", job)
+    return first_pod(kube, job)
+
+
+def run_pod(pod_cli: KubectlGateway, pod: dict[str, Any], code: int = 0) -> str:
+    """Run the command of a pod to its end and check its exit code. Returns its output."""
+    exit_code, output = wait_for_exit(pod_cli.start_as_pod(pod))
+    assert exit_code == code, output
+    return output
+
+
 def create_schedule(kube: Kube, name: str = "nightly", **spec: Any) -> None:
     """Create a schedule that is not due during the test, and wait until it is ready."""
     kube.apply_schedule(name, **spec)
@@ -81,18 +94,16 @@ def test_manual_job_creates_a_backup_of_its_own_name(kube: Kube, pod_cli: Kubect
     create_schedule(
         kube, backupTemplate={"ttl": "30d", "description": "of $(HOME)", "verification": {"level": "Verified"}}
     )
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "by-hand")
-    pod = first_pod(kube, "by-hand")
-    code, output = wait_for_exit(pod_cli.start_as_pod(pod))
-    assert code == 0, output
+    pod = start_job(kube, "by-hand")
+    run_pod(pod_cli, pod)
     backup = kube.require("gwb", "by-hand")
     assert backup["metadata"]["annotations"][JOB_UID] == kube.require("job", "by-hand")["metadata"]["uid"]
     assert backup["metadata"]["labels"][SCHEDULE_LABEL] == "nightly"
     assert "ownerReferences" not in backup["metadata"]
     assert backup["spec"]["group"] == "nightly"
     assert (backup["spec"]["ttl"], backup["spec"]["description"]) == ("30d", "of $(HOME)")
-    report_exit(kube, pod, code)
-    wait_for("the Job is done", lambda: true_condition(kube, "by-hand", "Complete"))
+    report_exit(kube, pod, 0)
+    wait_for("the Job is complete", lambda: true_condition(kube, "by-hand", "Complete"))
     status = kube.wait_status("gwbs", "nightly", lambda status: status.get("lastSuccessfulBackup") == "by-hand")
     assert status["backups"]["completed"] == 1
     kube.kubectl("delete", "job", "by-hand")
@@ -105,8 +116,7 @@ def test_schedule_run_starts_a_job_and_waits(kube: Kube, pod_cli: KubectlGateway
     process = admin_cli.start("schedule", "run", "nightly", "--wait", "-n", kube.namespace)
     (job,) = wait_for("a Job", lambda: kube.items("jobs"))
     assert job["metadata"]["ownerReferences"][0]["name"] == "nightly"
-    code, output = wait_for_exit(pod_cli.start_as_pod(first_pod(kube, job["metadata"]["name"])))
-    assert code == 0, output
+    run_pod(pod_cli, first_pod(kube, job["metadata"]["name"]))
     code, output = wait_for_exit(process)
     assert code == 0, output
     assert f"{job['metadata']['name']} completed" in output
@@ -117,11 +127,10 @@ def test_retried_pod_continues_the_backup_of_its_job(
     kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin, stop_signal: signal.Signals
 ) -> None:
     create_schedule(kube)
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "retried")
+    pod = start_job(kube, "retried")
     admin.slow = 4
-    pod = first_pod(kube, "retried")
     process = pod_cli.start_as_pod(pod)
-    wait_for("the call", lambda: admin.backup_requests)
+    wait_for("the backup call", lambda: admin.backup_requests)
     process.send_signal(stop_signal)
     code, output = wait_for_exit(process)
     assert code != 0, output
@@ -130,8 +139,7 @@ def test_retried_pod_continues_the_backup_of_its_job(
         "another pod",
         lambda: [one for one in pods(kube, "retried") if one["metadata"]["uid"] != pod["metadata"]["uid"]],
     )
-    code, output = wait_for_exit(pod_cli.start_as_pod(second[0]))
-    assert code == 0, output
+    run_pod(pod_cli, second[0])
     assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["retried"]
     assert len(admin.backups) == 1
 
@@ -141,15 +149,13 @@ def test_pod_killed_at_any_moment_creates_no_second_backup(
 ) -> None:
     """The process is killed at different moments of its start, then runs once to its end."""
     create_schedule(kube)
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "unlucky")
-    pod = first_pod(kube, "unlucky")
+    pod = start_job(kube, "unlucky")
     for delay in (0.3, 0.6, 0.9, 1.2, 1.5, 2.0):
         process = pod_cli.start_as_pod(pod)
         time.sleep(delay)
         process.kill()
         wait_for_exit(process)
-    code, output = wait_for_exit(pod_cli.start_as_pod(pod))
-    assert code == 0, output
+    run_pod(pod_cli, pod)
     assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["unlucky"]
     assert len(admin.backups) == 1
 
@@ -158,8 +164,7 @@ def test_concurrent_pods_of_one_job_create_one_backup(
     kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin
 ) -> None:
     create_schedule(kube)
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "twice")
-    pod = first_pod(kube, "twice")
+    pod = start_job(kube, "twice")
     for process in [pod_cli.start_as_pod(pod) for _ in range(3)]:
         code, output = wait_for_exit(process)
         assert code == 0, output
@@ -169,35 +174,30 @@ def test_concurrent_pods_of_one_job_create_one_backup(
 
 def test_new_job_of_a_used_name_fails(kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin) -> None:
     create_schedule(kube)
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "again")
-    code, output = wait_for_exit(pod_cli.start_as_pod(first_pod(kube, "again")))
-    assert code == 0, output
+    pod = start_job(kube, "again")
+    run_pod(pod_cli, pod)
     kube.kubectl("delete", "job", "again")
     kube.kubectl("create", "job", "--from=cronjob/nightly", "again")
     uid = kube.require("job", "again")["metadata"]["uid"]
     pod = wait_for(
         "its pod", lambda: [one for one in pods(kube, "again") if one["metadata"]["labels"]["controller-uid"] == uid]
     )[0]
-    code, output = wait_for_exit(pod_cli.start_as_pod(pod))
-    assert code == 1
+    output = run_pod(pod_cli, pod, code=1)
     assert "another Job of this name" in output
     assert len(admin.backups) == 1
     kube.apply_backup("plain")
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "plain")
-    code, output = wait_for_exit(pod_cli.start_as_pod(first_pod(kube, "plain")))
-    assert code == 1
+    pod = start_job(kube, "plain")
+    output = run_pod(pod_cli, pod, code=1)
     assert "was made by somebody else" in output
 
 
 def test_job_of_a_failed_backup_fails_without_retry(kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin) -> None:
     create_schedule(kube)
     admin.backup_errors = [ErrorCode.ConfigInvalid]
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "fails")
-    pod = first_pod(kube, "fails")
-    code, output = wait_for_exit(pod_cli.start_as_pod(pod))
-    assert code == 1
+    pod = start_job(kube, "fails")
+    output = run_pod(pod_cli, pod, code=1)
     assert "ConfigInvalid" in output
-    report_exit(kube, pod, code)
+    report_exit(kube, pod, 1)
     wait_for("the Job has failed", lambda: true_condition(kube, "fails", "Failed"))
     assert len(pods(kube, "fails")) == 1
 
@@ -206,10 +206,10 @@ def test_operator_killed_during_a_job_creates_no_second_backup(
     kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin, operator: OperatorProcess
 ) -> None:
     create_schedule(kube)
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "crash")
+    pod = start_job(kube, "crash")
     admin.slow = 3
-    process = pod_cli.start_as_pod(first_pod(kube, "crash"))
-    wait_for("the call", lambda: admin.backup_requests)
+    process = pod_cli.start_as_pod(pod)
+    wait_for("the backup call", lambda: admin.backup_requests)
     operator.kill()
     operator.start()
     code, output = wait_for_exit(process)
@@ -222,10 +222,10 @@ def test_deleting_a_schedule_keeps_its_running_backup(
     kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin
 ) -> None:
     create_schedule(kube)
-    kube.kubectl("create", "job", "--from=cronjob/nightly", "flight")
+    pod = start_job(kube, "flight")
     admin.slow = 4
-    process = pod_cli.start_as_pod(first_pod(kube, "flight"))
-    wait_for("the call", lambda: admin.backup_requests)
+    process = pod_cli.start_as_pod(pod)
+    wait_for("the backup call", lambda: admin.backup_requests)
     kube.kubectl("delete", "gwbs", "nightly")
     wait_for("the Job goes", lambda: kube.get("job", "flight") is None, timeout=40)
     process.kill()
@@ -267,7 +267,6 @@ def test_cron_job_controller_obeys_suspend_and_concurrency_policy(kube: Kube, po
     assert job.startswith("forbid-")
     status = kube.wait_status("gwbs", "forbid", lambda status: status.get("lastScheduleTime"))
     assert status["nextScheduleTime"] > status["lastScheduleTime"]
-    code, output = wait_for_exit(pod_cli.start_as_pod(first_pod(kube, job)))
-    assert code == 0, output
+    run_pod(pod_cli, first_pod(kube, job))
     assert kube.require("gwb", job)["spec"]["group"] == "forbid"
     assert json.loads(kube.kubectl("get", "gwbs", "forbid", "-o", "json"))["status"]["backups"]["total"] in (0, 1)
