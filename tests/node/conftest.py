@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from tests.cluster import Cluster, ClusterError, images
-from tests.cluster.fixtures import create_namespace
+from tests.operator.support.namespaces import create_restricted_namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN_TAG = "localhost/gateway-admin-api:0.1.0"
 OPERATOR_TAG = "localhost/gateway-backup-operator:0.1.0"
-RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,7 @@ def installed_gateway(node_cluster: Cluster) -> InstalledGateway:
             images.load(node_cluster, image.tag)
     installed = InstalledGateway(node_cluster)
     for namespace in (installed.operator_namespace, installed.namespace):
-        create_namespace(node_cluster, namespace)
-        node_cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+        create_restricted_namespace(node_cluster, namespace)
     installed.install_operator()
     installed.install_gateway("--set", "managementApi.enabled=true")
     return installed

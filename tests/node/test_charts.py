@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.cluster import ClusterError
 from tests.cluster.output import wait_until
-from tests.node.conftest import RESTRICTED, InstalledGateway
+from tests.node.conftest import InstalledGateway
+from tests.operator.support.namespaces import enforce_restricted_standard
 
 pytestmark = pytest.mark.node
 
@@ -142,7 +143,7 @@ def seeded(installed_gateway: InstalledGateway, namespace: str) -> str:
     """The namespace of a second gateway, with plain HTTP and a seeded config. Its claims are not kept."""
     live = json.loads(installed_gateway.run("admin", "cat", CONFIG))
     first = json.dumps({**live, "admin_apikey": "s" * 64})
-    installed_gateway.cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+    enforce_restricted_standard(installed_gateway.cluster, namespace)
     installed_gateway.kubectl(
         "create", "secret", "generic", "first", f"--from-literal=config.json={first}", namespace=namespace
     )

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 from tests.api.conftest import needs
-from tests.cluster.fixtures import create_namespace
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
 from tests.demo.kube import Kube
 from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
-from tests.node.conftest import RESTRICTED, InstalledGateway
+from tests.node.conftest import InstalledGateway
 from tests.node.test_end_to_end import Subject
+from tests.operator.support.namespaces import create_restricted_namespace
 from tests.operator.support.real_gateway import AgeKey
 
 pytestmark = pytest.mark.node
@@ -46,8 +46,7 @@ class EncryptedGateway:
 
 def create_namespace_with_identity(installed: InstalledGateway, namespace: str, key: AgeKey) -> None:
     """Create a namespace that enforces the restricted standard, with the Secret that holds the identity."""
-    create_namespace(installed.cluster, namespace)
-    installed.cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+    create_restricted_namespace(installed.cluster, namespace)
     installed.kubectl("create", "secret", "generic", SECRET, f"--from-file=identity={key.file}", namespace=namespace)
     installed.kubectl("label", "secret", SECRET, f"mcpgateway.dev/gateway={NAME}", namespace=namespace)
 

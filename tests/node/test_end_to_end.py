@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
-from tests.cluster.fixtures import create_namespace
+from tests.cluster.output import wait_until
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, MANAGEMENT_PORT, GatewayPod
 from tests.demo.kube import Kube
 from tests.demo.mcp_client import Identity, Listing
 from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
-from tests.node.conftest import RESTRICTED, InstalledGateway
+from tests.node.conftest import InstalledGateway
+from tests.operator.support.namespaces import create_restricted_namespace
 
 pytestmark = pytest.mark.node
 
@@ -90,8 +90,7 @@ class Subject:
 def populated(installed_gateway: InstalledGateway) -> Iterator[Subject]:
     """A gateway for this module, with projects, users and keys. Each test leaves it unchanged."""
     cluster, namespace, name = installed_gateway.cluster, "story", "story-gateway"
-    create_namespace(cluster, namespace)
-    cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+    create_restricted_namespace(cluster, namespace)
     installed_gateway.install_gateway("--set", "managementApi.enabled=true", release=name, namespace=namespace)
     kube = Kube(Report(io.StringIO()), cluster.environment)
     pod = GatewayPod(kube, namespace, name)
@@ -112,13 +111,6 @@ def subject(populated: Subject, request: pytest.FixtureRequest) -> Subject:
     assert status["verification"]["level"] == "Verified"
     assert status["counts"]["projects"] == len(PROJECTS)
     return replace(populated, backup=backup)
-
-
-def _until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.2)
 
 
 def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> None:
@@ -151,7 +143,7 @@ def test_pod_that_crashes_on_a_broken_config_is_restored(subject: Subject) -> No
                 forward.close()
             return "not Ready" in subject.observer.look("now", subject.user).pod
 
-        _until(crash_own_api, "the pod is not ready")
+        wait_until(crash_own_api, "the pod is not ready", timeout=60, pause=0.2)
 
     subject.completed(subject.create("GatewayRestore", "repair", backupName=subject.backup))
 
@@ -177,7 +169,7 @@ def test_restore_continues_after_its_pod_was_killed(subject: Subject) -> None:
         api.delete_project_with_keys(subject.user.project)
     target = subject.create("GatewayRestore", "interrupted", backupName=subject.backup)
     phases = ("Restoring", "Restarting", "HealthCheck")
-    _until(lambda: subject.status(target).get("phase") in phases, f"{target} is at work")
+    wait_until(lambda: subject.status(target).get("phase") in phases, f"{target} is running", timeout=60, pause=0.2)
     subject.delete_pod(grace=0)
 
     status = subject.completed(target)

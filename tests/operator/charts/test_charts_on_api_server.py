@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster, ClusterError
-from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import wait_until
+from tests.operator.support.namespaces import create_restricted_namespace
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).resolve().parents[3]
 OPERATOR, GATEWAY = str(ROOT / "helm" / "operator"), str(ROOT / "helm" / "gateway")
-RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
 NAME = "gateway-backup-operator"
 
 
@@ -26,8 +25,7 @@ NAME = "gateway-backup-operator"
 def operator_namespace(control_plane: Cluster) -> Iterator[str]:
     """The namespace of the operator's chart. The install takes over CRDs that other tests have applied."""
     namespace = f"charts-operator-{secrets.token_hex(3)}"
-    create_namespace(control_plane, namespace)
-    control_plane.kubectl("label", "namespace", namespace, *RESTRICTED)
+    create_restricted_namespace(control_plane, namespace)
     control_plane.helm("install", "op", OPERATOR, "-n", namespace, "--no-hooks", "--take-ownership")
     yield namespace
     control_plane.helm("uninstall", "op", "-n", namespace, "--no-hooks", check=False)
@@ -38,8 +36,7 @@ def operator_namespace(control_plane: Cluster) -> Iterator[str]:
 def team(control_plane: Cluster) -> Iterator[str]:
     """A namespace that enforces the restricted standard. The user `ada` is admin in it and nowhere else."""
     namespace = f"charts-team-{secrets.token_hex(3)}"
-    create_namespace(control_plane, namespace)
-    control_plane.kubectl("label", "namespace", namespace, *RESTRICTED)
+    create_restricted_namespace(control_plane, namespace)
     control_plane.kubectl("-n", namespace, "create", "rolebinding", "a", "--clusterrole=admin", "--user=ada")
     yield namespace
     control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
