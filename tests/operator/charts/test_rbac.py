@@ -17,7 +17,7 @@ from tests.operator.support.rbac import (
     service_account_name,
 )
 from tests.operator.support.real_gateway import AgeKey, encrypted_gateway, real_gateway
-from tests.operator.support.workloads import Kube, condition_states, wait_for
+from tests.operator.support.workloads import QUICK_HEALTH_CHECK, Kube, condition_states, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -107,8 +107,9 @@ def test_identity_secret_is_not_read_before_it_is_granted_by_name(
         gw.write_config(users=5)
         kube.kubectl("create", "secret", "generic", "restore-key", f"--from-file=identity={key.file}")
         kube.kubectl("label", "secret", "restore-key", "mcpgateway.dev/gateway=gw")
-        quick = {"timeoutSeconds": 8, "consecutive": 2}
-        kube.apply_restore("back", backupName="good", identitySecretRef={"name": "restore-key"}, healthCheck=quick)
+        kube.apply_restore(
+            "back", backupName="good", identitySecretRef={"name": "restore-key"}, healthCheck=QUICK_HEALTH_CHECK
+        )
         status = kube.wait_status("gwr", "back", lambda status: status.get("reason") == "NotAuthorized")
         assert condition_states(status) == {"Authorized": "False"}
         assert gw.count_users() == 5
