@@ -1,4 +1,4 @@
-"""One operator and one gateway for the whole session, installed with the charts as a person would."""
+"""One operator and one gateway for the whole session, built from the Dockerfiles and installed with the charts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 from tests.cluster import Cluster, ClusterError, images
-from tests.cluster.fixtures import create_namespace
+from tests.operator.support.namespaces import create_restricted_namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN_TAG = "localhost/gateway-admin-api:0.1.0"
 OPERATOR_TAG = "localhost/gateway-backup-operator:0.1.0"
-RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
 
 
 @dataclass(frozen=True)
 class InstalledGateway:
-    """Where the operator and the gateway are. A test that takes one of them away puts it back."""
+    """Names of the installed operator and gateway. A test that uninstalls one of them must install it again."""
 
     cluster: Cluster
     operator_namespace: str = "gateway-backup-operator"
@@ -27,40 +26,40 @@ class InstalledGateway:
     namespace: str = "team-a"
     name: str = "my-gateway"
 
-    def install_operator(self, *more: str) -> None:
+    def install_operator(self, *values: str) -> None:
         """Install or upgrade the operator, and wait until it is ready."""
-        values = _image("image", OPERATOR_TAG)
-        self._helm(self.operator, "operator", self.operator_namespace, *values, *more)
+        image = _image("image", OPERATOR_TAG)
+        self._helm(self.operator, "operator", self.operator_namespace, *image, *values)
 
-    def install_gateway(self, *more: str, release: str | None = None, namespace: str | None = None) -> None:
+    def install_gateway(self, *values: str, release: str | None = None, namespace: str | None = None) -> None:
         """Install or upgrade a gateway, and wait until it is ready."""
-        values = [
+        image_values = [
             *_image("operator.image", OPERATOR_TAG),
             *_image("admin.image", ADMIN_TAG),
             *_image("gateway.image", images.GATEWAY_TAG),
         ]
-        self._helm(release or self.name, "gateway", namespace or self.namespace, *values, *more)
+        self._helm(release or self.name, "gateway", namespace or self.namespace, *image_values, *values)
 
     def kubectl(self, *arguments: str, namespace: str | None = None, **options: Any) -> str:
-        """kubectl in the gateway's namespace."""
+        """Run kubectl in the gateway's namespace, unless another one is given, and return its output."""
         return self.cluster.kubectl("-n", namespace or self.namespace, *arguments, **options)
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
-        """An object."""
-        found = self.cluster.rest.get(kind, namespace or self.namespace, name)
-        if found is None:
+        """The object. It is a ClusterError if it does not exist."""
+        body = self.cluster.rest.get(kind, namespace or self.namespace, name)
+        if body is None:
             raise ClusterError(f"there is no {kind} {name}")
-        return found
+        return body
 
     def pod(self, release: str | None = None, namespace: str | None = None) -> dict[str, Any]:
-        """The gateway's one pod that is not being stopped."""
+        """The gateway's only pod that is not being deleted."""
         selector = f"app.kubernetes.io/name=secure-mcp-gateway,app.kubernetes.io/instance={release or self.name}"
-        found = self.cluster.rest.items("pods", namespace or self.namespace, labels=selector)
-        (pod,) = [item for item in found if "deletionTimestamp" not in item["metadata"]]
+        pods = self.cluster.rest.items("pods", namespace or self.namespace, labels=selector)
+        (pod,) = [item for item in pods if "deletionTimestamp" not in item["metadata"]]
         return dict(pod)
 
     def run(self, container: str, *command: str, release: str | None = None, namespace: str | None = None) -> str:
-        """What a command in one of the gateway's containers says."""
+        """Run a command in a container of the gateway and return its output."""
         name = self.pod(release, namespace)["metadata"]["name"]
         return self.kubectl("exec", name, "-c", container, "--", *command, namespace=namespace)
 
@@ -71,7 +70,7 @@ class InstalledGateway:
 
 @pytest.fixture(scope="session")
 def installed_gateway(node_cluster: Cluster) -> InstalledGateway:
-    """The operator, and a gateway with all its containers, in namespaces that enforce the restricted standard."""
+    """The operator and a gateway with all containers, in namespaces that enforce the restricted standard."""
     builds = [
         lambda: images.build(ROOT / "api" / "Dockerfile", ROOT, ADMIN_TAG),
         lambda: images.build(ROOT / "operator" / "Dockerfile", ROOT, OPERATOR_TAG),
@@ -82,8 +81,7 @@ def installed_gateway(node_cluster: Cluster) -> InstalledGateway:
             images.load(node_cluster, image.tag)
     installed = InstalledGateway(node_cluster)
     for namespace in (installed.operator_namespace, installed.namespace):
-        create_namespace(node_cluster, namespace)
-        node_cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+        create_restricted_namespace(node_cluster, namespace)
     installed.install_operator()
     installed.install_gateway("--set", "managementApi.enabled=true")
     return installed

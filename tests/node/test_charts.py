@@ -1,4 +1,4 @@
-"""The charts as people use them: real pods, real hooks, install, upgrade, uninstall and install again."""
+"""The charts on a node with real pods and hooks: install, upgrade, uninstall, reinstall and security settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.cluster import ClusterError
 from tests.cluster.output import wait_until
-from tests.node.conftest import RESTRICTED, InstalledGateway
+from tests.node.conftest import InstalledGateway
+from tests.operator.support.namespaces import enforce_restricted_standard
 
 pytestmark = pytest.mark.node
 
@@ -22,7 +23,7 @@ CONTAINERS = ("gateway", "admin", "management-api")
 
 
 def backup(name: str, **spec: Any) -> str:
-    """A GatewayBackup of the gateway."""
+    """A GatewayBackup of the installed gateway, as JSON."""
     return json.dumps(
         {
             "apiVersion": "mcpgateway.dev/v1alpha1",
@@ -33,19 +34,19 @@ def backup(name: str, **spec: Any) -> str:
     )
 
 
-def identities(installed: InstalledGateway, kind: str, names: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
-    """Uid and data of objects that must not change."""
-    found = {name: installed.get(kind, name) for name in names}
-    return {name: (item["metadata"]["uid"], item.get("data")) for name, item in found.items()}
+def uids_and_data(installed: InstalledGateway, kind: str, names: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
+    """The uid and the data of each object by name, for comparison after a change."""
+    objects = {name: installed.get(kind, name) for name in names}
+    return {name: (item["metadata"]["uid"], item.get("data")) for name, item in objects.items()}
 
 
-def test_every_container_is_ready_and_none_was_restarted(installed_gateway: InstalledGateway) -> None:
+def test_all_containers_are_ready_without_restarts(installed_gateway: InstalledGateway) -> None:
     statuses = installed_gateway.pod()["status"]["containerStatuses"]
     assert {status["name"] for status in statuses} == set(CONTAINERS)
     assert all(status["ready"] and status["restartCount"] == 0 for status in statuses)
 
 
-def test_all_run_as_one_user_on_a_root_that_is_read_only_without_a_token(installed_gateway: InstalledGateway) -> None:
+def test_containers_run_unprivileged_with_read_only_root_and_no_token(installed_gateway: InstalledGateway) -> None:
     script = "id -u; id -g; touch /x 2>&1; ls /var/run/secrets/kubernetes.io 2>&1; touch /tmp/x && echo tmp"
     for container in CONTAINERS:
         uid, gid, root, token, tmp = installed_gateway.run(container, "sh", "-c", script).splitlines()
@@ -55,43 +56,43 @@ def test_all_run_as_one_user_on_a_root_that_is_read_only_without_a_token(install
     assert installed_gateway.run("admin", "stat", "-c", "%u %a", CONFIG).split() == ["10001", "600"]
 
 
-def test_the_backups_are_out_of_the_gateways_reach(installed_gateway: InstalledGateway) -> None:
+def test_gateway_container_cannot_reach_the_backups(installed_gateway: InstalledGateway) -> None:
     assert installed_gateway.run("admin", "sh", "-c", "test -d /backups && echo there").strip() == "there"
     assert installed_gateway.run("gateway", "sh", "-c", "test -d /backups || echo absent").strip() == "absent"
 
 
-def test_in_the_clear_there_is_only_health(installed_gateway: InstalledGateway) -> None:
+def test_plain_http_serves_only_health(installed_gateway: InstalledGateway) -> None:
     address = installed_gateway.pod()["status"]["podIP"]
     assert _get(http.client.HTTPConnection(address, 8001, timeout=10), "/health") == 200
     key = _key(installed_gateway)
     assert _get(http.client.HTTPConnection(address, 8001, timeout=10), "/api/v1/system/health", key) in (403, 404)
 
 
-def test_with_tls_the_key_opens_and_the_ca_proves_the_name(installed_gateway: InstalledGateway) -> None:
+def test_tls_certificate_is_valid_only_for_the_gateways_name(installed_gateway: InstalledGateway) -> None:
     address = installed_gateway.pod()["status"]["podIP"]
     data = installed_gateway.get("secret", SECRETS[1])["data"]
     context = ssl.create_default_context(cadata=base64.b64decode(data["ca.crt"]).decode())
-    connection = _Named(address, 8443, context, f"my-gateway.{installed_gateway.namespace}.svc")
+    connection = _ConnectionToAddress(address, 8443, context, f"my-gateway.{installed_gateway.namespace}.svc")
     assert _get(connection, "/api/v1/system/health", _key(installed_gateway)) == 200
-    stranger = _Named(address, 8443, context, "other-gateway.team-a.svc")
+    other_name = _ConnectionToAddress(address, 8443, context, "other-gateway.team-a.svc")
     with pytest.raises(ssl.SSLCertVerificationError):
-        _get(stranger, "/health")
+        _get(other_name, "/health")
 
 
-class _Named(http.client.HTTPSConnection):
-    """Connects to an address and expects the certificate of a name."""
+class _ConnectionToAddress(http.client.HTTPSConnection):
+    """HTTPS to an IP address that expects a certificate with the given name."""
 
     def __init__(self, address: str, port: int, context: ssl.SSLContext, name: str) -> None:
         super().__init__(address, port, timeout=10)
-        self._ssl, self._name = context, name
+        self._tls_context, self._server_name = context, name
 
     def connect(self) -> None:
-        """Connect, and check who answers."""
         http.client.HTTPConnection.connect(self)
-        self.sock = self._ssl.wrap_socket(self.sock, server_hostname=self._name)
+        self.sock = self._tls_context.wrap_socket(self.sock, server_hostname=self._server_name)
 
 
 def _get(connection: http.client.HTTPConnection, path: str, key: str | None = None) -> int:
+    """Send one GET request and close the connection. Returns the HTTP status."""
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
         return connection.getresponse().status
@@ -103,46 +104,46 @@ def _key(installed: InstalledGateway) -> str:
     return base64.b64decode(installed.get("secret", SECRETS[0])["data"]["admin-key"]).decode().strip()
 
 
-def test_the_rights_that_the_charts_give_are_enough_for_a_backup(installed_gateway: InstalledGateway) -> None:
-    installed_gateway.kubectl("apply", "-f", "-", input=backup("with-the-charts-rights"))
+def test_permissions_of_the_charts_suffice_for_a_backup(installed_gateway: InstalledGateway) -> None:
+    installed_gateway.kubectl("apply", "-f", "-", input=backup("with-the-charts-permissions"))
     installed_gateway.kubectl(
-        "wait", "--for=condition=Completed", "gatewaybackup/with-the-charts-rights", "--timeout=60s"
+        "wait", "--for=condition=Completed", "gatewaybackup/with-the-charts-permissions", "--timeout=60s"
     )
 
 
-def test_an_upgrade_changes_no_secret_and_with_the_same_values_no_pod(installed_gateway: InstalledGateway) -> None:
-    secrets, pod = identities(installed_gateway, "secret", SECRETS), installed_gateway.pod()["metadata"]["uid"]
+def test_upgrade_with_the_same_values_changes_no_secret_and_no_pod(installed_gateway: InstalledGateway) -> None:
+    secrets, pod = uids_and_data(installed_gateway, "secret", SECRETS), installed_gateway.pod()["metadata"]["uid"]
     installed_gateway.install_gateway("--set", "managementApi.enabled=true")
-    assert identities(installed_gateway, "secret", SECRETS) == secrets
+    assert uids_and_data(installed_gateway, "secret", SECRETS) == secrets
     assert installed_gateway.pod()["metadata"]["uid"] == pod
 
 
-def test_an_uninstall_keeps_config_backups_and_keys_and_an_install_finds_them(
+def test_reinstall_finds_config_backups_and_keys(
     installed_gateway: InstalledGateway,
 ) -> None:
-    claims = identities(installed_gateway, "pvc", CLAIMS)
-    secrets = identities(installed_gateway, "secret", SECRETS)
+    claims = uids_and_data(installed_gateway, "pvc", CLAIMS)
+    secrets = uids_and_data(installed_gateway, "secret", SECRETS)
     config = installed_gateway.run("admin", "sha256sum", CONFIG)
     files = installed_gateway.run("admin", "find", "/backups", "-name", "*.json*")
     installed_gateway.cluster.helm("uninstall", "my-gateway", "-n", installed_gateway.namespace, "--wait")
     try:
-        assert identities(installed_gateway, "pvc", CLAIMS) == claims
+        assert uids_and_data(installed_gateway, "pvc", CLAIMS) == claims
         left = installed_gateway.kubectl("get", "job,serviceaccount,role,rolebinding,service,deployment", "-o", "name")
         assert "my-gateway" not in left
     finally:
         installed_gateway.install_gateway("--set", "managementApi.enabled=true")
-    assert identities(installed_gateway, "pvc", CLAIMS) == claims
-    assert identities(installed_gateway, "secret", SECRETS) == secrets
+    assert uids_and_data(installed_gateway, "pvc", CLAIMS) == claims
+    assert uids_and_data(installed_gateway, "secret", SECRETS) == secrets
     assert installed_gateway.run("admin", "sha256sum", CONFIG) == config
     assert installed_gateway.run("admin", "find", "/backups", "-name", "*.json*") == files
 
 
 @pytest.fixture
 def seeded(installed_gateway: InstalledGateway, namespace: str) -> str:
-    """A second gateway, of plain HTTP and with a first config of its own; nothing of it is kept."""
+    """The namespace of a second gateway, with plain HTTP and a seeded config. Its claims are not kept."""
     live = json.loads(installed_gateway.run("admin", "cat", CONFIG))
     first = json.dumps({**live, "admin_apikey": "s" * 64})
-    installed_gateway.cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+    enforce_restricted_standard(installed_gateway.cluster, namespace)
     installed_gateway.kubectl(
         "create", "secret", "generic", "first", f"--from-literal=config.json={first}", namespace=namespace
     )
@@ -155,7 +156,7 @@ def seeded(installed_gateway: InstalledGateway, namespace: str) -> str:
     return namespace
 
 
-def test_a_seed_is_used_once_and_claims_that_need_not_be_kept_are_not(
+def test_seed_is_used_once_and_claims_are_deleted_if_configured(
     installed_gateway: InstalledGateway, seeded: str
 ) -> None:
     def config() -> str:
@@ -175,8 +176,8 @@ def test_a_seed_is_used_once_and_claims_that_need_not_be_kept_are_not(
     assert "seeded" not in installed_gateway.kubectl("get", "pvc", "-o", "name", namespace=seeded)
 
 
-def test_an_uninstall_of_the_operator_leaves_objects_that_can_be_deleted(installed_gateway: InstalledGateway) -> None:
-    # Only what still has something to do when it is deleted holds a finalizer: here, the deletion of the file.
+def test_operator_uninstall_releases_finalizers(installed_gateway: InstalledGateway) -> None:
+    # Only a backup with deleteFile has a finalizer.
     installed_gateway.kubectl("apply", "-f", "-", input=backup("outlives"))
     name = "gatewaybackup/outlives"
     installed_gateway.kubectl("patch", name, "--type=merge", "-p", '{"spec":{"deleteFile":true}}')
@@ -193,7 +194,7 @@ def test_an_uninstall_of_the_operator_leaves_objects_that_can_be_deleted(install
         left = cluster.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
         assert "gateway-backup" not in left
         assert cluster.kubectl("-n", namespace, "get", "jobs,pods", "-o", "name").strip() == ""
-        # At once, with nobody there to release it.
+        # Without an operator nothing would remove a finalizer: the deletion must not wait for one.
         installed_gateway.kubectl("delete", name, "--timeout=10s")
     finally:
         installed_gateway.install_operator()
@@ -201,6 +202,6 @@ def test_an_uninstall_of_the_operator_leaves_objects_that_can_be_deleted(install
     installed_gateway.kubectl("wait", "--for=condition=Completed", "gatewaybackup/after", "--timeout=60s")
 
 
-def test_a_pod_that_is_not_restricted_would_not_have_run_here(installed_gateway: InstalledGateway) -> None:
+def test_namespace_rejects_pods_that_are_not_restricted(installed_gateway: InstalledGateway) -> None:
     with pytest.raises(ClusterError, match="violates PodSecurity"):
         installed_gateway.kubectl("run", "careless", "--image=any:1")

@@ -1,28 +1,29 @@
-"""The promise of the whole: a real gateway is backed up and restored, and its user is the one who says so.
+"""End to end: a real gateway is damaged, restored and then used by an MCP client.
 
-The user is the public MCP client with a key that the gateway itself issued; the losses are those that people have.
+The client uses a key that the gateway issued. The damages are those that happen in production: deleted projects,
+truncated or lost configs, and pods that die.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
-from tests.cluster.fixtures import create_namespace
+from tests.cluster.output import wait_until
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, MANAGEMENT_PORT, GatewayPod
 from tests.demo.kube import Kube
 from tests.demo.mcp_client import Identity, Listing
 from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
-from tests.node.conftest import RESTRICTED, InstalledGateway
+from tests.node.conftest import InstalledGateway
+from tests.operator.support.namespaces import create_restricted_namespace
 
 pytestmark = pytest.mark.node
 
@@ -31,7 +32,7 @@ SERVERS = PROJECTS[0].servers
 
 @dataclass
 class Subject:
-    """A gateway with a user in it, and a backup of both."""
+    """The gateway under test, one of its users, and the name of a backup of both."""
 
     kube: Kube
     pod: GatewayPod
@@ -39,16 +40,16 @@ class Subject:
     user: Identity
     backup: str = ""
 
-    def ask(self) -> Listing:
-        """What the user gets now."""
+    def list_servers(self) -> Listing:
+        """The MCP servers that the user gets now, or the error."""
         return self.observer.listing(self.user)
 
     def works(self) -> bool:
-        """Whether the user gets the servers of the project, at once or soon."""
+        """Whether the user gets the servers of the project within 60 s."""
         return self.observer.wait_for_servers(self.user, SERVERS, timeout=60).servers == SERVERS
 
     def create(self, kind: str, name: str, **spec: object) -> str:
-        """Make one of our objects; returns what kubectl calls it."""
+        """Create an object of the group mcpgateway.dev. Returns kind/name for kubectl."""
         manifest = {
             "apiVersion": "mcpgateway.dev/v1alpha1",
             "kind": kind,
@@ -58,19 +59,19 @@ class Subject:
         self.kube.kubectl("apply", "-f", "-", input=json.dumps(manifest))
         return f"{kind.lower()}/{name}"
 
-    def completed(self, thing: str, timeout: float = 240) -> dict[str, Any]:
-        """Wait until it is done; its status."""
-        self.kube.wait_completed(self.pod.namespace, thing, timeout)
-        return self.status(thing)
+    def completed(self, target: str, timeout: float = 240) -> dict[str, Any]:
+        """Wait up to `timeout` seconds until the object is Completed. Returns its status."""
+        self.kube.wait_completed(self.pod.namespace, target, timeout)
+        return self.status(target)
 
-    def status(self, thing: str) -> dict[str, Any]:
-        """What its status says now."""
-        found = json.loads(self.kube.kubectl("-n", self.pod.namespace, "get", thing, "-o", "json"))
-        status: dict[str, Any] = found.get("status", {})
+    def status(self, target: str) -> dict[str, Any]:
+        """The current status of the object, empty if it has none."""
+        body = json.loads(self.kube.kubectl("-n", self.pod.namespace, "get", target, "-o", "json"))
+        status: dict[str, Any] = body.get("status", {})
         return status
 
     def delete_pod(self, grace: int) -> None:
-        """Delete the gateway's pod, and wait until it is gone."""
+        """Delete the gateway's pod with a grace period in seconds, and wait until it is deleted."""
         selector = f"app.kubernetes.io/instance={self.pod.workload}"
         arguments = ["-n", self.pod.namespace, "delete", "pods", "-l", selector, f"--grace-period={grace}"]
         self.kube.kubectl(*arguments, *(["--force"] if grace == 0 else []), timeout=90)
@@ -87,10 +88,9 @@ class Subject:
 
 @pytest.fixture(scope="module")
 def populated(installed_gateway: InstalledGateway) -> Iterator[Subject]:
-    """A gateway of this module's own, with projects, users and keys. Each test leaves it as it found it."""
+    """A gateway for this module, with projects, users and keys. Each test leaves it unchanged."""
     cluster, namespace, name = installed_gateway.cluster, "story", "story-gateway"
-    create_namespace(cluster, namespace)
-    cluster.kubectl("label", "namespace", namespace, *RESTRICTED)
+    create_restricted_namespace(cluster, namespace)
     installed_gateway.install_gateway("--set", "managementApi.enabled=true", release=name, namespace=namespace)
     kube = Kube(Report(io.StringIO()), cluster.environment)
     pod = GatewayPod(kube, namespace, name)
@@ -104,8 +104,8 @@ def populated(installed_gateway: InstalledGateway) -> Iterator[Subject]:
 
 @pytest.fixture
 def subject(populated: Subject, request: pytest.FixtureRequest) -> Subject:
-    """That gateway, its first user served, and a new backup of it with a name of this test's own."""
-    assert populated.ask().servers == SERVERS, "an earlier test left the gateway broken"
+    """That gateway after a check that it works, with a new backup for this test."""
+    assert populated.list_servers().servers == SERVERS, "an earlier test left the gateway broken"
     backup = f"before-{zlib.crc32(request.node.name.encode()):08x}"
     status = populated.completed(populated.create("GatewayBackup", backup), timeout=120)
     assert status["verification"]["level"] == "Verified"
@@ -113,20 +113,13 @@ def subject(populated: Subject, request: pytest.FixtureRequest) -> Subject:
     return replace(populated, backup=backup)
 
 
-def _until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.2)
-
-
 def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> None:
     with subject.pod.own_api() as api:
         api.delete_project_with_keys(subject.user.project)
-    assert "CONFIG_002" in str(subject.ask())
+    assert "CONFIG_002" in str(subject.list_servers())
     subject.pod.truncate()
     assert subject.detailed_health().startswith("unhealthy")
-    assert "CONFIG_002" in str(subject.ask())
+    assert "CONFIG_002" in str(subject.list_servers())
 
     status = subject.completed(subject.create("GatewayRestore", "undo", backupName=subject.backup))
 
@@ -137,22 +130,22 @@ def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> 
         assert api.statistics()["total_projects"] == len(PROJECTS)
 
 
-def test_pod_that_is_not_ready_because_its_config_is_broken_is_restored(subject: Subject) -> None:
-    """The gateway's own API dies at each request while the config is broken: its pod is in CrashLoopBackOff."""
+def test_pod_that_crashes_on_a_broken_config_is_restored(subject: Subject) -> None:
+    """While the config is broken, the gateway's own API crashes at each request. The pod is in CrashLoopBackOff."""
     subject.pod.truncate()
     target = f"deployment/{subject.pod.workload}"
     with subject.kube.forward(subject.pod.namespace, target, MANAGEMENT_PORT) as forward:
 
-        def kill_its_own_api() -> bool:
+        def crash_own_api() -> bool:
             try:
                 httpx.get(f"http://127.0.0.1:{forward.port}/api/v1/projects", headers={"apikey": "x"}, timeout=5)
             except httpx.TransportError:
                 forward.close()
             return "not Ready" in subject.observer.look("now", subject.user).pod
 
-        _until(kill_its_own_api, "the pod is not ready")
+        wait_until(crash_own_api, "the pod is not ready", timeout=60, pause=0.2)
 
-    subject.completed(subject.create("GatewayRestore", "cure", backupName=subject.backup))
+    subject.completed(subject.create("GatewayRestore", "repair", backupName=subject.backup))
 
     assert subject.works()
 
@@ -161,7 +154,7 @@ def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> Non
     subject.kube.kubectl(*subject.pod.inside("gateway", "rm", CONFIG_FILE))
     subject.delete_pod(grace=5)
     subject.rolled_out()
-    # A new, empty config would look healthy, and nobody would learn that everything is lost.
+    # The seed must not replace a lost config: an empty config would look healthy and hide the loss.
     assert subject.detailed_health().startswith("unhealthy")
 
     status = subject.completed(subject.create("GatewayRestore", "refind", latest={}))
@@ -171,15 +164,15 @@ def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> Non
     assert subject.works()
 
 
-def test_pod_that_dies_in_the_middle_of_a_restore(subject: Subject) -> None:
+def test_restore_continues_after_its_pod_was_killed(subject: Subject) -> None:
     with subject.pod.own_api() as api:
         api.delete_project_with_keys(subject.user.project)
-    thing = subject.create("GatewayRestore", "interrupted", backupName=subject.backup)
+    target = subject.create("GatewayRestore", "interrupted", backupName=subject.backup)
     phases = ("Restoring", "Restarting", "HealthCheck")
-    _until(lambda: subject.status(thing).get("phase") in phases, f"{thing} is at work")
+    wait_until(lambda: subject.status(target).get("phase") in phases, f"{target} is running", timeout=60, pause=0.2)
     subject.delete_pod(grace=0)
 
-    status = subject.completed(thing)
+    status = subject.completed(target)
 
     assert status["phase"] == "Completed"
     assert subject.works()

@@ -1,4 +1,4 @@
-"""Backups by the clock, with real pods: the chart's three lines, and every example as it stands, each minute."""
+"""Scheduled backups with real pods: the schedule values of the chart, and every example, run each minute."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ EACH_MINUTE = "* * * * *"
 EXAMPLES = ("schedule.yaml", "cronjob-kubectl.yaml", "cronjob-kubectl-gateway.yaml")
 GROUPS = ("nightly", "by-kubectl", "by-plugin", "my-gateway")
 CHART = ("--set", "managementApi.enabled=true")
-THREE_LINES = f"schedule:\n  enabled: true\n  cron: '{EACH_MINUTE}'\n"
+SCHEDULE_VALUES = f"schedule:\n  enabled: true\n  cron: '{EACH_MINUTE}'\n"
 
 
 def each_minute(path: Path) -> list[dict[str, Any]]:
-    """An example that is due each minute, with the images of this machine; nothing else is changed."""
+    """The objects of an example, changed only to be due each minute and to use the images of this machine."""
     text = (
         path.read_text()
         .replace("gateway-backup-operator:0.1.0", OPERATOR_TAG)
@@ -46,13 +46,13 @@ def each_minute(path: Path) -> list[dict[str, Any]]:
 def scheduled(
     installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[InstalledGateway]:
-    """All of them at once, so that one minute is waited for and not four."""
+    """The gateway with all schedules at once, so that the tests wait for one minute in total."""
     cluster, folder = installed_gateway.cluster, tmp_path_factory.mktemp("kubectl")
     shutil.copy(cluster.programs["kubectl"], folder / "kubectl")
     (folder / "Dockerfile").write_text(KUBECTL_IMAGE)
     images.load(cluster, images.build(folder / "Dockerfile", folder, KUBECTL_TAG).tag)
     values = folder / "values.yaml"
-    values.write_text(THREE_LINES)
+    values.write_text(SCHEDULE_VALUES)
     documents = [one for name in EXAMPLES for one in each_minute(ROOT / "examples" / name)]
     for one in documents:
         installed_gateway.kubectl("apply", "-f", "-", input=json.dumps(one))
@@ -65,34 +65,34 @@ def scheduled(
 
 def backups(installed: InstalledGateway, group: str) -> list[dict[str, Any]]:
     """The finished backups of a group."""
-    found = json.loads(installed.kubectl("get", "gwb", "-o", "json"))["items"]
-    return [one for one in found if one["spec"]["group"] == group and one.get("status", {}).get("completionTime")]
+    items = json.loads(installed.kubectl("get", "gwb", "-o", "json"))["items"]
+    return [one for one in items if one["spec"]["group"] == group and one.get("status", {}).get("completionTime")]
 
 
 def jobs(installed: InstalledGateway, cron_job: str) -> list[dict[str, Any]]:
-    """The Jobs of a CronJob that are done."""
-    found = json.loads(installed.kubectl("get", "jobs", "-o", "json"))["items"]
-    mine = [one for one in found if one["metadata"].get("ownerReferences", [{}])[0].get("name") == cron_job]
-    return [one for one in mine if one["status"].get("succeeded")]
+    """The successful Jobs of a CronJob."""
+    items = json.loads(installed.kubectl("get", "jobs", "-o", "json"))["items"]
+    owned = [one for one in items if one["metadata"].get("ownerReferences", [{}])[0].get("name") == cron_job]
+    return [one for one in owned if one["status"].get("succeeded")]
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_backup_is_made_at_its_minute(scheduled: InstalledGateway, group: str) -> None:
+def test_each_schedule_creates_a_backup_within_its_minute(scheduled: InstalledGateway, group: str) -> None:
     wait_until(lambda: bool(backups(scheduled, group)), f"a backup of the group {group}", timeout=200, pause=1)
     assert {one["status"]["phase"] for one in backups(scheduled, group)} == {"Completed"}
     assert backups(scheduled, group)[0]["status"]["verification"]["level"] == "Verified"
 
 
 @pytest.mark.parametrize("name", ["nightly", "backup-by-kubectl", "backup-by-plugin", "my-gateway"])
-def test_its_job_ends_well(scheduled: InstalledGateway, name: str) -> None:
-    wait_until(lambda: bool(jobs(scheduled, name)), f"a Job of {name} that is done", timeout=200, pause=1)
+def test_job_of_each_schedule_succeeds(scheduled: InstalledGateway, name: str) -> None:
+    wait_until(lambda: bool(jobs(scheduled, name)), f"a successful Job of {name}", timeout=200, pause=1)
     assert jobs(scheduled, name)[0]["status"].get("failed", 0) == 0
 
 
-def test_the_schedule_says_how_it_stands(scheduled: InstalledGateway) -> None:
+def test_schedule_status_shows_the_last_successful_backup(scheduled: InstalledGateway) -> None:
     def status() -> dict[str, Any]:
-        found: dict[str, Any] = scheduled.get("gwbs", "my-gateway").get("status", {})
-        return found
+        current: dict[str, Any] = scheduled.get("gwbs", "my-gateway").get("status", {})
+        return current
 
     wait_until(lambda: "lastSuccessfulBackup" in status(), "a last successful backup", timeout=200, pause=1)
     assert {one["type"]: one["status"] for one in status()["conditions"]}["Ready"] == "True"
@@ -103,24 +103,24 @@ def test_the_schedule_says_how_it_stands(scheduled: InstalledGateway) -> None:
     assert "completed" in scheduled.kubectl("logs", f"job/{job}")
 
 
-def test_a_right_that_the_pods_do_not_need_they_do_not_have(scheduled: InstalledGateway) -> None:
-    who = f"--as=system:serviceaccount:{scheduled.namespace}:my-gateway-backup"
-    for verb, what in (
+def test_account_of_the_pods_has_only_the_permissions_it_needs(scheduled: InstalledGateway) -> None:
+    user = f"--as=system:serviceaccount:{scheduled.namespace}:my-gateway-backup"
+    for verb, resource in (
         ("list", "gatewaybackups"),
         ("delete", "gatewaybackups"),
         ("get", "secrets"),
         ("create", "pods"),
     ):
-        assert scheduled.kubectl("auth", "can-i", verb, what, who, check=False).strip() == "no"
+        assert scheduled.kubectl("auth", "can-i", verb, resource, user, check=False).strip() == "no"
 
 
-def test_without_the_three_lines_the_schedule_goes_and_its_backups_stay(scheduled: InstalledGateway) -> None:
+def test_removing_the_schedule_values_keeps_the_backups(scheduled: InstalledGateway) -> None:
     wait_until(lambda: bool(backups(scheduled, "my-gateway")), "a backup", timeout=200, pause=1)
     before = {one["metadata"]["name"] for one in backups(scheduled, "my-gateway")}
     scheduled.install_gateway(*CHART)
     wait_until(
         lambda: "my-gateway" not in scheduled.kubectl("get", "cronjobs", "-o", "name"),
-        "the CronJob goes",
+        "the CronJob is deleted",
         timeout=60,
         pause=1,
     )

@@ -1,4 +1,7 @@
-"""What the operator's tests on a real API server share: definitions applied once, one operator a module."""
+"""Shared fixtures of the operator's tests on a real API server.
+
+The CRDs are applied once a session. One operator process serves all tests of a module; each test has its own namespace.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,18 @@ import pytest
 
 from tests.cluster import Cluster
 from tests.operator.support.operator_process import OperatorProcess
+from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.scripted_admin_api import ScriptedAdmin
 from tests.operator.support.workloads import Gateway, Kube, loopback
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "gateway-backup-operator:test"
-"""What the operator takes for its own image. Nothing runs it here."""
+"""The image that the operator puts into its CronJobs. No container runs here."""
 
 
 @pytest.fixture(scope="session")
-def defined(control_plane: Cluster) -> Cluster:
-    """A control plane that knows our definitions."""
+def cluster_with_crds(control_plane: Cluster) -> Cluster:
+    """A control plane on which the CRDs are established."""
     control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     for path in (ROOT / "crds").glob("*.yaml"):
         group, _, plural = path.stem.partition("_")
@@ -28,27 +32,49 @@ def defined(control_plane: Cluster) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def operator(defined: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The operator, watching every namespace."""
+def operator(cluster_with_crds: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator of this module. It watches all namespaces."""
     environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
-    with OperatorProcess(defined, tmp_path_factory.mktemp("operator") / "log", environment=environment) as process:
+    with OperatorProcess(
+        cluster_with_crds, tmp_path_factory.mktemp("operator") / "log", environment=environment
+    ) as process:
         yield process
 
 
 @pytest.fixture
-def kube(defined: Cluster, namespace: str) -> Kube:
-    """A namespace of one's own."""
-    return Kube(defined, namespace)
+def kube(cluster_with_crds: Cluster, namespace: str) -> Kube:
+    """A new namespace for this test."""
+    return Kube(cluster_with_crds, namespace)
+
+
+@pytest.fixture
+def namespace_operator(kube: Kube, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator for this test alone. It watches only the test's namespace."""
+    with OperatorProcess(kube.cluster, tmp_path / "operator.log", kube.namespace) as process:
+        yield process
+
+
+@pytest.fixture
+def kubeconfig_env(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KUBECONFIG for operator code that runs inside the test process."""
+    monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
 
 
 @pytest.fixture
 def admin() -> Iterator[ScriptedAdmin]:
-    """An admin API that does what the test says."""
+    """An admin API whose faults the test controls."""
     with ScriptedAdmin(loopback()) as server:
         yield server
 
 
 @pytest.fixture
 def gateway(kube: Kube, admin: ScriptedAdmin) -> Gateway:
-    """A gateway whose pod is ready and has that admin API."""
+    """A gateway whose pod is ready and has the address of `admin`."""
     return Gateway(kube, admin.host, admin.key).create()
+
+
+@pytest.fixture
+def gw(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
+    """A gateway with the real admin API. It reloads its config by itself. Its config has two users."""
+    with real_gateway(kube, tmp_path) as gateway:
+        yield gateway

@@ -1,4 +1,4 @@
-"""A GatewayBackup is deleted: by hand, with its file, without its gateway."""
+"""Deletion of a GatewayBackup with a scripted admin API: with and without its file, and with each failure."""
 
 from __future__ import annotations
 
@@ -6,71 +6,65 @@ import pytest
 
 from gateway_api.contract import ErrorCode
 from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, until
+from tests.operator.support.workloads import Gateway, Kube, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 
-def completed(kube: Kube, name: str) -> None:
-    """A finished backup."""
-    kube.backup(name)
-    kube.wait_phase("gwb", name, "Completed")
-
-
-def test_the_file_stays(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    completed(kube, "kept")
-    assert "finalizers" not in (kube.get("gwb", "kept") or {})["metadata"]
-    kube.run("delete", "gwb/kept", "--timeout=10s")
+def test_delete_keeps_the_file_and_sets_no_finalizer(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+    kube.complete_backup("kept")
+    assert "finalizers" not in kube.require("gwb", "kept")["metadata"]
+    kube.kubectl("delete", "gwb/kept", "--timeout=10s")
     assert len(admin.backups) == 1
     assert "DELETE" not in {method for method, _ in admin.calls}
 
 
-def test_with_delete_file_the_file_goes(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    completed(kube, "brief")
+def test_delete_file_deletes_the_file_with_the_object(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+    kube.complete_backup("brief")
     kube.delete_with_file("brief", "--timeout=20s")
     assert admin.backups == {}
     assert ("Normal", "FileDeleted") in kube.events("brief")
 
 
-def test_the_finalizer_follows_delete_file(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    """A person may set the field alone, and take it back."""
-    completed(kube, "later")
-    kube.run("patch", "gwb/later", "--type=merge", "-p", '{"spec":{"deleteFile":true}}')
-    until("the finalizer", lambda: (kube.get("gwb", "later") or {})["metadata"].get("finalizers"))
-    kube.run("patch", "gwb/later", "--type=merge", "-p", '{"spec":{"deleteFile":false}}')
-    until("no finalizer", lambda: not (kube.get("gwb", "later") or {})["metadata"].get("finalizers"))
-    kube.run("delete", "gwb/later", "--timeout=10s")
+def test_finalizer_is_added_and_removed_with_delete_file(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+    """A user may set the field without a finalizer, and unset it later."""
+    kube.complete_backup("later")
+    kube.patch_spec("gwb", "later", {"deleteFile": True})
+    wait_for("the finalizer", lambda: kube.require("gwb", "later")["metadata"].get("finalizers"))
+    kube.patch_spec("gwb", "later", {"deleteFile": False})
+    wait_for("no finalizer", lambda: not kube.require("gwb", "later")["metadata"].get("finalizers"))
+    kube.kubectl("delete", "gwb/later", "--timeout=10s")
     assert len(admin.backups) == 1
 
 
-def test_another_volume_is_left_alone(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    completed(kube, "moved")
+def test_file_on_another_volume_is_kept(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+    kube.complete_backup("moved")
     admin.volume_id = "3" * 32
     kube.delete_with_file("moved", "--timeout=20s")
     assert len(admin.backups) == 1
     assert ("Warning", "FileKept") in kube.events("moved")
 
 
-def test_an_unreachable_gateway_is_retried(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    completed(kube, "patient")
-    admin.deletes_refused = ErrorCode.VolumeUnavailable
+def test_deletion_is_retried_until_the_volume_is_available(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+    kube.complete_backup("patient")
+    admin.delete_error = ErrorCode.VolumeUnavailable
     kube.delete_with_file("patient", "--wait=false")
     status = kube.wait_status("gwb", "patient", lambda status: status.get("reason") == "VolumeUnavailable")
     assert status["phase"] == "Deleting"
     assert status["failure"]["reason"] == "VolumeUnavailable"
-    admin.deletes_refused = None
-    until("patient is deleted", lambda: kube.get("gwb", "patient") is None)
+    admin.delete_error = None
+    wait_for("patient is deleted", lambda: kube.get("gwb", "patient") is None)
     assert admin.backups == {}
 
 
-def test_a_file_that_is_not_the_recorded_one_is_kept(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    completed(kube, "changed")
-    admin.deletes_refused = ErrorCode.BackupChanged
+def test_changed_file_is_kept(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+    kube.complete_backup("changed")
+    admin.delete_error = ErrorCode.BackupChanged
     kube.delete_with_file("changed", "--timeout=20s")
     assert ("Warning", "FileKept") in kube.events("changed")
 
 
-def test_one_that_waits_for_its_gateway_can_be_deleted(kube: Kube) -> None:
-    kube.backup("waiting")
+def test_pending_backup_can_be_deleted_with_delete_file(kube: Kube) -> None:
+    kube.apply_backup("waiting")
     kube.wait_phase("gwb", "waiting", "Pending")
     kube.delete_with_file("waiting", "--timeout=20s")

@@ -1,6 +1,6 @@
-"""The charts and the examples before a real API server: admission, RBAC and ownership as they are, without a node.
+"""The charts and the examples on a real API server without a node: admission, RBAC, install and upgrade.
 
-No pod runs here, so hooks are left out of installs; tests/node has the charts as people use them.
+No pod can run here, so installs omit the hooks. tests/node tests the charts with their hooks.
 """
 
 import json
@@ -11,23 +11,21 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster, ClusterError
-from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import wait_until
+from tests.operator.support.namespaces import create_restricted_namespace
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).resolve().parents[3]
 OPERATOR, GATEWAY = str(ROOT / "helm" / "operator"), str(ROOT / "helm" / "gateway")
-RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
 NAME = "gateway-backup-operator"
 
 
 @pytest.fixture(scope="module")
 def operator_namespace(control_plane: Cluster) -> Iterator[str]:
-    """The operator's chart, installed once; where another test has applied the CRDs, they are taken over."""
+    """The namespace of the operator's chart. The install takes over CRDs that other tests have applied."""
     namespace = f"charts-operator-{secrets.token_hex(3)}"
-    create_namespace(control_plane, namespace)
-    control_plane.kubectl("label", "namespace", namespace, *RESTRICTED)
+    create_restricted_namespace(control_plane, namespace)
     control_plane.helm("install", "op", OPERATOR, "-n", namespace, "--no-hooks", "--take-ownership")
     yield namespace
     control_plane.helm("uninstall", "op", "-n", namespace, "--no-hooks", check=False)
@@ -36,10 +34,9 @@ def operator_namespace(control_plane: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def team(control_plane: Cluster) -> Iterator[str]:
-    """A namespace that enforces the restricted standard, in which one person is admin and may do nothing elsewhere."""
+    """A namespace that enforces the restricted standard. The user `ada` is admin in it and nowhere else."""
     namespace = f"charts-team-{secrets.token_hex(3)}"
-    create_namespace(control_plane, namespace)
-    control_plane.kubectl("label", "namespace", namespace, *RESTRICTED)
+    create_restricted_namespace(control_plane, namespace)
     control_plane.kubectl("-n", namespace, "create", "rolebinding", "a", "--clusterrole=admin", "--user=ada")
     yield namespace
     control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
@@ -47,39 +44,39 @@ def team(control_plane: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def gateway(control_plane: Cluster, operator_namespace: str, team: str) -> str:
-    """The gateway's chart, installed by that person: no more rights are needed than an admin of a namespace has."""
+    """The namespace of the gateway's chart. The user `ada` installs it: the ClusterRole admin suffices."""
     account = f"operator.serviceAccount.namespace={operator_namespace}"
     arguments = ["install", "my-gateway", GATEWAY, "-n", team, "--no-hooks", "--set", account]
     control_plane.helm(*arguments, "--set", "networkPolicy.enabled=true", "--kube-as-user", "ada")
     return team
 
 
-def can(cluster: Cluster, who: str, verb: str, what: str, namespace: str, *more: str) -> bool:
-    """Whether somebody may."""
-    answer = cluster.kubectl("auth", "can-i", verb, what, "-n", namespace, "--as", who, *more, check=False)
+def can(cluster: Cluster, user: str, verb: str, resource: str, namespace: str, *flags: str) -> bool:
+    """Whether the user has the permission, according to `kubectl auth can-i`."""
+    answer = cluster.kubectl("auth", "can-i", verb, resource, "-n", namespace, "--as", user, *flags, check=False)
     assert answer.strip() in ("yes", "no"), answer
     return answer.strip() == "yes"
 
 
-def pods_of(cluster: Cluster, namespace: str) -> int:
-    """How many pods the controllers could make: admission is asked when the pod is made, not the Deployment."""
+def count_pods(cluster: Cluster, namespace: str) -> int:
+    """Number of pods that passed admission. Admission rejects a pod, never its Deployment."""
     return len(json.loads(cluster.kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"])
 
 
-def test_pods_are_admitted_where_the_restricted_standard_is_enforced(
+def test_pods_are_admitted_under_the_restricted_standard(
     control_plane: Cluster, operator_namespace: str, gateway: str
 ) -> None:
     def admitted() -> bool:
-        return all(pods_of(control_plane, namespace) == 1 for namespace in (operator_namespace, gateway))
+        return all(count_pods(control_plane, namespace) == 1 for namespace in (operator_namespace, gateway))
 
     wait_until(admitted, "one pod in either namespace", timeout=30, pause=0.2)
 
 
 @pytest.mark.parametrize("chart", [OPERATOR, GATEWAY])
-def test_nothing_that_is_rendered_earns_a_warning(
+def test_rendered_objects_cause_no_api_server_warning(
     control_plane: Cluster, operator_namespace: str, team: str, chart: str
 ) -> None:
-    # Hooks included: of a Job, admission says as a warning what it would refuse of its pods.
+    # Hooks are included: admission reports what it would reject in the pods of a Job as a warning.
     values = ["--set", "crds.install=false" if chart == OPERATOR else "managementApi.enabled=true"]
     rendered = control_plane.helm("template", "other", chart, "-n", team, "--kube-version", "1.34.0", *values)
     control_plane.kubectl(
@@ -87,20 +84,20 @@ def test_nothing_that_is_rendered_earns_a_warning(
     )
 
 
-def test_the_examples_are_accepted(control_plane: Cluster, operator_namespace: str, team: str) -> None:
+def test_examples_pass_strict_server_validation(control_plane: Cluster, operator_namespace: str, team: str) -> None:
     control_plane.kubectl(
         *("-n", team, "apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors"),
         *("-f", str(ROOT / "examples")),
     )
 
 
-def test_the_operator_reads_no_secret_until_a_gateway_lets_it(
+def test_operator_reads_only_the_secrets_that_gateways_grant(
     control_plane: Cluster, operator_namespace: str, gateway: str
 ) -> None:
     operator = f"system:serviceaccount:{operator_namespace}:{NAME}"
     assert can(control_plane, operator, "get", "secrets/my-gateway-admin", gateway)
     assert can(control_plane, operator, "patch", "deployments.apps/my-gateway", gateway)
-    for verb, what in (
+    for verb, resource in (
         ("list", "secrets"),
         ("get", "secrets/other"),
         ("patch", "secrets/my-gateway-admin"),
@@ -113,7 +110,7 @@ def test_the_operator_reads_no_secret_until_a_gateway_lets_it(
         ("delete", "gatewaybackupschedules.mcpgateway.dev"),
         ("create", "gatewaybackupschedules.mcpgateway.dev"),
     ):
-        assert not can(control_plane, operator, verb, what, gateway), (verb, what)
+        assert not can(control_plane, operator, verb, resource, gateway), (verb, resource)
     assert can(control_plane, operator, "delete", "gatewaybackups.mcpgateway.dev", gateway), "retention and ttl need it"
     assert not can(control_plane, operator, "get", "secrets/my-gateway-admin", operator_namespace)
     assert can(control_plane, operator, "patch", "gatewaybackups.mcpgateway.dev", gateway, "--subresource=status")
@@ -123,28 +120,28 @@ def test_the_operator_reads_no_secret_until_a_gateway_lets_it(
     ("role", "allowed"),
     [("view", {"get"}), ("edit", {"get", "create", "delete"}), ("admin", {"get", "create", "delete"})],
 )
-def test_people_have_what_their_role_says(
+def test_user_roles_aggregate_into_view_edit_and_admin(
     control_plane: Cluster, operator_namespace: str, team: str, role: str, allowed: set[str]
 ) -> None:
     person = f"person-{role}"
     control_plane.kubectl("-n", team, "create", "rolebinding", person, f"--clusterrole={role}", f"--user={person}")
     kinds = ("gatewaybackups.mcpgateway.dev", "gatewayrestores.mcpgateway.dev")
-    # The controller that aggregates roles takes a moment.
+    # Role aggregation is asynchronous.
     wait_until(
-        lambda: can(control_plane, person, "get", kinds[0], team), f"the rights of {role}", timeout=20, pause=0.2
+        lambda: can(control_plane, person, "get", kinds[0], team), f"the permissions of {role}", timeout=20, pause=0.2
     )
     for kind in kinds:
-        may = {verb for verb in ("get", "create", "delete") if can(control_plane, person, verb, kind, team)}
-        assert may == allowed
+        permitted = {verb for verb in ("get", "create", "delete") if can(control_plane, person, verb, kind, team)}
+        assert permitted == allowed
         assert not can(control_plane, person, "patch", kind, team, "--subresource=status")
 
 
-def test_an_uninstall_keeps_claims_and_crds_and_an_install_finds_them(
+def test_uninstall_keeps_claims_and_crds_for_the_next_install(
     control_plane: Cluster, operator_namespace: str, namespace: str
 ) -> None:
     def claims() -> dict[str, str]:
-        found = json.loads(control_plane.kubectl("-n", namespace, "get", "pvc", "-o", "json"))["items"]
-        return {item["metadata"]["name"]: item["metadata"]["uid"] for item in found}
+        items = json.loads(control_plane.kubectl("-n", namespace, "get", "pvc", "-o", "json"))["items"]
+        return {item["metadata"]["name"]: item["metadata"]["uid"] for item in items}
 
     control_plane.helm("install", "my-gateway", GATEWAY, "-n", namespace, "--no-hooks")
     before = claims()
@@ -161,25 +158,27 @@ def test_an_uninstall_keeps_claims_and_crds_and_an_install_finds_them(
         control_plane.helm("install", "op", OPERATOR, "-n", operator_namespace, "--no-hooks")
 
 
-def test_an_upgrade_renders_no_difference(control_plane: Cluster, gateway: str) -> None:
-    def seen() -> list[tuple[str, int]]:
+def test_upgrade_with_the_same_values_changes_nothing(control_plane: Cluster, gateway: str) -> None:
+    def uids_and_generations() -> list[tuple[str, int]]:
         kinds = "deployments,services,roles.rbac.authorization.k8s.io,networkpolicies,pvc"
         items = json.loads(control_plane.kubectl("-n", gateway, "get", kinds, "-o", "json"))["items"]
         return [(item["metadata"]["uid"], item["metadata"].get("generation", 0)) for item in items]
 
-    before = seen()
+    before = uids_and_generations()
     control_plane.helm("upgrade", "my-gateway", GATEWAY, "-n", gateway, "--no-hooks", "--reuse-values")
-    assert seen() == before
+    assert uids_and_generations() == before
 
 
-def test_role_only_mode_needs_no_cluster_wide_right(control_plane: Cluster, operator_namespace: str, team: str) -> None:
-    # Whoever installs it must hold what it grants: an admin of a namespace may not write a backup's status.
+def test_role_only_mode_needs_no_cluster_wide_permission(
+    control_plane: Cluster, operator_namespace: str, team: str
+) -> None:
+    # RBAC lets users grant only permissions that they have, and a namespace admin cannot write a backup's status.
     arguments = ["install", "own", OPERATOR, "-n", team, "--no-hooks", "--set", "crds.install=false"]
     arguments += ["--set", f"watchNamespaces={{{team}}}", "--kube-as-user", "ada"]
     with pytest.raises(ClusterError, match="attempting to grant RBAC permissions not currently held"):
         control_plane.helm(*arguments)
     control_plane.helm("uninstall", "own", "-n", team, "--no-hooks", check=False)
-    control_plane.kubectl("-n", team, "apply", "-f", "-", input=json.dumps(_rights_to_grant()))
+    control_plane.kubectl("-n", team, "apply", "-f", "-", input=json.dumps(_role_that_may_grant()))
     control_plane.kubectl("-n", team, "create", "rolebinding", "granter", "--role=granter", "--user=ada")
     control_plane.helm(*arguments)
     operator = f"system:serviceaccount:{team}:{NAME}"
@@ -189,7 +188,7 @@ def test_role_only_mode_needs_no_cluster_wide_right(control_plane: Cluster, oper
     control_plane.helm("uninstall", "own", "-n", team, "--no-hooks")
 
 
-def _rights_to_grant() -> dict[str, object]:
+def _role_that_may_grant() -> dict[str, object]:
     rules = [
         {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["escalate"]},
         {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["bind"]},

@@ -1,4 +1,4 @@
-"""The hook that makes a gateway's signing key, on a real API server: once, and its public half beside it."""
+"""The hook that creates a gateway's signing key once, in a Secret, and its public half in a ConfigMap."""
 
 from __future__ import annotations
 
@@ -18,59 +18,55 @@ NAME = "gw-signing"
 
 @pytest.fixture
 def command(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the chart's Job runs."""
+    """The command line of the chart's hook Job."""
     monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
     return ["make-secrets", "--namespace", kube.namespace, "--workload", "gw", "--signing-secret", NAME]
 
 
-def secret(kube: Kube) -> str:
-    """The private key in the Secret."""
-    found = kube.get("secret", NAME)
-    assert found is not None
-    return base64.b64decode(found["data"]["signing-key.pem"]).decode()
+def private_key(kube: Kube) -> str:
+    """The private key in the Secret, as PEM."""
+    return base64.b64decode(kube.require("secret", NAME)["data"]["signing-key.pem"]).decode()
 
 
-def public(kube: Kube) -> dict[str, str]:
-    """The ConfigMap."""
-    found = kube.get("configmap", NAME)
-    assert found is not None
-    data: dict[str, str] = found["data"]
+def published(kube: Kube) -> dict[str, str]:
+    """The data of the ConfigMap: `public-key.pem` and `key-id`."""
+    data: dict[str, str] = kube.require("configmap", NAME)["data"]
     return data
 
 
-def test_the_key_is_made_once_and_its_public_half_can_be_read(kube: Kube, command: list[str]) -> None:
+def test_hook_creates_the_key_once_and_publishes_the_public_half(kube: Kube, command: list[str]) -> None:
     assert main(command) == 0
-    pem, told = secret(kube), public(kube)
-    # The admin API reads both as they are.
+    pem, public_data = private_key(kube), published(kube)
+    # Both are valid input for the admin API without any conversion.
     signer = signing.load_signer(pem.encode())
-    assert signing.load_trusted(told["public-key.pem"]) == {told["key-id"]: signer.public}
-    assert told["key-id"] == signer.key_id
-    assert "PRIVATE" not in str(told)
+    assert signing.load_trusted(public_data["public-key.pem"]) == {public_data["key-id"]: signer.public}
+    assert public_data["key-id"] == signer.key_id
+    assert "PRIVATE" not in str(public_data)
     assert main(command) == 0
-    assert (secret(kube), public(kube)) == (pem, told)
+    assert (private_key(kube), published(kube)) == (pem, public_data)
 
 
 @pytest.mark.parametrize("lost", ["nothing", "the ConfigMap"])
-def test_the_public_half_follows_a_key_that_a_person_changed(kube: Kube, command: list[str], lost: str) -> None:
+def test_public_half_is_updated_after_the_key_was_replaced(kube: Kube, command: list[str], lost: str) -> None:
     assert main(command) == 0
-    before = public(kube)
-    if lost == "the ConfigMap":  # or a crash between the two
-        kube.run("delete", "configmap", NAME)
-    mine = new_private_key()
-    encoded = base64.b64encode(mine.encode()).decode()
-    kube.run("patch", "secret", NAME, "-p", f'{{"data": {{"signing-key.pem": "{encoded}"}}}}')
+    before = published(kube)
+    if lost == "the ConfigMap":  # as after a crash between the writes of Secret and ConfigMap
+        kube.kubectl("delete", "configmap", NAME)
+    replacement = new_private_key()
+    encoded = base64.b64encode(replacement.encode()).decode()
+    kube.kubectl("patch", "secret", NAME, "-p", f'{{"data": {{"signing-key.pem": "{encoded}"}}}}')
     assert main(command) == 0
-    assert secret(kube) == mine
-    assert public(kube)["key-id"] == signing.load_signer(mine.encode()).key_id != before["key-id"]
+    assert private_key(kube) == replacement
+    assert published(kube)["key-id"] == signing.load_signer(replacement.encode()).key_id != before["key-id"]
 
 
-def test_what_is_no_key_is_left_alone_and_told(
+def test_invalid_key_is_kept_and_logged_without_its_content(
     kube: Kube, command: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "key").write_text("canary-no-key")
-    kube.run("create", "secret", "generic", NAME, f"--from-file=signing-key.pem={tmp_path / 'key'}")
+    kube.kubectl("create", "secret", "generic", NAME, f"--from-file=signing-key.pem={tmp_path / 'key'}")
     assert main(command) == 0
-    assert secret(kube) == "canary-no-key"
+    assert private_key(kube) == "canary-no-key"
     assert kube.get("configmap", NAME) is None
     assert "holds no private key" in caplog.text
     assert "canary" not in caplog.text

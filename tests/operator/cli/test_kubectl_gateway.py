@@ -1,4 +1,4 @@
-"""``kubectl-gateway`` against a real API server, as a process: what it does, what it says, and how it ends."""
+"""``kubectl-gateway`` as a process against a real API server: its effects, its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -14,188 +14,195 @@ import pytest
 
 from gateway_api.contract import ErrorCode
 from gateway_operator.cli.main import parser
-from tests.operator.support.kubectl_gateway import MODULE, Plugin, ended
+from tests.operator.support.kubectl_gateway import MODULE, KubectlGateway, wait_for_exit
 from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, until
+from tests.operator.support.workloads import Gateway, Kube, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
-def plugin(kube: Kube) -> Plugin:
-    """The program as cluster-admin."""
-    return Plugin.of(kube)
+def cli(kube: Kube) -> KubectlGateway:
+    """``kubectl-gateway`` with the permissions of cluster-admin."""
+    return KubectlGateway.as_admin(kube)
 
 
-def test_a_backup_is_made_and_waited_for(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
-    done = plugin.run(
+def test_backup_create_waits_for_completion(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
+    done = cli.run(
         "backup", "create", "first", "--gateway=gw", "--wait", "--description=by hand", "--pin", "--group=own"
     )
     assert done.stdout == "gatewaybackup.mcpgateway.dev/first completed\n"
     assert "GatewayBackup first: Completed" in done.stderr
-    body = kube.get("gwb", "first")
-    assert body is not None
+    body = kube.require("gwb", "first")
     assert body["spec"]["description"] == "by hand"
     assert body["spec"]["pinned"] is True
     assert body["spec"]["group"] == "own"
-    again = plugin.run("backup", "create", "first", "--gateway=gw", code=1)
+    again = cli.run("backup", "create", "first", "--gateway=gw", code=1)
     assert "there is a GatewayBackup first already" in again.stderr
 
 
-def test_without_a_name_each_has_its_own(gateway: Gateway, plugin: Plugin) -> None:
-    names = {plugin.run("backup", "create", "--gateway=gw", "-o", "name").stdout for _ in range(2)}
+def test_backup_create_generates_unique_names(gateway: Gateway, cli: KubectlGateway) -> None:
+    names = {cli.run("backup", "create", "--gateway=gw", "-o", "name").stdout for _ in range(2)}
     assert len(names) == 2
     assert all(re.fullmatch(r"gatewaybackup\.mcpgateway\.dev/gw-\d{8}-\d{6}-[0-9a-f]{4}\n", name) for name in names)
 
 
-def test_a_policy_of_its_own_is_carried_by_the_backup(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
+def test_backup_create_writes_retention_options_into_the_spec(
+    kube: Kube, gateway: Gateway, cli: KubectlGateway
+) -> None:
     rules = ("keepLast=7", "keepDaily=14", "failed.maxAge=30d", "timeZone=Europe/Berlin")
-    plugin.run("backup", "create", "p", "--gateway=gw", "--group=own", *(f"--retention={rule}" for rule in rules))
-    body = kube.get("gwb", "p")
-    assert body is not None
+    cli.run("backup", "create", "p", "--gateway=gw", "--group=own", *(f"--retention={rule}" for rule in rules))
+    body = kube.require("gwb", "p")
     assert body["spec"]["retention"] == {
         "keepLast": 7, "keepDaily": 14, "failed": {"maxAge": "30d"}, "timeZone": "Europe/Berlin", "minKeep": 1,
         "includeAdopted": False, "dryRun": False,
     }  # fmt: skip
 
 
-def test_a_backup_that_fails_is_exit_1_with_its_reason(gateway: Gateway, admin: ScriptedAdmin, plugin: Plugin) -> None:
-    admin.refuse_backups = [ErrorCode.ConfigInvalid]
-    done = plugin.run("backup", "create", "bad", "--gateway=gw", "--wait", code=1)
+def test_failed_backup_exits_1_with_its_reason(gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway) -> None:
+    admin.backup_errors = [ErrorCode.ConfigInvalid]
+    done = cli.run("backup", "create", "bad", "--gateway=gw", "--wait", code=1)
     assert "GatewayBackup bad is Failed (ConfigInvalid)" in done.stderr
 
 
-def test_one_that_is_not_finished_in_time_is_exit_3_and_goes_on(kube: Kube, plugin: Plugin) -> None:
-    done = plugin.run("backup", "create", "slow", "--gateway=nobody", "--wait", "--timeout=2", code=3)
+def test_wait_timeout_exits_3_and_the_backup_continues(kube: Kube, cli: KubectlGateway) -> None:
+    done = cli.run("backup", "create", "slow", "--gateway=nobody", "--wait", "--timeout=2", code=3)
     assert "not finished after 2 s (Pending, " in done.stderr
     assert "It goes on" in done.stderr
     assert kube.status("gwb", "slow")["phase"] == "Pending"
 
 
-def test_a_wait_outlives_a_restart_of_the_api_server(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, plugin: Plugin
+def test_wait_survives_an_api_server_restart(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway
 ) -> None:
     admin.slow = 6
-    process = plugin.start("backup", "create", "long", "--gateway=gw", "--wait", "-n", kube.namespace)
-    until("the call", lambda: admin.bodies)
+    process = cli.start("backup", "create", "long", "--gateway=gw", "--wait", "-n", kube.namespace)
+    wait_for("the backup call", lambda: admin.backup_requests)
     kube.cluster.restart_api_server()
-    code, said = ended(process)
-    assert code == 0, said
+    code, output = wait_for_exit(process)
+    assert code == 0, output
     assert kube.status("gwb", "long")["phase"] == "Completed"
 
 
-def test_a_wait_ends_when_its_object_is_deleted(kube: Kube, plugin: Plugin) -> None:
-    process = plugin.start("backup", "create", "gone", "--gateway=nobody", "--wait", "-n", kube.namespace)
-    until("it is there", lambda: kube.get("gwb", "gone"))
+def test_wait_ends_when_the_object_is_deleted(kube: Kube, cli: KubectlGateway) -> None:
+    process = cli.start("backup", "create", "gone", "--gateway=nobody", "--wait", "-n", kube.namespace)
+    wait_for("the GatewayBackup exists", lambda: kube.get("gwb", "gone"))
     time.sleep(2)
-    kube.run("delete", "gwb/gone")
-    code, said = ended(process)
+    kube.kubectl("delete", "gwb/gone")
+    code, output = wait_for_exit(process)
     assert code == 1
-    assert "was deleted" in said
+    assert "was deleted" in output
 
 
-def test_lists_are_for_people_and_for_programs(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
-    nothing = plugin.run("backup", "list")
+def test_lists_print_tables_names_and_json(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
+    nothing = cli.run("backup", "list")
     assert nothing.stdout == ""
     assert "No GatewayBackup in namespace" in nothing.stderr
-    plugin.run("backup", "create", "one", "--gateway=gw", "--wait")
-    plugin.run("backup", "create", "two", "--gateway=gw", "--wait", "--group=other")
-    lines = plugin.run("backup", "list").stdout.splitlines()
+    cli.run("backup", "create", "one", "--gateway=gw", "--wait")
+    cli.run("backup", "create", "two", "--gateway=gw", "--wait", "--group=other")
+    lines = cli.run("backup", "list").stdout.splitlines()
     assert lines[0].split()[:4] == ["NAME", "PHASE", "GATEWAY", "SIZE"]
     assert {line.split()[0] for line in lines[1:]} == {"one", "two"}
-    assert plugin.run("backup", "list", "--group=other", "-o", "name").stdout == "gatewaybackup.mcpgateway.dev/two\n"
-    items = json.loads(plugin.run("backup", "list", "-o", "json").stdout)["items"]
+    assert cli.run("backup", "list", "--group=other", "-o", "name").stdout == "gatewaybackup.mcpgateway.dev/two\n"
+    items = json.loads(cli.run("backup", "list", "-o", "json").stdout)["items"]
     assert {item["metadata"]["name"] for item in items} == {"one", "two"}
-    kube.schedule("nightly")
-    table = plugin.run("schedule", "list").stdout.splitlines()
+    kube.apply_schedule("nightly")
+    table = cli.run("schedule", "list").stdout.splitlines()
     assert table[1].split()[:2] == ["nightly", "gw"]
 
 
-def test_pins_and_suspensions(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
-    plugin.run("backup", "create", "one", "--gateway=gw", "--wait")
-    plugin.run("backup", "pin", "one")
-    assert (kube.get("gwb", "one") or {})["spec"]["pinned"] is True
-    plugin.run("backup", "unpin", "one")
-    assert (kube.get("gwb", "one") or {})["spec"]["pinned"] is False
-    kube.schedule("nightly")
+def test_pin_and_suspend_change_the_spec(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
+    cli.run("backup", "create", "one", "--gateway=gw", "--wait")
+    cli.run("backup", "pin", "one")
+    assert kube.require("gwb", "one")["spec"]["pinned"] is True
+    cli.run("backup", "unpin", "one")
+    assert kube.require("gwb", "one")["spec"]["pinned"] is False
+    kube.apply_schedule("nightly")
     for word, value in (("suspend", True), ("resume", False)):
-        plugin.run("schedule", word, "nightly")
-        assert (kube.get("gwbs", "nightly") or {})["spec"]["suspend"] is value
-    assert "not found" in plugin.run("backup", "pin", "nothing", code=1).stderr
+        cli.run("schedule", word, "nightly")
+        assert kube.require("gwbs", "nightly")["spec"]["suspend"] is value
+    assert "not found" in cli.run("backup", "pin", "nothing", code=1).stderr
 
 
-def test_a_deletion_takes_the_file_along_and_asks_first(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, plugin: Plugin
+def test_backup_delete_asks_first_and_deletes_the_file(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway
 ) -> None:
     for name in ("one", "two", "kept"):
-        plugin.run("backup", "create", name, "--gateway=gw", "--wait")
-    assert "Pass --yes" in plugin.run("backup", "delete", "one", code=2).stderr
-    done = plugin.run("backup", "delete", "one", "two", "--yes")
+        cli.run("backup", "create", name, "--gateway=gw", "--wait")
+    assert "Pass --yes" in cli.run("backup", "delete", "one", code=2).stderr
+    done = cli.run("backup", "delete", "one", "two", "--yes")
     assert done.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name} deleted" for name in ("one", "two")]
     assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["kept"]
     assert [record.path.split("-")[1] for record in admin.backups.values()] == ["kept"]
-    kube.run("delete", "gwb/kept")
-    assert len(admin.backups) == 1, "kubectl delete forgets a backup and keeps its file"
-    assert "not found" in plugin.run("backup", "delete", "kept", "--yes", code=1).stderr
+    kube.kubectl("delete", "gwb/kept")
+    assert len(admin.backups) == 1, "kubectl delete deletes the object and keeps the file"
+    assert "not found" in cli.run("backup", "delete", "kept", "--yes", code=1).stderr
 
 
-def test_a_file_that_could_not_be_deleted_is_told(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, plugin: Plugin
+def test_backup_delete_reports_a_file_that_it_could_not_delete(
+    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway
 ) -> None:
-    plugin.run("backup", "create", "stays", "--gateway=gw", "--wait")
-    kube.run("delete", "deployment", "gw")
-    said = plugin.run("backup", "delete", "stays", "--yes", code=1)
-    assert "Deployment gw is gone" in said.stderr
+    cli.run("backup", "create", "stays", "--gateway=gw", "--wait")
+    kube.kubectl("delete", "deployment", "gw")
+    done = cli.run("backup", "delete", "stays", "--yes", code=1)
+    assert "Deployment gw is gone" in done.stderr
     assert kube.get("gwb", "stays") is None
 
 
-def test_a_file_is_adopted(kube: Kube, plugin: Plugin) -> None:
-    plugin.run("backup", "adopt", "found", "--gateway=gw", "--path=nightly/old.json.gz", "--group=nightly")
-    spec = (kube.get("gwb", "found") or {})["spec"]
+def test_backup_adopt_creates_a_backup_of_an_existing_file(kube: Kube, cli: KubectlGateway) -> None:
+    cli.run("backup", "adopt", "found", "--gateway=gw", "--path=nightly/old.json.gz", "--group=nightly")
+    spec = kube.require("gwb", "found")["spec"]
     assert spec["existing"] == {"path": "nightly/old.json.gz"}
     assert spec["group"] == "nightly"
 
 
-def test_retention_explains_itself_and_tries_another_policy(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
-    kube.schedule("nightly", retention={"keepLast": 5, "minKeep": 1}, suspend=True)
+def test_retention_explain_shows_the_policy_and_tries_another(
+    kube: Kube, gateway: Gateway, cli: KubectlGateway
+) -> None:
+    kube.apply_schedule("nightly", retention={"keepLast": 5, "minKeep": 1}, suspend=True)
     for name in ("one", "two", "three"):
-        plugin.run("backup", "create", name, "--gateway=gw", "--wait", "--group=nightly")
-    done = plugin.run("retention", "explain", "nightly")
+        cli.run("backup", "create", name, "--gateway=gw", "--wait", "--group=nightly")
+    done = cli.run("retention", "explain", "nightly")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", "three", "two", "one"]
     assert "keepLast" in done.stdout
     assert "Of 3 backups of Deployment gw in the group nightly, 3 stay and 0 go." in done.stderr
-    other = plugin.run("retention", "explain", "nightly", "--policy=keepLast=1", "-o", "name")
+    other = cli.run("retention", "explain", "nightly", "--policy=keepLast=1", "-o", "name")
     assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in ("two", "one")]
     assert "it is not in force" in other.stderr
-    rows = json.loads(plugin.run("retention", "explain", "--group=nightly", "-o", "json").stdout)
+    rows = json.loads(cli.run("retention", "explain", "--group=nightly", "-o", "json").stdout)
     assert {row["verdict"] for row in rows} == {"keep"}
     assert len(kube.items("gwb")) == 3
-    assert "no GatewayBackupSchedule" in plugin.run("retention", "explain", "nothing", code=1).stderr
-    plugin.run("retention", "explain", code=2)
+    assert "no GatewayBackupSchedule" in cli.run("retention", "explain", "nothing", code=1).stderr
+    cli.run("retention", "explain", code=2)
 
 
-def test_everything_on_a_volume_is_imported(kube: Kube, plugin: Plugin) -> None:
-    done = plugin.run("backup", "import", "--gateway=gw", "--under=nightly/", "--dry-run", "-o", "json")
-    made = json.loads(done.stdout)
-    assert made["kind"] == "GatewayBackupImport"
-    assert made["spec"]["paths"] == ["nightly/"]
-    assert made["spec"]["dryRun"] is True
-    plugin.run("backup", "import", "again", "--gateway=gw")
-    assert "runs once" in plugin.run("backup", "import", "again", "--gateway=gw", code=1).stderr
+def test_backup_import_creates_an_import_that_runs_once(kube: Kube, cli: KubectlGateway) -> None:
+    done = cli.run("backup", "import", "--gateway=gw", "--under=nightly/", "--dry-run", "-o", "json")
+    created = json.loads(done.stdout)
+    assert created["kind"] == "GatewayBackupImport"
+    assert created["spec"]["paths"] == ["nightly/"]
+    assert created["spec"]["dryRun"] is True
+    cli.run("backup", "import", "again", "--gateway=gw")
+    assert "runs once" in cli.run("backup", "import", "again", "--gateway=gw", code=1).stderr
 
 
-def test_a_restore_is_made_and_a_second_of_its_name_refused(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
+def test_restore_create_refuses_an_existing_name(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
     options = ("--gateway=gw", "--latest", "--group=nightly", "--on-failure=Leave", "--safety-backup=Required")
-    sealed = ("--identity-secret=key", "--accept-unsigned", f"--expected-sha256={'a' * 64}", "--health-consecutive=1")
-    plugin.run("restore", "create", "back", *options, *sealed)
-    spec = (kube.get("gwr", "back") or {})["spec"]
+    encryption = (
+        "--identity-secret=key",
+        "--accept-unsigned",
+        f"--expected-sha256={'a' * 64}",
+        "--health-consecutive=1",
+    )
+    cli.run("restore", "create", "back", *options, *encryption)
+    spec = kube.require("gwr", "back")["spec"]
     assert spec["identitySecretRef"] == {"name": "key", "key": "identity"}
     assert (spec["acceptUnsigned"], spec["expectedSha256"]) == (True, "a" * 64)
     assert spec["healthCheck"]["consecutive"] == 1
     assert spec["latest"] == {"group": "nightly"}
     assert (spec["onFailure"], spec["safetyBackup"]) == ("Leave", "Required")
-    assert "runs once" in plugin.run("restore", "create", "back", *options, code=1).stderr
-    assert plugin.run("restore", "list").stdout.splitlines()[1].split()[0] == "back"
+    assert "runs once" in cli.run("restore", "create", "back", *options, code=1).stderr
+    assert cli.run("restore", "list").stdout.splitlines()[1].split()[0] == "back"
 
 
 @pytest.mark.parametrize(
@@ -219,24 +226,22 @@ def test_a_restore_is_made_and_a_second_of_its_name_refused(kube: Kube, gateway:
     ],
     ids=" ".join,
 )
-def test_a_command_that_cannot_be_meant_is_exit_2_and_does_nothing(
-    kube: Kube, plugin: Plugin, words: tuple[str, ...]
-) -> None:
-    code, said = ended(plugin.start(*words))
-    assert code == 2, said
-    assert "Traceback" not in said
+def test_invalid_arguments_exit_2_and_change_nothing(kube: Kube, cli: KubectlGateway, words: tuple[str, ...]) -> None:
+    code, output = wait_for_exit(cli.start(*words))
+    assert code == 2, output
+    assert "Traceback" not in output
     assert kube.items("gwb") == []
 
 
-def test_a_missing_right_is_named(kube: Kube, tmp_path: Path) -> None:
-    kube.run("create", "serviceaccount", "nobody")
-    plugin = Plugin.of(kube, "nobody", tmp_path)
-    said = plugin.run("backup", "create", "x", "--gateway=gw", code=1).stderr
-    assert 'cannot create resource "gatewaybackups"' in said
-    assert "gateway-backup-edit" in said
+def test_missing_permission_is_named_with_its_cluster_role(kube: Kube, tmp_path: Path) -> None:
+    kube.kubectl("create", "serviceaccount", "nobody")
+    cli = KubectlGateway.as_account(kube, "nobody", tmp_path)
+    errors = cli.run("backup", "create", "x", "--gateway=gw", code=1).stderr
+    assert 'cannot create resource "gatewaybackups"' in errors
+    assert "gateway-backup-edit" in errors
 
 
-def test_without_a_cluster_it_says_so(tmp_path: Path) -> None:
+def test_missing_kubeconfig_is_one_error_line(tmp_path: Path) -> None:
     for kubeconfig in (tmp_path / "absent", tmp_path / "empty"):
         (tmp_path / "empty").write_text("")
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path)}
@@ -246,7 +251,7 @@ def test_without_a_cluster_it_says_so(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_kubectl_finds_it(kube: Kube, tmp_path: Path) -> None:
+def test_kubectl_runs_it_as_a_plugin(kube: Kube, tmp_path: Path) -> None:
     program = tmp_path / "kubectl-gateway"
     program.write_text(f'#!/bin/sh\nexec {" ".join(MODULE)} "$@"\n')
     program.chmod(0o755)
@@ -258,19 +263,19 @@ def test_kubectl_finds_it(kube: Kube, tmp_path: Path) -> None:
     assert "No GatewayBackup in namespace" in done.stderr
 
 
-def test_every_command_explains_itself() -> None:
+def test_every_command_has_help() -> None:
     for words in (
         ("backup", "create"), ("backup", "list"), ("backup", "delete"), ("backup", "adopt"),
         ("backup", "import"), ("backup", "pin"), ("backup", "unpin"),
         ("schedule", "list"), ("schedule", "suspend"), ("schedule", "resume"), ("schedule", "run"),
         ("restore", "create"), ("restore", "list"), ("retention", "explain"),
     ):  # fmt: skip
-        with pytest.raises(SystemExit) as ended_with:
+        with pytest.raises(SystemExit) as exited:
             parser().parse_args([*words, "--help"])
-        assert ended_with.value.code == 0
+        assert exited.value.code == 0
 
 
-def test_help_imports_no_client() -> None:
+def test_parser_imports_no_client_library() -> None:
     script = "import sys\nfrom gateway_operator.cli.main import parser\nparser()\nprint(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert not {"kubernetes", "aiohttp", "pydantic", "kopf"} & set(done.stdout.split())

@@ -1,4 +1,4 @@
-"""What the API server refuses by itself, each time with a sentence that a person can act on."""
+"""Validation by the CRDs: the API server rejects invalid objects and changes with a message that names the cause."""
 
 from __future__ import annotations
 
@@ -6,45 +6,51 @@ from typing import Any
 
 import pytest
 
-from tests.operator.support.workloads import ClusterError, Kube, resource
+from tests.operator.support.workloads import ClusterError, Kube, custom_resource
 
 pytestmark = pytest.mark.cluster
 GW = {"gatewayRef": {"name": "gw"}}
 
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "no gateway": (resource("GatewayBackup", "a", {}), "gatewayRef"),
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
+    "no gateway": (custom_resource("GatewayBackup", "a", {}), "gatewayRef"),
     "no spec": ({"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "metadata": {"name": "a"}}, "spec"),
-    "a long name": (resource("GatewayBackup", "a" * 64, GW), "at most 63 characters"),
-    "a group with a slash": (resource("GatewayBackup", "a", {**GW, "group": "a/b"}), "a group is a DNS label"),
-    "an upper-case gateway": (resource("GatewayBackup", "a", {"gatewayRef": {"name": "GW"}}), "is a DNS label"),
+    "a long name": (custom_resource("GatewayBackup", "a" * 64, GW), "at most 63 characters"),
+    "a group with a slash": (custom_resource("GatewayBackup", "a", {**GW, "group": "a/b"}), "a group is a DNS label"),
+    "an upper-case gateway": (custom_resource("GatewayBackup", "a", {"gatewayRef": {"name": "GW"}}), "is a DNS label"),
     "an ordinal of a Deployment": (
-        resource("GatewayBackup", "a", {"gatewayRef": {"name": "gw", "ordinal": 1}}),
+        custom_resource("GatewayBackup", "a", {"gatewayRef": {"name": "gw", "ordinal": 1}}),
         "ordinal is for a StatefulSet",
     ),
-    "another kind": (resource("GatewayBackup", "a", {"gatewayRef": {"name": "gw", "kind": "DaemonSet"}}), "kind"),
-    "a timeout of nothing": (resource("GatewayBackup", "a", {**GW, "timeoutSeconds": 0}), "timeoutSeconds"),
-    "no source": (resource("GatewayRestore", "a", GW), "exactly one source"),
-    "two sources": (resource("GatewayRestore", "a", {**GW, "backupName": "x", "latest": {}}), "exactly one source"),
-    "half a digest": (
-        resource("GatewayRestore", "a", {**GW, "path": "x.json", "expectedSha256": "abc"}),
+    "another kind": (
+        custom_resource("GatewayBackup", "a", {"gatewayRef": {"name": "gw", "kind": "DaemonSet"}}),
+        "kind",
+    ),
+    "a timeout of zero": (custom_resource("GatewayBackup", "a", {**GW, "timeoutSeconds": 0}), "timeoutSeconds"),
+    "no source": (custom_resource("GatewayRestore", "a", GW), "exactly one source"),
+    "two sources": (
+        custom_resource("GatewayRestore", "a", {**GW, "backupName": "x", "latest": {}}),
+        "exactly one source",
+    ),
+    "a digest that is too short": (
+        custom_resource("GatewayRestore", "a", {**GW, "path": "x.json", "expectedSha256": "abc"}),
         "expectedSha256",
     ),
-    "a file to be deleted at once": (
-        resource("GatewayBackup", "a", {**GW, "deleteFile": True}),
+    "deleteFile at creation": (
+        custom_resource("GatewayBackup", "a", {**GW, "deleteFile": True}),
         "deleteFile cannot be",
     ),
-    "an unknown field": (resource("GatewayBackup", "a", {**GW, "retain": {"keepLast": 1}}), "unknown field"),
+    "an unknown field": (custom_resource("GatewayBackup", "a", {**GW, "retain": {"keepLast": 1}}), "unknown field"),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_is_refused(kube: Kube, case: str) -> None:
-    body, sentence = REFUSED[case]
-    with pytest.raises(ClusterError, match=sentence):
-        kube.run("create", "--validate=strict", "-f", "-", body=body)
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_objects_are_rejected_with_a_message(kube: Kube, case: str) -> None:
+    body, message = INVALID[case]
+    with pytest.raises(ClusterError, match=message):
+        kube.kubectl("create", "--validate=strict", "-f", "-", body=body)
 
 
-CHANGES: dict[str, tuple[str, str, str]] = {
+FORBIDDEN_CHANGES: dict[str, tuple[str, str, str]] = {
     "gatewayRef": ("gwb", '{"gatewayRef":{"name":"other"}}', "a backup is of one gateway"),
     "group": ("gwb", '{"group":"nightly"}', "group cannot change"),
     "timeoutSeconds": ("gwb", '{"timeoutSeconds":20}', "timeoutSeconds cannot change"),
@@ -52,26 +58,26 @@ CHANGES: dict[str, tuple[str, str, str]] = {
     "startingDeadlineSeconds": ("gwb", '{"startingDeadlineSeconds":20}', "startingDeadlineSeconds cannot change"),
     "another source": ("gwr", '{"backupName":null,"latest":{}}', "a restore runs once"),
     "another field": ("gwr", '{"restart":"Always"}', "a restore runs once"),
-    "a field that goes": ("gwr", '{"description":null}', "a restore runs once"),
+    "a removed field": ("gwr", '{"description":null}', "a restore runs once"),
 }
 
 
-@pytest.mark.parametrize("case", CHANGES)
-def test_what_may_not_change_does_not(kube: Kube, case: str) -> None:
-    kind, change, sentence = CHANGES[case]
-    kube.backup("it")
-    kube.restore("it", backupName="it", description="a note")
-    with pytest.raises(ClusterError, match=sentence):
-        kube.run("patch", f"{kind}/it", "--type=merge", "-p", f'{{"spec":{change}}}')
+@pytest.mark.parametrize("case", FORBIDDEN_CHANGES)
+def test_immutable_fields_cannot_change(kube: Kube, case: str) -> None:
+    kind, change, message = FORBIDDEN_CHANGES[case]
+    kube.apply_backup("it")
+    kube.apply_restore("it", backupName="it", description="a note")
+    with pytest.raises(ClusterError, match=message):
+        kube.kubectl("patch", f"{kind}/it", "--type=merge", "-p", f'{{"spec":{change}}}')
 
 
-def test_what_may_change_does(kube: Kube) -> None:
-    kube.backup("it")
-    kube.run("patch", "gwb/it", "--type=merge", "-p", '{"spec":{"deleteFile":true,"description":"x"}}')
+def test_mutable_fields_can_change(kube: Kube) -> None:
+    kube.apply_backup("it")
+    kube.patch_spec("gwb", "it", {"deleteFile": True, "description": "x"})
 
 
-def test_columns_and_short_names(kube: Kube) -> None:
-    kube.backup("it")
-    header = kube.run("get", "gwb").splitlines()[0].split()
+def test_printer_columns_and_short_names(kube: Kube) -> None:
+    kube.apply_backup("it")
+    header = kube.kubectl("get", "gwb").splitlines()[0].split()
     assert header == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
-    assert "gatewaybackup.mcpgateway.dev/it" in kube.run("get", "mcpgateway", "-o", "name")
+    assert "gatewaybackup.mcpgateway.dev/it" in kube.kubectl("get", "mcpgateway", "-o", "name")

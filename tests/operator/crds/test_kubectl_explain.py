@@ -1,4 +1,4 @@
-"""What kubectl shows by itself: one line a backup, and a sentence for every field."""
+"""The output of kubectl for the CRDs: the printer columns of `get`, and a description of every field in `explain`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ pytestmark = pytest.mark.cluster
 
 
 OBVIOUS = ("conditions", "lastErrors", "problems", "counts")
-"""The parts of a condition, of an error and of a count are words of their own."""
+"""Fields whose parts need no description."""
 
 
-def undocumented(schema: dict[str, Any], at: str) -> list[str]:
-    """Fields without a sentence."""
-    found: list[str] = []
+def undocumented(schema: dict[str, Any], path: str) -> list[str]:
+    """Paths of the fields that have no description."""
+    missing: list[str] = []
     for name, field in schema.get("properties", {}).items():
-        here = f"{at}.{name}"
-        if not field.get("description") and not any(part in at for part in OBVIOUS):
-            found.append(here)
-        found += undocumented(field.get("items", field), here)
-    return found
+        field_path = f"{path}.{name}"
+        if not field.get("description") and not any(part in path for part in OBVIOUS):
+            missing.append(field_path)
+        missing += undocumented(field.get("items", field), field_path)
+    return missing
 
 
 @pytest.mark.parametrize("kind", ["gatewaybackups", "gatewaybackupimports"])
-def test_explain_is_the_documentation(kube: Kube, kind: str) -> None:
-    text = kube.run("explain", f"{kind}.spec", "--recursive")
+def test_every_field_has_a_description(kube: Kube, kind: str) -> None:
+    text = kube.kubectl("explain", f"{kind}.spec", "--recursive")
     crd = json.loads(kube.cluster.kubectl("get", "crd", f"{kind}.mcpgateway.dev", "-o", "json"))
     fields = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     assert all(name in text for name in fields["spec"]["properties"])
@@ -39,12 +39,11 @@ def test_explain_is_the_documentation(kube: Kube, kind: str) -> None:
 
 
 @pytest.mark.usefixtures("operator")
-def test_a_backup_is_readable_at_a_glance(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    kube.backup("readable", pinned=True, group="daily")
-    kube.wait_phase("gwb", "readable", "Completed")
-    head, line = kube.run("get", "gwb").splitlines()
-    assert head.split() == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
+def test_printer_columns_show_the_state_of_a_backup(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+    kube.complete_backup("readable", pinned=True, group="daily")
+    header, line = kube.kubectl("get", "gwb").splitlines()
+    assert header.split() == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
     assert line.split()[:-1] == ["readable", "Completed", "gw", "80", "Verified", "daily", "true"]
-    wide = kube.run("get", "gwb", "-o", "wide")
+    wide = kube.kubectl("get", "gwb", "-o", "wide")
     assert "BackedUp" in wide
     assert kube.status("gwb", "readable")["path"] in wide

@@ -14,67 +14,65 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 @pytest.fixture
 def second() -> Iterator[ScriptedAdmin]:
-    """The admin API of the pod that comes after."""
+    """The admin API of the replacement pod."""
     with ScriptedAdmin(loopback()) as server:
         yield server
 
 
 @pytest.fixture
 def used(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> Gateway:
-    """A gateway that has made a backup. The calls of its admin API so far are dropped."""
-    kube.run("rollout", "status", "deployment/gw", "--timeout=30s")
-    kube.backup("first")
-    kube.wait_phase("gwb", "first", "Completed")
+    """A gateway after its first backup. The calls of its admin API so far are cleared."""
+    kube.kubectl("rollout", "status", "deployment/gw", "--timeout=30s")
+    kube.complete_backup("first")
     admin.calls.clear()
     return gateway
 
 
-def deleted(kube: Kube, gateway: Gateway, pod: str) -> None:
-    kube.run("delete", "pod", pod, "--grace-period=0", "--force")
+def delete_pod(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
 
 
-def taken_out(kube: Kube, gateway: Gateway, pod: str) -> None:
-    kube.run("label", "pod", pod, "--overwrite", "app=quarantine")
+def remove_pod_from_selector(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.kubectl("label", "pod", pod, "--overwrite", "app=quarantine")
 
 
-def rolled_out(kube: Kube, gateway: Gateway, pod: str) -> None:
-    kube.run("set", "env", "deployment/gw", "NEW=1")
-    kube.run("wait", "--for=delete", f"pod/{pod}", "--timeout=30s")  # until then it is the gateway's pod
+def roll_out(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.kubectl("set", "env", "deployment/gw", "NEW=1")
+    kube.kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=30s")  # until it is deleted it belongs to the gateway
 
 
-def made_anew(kube: Kube, gateway: Gateway, pod: str) -> None:
-    kube.run("delete", "deployment", "gw", "--cascade=foreground", "--wait=true", "--timeout=30s")
+def recreate_deployment(kube: Kube, gateway: Gateway, pod: str) -> None:
+    kube.kubectl("delete", "deployment", "gw", "--cascade=foreground", "--wait=true", "--timeout=30s")
     gateway.deployment()
 
 
-@pytest.mark.parametrize("change", [deleted, taken_out, rolled_out, made_anew])
-def test_after_a_change_the_key_goes_to_the_pod_that_took_its_place(
+@pytest.mark.parametrize("change", [delete_pod, remove_pod_from_selector, roll_out, recreate_deployment])
+def test_admin_key_goes_only_to_the_new_pod_after_a_change(
     kube: Kube,
     used: Gateway,
     admin: ScriptedAdmin,
     second: ScriptedAdmin,
     change: Callable[[Kube, Gateway, str], None],
 ) -> None:
-    """The old pod's address still answers all the time, as if another pod had it by now."""
-    old = used.pod()
+    """The old address keeps answering, as if another pod had received it."""
+    old = used.pod_name()
     change(kube, used, old)
-    kube.backup("while-it-changes")
+    kube.apply_backup("while-it-changes")
     pending = kube.wait_status("gwb", "while-it-changes", lambda status: status.get("reason") == "NoReadyPod")
     assert pending["phase"] == "Pending"
     used.address = second.host
-    with used.kubelet():
+    with used.simulated_kubelet():
         after = kube.wait_phase("gwb", "while-it-changes", "Completed", timeout=60)
     assert after["pod"] != old
     assert admin.calls == []
     assert len(second.backups) == 1
 
 
-def test_the_address_is_read_for_each_backup(
+def test_pod_address_is_read_for_each_backup(
     kube: Kube, used: Gateway, admin: ScriptedAdmin, second: ScriptedAdmin
 ) -> None:
-    """The same pod has another address, as after a restart of its sandbox."""
-    kube.patch_status("pod", used.pod(), pod_status(second.host))
-    kube.backup("moved")
-    kube.wait_phase("gwb", "moved", "Completed")
+    """The pod gets another address, as after a restart of its sandbox."""
+    kube.patch_status("pod", used.pod_name(), pod_status(second.host))
+    kube.complete_backup("moved")
     assert admin.calls == []
     assert len(second.backups) == 1

@@ -1,4 +1,4 @@
-"""A StatefulSet: each pod has its own volumes, and the ordinal says which one is meant."""
+"""A gateway that is a StatefulSet: each pod has its own volumes, and `gatewayRef.ordinal` selects the pod."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Kube, loopback, pod_status, until
+from tests.operator.support.workloads import Kube, loopback, pod_status, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
@@ -22,7 +22,7 @@ def second() -> Iterator[ScriptedAdmin]:
 
 
 def stateful_set(key: str) -> list[dict[str, Any]]:
-    """A gateway of two pods."""
+    """The Secret and the StatefulSet of a gateway with two pods."""
     container = {"name": "admin", "image": "admin", "ports": [{"name": "admin", "containerPort": 8001}]}
     labels = {"app": "gws"}
     return [
@@ -45,15 +45,17 @@ def stateful_set(key: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_ordinal_chooses_the_pod(kube: Kube, admin: ScriptedAdmin, second: ScriptedAdmin) -> None:
+def test_ordinal_selects_the_pod(kube: Kube, admin: ScriptedAdmin, second: ScriptedAdmin) -> None:
     for body in stateful_set(admin.key):
         kube.apply(body)
     for number, server in enumerate((admin, second)):
-        until("the pod", lambda number=number: kube.get("pod", f"gws-{number}"))  # type: ignore[misc]
+        wait_for("the pod", lambda number=number: kube.get("pod", f"gws-{number}"))  # type: ignore[misc]
         kube.patch_status("pod", f"gws-{number}", pod_status(server.host))
-    kube.backup("first", gatewayRef={"kind": "StatefulSet", "name": "gws"})
-    kube.backup("second", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1})
-    kube.backup("third", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 2}, startingDeadlineSeconds=3)
+    kube.apply_backup("first", gatewayRef={"kind": "StatefulSet", "name": "gws"})
+    kube.apply_backup("second", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1})
+    kube.apply_backup(
+        "third", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 2}, startingDeadlineSeconds=3
+    )
     assert kube.wait_phase("gwb", "first", "Completed")["pod"] == "gws-0"
     status = kube.wait_phase("gwb", "second", "Completed")
     assert (status["pod"], status["volumeID"]) == ("gws-1", "9" * 32)
@@ -61,6 +63,6 @@ def test_the_ordinal_chooses_the_pod(kube: Kube, admin: ScriptedAdmin, second: S
     status = kube.wait_phase("gwb", "third", "Failed")
     assert status["reason"] == "NoReadyPod"
     assert "has no pod gws-2" in status["message"]
-    # A backup of one pod is no backup of the other.
-    kube.restore("crossed", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1}, backupName="first")
+    # A backup of one pod must not be restored to another pod.
+    kube.apply_restore("crossed", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1}, backupName="first")
     assert kube.wait_phase("gwr", "crossed", "Failed")["reason"] in ("WrongGateway", "ConfigNotPersistent")

@@ -1,4 +1,4 @@
-"""TLS to the admin API: the annotated CA and the gateway's own name, and never plain HTTP beside it."""
+"""TLS to the admin API: the operator checks the annotated CA and the gateway's name, and never uses plain HTTP."""
 
 from __future__ import annotations
 
@@ -19,49 +19,45 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 @pytest.fixture
 def secured(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
-    """A gateway whose admin API speaks TLS, with the Secrets that the chart's hook makes."""
-    with tls_gateway(kube, tmp_path, create=False) as found:
-        yield found
+    """A gateway with TLS. Its Deployment is not created yet."""
+    with tls_gateway(kube, tmp_path, create=False) as gateway:
+        yield gateway
 
 
-def test_with_the_right_ca(kube: Kube, secured: RealGateway) -> None:
+def test_backup_over_tls_completes(kube: Kube, secured: RealGateway) -> None:
     secured.gateway.create()
-    kube.backup("sealed")
-    kube.wait_phase("gwb", "sealed", "Completed")
-    assert len(secured.files()) == 1
+    kube.complete_backup("sealed")
+    assert len(secured.backup_files()) == 1
 
 
-def test_with_another_ca(kube: Kube, secured: RealGateway) -> None:
+def test_certificate_of_another_ca_is_not_trusted(kube: Kube, secured: RealGateway) -> None:
     secured.gateway.ca = make("gw", kube.namespace, datetime.now(UTC)).ca
     secured.gateway.create()
-    kube.backup("distrusted", retryLimit=0)
+    kube.apply_backup("distrusted", retryLimit=0)
     assert kube.wait_phase("gwb", "distrusted", "Failed")["reason"] == "CertificateNotTrusted"
-    assert secured.files() == []
+    assert secured.backup_files() == []
 
 
-def test_with_another_gateways_certificate(kube: Kube, secured: RealGateway) -> None:
-    """Signed by the right CA, but served for another name: another gateway's pod."""
+def test_certificate_of_another_gateway_is_not_trusted(kube: Kube, secured: RealGateway) -> None:
+    """The certificate is signed by the right CA but has the name of another gateway."""
     secured.gateway.name = "gw2"
     secured.gateway.create()
-    kube.backup("misled", retryLimit=0, gatewayRef={"name": "gw2"})
+    kube.apply_backup("misled", retryLimit=0, gatewayRef={"name": "gw2"})
     assert kube.wait_phase("gwb", "misled", "Failed")["reason"] == "CertificateNotTrusted"
 
 
-def test_what_is_no_certificate(kube: Kube, secured: RealGateway) -> None:
-    secured.gateway.ca = "nothing of the kind"
+def test_invalid_ca_is_reported_as_certificate_missing(kube: Kube, secured: RealGateway) -> None:
+    secured.gateway.ca = "not a certificate"
     secured.gateway.create()
-    kube.backup("nonsense", retryLimit=0)
+    kube.apply_backup("nonsense", retryLimit=0)
     assert kube.wait_phase("gwb", "nonsense", "Failed")["reason"] == "CertificateMissing"
 
 
-def test_the_hook_makes_what_is_missing_and_replaces_nothing(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(kube.cluster.kubeconfig))
+def test_hook_creates_missing_secrets_and_replaces_nothing(kube: Kube, kubeconfig_env: None) -> None:
     command = ["make-secrets", "--namespace", kube.namespace, "--workload", "gw", "--admin-secret", "gw-admin"]
     command += ["--tls-secret", "gw-admin-tls", "--label", "app=gw"]
     assert main(command) == 0
-    admin, tls = kube.get("secret", "gw-admin"), kube.get("secret", "gw-admin-tls")
-    assert admin is not None
-    assert tls is not None
+    admin, tls = kube.require("secret", "gw-admin"), kube.require("secret", "gw-admin-tls")
     assert tls["type"] == "kubernetes.io/tls"
     assert admin["metadata"]["labels"] == {"app": "gw"}
     assert admin["data"]["ca.crt"] == tls["data"]["ca.crt"]
@@ -69,18 +65,16 @@ def test_the_hook_makes_what_is_missing_and_replaces_nothing(kube: Kube, monkeyp
     assert main(command) == 0
     assert kube.get("secret", "gw-admin") == admin
     assert kube.get("secret", "gw-admin-tls") == tls
-    # A crash between the two, or a person who deleted one.
-    kube.run("delete", "secret/gw-admin")
+    # One of the two Secrets is missing: after a crash between the writes, or because a user deleted it.
+    kube.kubectl("delete", "secret/gw-admin")
     assert main(command) == 0
-    again = kube.get("secret", "gw-admin")
-    assert again is not None
-    assert again["data"]["ca.crt"] == tls["data"]["ca.crt"]
-    # A Secret that somebody made with other things in it keeps them.
-    kube.run("delete", "secret/gw-admin")
-    kube.run("create", "secret", "generic", "gw-admin", "--from-literal=admin-key=theirs", "--from-literal=x=y")
+    recreated = kube.require("secret", "gw-admin")
+    assert recreated["data"]["ca.crt"] == tls["data"]["ca.crt"]
+    # An existing Secret keeps its data.
+    kube.kubectl("delete", "secret/gw-admin")
+    kube.kubectl("create", "secret", "generic", "gw-admin", "--from-literal=admin-key=theirs", "--from-literal=x=y")
     assert main(command) == 0
-    theirs = kube.get("secret", "gw-admin")
-    assert theirs is not None
-    assert theirs["data"]["admin-key"] == base64.b64encode(b"theirs").decode()
-    assert theirs["data"]["x"] == base64.b64encode(b"y").decode()
-    assert theirs["data"]["ca.crt"] == tls["data"]["ca.crt"]
+    existing = kube.require("secret", "gw-admin")
+    assert existing["data"]["admin-key"] == base64.b64encode(b"theirs").decode()
+    assert existing["data"]["x"] == base64.b64encode(b"y").decode()
+    assert existing["data"]["ca.crt"] == tls["data"]["ca.crt"]

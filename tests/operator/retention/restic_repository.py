@@ -1,7 +1,8 @@
-"""A restic repository with thousands of snapshots, in a second.
+"""Creates a restic repository with thousands of snapshots within a second.
 
-`restic backup` needs half a second for each. A snapshot is a small encrypted JSON file whose name is its digest, and
-`restic cat masterkey` gives the key, so the files are written here; `restic forget` looks at nothing else.
+`restic backup` takes half a second for each snapshot, so the snapshot files are written directly. A snapshot is a small
+encrypted JSON file whose name is its SHA-256 digest. The key comes from `restic cat masterkey`. `restic forget` reads
+only these files.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 
-class Restic:
-    """A new repository in a folder."""
+class ResticRepository:
+    """A new repository in a folder that does not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,24 +38,24 @@ class Restic:
         return subprocess.run(command, env=self._environment, check=True, capture_output=True).stdout
 
     def add(self, host: str, name: str, time: datetime) -> None:
-        """A snapshot of nothing."""
+        """Write an empty snapshot whose only path is the name."""
         body = {"time": time.isoformat(), "tree": "0" * 64, "paths": [name], "hostname": host, "username": "test"}
         nonce = secrets.token_bytes(16)
-        sealer = Cipher(algorithms.AES(self._encrypt), modes.CTR(nonce)).encryptor()
-        sealed = sealer.update(json.dumps(body).encode()) + sealer.finalize()
+        encryptor = Cipher(algorithms.AES(self._encrypt), modes.CTR(nonce)).encryptor()
+        ciphertext = encryptor.update(json.dumps(body).encode()) + encryptor.finalize()
         # Poly1305-AES: the second half of the key is the encrypted nonce.
         block = Cipher(algorithms.AES(self._mac_k), modes.ECB()).encryptor()
-        tag = Poly1305.generate_tag(self._mac_r + block.update(nonce) + block.finalize(), sealed)
-        data = nonce + sealed + tag
+        tag = Poly1305.generate_tag(self._mac_r + block.update(nonce) + block.finalize(), ciphertext)
+        data = nonce + ciphertext + tag
         (self._folder / "snapshots" / hashlib.sha256(data).hexdigest()).write_bytes(data)
 
     def forget(self, rules: Sequence[str]) -> dict[str, dict[str, set[str]]]:
-        """What `restic forget` would keep of each host: name → why."""
+        """The snapshots that `restic forget` would keep: host → name → reasons."""
         output = self._run("forget", "--dry-run", "--no-lock", "--json", "--group-by", "host", *rules)
         groups: list[dict[str, Any]] = json.loads(output)
         return {
             group["host"]: {
-                one["snapshot"]["paths"][0]: {why for why in one["matches"] if not why.startswith("oldest")}
+                one["snapshot"]["paths"][0]: {reason for reason in one["matches"] if not reason.startswith("oldest")}
                 for one in group["reasons"]
             }
             for group in groups

@@ -1,4 +1,4 @@
-"""GatewayBackupSchedule and its CronJob on a real API server, with the real CronJob and Job controllers."""
+"""GatewayBackupSchedule on a real API server: its CronJob, drift, name conflicts, refusals and status."""
 
 from __future__ import annotations
 
@@ -7,36 +7,24 @@ from typing import Any
 
 import pytest
 
+from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model.names import BACKUP_TEMPLATE
 from tests.operator.conftest import IMAGE
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import ClusterError, Gateway, Kube, until
+from tests.operator.support.workloads import ClusterError, Gateway, Kube, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
-def ready(kube: Kube) -> Kube:
-    """A namespace with the ServiceAccount of the gateway ``gw``'s schedules."""
-    kube.run("create", "serviceaccount", "gw-backup")
-    return kube
+def backup_account(kube: Kube) -> None:
+    """The ServiceAccount for the Jobs of the schedules of the gateway `gw`."""
+    kube.kubectl("create", "serviceaccount", "gw-backup")
 
 
-def cron_job(kube: Kube, name: str) -> dict[str, Any]:
-    """A CronJob that is there."""
-    found = kube.get("cronjob", name)
-    assert found is not None
-    return found
-
-
-def ready_is(kube: Kube, name: str, reason: str, **options: Any) -> dict[str, Any]:
-    """Wait for the condition Ready of a schedule."""
-    return kube.wait_condition("gwbs", name, "Ready", reason, **options)
-
-
-def test_a_schedule_owns_a_cron_job_that_does_what_it_says(ready: Kube) -> None:
-    ready.schedule(
+def test_schedule_owns_a_cron_job_with_its_settings(kube: Kube, backup_account: None) -> None:
+    kube.apply_schedule(
         "nightly",
         schedule="0 2 * * *",
         timeZone="Europe/Berlin",
@@ -46,15 +34,14 @@ def test_a_schedule_owns_a_cron_job_that_does_what_it_says(ready: Kube) -> None:
         failedJobsHistoryLimit=4,
         backupTemplate={"ttl": "30d", "timeoutSeconds": 900, "description": "a $(HOME) of 1$", "retryLimit": 0},
     )
-    ready_is(ready, "nightly", "Scheduled")
-    body = cron_job(ready, "nightly")
+    kube.wait_schedule_ready("nightly", "Scheduled")
+    body = kube.require("cronjob", "nightly")
     spec = body["spec"]
     assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("0 2 * * *", "Europe/Berlin", "Replace")
     assert (spec["startingDeadlineSeconds"], spec["suspend"]) == (120, False)
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (2, 4)
     (owner,) = body["metadata"]["ownerReferences"]
-    schedule = ready.get("gwbs", "nightly")
-    assert schedule is not None
+    schedule = kube.require("gwbs", "nightly")
     assert owner["uid"] == schedule["metadata"]["uid"]
     assert owner["controller"] is True
     assert owner["blockOwnerDeletion"] is True
@@ -71,32 +58,32 @@ def test_a_schedule_owns_a_cron_job_that_does_what_it_says(ready: Kube) -> None:
     assert status["cronJob"] == "nightly"
     assert status["backups"] == {"completed": 0, "failed": 0, "suspicious": 0, "pinned": 0, "total": 0}
     assert status["nextScheduleTime"]
-    assert ready.events("nightly")[0] == ("Normal", "CronJobCreated")
+    assert kube.events("nightly")[0] == ("Normal", "CronJobCreated")
     assert "finalizers" not in schedule["metadata"]
 
 
-def test_its_pods_are_restricted(ready: Kube) -> None:
-    """The API server itself judges: it warns of a template that its namespace would not run."""
-    ready.cluster.kubectl("label", "namespace", ready.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    ready.schedule("strict")
-    ready_is(ready, "strict", "Scheduled")
-    ready.run("create", "job", "--from=cronjob/strict", "by-hand")
-    pods = until("its pod", lambda: ready.items("pods", labels="batch.kubernetes.io/job-name=by-hand"))
+def test_pods_of_a_schedule_meet_the_restricted_standard(kube: Kube, backup_account: None) -> None:
+    """Admission in the namespace rejects pods that are not restricted."""
+    kube.cluster.kubectl("label", "namespace", kube.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kube.apply_schedule("strict")
+    kube.wait_schedule_ready("strict", "Scheduled")
+    kube.kubectl("create", "job", "--from=cronjob/strict", "by-hand")
+    pods = wait_for("its pod", lambda: kube.items("pods", labels="batch.kubernetes.io/job-name=by-hand"))
     assert pods[0]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_a_change_of_the_schedule_is_followed_and_is_no_drift(ready: Kube) -> None:
-    ready.schedule("moves")
-    ready_is(ready, "moves", "Scheduled")
-    ready.schedule("moves", schedule="30 4 * * *", suspend=True)
-    ready_is(ready, "moves", "Suspended")
-    spec = cron_job(ready, "moves")["spec"]
+def test_schedule_change_updates_the_cron_job_without_warning(kube: Kube, backup_account: None) -> None:
+    kube.apply_schedule("moves")
+    kube.wait_schedule_ready("moves", "Scheduled")
+    kube.apply_schedule("moves", schedule="30 4 * * *", suspend=True)
+    kube.wait_schedule_ready("moves", "Suspended")
+    spec = kube.require("cronjob", "moves")["spec"]
     assert (spec["schedule"], spec["suspend"]) == ("30 4 * * *", True)
-    assert "nextScheduleTime" not in ready.status("gwbs", "moves")
-    ready.run("patch", "gwbs", "moves", "--type=merge", "-p", '{"spec":{"suspend":false}}')
-    ready_is(ready, "moves", "Scheduled")
-    assert cron_job(ready, "moves")["spec"]["suspend"] is False
-    assert {kind for kind, _ in ready.events("moves")} == {"Normal"}
+    assert "nextScheduleTime" not in kube.status("gwbs", "moves")
+    kube.patch_spec("gwbs", "moves", {"suspend": False})
+    kube.wait_schedule_ready("moves", "Scheduled")
+    assert kube.require("cronjob", "moves")["spec"]["suspend"] is False
+    assert {kind for kind, _ in kube.events("moves")} == {"Normal"}
 
 
 @pytest.mark.parametrize(
@@ -111,193 +98,197 @@ def test_a_change_of_the_schedule_is_followed_and_is_no_drift(ready: Kube) -> No
     ],
     ids=["schedule", "suspend", "timeZone", "concurrencyPolicy", "account", "containers"],
 )
-def test_an_edit_of_the_cron_job_is_put_right_and_told(ready: Kube, patch: dict[str, Any]) -> None:
-    ready.schedule("drifts")
-    ready_is(ready, "drifts", "Scheduled")
-    before = cron_job(ready, "drifts")["spec"]
-    ready.run("patch", "cronjob", "drifts", "--type=merge", "-p", json.dumps({"spec": patch}))
-    until("the spec as it was", lambda: cron_job(ready, "drifts")["spec"] == before)
-    until("the event", lambda: ("Warning", "CronJobRestored") in ready.events("drifts"))
+def test_edited_cron_job_is_restored_with_an_event(kube: Kube, backup_account: None, patch: dict[str, Any]) -> None:
+    kube.apply_schedule("drifts")
+    kube.wait_schedule_ready("drifts", "Scheduled")
+    before = kube.require("cronjob", "drifts")["spec"]
+    kube.kubectl("patch", "cronjob", "drifts", "--type=merge", "-p", json.dumps({"spec": patch}))
+    wait_for("the spec as it was", lambda: kube.require("cronjob", "drifts")["spec"] == before)
+    wait_for("the event", lambda: ("Warning", "CronJobRestored") in kube.events("drifts"))
 
 
-def test_a_deleted_cron_job_is_made_again_and_told(ready: Kube) -> None:
-    ready.schedule("returns")
-    ready_is(ready, "returns", "Scheduled")
-    uid = cron_job(ready, "returns")["metadata"]["uid"]
-    ready.run("delete", "cronjob", "returns", "--wait=false")
-    until(
-        "another one", lambda: (ready.get("cronjob", "returns") or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid
+def test_deleted_cron_job_is_recreated_with_an_event(kube: Kube, backup_account: None) -> None:
+    kube.apply_schedule("returns")
+    kube.wait_schedule_ready("returns", "Scheduled")
+    uid = kube.require("cronjob", "returns")["metadata"]["uid"]
+    kube.kubectl("delete", "cronjob", "returns", "--wait=false")
+    wait_for(
+        "a new CronJob",
+        lambda: (kube.get("cronjob", "returns") or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid,
     )
-    until("the event", lambda: ("Warning", "CronJobRestored") in ready.events("returns"))
+    wait_for("the event", lambda: ("Warning", "CronJobRestored") in kube.events("returns"))
 
 
-def test_what_happened_while_the_operator_was_down_is_put_right(ready: Kube, operator: OperatorProcess) -> None:
+def test_changes_during_downtime_are_corrected_after_the_start(
+    kube: Kube, backup_account: None, operator: OperatorProcess
+) -> None:
     for name in ("edited", "deleted", "going"):
-        ready.schedule(name)
-        ready_is(ready, name, "Scheduled")
-    before = cron_job(ready, "edited")["spec"]
+        kube.apply_schedule(name)
+        kube.wait_schedule_ready(name, "Scheduled")
+    before = kube.require("cronjob", "edited")["spec"]
     operator.kill()
-    ready.run("patch", "cronjob", "edited", "--type=merge", "-p", '{"spec":{"schedule":"* * 1 1 *"}}')
-    ready.run("delete", "cronjob", "deleted")
-    ready.run("delete", "gwbs", "going")
-    ready.schedule("new")
+    kube.patch_spec("cronjob", "edited", {"schedule": "* * 1 1 *"})
+    kube.kubectl("delete", "cronjob", "deleted")
+    kube.kubectl("delete", "gwbs", "going")
+    kube.apply_schedule("new")
     operator.start()
-    until("the edit is undone", lambda: cron_job(ready, "edited")["spec"] == before)
-    until("it is there again", lambda: ready.get("cronjob", "deleted"))
-    ready_is(ready, "new", "Scheduled")
-    until("its CronJob goes", lambda: ready.get("cronjob", "going") is None)
-    assert ("Warning", "CronJobRestored") in ready.events("edited")
+    wait_for("the edit is undone", lambda: kube.require("cronjob", "edited")["spec"] == before)
+    wait_for("the CronJob is recreated", lambda: kube.get("cronjob", "deleted"))
+    kube.wait_schedule_ready("new", "Scheduled")
+    wait_for("the CronJob of a deleted schedule is deleted", lambda: kube.get("cronjob", "going") is None)
+    assert ("Warning", "CronJobRestored") in kube.events("edited")
 
 
-def test_what_others_add_beside_is_left_alone(ready: Kube) -> None:
-    """Labels and annotations of other people's tools are no drift."""
-    ready.schedule("shared")
-    ready_is(ready, "shared", "Scheduled")
-    ready.run("label", "cronjob", "shared", "team=a")
-    ready.run("annotate", "cronjob", "shared", "note=b")
-    version = cron_job(ready, "shared")["metadata"]["resourceVersion"]
-    ready.run("patch", "gwbs", "shared", "--type=merge", "-p", '{"spec":{"objective":{"maxAge":"26h"}}}')
-    ready_is(ready, "shared", "Scheduled")
-    assert cron_job(ready, "shared")["metadata"]["resourceVersion"] == version
+def test_labels_and_annotations_of_others_are_kept(kube: Kube, backup_account: None) -> None:
+    kube.apply_schedule("shared")
+    kube.wait_schedule_ready("shared", "Scheduled")
+    kube.kubectl("label", "cronjob", "shared", "team=a")
+    kube.kubectl("annotate", "cronjob", "shared", "note=b")
+    version = kube.require("cronjob", "shared")["metadata"]["resourceVersion"]
+    kube.patch_spec("gwbs", "shared", {"objective": {"maxAge": "26h"}})
+    kube.wait_schedule_ready("shared", "Scheduled")
+    assert kube.require("cronjob", "shared")["metadata"]["resourceVersion"] == version
 
 
-def test_a_namesake_is_never_taken_over(ready: Kube) -> None:
-    ready.run("create", "cronjob", "taken", "--image=x:1", "--schedule=0 0 1 1 *")
-    before = cron_job(ready, "taken")
-    ready.schedule("taken")
-    said = ready_is(ready, "taken", "NameConflict")
-    assert said["status"] == "False"
-    assert "give the schedule another name" in said["message"]
-    assert cron_job(ready, "taken") == before
-    assert ("Warning", "NameConflict") in ready.events("taken")
-    ready.run("delete", "gwbs", "taken")
-    assert cron_job(ready, "taken") == before
-    ready.run("delete", "cronjob", "taken")
-    ready.schedule("taken")
-    ready_is(ready, "taken", "Scheduled")
+def test_cron_job_of_another_owner_is_never_taken_over(kube: Kube, backup_account: None) -> None:
+    kube.kubectl("create", "cronjob", "taken", "--image=x:1", "--schedule=0 0 1 1 *")
+    before = kube.require("cronjob", "taken")
+    kube.apply_schedule("taken")
+    ready = kube.wait_schedule_ready("taken", "NameConflict")
+    assert ready["status"] == "False"
+    assert "give the schedule another name" in ready["message"]
+    assert kube.require("cronjob", "taken") == before
+    assert ("Warning", "NameConflict") in kube.events("taken")
+    kube.kubectl("delete", "gwbs", "taken")
+    assert kube.require("cronjob", "taken") == before
+    kube.kubectl("delete", "cronjob", "taken")
+    kube.apply_schedule("taken")
+    kube.wait_schedule_ready("taken", "Scheduled")
 
 
-def test_a_namesake_that_goes_makes_room(ready: Kube) -> None:
-    ready.run("create", "cronjob", "later", "--image=x:1", "--schedule=0 0 1 1 *")
-    ready.schedule("later")
-    ready_is(ready, "later", "NameConflict")
-    ready.run("delete", "cronjob", "later")
-    ready_is(ready, "later", "Scheduled", timeout=60)
+def test_schedule_continues_after_the_conflicting_cron_job_is_deleted(kube: Kube, backup_account: None) -> None:
+    kube.kubectl("create", "cronjob", "later", "--image=x:1", "--schedule=0 0 1 1 *")
+    kube.apply_schedule("later")
+    kube.wait_schedule_ready("later", "NameConflict")
+    kube.kubectl("delete", "cronjob", "later")
+    kube.wait_schedule_ready("later", "Scheduled", timeout=60)
 
 
-def test_without_its_service_account_it_says_which_command_makes_it(kube: Kube) -> None:
-    kube.schedule("homeless")
-    said = ready_is(kube, "homeless", "ServiceAccountMissing")
-    assert said["status"] == "False"
+def test_missing_service_account_names_the_command_that_creates_it(kube: Kube) -> None:
+    kube.apply_schedule("homeless")
+    ready = kube.wait_schedule_ready("homeless", "ServiceAccountMissing")
+    assert ready["status"] == "False"
     assert kube.get("cronjob", "homeless") is None
-    line = said["message"].partition("by hand: ")[2]
-    for command in line.split(" && "):
+    commands = ready["message"].partition("by hand: ")[2]
+    for command in commands.split(" && "):
         program, *arguments = command.split()
         assert program == "kubectl"
         kube.cluster.kubectl(*arguments)
-    ready_is(kube, "homeless", "Scheduled", timeout=60)
-    who = f"--as=system:serviceaccount:{kube.namespace}:gw-backup"
+    kube.wait_schedule_ready("homeless", "Scheduled", timeout=60)
+    user = f"--as=system:serviceaccount:{kube.namespace}:gw-backup"
     for verb, answer in (("create", "yes"), ("get", "yes"), ("watch", "yes"), ("list", "no"), ("delete", "no")):
-        assert kube.run("auth", "can-i", verb, "gatewaybackups.mcpgateway.dev", who, check=False).strip() == answer
+        assert kube.kubectl("auth", "can-i", verb, "gatewaybackups.mcpgateway.dev", user, check=False).strip() == answer
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "sentence"),
+    ("field", "value", "message"),
     [
         ("schedule", "61 2 * * *", "end of range (61) above maximum (59)"),
         ("timeZone", "Mars/Olympus", "unknown time zone"),
     ],
     ids=["schedule", "timeZone"],
 )
-def test_what_the_api_server_refuses_is_told_in_its_words_and_not_tried_for_ever(
-    ready: Kube, operator: OperatorProcess, field: str, value: str, sentence: str
+def test_rejected_schedule_shows_the_api_server_message_and_stops(
+    kube: Kube, backup_account: None, operator: OperatorProcess, field: str, value: str, message: str
 ) -> None:
-    ready.schedule("odd", **{field: value})
-    said = ready_is(ready, "odd", "ScheduleRefused")
-    assert sentence in said["message"]
-    body = ready.get("gwbs", "odd")
-    ready.schedule("witness")
-    ready_is(ready, "witness", "Scheduled")
-    assert ready.get("gwbs", "odd") == body
-    ready.schedule("odd")
-    ready_is(ready, "odd", "Scheduled")
+    kube.apply_schedule("odd", **{field: value})
+    ready = kube.wait_schedule_ready("odd", "ScheduleRefused")
+    assert message in ready["message"]
+    body = kube.get("gwbs", "odd")
+    kube.apply_schedule("witness")
+    kube.wait_schedule_ready("witness", "Scheduled")
+    assert kube.get("gwbs", "odd") == body
+    kube.apply_schedule("odd")
+    kube.wait_schedule_ready("odd", "Scheduled")
 
 
-def test_a_refused_change_leaves_the_cron_job_as_it_was(ready: Kube) -> None:
-    ready.schedule("steady")
-    ready_is(ready, "steady", "Scheduled")
-    before = cron_job(ready, "steady")["spec"]
-    ready.schedule("steady", schedule="0 25 * * *")
-    ready_is(ready, "steady", "ScheduleRefused")
-    assert cron_job(ready, "steady")["spec"] == before
+def test_rejected_change_leaves_the_cron_job_unchanged(kube: Kube, backup_account: None) -> None:
+    kube.apply_schedule("steady")
+    kube.wait_schedule_ready("steady", "Scheduled")
+    before = kube.require("cronjob", "steady")["spec"]
+    kube.apply_schedule("steady", schedule="0 25 * * *")
+    kube.wait_schedule_ready("steady", "ScheduleRefused")
+    assert kube.require("cronjob", "steady")["spec"] == before
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "message"),
     [("x" * 47, "at most 46 characters"), ("manual", "are reserved"), ("a.b", "is a DNS label")],
 )
-def test_a_name_that_cannot_be_is_refused(ready: Kube, name: str, sentence: str) -> None:
-    with pytest.raises(ClusterError, match=sentence):
-        ready.schedule(name)
+def test_invalid_names_are_rejected_with_a_message(kube: Kube, backup_account: None, name: str, message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
+        kube.apply_schedule(name)
 
 
-def test_the_longest_name_works(ready: Kube) -> None:
+def test_longest_name_is_accepted(kube: Kube, backup_account: None) -> None:
     name = "n" * 46
-    ready.schedule(name)
-    ready_is(ready, name, "Scheduled")
-    assert cron_job(ready, name)["spec"]["schedule"] == "0 3 1 1 *"
+    kube.apply_schedule(name)
+    kube.wait_schedule_ready(name, "Scheduled")
+    assert kube.require("cronjob", name)["spec"]["schedule"] == "0 3 1 1 *"
 
 
-def test_its_backups_are_counted_by_group_and_stay_when_it_goes(
-    ready: Kube, gateway: Gateway, admin: ScriptedAdmin
+def test_backups_are_counted_by_group_and_kept_without_the_schedule(
+    kube: Kube, backup_account: None, gateway: Gateway, admin: ScriptedAdmin
 ) -> None:
-    ready.schedule("counts")
-    ready_is(ready, "counts", "Scheduled")
-    ready.backup("one", group="counts")
-    ready.backup("two", group="counts", pinned=True)
-    ready.backup("other", group="elsewhere")
-    ready.backup("bad", group="counts", gatewayRef={"name": "gw"}, startingDeadlineSeconds=300)
-    wanted = {"completed": 3, "failed": 0, "suspicious": 0, "pinned": 1, "total": 3}
-    status = ready.wait_status("gwbs", "counts", lambda status: status.get("backups") == wanted)
+    kube.apply_schedule("counts")
+    kube.wait_schedule_ready("counts", "Scheduled")
+    kube.apply_backup("one", group="counts")
+    kube.apply_backup("two", group="counts", pinned=True)
+    kube.apply_backup("other", group="elsewhere")
+    kube.apply_backup("bad", group="counts", gatewayRef={"name": "gw"}, startingDeadlineSeconds=300)
+    expected = {"completed": 3, "failed": 0, "suspicious": 0, "pinned": 1, "total": 3}
+    status = kube.wait_status("gwbs", "counts", lambda status: status.get("backups") == expected)
     assert status["lastBackup"] in ("one", "two", "bad")
     assert "active" not in status
-    newest = max((ready.status("gwb", name)["snapshotTime"], name) for name in ("one", "two", "bad"))
+    newest = max((kube.status("gwb", name)["snapshotTime"], name) for name in ("one", "two", "bad"))
     assert (status["lastSuccessfulTime"], status["lastSuccessfulBackup"]) == newest
-    ready.run("delete", "gwb/bad")
-    ready.wait_status("gwbs", "counts", lambda status: status["backups"]["total"] == 2)
-    ready.run("delete", "gwbs/counts")
-    until("the CronJob is gone", lambda: ready.get("cronjob", "counts") is None)
-    assert len(ready.items("gwb")) == 3
+    kube.kubectl("delete", "gwb/bad")
+    kube.wait_status("gwbs", "counts", lambda status: status["backups"]["total"] == 2)
+    kube.kubectl("delete", "gwbs/counts")
+    wait_for("the CronJob is deleted", lambda: kube.get("cronjob", "counts") is None)
+    assert len(kube.items("gwb")) == 3
 
 
-def test_a_failure_is_told(ready: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
-    from gateway_api.contract import ErrorCode
-
-    ready.schedule("fails")
-    ready_is(ready, "fails", "Scheduled")
-    admin.refuse_backups = [ErrorCode.ConfigInvalid]
-    ready.backup("broken", group="fails")
-    status = ready.wait_status("gwbs", "fails", lambda status: (status.get("backups") or {}).get("failed") == 1)
+def test_failed_backup_is_reported_in_the_status(
+    kube: Kube, backup_account: None, gateway: Gateway, admin: ScriptedAdmin
+) -> None:
+    kube.apply_schedule("fails")
+    kube.wait_schedule_ready("fails", "Scheduled")
+    admin.backup_errors = [ErrorCode.ConfigInvalid]
+    kube.apply_backup("broken", group="fails")
+    status = kube.wait_status("gwbs", "fails", lambda status: (status.get("backups") or {}).get("failed") == 1)
     assert status["lastFailure"] == "broken: ConfigInvalid"
-    assert status["lastFailedTime"] == ready.status("gwb", "broken")["completionTime"]
+    assert status["lastFailedTime"] == kube.status("gwb", "broken")["completionTime"]
     assert "lastSuccessfulBackup" not in status
 
 
-def test_other_peoples_conditions_are_kept(ready: Kube) -> None:
-    """Retention writes conditions of the same status, at any moment: hence one of which it knows nothing."""
-    ready.schedule("both")
-    ready_is(ready, "both", "Scheduled")
-    status = ready.status("gwbs", "both")
-    mine = {
-        "type": "LookedAt",
+def test_conditions_of_other_writers_are_kept(kube: Kube, backup_account: None) -> None:
+    """Retention writes conditions into the same status at any time. The test uses a type that it does not know."""
+    kube.apply_schedule("both")
+    kube.wait_schedule_ready("both", "Scheduled")
+    status = kube.status("gwbs", "both")
+    foreign = {
+        "type": "Inspected",
         "status": "True",
-        "reason": "BySomebody",
+        "reason": "ByTest",
         "message": "m",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
-    ready.patch_status("gwbs", "both", {"conditions": [*status["conditions"], mine], "retention": {"deletedTotal": 3}})
-    ready.run("patch", "gwbs", "both", "--type=merge", "-p", '{"spec":{"suspend":true}}')
-    ready_is(ready, "both", "Suspended")
-    status = ready.status("gwbs", "both")
-    assert mine in status["conditions"]
+    kube.patch_status(
+        "gwbs", "both", {"conditions": [*status["conditions"], foreign], "retention": {"deletedTotal": 3}}
+    )
+    kube.patch_spec("gwbs", "both", {"suspend": True})
+    kube.wait_schedule_ready("both", "Suspended")
+    status = kube.status("gwbs", "both")
+    assert foreign in status["conditions"]
     assert status["retention"]["deletedTotal"] == 3

@@ -1,4 +1,4 @@
-"""``kubectl-gateway`` as a process, as a person and as a pod run it."""
+"""Runs ``kubectl-gateway`` as a process: for a user, or with the arguments and the environment of a pod."""
 
 from __future__ import annotations
 
@@ -11,36 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tests.operator.support.rbac import kubeconfig_for_account
 from tests.operator.support.workloads import Kube
 
 MODULE = (sys.executable, "-m", "gateway_operator.cli.main")
 
 
 @dataclass
-class Plugin:
-    """The program with a kubeconfig, in a namespace."""
+class KubectlGateway:
+    """``kubectl-gateway`` with a kubeconfig, in a namespace."""
 
     kube: Kube
     kubeconfig: Path
 
     @classmethod
-    def of(cls, kube: Kube, account: str | None = None, folder: Path | None = None) -> Plugin:
-        """As cluster-admin, or with the rights of a ServiceAccount and no others."""
-        if account is None or folder is None:
-            return cls(kube, kube.cluster.kubeconfig)
-        config = yaml.safe_load(kube.cluster.kubeconfig.read_text())
-        token = kube.cluster.token_for(account, kube.namespace)
-        config["users"] = [{"name": one["name"], "user": {"token": token}} for one in config["users"]]
-        for one in config["contexts"]:
-            one["context"]["namespace"] = kube.namespace
-        path = folder / f"kubeconfig-{account}"
-        path.write_text(yaml.safe_dump(config))
-        return cls(kube, path)
+    def as_admin(cls, kube: Kube) -> KubectlGateway:
+        """With the permissions of cluster-admin."""
+        return cls(kube, kube.cluster.kubeconfig)
+
+    @classmethod
+    def as_account(cls, kube: Kube, account: str, folder: Path) -> KubectlGateway:
+        """With the permissions of a ServiceAccount only. The kubeconfig is written to the folder."""
+        return cls(kube, kubeconfig_for_account(kube, account, folder, default_namespace=kube.namespace))
 
     def start(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start it."""
         return subprocess.Popen(
             [*MODULE, *words],
             stdin=subprocess.DEVNULL,
@@ -51,30 +45,30 @@ class Plugin:
         )
 
     def run(self, *words: str, code: int = 0, timeout: float = 90) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, in the namespace."""
+        """Run it in the namespace and check its exit code. The timeout is in seconds."""
         with self.start(*words, "-n", self.kube.namespace) as process:
             out, err = process.communicate(timeout=timeout)
         assert process.returncode == code, f"{words} ended with {process.returncode}:\n{out}\n{err}"
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def as_pod(self, pod: Mapping[str, Any]) -> subprocess.Popen[str]:
-        """Start what a pod's container would run, with the environment that the kubelet would give it."""
+    def start_as_pod(self, pod: Mapping[str, Any]) -> subprocess.Popen[str]:
+        """Start the command of a pod's container, with the environment that the kubelet would set."""
         (container,) = pod["spec"]["containers"]
         assert container["command"] == ["kubectl-gateway"]
         environment = {one["name"]: field(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]}
-        assert not any("$" in word for word in container["args"])  # the kubelet would expand it
+        assert not any("$" in word for word in container["args"])  # the kubelet would expand $(NAME)
         return self.start(*container["args"], environment=environment)
 
 
 def field(pod: Mapping[str, Any], path: str) -> str:
-    """A label or annotation of a pod, as the downward API gives it."""
+    """A label or annotation of a pod, as the downward API passes it to a container."""
     match = re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path)
     assert match is not None, path
     return str(pod["metadata"][match[1]][match[2]])
 
 
-def ended(process: subprocess.Popen[str], timeout: float = 90) -> tuple[int, str]:
-    """Wait for its end. Gives the exit code and all it said."""
+def wait_for_exit(process: subprocess.Popen[str], timeout: float = 90) -> tuple[int, str]:
+    """Wait until the process exits. Returns the exit code, and stdout and stderr together."""
     with process:
         out, err = process.communicate(timeout=timeout)
     return process.returncode, out + err

@@ -1,4 +1,4 @@
-"""The real operator as a process of its own, as a pod would run it."""
+"""Runs the operator as a process, as its pod would: start, probe, pause, stop and kill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.cluster import Cluster
 
 
 class OperatorProcess:
-    """Started against a cluster; its log goes to a file. Use as a context manager."""
+    """The operator against a test cluster. Use as a context manager.
+
+    Without namespaces it watches the whole cluster. Each start appends to the log file.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class OperatorProcess:
         self.stop()
 
     def start(self, wait: bool = True) -> None:
-        """Start it, and wait until its probe says that it watches."""
+        """Start the process. With `wait`, wait until its liveness probe succeeds."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -62,7 +65,6 @@ class OperatorProcess:
             raise
 
     def wait_alive(self, timeout: float = 30) -> None:
-        """Wait for the probe."""
         deadline = time.monotonic() + timeout
         while not self.alive():
             assert self._process is not None
@@ -71,7 +73,7 @@ class OperatorProcess:
             time.sleep(0.1)
 
     def alive(self) -> bool:
-        """What the kubelet's probe would say."""
+        """Whether the liveness probe succeeds."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as response:
                 return bool(response.status == 200)
@@ -79,11 +81,11 @@ class OperatorProcess:
             return False
 
     def pause(self) -> None:
-        """As a machine that swaps does: it lives, and sees nothing."""
+        """Freeze the process (SIGSTOP), as on a machine that swaps."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on from there."""
+        """Continue a process that was paused (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, sign: signal.Signals) -> None:
@@ -91,11 +93,11 @@ class OperatorProcess:
         self._process.send_signal(sign)
 
     def kill(self) -> None:
-        """As a node that dies does."""
+        """Kill the process (SIGKILL), as when its node fails."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """As the kubelet does. Gives the exit code."""
+        """Stop the process (SIGTERM), as the kubelet does. Returns the exit code, 0 if it does not run."""
         return self._end(signal.SIGTERM)
 
     def _end(self, sign: signal.Signals) -> int:
@@ -106,22 +108,21 @@ class OperatorProcess:
         try:
             return process.wait(30)
         except subprocess.TimeoutExpired:
-            # Left alive, it would act on the objects of every later test.
+            # A process that survives would reconcile the objects of all later tests.
             process.kill()
             process.wait(30)
             raise AssertionError(f"the operator did not stop within 30 s:\n{self.log()[-8000:]}") from None
 
     def log(self) -> str:
-        """What it has written."""
+        """All that the processes have logged so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
     def pid(self) -> int:
-        """The process."""
         assert self._process is not None
         return self._process.pid
 
     def rss(self) -> float:
-        """MiB of memory."""
+        """Resident memory of the process in MiB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024

@@ -1,4 +1,7 @@
-"""A gateway with the real admin API: a config, a backup directory and a process that stands in for the pod."""
+"""A gateway Deployment with the real admin API as a local process: plain HTTP, TLS, or with encrypted backups.
+
+The pod's address is the loopback address of that process. Config and backups are folders of the test.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.operator.support.workloads import Gateway, Kube, loopback
 
 @dataclass
 class RealGateway:
-    """The process, its files, and the Deployment that leads to it."""
+    """The admin API process, its files, and the Deployment whose pod has its address."""
 
     process: AdminProcess
     gateway: Gateway
@@ -26,20 +29,19 @@ class RealGateway:
     backups: Path
     key: str
 
-    def users(self) -> int:
-        """How many users the live config has."""
+    def count_users(self) -> int:
         return len(json.loads(self.config.read_text())["users"])
 
-    def write(self, users: int) -> None:
-        """Another config, as the gateway writes it: in place."""
-        self.config.write_text(json.dumps(config_with(self.key, users)))
+    def write_config(self, users: int) -> None:
+        """Write a config with this number of users in place, as the gateway does."""
+        self.config.write_text(json.dumps(config_with_users(self.key, users)))
 
-    def files(self) -> list[Path]:
-        """The backups on the volume."""
+    def backup_files(self) -> list[Path]:
+        """The unencrypted backups on the volume, sorted by path."""
         return sorted(self.backups.rglob("*.json.zst"))
 
-    def journal(self, request_id: str) -> dict[str, Any]:
-        """What the admin API says of a restore."""
+    def get_restore(self, request_id: str) -> dict[str, Any]:
+        """The admin API's answer about a restore, with `data` or an error `code`."""
         scheme = "https" if self.gateway.ca else "http"
         url = f"{scheme}://{self.process.host}:{self.gateway.port}/api/v1/system/restores/{request_id}"
         with self.process.client(self.key) as client:
@@ -47,24 +49,27 @@ class RealGateway:
         return body
 
 
-def config_with(key: str, users: int) -> dict[str, Any]:
-    """A whole config with so many users."""
+def config_with_users(key: str, users: int) -> dict[str, Any]:
+    """A valid config with this number of users."""
     return gateway_config(key, projects=2, users=users)
 
 
 @contextmanager
 def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: Any) -> Iterator[RealGateway]:
-    """All of it. ``settings`` go to the Deployment's side; those that begin with ``admin_`` to the process."""
-    for_process = {name[6:]: settings.pop(name) for name in list(settings) if name.startswith("admin_")}
+    """Start an admin API and, with `create`, create its Deployment.
+
+    Settings that begin with ``admin_`` are settings of the admin API; all others are fields of `Gateway`.
+    """
+    admin_settings = {name[6:]: settings.pop(name) for name in list(settings) if name.startswith("admin_")}
     key = admin_key()
     config, backups, key_file = folder / "config" / "config.json", folder / "backups", folder / "admin-key"
     config.parent.mkdir()
     backups.mkdir()
     key_file.write_text(key)
-    config.write_text(json.dumps(config_with(key, 2)))
+    config.write_text(json.dumps(config_with_users(key, 2)))
     host = loopback()
     settings.setdefault("config_folder", str(config.parent))
-    with AdminProcess(config, backups, host, 8001, admin_key_file=key_file, **for_process) as process:
+    with AdminProcess(config, backups, host, 8001, admin_key_file=key_file, **admin_settings) as process:
         gateway = Gateway(kube, host, key, **settings)
         if create:
             gateway.create()
@@ -73,28 +78,28 @@ def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: A
 
 @contextmanager
 def tls_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: Any) -> Iterator[RealGateway]:
-    """The same, with the admin API behind TLS and the Secrets that the chart's hook makes."""
+    """`real_gateway` with TLS, and with a certificate and a CA as the chart's hook creates them."""
     bundle = make(settings.get("name", "gw"), kube.namespace, datetime.now(UTC))
     (folder / "tls.crt").write_text(bundle.certificate)
     (folder / "tls.key").write_text(bundle.key)
     with real_gateway(
         kube, folder, create=create, port=8443, port_name="admin-tls", ca=bundle.ca,
         admin_tls_cert=folder / "tls.crt", admin_tls_key=folder / "tls.key", admin_tls_port=8443, **settings,
-    ) as found:  # fmt: skip
-        yield found
+    ) as running:  # fmt: skip
+        yield running
 
 
 @dataclass(frozen=True)
 class AgeKey:
-    """A pair that age-keygen made, and its file."""
+    """A key pair from age-keygen, and its file."""
 
     file: Path
     recipient: str
     secret: str
 
     @classmethod
-    def make(cls, file: Path) -> AgeKey:
-        """A new pair in a new file."""
+    def generate(cls, file: Path) -> AgeKey:
+        """Run age-keygen with this output file."""
         subprocess.run(["age-keygen", "-o", str(file)], check=True, capture_output=True)
         lines = file.read_text().splitlines()
         recipient = next(line.rpartition(" ")[2] for line in lines if line.startswith("# public key:"))
@@ -103,9 +108,9 @@ class AgeKey:
 
 @contextmanager
 def encrypted_gateway(kube: Kube, folder: Path, key: AgeKey, **settings: Any) -> Iterator[RealGateway]:
-    """With TLS, and as the chart's `encryption.recipients` makes it; they are in the file ``recipients``."""
+    """`tls_gateway` that encrypts to the key and requires signatures. The recipients are in the file ``recipients``."""
     recipients = folder / "recipients"
     recipients.write_text(f"{key.recipient}\n")
     settings = {"admin_age_recipients_file": recipients, "admin_signature_policy": "require", **settings}
-    with tls_gateway(kube, folder, **settings) as found:
-        yield found
+    with tls_gateway(kube, folder, **settings) as running:
+        yield running

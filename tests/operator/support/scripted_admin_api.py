@@ -1,7 +1,7 @@
-"""An admin API that does what a test tells it: the faults that the real one cannot be made to show.
+"""An admin API whose faults a test controls, for the errors and delays that the real one cannot produce on demand.
 
-It keeps backups and restores in memory, by the wire contract. What it says is checked against the contract's models,
-so that it cannot drift from them unseen.
+It keeps its backups in memory and has no restores. Requests and answers are built with the models of the wire
+contract, so that it cannot differ from the contract.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,11 +22,9 @@ VOLUME = "11111111111111111111111111111111"
 GATEWAY = "22222222222222222222222222222222"
 CONFIG = "a" * 64
 
-Fault = Callable[[web.Request], "web.StreamResponse | None"]
-
 
 class ScriptedAdmin:
-    """In a thread with its own loop, on one loopback address. Use as a context manager."""
+    """The server in a thread with its own event loop, on one loopback address. Use as a context manager."""
 
     def __init__(self, host: str, port: int = 8001) -> None:
         self.host = host
@@ -35,17 +32,23 @@ class ScriptedAdmin:
         self.volume_id: str | None = VOLUME
         self.key = KEY
         self.backups: dict[str, contract.BackupRecord] = {}
+        """Backups by their id."""
         self.calls: list[tuple[str, str]] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.refuse_backups: list[ErrorCode] = []
-        """Codes to answer the next backup calls with, one each."""
-        self.refuse_always: ErrorCode | None = None
+        """Method and path of every request."""
+        self.backup_requests: list[dict[str, Any]] = []
+        """Bodies of the backup calls."""
+        self.backup_errors: list[ErrorCode] = []
+        """Errors for the next backup calls, one each."""
+        self.permanent_error: ErrorCode | None = None
+        """The error for every backup call."""
         self.hang = False
+        """Whether requests get no answer."""
         self.slow = 0.0
-        """Seconds that a backup takes."""
-        self.cut_answers = 0
-        """How many of the next backup calls are done and then cut before the answer."""
-        self.deletes_refused: ErrorCode | None = None
+        """Duration of a backup call in seconds."""
+        self.drop_responses = 0
+        """How many of the next backup calls succeed, with the connection closed before the answer."""
+        self.delete_error: ErrorCode | None = None
+        """The error for every deletion."""
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -77,8 +80,8 @@ class ScriptedAdmin:
         self._loop.close()
 
     def app(self) -> web.Application:
-        """The server, for whoever runs several in one loop."""
-        app = web.Application(middlewares=[self._guard])
+        """The application, for callers that run several of them in one event loop."""
+        app = web.Application(middlewares=[self._authenticate])
         app.add_routes(
             [
                 web.get(contract.SYSTEM_HEALTH_PATH, self._health),
@@ -91,17 +94,17 @@ class ScriptedAdmin:
         return app
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+    async def _authenticate(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.calls.append((request.method, request.path))
         if self.hang:
             await asyncio.sleep(3600)
         if request.headers.get("Authorization") != f"Bearer {self.key}":
-            return refuse(ErrorCode.Unauthorized)
+            return error_response(ErrorCode.Unauthorized)
         response: web.StreamResponse = await handler(request)
         return response
 
     async def _health(self, request: web.Request) -> web.Response:
-        return answer(
+        return success_response(
             contract.SystemHealthData(
                 status=contract.SystemStatus.healthy,
                 version="0.1.0",
@@ -125,12 +128,12 @@ class ScriptedAdmin:
 
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         body = contract.BackupRequest.model_validate(await request.json())
-        self.bodies.append(body.model_dump())
+        self.backup_requests.append(body.model_dump())
         await asyncio.sleep(self.slow)
-        if self.refuse_always is not None:
-            return refuse(self.refuse_always)
-        if self.refuse_backups:
-            return refuse(self.refuse_backups.pop(0))
+        if self.permanent_error is not None:
+            return error_response(self.permanent_error)
+        if self.backup_errors:
+            return error_response(self.backup_errors.pop(0))
         assert self.volume_id is not None
         assert body.request_id is not None
         assert body.path is not None
@@ -154,34 +157,32 @@ class ScriptedAdmin:
                 level=contract.BackupLevel.Verified,
                 metadata=body.metadata,
             )
-        if self.cut_answers:
-            self.cut_answers -= 1
+        if self.drop_responses:
+            self.drop_responses -= 1
             assert request.transport is not None
             request.transport.close()
-        return answer(contract.BackupResult(**self.backups[backup_id].model_dump(), replayed=replayed))
+        return success_response(contract.BackupResult(**self.backups[backup_id].model_dump(), replayed=replayed))
 
     async def _read(self, request: web.Request) -> web.Response:
         record = self.backups.get(request.match_info["id"])
-        return refuse(ErrorCode.BackupNotFound) if record is None else answer(record)
+        return error_response(ErrorCode.BackupNotFound) if record is None else success_response(record)
 
     async def _no_restore(self, request: web.Request) -> web.Response:
-        return refuse(ErrorCode.RestoreNotFound)
+        return error_response(ErrorCode.RestoreNotFound)
 
     async def _delete(self, request: web.Request) -> web.Response:
-        if self.deletes_refused is not None:
-            return refuse(self.deletes_refused)
+        if self.delete_error is not None:
+            return error_response(self.delete_error)
         backup_id = request.match_info["id"]
         existed = self.backups.pop(backup_id, None) is not None
-        return answer(contract.DeleteResult(backup_id=backup_id, existed=existed))
+        return success_response(contract.DeleteResult(backup_id=backup_id, existed=existed))
 
 
-def answer(data: Any) -> web.Response:
-    """A success."""
+def success_response(data: Any) -> web.Response:
     body = {"message": "done", "data": data.model_dump(mode="json"), "timestamp": datetime.now(UTC).isoformat()}
     return web.json_response(body)
 
 
-def refuse(code: ErrorCode) -> web.Response:
-    """An error."""
+def error_response(code: ErrorCode) -> web.Response:
     body = {**contract.example_error(code), "detail": f"the test says {code.value}"}
     return web.json_response(body, status=contract.ERRORS[code].status)

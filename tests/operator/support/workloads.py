@@ -1,7 +1,8 @@
-"""Gateways for tests: a Deployment whose pod gets a status by hand, since nothing runs pods here.
+"""Access to one namespace of the test cluster, and gateway Deployments without running pods.
 
-The controller-manager makes the ReplicaSet and the Pod, as in a real cluster; the test plays the scheduler and the
-kubelet, and gives the pod the loopback address where an admin API listens.
+The test cluster has an API server and a controller-manager but no node. The controller-manager creates ReplicaSet and
+Pod. The test acts as the scheduler and the kubelet: it writes the pod's status, with the loopback address of an admin
+API.
 """
 
 from __future__ import annotations
@@ -18,137 +19,175 @@ from typing import Any
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, FINALIZER
 from tests.cluster import Cluster, ClusterError
 
+QUICK_HEALTH_CHECK = {"timeoutSeconds": 8, "consecutive": 2}
+"""The `healthCheck` of a restore that a healthy gateway passes within seconds."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def loopback() -> str:
-    """An address of this machine that no other test uses."""
+    """A random address in 127.0.0.0/8, so that tests running at the same time can all use the same port."""
     one, two, three = (secrets.randbelow(253) + 1 for _ in range(3))
     return f"127.{one}.{two}.{three}"
 
 
-def until(what: str, check: Callable[[], Any], timeout: float = 60) -> Any:
-    """Wait until a check gives something true."""
+def wait_for(description: str, check: Callable[[], Any], timeout: float = 60) -> Any:
+    """Call `check` ten times a second until its result is true, and return that result.
+
+    After `timeout` seconds it is an AssertionError with the description.
+    """
     deadline = time.monotonic() + timeout
     while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        result = check()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {timeout} s: {description}"
         time.sleep(0.1)
 
 
 @dataclass
 class Kube:
-    """One namespace: kubectl, and for what is asked often, requests without a process."""
+    """One namespace of the test cluster.
+
+    Frequent reads and writes are HTTP requests, because a kubectl process takes much longer.
+    """
 
     cluster: Cluster
     namespace: str
 
-    def run(self, *arguments: str, body: Any = None, check: bool = True) -> str:
-        """A kubectl command."""
+    def kubectl(self, *arguments: str, body: Any = None, check: bool = True) -> str:
+        """Run kubectl in the namespace and return its output. `body` is sent to its stdin as JSON."""
         text = None if body is None else json.dumps(body)
         return self.cluster.kubectl("-n", self.namespace, *arguments, input=text, check=check)
 
     def apply(self, body: Any) -> None:
-        """Apply an object. kubectl does it, unless the object is new and valid."""
+        """Apply an object: by one request if it is new and valid, otherwise by kubectl."""
         if not self._created(body):
-            self.run("apply", "-f", "-", body=body)
+            self.kubectl("apply", "-f", "-", body=body)
 
     def _created(self, body: dict[str, Any]) -> bool:
-        """Create an object as `kubectl apply` does, with the note from which it finds removed fields later."""
+        """Create an object as `kubectl apply` does. Returns False if kubectl must apply it."""
         if body["kind"] == "List":
             return False
         metadata = {"annotations": {}, "namespace": self.namespace, **body["metadata"]}
-        note = json.dumps({**body, "metadata": metadata}) + "\n"
-        metadata["annotations"] = {**metadata["annotations"], LAST_APPLIED: note}
+        last_applied = json.dumps({**body, "metadata": metadata}) + "\n"
+        # A later `kubectl apply` compares with this annotation to find fields that were removed.
+        metadata["annotations"] = {**metadata["annotations"], LAST_APPLIED: last_applied}
         return self.cluster.rest.create(
             {**body, "metadata": metadata}, metadata["namespace"], manager="kubectl-client-side-apply"
         )
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        """An object, or None."""
+        """The object, or None if it does not exist."""
         return self.cluster.rest.get(kind, self.namespace, name)
 
+    def require(self, kind: str, name: str) -> dict[str, Any]:
+        """The object. It is an AssertionError if it does not exist."""
+        body = self.get(kind, name)
+        assert body is not None, f"there is no {kind} {name}"
+        return body
+
     def items(self, kind: str, *, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
-        """All objects of a kind, or those that a selector of labels or fields takes."""
+        """All objects of a kind, or those that match a label selector or a field selector."""
         return self.cluster.rest.items(kind, self.namespace, labels=labels, fields=fields)
 
     def patch_status(self, kind: str, name: str, status: Any) -> None:
-        """Merge into a status."""
+        """Apply a JSON merge patch to the status."""
         self.cluster.rest.patch_status(kind, self.namespace, name, status)
 
-    def backup(self, name: str, **spec: Any) -> None:
-        """Apply a GatewayBackup."""
-        self.apply(resource("GatewayBackup", name, {"gatewayRef": {"name": "gw"}, **spec}))
+    def patch_spec(self, kind: str, name: str, fields: dict[str, Any]) -> None:
+        """Apply a JSON merge patch to the spec, with kubectl."""
+        self.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps({"spec": fields}))
+
+    def apply_backup(self, name: str, **spec: Any) -> None:
+        """Apply a GatewayBackup of the gateway `gw`, unless the spec names another one."""
+        self.apply(custom_resource("GatewayBackup", name, {"gatewayRef": {"name": "gw"}, **spec}))
+
+    def complete_backup(self, name: str, **spec: Any) -> dict[str, Any]:
+        """Apply a GatewayBackup, wait until it is Completed and return its status."""
+        self.apply_backup(name, **spec)
+        return self.wait_phase("gwb", name, "Completed")
 
     def delete_with_file(self, name: str, *flags: str) -> None:
         """Delete a GatewayBackup and its file, as `kubectl gateway backup delete` does."""
         patch = {"metadata": {"finalizers": [FINALIZER]}, "spec": {"deleteFile": True}}
-        self.run("patch", f"gwb/{name}", "--type=merge", "-p", json.dumps(patch))
-        self.run("delete", f"gwb/{name}", *flags)
+        # The finalizer comes first: without it the object could disappear before its file is deleted.
+        self.kubectl("patch", f"gwb/{name}", "--type=merge", "-p", json.dumps(patch))
+        self.kubectl("delete", f"gwb/{name}", *flags)
 
-    def restore(self, name: str, **spec: Any) -> None:
-        """Apply a GatewayRestore."""
-        self.apply(resource("GatewayRestore", name, {"gatewayRef": {"name": "gw"}, **spec}))
+    def apply_restore(self, name: str, **spec: Any) -> None:
+        """Apply a GatewayRestore of the gateway `gw`, unless the spec names another one."""
+        self.apply(custom_resource("GatewayRestore", name, {"gatewayRef": {"name": "gw"}, **spec}))
 
-    def schedule(self, name: str, **spec: Any) -> None:
-        """Apply a GatewayBackupSchedule; far from due unless it says when."""
+    def apply_schedule(self, name: str, **spec: Any) -> None:
+        """Apply a GatewayBackupSchedule. Without a `schedule` in the spec it is due on 1 January only."""
         spec = {"gatewayRef": {"name": "gw"}, "schedule": "0 3 1 1 *", **spec}
-        self.apply(resource("GatewayBackupSchedule", name, spec))
+        self.apply(custom_resource("GatewayBackupSchedule", name, spec))
 
     def wait_condition(self, kind: str, name: str, condition: str, reason: str, timeout: float = 30) -> dict[str, Any]:
-        """Wait until a condition has that reason, of the generation that is there now. Gives the condition."""
+        """Wait until the condition has the reason for the current generation. Returns the condition."""
 
-        def found() -> dict[str, Any] | None:
+        def current() -> dict[str, Any] | None:
             body = self.get(kind, name) or {"metadata": {}}
             for one in (body.get("status") or {}).get("conditions") or ():
                 if one["type"] == condition and one["reason"] == reason:
                     return one if one.get("observedGeneration") == body["metadata"]["generation"] else None
             return None
 
-        answer: dict[str, Any] = until(f"{condition} {reason} of {kind} {name}", found, timeout)
-        return answer
+        result: dict[str, Any] = wait_for(f"{condition} {reason} of {kind} {name}", current, timeout)
+        return result
+
+    def wait_schedule_ready(self, name: str, reason: str, timeout: float = 30) -> dict[str, Any]:
+        """Wait until the condition Ready of a schedule has the reason. Returns the condition."""
+        return self.wait_condition("gwbs", name, "Ready", reason, timeout)
 
     def status(self, kind: str, name: str) -> dict[str, Any]:
-        """The status of an object; empty if there is none."""
+        """The status of an object. Empty if there is no object or no status."""
         return (self.get(kind, name) or {}).get("status") or {}
 
     def wait_phase(self, kind: str, name: str, *phases: str, timeout: float = 30) -> dict[str, Any]:
-        """Wait for one of the phases."""
+        """Wait until the phase is one of these. Returns the status."""
         return self.wait_status(kind, name, lambda status: status.get("phase") in phases, timeout)
 
     def wait_status(
         self, kind: str, name: str, check: Callable[[dict[str, Any]], Any], timeout: float = 30
     ) -> dict[str, Any]:
-        """Wait until the status fits."""
+        """Wait until `check` accepts the status, and return the status."""
         last: dict[str, Any] = {}
 
-        def look() -> Any:
+        def check_status() -> Any:
             nonlocal last
             last = self.status(kind, name)
             return check(last)
 
         try:
-            until(f"{kind} {name}", look, timeout)
+            wait_for(f"{kind} {name}", check_status, timeout)
         except AssertionError as error:
             raise AssertionError(f"{error}; its status is {json.dumps(last, indent=1)}") from None
         return last
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """(type, reason) of the events about an object, oldest first."""
-        found = self.items("events", fields=f"involvedObject.name={name}")
-        return [(one["type"], one["reason"]) for one in sorted(found, key=lambda one: one["firstTimestamp"])]
+        events = self.items("events", fields=f"involvedObject.name={name}")
+        return [(one["type"], one["reason"]) for one in sorted(events, key=lambda one: one["firstTimestamp"])]
+
+    def event_reasons(self, name: str) -> list[str]:
+        """The reasons of the events about an object, oldest first."""
+        return [reason for _, reason in self.events(name)]
 
 
-def resource(kind: str, name: str, spec: Any) -> dict[str, Any]:
-    """One of ours."""
+def condition_states(status: dict[str, Any]) -> dict[str, str]:
+    """The conditions of a status as type → "True", "False" or "Unknown"."""
+    return {one["type"]: one["status"] for one in status["conditions"]}
+
+
+def custom_resource(kind: str, name: str, spec: Any) -> dict[str, Any]:
+    """An object of the group mcpgateway.dev."""
     return {"apiVersion": "mcpgateway.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 @dataclass
 class Gateway:
-    """A Deployment that is a gateway."""
+    """A Deployment of a gateway, its Secret, and the status of its pod. The address is that of its admin API."""
 
     kube: Kube
     address: str
@@ -166,20 +205,20 @@ class Gateway:
     replicas: int = 1
 
     def create(self) -> Gateway:
-        """The Secret, the Deployment, and its pod, ready."""
+        """Create the Secret and the Deployment, and make the pod ready."""
         self.secret()
         self.deployment()
-        self.ready()
+        self.set_pod_ready()
         return self
 
     def secret(self) -> None:
-        """The Secret with the key."""
+        """Apply the Secret with the admin key and, for TLS, the CA."""
         fields = {"admin-key": self.key, **({"ca.crt": self.ca} if self.ca else {})}
         meta = {"name": f"{self.name}-admin"}
         self.kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": fields})
 
     def deployment(self) -> None:
-        """The Deployment, without a pod that is ready."""
+        """Apply the Deployment. Its pod is not ready."""
         annotations = {CONFIG_RELOAD: self.reload}
         if self.annotated:
             annotations[ADMIN_KEY_SECRET] = f"{self.name}-admin"
@@ -214,56 +253,55 @@ class Gateway:
         )
 
     def pods(self) -> list[dict[str, Any]]:
-        """Its pods."""
         return self.kube.items("pods", labels=f"app={self.name}")
 
-    def pod(self) -> str:
-        """The name of its pod, once there is one that is not going."""
-        found: dict[str, Any] = until(
+    def pod_name(self) -> str:
+        """Wait for a pod that is not being deleted, and return its name."""
+        pod: dict[str, Any] = wait_for(
             f"a pod of {self.name}",
             lambda: next((pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]), None),
-            timeout=120,  # controllers that lost their API server ask again after up to half a minute
+            timeout=120,  # controllers retry up to 30 s after they lost the API server
         )
-        return str(found["metadata"]["name"])
+        return str(pod["metadata"]["name"])
 
     @contextmanager
-    def kubelet(self, *, gateway: bool = True) -> Iterator[None]:
-        """Makes each new pod ready as it comes, until the block ends."""
-        ended = threading.Event()
+    def simulated_kubelet(self, *, gateway: bool = True) -> Iterator[None]:
+        """Make each new pod ready until the block ends. `gateway` is the readiness of its gateway container."""
+        stop = threading.Event()
 
-        def play() -> None:
-            while not ended.wait(0.3):
+        def make_pods_ready() -> None:
+            while not stop.wait(0.3):
                 for pod in self.pods():
                     if "podIP" not in pod["status"] and "deletionTimestamp" not in pod["metadata"]:
                         status = pod_status(self.address, gateway=gateway)
                         with suppress(ClusterError):
                             self.kube.patch_status("pod", pod["metadata"]["name"], status)
 
-        thread = threading.Thread(target=play, daemon=True)
+        thread = threading.Thread(target=make_pods_ready, daemon=True)
         thread.start()
         try:
             yield
         finally:
-            ended.set()
+            stop.set()
             thread.join()
 
-    def ready(self, *, gateway: bool = True, admin: bool = True) -> str:
-        """Give the pod an address and readiness, as a kubelet would."""
-        name = self.pod()
+    def set_pod_ready(self, *, gateway: bool = True, admin: bool = True) -> str:
+        """Write the pod's status with its address and the readiness of its two containers. Returns its name."""
+        name = self.pod_name()
         self.kube.patch_status("pod", name, pod_status(self.address, gateway=gateway, admin=admin))
         return name
 
 
 def pod_status(address: str, *, gateway: bool = True, admin: bool = True) -> dict[str, Any]:
-    """The status of a running pod."""
+    """The status of a running pod at this address, with the readiness of its two containers."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    whole = "True" if gateway and admin else "False"
+    pod_ready = "True" if gateway and admin else "False"
     return {
         "phase": "Running",
         "podIP": address,
         "podIPs": [{"ip": address}],
         "conditions": [
-            {"type": kind, "status": whole, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
+            {"type": kind, "status": pod_ready, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
         ],
         "containerStatuses": [
             {
@@ -280,4 +318,14 @@ def pod_status(address: str, *, gateway: bool = True, admin: bool = True) -> dic
     }
 
 
-__all__ = ["ClusterError", "Gateway", "Kube", "loopback", "pod_status", "resource", "until"]
+__all__ = [
+    "QUICK_HEALTH_CHECK",
+    "ClusterError",
+    "Gateway",
+    "Kube",
+    "condition_states",
+    "custom_resource",
+    "loopback",
+    "pod_status",
+    "wait_for",
+]
