@@ -184,7 +184,7 @@ def test_role_only_mode_needs_no_cluster_wide_permission(
     operator = f"system:serviceaccount:{team}:{NAME}"
     assert can(control_plane, operator, "list", "gatewaybackups.mcpgateway.dev", team)
     assert not can(control_plane, operator, "list", "gatewaybackups.mcpgateway.dev", operator_namespace)
-    assert can(control_plane, operator, "get", f"namespaces/{team}", team)
+    assert not can(control_plane, operator, "get", f"namespaces/{team}", team)
     control_plane.helm("uninstall", "own", "-n", team, "--no-hooks")
 
 
