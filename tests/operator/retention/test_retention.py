@@ -75,7 +75,7 @@ def test_the_files_that_no_rule_keeps_go_and_all_others_stay(kube: Kube, tmp_pat
         settled(kube, gw, {"mine", "b4", "b5"})
         # then there is nothing to write, pass after pass
         until("a pass of rest", lambda: _at_rest(kube))
-        assert "a pass failed" not in process.log()
+        assert "The retention pass failed" not in process.log()
 
 
 def _at_rest(kube: Kube) -> bool:
