@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway_operator.adapters.cluster import custom_resource_path
+from gateway_operator.adapters.custom_resources import custom_resource_path
 from gateway_operator.cli.argument_types import retention
 from gateway_operator.cli.session import FailedError, Session, UsageError
 from gateway_operator.domain.index.backup_index import BackupSummary

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway_operator.adapters.cluster import PLURALS, KubernetesCluster, custom_resource_path
+from gateway_operator.adapters.cluster import KubernetesCluster
+from gateway_operator.adapters.custom_resources import PLURALS, custom_resource_path
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.model.names import API_VERSION, GROUP
 from gateway_operator.domain.model.resources import Json

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Final
 
-from gateway_operator.adapters.cluster import custom_resource_path
+from gateway_operator.adapters.custom_resources import custom_resource_path
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session
 from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.resources import Json

@@ -58,7 +58,7 @@ async def stop(cluster: KubernetesCluster, namespace: str, name: str) -> None:
 
 async def _pods(cluster: KubernetesCluster, workload: Workload) -> int:
     path = f"/api/v1/namespaces/{workload.namespace}/pods"
-    return len(await cluster.all_of(path, workload.label_selector))
+    return len(await cluster.list_all(path, workload.label_selector))
 
 
 async def release(cluster: KubernetesCluster, where: Sequence[str]) -> int:
