@@ -39,7 +39,7 @@ def test_a_backup_is_made_and_waited_for(kube: Kube, gateway: Gateway, plugin: P
     assert body["spec"]["pinned"] is True
     assert body["spec"]["group"] == "own"
     again = plugin.run("backup", "create", "first", "--gateway=gw", code=1)
-    assert "there is a GatewayBackup first already" in again.stderr
+    assert "GatewayBackup first already exists" in again.stderr
 
 
 def test_without_a_name_each_has_its_own(gateway: Gateway, plugin: Plugin) -> None:
@@ -67,8 +67,8 @@ def test_a_backup_that_fails_is_exit_1_with_its_reason(gateway: Gateway, admin: 
 
 def test_one_that_is_not_finished_in_time_is_exit_3_and_goes_on(kube: Kube, plugin: Plugin) -> None:
     done = plugin.run("backup", "create", "slow", "--gateway=nobody", "--wait", "--timeout=2", code=3)
-    assert "not finished after 2 s (Pending, " in done.stderr
-    assert "It goes on" in done.stderr
+    assert "timed out after 2 s waiting for GatewayBackup slow (Pending, " in done.stderr
+    assert "The operation continues" in done.stderr
     assert kube.status("gwb", "slow")["phase"] == "Pending"
 
 
@@ -97,7 +97,7 @@ def test_a_wait_ends_when_its_object_is_deleted(kube: Kube, plugin: Plugin) -> N
 def test_lists_are_for_people_and_for_programs(kube: Kube, gateway: Gateway, plugin: Plugin) -> None:
     nothing = plugin.run("backup", "list")
     assert nothing.stdout == ""
-    assert "No GatewayBackup in namespace" in nothing.stderr
+    assert "No GatewayBackup found in namespace" in nothing.stderr
     plugin.run("backup", "create", "one", "--gateway=gw", "--wait")
     plugin.run("backup", "create", "two", "--gateway=gw", "--wait", "--group=other")
     lines = plugin.run("backup", "list").stdout.splitlines()
@@ -163,14 +163,14 @@ def test_retention_explains_itself_and_tries_another_policy(kube: Kube, gateway:
     done = plugin.run("retention", "explain", "nightly")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", "three", "two", "one"]
     assert "keepLast" in done.stdout
-    assert "Of 3 backups of Deployment gw in the group nightly, 3 stay and 0 go." in done.stderr
+    assert "Deployment gw, group nightly: 3 backups, 3 to keep, 0 to delete." in done.stderr
     other = plugin.run("retention", "explain", "nightly", "--policy=keepLast=1", "-o", "name")
     assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in ("two", "one")]
-    assert "it is not in force" in other.stderr
+    assert "which is not in force" in other.stderr
     rows = json.loads(plugin.run("retention", "explain", "--group=nightly", "-o", "json").stdout)
     assert {row["verdict"] for row in rows} == {"keep"}
     assert len(kube.items("gwb")) == 3
-    assert "no GatewayBackupSchedule" in plugin.run("retention", "explain", "nothing", code=1).stderr
+    assert "GatewayBackupSchedule nothing not found" in plugin.run("retention", "explain", "nothing", code=1).stderr
     plugin.run("retention", "explain", code=2)
 
 
@@ -255,7 +255,7 @@ def test_kubectl_finds_it(kube: Kube, tmp_path: Path) -> None:
     command = ["kubectl", "gateway", "backup", "list", "-n", kube.namespace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "No GatewayBackup in namespace" in done.stderr
+    assert "No GatewayBackup found in namespace" in done.stderr
 
 
 def test_every_command_explains_itself() -> None:

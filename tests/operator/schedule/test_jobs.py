@@ -182,7 +182,7 @@ def test_another_job_of_the_same_name_is_an_error(kube: Kube, pod_of: Plugin, ad
     kube.run("create", "job", "--from=cronjob/nightly", "plain")
     code, said = ended(pod_of.as_pod(first_pod(kube, "plain")))
     assert code == 1
-    assert "was made by somebody else" in said
+    assert "was created by another user or controller" in said
 
 
 def test_a_job_fails_when_its_backup_fails_and_is_not_retried(kube: Kube, pod_of: Plugin, admin: ScriptedAdmin) -> None:
