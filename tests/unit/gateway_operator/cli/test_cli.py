@@ -1,4 +1,4 @@
-"""``kubectl-gateway``: what a schedule tells its pods is what the pods put into the backup; values that cannot be."""
+"""``kubectl-gateway``: specs built from options and from a schedule's template, and rejected values."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class _CreatedError(Exception):
 
 
 class _Session:
-    """Takes what a command would create."""
+    """Records the spec that a command would create."""
 
     async def create(self, _kind: object, body: dict[str, Any]) -> dict[str, Any]:
         self.spec = body["spec"]
@@ -147,7 +147,7 @@ def _created(act: Any, words: list[str]) -> dict[str, Any]:
 
 
 def _leaves(properties: dict[str, Any], spec: dict[str, Any], at: str = "") -> set[str]:
-    """The fields of the schema that the spec leaves out."""
+    """The paths of schema fields that are missing in the spec."""
     missing: set[str] = set()
     for name, schema in properties.items():
         if name not in spec:
