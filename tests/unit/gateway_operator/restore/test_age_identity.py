@@ -131,7 +131,7 @@ def test_a_secret_or_a_right_that_comes_after_the_restore_is_waited_for(late: st
         made.cluster.secrets["restore-key"] = secret
         made.cluster.forbidden_secrets.add("restore-key")
     ref = made.cluster.add("GatewayRestore", "back", {"backupName": "good", "identitySecretRef": IDENTITY})
-    with pytest.raises(AssertionError, match="does not end"):
+    with pytest.raises(AssertionError, match="is not finished after"):
         made.run(ref, limit=4)
     seen = made.cluster.status(ref)
     assert seen["reason"] == ("IdentityMissing" if late == "the Secret" else "NotAuthorized")
