@@ -1,1 +1,1 @@
-"""The Gateway Backup Operator: reconciles GatewayBackup and GatewayRestore by calling the gateway's admin API."""
+"""The Gateway Backup Operator: reconciles the custom resources by calling the gateways' admin APIs."""

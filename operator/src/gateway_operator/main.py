@@ -1,4 +1,4 @@
-"""``gateway-operator``: the operator itself, and the two jobs that its charts' hooks run."""
+"""``gateway-operator``: runs the operator, and the two jobs that the charts' hooks start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Each command imports only what it needs: memory and start-up time are felt in a pod."""
+    """Run the command line. Each command imports only its own modules, to keep memory and startup time low."""
     arguments = _parser().parse_args(argv)
     if arguments.command == "make-secrets":
         from gateway_operator.jobs.make_secrets import run as make_secrets
@@ -29,21 +29,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gateway-operator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="reconcile GatewayBackups, their schedules, and GatewayRestores")
-    run.add_argument("--namespace", action="append", default=[], help="watch only this one (repeatable)")
-    run.add_argument("--liveness", default=":8080", help="HOST:PORT of /healthz; empty for none")
-    run.add_argument("--sweep-seconds", type=float, default=30.0, help="between two passes of retention; default 30")
+    run = commands.add_parser(
+        "run", help="reconcile GatewayBackups, GatewayBackupSchedules, GatewayBackupImports and GatewayRestores"
+    )
+    run.add_argument("--namespace", action="append", default=[], help="watch only this namespace (repeatable)")
+    run.add_argument("--liveness", default=":8080", help="HOST:PORT of /healthz; empty for no probe; default :8080")
+    run.add_argument("--sweep-seconds", type=float, default=30.0, help="seconds between retention passes; default 30")
     run.add_argument("--log-format", choices=["json", "plain"], help="default json")
-    run.add_argument("--verbose", action="store_true", help="say more")
-    secrets = commands.add_parser("make-secrets", help="make the Secrets of a gateway that are missing")
-    secrets.add_argument("--namespace", required=True)
-    secrets.add_argument("--workload", required=True, help="the gateway's name, and that of its Service")
-    secrets.add_argument("--admin-secret", help="gets admin-key (and ca.crt)")
-    secrets.add_argument("--tls-secret", help="gets tls.crt, tls.key and ca.crt")
-    secrets.add_argument("--signing-secret", help="gets signing-key.pem; a ConfigMap of that name its public half")
-    secrets.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="on a Secret that is made")
-    release = commands.add_parser("release-finalizers", help="before an uninstall: let every object go without us")
-    release.add_argument("--deployment", help="the operator's own, which is stopped first")
+    run.add_argument("--verbose", action="store_true", help="log at debug level")
+    secrets = commands.add_parser("make-secrets", help="create the missing Secrets of a gateway; existing keys stay")
+    secrets.add_argument("--namespace", required=True, help="the namespace of the gateway and of the Secrets")
+    secrets.add_argument("--workload", required=True, help="name of the gateway's workload and of its Service")
+    secrets.add_argument("--admin-secret", help="name of the Secret for admin-key (and ca.crt)")
+    secrets.add_argument("--tls-secret", help="name of the Secret for tls.crt, tls.key and ca.crt")
+    secrets.add_argument(
+        "--signing-secret", help="name of the Secret for signing-key.pem and of the ConfigMap for its public key"
+    )
+    secrets.add_argument(
+        "--label", action="append", default=[], metavar="KEY=VALUE", help="label of created objects (repeatable)"
+    )
+    release = commands.add_parser(
+        "release-finalizers", help="remove the operator's finalizers before an uninstall; nothing is deleted"
+    )
+    release.add_argument("--deployment", help="the operator's Deployment, which is scaled to zero first")
     release.add_argument("--namespace", help="the namespace of that Deployment")
     return parser
 

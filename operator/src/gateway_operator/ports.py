@@ -1,4 +1,8 @@
-"""What the operator needs of the outside, as the reconcile sees it. The adapters implement it; tests do so too."""
+"""The interfaces to the outside: the Kubernetes API, the gateways' admin APIs and the clock.
+
+The reconciles use only these protocols and errors. ``adapters`` implements them, and tests use implementations in
+memory. A reconcile gets all of them as one ``Ports`` value.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,11 @@ from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
 
 
 class AdminApiError(Exception):
-    """A call to an admin API failed. Never holds a key."""
+    """A call to an admin API failed. The text never contains a key.
+
+    ``outcome_unknown``: the call may have been executed. ``retry_after`` is a number of seconds. ``status`` is the HTTP
+    status, or None if there was no answer.
+    """
 
     def __init__(
         self,
@@ -40,28 +48,28 @@ class AdminApiError(Exception):
 
 
 class ClusterError(Exception):
-    """The Kubernetes API did not do what was asked, and may later."""
+    """A request to the Kubernetes API failed. Apart from the subclasses, a repeated request may succeed."""
 
 
 class ConflictError(ClusterError):
-    """The object changed since it was read, or exists already: look again."""
+    """HTTP 409: the object has changed since it was read, or exists already. Read it and decide again."""
 
 
 class ForbiddenError(ClusterError):
-    """A permission is missing."""
+    """HTTP 403: the service account or user has no permission for the request."""
 
 
 class InvalidError(ClusterError):
-    """The API server refuses what was written, and will refuse it again."""
+    """HTTP 422: the API server rejects the object. The same request will fail again."""
 
 
 class MissingError(ClusterError):
-    """The object is gone, or another one of the same name took its place."""
+    """HTTP 404: the object does not exist."""
 
 
 @dataclass(frozen=True)
 class AdminTarget:
-    """An admin API and what opens it. Its text form holds no key."""
+    """The endpoint of an admin API with its key and CA. ``repr`` shows neither key nor CA."""
 
     endpoint: Endpoint
     key: str = field(repr=False)
@@ -69,13 +77,13 @@ class AdminTarget:
 
     @property
     def proven(self) -> bool:
-        """Whether who answers is proven by a CA of this gateway's own: what an identity may be sent to."""
+        """Whether a CA of the gateway's own proves the server. An identity may only be sent to such a server."""
         return self.endpoint.tls and self.ca is not None
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A Secret's labels and text fields. Its text form holds none of the latter."""
+    """A Secret's labels and decoded text fields, without surrounding white space. ``repr`` shows no field."""
 
     labels: Mapping[str, str]
     fields: Mapping[str, str] = field(repr=False)
@@ -83,7 +91,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Identity:
-    """An age identity on its way to one call. Its text form holds nothing of it."""
+    """An age identity (a private key) for one call. ``repr`` does not show it."""
 
     text: str = field(repr=False)
 
@@ -92,60 +100,61 @@ class AdminApi(Protocol):
     """The gateways' admin APIs. Every call may raise AdminApiError."""
 
     async def health(self, target: AdminTarget) -> SystemHealthData:
-        """The detailed health."""
+        """The detailed health: volume id, config path and a pending restore."""
         ...
 
     async def backup(self, target: AdminTarget, call: CallBackup) -> BackupRecord:
-        """Make a backup, or give the one that this request id has made."""
+        """Make a backup. If this request id has made one already, return it."""
         ...
 
-    async def read_backup(self, target: AdminTarget, backup_id: str) -> BackupRecord | NotFound:
-        """The record of a backup."""
-        ...
+    async def read_backup(self, target: AdminTarget, backup_id: str) -> BackupRecord | NotFound: ...
 
     async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
-        """The file at a path of the backup directory: its record, or what an inspection found where it has no manifest.
+        """The file at a path of the backup directory: its record, or an inspection if it has no valid manifest.
 
-        A file that an inspection found damaged is an error.
+        AdminApiError if the inspection reports a damaged file.
         """
         ...
 
     async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> FileCheck | NotFound:
-        """Read a stored file again and verify it; by its path where it has no id."""
+        """Read a stored file and verify it. If ``backup_id`` is empty, inspect the file at ``path``."""
         ...
 
     async def list_files(self, target: AdminTarget, token: str | None) -> BackupPage:
-        """A page of the inventory."""
+        """One page of the files in the backup directory. ``token`` is the previous page's; None for the first page."""
         ...
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
-        """Delete a backup's file. False if it was gone already."""
+        """Delete a backup's file. False if it did not exist."""
         ...
 
     async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreResult:
-        """Replace the config, or give what this request id has done. An identity goes over proven TLS or not at all."""
+        """Replace the config, or return the result of an earlier call with this request id.
+
+        AdminApiError if ``identity`` is given and the target is not ``proven``.
+        """
         ...
 
     async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreResult | NotFound:
-        """The journal of a restore."""
+        """The admin API's journal entry of a restore."""
         ...
 
     async def commit(self, target: AdminTarget, request_id: str) -> RestoreResult:
-        """Make a restore final."""
+        """Make a restore final: afterwards it cannot be rolled back."""
         ...
 
     async def rollback(self, target: AdminTarget, request_id: str) -> RestoreResult:
-        """Put the previous config back."""
+        """Put the previous config back. AdminApiError if the restored config has been changed since."""
         ...
 
     def backup_id(self, volume_id: str, request_id: str) -> str:
-        """The id of the backup that a request makes on a volume: no call is made."""
+        """Compute the id of the backup that a request makes on a volume. No call is made."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of a list. ``more`` leads to the next one; empty after the last."""
+    """One page of a list. ``more`` is the token of the next page; empty on the last page."""
 
     items: Sequence[Json]
     more: str
@@ -154,114 +163,113 @@ class Page:
 
 
 class Cluster(Protocol):
-    """The Kubernetes API. Every call may raise ClusterError."""
+    """The Kubernetes API. Every call may raise ClusterError. "Our" objects are those of the operator's CRDs."""
 
     async def read(self, ref: Ref) -> Json | None:
-        """One object of ours; None if it is gone or has another uid."""
+        """One of our objects; None if it does not exist or has another uid. An empty uid matches any."""
         ...
 
     async def list_ours(self, kind: str, namespace: str) -> list[Json]:
-        """All objects of one of our kinds in a namespace."""
+        """All objects of one of our kinds in a namespace; in all namespaces if it is empty."""
         ...
 
     async def page(self, kind: str, namespace: str, after: str = "") -> Page:
-        """A page of all objects of one of our kinds, fresh and of one instant; of all namespaces if it is empty.
+        """One page of a consistent list of one of our kinds; of all namespaces if ``namespace`` is empty.
 
-        ClusterError if there is any doubt that it is whole.
+        ClusterError if the answer may be incomplete.
         """
         ...
 
     async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
-        """Create an object of ours. Conflict if the name is taken."""
+        """Create one of our objects. ConflictError if the name is taken."""
         ...
 
     async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
-        """Merge into the status of exactly the version that was read. Conflict if there is a newer one."""
+        """Merge into the status on top of the version in ``meta``. Returns the new object.
+
+        ConflictError if there is a newer version.
+        """
         ...
 
     async def put_label(self, meta: Meta, key: str, value: str) -> Json:
-        """Label an object of ours, on top of exactly the version that was read. Gives what it is now."""
+        """Set a label on top of the version in ``meta``. Returns the new object."""
         ...
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
-        """Add our finalizer or remove it, on top of exactly the version that was read. Conflict if there is a newer
-        one."""
+        """Add or remove our finalizer on top of the version in ``meta``. ConflictError if there is a newer version."""
         ...
 
     async def delete_ours(self, meta: Meta) -> None:
-        """Delete an object of ours, if it is exactly the version that was read. Conflict if there is a newer one,
-        Missing if it is gone."""
+        """Delete one of our objects if it still has the version in ``meta``.
+
+        ConflictError if there is a newer version, MissingError if it does not exist.
+        """
         ...
 
     async def delete_by_uid(self, ref: Ref) -> None:
-        """Delete an object of ours whatever its version, if it still has this uid. Conflict if it has another,
-        Missing if it is gone."""
+        """Delete one of our objects in any version, if it still has this uid.
+
+        ConflictError if it has another uid, MissingError if it does not exist.
+        """
         ...
 
-    async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
-        """The workload of a gateway."""
-        ...
+    async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None: ...
 
     async def pods(self, workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
-        """The ReplicaSets of a Deployment and the pods that its selector selects; of a StatefulSet, the ordinal's pod.
+        """The ReplicaSets and pods that a Deployment's selector selects; for a StatefulSet only the ordinal's pod.
 
         ``cached``: from the API server's cache, which is fast and may be out of date.
         """
         ...
 
     async def pod(self, namespace: str, name: str) -> Json | None:
-        """A pod, read from the store: never out of date."""
+        """A pod, read from the API server's store: it is never out of date."""
         ...
 
-    async def secret(self, namespace: str, name: str) -> Secret | None:
-        """A Secret."""
-        ...
+    async def secret(self, namespace: str, name: str) -> Secret | None: ...
 
     async def restart(self, workload: Workload, marker: str) -> None:
-        """Mark the pod template, which makes the controller replace the pods. The same marker twice does so once."""
+        """Annotate the pod template, so that the controller replaces the pods. The same marker has no effect twice."""
         ...
 
     async def event(self, ref: Ref, note: KubernetesEvent, at: datetime) -> None:
-        """Tell people. Never fails."""
+        """Emit an event for one of our objects. Never raises: a lost event must not stop a reconcile."""
         ...
 
 
 class CronJobs(Protocol):
-    """CronJobs and what their pods need. Every call may raise ClusterError."""
+    """CronJobs, and the ServiceAccount that their pods need. Every call may raise ClusterError."""
 
-    async def read(self, namespace: str, name: str) -> Json | None:
-        """A CronJob."""
-        ...
+    async def read(self, namespace: str, name: str) -> Json | None: ...
 
     async def create(self, namespace: str, body: Json) -> Json:
-        """Create one. Conflict if the name is taken, Invalid if the API server refuses it."""
+        """Create a CronJob. ConflictError if the name is taken, InvalidError if the API server rejects it."""
         ...
 
     async def patch(self, namespace: str, name: str, patch: Json) -> Json:
-        """Merge into exactly the version that the patch names. Conflict if there is a newer one."""
+        """Merge on top of the version that the patch names. ConflictError if there is a newer version."""
         ...
 
     async def has_account(self, namespace: str, name: str) -> bool:
-        """Whether there is such a ServiceAccount."""
+        """Whether a ServiceAccount of this name exists."""
         ...
 
 
 class Clock(Protocol):
-    """The time, and waiting."""
+    """The time in UTC, and sleeping; tests replace both."""
 
-    def now(self) -> datetime:
-        """The time in UTC."""
-        ...
+    def now(self) -> datetime: ...
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...
+    async def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything a reconcile is given. ``operator`` names the ServiceAccount in hints, as NAMESPACE:NAME.
-    ``backup_index`` holds the GatewayBackups that the watch has shown; without it they are listed when needed."""
+    """The dependencies of every reconcile.
+
+    ``operator`` is the operator's ServiceAccount as NAMESPACE:NAME, for commands in messages. ``backup_index`` has all
+    GatewayBackups of the watch; if it is None, they are listed when needed.
+    """
 
     cluster: Cluster
     admin_api: AdminApi

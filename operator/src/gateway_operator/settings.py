@@ -1,4 +1,4 @@
-"""Everything that can be set, in one place: flags first, then the environment, then the default."""
+"""The operator's settings. A flag takes precedence over an environment variable, and a variable over the default."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _PREFIX: Final = "GATEWAY_OPERATOR_"
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """How the operator runs."""
+    """The settings of ``gateway-operator run``."""
 
     namespaces: tuple[str, ...] = ()
-    """Which namespaces to watch; empty: all of them."""
+    """The namespaces to watch; empty means all namespaces."""
     liveness: str = ":8080"
-    """HOST:PORT of the probe's /healthz; empty: none."""
+    """HOST:PORT of the liveness probe's /healthz; empty means no probe."""
     log_format: str = "json"
     verbose: bool = False
     calls_in_flight: int = 32
-    """How many calls to admin APIs run at once."""
+    """Maximum number of concurrent calls to admin APIs."""
     call_timeout: float = 120.0
-    """Seconds for one call that works on files."""
+    """Seconds for one call that reads or writes files."""
     image: Image = field(default_factory=Image)
     """The operator's own image, which the pods of schedules run."""
     sweep_seconds: float = 30.0
     """Seconds between two passes of retention, ttl and objectives."""
     operator: str = ""
-    """NAMESPACE:NAME of the operator's own service account, for the commands in messages."""
+    """The operator's ServiceAccount as NAMESPACE:NAME, for commands in messages."""
 
     @property
     def liveness_url(self) -> str | None:
-        """The probe's address as kopf wants it."""
+        """The probe's address as kopf's ``liveness_endpoint``; None for no probe."""
         if not self.liveness:
             return None
         host, _, port = self.liveness.rpartition(":")
@@ -48,7 +48,7 @@ class OperatorSettings:
 
 
 def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, str]) -> OperatorSettings:
-    """The settings of ``gateway-operator run``."""
+    """Combine the flags of ``gateway-operator run`` with the environment."""
     return OperatorSettings(
         namespaces=namespaces(arguments.namespace, environment),
         liveness=arguments.liveness,
@@ -63,13 +63,13 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
 
 
 def namespaces(flags: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The namespaces named by flags, or by WATCH_NAMESPACES."""
+    """The namespaces from the flags, or else from WATCH_NAMESPACES, a comma-separated list."""
     named = list(flags) or environment.get("WATCH_NAMESPACES", "").split(",")
     return tuple(dict.fromkeys(name.strip() for name in named if name.strip()))
 
 
 def image(environment: Mapping[str, str]) -> Image:
-    """The operator's own image, as its chart says."""
+    """The operator's own image, from the variables that its chart sets."""
     secrets = environment.get(f"{_PREFIX}IMAGE_PULL_SECRETS", "").split(",")
     return Image(
         name=environment.get(f"{_PREFIX}IMAGE", ""),
@@ -79,7 +79,10 @@ def image(environment: Mapping[str, str]) -> Image:
 
 
 def service_account(token: Path) -> str:
-    """Who we are, read from the token's claims: only a hint for people, so nothing is verified."""
+    """The operator's ServiceAccount as NAMESPACE:NAME, from the claims in its token; empty if there is no token.
+
+    It is used only in messages, so the token's signature is not verified.
+    """
     try:
         payload = token.read_text().split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

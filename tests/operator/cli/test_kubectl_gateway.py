@@ -38,7 +38,7 @@ def test_backup_create_waits_for_completion(kube: Kube, gateway: Gateway, cli: K
     assert body["spec"]["pinned"] is True
     assert body["spec"]["group"] == "own"
     again = cli.run("backup", "create", "first", "--gateway=gw", code=1)
-    assert "there is a GatewayBackup first already" in again.stderr
+    assert "GatewayBackup first already exists" in again.stderr
 
 
 def test_backup_create_generates_unique_names(gateway: Gateway, cli: KubectlGateway) -> None:
@@ -67,8 +67,8 @@ def test_failed_backup_exits_1_with_its_reason(gateway: Gateway, admin: Scripted
 
 def test_wait_timeout_exits_3_and_the_backup_continues(kube: Kube, cli: KubectlGateway) -> None:
     done = cli.run("backup", "create", "slow", "--gateway=nobody", "--wait", "--timeout=2", code=3)
-    assert "not finished after 2 s (Pending, " in done.stderr
-    assert "It goes on" in done.stderr
+    assert "timed out after 2 s waiting for GatewayBackup slow (Pending, " in done.stderr
+    assert "The operation continues" in done.stderr
     assert kube.status("gwb", "slow")["phase"] == "Pending"
 
 
@@ -97,7 +97,7 @@ def test_wait_ends_when_the_object_is_deleted(kube: Kube, cli: KubectlGateway) -
 def test_lists_print_tables_names_and_json(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
     nothing = cli.run("backup", "list")
     assert nothing.stdout == ""
-    assert "No GatewayBackup in namespace" in nothing.stderr
+    assert "No GatewayBackup found in namespace" in nothing.stderr
     cli.run("backup", "create", "one", "--gateway=gw", "--wait")
     cli.run("backup", "create", "two", "--gateway=gw", "--wait", "--group=other")
     lines = cli.run("backup", "list").stdout.splitlines()
@@ -165,14 +165,14 @@ def test_retention_explain_shows_the_policy_and_tries_another(
     done = cli.run("retention", "explain", "nightly")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", "three", "two", "one"]
     assert "keepLast" in done.stdout
-    assert "Of 3 backups of Deployment gw in the group nightly, 3 stay and 0 go." in done.stderr
+    assert "Deployment gw, group nightly: 3 backups, 3 to keep, 0 to delete." in done.stderr
     other = cli.run("retention", "explain", "nightly", "--policy=keepLast=1", "-o", "name")
     assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in ("two", "one")]
-    assert "it is not in force" in other.stderr
+    assert "which is not in force" in other.stderr
     rows = json.loads(cli.run("retention", "explain", "--group=nightly", "-o", "json").stdout)
     assert {row["verdict"] for row in rows} == {"keep"}
     assert len(kube.items("gwb")) == 3
-    assert "no GatewayBackupSchedule" in cli.run("retention", "explain", "nothing", code=1).stderr
+    assert "GatewayBackupSchedule nothing not found" in cli.run("retention", "explain", "nothing", code=1).stderr
     cli.run("retention", "explain", code=2)
 
 
@@ -260,7 +260,7 @@ def test_kubectl_runs_it_as_a_plugin(kube: Kube, tmp_path: Path) -> None:
     command = ["kubectl", "gateway", "backup", "list", "-n", kube.namespace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "No GatewayBackup in namespace" in done.stderr
+    assert "No GatewayBackup found in namespace" in done.stderr
 
 
 def test_every_command_has_help() -> None:

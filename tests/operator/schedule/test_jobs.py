@@ -188,7 +188,7 @@ def test_new_job_of_a_used_name_fails(kube: Kube, pod_cli: KubectlGateway, admin
     kube.apply_backup("plain")
     pod = start_job(kube, "plain")
     output = run_pod(pod_cli, pod, code=1)
-    assert "was made by somebody else" in output
+    assert "was created by another user or controller" in output
 
 
 def test_job_of_a_failed_backup_fails_without_retry(kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin) -> None:

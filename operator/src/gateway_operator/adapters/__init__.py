@@ -1,1 +1,1 @@
-"""The two doors to the outside: the Kubernetes API and the gateways' admin APIs."""
+"""Implements the ports: the Kubernetes API, the gateways' admin APIs and the clock."""

@@ -1,4 +1,4 @@
-"""The admin API's error bodies as exceptions."""
+"""Converts error responses of the admin API to AdminApiError."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ _BY_CODE: Final = {code.value: spec for code, spec in contract.ERRORS.items()}
 
 KEY_REFUSED: Final = "The admin API refused the operator's key."
 KEY_REMEDY: Final = (
-    f"Compare the Secret that the workload's annotation {ADMIN_KEY_SECRET} names with the one that its pod mounts."
+    f"Check that the workload's annotation {ADMIN_KEY_SECRET} names the Secret that its pod mounts as the admin key."
 )
 
 
 def error_from_response(status: int, headers: Mapping[str, str], raw: bytes) -> AdminApiError:
-    """The exception for an error response. A code that this version does not know is judged by its HTTP status."""
+    """The exception for an error response.
+
+    A code that this version does not have is retryable if the HTTP status is 500 or higher.
+    """
     try:
         body = contract.ErrorBody.model_validate_json(raw)
     except ValidationError:
         retryable = status >= 500 or status in (408, 429)
-        detail = f"HTTP {status} with a body that is not the admin API's."
+        detail = f"HTTP {status} with a body that is not an admin API error."
         return AdminApiError(
             Reason.UnexpectedAnswer, detail, retryable=retryable, status=status, outcome_unknown=status >= 500
         )
     spec = _BY_CODE.get(body.code)
-    unauthorized = body.code == contract.ErrorCode.Unauthorized  # the API's own remedy is for people with curl
+    # The contract's remedy for Unauthorized is for a user with curl, so the operator gives its own.
+    unauthorized = body.code == contract.ErrorCode.Unauthorized
     return AdminApiError(
         body.code,
         KEY_REFUSED if unauthorized else body.detail,

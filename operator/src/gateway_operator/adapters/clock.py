@@ -1,4 +1,4 @@
-"""The machine's clock."""
+"""Implements the port Clock with the machine's clock."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """The port Clock."""
+    """The port Clock over the system clock and asyncio."""
 
     def now(self) -> datetime:
-        """The time in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
         await asyncio.sleep(seconds)

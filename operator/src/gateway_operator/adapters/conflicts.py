@@ -1,4 +1,7 @@
-"""Read, change, write: for the jobs and the command line. A reconcile decides again instead."""
+"""Optimistic concurrency for the jobs and the command line: read, change, and repeat after a conflict.
+
+A reconcile does not use this: after a conflict it decides again, because the new version may need another action.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ Result = TypeVar("Result")
 
 
 async def retry_on_conflict(read: Callable[[], Awaitable[Read]], change: Callable[[Read], Awaitable[Result]]) -> Result:
-    """Read something and change it; from the beginning again when somebody else wrote in between.
+    """Read an object and change it; read again and repeat if another writer changed it in between.
 
-    ``change`` must name the version that it was given, or create. Raises the last conflict after ``ATTEMPTS``.
+    ``change`` must create an object, or name the version that it was given. Raises the ConflictError of the last
+    attempt after ``ATTEMPTS`` attempts.
     """
     for _ in range(ATTEMPTS - 1):
         with suppress(ConflictError):

@@ -1,4 +1,4 @@
-"""CronJobs, over the one connection to the Kubernetes API."""
+"""Implements the port CronJobs over the operator's connection to the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -10,28 +10,24 @@ from gateway_operator.ports import MissingError
 
 
 class KubernetesCronJobs:
-    """The port CronJobs."""
+    """The port CronJobs; the port documents the methods."""
 
     def __init__(self, api: KubernetesApi) -> None:
         self._api = api
 
     async def read(self, namespace: str, name: str) -> Json | None:
-        """A CronJob."""
         try:
             return await self._api.request("GET", _path(namespace, name))
         except MissingError:
             return None
 
     async def create(self, namespace: str, body: Json) -> Json:
-        """Create one. Conflict if the name is taken, Invalid if the API server refuses it."""
         return await self._api.request("POST", _path(namespace), body)
 
     async def patch(self, namespace: str, name: str, patch: Json) -> Json:
-        """Merge into exactly the version that the patch names. Conflict if there is a newer one."""
         return await self._api.request("PATCH", _path(namespace, name), patch, content_type=MERGE)
 
     async def has_account(self, namespace: str, name: str) -> bool:
-        """Whether there is such a ServiceAccount."""
         try:
             await self._api.request("GET", f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(name)}")
         except MissingError:

@@ -1,6 +1,6 @@
-"""Requests to the Kubernetes API, as raw paths and plain JSON. The one module that imports the client.
+"""Sends requests to the Kubernetes API with raw paths and plain JSON. No other module imports the Kubernetes client.
 
-The generated models cost some 60 MiB of memory for the few fields that are read here.
+The client's generated models are not used: they cost about 60 MiB of memory, and the operator reads few fields.
 """
 
 from __future__ import annotations
@@ -26,49 +26,46 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 REQUEST_TIMEOUT: Final = 30.0
 MERGE: Final = "application/merge-patch+json"
-PAGE: Final = 500
-"""So many objects are listed at once."""
+PAGE_SIZE: Final = 500
+"""Number of objects in one page of a list."""
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-_TRIES: Final = 3
-_KINDS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
+_READ_ATTEMPTS: Final = 3
+_ERRORS_BY_STATUS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
 
 
 class KubernetesApi:
-    """One connection, and what goes over it. Every call may raise ClusterError."""
+    """One connection to the Kubernetes API, and its requests. Every call may raise ClusterError."""
 
     def __init__(self, client: ApiClient, namespace: str = "default") -> None:
         self._client = client
         self.namespace = namespace
-        """Where we are: the pod's namespace, or the kubeconfig's."""
+        """The namespace of the operator's pod, or the one of the kubeconfig's context."""
 
     @classmethod
     async def connect(cls, context: str | None = None) -> Self:
-        """With the pod's service account where there is one, else, or if a context is named, with the kubeconfig."""
+        """Connect with the pod's service account if there is one and no context is given, or else with the kubeconfig.
+
+        Raises ClusterError if there is neither.
+        """
         configuration = Configuration()
         configuration.connection_pool_maxsize = 64
-        # Else each request asks two threads for a proxy and a .netrc: a third of what it costs, for what no pod has.
-        # And each request and answer is held against a jar of cookies, of which the API has none.
+        # trust_env makes each request look for a proxy and a .netrc file in two threads, a third of a request's cost; a
+        # pod has neither. The Kubernetes API sets no cookies, so the cookie jar is a dummy.
         configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
         if _SERVICE_ACCOUNT.exists() and context is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return cls(ApiClient(configuration), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
         try:
-            # The client looks at KUBECONFIG only once, when it is imported.
-            where = os.environ.get("KUBECONFIG") or None
+            # The client itself reads KUBECONFIG only once, at import.
+            config_file = os.environ.get("KUBECONFIG") or None
             loader = await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=where, context=context, client_configuration=configuration
+                config_file=config_file, context=context, client_configuration=configuration
             )
-        except (
-            ConfigException,
-            OSError,
-            TypeError,
-            ValueError,
-        ) as error:  # of an empty file the client makes a TypeError
+        except (ConfigException, OSError, TypeError, ValueError) as error:  # TypeError: the file is empty
             raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
         return cls(ApiClient(configuration), str(loader.current_context["context"].get("namespace") or "default"))
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def request(
@@ -80,30 +77,34 @@ class KubernetesApi:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Json:
-        """One request, its answer as JSON. Reads are tried three times over a broken connection or a busy server."""
-        return (await self._answered(method, path, body, query, content_type))[0]
+        """Send one request and return the answer's JSON.
 
-    async def answered(self, path: str, query: Mapping[str, str]) -> tuple[Json, datetime | None]:
-        """What a GET gives, with the time by the API server's clock."""
-        body, headers = await self._answered("GET", path, None, query, "application/json")
+        A GET is tried three times if the connection breaks or the server is busy. A write is sent once, because its
+        outcome is then unknown: the caller reads and decides again.
+        """
+        return (await self._request_with_retries(method, path, body, query, content_type))[0]
+
+    async def get_with_time(self, path: str, query: Mapping[str, str]) -> tuple[Json, datetime | None]:
+        """The answer to a GET, and the time by the API server's clock; None if the answer has no valid date."""
+        body, headers = await self._request_with_retries("GET", path, None, query, "application/json")
         return body, _date(headers)
 
-    async def _answered(
+    async def _request_with_retries(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
     ) -> tuple[Json, Mapping[str, str]]:
-        tries = _TRIES if method == "GET" else 1
-        for turn in range(1, tries + 1):
+        attempts = _READ_ATTEMPTS if method == "GET" else 1
+        for attempt in range(1, attempts + 1):
             try:
-                return await self._once(method, path, body, query, content_type)
+                return await self._request_once(method, path, body, query, content_type)
             except (ConflictError, ForbiddenError, InvalidError, MissingError):
                 raise
             except ClusterError:
-                if turn == tries:
+                if attempt == attempts:
                     raise
-                await asyncio.sleep(0.2 * 2**turn)
-        raise AssertionError("unreachable")
+                await asyncio.sleep(0.2 * 2**attempt)
+        raise AssertionError("The last attempt returns or raises.")
 
-    async def _once(
+    async def _request_once(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
     ) -> tuple[Json, Mapping[str, str]]:
         url = f"{path}?{urlencode(query)}" if query else path
@@ -119,11 +120,13 @@ class KubernetesApi:
         if response.status < 400:
             return answer, response.headers
         message = str(answer.get("message") or f"HTTP {response.status}")
-        raise _KINDS.get(response.status, ClusterError)(message)
+        raise _ERRORS_BY_STATUS.get(response.status, ClusterError)(message)
 
     async def _send(self, method: str, url: str, body: Any, content_type: str, seconds: float) -> RESTResponse:
-        """By the client's connection and with its credentials. What else it does serves its models: bodies are walked
-        through, headers rewritten."""
+        """Send a request with the client's connection and credentials.
+
+        The client's own call method is not used: it walks through each body and rewrites headers for its models.
+        """
         headers = {**self._client.default_headers, "Accept": "application/json", "Content-Type": content_type}
         await self._client.update_params_for_auth(headers, None, ["BearerToken"], url, method, body)
         address = f"{self._client.configuration.host}{url}"
@@ -133,29 +136,36 @@ class KubernetesApi:
         return response
 
     async def watch(self, path: str, query: Mapping[str, str], seconds: float) -> AsyncIterator[Json]:
-        """The events of a watch, for at most so many seconds. Ends earlier when the server or the line ends it."""
-        asked = {**query, "watch": "true", "timeoutSeconds": str(max(1, int(seconds)))}
+        """The events of a watch, for at most ``seconds``. Ends earlier if the server ends it.
+
+        Raises ClusterError if the connection breaks.
+        """
+        watch_query = {**query, "watch": "true", "timeoutSeconds": str(max(1, int(seconds)))}
         try:
-            response = await self._send("GET", f"{path}?{urlencode(asked)}", None, "application/json", seconds + 5)
+            # The client's timeout is longer than the server's, which ends the watch without an error.
+            response = await self._send(
+                "GET", f"{path}?{urlencode(watch_query)}", None, "application/json", seconds + 5
+            )
             if response.status >= 400:
-                raise _KINDS.get(response.status, ClusterError)(f"a watch of {path} was answered {response.status}")
+                error_class = _ERRORS_BY_STATUS.get(response.status, ClusterError)
+                raise error_class(f"The watch of {path} was answered with HTTP {response.status}")
             async for line in response.response.content:
                 yield dict(json.loads(line))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ClusterError(f"The watch of {path} was cut: {type(error).__name__}") from error
+            raise ClusterError(f"The watch of {path} broke: {type(error).__name__}") from error
 
-    async def all_of(self, path: str, selector: str | None = None, *, cached: bool = False) -> list[Json]:
-        """A whole list, page by page. ``cached``: from the server's cache, which may be out of date."""
-        found: list[Json] = []
-        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+    async def list_all(self, path: str, selector: str | None = None, *, cached: bool = False) -> list[Json]:
+        """A complete list, read page by page. ``cached``: from the API server's cache, which may be out of date."""
+        items: list[Json] = []
+        query = {"limit": str(PAGE_SIZE), **({"labelSelector": selector} if selector else {})}
         if cached:
             query["resourceVersion"] = "0"
         while True:
             page = await self.request("GET", path, query=query)
-            found.extend(page.get("items") or ())
+            items.extend(page.get("items") or ())
             token = (page.get("metadata") or {}).get("continue")
             if not token:
-                return found
+                return items
             query["continue"] = str(token)
             query.pop("resourceVersion", None)  # the token names the version of the first page
 

@@ -1,1 +1,1 @@
-"""``kubectl-gateway``: what a person types, and what the pods of schedules run."""
+"""``kubectl-gateway``: the kubectl plugin for users, also run by the pods of backup schedules."""

@@ -1,4 +1,7 @@
-"""Values of options: what the API server would refuse is refused here, before anything is done."""
+"""argparse types for option values.
+
+A value that the API server would reject is reported here, before the command changes anything.
+"""
 
 from __future__ import annotations
 
@@ -13,64 +16,71 @@ from gateway_operator.domain.model import durations
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SECRET_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+", re.ASCII)
-_WHOLE: Final = ("keepLast", "keepHourly", "keepDaily", "keepWeekly", "keepMonthly", "keepYearly", "minKeep")
-_LONG: Final = ("keepWithin", "maxAge")
+_NUMBER_RULES: Final = ("keepLast", "keepHourly", "keepDaily", "keepWeekly", "keepMonthly", "keepYearly", "minKeep")
+_DURATION_RULES: Final = ("keepWithin", "maxAge")
 
 
 def fields(arguments: Namespace, options: Iterable[str]) -> dict[str, Any]:
-    """Those of the options that were given, named as fields of a spec are: ``retry_limit`` is ``retryLimit``."""
-    found: dict[str, Any] = {}
+    """The options that were given, as fields of a spec: ``retry_limit`` becomes ``retryLimit``."""
+    spec: dict[str, Any] = {}
     for option in options:
         if (value := getattr(arguments, option)) is not None:
             first, *others = option.split("_")
-            found[first + "".join(word.capitalize() for word in others)] = value
-    return found
+            spec[first + "".join(word.capitalize() for word in others)] = value
+    return spec
 
 
 def digest(value: str) -> str:
-    """A SHA-256, as programs print it."""
+    """A SHA-256 as 64 hexadecimal digits; returned in lower case."""
     if not _DIGEST.fullmatch(value.lower()):
-        raise ArgumentTypeError(f"{value!r} is no SHA-256: 64 digits and letters from a to f")
+        raise ArgumentTypeError(f"{value!r} is not a SHA-256 digest of 64 hexadecimal digits")
     return value.lower()
 
 
 def secret_key(value: str) -> str:
-    """A key of a Secret."""
+    """The name of a key in a Secret."""
     if len(value) > 253 or not _SECRET_KEY.fullmatch(value):
-        raise ArgumentTypeError(f"{value!r} is no key of a Secret: letters, digits, dashes, underscores and dots")
+        raise ArgumentTypeError(
+            f"{value!r} is not a valid key of a Secret: use letters, digits, dashes, underscores and dots"
+        )
     return value
 
 
 def secret_name(value: str) -> str:
-    """The name of a Secret, which may be longer than those of our objects. A key itself is never shown."""
+    """The name of a Secret, up to 253 characters.
+
+    The error does not repeat the value: it may be a private key that was given by mistake.
+    """
     if len(value) > 253 or not _NAME.fullmatch(value):
-        raise ArgumentTypeError("that is no name of a Secret: lower-case letters, digits, dashes and dots")
+        raise ArgumentTypeError("this is not a valid name of a Secret: use lower-case letters, digits, dashes and dots")
     return value
 
 
 def name(value: str) -> str:
-    """A name of an object."""
+    """The name of a custom resource, up to 63 characters."""
     if len(value) > 63 or not _NAME.fullmatch(value):
-        raise ArgumentTypeError(f"{value!r} is no name: at most 63 lower-case letters, digits, dashes and dots")
+        raise ArgumentTypeError(
+            f"{value!r} is not a valid name: use at most 63 lower-case letters, digits, dashes and dots"
+        )
     return value
 
 
 def text(value: str) -> str:
-    """Some text, not empty."""
+    """Any text that is not empty."""
     if not value:
-        raise ArgumentTypeError("it is empty")
+        raise ArgumentTypeError("the value is empty")
     return value
 
 
 def positive(value: str) -> int:
-    """A whole number from 1 on."""
+    """A whole number that is at least 1."""
     if not (value.isascii() and value.isdigit()) or int(value) < 1:
-        raise ArgumentTypeError(f"{value!r} is no whole number from 1 on")
+        raise ArgumentTypeError(f"{value!r} is not a whole number of at least 1")
     return int(value)
 
 
 def duration(value: str) -> str:
-    """A duration as specs write it."""
+    """A duration in the format of a spec, for example 30d."""
     try:
         durations.parse(value)
     except ValueError as error:
@@ -79,41 +89,44 @@ def duration(value: str) -> str:
 
 
 def since(value: str) -> str:
-    """A time with its zone."""
+    """A time with a time zone, in ISO 8601 format."""
     try:
-        when = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value)
     except ValueError:
-        when = None
-    if when is None or when.tzinfo is None:
-        raise ArgumentTypeError(f"{value!r} is no time with a zone, such as 2026-01-31T12:00:00Z")
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ArgumentTypeError(f"{value!r} is not a time with a time zone, for example 2026-01-31T12:00:00Z")
     return value
 
 
 def policy(value: str) -> tuple[str, Any]:
-    """One rule of a retention policy, as ``keepLast=7``."""
-    rule, equals, given = value.partition("=")
-    bare = rule.removeprefix("failed.")
-    if not equals or (bare != rule and bare not in ("keepLast", "maxAge")):
-        raise ArgumentTypeError(f"{value!r} is no rule such as keepLast=7 or failed.maxAge=30d")
-    if bare in _WHOLE:
-        if not (given.isascii() and given.isdigit()):
-            raise ArgumentTypeError(f"{rule} is a number: {given!r}")
-        return rule, int(given)
-    if bare in _LONG:
-        return rule, duration(given)
+    """One rule of a retention policy, for example ``keepLast=7``; returned as name and value."""
+    rule, equals, setting = value.partition("=")
+    bare_rule = rule.removeprefix("failed.")
+    if not equals or (bare_rule != rule and bare_rule not in ("keepLast", "maxAge")):
+        raise ArgumentTypeError(f"{value!r} is not a rule, for example keepLast=7 or failed.maxAge=30d")
+    if bare_rule in _NUMBER_RULES:
+        if not (setting.isascii() and setting.isdigit()):
+            raise ArgumentTypeError(f"{rule} must be a whole number, not {setting!r}")
+        return rule, int(setting)
+    if bare_rule in _DURATION_RULES:
+        return rule, duration(setting)
     if rule == "timeZone":
-        return rule, text(given)
-    if rule in ("dryRun", "includeAdopted") and given in ("true", "false"):
-        return rule, given == "true"
-    raise ArgumentTypeError(f"there is no rule {rule}; there are {', '.join((*_WHOLE, *_LONG, 'timeZone', 'dryRun'))}")
+        return rule, text(setting)
+    if rule in ("dryRun", "includeAdopted"):
+        if setting in ("true", "false"):
+            return rule, setting == "true"
+        raise ArgumentTypeError(f"{rule} must be true or false, not {setting!r}")
+    rules = ", ".join((*_NUMBER_RULES, *_DURATION_RULES, "timeZone", "dryRun", "includeAdopted"))
+    raise ArgumentTypeError(f"{rule} is not a rule; the rules are {rules}")
 
 
 def retention(rules: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A retention policy from its rules."""
-    made: dict[str, Any] = {}
-    for rule, given in rules:
+    """The ``retention`` field of a spec from the rules that ``policy`` returned."""
+    field: dict[str, Any] = {}
+    for rule, setting in rules:
         if rule.startswith("failed."):
-            made.setdefault("failed", {})[rule.removeprefix("failed.")] = given
+            field.setdefault("failed", {})[rule.removeprefix("failed.")] = setting
         else:
-            made[rule] = given
-    return made
+            field[rule] = setting
+    return field

@@ -1,4 +1,4 @@
-"""``kubectl gateway backup``."""
+"""The commands of ``kubectl gateway backup``: create, adopt, import, list, pin, unpin and delete."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import Any, Final
 from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.cli.argument_types import fields, retention
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
-from gateway_operator.cli.wait import finish
+from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, JOB_UID
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json, Meta, Ref
 from gateway_operator.domain.schedule.cronjob import TEMPLATE_VARIABLE
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
-_ATTEMPTS: Final = 8
-_ADOPTED: Final = ("description", "ttl", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
+_CREATE_ATTEMPTS: Final = 8
+_COMMON_FIELDS: Final = ("description", "ttl", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup create``."""
+    """``backup create``: creates a GatewayBackup, and waits for it with ``--wait``."""
     body = _body(arguments, os.environ)
     name = body["metadata"]["name"]
     if arguments.from_job:
@@ -37,32 +37,32 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
         try:
             created = await session.create(BACKUP_KIND, body)
         except ConflictError:
-            raise FailedError(f"there is a GatewayBackup {name} already") from None
+            raise FailedError(f"GatewayBackup {name} already exists") from None
     if not arguments.wait:
         session.print_object(BACKUP_KIND, created, "created")
         return
-    done = await finish(session, BACKUP_KIND, name, arguments.timeout)
-    session.print_object(BACKUP_KIND, done, "completed")
+    finished = await wait_until_completed(session, BACKUP_KIND, name, arguments.timeout)
+    session.print_object(BACKUP_KIND, finished, "completed")
 
 
-def _name_of_its_own(gateway: str) -> str:
-    tail = f"-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    return gateway[: 63 - len(tail)] + tail
+def _generate_name(gateway: str) -> str:
+    suffix = f"-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return gateway[: 63 - len(suffix)] + suffix
 
 
 def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The GatewayBackup to create, from the options or from the template of the Job's pod."""
+    """The GatewayBackup to create, from the options or from the template in a Job's pod."""
     if not arguments.from_job:
         spec = _spec(arguments)
-        return {"metadata": {"name": arguments.name or _name_of_its_own(arguments.gateway)}, "spec": spec}
+        return {"metadata": {"name": arguments.name or _generate_name(arguments.gateway)}, "spec": spec}
     job, uid = environment.get("JOB_NAME", ""), environment.get("JOB_UID", "")
     if not job or not uid:
-        raise UsageError("--from-job needs JOB_NAME and JOB_UID in the environment, from the pod's labels")
+        raise UsageError("--from-job requires the environment variables JOB_NAME and JOB_UID, from the pod's labels")
     if arguments.name:
-        raise UsageError("--from-job gives the backup the Job's name: leave NAME out")
+        raise UsageError("--from-job uses the Job's name for the backup: leave NAME out")
     template = environment.get(TEMPLATE_VARIABLE)
     if template and arguments.gateway:
-        raise UsageError(f"{TEMPLATE_VARIABLE} gives the whole spec: leave --gateway out")
+        raise UsageError(f"{TEMPLATE_VARIABLE} contains the whole spec: leave --gateway out")
     body = _parse_template(template) if template else {"metadata": {}, "spec": _spec(arguments)}
     return {"metadata": {**body["metadata"], "name": job, "annotations": {JOB_UID: uid}}, "spec": body["spec"]}
 
@@ -80,11 +80,12 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--gateway is required")
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
-    return {"gatewayRef": gateway, **fields(arguments, ("group", *_ADOPTED)), **_care(arguments, verification)}
+    spec = fields(arguments, ("group", *_COMMON_FIELDS))
+    return {"gatewayRef": gateway, **spec, **_retention_options(arguments, verification)}
 
 
-def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
-    """How a backup is kept and proven, whether it is made or adopted."""
+def _retention_options(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields ``pinned``, ``retention`` and ``verification`` of a new or adopted backup, if they were given."""
     spec: dict[str, Any] = {}
     if arguments.pin:
         spec["pinned"] = True
@@ -96,25 +97,24 @@ def _care(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dic
 
 
 async def _create_once(session: Session, name: str, job_uid: str, body: dict[str, Any]) -> Json:
-    """Create the backup of a Job, or find the one that an earlier pod of the same Job has created.
-
-    The answer of a create may be lost: then the next attempt finds the object.
-    """
+    """Create the backup of a Job, or return the one that an earlier pod of the same Job has created."""
 
     async def create_or_check(existing: Json | None) -> Json:
-        return await session.create(BACKUP_KIND, body) if existing is None else _own(existing, name, job_uid)
+        return await session.create(BACKUP_KIND, body) if existing is None else _owned_by_job(existing, name, job_uid)
 
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, _CREATE_ATTEMPTS + 1):
         try:
+            # Read before create: if the answer to a create was lost, the next attempt finds the object. The Job must
+            # never make a second backup.
             return await retry_on_conflict(partial(_find, session, name), create_or_check)
         except (ConflictError, ForbiddenError, InvalidError, MissingError):
             raise
         except ClusterError as error:
-            if attempt == _ATTEMPTS:
+            if attempt == _CREATE_ATTEMPTS:
                 raise
-            session.stderr(f"trying again: {error}")
+            session.stderr(f"GatewayBackup {name} could not be created and is tried again: {error}")
             await asyncio.sleep(min(15, 2**attempt / 2))
-    raise AssertionError("the last attempt returns or raises")
+    raise AssertionError("The last attempt returns or raises.")
 
 
 async def _find(session: Session, name: str) -> Json | None:
@@ -124,32 +124,37 @@ async def _find(session: Session, name: str) -> Json | None:
         return None
 
 
-def _own(found: Json, name: str, job_uid: str) -> Json:
-    meta = found["metadata"]
+def _owned_by_job(existing: Json, name: str, job_uid: str) -> Json:
+    """Return the object if this Job created it; raise FailedError otherwise."""
+    meta = existing["metadata"]
     owner = (meta.get("annotations") or {}).get(JOB_UID)
     if owner != job_uid:
-        whose = f"another Job of this name ({owner})" if owner else "somebody else"
-        raise FailedError(f"GatewayBackup {name} was made by {whose}: this Job makes no second one")
-    return found
+        creator = f"another Job of this name (uid {owner})" if owner else "another user or controller"
+        raise FailedError(f"GatewayBackup {name} already exists. It was created by {creator}, not by this Job.")
+    return existing
 
 
 async def adopt(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup adopt``: a GatewayBackup for a file that lies on the volume already."""
+    """``backup adopt``: creates a GatewayBackup for a file that is already on the volume."""
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
-    spec = {"gatewayRef": gateway, "existing": {"path": arguments.path}, **fields(arguments, ("group", *_ADOPTED))}
-    spec |= _care(arguments, {"level": arguments.verification})
+    spec = {
+        "gatewayRef": gateway,
+        "existing": {"path": arguments.path},
+        **fields(arguments, ("group", *_COMMON_FIELDS)),
+        **_retention_options(arguments, {"level": arguments.verification}),
+    }
     try:
-        made = await session.create(BACKUP_KIND, {"metadata": {"name": arguments.name}, "spec": spec})
+        body = await session.create(BACKUP_KIND, {"metadata": {"name": arguments.name}, "spec": spec})
     except ConflictError:
-        raise FailedError(f"there is a GatewayBackup {arguments.name} already") from None
+        raise FailedError(f"GatewayBackup {arguments.name} already exists") from None
     if arguments.wait:
-        made = await finish(session, BACKUP_KIND, arguments.name, arguments.timeout)
-    session.print_object(BACKUP_KIND, made, "adopted" if arguments.wait else "created")
+        body = await wait_until_completed(session, BACKUP_KIND, arguments.name, arguments.timeout)
+    session.print_object(BACKUP_KIND, body, "adopted" if arguments.wait else "created")
 
 
-async def bring_in(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup import``: a GatewayBackup for every backup on a volume that has none."""
-    name = arguments.name or _name_of_its_own(arguments.gateway)
+async def import_(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup import``: creates a GatewayBackupImport, which creates a GatewayBackup for every file without one."""
+    name = arguments.name or _generate_name(arguments.gateway)
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     spec: dict[str, Any] = {"gatewayRef": gateway, **fields(arguments, ("timeout_seconds",))}
     if arguments.under:
@@ -157,26 +162,27 @@ async def bring_in(session: Session, arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         spec["dryRun"] = True
     try:
-        made = await session.create(IMPORT_KIND, {"metadata": {"name": name}, "spec": spec})
+        body = await session.create(IMPORT_KIND, {"metadata": {"name": name}, "spec": spec})
     except ConflictError:
-        raise FailedError(f"there is a GatewayBackupImport {name} already, and it runs once") from None
+        message = f"GatewayBackupImport {name} already exists. An import runs once: use another name."
+        raise FailedError(message) from None
     if arguments.wait:
-        made = await finish(session, IMPORT_KIND, name, arguments.timeout)
-    session.print_object(IMPORT_KIND, made, "completed" if arguments.wait else "created")
+        body = await wait_until_completed(session, IMPORT_KIND, name, arguments.timeout)
+    session.print_object(IMPORT_KIND, body, "completed" if arguments.wait else "created")
 
 
 async def show(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup list``."""
-    bodies = [body for body in await session.list(BACKUP_KIND) if _wanted(body["spec"], arguments)]
+    """``backup list``: the newest first, filtered by group and gateway."""
+    bodies = [body for body in await session.list(BACKUP_KIND) if _is_selected(body["spec"], arguments)]
     bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
     rows = [_row(body) for body in bodies]
     head = ("NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "KEPT BY", "AGE")
     session.print_list(BACKUP_KIND, bodies, head, rows)
 
 
-def _wanted(spec: Json, arguments: argparse.Namespace) -> bool:
-    group_fits = arguments.group in (None, spec.get("group"))
-    return bool(group_fits and arguments.gateway in (None, spec["gatewayRef"]["name"]))
+def _is_selected(spec: Json, arguments: argparse.Namespace) -> bool:
+    group_matches = arguments.group in (None, spec.get("group"))
+    return bool(group_matches and arguments.gateway in (None, spec["gatewayRef"]["name"]))
 
 
 def _row(body: Json) -> tuple[str, ...]:
@@ -195,31 +201,32 @@ def _row(body: Json) -> tuple[str, ...]:
 
 
 async def pin(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup pin``."""
+    """``backup pin``: protects backups from retention."""
     await session.set_each(BACKUP_KIND, arguments.names, "pinned", True, "pinned")
 
 
 async def unpin(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup unpin``."""
+    """``backup unpin``: lets retention decide about backups again."""
     await session.set_each(BACKUP_KIND, arguments.names, "pinned", False, "unpinned")
 
 
 async def delete(session: Session, arguments: argparse.Namespace) -> None:
-    """``backup delete``: the file too. Returns when the object is deleted; fails if the file was kept."""
-    found = [await session.get(BACKUP_KIND, name) for name in arguments.names]
+    """``backup delete``: deletes objects and their files. FailedError if the operator has kept a file."""
+    # All objects are read first: a misspelt name must not leave the deletion half done.
+    bodies = [await session.get(BACKUP_KIND, name) for name in arguments.names]
     if not arguments.yes:
-        _ask([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in found])
-    kept: list[str] = []
-    for body in found:
+        _confirm([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in bodies])
+    kept_files: list[str] = []
+    for body in bodies:
         ref = Meta.parse(body, BACKUP_KIND).ref
         await _delete(session, ref, arguments.timeout)
         session.print_object(BACKUP_KIND, body, "deleted")
-        kept += await _what_was_kept(session, ref)
-    if kept:
-        raise FailedError(" ".join(kept))
+        kept_files += await _kept_file_messages(session, ref)
+    if kept_files:
+        raise FailedError(" ".join(kept_files))
 
 
-def _ask(paths: list[str]) -> None:
+def _confirm(paths: list[str]) -> None:
     if not sys.stdin.isatty():
         raise UsageError("Deletion is permanent. Pass --yes to confirm in a non-interactive shell.")
     for path in paths:
@@ -227,7 +234,7 @@ def _ask(paths: list[str]) -> None:
     sys.stderr.write("Delete these backups and their files permanently? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise FailedError("nothing was deleted")
+        raise FailedError("Cancelled. Nothing was deleted.")
 
 
 async def _delete(session: Session, ref: Ref, seconds: float) -> None:
@@ -235,7 +242,8 @@ async def _delete(session: Session, ref: Ref, seconds: float) -> None:
         if body is None:
             return False
         meta = Meta.parse(body, BACKUP_KIND)
-        # deleteFile and the finalizer in one write: without the finalizer the object would go and leave its file.
+        # deleteFile and the finalizer are set in one write and before the deletion. Without the finalizer the object
+        # would disappear and leave its file.
         patch = {
             "metadata": {
                 "uid": ref.uid,
@@ -249,11 +257,11 @@ async def _delete(session: Session, ref: Ref, seconds: float) -> None:
         return True
 
     if await retry_on_conflict(partial(session.cluster.read, ref), mark_and_delete):
-        await _gone(session, ref, seconds)
+        await _wait_deleted(session, ref, seconds)
 
 
-async def _what_was_kept(session: Session, ref: Ref) -> list[str]:
-    """The operator's events about a file that it could not delete. Empty without permission to read events."""
+async def _kept_file_messages(session: Session, ref: Ref) -> list[str]:
+    """The messages of the operator's events about a file that it kept. Empty without permission to read events."""
     query = {"fieldSelector": f"involvedObject.uid={ref.uid}"}
     try:
         events = await session.cluster.request("GET", f"/api/v1/namespaces/{ref.namespace}/events", query=query)
@@ -262,7 +270,7 @@ async def _what_was_kept(session: Session, ref: Ref) -> list[str]:
     return [str(one.get("message")) for one in events.get("items") or () if one.get("reason") == Reason.FileKept]
 
 
-async def _gone(session: Session, ref: Ref, seconds: float) -> None:
+async def _wait_deleted(session: Session, ref: Ref, seconds: float) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         body = await session.cluster.read(ref)
@@ -270,5 +278,7 @@ async def _gone(session: Session, ref: Ref, seconds: float) -> None:
             return
         if asyncio.get_running_loop().time() > deadline:
             status = body.get("status") or {}
-            raise NotInTimeError(f"GatewayBackup {ref.name} is not gone after {seconds:.0f} s: {status.get('message')}")
+            raise NotInTimeError(
+                f"GatewayBackup {ref.name} is not deleted after {seconds:.0f} s: {status.get('message')}"
+            )
         await asyncio.sleep(0.5)

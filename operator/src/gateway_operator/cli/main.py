@@ -1,6 +1,6 @@
-"""``kubectl gateway``: backups, schedules and restores of a Secure MCP Gateway.
+"""``kubectl gateway``: manages backups, schedules and restores of a Secure MCP Gateway.
 
-Exit codes: 0 it worked; 1 it failed; 2 the command was wrong; 3 it was not finished in time, and goes on.
+Exit codes: 0 success; 1 failure; 2 invalid command line; 3 timeout, and the operation continues in the cluster.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from gateway_operator.cli.argument_types import (
     text,
 )
 
-_GATEWAY: Final = "the gateway's workload"
+_GENERATED_NAME: Final = "default: generated from the gateway's name and the time"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Gives the exit code."""
+    """Run the command line. Returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Each command imports what it needs: help and mistakes are answered at once.
+    # The imports come after parsing, so that --help and usage errors are answered without loading the client.
     from gateway_operator.cli.session import run
 
     module, _, function = arguments.act.partition(":")
@@ -40,190 +40,213 @@ def main(argv: Sequence[str] | None = None) -> int:
         return asyncio.run(run(act, arguments))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
+    except BrokenPipeError:
+        # The reader of stdout, for example `head`, has ended. The null device avoids a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 class _Parser(argparse.ArgumentParser):
-    """Without abbreviations: --tim must not become another option one day."""
+    """A parser without abbreviated options: a new option must not change the meaning of an abbreviation in a script."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every command and option."""
+    """The parser of all commands. ``act`` is set to MODULE:FUNCTION of the selected command."""
     common = _Parser(add_help=False)
-    where = common.add_argument_group("where")
-    where.add_argument("-n", "--namespace", help="default: the context's, in a pod the pod's")
-    where.add_argument("--context", help="a context of the kubeconfig")
-    shape = _Parser(add_help=False)
-    shape.add_argument("-o", "--output", choices=["json", "name"], help="instead of text for people")
+    cluster = common.add_argument_group("cluster")
+    cluster.add_argument("-n", "--namespace", help="default: the namespace of the context, or of the pod")
+    cluster.add_argument("--context", help="the kubeconfig context to use")
+    output = _Parser(add_help=False)
+    output.add_argument("-o", "--output", choices=["json", "name"], help="output format; default: text")
     top = _Parser(prog="kubectl gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    things = top.add_subparsers(metavar="THING", required=True)
-    backup = _thing(things, "backup", "GatewayBackups")
-    schedule = _thing(things, "schedule", "GatewayBackupSchedules")
-    restore = _thing(things, "restore", "GatewayRestores")
-    retention = _thing(things, "retention", "what is kept, and why")
+    resources = top.add_subparsers(metavar="RESOURCE", required=True)
+    backup = _resource(resources, "backup", "manage GatewayBackups")
+    schedule = _resource(resources, "schedule", "manage GatewayBackupSchedules")
+    restore = _resource(resources, "restore", "manage GatewayRestores")
+    retention = _resource(resources, "retention", "show which backups retention keeps, and why")
 
     def command(
-        group: argparse._SubParsersAction[_Parser], word: str, act: str, what: str, more: str = ""
+        group: argparse._SubParsersAction[_Parser], word: str, act: str, summary: str, details: str = ""
     ) -> argparse.ArgumentParser:
-        made = group.add_parser(
-            word, parents=[common, shape], help=what, description=f"{what[0].upper()}{what[1:]}. {more}"
+        subparser = group.add_parser(
+            word,
+            parents=[common, output],
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}. {details}",
         )
-        made.set_defaults(act=act)
-        return made
+        subparser.set_defaults(act=act)
+        return subparser
 
-    _backup_create(command(backup, "create", "backups:create", "make a backup"))
-    listing = command(backup, "list", "backups:show", "list backups, the newest first")
-    listing.add_argument("--group", type=name, help="only of this group")
-    listing.add_argument("--gateway", type=name, help="only of this gateway")
-    more = "`kubectl delete gatewaybackup` deletes the object and keeps the file; this deletes both."
-    delete = command(backup, "delete", "backups:delete", "delete backups, files included", more)
+    _add_backup_create(command(backup, "create", "backups:create", "create a backup"))
+    listing = command(backup, "list", "backups:show", "list backups, newest first")
+    listing.add_argument("--group", type=name, help="only backups of this group")
+    listing.add_argument("--gateway", type=name, help="only backups of this gateway")
+    details = "`kubectl delete gatewaybackup` deletes the object and keeps the file; this command deletes both."
+    delete = command(backup, "delete", "backups:delete", "delete backups and their files", details)
     delete.add_argument("names", nargs="+", metavar="NAME", type=name)
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     delete.add_argument(
-        "--timeout", type=positive, default=120, metavar="SECONDS", help="to wait for each; default 120"
+        "--timeout", type=positive, default=120, metavar="SECONDS", help="time to wait for each backup; default 120"
     )
-    adopt = command(backup, "adopt", "backups:adopt", "make a GatewayBackup of a file that lies on the volume already")
+    adopt = command(backup, "adopt", "backups:adopt", "create a GatewayBackup for a file that is already on the volume")
     adopt.add_argument("name", metavar="NAME", type=name)
-    _gateway(adopt)
-    adopt.add_argument("--path", required=True, type=text, help="the file, in the gateway's backup directory")
-    adopt.add_argument("--group", type=name, help="default manual")
-    _waiting(adopt)
-    _care(adopt.add_argument_group("how it is kept and proven"))
-    more = "It creates a GatewayBackupImport, which deletes nothing."
-    found = command(backup, "import", "backups:bring_in", "make a GatewayBackup of every backup on a volume", more)
-    found.add_argument("name", nargs="?", metavar="NAME", type=name, help="default: made of the gateway's and the time")
-    _gateway(found)
-    found.add_argument("--under", action="append", default=[], metavar="PATH", type=text, help=(
-        "only files whose paths begin like this, such as nightly/ (repeatable)"
+    _add_gateway_options(adopt)
+    adopt.add_argument("--path", required=True, type=text, help="path of the file in the gateway's backup directory")
+    adopt.add_argument("--group", type=name, help="group of the backup, the unit of retention; default manual")
+    _add_wait_options(adopt)
+    _add_spec_options(adopt.add_argument_group("retention and verification"))
+    details = "The command creates a GatewayBackupImport, which deletes nothing."
+    import_ = command(
+        backup, "import", "backups:import_", "create a GatewayBackup for every backup file without one", details
+    )
+    import_.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
+    _add_gateway_options(import_)
+    import_.add_argument("--under", action="append", default=[], metavar="PATH", type=text, help=(
+        "only files whose path begins with PATH, for example nightly/ (repeatable)"
     ))  # fmt: skip
-    found.add_argument("--dry-run", action="store_true", help="say what would be adopted, and create nothing")
-    found.add_argument("--timeout-seconds", type=positive, help="of the import itself")
-    _waiting(found)
-    for word, act, what in (
-        ("pin", "backups:pin", "keep backups whatever retention says"),
-        ("unpin", "backups:unpin", "leave backups to retention again"),
+    import_.add_argument("--dry-run", action="store_true", help="report the files to adopt, and create nothing")
+    import_.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help="timeout of the import")
+    _add_wait_options(import_)
+    for word, act, summary in (
+        ("pin", "backups:pin", "protect backups from retention"),
+        ("unpin", "backups:unpin", "let retention delete backups again"),
     ):
-        command(backup, word, act, what).add_argument("names", nargs="+", metavar="NAME", type=name)
+        command(backup, word, act, summary).add_argument("names", nargs="+", metavar="NAME", type=name)
 
     command(schedule, "list", "schedules:show", "list schedules")
-    for word, act, what in (
-        ("suspend", "schedules:suspend", "make no new backups"),
-        ("resume", "schedules:resume", "make backups again"),
+    for word, act, summary in (
+        ("suspend", "schedules:suspend", "suspend schedules, so that they make no new backups"),
+        ("resume", "schedules:resume", "resume suspended schedules"),
     ):
-        command(schedule, word, act, what).add_argument("names", nargs="+", metavar="NAME", type=name)
-    more = "It starts a Job from the schedule's CronJob."
-    once = command(schedule, "run", "schedules:run", "make one of a schedule's backups now", more)
-    once.add_argument("name", metavar="NAME", type=name)
-    _waiting(once)
+        command(schedule, word, act, summary).add_argument("names", nargs="+", metavar="NAME", type=name)
+    details = "The command creates a Job from the schedule's CronJob."
+    run_now = command(schedule, "run", "schedules:run", "make a backup of a schedule now", details)
+    run_now.add_argument("name", metavar="NAME", type=name)
+    _add_wait_options(run_now)
 
-    more = "Nothing is changed; -o name gives what goes."
-    explain = command(retention, "explain", "retention:show", "what stays, what goes, and why", more)
+    details = "Nothing is changed. With -o name, the names of the backups to delete are printed."
+    explain = command(
+        retention, "explain", "retention:show", "show which backups retention keeps or deletes, and why", details
+    )
     explain.add_argument("schedule", nargs="?", metavar="SCHEDULE", type=name)
-    explain.add_argument("--group", type=name, help="a group that has no schedule")
-    explain.add_argument("--gateway", type=name, help="where several gateways have that group")
+    explain.add_argument("--group", type=name, help="a group without a schedule, instead of SCHEDULE")
+    explain.add_argument("--gateway", type=name, help="required if several gateways have backups of the group")
     explain.add_argument("--policy", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
-        "what another policy would do: keepLast=7, … (repeatable)"
+        "explain this policy instead of the one in force, for example keepLast=7 (repeatable)"
     ))  # fmt: skip
 
-    _restore_create(command(restore, "create", "restores:create", "put a backup back"))
-    command(restore, "list", "restores:show", "list restores, the newest first")
+    _add_restore_create(command(restore, "create", "restores:create", "restore a backup"))
+    command(restore, "list", "restores:show", "list restores, newest first")
     return top
 
 
-def _thing(things: argparse._SubParsersAction[_Parser], word: str, what: str) -> argparse._SubParsersAction[_Parser]:
-    return things.add_parser(word, help=what, description=f"{what}.").add_subparsers(metavar="COMMAND", required=True)
+def _resource(
+    resources: argparse._SubParsersAction[_Parser], word: str, summary: str
+) -> argparse._SubParsersAction[_Parser]:
+    resource = resources.add_parser(word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    return resource.add_subparsers(metavar="COMMAND", required=True)
 
 
-def _gateway(made: argparse.ArgumentParser, *, required: bool = True) -> None:
-    made.add_argument("--gateway", required=required, type=name, help=_GATEWAY)
-    made.add_argument("--kind", choices=["Deployment", "StatefulSet"], default="Deployment", help="its kind")
-    made.add_argument("--ordinal", type=int, default=0, help="which pod of a StatefulSet; default 0")
+def _add_gateway_options(command: argparse.ArgumentParser, *, required: bool = True) -> None:
+    command.add_argument("--gateway", required=required, type=name, help="name of the gateway's workload")
+    command.add_argument(
+        "--kind", choices=["Deployment", "StatefulSet"], default="Deployment", help="kind of the workload"
+    )
+    command.add_argument("--ordinal", type=int, default=0, help="ordinal of the pod of a StatefulSet; default 0")
 
 
-def _waiting(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--wait", action="store_true", help="until it is finished; exit 1 if it failed")
-    made.add_argument("--timeout", type=positive, default=960, metavar="SECONDS", help="of --wait; default 960")
+def _add_wait_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wait", action="store_true", help="wait until it is finished; exit code 1 if it failed")
+    command.add_argument(
+        "--timeout", type=positive, default=960, metavar="SECONDS", help="time limit for --wait; default 960"
+    )
 
 
-def _backup_create(made: argparse.ArgumentParser) -> None:
-    made.add_argument("name", nargs="?", metavar="NAME", type=name, help="default: made of the gateway's and the time")
-    _gateway(made, required=False)  # a schedule's pod has it in its template
-    _waiting(made)
-    spec = made.add_argument_group("what it is made with")
-    spec.add_argument("--group", type=name, help="the set that retention sees as one; default manual")
-    _care(spec)
+def _add_backup_create(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
+    _add_gateway_options(command, required=False)  # the pods of a schedule have the gateway in their template
+    _add_wait_options(command)
+    spec = command.add_argument_group("spec of the backup")
+    spec.add_argument("--group", type=name, help="group of the backup, the unit of retention; default manual")
+    _add_spec_options(spec)
     spec.add_argument("--max-shrink-percent", type=int, metavar="PERCENT", help=(
-        "how much less than the one before is Suspicious; default 50"
+        "report the backup as Suspicious if it is smaller than the previous one by more than this; default 50"
     ))  # fmt: skip
-    job = made.add_argument_group("in the pod of a Job")
+    job = command.add_argument_group("in the pod of a Job")
     job.add_argument("--from-job", action="store_true", help=(
-        "name the backup after the Job (JOB_NAME) and record its uid (JOB_UID), so that a retried pod finds it; "
-        "GATEWAY_BACKUP_TEMPLATE may hold the GatewayBackup as JSON, instead of options"
+        "name the backup after the Job (JOB_NAME) and record the Job's uid (JOB_UID), so that a retried pod makes no "
+        "second backup; GATEWAY_BACKUP_TEMPLATE may contain the GatewayBackup as JSON instead of options"
     ))  # fmt: skip
 
 
-def _care(spec: argparse._ArgumentGroup) -> None:
-    spec.add_argument("--description", type=text, help="a note for people")
-    spec.add_argument("--pin", action="store_true", help="keep it whatever retention says")
-    spec.add_argument("--ttl", type=duration, help="delete it when it is this old, for instance 30d")
+def _add_spec_options(spec: argparse._ArgumentGroup) -> None:
+    spec.add_argument("--description", type=text, help="free text for users")
+    spec.add_argument("--pin", action="store_true", help="protect the backup from retention")
+    spec.add_argument("--ttl", type=duration, help="delete the backup at this age, for example 30d")
     spec.add_argument("--retention", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
-        "its policy, for groups without a schedule: keepLast=7, failed.maxAge=30d, … (repeatable)"
+        "retention policy of a group without a schedule, for example keepLast=7 or failed.maxAge=30d (repeatable)"
     ))  # fmt: skip
     spec.add_argument("--verification", choices=["Stored", "Verified"], help=(
-        "how far it must be proven; a file that is encrypted and was adopted can be no more than Stored"
+        "required verification level; an adopted encrypted file can only reach Stored"
     ))  # fmt: skip
-    spec.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help="of the backup itself; default 600")
-    spec.add_argument("--retry-limit", type=int, metavar="TIMES", help="default 5")
+    spec.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help=(
+        "timeout of the backup; default 600"
+    ))  # fmt: skip
+    spec.add_argument("--retry-limit", type=int, metavar="COUNT", help="maximum number of retries; default 5")
     spec.add_argument("--starting-deadline-seconds", type=positive, metavar="SECONDS", help=(
-        "how long to wait for the gateway"
+        "maximum time to wait for the gateway"
     ))  # fmt: skip
 
 
-def _restore_create(made: argparse.ArgumentParser) -> None:
-    made.add_argument("name", metavar="NAME", type=name, help="a restore runs once: another one takes another name")
-    _gateway(made)
-    _waiting(made)
-    source = made.add_mutually_exclusive_group(required=True)
-    source.add_argument("--backup", type=name, metavar="NAME", help="this GatewayBackup")
-    source.add_argument("--latest", action="store_true", help="the newest Verified one")
-    source.add_argument(
-        "--before", type=since, metavar="TIME", help="the newest Verified one before 2026-01-31T12:00:00Z"
-    )
-    source.add_argument("--path", type=text, help="a file in the gateway's backup directory")
-    made.add_argument("--group", type=name, help="with --latest: only of this group")
-    file = made.add_argument_group("the file")
+def _add_restore_create(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", type=name, help="a restore runs once, so each needs a new name")
+    _add_gateway_options(command)
+    _add_wait_options(command)
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--backup", type=name, metavar="NAME", help="restore this GatewayBackup")
+    source.add_argument("--latest", action="store_true", help="restore the newest Verified backup")
+    source.add_argument("--before", type=since, metavar="TIME", help=(
+        "restore the newest Verified backup from before TIME, for example 2026-01-31T12:00:00Z"
+    ))  # fmt: skip
+    source.add_argument("--path", type=text, help="restore this file in the gateway's backup directory")
+    command.add_argument("--group", type=name, help="with --latest: only backups of this group")
+    file = command.add_argument_group("backup file")
     file.add_argument("--expected-sha256", type=digest, metavar="DIGEST", help=(
-        "refuse any other; the digest of the file or of the config in it"
+        "refuse a file with another digest; of the file, or of the config in it"
     ))  # fmt: skip
     file.add_argument("--identity-secret", type=secret_name, metavar="NAME", help=(
-        "the Secret with the age identity that opens an encrypted one; it has the label mcpgateway.dev/gateway"
+        "the Secret with the age identity for an encrypted file; it must have the label mcpgateway.dev/gateway"
     ))  # fmt: skip
     file.add_argument("--identity-key", type=secret_key, metavar="KEY", help="the key in that Secret; default identity")
     file.add_argument("--accept-unsigned", action="store_true", help=(
-        "take it though no trusted key has signed it; with --expected-sha256, and where the gateway's chart allows it"
+        "accept a file without a trusted signature; requires --expected-sha256 and permission in the gateway's chart"
     ))  # fmt: skip
-    spec = made.add_argument_group("how it is done")
-    spec.add_argument("--safety-backup", choices=["Auto", "Required", "Skip"], help="of the live config; default Auto")
-    spec.add_argument("--on-failure", choices=["Rollback", "Leave"], help="default Rollback")
-    spec.add_argument("--restart", choices=["Auto", "Always", "Never"], help="the gateway's pods; default Auto")
+    spec = command.add_argument_group("restore process")
+    spec.add_argument("--safety-backup", choices=["Auto", "Required", "Skip"], help=(
+        "whether the live config is backed up first; default Auto"
+    ))  # fmt: skip
+    spec.add_argument("--on-failure", choices=["Rollback", "Leave"], help=(
+        "what to do if the gateway does not become healthy; default Rollback"
+    ))  # fmt: skip
+    spec.add_argument("--restart", choices=["Auto", "Always", "Never"], help=(
+        "whether the gateway's pods are restarted; default Auto"
+    ))  # fmt: skip
     spec.add_argument("--health-timeout-seconds", type=positive, metavar="SECONDS", help=(
-        "how long the gateway has to become healthy; default 180"
+        "time for the gateway to become healthy; default 180"
     ))  # fmt: skip
-    spec.add_argument("--health-consecutive", type=positive, metavar="TIMES", help=(
-        "healthy answers wanted in a row; default 3"
+    spec.add_argument("--health-consecutive", type=positive, metavar="COUNT", help=(
+        "number of consecutive successful health checks required; default 3"
     ))  # fmt: skip
     spec.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help=(
-        "of the restore itself until the config is replaced; default 600"
+        "timeout of the restore until the config is replaced; default 600"
     ))  # fmt: skip
     spec.add_argument("--starting-deadline-seconds", type=positive, metavar="SECONDS", help=(
-        "how long to wait for the gateway; default 300"
+        "maximum time to wait for the gateway; default 300"
     ))  # fmt: skip
-    spec.add_argument("--description", type=text, help="a note for people")
+    spec.add_argument("--description", type=text, help="free text for users")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``kubectl gateway restore``."""
+"""The commands of ``kubectl gateway restore``: create and list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway_operator.cli.argument_types import fields
 from gateway_operator.cli.session import FailedError, Session, UsageError, age
-from gateway_operator.cli.wait import finish
+from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model.names import RESTORE_KIND
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import ConflictError
@@ -24,26 +24,25 @@ _FIELDS: Final = (
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
-    """``restore create``."""
+    """``restore create``: creates a GatewayRestore, and waits for it with ``--wait``."""
     body = {"metadata": {"name": arguments.name}, "spec": _spec(arguments)}
     try:
-        made = await session.create(RESTORE_KIND, body)
+        created = await session.create(RESTORE_KIND, body)
     except ConflictError:
-        said = f"there is a GatewayRestore {arguments.name} already; a restore runs once: give this one another name"
-        raise FailedError(said) from None
+        message = f"GatewayRestore {arguments.name} already exists. A restore runs once: use another name."
+        raise FailedError(message) from None
     if not arguments.wait:
-        session.print_object(RESTORE_KIND, made, "created")
+        session.print_object(RESTORE_KIND, created, "created")
         return
-    session.print_object(
-        RESTORE_KIND, await finish(session, RESTORE_KIND, arguments.name, arguments.timeout), "completed"
-    )
+    finished = await wait_until_completed(session, RESTORE_KIND, arguments.name, arguments.timeout)
+    session.print_object(RESTORE_KIND, finished, "completed")
 
 
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     spec: dict[str, Any] = {"gatewayRef": gateway}
     if arguments.group and not arguments.latest:
-        raise UsageError("--group goes with --latest")
+        raise UsageError("--group requires --latest")
     if arguments.latest:
         spec["latest"] = {"group": arguments.group} if arguments.group else {}
     for field, given in (("backupName", arguments.backup), ("before", arguments.before), ("path", arguments.path)):
@@ -52,21 +51,21 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.accept_unsigned:
         if arguments.expected_sha256 is None:
             raise UsageError(
-                "--accept-unsigned goes with --expected-sha256: nothing else says that it is the file you mean"
+                "--accept-unsigned requires --expected-sha256: without a signature only the digest identifies the file"
             )
         spec["acceptUnsigned"] = True
     if arguments.identity_key is not None and arguments.identity_secret is None:
-        raise UsageError("--identity-key goes with --identity-secret")
+        raise UsageError("--identity-key requires --identity-secret")
     identity = {"name": arguments.identity_secret, "key": arguments.identity_key}
     health = {"timeoutSeconds": arguments.health_timeout_seconds, "consecutive": arguments.health_consecutive}
     for field, parts in (("identitySecretRef", identity), ("healthCheck", health)):
-        if said := {key: value for key, value in parts.items() if value is not None}:
-            spec[field] = said
+        if given_parts := {key: value for key, value in parts.items() if value is not None}:
+            spec[field] = given_parts
     return {**spec, **fields(arguments, _FIELDS)}
 
 
 async def show(session: Session, _arguments: argparse.Namespace) -> None:
-    """``restore list``."""
+    """``restore list``: all restores in the namespace, the newest first."""
     bodies = await session.list(RESTORE_KIND)
     bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
     session.print_list(

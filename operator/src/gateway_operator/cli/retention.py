@@ -1,4 +1,4 @@
-"""``kubectl gateway retention``."""
+"""The command ``kubectl gateway retention explain``: shows a set's retention plan and changes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway_operator.adapters.cluster import custom_resource_path
+from gateway_operator.adapters.custom_resources import custom_resource_path
 from gateway_operator.cli.argument_types import retention
 from gateway_operator.cli.session import FailedError, Session, UsageError
 from gateway_operator.domain.index.backup_index import BackupSummary
@@ -25,31 +25,33 @@ _HEAD: Final = ("NAME", "TIME", "PHASE", "VERIFIED", "VERDICT", "WHY", "EXPIRES"
 
 
 async def show(session: Session, arguments: argparse.Namespace) -> None:
-    """``retention explain``: what stays, what goes, and why; nothing is changed."""
-    chosen = await _chosen(session, arguments)
-    policy = _policy(chosen, arguments)
-    rows = explain(plan(chosen.rows, policy, datetime.now(UTC)))
-    _put(session, rows)
-    going = sum(row.verdict == "delete" for row in rows)
-    said = f"{len(rows) - going} stay and {going} go"
+    """``retention explain``: which backups retention keeps or deletes, and why."""
+    backup_set = await _select_set(session, arguments)
+    policy = _policy(backup_set, arguments)
+    rows = explain(plan(backup_set.rows, policy, datetime.now(UTC)))
+    _print(session, rows)
+    deletions = sum(row.verdict == "delete" for row in rows)
+    session.stderr(
+        f"{backup_set.id.gateway}, group {backup_set.id.group}: {len(rows)} backups, "
+        f"{len(rows) - deletions} to keep, {deletions} to delete."
+    )
     if arguments.policy:
-        said += " by the policy that you gave; it is not in force"
-    session.stderr(f"Of {len(rows)} backups of {chosen.id.gateway} in the group {chosen.id.group}, {said}.")
-    _tell_what_holds_back(session, chosen)
+        session.stderr("This is the result of the policy on the command line, which is not in force.")
+    _print_hold(session, backup_set)
 
 
-async def _chosen(session: Session, arguments: argparse.Namespace) -> BackupSet:
+async def _select_set(session: Session, arguments: argparse.Namespace) -> BackupSet:
     if bool(arguments.schedule) == bool(arguments.group):
-        raise UsageError("name a schedule or give --group, one of the two")
-    if arguments.schedule:  # a word that is misspelt is no empty set
+        raise UsageError("specify either SCHEDULE or --group")
+    # A misspelt schedule must be an error, and not a set without backups.
+    if arguments.schedule:
         try:
             await session.cluster.request(
                 "GET", custom_resource_path(SCHEDULE_KIND, session.namespace, arguments.schedule)
             )
         except MissingError:
-            raise FailedError(
-                f"there is no GatewayBackupSchedule {arguments.schedule} in {session.namespace}"
-            ) from None
+            message = f"GatewayBackupSchedule {arguments.schedule} not found in namespace {session.namespace}"
+            raise FailedError(message) from None
     schedules = [GatewayBackupSchedule.parse(body) for body in await session.list(SCHEDULE_KIND)]
     backups = [BackupSummary.from_backup(Backup.parse(body)) for body in await session.list(BACKUP_KIND)]
     restores = [Restore.parse(body) for body in await session.list(RESTORE_KIND)]
@@ -60,25 +62,25 @@ async def _chosen(session: Session, arguments: argparse.Namespace) -> BackupSet:
     if arguments.gateway:
         sets = [one for one in sets if one.id.gateway.name == arguments.gateway]
     if not sets:
-        raise FailedError(f"there is no backup of the group {group} in {session.namespace}")
+        raise FailedError(f"no backups of the group {group} found in namespace {session.namespace}")
     if len(sets) > 1:
         names = ", ".join(sorted({one.id.gateway.name for one in sets}))
-        raise UsageError(f"several gateways have a group {group}: say which with --gateway ({names})")
+        raise UsageError(f"several gateways have a group {group}: select one with --gateway ({names})")
     return sets[0]
 
 
-def _policy(chosen: BackupSet, arguments: argparse.Namespace) -> RetentionPolicy:
+def _policy(backup_set: BackupSet, arguments: argparse.Namespace) -> RetentionPolicy:
     if arguments.policy:
         try:
             return parse(retention(arguments.policy))
         except ValueError as error:
             raise UsageError(str(error)) from None
-    if isinstance(chosen.policy, str):
-        raise FailedError(f"the policy cannot be understood, and nothing is deleted: {chosen.policy}")
-    return chosen.policy
+    if isinstance(backup_set.policy, str):
+        raise FailedError(f"the retention policy is invalid, so nothing is deleted: {backup_set.policy}")
+    return backup_set.policy
 
 
-def _put(session: Session, rows: Sequence[ExplainRow]) -> None:
+def _print(session: Session, rows: Sequence[ExplainRow]) -> None:
     if session.output == "json":
         session.stdout(json.dumps([row._asdict() for row in rows], indent=2))
     elif session.output == "name":
@@ -89,7 +91,8 @@ def _put(session: Session, rows: Sequence[ExplainRow]) -> None:
         session.table(_HEAD, rows)
 
 
-def _tell_what_holds_back(session: Session, chosen: BackupSet) -> None:
-    for one in (chosen.schedule.status.get("conditions") or ()) if chosen.schedule is not None else ():
-        if one.get("type") == "RetentionApplied" and one.get("status") != "True":
-            session.stderr(f"Retention is held back ({one.get('reason')}): {one.get('message')}")
+def _print_hold(session: Session, backup_set: BackupSet) -> None:
+    schedule = backup_set.schedule
+    for condition in (schedule.status.get("conditions") or ()) if schedule is not None else ():
+        if condition.get("type") == "RetentionApplied" and condition.get("status") != "True":
+            session.stderr(f"Retention is on hold ({condition.get('reason')}): {condition.get('message')}")

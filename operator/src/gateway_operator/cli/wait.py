@@ -1,4 +1,4 @@
-"""Waiting for an object to be finished: a watch that is taken up again whatever ends it, and an end in any case."""
+"""Waits until an object is finished, with a watch that is started again after any error, or until the timeout."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 import time
 from typing import Final
 
-from gateway_operator.adapters.cluster import custom_resource_path
+from gateway_operator.adapters.custom_resources import custom_resource_path
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session
 from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import ClusterError, ForbiddenError, MissingError
 
-_WINDOW: Final = 60.0
-"""Seconds after which is looked again, should a watch say nothing."""
+_MAX_WATCH: Final = 60.0
+"""Seconds after which a watch is replaced and the object is read again, in case the watch delivers no events."""
 _PAUSE: Final = 1.0
 
 
-class Waiting:
-    """Follows one object."""
+class ObjectWaiter:
+    """Follows one object and prints each change of its phase or message to stderr."""
 
     def __init__(self, session: Session, kind: str, name: str, seconds: float) -> None:
         self._session = session
@@ -27,40 +27,41 @@ class Waiting:
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._uid = ""
-        self._said = ""
+        self._last_message = ""
 
-    async def done(self, *, appears: bool = False) -> Json:
-        """The object, finished. ``appears``: it may not be there yet.
+    async def wait(self, *, may_be_missing: bool = False) -> Json:
+        """Return the object when it is finished. ``may_be_missing``: it may be created later.
 
-        Raises NotInTimeError at the end of the time, FailedError if the object is deleted meanwhile.
+        NotInTimeError at the timeout; FailedError if the object is deleted.
         """
         while True:
-            body = await self._look(appears)
-            if body is not None and self._finished(body):
+            body = await self._read(may_be_missing)
+            if body is not None and self._is_finished(body):
                 return body
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise NotInTimeError(
-                    f"{self._kind} {self._name} is not finished after {self._seconds:.0f} s "
-                    f"({self._said or 'there is no such object'}). It goes on; to wait again: kubectl wait "
+                    f"timed out after {self._seconds:.0f} s waiting for {self._kind} {self._name} "
+                    f"({self._last_message or 'not found'}). The operation continues. To wait again: kubectl wait "
                     f"--for=condition=Finished {self._kind.lower()}/{self._name} -n {self._session.namespace}"
                 )
-            found = await self._watch(body, min(left, _WINDOW)) if body is not None else None
-            if found is not None:
-                return found
+            finished = await self._watch(body, min(left, _MAX_WATCH)) if body is not None else None
+            if finished is not None:
+                return finished
             await asyncio.sleep(min(_PAUSE, max(0.0, left)))
 
-    async def _look(self, appears: bool) -> Json | None:
+    async def _read(self, may_be_missing: bool) -> Json | None:
         try:
             return await self._session.get(self._kind, self._name)
         except MissingError:
-            if self._uid or not appears:
+            if self._uid or not may_be_missing:
                 raise FailedError(f"{self._kind} {self._name} was deleted before it was finished") from None
             return None
         except ForbiddenError:
             raise
-        except ClusterError as error:  # the API server may come back
-            self._tell(f"waiting for the Kubernetes API: {error}")
+        except ClusterError as error:
+            # The operation in the cluster continues, so the command waits until the API server answers again.
+            self._report(f"waiting for the Kubernetes API: {error}")
             return None
 
     async def _watch(self, body: Json, seconds: float) -> Json | None:
@@ -72,33 +73,37 @@ class Waiting:
         try:
             async with asyncio.timeout(seconds):
                 async for event in self._session.cluster.watch(path, query, seconds):
-                    if event.get("type") == "MODIFIED" and self._finished(event["object"]):
+                    if event.get("type") == "MODIFIED" and self._is_finished(event["object"]):
                         return dict(event["object"])
+                    # DELETED, or ERROR because the resourceVersion is too old: read the object again.
                     if event.get("type") not in ("ADDED", "MODIFIED", "BOOKMARK"):
-                        return None  # deleted, or 410 Gone: look again
-        except (ClusterError, TimeoutError):  # not permitted, or cut: looking now and then does as well
+                        return None
+        except (ClusterError, TimeoutError):
+            # The user may lack permission to watch, or the connection broke. Reading the object repeatedly is enough.
             return None
         return None
 
-    def _finished(self, body: Json) -> bool:
+    def _is_finished(self, body: Json) -> bool:
         uid = str(body["metadata"]["uid"])
         if self._uid and self._uid != uid:
-            raise FailedError(f"{self._kind} {self._name} was deleted, and another one has its name")
+            raise FailedError(f"{self._kind} {self._name} was deleted, and another object of this name was created")
         self._uid = uid
         status = body.get("status") or {}
-        said = ", ".join(str(status[key]) for key in ("phase", "message") if status.get(key))
-        self._tell(said or "Pending")
+        message = ", ".join(str(status[key]) for key in ("phase", "message") if status.get(key))
+        self._report(message or "Pending")
         return bool(conditions.condition_status(status.get("conditions") or (), conditions.FINISHED))
 
-    def _tell(self, said: str) -> None:
-        if said != self._said:
-            self._session.stderr(f"{self._kind} {self._name}: {said}")
-        self._said = said
+    def _report(self, message: str) -> None:
+        if message != self._last_message:
+            self._session.stderr(f"{self._kind} {self._name}: {message}")
+        self._last_message = message
 
 
-async def finish(session: Session, kind: str, name: str, seconds: float, *, appears: bool = False) -> Json:
-    """Wait, and raise FailedError if it ended badly."""
-    body = await Waiting(session, kind, name, seconds).done(appears=appears)
+async def wait_until_completed(
+    session: Session, kind: str, name: str, seconds: float, *, may_be_missing: bool = False
+) -> Json:
+    """Wait until the object is finished. FailedError if its phase is not Completed."""
+    body = await ObjectWaiter(session, kind, name, seconds).wait(may_be_missing=may_be_missing)
     status = body.get("status") or {}
     if status.get("phase") != "Completed":
         raise FailedError(f"{kind} {name} is {status.get('phase')} ({status.get('reason')}): {status.get('message')}")

@@ -1,1 +1,1 @@
-"""What kopf calls. Nothing is decided here."""
+"""The functions that kopf calls. They feed the backup index and the work queues, and decide nothing."""

@@ -1,4 +1,7 @@
-"""GatewayBackup."""
+"""Watch events of GatewayBackups: they update the backup index and the work queue.
+
+``reconcile`` is the function that the work queue runs for each GatewayBackup.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,11 @@ from gateway_operator.reconcile.status_writer import object_log
 
 @kopf.index(GROUP, VERSION, BACKUP_PLURAL)
 async def index_backup(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
-    """Fill our own index. kopf calls this for all objects before it calls the first event handler, so the first
-    reconcile finds the index complete."""
+    """Update the operator's own index.
+
+    kopf calls index functions for all objects before the first event handler, so the index is complete when the first
+    reconcile starts.
+    """
     dependencies: HandlerDependencies = memo.dependencies
     backup = Backup.parse(body)
     dependencies.backup_index.upsert(backup)
@@ -35,18 +41,24 @@ async def on_backup_event(
     type: str | None,  # noqa: A002 - kopf's name
     **_: Any,
 ) -> None:
-    """Queue it if there is work; forget it when it is deleted."""
+    """Add a backup that has work to the queue, and remove a finished or deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
     backup = Backup.parse(body)
     is_deleted = type == "DELETED"
     dependencies.backups.observe(backup, finished=is_deleted or not _has_work(backup))
     if is_deleted:
-        now = dependencies.ports.clock.now()
-        dependencies.backup_index.remove(backup)
-        dependencies.add_schedule_of(backup)
-        note = remaining_file_event(backup)
-        if note is not None:
-            await dependencies.ports.cluster.event(backup.meta.ref, note, now)
+        await _on_backup_deleted(dependencies, backup)
+
+
+async def _on_backup_deleted(dependencies: HandlerDependencies, backup: Backup) -> None:
+    """Remove a deleted backup from the index, and report a file that its deletion has left on the volume."""
+    now = dependencies.ports.clock.now()
+    # The index before the schedule: the schedule's reconcile reads the index.
+    dependencies.backup_index.remove(backup)
+    dependencies.add_schedule_of(backup)
+    event = remaining_file_event(backup)
+    if event is not None:
+        await dependencies.ports.cluster.event(backup.meta.ref, event, now)
 
 
 def _has_work(backup: Backup) -> bool:
@@ -56,14 +68,19 @@ def _has_work(backup: Backup) -> bool:
 
 
 async def reconcile(ports: Ports, locks: GatewayLocks, backup: Backup) -> float | None:
-    """One run of the queue. ``backup`` is what the watch showed: only what never changes is taken from it."""
+    """Reconcile one GatewayBackup. Returns the seconds until the next run; None if there is nothing left to do.
+
+    ``backup`` is the object of the last watch event and may be out of date: each step reads the object again.
+    """
     ref = backup.meta.ref
     log = object_log(ref)
     if backup.meta.deleting_since is not None:
+        # The file before the finalizer: without the finalizer the object disappears, and its file would stay.
         after = await finalize_backup(ports, ref, log)
         if after is None:
             await sync_finalizer(ports.cluster, ref)
         return after
+    # The finalizer before the backup: a deletion during the backup must find it, or the new file would stay.
     if backup.delete_file != (FINALIZER in backup.meta.finalizers):
         await sync_finalizer(ports.cluster, ref)
     return await reconcile_backup(ports, locks, ref, log, backup.gateway)

@@ -1,4 +1,7 @@
-"""What the handlers share. They only feed the index and the work queues; every reconcile runs in its queue."""
+"""The dependencies that all handlers share: ports, backup index and one work queue for each kind.
+
+A handler only updates the index and adds objects to a queue. Each reconcile runs in its queue.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from gateway_operator.reconcile.workqueue import WorkQueue
 
 @dataclass
 class HandlerDependencies:
-    """What the handlers work with; made once, at the start."""
+    """The dependencies of the handlers, created once at startup and kept in kopf's memo."""
 
     ports: Ports
     backups: WorkQueue[Backup]
@@ -22,17 +25,19 @@ class HandlerDependencies:
     schedules: WorkQueue[GatewayBackupSchedule]
 
     def add_schedule_of(self, backup: Backup) -> None:
-        """Reconcile the schedule of a backup that has changed, if it has one: it is named as the backup's group."""
+        """Add the schedule of a changed backup to its queue. A schedule has the name of its backups' group.
+
+        If there is no such schedule, the queue ignores the name.
+        """
         self.schedules.add(NamespacedName(backup.meta.ref.namespace, backup.group))
 
     @property
     def backup_index(self) -> BackupIndex:
-        """The GatewayBackups that the watch has shown."""
+        """The index of all GatewayBackups, filled by the watch."""
         if self.ports.backup_index is None:
-            raise AssertionError("the operator's ports come with an index")
+            raise AssertionError("The handlers need ports with a backup index.")
         return self.ports.backup_index
 
     async def stop(self) -> None:
-        """Stop all queues."""
         for queue in (self.backups, self.restores, self.imports, self.schedules):
             await queue.stop()

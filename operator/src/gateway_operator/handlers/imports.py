@@ -1,4 +1,4 @@
-"""GatewayBackupImport. It has no finalizer, and owns none of the GatewayBackups that it created."""
+"""Watch events of GatewayBackupImports. An import has no finalizer and does not own the GatewayBackups it created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def on_import_event(
     type: str | None,  # noqa: A002 - kopf's name
     **_: Any,
 ) -> None:
-    """Queue it until it is finished."""
+    """Add an unfinished import to the queue, and remove a finished or deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
     backup_import = Import.parse(body)
     dependencies.imports.observe(

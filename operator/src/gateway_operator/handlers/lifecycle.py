@@ -1,4 +1,8 @@
-"""Start, stop, login and the liveness probe; and kopf's settings, each set on purpose."""
+"""kopf's startup, cleanup, login and liveness handlers.
+
+Startup connects the adapters, creates one work queue for each kind, and starts the periodic retention task. Cleanup
+stops them in the reverse order.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ from gateway_operator.reconcile.workqueue import WorkQueue
 from gateway_operator.settings import OperatorSettings
 
 _SCHEDULE_DELAY: Final = 0.5
-"""Seconds. A schedule is reconciled once for the many changes of its backups within them."""
+"""Seconds from an event to the reconcile of a schedule, so that many changes of its backups cause one run."""
 
 
 def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDependencies:
@@ -57,13 +61,15 @@ def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDepen
 
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
-    """Connect."""
+    """Connect the adapters, create the work queues and start the periodic task, before kopf starts its watches."""
     configure(settings)
-    own: OperatorSettings = memo.settings
+    operator_settings: OperatorSettings = memo.settings
     memo.cluster = await KubernetesCluster.connect()
-    memo.admin_api = HttpAdminApi(calls_in_flight=own.calls_in_flight, long_timeout=own.call_timeout)
-    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), own.operator, BackupIndex())
-    schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), own.image)
+    memo.admin_api = HttpAdminApi(
+        calls_in_flight=operator_settings.calls_in_flight, long_timeout=operator_settings.call_timeout
+    )
+    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), operator_settings.operator, BackupIndex())
+    schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), operator_settings.image)
     dependencies = _connect_queues(ports, schedule_parts)
     memo.dependencies = dependencies
     memo.watch_check = WatchCheck(
@@ -74,13 +80,13 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
             SCHEDULE_KIND: dependencies.schedules,
         }
     )
-    memo.sweeper = sweep_task.start(ports, own, memo.watch_check, dependencies.schedules.add_all)
+    memo.sweep_task = sweep_task.start(ports, operator_settings, memo.watch_check, dependencies.schedules.add_all)
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
-    """Disconnect."""
-    await sweep_task.stop(memo.sweeper)
+    """Stop the periodic task and the queues, and only then close the connections that they use."""
+    await sweep_task.stop(memo.sweep_task)
     await memo.dependencies.stop()
     await memo.admin_api.close()
     await memo.cluster.close()
@@ -88,20 +94,20 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
 
 @kopf.on.login()
 def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """As the pod's service account, else as the kubeconfig says. Without the client library's own login."""
+    """Log in with the pod's service account, or else with the kubeconfig; never with kopf's other login methods."""
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
 @kopf.on.probe(id="watches")
 async def watches(memo: kopf.Memo, **_: Any) -> str:
-    """Fail when a watch delivers nothing or the periodic task has ended. A dead event loop does not answer at all.
+    """Fail if a watch delivers no events or the periodic task has ended. A blocked event loop gives no answer at all.
 
-    kopf can lose a watching task and continue without it. The restart that the kubelet then makes is the remedy.
+    kopf can lose a watching task and continue without it. The kubelet then restarts the operator.
     """
     watch_check: WatchCheck = memo.watch_check
     if watch_check.missed:
         ref = watch_check.missed[0]
-        raise kopf.PermanentError(f"no watch event for {ref.kind} {ref.namespace}/{ref.name}")
-    if memo.sweeper.done():
-        raise kopf.PermanentError("the periodic task has ended")
+        raise kopf.PermanentError(f"No watch event was received for {ref.kind} {ref.namespace}/{ref.name}.")
+    if memo.sweep_task.done():
+        raise kopf.PermanentError("The periodic retention task has ended.")
     return "ok"

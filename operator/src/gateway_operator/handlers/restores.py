@@ -1,4 +1,7 @@
-"""GatewayRestore. It has no finalizer: the next restore reports what a deleted one left unfinished."""
+"""Watch events of GatewayRestores.
+
+A restore has no finalizer. If one is deleted before it is finished, the next restore of the gateway reports it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ async def on_restore_event(
     type: str | None,  # noqa: A002 - kopf's name
     **_: Any,
 ) -> None:
-    """Queue it until it is finished."""
+    """Add an unfinished restore to the queue, and remove a finished or deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
     restore = Restore.parse(body)
     dependencies.restores.observe(restore, finished=type == "DELETED" or restore.phase in TERMINAL_RESTORE_PHASES)

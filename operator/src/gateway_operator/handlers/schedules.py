@@ -1,4 +1,4 @@
-"""GatewayBackupSchedule and its CronJob."""
+"""Watch events of GatewayBackupSchedules and of their CronJobs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ async def on_schedule_event(
     type: str | None,  # noqa: A002 - kopf's name
     **_: Any,
 ) -> None:
-    """Queue a schedule that is new or changed."""
+    """Add a new or changed schedule to the queue, and remove a deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
     dependencies.schedules.observe(GatewayBackupSchedule.parse(body), finished=type == "DELETED")
 
 
 @kopf.on.event("batch", "v1", "cronjobs", labels={SCHEDULE_LABEL: kopf.PRESENT})
 async def on_cronjob_event(memo: kopf.Memo, namespace: str | None, name: str | None, **_: Any) -> None:
-    """Queue the schedule of a CronJob that was changed or deleted, or has started a Job."""
+    """Add the schedule of a CronJob to the queue when the CronJob is changed or deleted, or starts a Job."""
     dependencies: HandlerDependencies = memo.dependencies
     dependencies.schedules.add(NamespacedName(namespace or "", name or ""))

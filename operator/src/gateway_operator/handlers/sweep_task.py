@@ -1,4 +1,7 @@
-"""The one periodic task: retention, ttl, objectives, and what no watch event tells of."""
+"""The operator's periodic task: retention passes, and a reconcile of all schedules after each pass.
+
+Schedules are reconciled again because some changes cause no watch event, for example a permission that was granted.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from gateway_operator.reconcile.retention.sweep import RetentionController
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.settings import OperatorSettings
 
-_SHARE: Final = 20
-"""A long listing is followed by a pause this many times as long: it takes a twentieth of the time at most."""
+_MAX_LISTING_SHARE: Final = 1 / 20
+"""The share of the time that listing may take: the pause after a slow listing is extended to keep it."""
 
 log = logging.getLogger("gateway_operator.sweeper")
 
@@ -22,23 +25,24 @@ log = logging.getLogger("gateway_operator.sweeper")
 def start(
     ports: Ports, settings: OperatorSettings, watch_check: WatchCheck, add_schedules: Callable[[], None]
 ) -> asyncio.Task[None]:
-    """Start the task. ``add_schedules`` queues all schedules: a permission that was granted makes no event."""
-    sweeper = RetentionController(ports, settings.namespaces, log, watch_check)
-    return asyncio.create_task(_forever(sweeper, settings.sweep_seconds, add_schedules), name="sweeper")
+    """Start the task. ``add_schedules`` adds all schedules to their work queue."""
+    controller = RetentionController(ports, settings.namespaces, log, watch_check)
+    return asyncio.create_task(_run(controller, settings.sweep_seconds, add_schedules), name="sweeper")
 
 
 async def stop(task: asyncio.Task[None]) -> None:
-    """Stop the task. A pass may end anywhere."""
+    """Cancel the task. A pass may end at any point: the next one continues from the recorded state."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-async def _forever(sweeper: RetentionController, seconds: float, add_schedules: Callable[[], None]) -> None:
+async def _run(controller: RetentionController, seconds: float, add_schedules: Callable[[], None]) -> None:
     while True:
         try:
-            await sweeper.run_once()
+            await controller.run_once()
             add_schedules()
-        except Exception:  # a defect in one pass must not end all that follow
-            log.exception("a pass failed")
-        await asyncio.sleep(max(seconds, _SHARE * sweeper.listing))
+        except Exception:  # a defect in one pass must not end the following passes
+            log.exception("The retention pass failed with an unexpected error.")
+        # The next pass starts after a fixed pause, or later if the API server needed long for the listing.
+        await asyncio.sleep(max(seconds, controller.listing_seconds / _MAX_LISTING_SHARE))

@@ -1,1 +1,1 @@
-"""What the charts' hooks run: short programs that may be started again after any crash."""
+"""Short programs that the charts' hooks run. Each can be started again after a crash at any point."""

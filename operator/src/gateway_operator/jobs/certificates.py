@@ -1,7 +1,7 @@
-"""A CA and a certificate for one gateway's admin API.
+"""Creates a CA and a server certificate for one gateway's admin API.
 
-The CA's private key exists only while this runs: nobody can sign a second certificate with it, so the Secret that
-holds the CA may be read by whoever must trust the gateway.
+The CA's private key is never stored, so no second certificate can be signed with it. The Secret with the CA
+certificate can therefore be readable for every client of the gateway.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEARS: Final = 10
 _BACKDATED: Final = timedelta(hours=1)
-"""Clocks differ: a certificate that begins this minute is refused by whoever is a minute behind."""
+"""The certificate is valid from an hour ago, because a client whose clock is behind would reject a later start."""
 _COMMON_NAME_LIMIT: Final = 64
 
 
 @dataclass(frozen=True)
 class CertificateBundle:
-    """PEM texts. Its text form holds no key."""
+    """PEM texts of the server certificate, its CA and its private key. ``repr`` does not show them."""
 
     certificate: str
     ca: str
     key: str
 
     def __repr__(self) -> str:
-        return "Bundle(…)"
+        return "CertificateBundle(…)"
 
 
 def dns_names(workload: str, namespace: str) -> list[str]:
-    """The DNS names under which a gateway's admin API is called."""
+    """The DNS names of a gateway's admin API; the first one is the name that the operator verifies."""
     return [f"{workload}.{namespace}.svc", f"{workload}.{namespace}.svc.cluster.local", workload, "localhost"]
 
 
 def make(workload: str, namespace: str, now: datetime) -> CertificateBundle:
-    """A new CA, and a certificate of it."""
+    """Create a new CA and a server certificate that it has signed."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = _name(f"{workload} admin API CA")
     until = now + timedelta(days=365 * YEARS)

@@ -1,7 +1,7 @@
-"""Making the Secrets of a gateway that are missing. A key that exists is never replaced.
+"""Creates the missing Secrets of a gateway. An existing key is never replaced.
 
-The Secret with the certificate comes first and carries the CA as well: after a crash between the two, the second one
-is made from the first, and both agree.
+The Secret with the certificate is written first and contains the CA as well. The CA in the Secret with the admin key
+is a copy of it. After a crash between the two writes, the next run copies it from the first Secret.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway_operator.jobs.signing_keys import BadKeyError, new_private_key, pub
 from gateway_operator.ports import MissingError
 
 KEY_BYTES: Final = 48
-"""64 characters of URL-safe text; the admin API wants at least 32."""
+"""Random bytes of an admin key: 64 characters of URL-safe text. The admin API requires at least 32 characters."""
 _TLS_FIELDS: Final = ("tls.crt", "tls.key", CA_FIELD)
 SIGNING_FIELD: Final = "signing-key.pem"
 PUBLIC_FIELD: Final = "public-key.pem"
@@ -40,21 +40,22 @@ async def run(arguments: argparse.Namespace) -> int:
     labels = dict(label.split("=", 1) for label in arguments.label)
     cluster = await KubernetesCluster.connect()
     try:
-        maker = SecretProvisioner(cluster, arguments.namespace, labels)
+        provisioner = SecretProvisioner(cluster, arguments.namespace, labels)
         ca = None
+        # The certificate before the admin key: the second Secret gets a copy of the CA in the first one.
         if arguments.tls_secret:
-            ca = await maker.tls(arguments.tls_secret, arguments.workload)
+            ca = await provisioner.tls(arguments.tls_secret, arguments.workload)
         if arguments.admin_secret:
-            await maker.admin(arguments.admin_secret, ca)
+            await provisioner.admin(arguments.admin_secret, ca)
         if arguments.signing_secret:
-            await maker.signing(arguments.signing_secret)
+            await provisioner.signing(arguments.signing_secret)
     finally:
         await cluster.close()
     return 0
 
 
 class SecretProvisioner:
-    """Makes Secrets in one namespace."""
+    """Creates and completes Secrets in one namespace. ``labels`` are set on created objects."""
 
     def __init__(self, cluster: KubernetesCluster, namespace: str, labels: Mapping[str, str]) -> None:
         self._cluster = cluster
@@ -62,7 +63,7 @@ class SecretProvisioner:
         self._labels = dict(labels)
 
     async def tls(self, name: str, workload: str) -> str | None:
-        """Make the Secret with the certificate if it is missing. Returns the CA in it."""
+        """Create the Secret with the certificate if it is missing. Returns the CA in it; None if it has no CA."""
         bundle = make(workload, self._namespace, datetime.now(UTC))
         new = dict(zip(_TLS_FIELDS, (bundle.certificate, bundle.key, bundle.ca), strict=True))
 
@@ -71,15 +72,15 @@ class SecretProvisioner:
             if not fields.get("tls.key") or not fields.get("tls.crt"):
                 await self._write(name, existing, new, "kubernetes.io/tls")
                 return bundle.ca
-            log.info("Secret %s has a certificate and is left as it is.", name)
+            log.info("Secret %s already has a certificate and is not changed.", name)
             if not fields.get(CA_FIELD):
-                log.warning("Secret %s has no %s: the operator cannot trust this gateway.", name, CA_FIELD)
+                log.warning("Secret %s has no %s, so the operator cannot verify this gateway.", name, CA_FIELD)
             return fields.get(CA_FIELD)
 
         return await retry_on_conflict(partial(self._read, name), complete)
 
     async def admin(self, name: str, ca: str | None) -> None:
-        """Make the Secret with the admin key if it is missing. The CA in it is a copy, and follows the original."""
+        """Create the Secret with the admin key if it is missing. If its CA differs from ``ca``, it is replaced."""
 
         async def complete(existing: Json | None) -> None:
             fields = _fields(existing or {})
@@ -91,30 +92,33 @@ class SecretProvisioner:
             if new:
                 await self._write(name, existing, new)
             else:
-                log.info("Secret %s has an admin key and is left as it is.", name)
+                log.info("Secret %s already has an admin key and is not changed.", name)
 
         await retry_on_conflict(partial(self._read, name), complete)
 
     async def signing(self, name: str) -> None:
-        """Make the Secret with the signing key if it is missing, and a ConfigMap of that name with its public key."""
+        """Create the Secret with the signing key if it is missing, and a ConfigMap of this name with its public key."""
 
         async def complete(existing: Json | None) -> str:
             pem = _fields(existing or {}).get(SIGNING_FIELD)
             if pem:
-                log.info("Secret %s has a signing key and is left as it is.", name)
+                log.info("Secret %s already has a signing key and is not changed.", name)
                 return pem
             pem = new_private_key()
             await self._write(name, existing, {SIGNING_FIELD: pem})
             return pem
 
+        # The private key before the public key: the ConfigMap must never name a key that does not exist.
         await self._publish(name, await retry_on_conflict(partial(self._read, name), complete))
 
     async def _publish(self, name: str, pem: str) -> None:
-        """The public key follows the private one: after a crash between the two, and after a person changed it."""
+        """Write the public key to the ConfigMap if it differs, also after a crash or a change of the private key."""
         try:
             public, key_id = public_half(pem)
-        except BadKeyError as problem:
-            log.warning("Secret %s, %s: %s. The admin API will not start with it.", name, SIGNING_FIELD, problem)
+        except BadKeyError as error:
+            log.warning(
+                "Secret %s has an invalid key %s: %s. The admin API cannot start with it.", name, SIGNING_FIELD, error
+            )
             return
         data = {PUBLIC_FIELD: public, KEY_ID_FIELD: key_id}
 
@@ -128,7 +132,7 @@ class SecretProvisioner:
                 version = existing["metadata"]["resourceVersion"]
                 body = {"metadata": {"resourceVersion": version}, "data": data}
                 await self._cluster.request("PATCH", self._path(name, "configmaps"), body, content_type=MERGE)
-            log.info("ConfigMap %s has the public key %s.", name, key_id)
+            log.info("Wrote the public key %s to ConfigMap %s.", key_id, name)
 
         await retry_on_conflict(partial(self._read, name, "configmaps"), complete)
 
@@ -145,13 +149,14 @@ class SecretProvisioner:
         if existing is None:
             body = {"metadata": {"name": name, "labels": self._labels}, "type": kind, "stringData": dict(fields)}
             await self._cluster.request("POST", self._path(), body)
-            log.info("Secret %s is made, with %s.", name, ", ".join(fields))
+            log.info("Created Secret %s with %s.", name, ", ".join(fields))
             return
+        # The patch names the version that was read: a key that another run wrote in between is not replaced.
         data = {key: base64.b64encode(value.encode()).decode() for key, value in fields.items()}
         version = existing["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "data": data}
         await self._cluster.request("PATCH", self._path(name), body, content_type=MERGE)
-        log.info("Secret %s is given %s.", name, ", ".join(fields))
+        log.info("Added %s to Secret %s.", ", ".join(fields), name)
 
 
 def _fields(body: Json) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""Before an uninstall: stops the operator, then removes its finalizer. Nothing is deleted.
+"""Prepares an uninstall: stops the operator, then removes its finalizer from all objects. Nothing is deleted.
 
-Only GatewayBackups with ``spec.deleteFile`` have it. A running operator would add it again, so it is stopped first.
+Only GatewayBackups with ``spec.deleteFile`` have the finalizer. Without the operator it would block their deletion. The
+operator is stopped first, because a running operator would add the finalizer again.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ async def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cluster = await KubernetesCluster.connect()
     try:
+        # The operator before the finalizers: it would add them again.
         if arguments.deployment:
             await stop(cluster, arguments.namespace or "default", arguments.deployment)
         released = await release(cluster, namespaces([], os.environ))
     finally:
         await cluster.close()
-    log.info("%d GatewayBackups are released.", released)
+    log.info("Removed the finalizer from %d GatewayBackups.", released)
     return 0
 
 
 async def stop(cluster: KubernetesCluster, namespace: str, name: str) -> None:
-    """Scale the operator to nothing, and see that none of its pods is left."""
+    """Scale the operator's Deployment to zero and wait until it has no pods. ClusterError after ``STOP_TIMEOUT``."""
     workload = await cluster.workload(namespace, GatewayRef("Deployment", name))
     if workload is None:
         return
@@ -51,20 +53,20 @@ async def stop(cluster: KubernetesCluster, namespace: str, name: str) -> None:
     deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT
     while await _pods(cluster, workload):
         if asyncio.get_running_loop().time() > deadline:
-            raise ClusterError(f"a pod of {name} is still there after {STOP_TIMEOUT:.0f} s")
+            raise ClusterError(f"Deployment {name} still has pods after {STOP_TIMEOUT:.0f} s")
         await asyncio.sleep(1)
-    log.info("Deployment %s is stopped.", name)
+    log.info("Deployment %s is scaled to zero and has no pods.", name)
 
 
 async def _pods(cluster: KubernetesCluster, workload: Workload) -> int:
     path = f"/api/v1/namespaces/{workload.namespace}/pods"
-    return len(await cluster.all_of(path, workload.label_selector))
+    return len(await cluster.list_all(path, workload.label_selector))
 
 
-async def release(cluster: KubernetesCluster, where: Sequence[str]) -> int:
-    """Remove our finalizer in these namespaces; in all, if there are none. Gives how many objects had it."""
+async def release(cluster: KubernetesCluster, in_namespaces: Sequence[str]) -> int:
+    """Remove our finalizer in the given namespaces, or in all if none is given. Returns the number of objects."""
     released = 0
-    for namespace in where or ("",):
+    for namespace in in_namespaces or ("",):
         try:
             bodies = await cluster.list_ours(BACKUP_KIND, namespace)
         except MissingError:

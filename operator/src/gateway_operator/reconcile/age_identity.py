@@ -1,4 +1,7 @@
-"""The age identity of a restore: read when it is needed, for the one call that needs it, and kept nowhere."""
+"""Reads the age identity (a private key) with which a restore opens an encrypted backup.
+
+The Secret is read immediately before each call that needs it. The identity is not cached, logged or written anywhere.
+"""
 
 from __future__ import annotations
 
@@ -12,38 +15,43 @@ from gateway_operator.ports import AdminTarget, ForbiddenError, Identity, Ports
 
 
 async def read_identity(
-    ports: Ports, namespace: str, gateway: GatewayRef, wanted: IdentityRef, target: AdminTarget
+    ports: Ports, namespace: str, gateway: GatewayRef, identity_ref: IdentityRef, target: AdminTarget
 ) -> Identity | GatewayProblem:
-    """The identity, or why it cannot be used. The Secret is not even read where it could not be sent."""
+    """Read the identity from its Secret. Returns a problem if it is missing or must not be used for this gateway."""
+    # Before the Secret is read: an identity that cannot be sent safely is not even loaded into memory.
     if not target.proven:
-        said = (
-            f"The admin API of {gateway} is not proven by a CA (annotation {ADMIN_CA_SECRET}), and an identity never "
-            "crosses plain HTTP."
+        message = (
+            f"The admin API of {gateway} has no TLS certificate of a known CA (annotation {ADMIN_CA_SECRET}). "
+            "An identity is never sent over plain HTTP."
         )
-        return GatewayProblem(Reason.IdentityNeedsTLS, said)
+        return GatewayProblem(Reason.IdentityNeedsTLS, message)
     try:
-        secret = await ports.cluster.secret(namespace, wanted.name)
+        secret = await ports.cluster.secret(namespace, identity_ref.name)
     except ForbiddenError as error:
-        line = identity_grant_line(namespace, gateway.name, wanted.name, ports.operator)
-        said = f"{error}. To grant it, name it in restore.identitySecrets of the gateway's chart, or: {line}"
-        return GatewayProblem(Reason.NotAuthorized, said, forbidden=True)
+        line = identity_grant_line(namespace, gateway.name, identity_ref.name, ports.operator)
+        message = f"{error}. To grant it, list the Secret in restore.identitySecrets of the gateway's chart, or: {line}"
+        return GatewayProblem(Reason.NotAuthorized, message, forbidden=True)
     if secret is None:
-        said = f"Secret {wanted.name}, which spec.identitySecretRef names, does not exist."
-        return GatewayProblem(Reason.IdentityMissing, said)
+        message = f"Secret {identity_ref.name}, named in spec.identitySecretRef, does not exist."
+        return GatewayProblem(Reason.IdentityMissing, message)
+    # The label is the Secret owner's consent: a restore must not be able to read any Secret of the namespace.
     if secret.labels.get(GATEWAY_LABEL) != gateway.name:
-        said = (
-            f"Secret {wanted.name} is not labelled {GATEWAY_LABEL}={gateway.name}: it is not meant for restores of "
-            "this gateway."
+        message = (
+            f"Secret {identity_ref.name} does not have the label {GATEWAY_LABEL}={gateway.name}, which permits "
+            "restores of this gateway to use it."
         )
-        return GatewayProblem(Reason.IdentityNotAllowed, said)
-    text = secret.fields.get(wanted.key)
+        return GatewayProblem(Reason.IdentityNotAllowed, message)
+    text = secret.fields.get(identity_ref.key)
     if not text:
-        said = f"Secret {wanted.name} has no key {wanted.key} with an age identity in it."
-        return GatewayProblem(Reason.IdentityMissing, said)
+        message = f"Secret {identity_ref.name} has no key {identity_ref.key} with an age identity."
+        return GatewayProblem(Reason.IdentityMissing, message)
     return Identity(text)
 
 
 def as_failure(problem: GatewayProblem) -> Failure:
-    """The problem as the answer of the call that it stood in the way of."""
-    passes = problem.forbidden or problem.reason == Reason.IdentityMissing
-    return Failure(problem.reason, problem.message, retryable=passes)
+    """Convert the problem to the result of the call that needed the identity.
+
+    It is retryable if a user can fix it while the restore waits: a missing permission, Secret or key.
+    """
+    retryable = problem.forbidden or problem.reason == Reason.IdentityMissing
+    return Failure(problem.reason, problem.message, retryable=retryable)

@@ -1,7 +1,8 @@
-"""Reconciles a GatewayBackup: observe, decide, act, until it has ended or has to wait.
+"""Reconciles a GatewayBackup: observe, decide, act, until it is finished or has to wait.
 
-One run holds the lock of its gateway. Own object and workload are read at the same time. The Running status is written
-before the admin API is called: it is the claim, and the resourceVersion in it stops an operator with an old view.
+A run holds the lock of its gateway. It reads the GatewayBackup and the workload at the same time. The status Running is
+written before the admin API is called. This write is the claim: it names the resourceVersion, so an operator that has
+read an older version gets a conflict and makes no call.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, backup_id_of, call_or_failure
-from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, write
+from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, update_status
 
 
 async def reconcile_backup(
     ports: Ports, locks: GatewayLocks, ref: Ref, log: Log, gateway: GatewayRef | None = None
 ) -> float | None:
-    """Bring a GatewayBackup forward. Gives the seconds until the next run; None if there is nothing left to do.
+    """Reconcile a GatewayBackup. Returns the seconds until the next run; None if there is nothing left to do.
 
-    ``gateway`` is its spec's, which never changes: a caller that has it saves a read.
+    ``gateway`` is the gateway of its spec, which is immutable: a caller that has it saves a read.
     """
     if gateway is None:
         body = await ports.cluster.read(ref)
@@ -53,13 +54,15 @@ async def reconcile_backup(
         finally:
             if run.failed:
                 lock.invalidate()
-    if run.event is not None:  # after the status and outside the lock: a crash in between loses the event, no more
+    # The event comes after the status: a crash in between loses the event and nothing else. It is posted outside the
+    # lock, so that the next backup of this gateway does not wait for it.
+    if run.event is not None:
         await ports.cluster.event(ref, run.event, ports.clock.now())
     return seconds
 
 
 class _BackupRun:
-    """One run. The answers of its calls live here, for one run; everything else is in the status."""
+    """One run. It keeps the results of its calls in memory; everything else is in the status."""
 
     def __init__(self, ports: Ports, ref: Ref, lock: GatewayLock, log: Log) -> None:
         self._ports = ports
@@ -73,25 +76,26 @@ class _BackupRun:
         self._checked: FileCheck | NotFound | Failure | None = None
         self._index = ports.backup_index
         self.event: KubernetesEvent | None = None
-        """What to post when the lock is released."""
+        """The event to post after the lock is released."""
 
     @property
     def failed(self) -> bool:
-        """Whether the run used the gateway and a call to it failed, or no call could be made."""
+        """Whether the run needed the gateway and could not call it, or a call failed."""
         if self._gateway is None:
             return False
         answers = (self._health, self._answer, self._stored, self._checked)
         return self._gateway.target is None or any(isinstance(one, Failure) for one in answers)
 
     async def go(self) -> float | None:
-        """Step by step until there is nothing to do, or something to wait for."""
+        """Execute actions until the backup is finished or has to wait."""
         body, begun = await asyncio.gather(self._ports.cluster.read(self._ref), self._lock.begin(self._ports))
         while body is not None:
             try:
                 return await self._run(Backup.parse(body), begun)
             except MissingError:
                 return None
-            except ConflictError:  # another writer was faster: decide again from what is there now
+            except ConflictError:
+                # Another writer was faster. Read and decide again; results of calls that were made are still valid.
                 body = await self._ports.cluster.read(self._ref)
         return None
 
@@ -102,12 +106,15 @@ class _BackupRun:
                 case Done():
                     return None
                 case Finish():
-                    after = await self._write(backup, action.status)
+                    written = await self._write(backup, action.status)
                     self.event = action.note
-                    if self._ports.backup_index is not None:  # before the watch: the next one is compared with it
-                        self._ports.backup_index.upsert(after)
+                    # Do not wait for the watch event: the next backup in the queue is compared with this one.
+                    if self._ports.backup_index is not None:
+                        self._ports.backup_index.upsert(written)
                     return None
                 case Wait():
+                    # The status first: it tells a user what the backup waits for. Then requeue, because no watch
+                    # event announces that the gateway can be called again.
                     await self._write(backup, action.status)
                     self.event = action.note
                     return action.seconds
@@ -115,6 +122,8 @@ class _BackupRun:
                     call = self._ports.admin_api.read_backup(self._target(), action.backup_id)
                     self._stored = await call_or_failure(call)
                 case FindFile():
+                    # The claim comes first: of two backups that adopt one path, each then finds the other's claim. The
+                    # index gets it before the call and not with the watch event, which may come after the next run.
                     backup = await self._write(backup, action.status)
                     if self._ports.backup_index is not None:
                         self._ports.backup_index.upsert(backup)
@@ -126,17 +135,19 @@ class _BackupRun:
                     body = await self._ports.cluster.put_label(backup.meta, action.key, action.value)
                     backup = Backup.parse(body)
                 case CallBackup():
-                    # The claim comes first: after a crash the next run repeats this request under the same path and id.
+                    # The claim comes first. After a crash the next run repeats this request with the same path and id:
+                    # the admin API then returns the backup that the first request made.
                     backup = await self._write(backup, action.status)
                     self._answer = await call_or_failure(self._ports.admin_api.backup(self._target(), action))
                 case _:
-                    after = await self._write(backup, action.status)
-                    if after is backup:
+                    written = await self._write(backup, action.status)
+                    # Nothing was written, so the same decision would follow. Requeue instead of a busy loop.
+                    if written is backup:
                         return NO_PROGRESS_DELAY
-                    backup = after
+                    backup = written
 
     async def _write(self, backup: Backup, status: Patch) -> Backup:
-        return await write(self._ports, Backup.parse, backup, status, None, self._log)
+        return await update_status(self._ports, Backup.parse, backup, status, None, self._log)
 
     async def _observe(self, backup: Backup, begun: Workload | ResolvedGateway) -> decisions.BackupObservation:
         if not decisions.needs_gateway(backup, self._ports.clock.now()):
@@ -157,15 +168,18 @@ class _BackupRun:
         )
 
     async def _backup_index(self) -> BackupIndex:
-        """The other backups, where a decision needs them: from the watch, or listed once after the claim."""
-        ended = any(isinstance(one, BackupFile | FileCheck) for one in (self._answer, self._stored, self._checked))
-        if self._index is None and ended:
+        """The other backups, for decisions that compare with them: the watch's index, or else one list per run.
+
+        Without the watch's index they are listed after a call has given a file: a decision compares only then.
+        """
+        has_file = any(isinstance(one, BackupFile | FileCheck) for one in (self._answer, self._stored, self._checked))
+        if self._index is None and has_file:
             listed = await self._ports.cluster.list_ours(BACKUP_KIND, self._ref.namespace)
             self._index = BackupIndex(Backup.parse(body) for body in listed)
         return self._index if self._index is not None else BackupIndex()
 
     def _target(self) -> AdminTarget:
-        # A decision asks for a call only where it saw an endpoint, and an endpoint comes with its key.
+        # A decision requests a call only if the observation has an endpoint, and an endpoint comes with its key.
         if self._gateway is None or self._gateway.target is None:
-            raise AssertionError("a call was decided on without a gateway")
+            raise AssertionError("The decision requests a call, but no gateway was resolved.")
         return self._gateway.target

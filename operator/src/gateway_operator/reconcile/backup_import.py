@@ -1,4 +1,9 @@
-"""Reconciling a GatewayBackupImport: read the volume, create what is missing, wait until all of it is adopted."""
+"""Reconciles a GatewayBackupImport: create a GatewayBackup for each backup file on a volume that has none.
+
+A run lists the files of the gateway, compares them with all GatewayBackups and creates those that are missing. Each
+created object then adopts its file in its own reconcile. The import is requeued until all adoptions have ended. The
+plan is made again in each run, so a crash between two creations needs no record.
+"""
 
 from __future__ import annotations
 
@@ -17,127 +22,141 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Import, Ref
 from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
-from gateway_operator.reconcile.status_writer import Log, write
+from gateway_operator.reconcile.status_writer import Log, update_status
 
 TERMINAL_IMPORT_PHASES: Final = frozenset({"Completed", "Failed"})
-_SHOWN_PATHS: Final = 50
-_SHOWN_PROBLEMS: Final = 20
+_MAX_PATHS_IN_STATUS: Final = 50
+_MAX_PROBLEMS_IN_STATUS: Final = 20
+_MAX_PROBLEM_MESSAGE: Final = 512
+_CONFLICT_DELAY: Final = 1.0
 _NOT_A_CONFIG: Final = "BackupInvalid"
 
 
 async def reconcile_import(ports: Ports, ref: Ref, log: Log) -> float | None:
-    """Bring a GatewayBackupImport forward. Gives the seconds until it wants to be looked at again; None if never."""
+    """Reconcile a GatewayBackupImport. Returns the seconds until the next run; None if there is nothing left to do."""
     body = await ports.cluster.read(ref)
-    thing = None if body is None else Import.parse(body)
-    if thing is None or thing.phase in TERMINAL_IMPORT_PHASES or thing.meta.deleting_since is not None:
+    resource = None if body is None else Import.parse(body)
+    if resource is None or resource.phase in TERMINAL_IMPORT_PHASES or resource.meta.deleting_since is not None:
         return None
     try:
-        return await _Run(ports, thing, log).go()
+        return await _ImportRun(ports, resource, log).go()
     except MissingError:
         return None
 
 
-class _Run:
-    """One run: resolve the gateway, list its files, create what is missing."""
+class _ImportRun:
+    """One run: resolve the gateway, list its files, create the missing GatewayBackups."""
 
-    def __init__(self, ports: Ports, thing: Import, log: Log) -> None:
+    def __init__(self, ports: Ports, resource: Import, log: Log) -> None:
         self._ports = ports
-        self._thing = thing
+        self._import = resource
         self._log = log
 
     async def go(self) -> float | None:
         now = self._ports.clock.now()
-        if now >= timestamps.later(self._thing.meta.created, self._thing.timeout):
-            said = f" {self._thing.message}" if self._thing.message else ""
-            cause = self._thing.reason if self._thing.reason not in ("", str(Reason.Importing)) else Reason.TimedOut
-            return await self._finish(False, cause, f"It was not done within {self._thing.timeout} s.{said}", {})
-        resolved = await resolve_gateway(self._ports, self._thing.meta.ref.namespace, self._thing.gateway)
+        if now >= timestamps.later(self._import.meta.created, self._import.timeout):
+            last_message = f" {self._import.message}" if self._import.message else ""
+            cause = self._import.reason if self._import.reason not in ("", str(Reason.Importing)) else Reason.TimedOut
+            message = f"The import did not finish within {self._import.timeout} s.{last_message}"
+            return await self._finish(False, cause, message, {})
+        resolved = await resolve_gateway(self._ports, self._import.meta.ref.namespace, self._import.gateway)
         if resolved.target is None:
-            why = (
+            problem = (
                 resolved.gateway
                 if isinstance(resolved.gateway, GatewayProblem)
-                else GatewayProblem(Reason.NoReadyPod, "It has no pod.")
+                else GatewayProblem(Reason.NoReadyPod, "The gateway has no pod.")
             )
-            return await self._wait(str(why.reason), why.message, now)
+            return await self._wait(str(problem.reason), problem.message, now)
         health = await call_or_failure(self._ports.admin_api.health(resolved.target))
         if isinstance(health, Failure):
             return await self._failed(health, now)
         if health.volume_id is None:
-            message = f"The admin API in pod {resolved.target.endpoint.pod} does not say which volume it has."
+            message = f"The admin API in pod {resolved.target.endpoint.pod} does not report the id of its volume."
             return await self._wait(Reason.VolumeUnknown, message, now)
         try:
-            return await self._import(resolved.target, health.volume_id, now)
+            return await self._adopt_files(resolved.target, health.volume_id, now)
         except AdminApiError as error:
             return await self._failed(Failure(error.code, error.detail, error.retryable, error.remedy), now)
 
-    async def _import(self, target: AdminTarget, volume_id: str, now: datetime) -> float | None:
-        files, ignored = await self._files(target)
-        namespace = self._thing.meta.ref.namespace
+    async def _adopt_files(self, target: AdminTarget, volume_id: str, now: datetime) -> float | None:
+        # Files before objects: a backup that is made in between has its GatewayBackup in the list, and is not adopted.
+        files, ignored = await self._list_files(target)
+        namespace = self._import.meta.ref.namespace
         backups = [Backup.parse(body) for body in await self._ports.cluster.list_ours(BACKUP_KIND, namespace)]
-        plan = backup_import.plan(self._thing, files, backups, volume_id)
-        seen: dict[str, Any] = {
+        plan = backup_import.plan(self._import, files, backups, volume_id)
+        progress: dict[str, Any] = {
             "volumeID": volume_id,
             "pod": target.endpoint.pod,
-            "startTime": timestamps.text(self._thing.time("startTime") or now),
+            "startTime": timestamps.text(self._import.time("startTime") or now),
             "found": plan.found,
             "alreadyOwned": plan.already_owned,
             "failed": len(plan.failed),
             "ignored": ignored,
         }
-        shown = [{"path": one.path, "reason": one.reason, "message": one.message[:512]} for one in plan.failed]
-        if shown:
-            seen["problems"] = shown[:_SHOWN_PROBLEMS]
-        if self._thing.dry_run:
+        problems = [
+            {"path": one.path, "reason": one.reason, "message": one.message[:_MAX_PROBLEM_MESSAGE]}
+            for one in plan.failed
+        ]
+        if problems:
+            progress["problems"] = problems[:_MAX_PROBLEMS_IN_STATUS]
+        if self._import.dry_run:
             paths = [one.path for one in plan.create]
-            seen.update(adopted=len(paths), wouldAdopt=paths[:_SHOWN_PATHS])
+            progress.update(adopted=len(paths), wouldAdopt=paths[:_MAX_PATHS_IN_STATUS])
             message = f"{len(paths)} of {plan.found} backups would be adopted; nothing was created."
-            return await self._finish(True, Reason.WouldImport, message, seen)
-        seen["adopted"] = plan.adopted
-        left = len(plan.create) + plan.waiting
-        if left:
-            message = f"{left} of {plan.found} backups are being adopted."
-            await self._write({**self._running(Reason.Importing, message), **seen}, None)
+            return await self._finish(True, Reason.WouldImport, message, progress)
+        progress["adopted"] = plan.adopted
+        remaining = len(plan.create) + plan.waiting
+        if remaining:
+            # The status comes before the objects: a user can then see which import creates them.
+            message = f"{remaining} of {plan.found} backups are being adopted."
+            await self._write({**self._unfinished_status(Reason.Importing, message), **progress}, None)
         for adoption in plan.create:
             try:
-                await self._ports.cluster.create_ours(BACKUP_KIND, namespace, backup_import.body(self._thing, adoption))
+                await self._ports.cluster.create_ours(
+                    BACKUP_KIND, namespace, backup_import.body(self._import, adoption)
+                )
             except ConflictError:
-                return 1.0  # somebody took the name meanwhile: list again
-        if left:
-            return timestamps.look_again(self._thing.time("startTime") or now, now)
-        message = f"{plan.adopted} of {plan.found} backups were adopted; {plan.already_owned} had their GatewayBackup."
+                # An object of this name was created in the meantime. Requeue: the next run plans with it.
+                return _CONFLICT_DELAY
+        if remaining:
+            # Requeue: the adoptions run in the reconciles of their own objects, and their events do not come here.
+            return timestamps.look_again(self._import.time("startTime") or now, now)
+        message = (
+            f"{plan.adopted} of {plan.found} backups were adopted; {plan.already_owned} already had a GatewayBackup."
+        )
         if plan.failed:
-            message = f"{message} {len(plan.failed)} could not be adopted: status.problems says why."
+            message = f"{message} {len(plan.failed)} could not be adopted; see status.problems."
         return await self._finish(
-            not plan.failed, Reason.ImportedInPart if plan.failed else Reason.Imported, message, seen
+            not plan.failed, Reason.ImportedInPart if plan.failed else Reason.Imported, message, progress
         )
 
-    async def _files(self, target: AdminTarget) -> tuple[Sequence[BackupEntry], int]:
-        """The files that may be backups, and how many are something else."""
-        found: list[BackupEntry] = []
+    async def _list_files(self, target: AdminTarget) -> tuple[Sequence[BackupEntry], int]:
+        """The selected files that may be backups, and the number of files that contain something else."""
+        files: list[BackupEntry] = []
         ignored, token = 0, None
         while True:
             page = await self._ports.admin_api.list_files(target, token)
             token = page.continue_token
             for file in page.items:
-                if not backup_import.is_selected(self._thing, file.path):
+                if not backup_import.is_selected(self._import, file.path):
                     continue
-                if file.kind == "foreign" and not await self._holds_a_config(target, file.path):
+                if file.kind == "foreign" and not await self._contains_config(target, file.path):
                     ignored += 1
                 else:
-                    found.append(file)
+                    files.append(file)
             if token is None:
-                return found, ignored
+                return files, ignored
 
-    async def _holds_a_config(self, target: AdminTarget, path: str) -> bool:
-        seen = await self._ports.admin_api.check_file(target, "", path)
-        return not isinstance(seen, NotFound) and all(one.code != _NOT_A_CONFIG for one in seen.problems)
+    async def _contains_config(self, target: AdminTarget, path: str) -> bool:
+        check = await self._ports.admin_api.check_file(target, "", path)
+        return not isinstance(check, NotFound) and all(one.code != _NOT_A_CONFIG for one in check.problems)
 
-    def _running(self, reason: str, message: str) -> dict[str, Any]:
+    def _unfinished_status(self, reason: str, message: str) -> dict[str, Any]:
         return {
-            "phase": "Running" if self._thing.time("startTime") or reason == Reason.Importing else "Pending",
+            "phase": "Running" if self._import.time("startTime") or reason == Reason.Importing else "Pending",
             "reason": str(reason),
             "message": message,
-            "observedGeneration": self._thing.meta.generation,
+            "observedGeneration": self._import.meta.generation,
         }
 
     async def _failed(self, failure: Failure, now: datetime) -> float | None:
@@ -146,16 +165,19 @@ class _Run:
         return await self._finish(False, failure.code, failure.sentence(), {})
 
     async def _wait(self, reason: str, message: str, now: datetime) -> float | None:
-        told = self._thing.reason == str(reason)
-        note = None if told else KubernetesEvent(str(reason), message, warning=True)
-        await self._write(self._running(reason, message), note)
-        return timestamps.look_again(self._thing.meta.created, now)
+        already_reported = self._import.reason == str(reason)
+        event = None if already_reported else KubernetesEvent(str(reason), message, warning=True)
+        await self._write(self._unfinished_status(reason, message), event)
+        # Requeue: no watch event announces that the gateway can be called again.
+        return timestamps.look_again(self._import.meta.created, now)
 
-    async def _finish(self, succeeded: bool, reason: str, message: str, more: dict[str, Any]) -> float | None:
-        now, generation = self._ports.clock.now(), self._thing.meta.generation
-        ended = conditions.terminal_conditions(self._thing.conditions, succeeded, str(reason), message, generation, now)
+    async def _finish(self, succeeded: bool, reason: str, message: str, extra_status: dict[str, Any]) -> float | None:
+        now, generation = self._ports.clock.now(), self._import.meta.generation
+        ended = conditions.terminal_conditions(
+            self._import.conditions, succeeded, str(reason), message, generation, now
+        )
         status = {
-            **more,
+            **extra_status,
             "phase": "Completed" if succeeded else "Failed",
             "reason": str(reason),
             "message": message,
@@ -166,5 +188,5 @@ class _Run:
         await self._write(status, KubernetesEvent(str(reason), message, warning=not succeeded))
         return None
 
-    async def _write(self, status: dict[str, Any], note: KubernetesEvent | None) -> None:
-        self._thing = await write(self._ports, Import.parse, self._thing, status, note, self._log)
+    async def _write(self, status: dict[str, Any], event: KubernetesEvent | None) -> None:
+        self._import = await update_status(self._ports, Import.parse, self._import, status, event, self._log)

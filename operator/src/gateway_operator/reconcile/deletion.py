@@ -1,4 +1,8 @@
-"""Deletes the file of a GatewayBackup: for a person by our finalizer, for retention and ttl after their commit."""
+"""Deletes the file of a GatewayBackup.
+
+There are two callers. If a user deletes an object with ``spec.deleteFile``, the finalizer holds the object until its
+file is deleted. Retention and ttl first commit the deletion in the status, and then delete the file and the object.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,20 @@ from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
 from gateway_operator.ports import AdminTarget, Cluster, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lookup import backup_id_of, call_or_failure, resolve_gateway
-from gateway_operator.reconcile.status_writer import Log, write
+from gateway_operator.reconcile.status_writer import Log, update_status
 
 
 async def finalize_backup(ports: Ports, ref: Ref, log: Log) -> float | None:
-    """Run the finalizer of a GatewayBackup. Gives the seconds to wait; None releases the object."""
+    """Run the finalizer of a GatewayBackup. Returns the seconds to wait; None if the finalizer can be removed."""
     wait = await delete_file(ports, ref, log)
     return None if wait is None else wait.seconds
 
 
 async def sync_finalizer(cluster: Cluster, ref: Ref) -> None:
-    """Add our finalizer to a backup with `deleteFile`; remove it from any other, and from one that is finalized.
+    """Add our finalizer to a backup with ``deleteFile``; remove it from any other and from one that is being deleted.
 
-    Call it for a backup that is being deleted only when ``finalize_backup`` has ended. Conflict: decide again.
+    For a backup that is being deleted, call this only after ``finalize_backup`` has returned None: without the
+    finalizer the object disappears and nothing deletes its file. ConflictError: read and decide again.
     """
     body = await cluster.read(ref)
     if body is None:
@@ -35,17 +40,20 @@ async def sync_finalizer(cluster: Cluster, ref: Ref) -> None:
 async def finish_deletion(ports: Ports, ref: Ref, log: Log) -> str:
     """Finish a deletion that retention or ttl has committed: first the file, then the object.
 
-    Gives why the file cannot be deleted now; empty where nothing is left to do. ClusterError: try again later.
+    Returns the reason why the file cannot be deleted now; empty if nothing is left to do. ClusterError: try again
+    later.
     """
     body = await ports.cluster.read(ref)
     if body is None or not Backup.parse(body).deletion_committed:
         return ""
-    # The file first: a crash in between leaves an object in phase Deleting, which is found and finished again.
+    # The file before the object: a crash in between leaves an object in phase Deleting, and the next pass finishes it.
+    # The other order would leave a file that no object names.
     wait = await delete_file(ports, ref, log)
     if wait is not None:
         return str(wait.status.get("message", ""))
     try:
-        # By uid, whatever was written to it since the commit; never a new object of the same name.
+        # The precondition is the uid and not the version: status writes since the commit must not stop the deletion,
+        # and a new object of the same name must not be deleted.
         await ports.cluster.delete_by_uid(ref)
     except (MissingError, ConflictError):
         return ""
@@ -53,44 +61,54 @@ async def finish_deletion(ports: Ports, ref: Ref, log: Log) -> str:
 
 
 async def gateway_problem(ports: Ports, namespace: str, ref: GatewayRef) -> str:
-    """Why a gateway cannot delete files now; empty if it can. Retention commits nothing while there is a problem."""
+    """The reason why a gateway cannot delete files now; empty if it can.
+
+    Retention commits no deletion while there is a problem.
+    """
     resolved = await resolve_gateway(ports, namespace, ref)
     if resolved.target is None:
         return getattr(resolved.gateway, "message", "The gateway was not observed.")
     health = await call_or_failure(ports.admin_api.health(resolved.target))
     if isinstance(health, Failure):
         return health.sentence()
-    return "" if health.volume_id is not None else "The admin API does not say which volume it has."
+    return "" if health.volume_id is not None else "The admin API does not report the id of its volume."
 
 
 async def delete_file(ports: Ports, ref: Ref, log: Log) -> Wait | None:
-    """Delete the file of a GatewayBackup whose deletion has begun. None: the object can go."""
+    """Delete the file of a GatewayBackup whose deletion has begun.
+
+    Returns None if the file is deleted or must be kept, and a ``Wait`` if the gateway cannot delete it now.
+    """
     answer: bool | Failure | None = None
     while True:
         body = await ports.cluster.read(ref)
         if body is None:
             return None
         backup = Backup.parse(body)
-        seen, target = await _observe(ports, backup, answer)
-        action = deletion.decide(seen, ports.clock.now())
+        observation, target = await _observe(ports, backup, answer)
+        action = deletion.decide(observation, ports.clock.now())
         try:
             match action:
                 case RemoveFinalizer():
+                    # The event comes before the finalizer is removed: afterwards the object no longer exists.
                     if action.note is not None:
                         log.info("%s: %s", action.note.reason, action.note.message)
                         await ports.cluster.event(ref, action.note, ports.clock.now())
                     return None
                 case Wait():
-                    await write(ports, Backup.parse, backup, action.status, action.note, log)
+                    # The status first: it tells a user why the object is still there. The caller then requeues.
+                    await update_status(ports, Backup.parse, backup, action.status, action.note, log)
                     return action
                 case DeleteFile():
-                    await write(ports, Backup.parse, backup, action.status, None, log)
+                    # The status before the call: from now on the file may be deleted, also if the operator crashes.
+                    await update_status(ports, Backup.parse, backup, action.status, None, log)
                     if target is None:
-                        raise AssertionError("a deletion was decided on without a gateway")
+                        raise AssertionError("The decision deletes a file, but no gateway was resolved.")
                     answer = await call_or_failure(ports.admin_api.delete_backup(target, action.backup_id))
         except MissingError:
             return None
         except ConflictError:
+            # Another writer changed the object, for example `deleteFile`. Read and decide again.
             continue
 
 

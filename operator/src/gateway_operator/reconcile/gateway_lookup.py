@@ -1,7 +1,7 @@
-"""Resolving a gateway: its workload, a pod of it, and the key and CA for its admin API.
+"""Resolves a gateway: its workload, one of its pods, and the key and CA for its admin API.
 
-Nothing is remembered between two resolutions, apart from the second for which the backups that queue at one gateway
-share a result. Also here: the lock of each gateway, and failed calls as values that decisions understand.
+The workload's annotations name the Secrets. Nothing is cached here; ``gateway_lock`` shares a result for a second.
+``call_or_failure`` converts the error of an admin API call to a value for the decisions.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ResolvedGateway:
-    """A gateway, resolved once. ``gateway`` says how to call it or why not; ``target`` adds the key.
+    """The result of one resolution. ``gateway`` is the endpoint or the problem; ``target`` adds the key and CA.
 
-    The other fields are set as far as the resolution got. ``owned`` are the workload's pods.
+    ``target`` is None if there is a problem. ``workload``, ``pod`` and ``owned`` (the workload's pods) are set as far
+    as the resolution got.
     """
 
     gateway: Endpoint | GatewayProblem
@@ -41,20 +42,22 @@ class ResolvedGateway:
 
 @dataclass(frozen=True)
 class _Credentials:
-    """What opens an admin API. Its text form holds no key."""
+    """The key and CA of an admin API. ``repr`` shows neither."""
 
     key: str = field(repr=False)
     ca: str | None = field(repr=False)
 
 
 async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef) -> ResolvedGateway:
-    """Find the workload, a pod of it, and the key for its admin API. No read comes from a cache."""
-    found = await _read_workload(ports, namespace, ref)
-    return found if isinstance(found, ResolvedGateway) else await _resolve_workload(ports, found, cached=False)
+    """Resolve a gateway without any cache. A problem is returned in the result; other ClusterErrors are raised."""
+    workload = await _read_workload(ports, namespace, ref)
+    if isinstance(workload, ResolvedGateway):
+        return workload
+    return await _resolve_workload(ports, workload, cached=False)
 
 
 async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workload | ResolvedGateway:
-    """The workload; or the result of the resolution, where it ends here."""
+    """The workload; or the final result if the workload does not exist or must not be read."""
     try:
         workload = await ports.cluster.workload(namespace, ref)
     except ForbiddenError as error:
@@ -65,7 +68,7 @@ async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workl
 
 
 async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -> ResolvedGateway:
-    """``cached``: the pod may be found through the API server's cache; a fresh read then confirms it."""
+    """``cached``: the pods may be listed from the API server's cache; a fresh read then confirms the chosen pod."""
     try:
         (chosen, owned), credentials = await asyncio.gather(
             _find_pod(ports, workload, cached), _read_credentials(ports, workload)
@@ -73,7 +76,7 @@ async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -
     except ForbiddenError as error:
         problem = _not_authorized(ports, workload.namespace, workload.ref, error)
         return ResolvedGateway(problem, workload=workload)
-    # A missing Secret comes first: it is often the reason why no pod is ready.
+    # A missing Secret is reported before a missing pod, because it is often the reason why no pod is ready.
     if isinstance(credentials, GatewayProblem):
         return ResolvedGateway(credentials, workload=workload, owned=owned)
     if isinstance(chosen, GatewayProblem):
@@ -91,20 +94,21 @@ def _not_authorized(ports: Ports, namespace: str, ref: GatewayRef, error: Forbid
 async def _find_pod(
     ports: Ports, workload: Workload, cached: bool
 ) -> tuple[tuple[Endpoint, Json] | GatewayProblem, Sequence[Json]]:
-    """Choose a pod to call, and give the workload's pods with it.
+    """Choose the pod to call. Returns it, or the problem, and the workload's pods.
 
-    A StatefulSet's pod has a known name and is read by it, so that there is nothing to confirm.
+    A StatefulSet's pod is read by its name, so there is nothing to confirm.
     """
     if cached and workload.ref.kind == "Deployment":
         offered = choose(workload, *await ports.cluster.pods(workload, cached=True))
         if not isinstance(offered, GatewayProblem):
             listed = offered[1]
-            # The list may be out of date, and its address may belong to another pod by now: read the pod itself.
+            # The cached list may be out of date, and the address in it may belong to another pod by now. The admin key
+            # is sent to this address, so read the pod itself.
             current = await ports.cluster.pod(workload.namespace, str(listed["metadata"]["name"]))
             confirmed = None if current is None else confirm(workload, listed, current)
             if confirmed is not None:
                 return confirmed, [confirmed[1]]
-    # Only a list that is not from the cache may say that no pod can be called.
+    # A problem is reported only after a list that does not come from the cache.
     replica_sets, pods = await ports.cluster.pods(workload)
     return choose(workload, replica_sets, pods), owned_pods(workload, replica_sets, pods)
 
@@ -113,13 +117,13 @@ async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | 
     ref, name = workload.ref, workload.key_secret
     if name is None:
         annotate = f"kubectl annotate {ref.kind.lower()} {ref.name} {ADMIN_KEY_SECRET}=NAME."
-        message = f"{ref} does not say which Secret holds its admin key. If it is a gateway: {annotate}"
+        message = f"{ref} has no annotation that names the Secret with its admin key. If it is a gateway: {annotate}"
         return GatewayProblem(Reason.GatewayNotConfigured, message)
     secret = await ports.cluster.secret(workload.namespace, name)
     key = secret.fields.get(ADMIN_KEY_FIELD) if secret is not None else None
     if not key:
         detail = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
-        message = f"Secret {name}, which {ref} names in {ADMIN_KEY_SECRET}, {detail}."
+        message = f"Secret {name}, named in the annotation {ADMIN_KEY_SECRET} of {ref}, {detail}."
         return GatewayProblem(Reason.AdminKeyMissing, message)
     ca_name = workload.ca_secret
     if ca_name is None:
@@ -128,7 +132,7 @@ async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | 
     ca = ca_secret.fields.get(CA_FIELD) if ca_secret is not None else None
     if not ca:
         detail = "does not exist" if ca_secret is None else f"has no key {CA_FIELD}"
-        message = f"Secret {ca_name}, which {ref} names in {ADMIN_CA_SECRET}, {detail}."
+        message = f"Secret {ca_name}, named in the annotation {ADMIN_CA_SECRET} of {ref}, {detail}."
         return GatewayProblem(Reason.CertificateMissing, message)
     return _Credentials(key, ca)
 
@@ -150,7 +154,7 @@ async def call_or_failure(call: Awaitable[T]) -> T | Failure:
 
 
 def backup_id_of(ports: Ports, health: SystemHealthData | Failure | None, ref: Ref) -> str | None:
-    """The id of the backup that a GatewayBackup makes on the volume of ``health``; None if the volume is not known."""
+    """The id of the backup that a GatewayBackup makes on the volume in ``health``; None if the volume id is missing."""
     if isinstance(health, SystemHealthData) and health.volume_id is not None:
         return ports.admin_api.backup_id(health.volume_id, ref.uid)
     return None

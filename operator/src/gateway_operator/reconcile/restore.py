@@ -1,4 +1,9 @@
-"""Reconciling a GatewayRestore: the same look again and again, as long as it is being watched closely."""
+"""Reconciles a GatewayRestore: observe, decide, act, until it is finished or has to wait.
+
+The observation is read again for each step: gateway, health, the admin API's journal of the restore, and the rollout.
+In the phases that follow the replaced config closely, the run sleeps and observes again instead of requeueing. Each
+call to the admin API is made under the gateway's lock and is safe to repeat, because the journal names its request id.
+"""
 
 from __future__ import annotations
 
@@ -41,19 +46,20 @@ from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, I
 from gateway_operator.reconcile.age_identity import as_failure, read_identity
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
-from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, write
+from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, update_status
 
-_LOOKS_AT_BACKUPS = ("Validating",)
-_LOOKS_AT_ROLLOUT = ("Restarting", "RollingBack")
+_PHASES_THAT_READ_BACKUPS = ("Validating",)
+_PHASES_THAT_READ_ROLLOUT = ("Restarting", "RollingBack")
+_RESTART_DELAY = 1.0
 
 
 async def reconcile_restore(ports: Ports, locks: GatewayLocks, ref: Ref, log: Log) -> float | None:
-    """Bring a GatewayRestore forward. Gives the seconds until it wants to be looked at again; None if never."""
+    """Reconcile a GatewayRestore. Returns the seconds until the next run; None if there is nothing left to do."""
     return await _RestoreRun(ports, locks, ref, log).go()
 
 
 class _RestoreRun:
-    """One run: the answer of the last call, and how often in a row the gateway was healthy."""
+    """One run. It keeps the answer of the last call and the number of consecutive healthy observations."""
 
     def __init__(self, ports: Ports, locks: GatewayLocks, ref: Ref, log: Log) -> None:
         self._ports = ports
@@ -65,7 +71,7 @@ class _RestoreRun:
         self._resolved: ResolvedGateway | None = None
 
     async def go(self) -> float | None:
-        """Step by step until there is nothing to do, or something to wait for."""
+        """Execute actions until the restore is finished or has to wait."""
         while True:
             body = await self._ports.cluster.read(self._ref)
             if body is None:
@@ -80,26 +86,35 @@ class _RestoreRun:
                         await self._write(restore, action)
                         return None
                     case Wait():
+                        # The status first: it tells a user what the restore waits for. Then requeue, because no watch
+                        # event announces a change of the gateway.
                         await self._write(restore, action)
                         return action.seconds
                     case RecheckSoon():
+                        # No requeue: the count of consecutive healthy observations lives in this run.
                         await self._ports.clock.sleep(action.seconds)
                     case Write():
+                        # The decision has used the last answer. After a conflict the journal gives the same result.
                         self._answer = None
+                        # Nothing was written, so the same decision would follow. Requeue instead of a busy loop.
                         if await self._write(restore, action) is restore:
                             return NO_PROGRESS_DELAY
                     case _:
+                        # The phase that permits this call is in the status already: after a crash the next run repeats
+                        # the call, and the admin API recognises the request id.
                         await self._act(restore, action)
-                        if isinstance(action, Restart):  # never faster than this, should something undo it
-                            await self._ports.clock.sleep(1)
+                        # If another controller keeps removing the restart marker, this loop must not spin.
+                        if isinstance(action, Restart):
+                            await self._ports.clock.sleep(_RESTART_DELAY)
             except MissingError:
                 return None
-            except ConflictError:  # somebody wrote in between: look at what is there now
+            except ConflictError:
+                # Another writer changed the object. Read and decide again.
                 continue
 
     async def _write(self, restore: Restore, action: Write | Finish | Wait) -> Restore:
-        note: KubernetesEvent | None = action.note
-        return await write(self._ports, Restore.parse, restore, action.status, note, self._log)
+        event: KubernetesEvent | None = action.note
+        return await update_status(self._ports, Restore.parse, restore, action.status, event, self._log)
 
     async def _act(self, restore: Restore, action: RestoreAction) -> None:
         api = self._ports.admin_api
@@ -116,34 +131,37 @@ class _RestoreRun:
                 case Restart():
                     self._answer = await self._restart(restore, action.marker)
                 case _:
-                    raise AssertionError(f"{action} is no act")
+                    raise AssertionError(f"The action {action} is not a call.")
 
     def _target(self) -> AdminTarget:
         if self._resolved is None or self._resolved.target is None:
-            raise AssertionError("a call was decided on without a gateway")
+            raise AssertionError("The decision requests a call, but no gateway was resolved.")
         return self._resolved.target
 
     async def _restore(self, restore: Restore, call: CallRestore) -> RestoreResult | Failure:
         target, identity = self._target(), None
         if call.identity is not None:
-            found = await read_identity(self._ports, self._ref.namespace, restore.gateway, call.identity, target)
-            if isinstance(found, Identity):
-                identity = found
+            result = await read_identity(self._ports, self._ref.namespace, restore.gateway, call.identity, target)
+            if isinstance(result, Identity):
+                identity = result
             elif not call.identity_optional:
-                return as_failure(found)
+                return as_failure(result)
         return await call_or_failure(self._ports.admin_api.restore(target, call, identity))
 
     async def _identity_problem(self, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
-        """Before anything is begun; what is read here is let go at once, and read again for the call."""
-        wanted = restore.needed_identity
-        if restore.phase not in _LOOKS_AT_BACKUPS or wanted is None or target is None:
+        """Check that the identity can be read, before the restore changes anything.
+
+        The identity itself is discarded here, and read again for the call.
+        """
+        identity_ref = restore.needed_identity
+        if restore.phase not in _PHASES_THAT_READ_BACKUPS or identity_ref is None or target is None:
             return None
-        found = await read_identity(self._ports, self._ref.namespace, restore.gateway, wanted, target)
-        return found if isinstance(found, GatewayProblem) else None
+        result = await read_identity(self._ports, self._ref.namespace, restore.gateway, identity_ref, target)
+        return result if isinstance(result, GatewayProblem) else None
 
     async def _restart(self, restore: Restore, mark: str) -> Failure | None:
         if self._resolved is None or self._resolved.workload is None:
-            raise AssertionError("a restart was decided on without a workload")
+            raise AssertionError("The decision restarts the workload, but no workload was resolved.")
         try:
             await self._ports.cluster.restart(self._resolved.workload, mark)
         except ForbiddenError as error:
@@ -170,10 +188,10 @@ class _RestoreRun:
         try:
             await self._ports.cluster.create_ours(BACKUP_KIND, self._ref.namespace, body)
         except ConflictError:
-            # A crash after the same create; or, against all odds, another's of this name.
+            # An earlier run created it and crashed before its status write. Any other object of this name is an error.
             if await self._safety(restore) is None:
-                said = f"GatewayBackup {name} exists and is not this restore's."
-                return Failure(Reason.SafetyBackupFailed, said, retryable=False)
+                message = f"GatewayBackup {name} exists and does not belong to this restore."
+                return Failure(Reason.SafetyBackupFailed, message, retryable=False)
             return None
         except ForbiddenError as error:
             return Failure(Reason.NotAuthorized, str(error), retryable=True)
@@ -183,9 +201,8 @@ class _RestoreRun:
         if not decisions.needs_gateway(restore, self._ports.clock.now()):
             return RestoreObservation(restore)
         resolved = self._resolved = await resolve_gateway(self._ports, self._ref.namespace, restore.gateway)
-        health, journal = await self._ask(restore, resolved.target)
-        self._count(restore, resolved, health)
-        volume = resolved.workload is not None
+        health, journal = await self._read_admin_api(restore, resolved.target)
+        self._count_healthy(restore, resolved, health)
         pending = pending_request(health)
         return RestoreObservation(
             restore=restore,
@@ -197,18 +214,19 @@ class _RestoreRun:
             backups=await self._backups(restore),
             safety=await self._safety(restore),
             rollout=rollout(resolved.workload, marker(restore), resolved.owned)
-            if volume and resolved.workload is not None and restore.phase in _LOOKS_AT_ROLLOUT
+            if resolved.workload is not None and restore.phase in _PHASES_THAT_READ_ROLLOUT
             else None,
             starting=still_starting(resolved.owned),
             healthy_streak=self._streak,
-            pending_owner=await self._owner_of(pending, restore),
+            pending_owner=await self._pending_owner(pending, restore),
             identity=await self._identity_problem(restore, resolved.target),
             answer=self._answer,
         )
 
-    async def _ask(
+    async def _read_admin_api(
         self, restore: Restore, target: AdminTarget | None
     ) -> tuple[SystemHealthData | Failure | None, RestoreResult | NotFound | Failure | None]:
+        """The health and the journal of this restore. The journal is None before the restore has a request id."""
         if target is None:
             return None, None
         health = await call_or_failure(self._ports.admin_api.health(target))
@@ -216,12 +234,14 @@ class _RestoreRun:
             return health, health if isinstance(health, Failure) and restore.request_id else None
         return health, await call_or_failure(self._ports.admin_api.read_restore(target, restore.request_id))
 
-    def _count(self, restore: Restore, resolved: ResolvedGateway, health: SystemHealthData | Failure | None) -> None:
+    def _count_healthy(
+        self, restore: Restore, resolved: ResolvedGateway, health: SystemHealthData | Failure | None
+    ) -> None:
         healthy = restore.phase == "HealthCheck" and health_problem(restore, resolved.gateway, health) is None
         self._streak = self._streak + 1 if healthy else 0
 
     async def _backups(self, restore: Restore) -> list[Backup]:
-        if restore.phase not in _LOOKS_AT_BACKUPS or restore.source or restore.path is not None:
+        if restore.phase not in _PHASES_THAT_READ_BACKUPS or restore.source or restore.path is not None:
             return []
         if restore.backup_name is not None:
             body = await self._ports.cluster.read(Ref(BACKUP_KIND, self._ref.namespace, restore.backup_name, ""))
@@ -236,8 +256,8 @@ class _RestoreRun:
         backup = None if body is None else Backup.parse(body)
         return backup if backup and backup.meta.annotations.get(RESTORE_UID) == self._ref.uid else None
 
-    async def _owner_of(self, request_id: str | None, restore: Restore) -> str | None:
-        """The GatewayRestore that left a restore unfinished, for the message that says how to end it."""
+    async def _pending_owner(self, request_id: str | None, restore: Restore) -> str | None:
+        """The name of the GatewayRestore that left a restore unfinished at the gateway, for the message about it."""
         if request_id is None or request_id == restore.request_id or restore.phase not in ("Validating", "Restoring"):
             return None
         for body in await self._ports.cluster.list_ours(RESTORE_KIND, self._ref.namespace):

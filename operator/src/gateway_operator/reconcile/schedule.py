@@ -1,4 +1,8 @@
-"""Reconciling a GatewayBackupSchedule: its CronJob as it should be, its status as things stand."""
+"""Reconciles a GatewayBackupSchedule: creates or corrects its CronJob, and writes its status.
+
+The pods of the CronJob's Jobs create the GatewayBackups. The status summarizes the backups of the schedule's set. The
+retention pass writes other fields of the same status.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,12 @@ from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, CronJobError, ScheduleStatusUpdate
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, CronJobs, ForbiddenError, InvalidError, MissingError, Ports
-from gateway_operator.reconcile.status_writer import Log, write
+from gateway_operator.reconcile.status_writer import Log, update_status
 
 
 @dataclass(frozen=True)
 class ScheduleParts:
-    """What the reconcile of a schedule works with."""
+    """The dependencies of a schedule's reconcile. ``image`` is the image that the CronJob's pods run."""
 
     ports: Ports
     cron_jobs: CronJobs
@@ -30,7 +34,7 @@ class ScheduleParts:
 
 
 async def _backups(ports: Ports, schedule: GatewayBackupSchedule) -> Sequence[BackupSummary]:
-    """The backups of a schedule: from the watch, or listed where there is no index."""
+    """The backups in the schedule's set: from the watch's index, or from a list if there is no index."""
     index = ports.backup_index
     if index is None:
         bodies = await ports.cluster.list_ours(BACKUP_KIND, schedule.meta.ref.namespace)
@@ -39,46 +43,57 @@ async def _backups(ports: Ports, schedule: GatewayBackupSchedule) -> Sequence[Ba
 
 
 async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
-    """Bring the CronJob to what the schedule says, and write the status."""
-    trouble: CronJobError | None = None
+    """Create or correct the CronJob if it differs from the schedule, and then write the status.
+
+    There is no requeue: the work queue adds a schedule at events of its CronJob and backups and after each retention
+    pass.
+    """
+    cron_job_error: CronJobError | None = None
     corrected = False
     while True:
         body = await parts.ports.cluster.read(ref)
         if body is None:
             return
         schedule = GatewayBackupSchedule.parse(body)
-        seen = replace(await _observe(parts, schedule, trouble), corrected=corrected)
-        action = decisions.decide(seen, parts.ports.clock.now())
+        observation = replace(await _observe(parts, schedule, cron_job_error), corrected=corrected)
+        action = decisions.decide(observation, parts.ports.clock.now())
         try:
             match action:
                 case Done():
                     return
                 case ScheduleStatusUpdate():
-                    await write(parts.ports, GatewayBackupSchedule.parse, schedule, action.status, action.note, log)
+                    # The status comes after the CronJob: Ready must describe the CronJob that really exists.
+                    await update_status(
+                        parts.ports, GatewayBackupSchedule.parse, schedule, action.status, action.note, log
+                    )
                     return
                 case CreateCronJob() | CorrectCronJob():
-                    trouble = await _act(parts, schedule, action, log)
+                    cron_job_error = await _act(parts, schedule, action, log)
+                    # The CronJob is corrected once in a run: another controller that keeps changing it must not cause
+                    # a busy loop.
                     corrected = True
         except MissingError:
             return
-        except ConflictError:  # somebody wrote in between: look at what is there now
+        except ConflictError:
+            # Another writer changed the schedule or the CronJob. Read both and decide again.
             continue
 
 
 async def _observe(
-    parts: ScheduleParts, schedule: GatewayBackupSchedule, trouble: CronJobError | None
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, cron_job_error: CronJobError | None
 ) -> decisions.ScheduleObservation:
     namespace = schedule.meta.ref.namespace
     cron_job: Json | None = None
     try:
         cron_job = await parts.cron_jobs.read(namespace, schedule.name)
     except ForbiddenError as error:
-        trouble = _trouble(parts, schedule, error)
+        cron_job_error = _cron_job_error(parts, schedule, error)
     has_account: bool | None = None
-    with suppress(ForbiddenError):  # then its Jobs say so
+    # Without permission to read the ServiceAccount its absence is not reported here; the Jobs then report it.
+    with suppress(ForbiddenError):
         has_account = await parts.cron_jobs.has_account(namespace, backup_account(schedule.gateway.name))
     backups = await _backups(parts.ports, schedule)
-    return decisions.ScheduleObservation(schedule, cron_job, has_account, backups, parts.image, trouble)
+    return decisions.ScheduleObservation(schedule, cron_job, has_account, backups, parts.image, cron_job_error)
 
 
 async def _act(
@@ -91,13 +106,14 @@ async def _act(
         else:
             await parts.cron_jobs.patch(ref.namespace, ref.name, action.patch)
     except (ForbiddenError, InvalidError) as error:
-        return _trouble(parts, schedule, error)
+        return _cron_job_error(parts, schedule, error)
+    # The event comes after the write: it reports a change that was really made.
     log.info("%s", action.note.message)
     await parts.ports.cluster.event(ref, action.note, parts.ports.clock.now())
     return None
 
 
-def _trouble(
+def _cron_job_error(
     parts: ScheduleParts, schedule: GatewayBackupSchedule, error: ForbiddenError | InvalidError
 ) -> CronJobError:
     if isinstance(error, InvalidError):

@@ -1,4 +1,7 @@
-"""Writing a status: each time on top of the version that was seen, and only what is new."""
+"""Writes the status of a custom resource on top of the version that was read, and only if a field differs.
+
+Also the logger whose lines name the object that is being reconciled.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 
 NO_PROGRESS_DELAY: Final = 5.0
-"""Seconds to wait where a step wrote nothing that was not there: no fault may become a loop without a pause."""
+"""Seconds until the next run after a step that changed nothing, so that a defect cannot cause a busy loop."""
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
-Thing = TypeVar("Thing", Backup, Restore, GatewayBackupSchedule, Import)
+ResourceT = TypeVar("ResourceT", Backup, Restore, GatewayBackupSchedule, Import)
 
 
 class _ObjectLog(logging.LoggerAdapter[logging.Logger]):
-    """Names the object in each line; in JSON also as a field of its own."""
+    """Prefixes each line with the object's kind and name; the JSON format also gets them as a field."""
 
     def __init__(self, ref: Ref) -> None:
         fields = {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "uid": ref.uid}
@@ -26,30 +29,36 @@ class _ObjectLog(logging.LoggerAdapter[logging.Logger]):
         self._prefix = f"{ref.kind} {ref.namespace}/{ref.name}"
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add both."""
         message, options = super().process(msg, kwargs)
         return f"{self._prefix}: {message}", options
 
 
 def object_log(ref: Ref) -> Log:
-    """The log of an object's reconciles."""
+    """The logger for the reconciles of one object."""
     return _ObjectLog(ref)
 
 
-async def write(
-    ports: Ports, parse: Callable[[Json], Thing], thing: Thing, status: Patch, note: KubernetesEvent | None, log: Log
-) -> Thing:
-    """Merge into the status what differs from it, and tell people about a transition.
+async def update_status(
+    ports: Ports,
+    parse: Callable[[Json], ResourceT],
+    resource: ResourceT,
+    status: Patch,
+    event: KubernetesEvent | None,
+    log: Log,
+) -> ResourceT:
+    """Merge ``status`` into the resource's status if a field differs, then emit the event. Returns the new version.
 
-    Conflict and Missing come through: the caller looks again.
+    Returns ``resource`` itself if nothing differs. ConflictError and MissingError are raised: the caller reads and
+    decides again.
     """
-    meta: Meta = thing.meta
-    after = thing
-    if any(thing.status.get(key) != value for key, value in status.items()):
-        after = parse(await ports.cluster.write_status(meta, status))
-        if (after.phase, after.reason) != (thing.phase, thing.reason):
-            said = after.status.get("message", "")
-            log.info("%s → %s (%s): %s", thing.phase or "new", after.phase, after.reason, said)
-    if note is not None:
-        await ports.cluster.event(meta.ref, note, ports.clock.now())
-    return after
+    meta: Meta = resource.meta
+    written = resource
+    if any(resource.status.get(key) != value for key, value in status.items()):
+        written = parse(await ports.cluster.write_status(meta, status))
+        if (written.phase, written.reason) != (resource.phase, resource.reason):
+            message = written.status.get("message", "")
+            log.info("%s → %s (%s): %s", resource.phase or "new", written.phase, written.reason, message)
+    # The event comes after the status: an event is emitted only for a transition that was really written.
+    if event is not None:
+        await ports.cluster.event(meta.ref, event, ports.clock.now())
+    return written

@@ -1,4 +1,8 @@
-"""Finds a watch that ended without notice, by its effect: a fresh list holds an object that no event has registered."""
+"""Detects a watch that has ended without an error.
+
+Each retention pass lists all objects. If an unfinished object is missing from the work queue for a minute, its watch
+delivers no events, and the liveness probe fails.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,17 @@ from gateway_operator.domain.model.resources import Ref
 from gateway_operator.reconcile.workqueue import WorkQueue
 
 PATIENCE: Final = 60.0
-"""Seconds for which an object may be missing: a watch can be late, and at a start all objects are indexed first."""
+"""Seconds for which an object may be missing: a watch may lag, and at startup all objects are indexed first."""
 
 
 class WatchCheck:
-    """Compares the lists of each retention pass with the work queues, by kind."""
+    """Compares the lists of each retention pass with the work queue of each kind."""
 
     def __init__(self, queues: Mapping[str, WorkQueue[Any]]) -> None:
         self._queues = queues
         self._missing_since: dict[Ref, float] = {}
         self.missed: list[Ref] = []
-        """Unfinished objects that were missing for longer than ``PATIENCE`` at the last pass."""
+        """Unfinished objects that had been missing for ``PATIENCE`` or longer at the last pass."""
 
     def compare(self, unfinished: Iterable[Ref], now: float) -> None:
         """Compare complete lists of unfinished objects. ``now`` is a monotonic time in seconds."""

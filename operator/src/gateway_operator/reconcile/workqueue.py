@@ -1,8 +1,8 @@
-"""The work queue of one kind: which objects are not finished, and when each of them is reconciled.
+"""The work queue of one kind: holds the unfinished objects and the time at which each is reconciled next.
 
-A watch event registers an object and adds it. A reconcile returns the seconds until it is due again, or None. Each
-object has at most one task, so it is never reconciled twice at once; what is added meanwhile makes one more run. An
-error is retried with backoff for as long as the object is registered.
+A watch event registers an object and adds it to the queue. A reconcile returns the seconds until the object is due
+again, or None. Each object has at most one task, so it is never reconciled twice at the same time. An add during a run
+causes one more run. After an error the object is requeued with backoff while it is registered.
 """
 
 from __future__ import annotations
@@ -20,24 +20,22 @@ _LONGEST_BACKOFF: Final = 15.0
 
 
 class Resource(Protocol):
-    """A parsed object of ours."""
+    """A parsed custom resource of this operator."""
 
     @property
-    def meta(self) -> Meta:
-        """Its metadata."""
-        ...
+    def meta(self) -> Meta: ...
 
 
 T = TypeVar("T", bound=Resource)
 
 
 def namespaced_name(ref: Ref) -> NamespacedName:
-    """The key of an object. Two objects of one name, one after the other, are never reconciled at once either."""
+    """The queue's key. It has no uid: a new object of the same name waits until the run for the old one has ended."""
     return NamespacedName(ref.namespace, ref.name)
 
 
 class WorkQueue(Generic[T]):
-    """``delay``: seconds from an event to the reconcile. Events within them make one run."""
+    """``delay`` is the time in seconds from an event to the reconcile. All events within it cause one run."""
 
     def __init__(self, reconcile: Callable[[T], Awaitable[float | None]], delay: float = 0.0) -> None:
         self._reconcile = reconcile
@@ -49,27 +47,29 @@ class WorkQueue(Generic[T]):
         self._failures: dict[NamespacedName, int] = {}
 
     def observe(self, item: T, *, finished: bool) -> None:
-        """Take a watch event. An event that changes nothing but the status or labels adds nothing: our own status
-        writes come back as events, and an unfinished object is due again anyway."""
+        """Handle a watch event. An event that changes only the status or labels adds nothing.
+
+        The operator's own status writes come back as such events, and an unfinished object is due again anyway.
+        """
         if finished:
             self.forget(namespaced_name(item.meta.ref))
         elif self.register(item):
             self.add(namespaced_name(item.meta.ref))
 
     def register(self, item: T) -> bool:
-        """Remember an unfinished object. True if it is new, its spec has changed, or its deletion has begun."""
+        """Store an unfinished object. True if it is new, its spec has changed, or its deletion has begun."""
         key = namespaced_name(item.meta.ref)
         previous = self._registered.get(key)
         self._registered[key] = item
         return previous is None or _version(previous.meta) != _version(item.meta)
 
     def is_registered(self, ref: Ref) -> bool:
-        """Whether this very object is registered, and not another of its name."""
+        """Whether the object with this uid is registered, and not another one of the same name."""
         item = self._registered.get(namespaced_name(ref))
         return item is not None and item.meta.ref.uid == ref.uid
 
     def forget(self, key: NamespacedName) -> None:
-        """Stop reconciling an object that is finished or deleted. A run in progress ends by itself."""
+        """Stop reconciling an object that is finished or deleted. A run in progress is not cancelled."""
         self._registered.pop(key, None)
         self._failures.pop(key, None)
         timer = self._timers.pop(key, None)
@@ -77,10 +77,11 @@ class WorkQueue(Generic[T]):
             timer.cancel()
 
     def add(self, key: NamespacedName, after: float | None = None) -> None:
-        """Reconcile a registered object after that many seconds, or earlier if it is due earlier."""
+        """Reconcile a registered object in ``after`` seconds, or earlier if it is due earlier. None: ``delay``."""
         if key not in self._registered:
             return
         if key in self._running:
+            # The running reconcile may have read the object before this change: one more run follows.
             self._added_meanwhile.add(key)
             return
         loop = asyncio.get_running_loop()
@@ -93,12 +94,12 @@ class WorkQueue(Generic[T]):
         self._timers[key] = loop.call_at(due, self._start, key)
 
     def add_all(self) -> None:
-        """Reconcile all registered objects, for changes that no watch event tells of."""
+        """Reconcile all registered objects, for changes that cause no watch event."""
         for key in list(self._registered):
             self.add(key)
 
     async def stop(self) -> None:
-        """Cancel what is running and due."""
+        """Cancel all running reconciles and timers."""
         for key in list(self._registered):
             self.forget(key)
         tasks = list(self._running.values())
@@ -116,18 +117,24 @@ class WorkQueue(Generic[T]):
         try:
             after = await self._reconcile(item)
             self._failures.pop(key, None)
-        except ClusterError as error:  # a conflict, too: the next run decides again
+        except ClusterError as error:
+            # The API server may answer again, and after a conflict the next run decides again: requeue with backoff.
             after = self._backoff(key, item)
-            object_log(item.meta.ref).warning("retry in %.1f s: %s", after, error)
-        except Exception:  # a defect must not end the reconciles of this object
+            object_log(item.meta.ref).warning("The reconcile failed and is retried in %.1f s: %s", after, error)
+        except Exception:
+            # A defect must not end the reconciles of this object, because no event may follow: requeue with backoff.
             after = self._backoff(key, item)
-            object_log(item.meta.ref).exception("retry in %.1f s after an unexpected error", after)
+            object_log(item.meta.ref).exception(
+                "The reconcile failed with an unexpected error and is retried in %.1f s.", after
+            )
         finally:
             del self._running[key]
         if key in self._added_meanwhile:
+            # Requeue: an event came during the run, and the run may have read the object before the change.
             self._added_meanwhile.discard(key)
             self.add(key)
         if after is not None:
+            # Requeue as the reconcile requested. If the object is due earlier already, `add` keeps the earlier time.
             self.add(key, after)
 
     def _backoff(self, key: NamespacedName, item: T) -> float:
@@ -137,5 +144,5 @@ class WorkQueue(Generic[T]):
 
 
 def _version(meta: Meta) -> tuple[str, int, bool]:
-    """What a reconcile depends on. The API server increases the generation with each change of the spec."""
+    """The parts of an object whose change needs a reconcile. The generation increases with each change of the spec."""
     return meta.ref.uid, meta.generation, meta.deleting_since is not None

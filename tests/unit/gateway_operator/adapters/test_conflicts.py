@@ -1,4 +1,4 @@
-"""A conflict is retried from the read, and not for ever."""
+"""A conflict is retried from the read, a limited number of times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway_operator.ports import ConflictError, ForbiddenError
 
 
 class Store:
-    """A counter whose first writes conflict."""
+    """An object whose first writes conflict."""
 
     def __init__(self, conflicts: int) -> None:
         self.conflicts = conflicts
@@ -30,7 +30,7 @@ async def test_each_attempt_reads_again() -> None:
     assert await retry_on_conflict(store.read, store.change) == "changed 3"
 
 
-async def test_it_ends() -> None:
+async def test_last_conflict_is_raised_after_the_last_attempt() -> None:
     store = Store(conflicts=1000)
     with pytest.raises(ConflictError, match="newer"):
         await retry_on_conflict(store.read, store.change)

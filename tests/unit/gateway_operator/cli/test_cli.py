@@ -1,4 +1,4 @@
-"""``kubectl-gateway``: what a schedule tells its pods is what the pods put into the backup; values that cannot be."""
+"""``kubectl-gateway``: specs built from options and from a schedule's template, and rejected values."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_usage_errors_of_create(words: list[str], environment: dict[str, str], m
         _body(parser().parse_args(["backup", "create", *words]), environment)
 
 
-def test_a_cronjob_of_your_own_gives_options_instead_of_a_template() -> None:
+def test_from_job_accepts_options_instead_of_a_template() -> None:
     body = _body(parser().parse_args(["backup", "create", "--from-job", "--gateway=gw", "--group=g"]), IN_JOB)
     assert body["metadata"] == {"name": "j", "annotations": {JOB_UID: "u"}}
     assert body["spec"] == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "group": "g"}
@@ -110,7 +110,7 @@ def test_a_cronjob_of_your_own_gives_options_instead_of_a_template() -> None:
         (argument_types.secret_name, ["x" * 253], ["", "A", "x" * 254, "AGE-SECRET-KEY-1X"]),
     ],
 )
-def test_values(read: Any, good: list[str], bad: list[str]) -> None:
+def test_option_types_accept_valid_and_reject_invalid_values(read: Any, good: list[str], bad: list[str]) -> None:
     for value in good:
         read(value)
     for value in bad:
@@ -132,7 +132,7 @@ class _CreatedError(Exception):
 
 
 class _Session:
-    """Takes what a command would create."""
+    """Records the spec that a command would create."""
 
     async def create(self, _kind: object, body: dict[str, Any]) -> dict[str, Any]:
         self.spec = body["spec"]
@@ -147,7 +147,7 @@ def _created(act: Any, words: list[str]) -> dict[str, Any]:
 
 
 def _leaves(properties: dict[str, Any], spec: dict[str, Any], at: str = "") -> set[str]:
-    """The fields of the schema that the spec leaves out."""
+    """The paths of schema fields that are missing in the spec."""
     missing: set[str] = set()
     for name, schema in properties.items():
         if name not in spec:
@@ -180,7 +180,7 @@ def _schema(plural: str) -> dict[str, Any]:
         ),
         (
             "gatewaybackupimports",
-            backups.bring_in,
+            backups.import_,
             ["backup", "import", "x", "--under=a", "--dry-run", "--timeout-seconds=60", *WHERE],
             set(),
         ),
@@ -198,14 +198,14 @@ def test_every_field_of_a_spec_can_be_given_on_the_command_line(
     assert _leaves(_schema(plural), _created(act, words)) == left_out
 
 
-def test_a_restore_says_no_more_than_it_was_told() -> None:
+def test_restore_spec_contains_only_the_given_options() -> None:
     spec = _created(restores.create, ["restore", "create", "x", "--gateway=gw", "--backup=b"])
     assert spec == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "backupName": "b"}
 
 
 @pytest.mark.parametrize("words", [["--accept-unsigned"], ["--identity-key=k"], ["--group=g"]])
-def test_options_of_a_restore_that_need_another_say_which(words: list[str]) -> None:
-    with pytest.raises(UsageError, match="goes with"):
+def test_restore_option_without_its_required_option_is_a_usage_error(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="requires"):
         asyncio.run(
             restores.create(
                 cast(Session, _Session()),
@@ -214,7 +214,7 @@ def test_options_of_a_restore_that_need_another_say_which(words: list[str]) -> N
         )
 
 
-def test_a_policy_is_put_together_from_its_rules() -> None:
+def test_policy_is_built_from_its_rules() -> None:
     rules = [
         argument_types.policy(rule)
         for rule in ("keepLast=7", "failed.keepLast=2", "failed.maxAge=30d", "keepWithin=36h")
@@ -226,7 +226,7 @@ def test_a_policy_is_put_together_from_its_rules() -> None:
     }
 
 
-def test_the_parser_is_argparse_and_no_option_is_taken_for_another() -> None:
+def test_no_parser_accepts_abbreviated_options() -> None:
     def leaves(one: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
         inner = [action for action in one._actions if isinstance(action, argparse._SubParsersAction)]
         return [leaf for action in inner for choice in action.choices.values() for leaf in leaves(choice)] or [one]

@@ -1,4 +1,4 @@
-"""Which GatewayBackups have work, and when one has our finalizer."""
+"""The work queue gets the GatewayBackups that have work, and the finalizer exists while a file must be deleted."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ DELETE = {"deleteFile": True}
         ("Running", {}, {**DELETED, "finalizers": ["another/one"]}, False),
     ],
 )
-def test_which_ones_have_work(phase: str, spec: dict[str, Any], meta: dict[str, Any], expected: bool) -> None:
+def test_backups_with_work(phase: str, spec: dict[str, Any], meta: dict[str, Any], expected: bool) -> None:
     body = {"metadata": {"name": "b", "uid": "u", **meta}, "spec": spec, "status": {"phase": phase}}
     assert _has_work(Backup.parse(body)) is expected
 
 
 class World:
-    """One backup, and the runs of its queue."""
+    """One backup, and a loop in place of its work queue."""
 
     def __init__(self, **spec: Any) -> None:
         self.clock = Clock()
@@ -55,23 +55,23 @@ class World:
         return Backup.parse(self.cluster.objects[(BACKUP_KIND, "b")])
 
     def run(self) -> None:
-        """Until there is nothing more to wait for."""
+        """Reconcile until nothing is left to do."""
         for _ in range(50):
             after = asyncio.run(reconcile(self.ports, self.locks, self.backup()))
             if after is None:
                 return
             self.clock.advance(after)
-        raise AssertionError("it does not end")
+        raise AssertionError("The backup is not finished after 50 runs.")
 
 
-def test_a_backup_whose_file_stays_gets_no_finalizer() -> None:
+def test_backup_without_delete_file_has_no_finalizer() -> None:
     world = World()
     world.run()
     assert world.backup().phase == "Completed"
     assert world.backup().meta.finalizers == ()
 
 
-def test_the_finalizer_comes_before_the_backup_and_goes_after_the_file() -> None:
+def test_finalizer_is_added_before_the_backup_and_removed_after_the_file() -> None:
     world = World(**DELETE)
     world.run()
     assert world.backup().phase == "Completed"
@@ -82,7 +82,7 @@ def test_the_finalizer_comes_before_the_backup_and_goes_after_the_file() -> None
     assert asyncio.run(world.cluster.read(Ref(BACKUP_KIND, "prod", "b", ""))) is None
 
 
-def test_a_finalizer_that_is_not_needed_any_more_is_removed() -> None:
+def test_finalizer_is_removed_when_delete_file_is_unset() -> None:
     world = World(**DELETE)
     world.run()
     world.cluster.objects[(BACKUP_KIND, "b")]["spec"]["deleteFile"] = False

@@ -1,4 +1,4 @@
-"""kopf stores nothing on our objects."""
+"""kopf stores no data and no finalizer on our objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_nothing_is_compared_and_nothing_is_stored() -> None:
 
 
 def test_kopf_does_not_own_our_finalizer() -> None:
-    """It would remove it, since none of kopf's handlers needs one."""
+    """kopf would remove it, because none of kopf's own handlers needs a finalizer."""
     settings = kopf.OperatorSettings()
     configure(settings)
     assert not settings.persistence.finalizer.startswith("mcpgateway.dev/")

@@ -1,4 +1,4 @@
-"""The work queue: one run for many events, never two at once, a requeue for each unfinished object."""
+"""The work queue: one run for many events, never two runs of an object at once, requeues and retries."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_many_events_make_one_run_and_many_during_a_run_make_one_more() ->
     assert runs.most_at_once == 1
 
 
-async def test_our_own_status_writes_add_nothing_but_a_change_of_the_spec_does() -> None:
+async def test_spec_changes_and_deletions_are_queued_but_status_writes_are_not() -> None:
     runs = Runs()
     queue = WorkQueue(runs)
     for item in (backup(), backup(resourceVersion="2"), backup(resourceVersion="3", labels={"a": "b"})):
@@ -96,8 +96,8 @@ async def test_our_own_status_writes_add_nothing_but_a_change_of_the_spec_does()
     assert len(runs.items) == 3
 
 
-async def test_one_that_is_unfinished_again_is_reconciled() -> None:
-    """An older etcd was restored."""
+async def test_object_that_becomes_unfinished_later_is_reconciled() -> None:
+    """This happens if an older state of etcd was restored."""
     runs = Runs()
     queue = WorkQueue(runs)
     for finished in (False, True, False):
@@ -106,7 +106,7 @@ async def test_one_that_is_unfinished_again_is_reconciled() -> None:
     assert len(runs.items) == 2
 
 
-async def test_a_wait_ends_when_it_is_over_or_when_an_event_comes() -> None:
+async def test_requeued_object_runs_when_due_or_at_an_earlier_event() -> None:
     runs = Runs()
     queue = WorkQueue(runs)
     runs.result = lambda: PAUSE if len(runs.items) == 1 else 3600
@@ -142,7 +142,7 @@ async def test_an_error_is_retried_until_it_succeeds(
     assert all(record.__dict__["object"]["uid"] == "u" for record in caplog.records)
 
 
-async def test_the_next_object_of_a_name_waits_for_the_run_of_the_previous_one() -> None:
+async def test_new_object_waits_for_the_run_of_the_old_one_of_its_name() -> None:
     runs = Runs()
     queue = WorkQueue(runs)
     runs.gate.clear()
@@ -175,7 +175,7 @@ def refs(*uids: str) -> list[Ref]:
     return [Ref("GatewayBackup", "prod", "b", uid) for uid in uids]
 
 
-async def test_an_object_that_no_event_registered_is_missed_after_a_while() -> None:
+async def test_unregistered_object_is_reported_after_the_patience() -> None:
     queue = WorkQueue(Runs())
     check = WatchCheck({"GatewayBackup": queue})
     queue.register(backup(uid="here"))
@@ -188,7 +188,7 @@ async def test_an_object_that_no_event_registered_is_missed_after_a_while() -> N
     assert check.missed == []
 
 
-async def test_an_object_that_finished_between_list_and_comparison_is_not_missed() -> None:
+async def test_object_finished_between_list_and_comparison_is_not_reported() -> None:
     queue = WorkQueue(Runs())
     check = WatchCheck({"GatewayBackup": queue})
     for second in range(10):

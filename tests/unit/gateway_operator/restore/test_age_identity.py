@@ -57,9 +57,9 @@ def test_the_identity_opens_the_backup_and_is_told_nowhere() -> None:
         ("no Secret", "IdentityMissing", "does not exist"),
         ("no such key", "IdentityMissing", "no key other"),
         ("an empty key", "IdentityMissing", "no key identity"),
-        ("no label", "IdentityNotAllowed", "not labelled mcpgateway.dev/gateway=gw"),
-        ("another gateway's", "IdentityNotAllowed", "not labelled mcpgateway.dev/gateway=gw"),
-        ("plain HTTP", "IdentityNeedsTLS", "never crosses plain HTTP"),
+        ("no label", "IdentityNotAllowed", "not have the label mcpgateway.dev/gateway=gw"),
+        ("another gateway's", "IdentityNotAllowed", "not have the label mcpgateway.dev/gateway=gw"),
+        ("plain HTTP", "IdentityNeedsTLS", "never sent over plain HTTP"),
         ("no right", "NotAuthorized", "--resource-name restore-key"),
         ("the wrong one", "WrongIdentity", "stays closed"),
     ],
@@ -131,7 +131,7 @@ def test_a_secret_or_a_right_that_comes_after_the_restore_is_waited_for(late: st
         made.cluster.secrets["restore-key"] = secret
         made.cluster.forbidden_secrets.add("restore-key")
     ref = made.cluster.add("GatewayRestore", "back", {"backupName": "good", "identitySecretRef": IDENTITY})
-    with pytest.raises(AssertionError, match="does not end"):
+    with pytest.raises(AssertionError, match="is not finished after"):
         made.run(ref, limit=4)
     seen = made.cluster.status(ref)
     assert seen["reason"] == ("IdentityMissing" if late == "the Secret" else "NotAuthorized")

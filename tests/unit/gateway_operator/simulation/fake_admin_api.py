@@ -1,4 +1,7 @@
-"""The admin API of a small world in memory: a volume, a config and a journal. One request id does one thing once."""
+"""A fake of one gateway's admin API in memory: a volume, a config and a journal of restores.
+
+As in the real API, a repeated request id returns the result of the first request.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def backup_record(**fields: Any) -> BackupRecord:
 
 
 def inspection_of(record: BackupRecord, **fields: Any) -> FileInspection:
-    """What an inspection finds in the file of a backup whose manifest was lost."""
+    """The inspection of a backup's file whose manifest was lost."""
     same = record.model_dump(include={"path", "gateway_id", "volume_id", "stored_sha256", "stored_bytes",
                                       "content_sha256", "content_bytes", "counts", "level"})  # fmt: skip
     return FileInspection(**{**same, "kind": "foreign", "modified": record.created, **fields})
@@ -63,7 +66,7 @@ def health_data(**fields: Any) -> SystemHealthData:
 
 
 def restore_result(**fields: Any) -> RestoreResult:
-    """A restore that is applied."""
+    """A restore whose config was replaced, and that is neither committed nor rolled back."""
     defaults: dict[str, Any] = {
         "request_id": "r", "state": RestoreState.applied, "source_path": "", "restored_sha256": "a" * 64,
         "sections_digest": "a" * 64, "counts": ONE_OF_EACH, "safety_backup": SafetyBackup(kind="none"),
@@ -85,29 +88,29 @@ class Admin:
         self.request_ids: set[str] = set()
         self.restore_record: RestoreResult | None = None
         self.replaced_times = 0
-        self.sick_on: str | None = None
+        self.unhealthy_on: str | None = None
         """The content on which the gateway never becomes Ready."""
         self.failing: list[AdminApiError] = []
         self.volume = VOLUME
         self.foreign: dict[str, FileInspection] = {}
         """Files without a manifest, by their path."""
         self.problems: list[Problem] = []
-        """What a check finds wrong."""
+        """The problems that a check of any file reports."""
         self.level = "Verified"
-        """How far the answer of a new backup proves it."""
+        """The level in the answer to a new backup."""
         self.verified_level: str | None = "Verified"
-        """How far a verification proves a file."""
+        """The level that a verification reports."""
         self.counts = ONE_OF_EACH
         self.encrypted = False
         self.identities: list[str | None] = []
-        """What each restore was given to open the file with."""
+        """The identity that each restore call was given."""
 
     def _gate(self) -> None:
         if self.failing:
             raise self.failing.pop(0)
 
     def _state(self) -> None:
-        self.cluster.pod_ready = self.live is not None and self.live != self.sick_on
+        self.cluster.pod_ready = self.live is not None and self.live != self.unhealthy_on
 
     async def health(self, target: AdminTarget) -> SystemHealthData:
         self._gate()
@@ -179,7 +182,7 @@ class Admin:
         )
 
     async def list_files(self, target: AdminTarget, token: str | None) -> BackupPage:
-        """A page of two, so that there are several."""
+        """A page of two files, so that tests with few files need several pages."""
         self._gate()
         files = [
             BackupEntry(kind="backup", path=one.path, size_bytes=1, modified=one.created, record=one)

@@ -1,4 +1,4 @@
-"""The clock and the Kubernetes API of a small world in memory: objects with versions, one Deployment and its pod."""
+"""Fakes of the clock and the Kubernetes API in memory: objects with versions, one Deployment and its pod."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ def _copy(thing: T) -> T:
 
 
 def sha(text: str) -> str:
-    """A digest."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _merged(old: Any, new: Any) -> Any:
-    """A JSON merge patch."""
+    """Apply the JSON merge patch ``new`` to ``old``."""
     if not isinstance(new, dict):
         return new
     base = old if isinstance(old, dict) else {}
@@ -42,7 +41,7 @@ def _merged(old: Any, new: Any) -> Any:
 
 @dataclass
 class Clock:
-    """Moves only when somebody waits."""
+    """A clock that advances only in ``sleep`` and ``advance``."""
 
     time: datetime = START
     on_sleep: list[Callable[[], Any]] = field(default_factory=list)
@@ -60,7 +59,7 @@ class Clock:
 
 
 class Cluster:
-    """Objects with versions, one Deployment, and its pod."""
+    """The port Cluster with optimistic locking, one Deployment and its pod."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -112,7 +111,7 @@ class Cluster:
         return [_copy(body) for (one, _), body in self.objects.items() if one == kind]
 
     async def page(self, kind: str, namespace: str, after: str = "") -> Page:
-        """Three at a time. ``listing_ends_early``: the line is cut after the first page."""
+        """A page of three objects. ``listing_ends_early``: every page after the first is an error."""
         begin = int(after or 0)
         if begin and self.listing_ends_early:
             raise ClusterError("410: the list is too old")
@@ -205,7 +204,7 @@ class Cluster:
         return Workload(ref, namespace, "w", body)
 
     async def pods(self, workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
-        """``stale_pod``: the cache still offers a pod that was replaced."""
+        """``stale_pod``: the name of a replaced pod that a cached list still contains."""
         name = self.stale_pod if cached and self.stale_pod else self.pod_name
         owner = [{"controller": True, "uid": "w"}]
         pod = {

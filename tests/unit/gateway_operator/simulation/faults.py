@@ -1,7 +1,7 @@
-"""A whole small world in memory, and ways to break it.
+"""Simulates the operator with a fake cluster and a fake admin API in memory, and injects faults.
 
-It keeps the two contracts the operator leans on (optimistic locking; one request id does one thing once) and nothing
-else, so that every order of crashes and lost answers can be played through in milliseconds.
+The fakes keep the two contracts that the operator depends on: optimistic locking, and repeatable requests with a
+request id. Every order of crashes and lost answers can be simulated in milliseconds.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = logging.getLogger("tests")
 
 
 class CrashError(BaseException):
-    """The operator's process ends here."""
+    """Simulates the end of the operator's process."""
 
 
 class Faults:
-    """Counts the calls to the ports, and breaks some of them.
+    """Counts the calls to the ports, and injects faults at some of them, by their number from 1 on.
 
-    ``crashes``: at the N-th call the process ends, before it (odd plans) or after it. ``lost``: the N-th call is done,
-    but its answer is lost, where it is a call over the network to an admin API.
+    ``crash_before`` and ``crash_after``: the process ends before or after the call. ``lost``: the call is executed and
+    its answer is lost, if it is a call to an admin API.
     """
 
     def __init__(self, crash_before: set[int] | None = None, crash_after: set[int] | None = None,
@@ -70,7 +70,7 @@ class Faults:
 
 
 class World:
-    """Everything together, and the loop that kopf is."""
+    """The fakes, ports with faults, ports without faults (``plain``), and a loop in place of the work queues."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self.clock = Clock()
@@ -82,14 +82,17 @@ class World:
         self.clock.on_sleep.append(self._others)
 
     async def _others(self) -> None:
-        """What another worker of the operator does meanwhile: the safety backup."""
+        """Reconcile all backups while the object under test waits, as the other work queue does."""
         for kind, name in list(self.cluster.objects):
             if kind == "GatewayBackup":
                 uid = self.cluster.objects[(kind, name)]["metadata"]["uid"]
                 await reconcile_backup(self.plain, GatewayLocks(), Ref(kind, NAMESPACE, name, uid), log)
 
     def run(self, ref: Ref, *, forget: bool = False, limit: int = 400) -> int:
-        """Until the object wants nothing more. Gives how many times the process was started."""
+        """Reconcile until nothing is left to do. Returns the number of process starts.
+
+        ``forget``: run the finalizer of a GatewayBackup instead of its reconcile.
+        """
         return asyncio.run(self._run(ref, forget, limit))
 
     async def _run(self, ref: Ref, forget: bool, limit: int) -> int:
@@ -112,4 +115,4 @@ class World:
             if wait is None:
                 return starts
             self.clock.advance(wait)
-        raise AssertionError(f"{ref} does not end: {self.cluster.status(ref)}")
+        raise AssertionError(f"{ref} is not finished after {limit} runs: {self.cluster.status(ref)}")

@@ -1,4 +1,7 @@
-"""Every crash and every lost answer, one and two at a time: one backup, one restore, one end."""
+"""Injects each crash and each lost answer, one or two at a time, into a backup and a restore.
+
+After any of them there is exactly one backup file, or one restore with one terminal phase that matches the config.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,24 @@ TERMINAL = {"Completed", "Failed", "RolledBack", "RollbackFailed"}
 
 
 def with_backup(faults: Faults | None = None, *, level: str = "Verified") -> tuple[World, Ref]:
-    """A world in which a backup is asked for, whose answer proves that level."""
+    """A world with a new GatewayBackup. ``level`` is the level in the admin API's answer."""
     world = World(faults)
     world.admin.level = level
     return world, world.cluster.add("GatewayBackup", "b", {})
 
 
 def with_restore(
-    faults: Faults | None = None, *, sick: bool = False, reload: str = "Watch", live: str | None = "old", **spec: Any
+    faults: Faults | None = None,
+    *,
+    unhealthy: bool = False,
+    reload: str = "Watch",
+    live: str | None = "old",
+    **spec: Any,
 ) -> tuple[World, Ref]:
-    """A world with a backup of "good", another config live, and a restore asked for."""
+    """A world with a backup of the config "good", another live config, and a new GatewayRestore.
+
+    ``unhealthy``: the gateway does not become Ready with the restored config.
+    """
     world = World(faults)
     world.admin.live = "good"
     backup = world.cluster.add("GatewayBackup", "good", {})
@@ -38,14 +49,14 @@ def with_restore(
     world.ports = plain
     world.admin.live, world.admin.made = live, 0
     world.cluster.reload = reload
-    if sick:
-        world.admin.sick_on = "good"
+    if unhealthy:
+        world.admin.unhealthy_on = "good"
     quick = {"timeoutSeconds": 6, "consecutive": 2}
     return world, world.cluster.add("GatewayRestore", "r", {"backupName": "good", "healthCheck": quick, **spec})
 
 
 def check_backup(world: World, ref: Ref) -> None:
-    """One file, and a status that is true."""
+    """There is one file, the status describes it, and another run writes nothing."""
     status = world.cluster.status(ref)
     assert status["phase"] == "Completed", status
     assert world.admin.made == 1
@@ -57,7 +68,7 @@ def check_backup(world: World, ref: Ref) -> None:
 
 
 def check_restore(world: World, ref: Ref, previous: str | None = "old") -> str:
-    """Exactly one of committed, rolled back, unchanged: and the status says which."""
+    """The restore is committed, rolled back or not applied, and the returned phase says which."""
     status, record = world.cluster.status(ref), world.admin.restore_record
     phase = status["phase"]
     assert phase in TERMINAL
@@ -76,7 +87,7 @@ def check_restore(world: World, ref: Ref, previous: str | None = "old") -> str:
             assert record is None
             assert world.admin.live == previous
         case _:
-            raise AssertionError(f"{phase} although nothing else wrote the config: {status}")
+            raise AssertionError(f"{phase}, although nothing else wrote the config: {status}")
     finished = {one["type"]: one["status"] for one in status["conditions"]}
     assert finished["Finished"] == "True"
     assert finished["Completed"] != finished["Failed"]
@@ -91,7 +102,7 @@ def check_restore(world: World, ref: Ref, previous: str | None = "old") -> str:
 
 
 def single_faults(calls: int) -> Iterator[tuple[str, Faults]]:
-    """Each call: a crash before it, a crash after it, its answer lost."""
+    """For each call: a crash before it, a crash after it, and a lost answer."""
     for number in range(1, calls + 1):
         yield f"before {number}", Faults(crash_before={number})
         yield f"after {number}", Faults(crash_after={number})
@@ -99,7 +110,7 @@ def single_faults(calls: int) -> Iterator[tuple[str, Faults]]:
 
 
 def pairs_of_faults(calls: int) -> Iterator[tuple[str, Faults]]:
-    """Two crashes, or a crash and a lost answer."""
+    """For each pair of calls: two crashes, or a crash and a lost answer."""
     for one, two in itertools.combinations(range(1, calls + 4), 2):
         yield f"after {one}, {two}", Faults(crash_after={one, two})
         yield f"before {one}, after {two}", Faults(crash_before={one}, crash_after={two})
@@ -107,7 +118,7 @@ def pairs_of_faults(calls: int) -> Iterator[tuple[str, Faults]]:
 
 
 def count(make: Callable[..., tuple[World, Ref]], **how: Any) -> int:
-    """How many calls a run without faults makes."""
+    """The number of calls that a run without faults makes."""
     world, ref = make(Faults(), **how)
     world.run(ref)
     return world.faults.calls
@@ -115,8 +126,10 @@ def count(make: Callable[..., tuple[World, Ref]], **how: Any) -> int:
 
 @pytest.mark.parametrize("level", ["Verified", "Stored"])
 @pytest.mark.parametrize("plans", [single_faults, pairs_of_faults])
-def test_a_backup_survives_every_crash(plans: Callable[[int], Iterator[tuple[str, Faults]]], level: str) -> None:
-    """With ``Stored``, the answer does not prove the wanted level, and the file is verified afterwards."""
+def test_backup_completes_once_after_any_crash_or_lost_answer(
+    plans: Callable[[int], Iterator[tuple[str, Faults]]], level: str
+) -> None:
+    """With ``Stored``, the answer does not have the required level, and the file is verified afterwards."""
     for name, faults in plans(count(with_backup, level=level)):
         world, ref = with_backup(faults, level=level)
         world.run(ref)
@@ -129,8 +142,8 @@ def test_a_backup_survives_every_crash(plans: Callable[[int], Iterator[tuple[str
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "healthy": ({}, "Completed"),
     "healthy, restarted": ({"reload": "Restart"}, "Completed"),
-    "sick": ({"sick": True}, "RolledBack"),
-    "sick, restarted": ({"sick": True, "reload": "Restart"}, "RolledBack"),
+    "unhealthy": ({"unhealthy": True}, "RolledBack"),
+    "unhealthy, restarted": ({"unhealthy": True, "reload": "Restart"}, "RolledBack"),
     "broken before": ({"live": "broken"}, "Completed"),
     "missing before": ({"live": None}, "Completed"),
     "no safety backup": ({"safetyBackup": "Skip"}, "Completed"),
@@ -138,7 +151,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_restore_survives_every_crash(case: str) -> None:
+def test_restore_has_one_outcome_after_any_crash_or_lost_answer(case: str) -> None:
     how, expected = CASES[case]
     previous = how.get("live", "old")
     for name, faults in itertools.chain([("nothing", Faults())], single_faults(count(with_restore, **how))):
@@ -150,9 +163,9 @@ def test_a_restore_survives_every_crash(case: str) -> None:
             raise AssertionError(f"{name}: {error!r}; {faults.names}; {world.cluster.status(ref)}") from error
 
 
-@pytest.mark.parametrize("case", ["healthy", "sick, restarted"])
-def test_a_restore_survives_two_crashes(case: str) -> None:
-    """The sick one is watched until its time is over: only the calls that change something are broken twice."""
+@pytest.mark.parametrize("case", ["healthy", "unhealthy, restarted"])
+def test_restore_has_one_outcome_after_two_faults(case: str) -> None:
+    """Faults are injected only at calls that change something: an unhealthy gateway causes many reads."""
     how, expected = CASES[case]
     world, ref = with_restore(Faults(), **how)
     world.run(ref)
@@ -171,7 +184,7 @@ def test_a_restore_survives_two_crashes(case: str) -> None:
 _READS = {"read", "list_ours", "workload", "pods", "pod", "secret", "health", "read_restore", "event"}
 
 
-def test_a_restore_of_the_same_name_and_spec_is_done_once() -> None:
+def test_restore_of_the_same_name_and_spec_is_applied_once() -> None:
     world, ref = with_restore()
     world.run(ref)
     del world.cluster.objects[("GatewayRestore", "r")]
@@ -184,7 +197,7 @@ def test_a_restore_of_the_same_name_and_spec_is_done_once() -> None:
 
 
 def run_once(world: World, ref: Ref) -> None:
-    """Until the process ends, or until it wants to wait."""
+    """One reconcile, until it returns or the process ends."""
 
     async def once() -> None:
         try:
@@ -198,7 +211,7 @@ def run_once(world: World, ref: Ref) -> None:
     asyncio.run(once())
 
 
-def test_one_that_was_re_created_in_the_middle_is_brought_to_its_end() -> None:
+def test_restore_recreated_in_progress_is_completed() -> None:
     for number in range(1, count(with_restore)):
         world, ref = with_restore(Faults(crash_after={number}))
         run_once(world, ref)
@@ -212,7 +225,7 @@ def test_one_that_was_re_created_in_the_middle_is_brought_to_its_end() -> None:
         assert world.admin.replaced_times == 1
 
 
-def test_a_backup_deleted_in_the_middle_leaves_no_file() -> None:
+def test_backup_deleted_in_progress_leaves_no_file() -> None:
     for number in range(1, count(with_backup) + 1):
         world, ref = with_backup(Faults(crash_after={number}))
         body = world.cluster.objects[("GatewayBackup", "b")]

@@ -1,4 +1,7 @@
-"""What holds for every decision, whatever is seen: it is made, it is legal, and it leads somewhere."""
+"""Invariants of every decision for generated observations.
+
+A decision raises nothing, writes only fields of the CRD's schema, and an unfinished object always has a next action.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ CALLS = (CallBackup, ReadRecord, CallRestore, CallCommit, CallRollback)
 
 
 def schema(plural: str) -> dict[str, Any]:
-    """The properties of a status, from the definition that is applied."""
+    """The properties of a status in the schema of the CRD."""
     text = (ROOT / "crds" / f"mcpgateway.dev_{plural}.yaml").read_text()
     version = yaml.safe_load(text)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     properties: dict[str, Any] = version["properties"]["status"]["properties"]
@@ -55,7 +58,7 @@ BACKUP_STATUS, RESTORE_STATUS = schema("gatewaybackups"), schema("gatewayrestore
 
 
 def check_status(status: dict[str, Any], known: dict[str, Any]) -> None:
-    """Everything that is written is in the schema: the API server would silently drop the rest."""
+    """Every written field is in the schema: the API server silently drops unknown fields."""
     unknown = set(status) - set(known)
     assert not unknown
     if "phase" in status:
@@ -71,7 +74,7 @@ def check_status(status: dict[str, Any], known: dict[str, Any]) -> None:
 
 @given(seen.backup_views, seen.times)
 @settings(max_examples=200, deadline=None)
-def test_backups(view: backup.BackupObservation, now: datetime) -> None:
+def test_backup_decisions_are_valid(view: backup.BackupObservation, now: datetime) -> None:
     action = backup.decide(view, now)
     thing = view.backup
     if backup.is_terminal(thing) or thing.meta.deleting_since:
@@ -113,7 +116,7 @@ def test_backups(view: backup.BackupObservation, now: datetime) -> None:
 
 @given(seen.restore_views, seen.times)
 @settings(max_examples=400, deadline=None)
-def test_restores(view: RestoreObservation, now: datetime) -> None:
+def test_restore_decisions_are_valid(view: RestoreObservation, now: datetime) -> None:
     action = restore.decide(view, now)
     thing = view.restore
     if is_terminal(thing):
@@ -151,14 +154,14 @@ def test_restores(view: RestoreObservation, now: datetime) -> None:
 
 @given(seen.restore_views, seen.times)
 @settings(max_examples=100, deadline=None)
-def test_never_restarts_where_that_is_forbidden(view: RestoreObservation, now: datetime) -> None:
+def test_restart_never_is_respected(view: RestoreObservation, now: datetime) -> None:
     action = restore.decide(view, now)
     assert not (view.restore.restart == "Never" and isinstance(action, Restart))
 
 
 @given(seen.deletion_views, seen.times)
 @settings(max_examples=200, deadline=None)
-def test_deletions(view: deletion.DeletionObservation, now: datetime) -> None:
+def test_deletion_decisions_are_valid_and_bounded_in_time(view: deletion.DeletionObservation, now: datetime) -> None:
     action = deletion.decide(view, now)
     check_status(dict(getattr(action, "status", {})), BACKUP_STATUS)
     thing = view.backup

@@ -1,9 +1,8 @@
-"""A life of backups as hypothesis makes it up: whatever people, clocks, crashes and losses do, no file goes that
-should not.
+"""Stateful test of the life cycle of backups: no sequence of events deletes a file that must be kept.
 
-The world is the small one in memory; the reconcile, the deletion, the import and the sweeper are the real ones. After
-each step it is known which files may have gone, by rules that are written here once more and simpler than in the
-operator. ``LIVES=2000`` looks longer.
+Hypothesis generates sequences of user actions, clock changes, crashes and lost answers. Cluster and admin API are
+fakes; the reconcile, the deletion, the import and the retention pass are real. After each step an independent, simpler
+implementation of the rules checks the deleted files. ``LIVES=2000`` runs more sequences.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ PICK = st.integers(0, 1_000_000)
 
 
 class Life(RuleBasedStateMachine):
-    """One gateway, a schedule's backups and others, and an operator that dies often."""
+    """One gateway, backups with and without a schedule, and an operator that often crashes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,15 +59,15 @@ class Life(RuleBasedStateMachine):
         self.records: dict[str, dict[str, Any]] = {}
         self._restart(set())
 
-    # What the steps are made of.
+    # Helpers of the rules.
 
     @property
     def objects(self) -> dict[str, dict[str, Any]]:
-        """The GatewayBackups by name."""
+        """The bodies of all GatewayBackups, by name."""
         return {name: body for (kind, name), body in self.place.cluster.objects.items() if kind == BACKUP}
 
     def _restart(self, crashes: Iterable[int]) -> None:
-        """Another operator process, which will die after those of its calls and knows nothing of the one before."""
+        """Start a new operator process without memory, which crashes after the calls with these numbers."""
         place = self.place
         place.faults = Faults(crash_after=set(crashes))
         cluster, admin = place.faults.wrap(place.cluster, False), place.faults.wrap(place.admin, True)
@@ -93,7 +92,7 @@ class Life(RuleBasedStateMachine):
         return body
 
     def _delete(self, names: Iterable[str], *, files: bool = False) -> None:
-        """Objects are deleted at once. ``files``: with ``deleteFile`` and the finalizer, as the plugin does."""
+        """Delete objects. ``files``: with ``deleteFile`` and the finalizer, as the kubectl plugin does."""
         for name in names:
             body = self._edited(name)
             if files:
@@ -106,7 +105,7 @@ class Life(RuleBasedStateMachine):
                 self.index.remove(Backup.parse(body))
 
     def _finish(self) -> None:
-        """The delete handler for all that is going, each begun again when it dies; and kopf, which lets go."""
+        """Run the finalizer of all objects that are being deleted, also after crashes, and remove the objects."""
         for name in [name for name, body in self.objects.items() if "deletionTimestamp" in body["metadata"]]:
             self.index.upsert(Backup.parse(self.objects[name]))
             self.place.run(self._ref(name), forget=True)
@@ -118,7 +117,7 @@ class Life(RuleBasedStateMachine):
             (body.get("status") or {}).get("backupID") or self.place.admin.backup_id("v" * 32, body["metadata"]["uid"])
         )
 
-    # What happens.
+    # The rules: actions of users, of the operator, and changes of the environment.
 
     @rule(
         group=st.sampled_from(["nightly", "nightly", "manual"]),
@@ -191,12 +190,12 @@ class Life(RuleBasedStateMachine):
                 self._restart(())
             self._finish()
         while any(body["status"]["phase"] == "Deleting" for body in self.objects.values()):
-            asyncio.run(self.sweeper.run_once())  # the next pass finishes what one that died has committed
+            asyncio.run(self.sweeper.run_once())  # finish deletions that a crashed pass has committed
         self._all_of_it_was_right(before, files - self._files(), schedule["spec"].get("retention"))
 
     @rule(early=st.booleans(), days=st.sampled_from([-1, 1, 365]))
     def a_pass_that_cannot_be_trusted(self, early: bool, days: int) -> None:
-        """The list is cut off, or the clock is wrong: nothing goes."""
+        """The list is incomplete or the clock is wrong: no file is deleted."""
         cluster, clock, files = self.place.cluster, self.place.clock, self._files()
         now = clock.now()
         if early and len(self.objects) > 3:
@@ -212,7 +211,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.objects)
     @rule(number=PICK, asked=st.booleans(), crashes=CRASHES, there=st.sampled_from([True, True, True, False]))
     def a_person_deletes_one(self, number: int, asked: bool, crashes: set[int], there: bool) -> None:
-        """``asked``: with its file, as the plugin does. ``there``: whether the gateway is."""
+        """``asked``: with its file, as the plugin does. ``there``: whether the gateway exists."""
         name, files = self._pick(number), self._files()
         body = copy.deepcopy(self.objects[name])
         self._restart(crashes)
@@ -228,7 +227,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: len(self.objects) >= 4)
     @rule(crashes=CRASHES)
     def all_are_deleted_at_once(self, crashes: set[int]) -> None:
-        """By a prune, with their namespace or their CRD: no file goes."""
+        """As by a prune, or with their namespace or CRD: no file is deleted."""
         files = self._files()
         self._restart(crashes)
         self._delete(list(self.objects))
@@ -244,7 +243,7 @@ class Life(RuleBasedStateMachine):
         owners = [self._file_of(body) for body in self.objects.values() if body["status"]["phase"] == "Completed"]
         assert sorted(owners) == sorted(files)
 
-    # What always holds.
+    # The invariants, checked after each step.
 
     @invariant()
     def a_completed_record_never_changes_and_has_its_file(self) -> None:

@@ -1,4 +1,4 @@
-"""Bad days, played through in memory: time that runs out, answers that never come, an operator that was away."""
+"""Simulations of timeouts, lost answers and an operator that was down."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DAY = 24 * 3600
 
 
 def passing(code: str = "InternalError") -> AdminApiError:
-    """A failure that may pass."""
+    """A retryable failure of an admin API call."""
     return AdminApiError(code, "not now", retryable=True)
 
 
 def lose_answers(world: World, code: str = "CallTimedOut") -> None:
-    """Every backup is made, and no answer ever comes back."""
+    """Every backup call is executed, and its answer is lost."""
     make = world.admin.backup
 
     async def backup(target: AdminTarget, call: CallBackup) -> BackupRecord:
@@ -41,14 +41,14 @@ def lose_answers(world: World, code: str = "CallTimedOut") -> None:
 
 
 def deleted(world: World, *, delete_file: bool = True) -> None:
-    """A person deletes the backup now."""
+    """Mark the backup as being deleted since now."""
     body = world.cluster.objects[("GatewayBackup", "b")]
     body["spec"]["deleteFile"] = delete_file
     body["metadata"]["deletionTimestamp"] = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def reasons(world: World) -> list[str]:
-    """What people were told."""
+    """The reasons of all emitted events, in order."""
     return [note.reason for note in world.cluster.events]
 
 
@@ -62,14 +62,14 @@ def test_retries_are_counted_and_end() -> None:
     assert reasons(world) == ["InternalError", "InternalError"]
 
 
-def test_a_crash_uses_up_no_attempt() -> None:
+def test_crash_does_not_consume_an_attempt() -> None:
     for number in range(1, 10):
         world, ref = with_backup(Faults(crash_after={number, number + 1, number + 2}))
         world.run(ref)
         assert world.cluster.status(ref)["attempt"] == 1
 
 
-def test_waiting_for_a_turn_uses_up_no_attempt_but_time() -> None:
+def test_busy_gateway_consumes_time_but_no_attempt() -> None:
     world, ref = with_backup()
     world.admin.failing = [passing("Busy") for _ in range(8)]
     world.run(ref)
@@ -83,15 +83,15 @@ def test_waiting_for_a_turn_uses_up_no_attempt_but_time() -> None:
     assert "within 600 s (timeoutSeconds)" in status["message"]
 
 
-def test_what_the_volume_holds_beats_the_retries() -> None:
+def test_backup_on_the_volume_completes_although_all_answers_are_lost() -> None:
     world, ref = with_backup()
     lose_answers(world)
     world.run(ref)
     check_backup(world, ref)
 
 
-def test_what_the_volume_holds_beats_the_clock() -> None:
-    """The operator died after the call and was away for a day."""
+def test_backup_on_the_volume_completes_after_its_deadline() -> None:
+    """The operator crashed after the call and was down for a day."""
     for number in range(1, 20):
         world, ref = with_backup(Faults(crash_after={number}))
         run_once(world, ref)
@@ -101,7 +101,7 @@ def test_what_the_volume_holds_beats_the_clock() -> None:
             check_backup(world, ref)
 
 
-def test_an_operator_that_was_away_starts_nothing_late() -> None:
+def test_no_backup_starts_after_the_starting_deadline() -> None:
     world, ref = with_backup()
     world.clock.advance(DAY)
     world.run(ref)
@@ -110,7 +110,7 @@ def test_an_operator_that_was_away_starts_nothing_late() -> None:
     assert world.admin.made == 0
 
 
-def test_a_file_that_was_removed_before_its_verification_is_no_backup() -> None:
+def test_backup_fails_if_its_file_is_removed_before_verification() -> None:
     for number in range(1, 20):
         world, ref = with_backup(Faults(crash_after={number}), level="Stored")
         run_once(world, ref)
@@ -120,11 +120,11 @@ def test_a_file_that_was_removed_before_its_verification_is_no_backup() -> None:
             status = world.cluster.status(ref)
             assert (status["phase"], status["reason"]) == ("Failed", "RecordMismatch")
             return
-    raise AssertionError("no crash left it in Verifying")
+    raise AssertionError("No crash left the backup in phase Verifying.")
 
 
 @pytest.mark.parametrize("why", ["unreachable", "moved", "gone"])
-def test_a_deletion_always_ends_and_in_doubt_the_file_stays(why: str) -> None:
+def test_deletion_always_ends_and_keeps_the_file_in_doubt(why: str) -> None:
     world, ref = with_backup()
     world.run(ref)
     deleted(world)
@@ -142,7 +142,7 @@ def test_a_deletion_always_ends_and_in_doubt_the_file_stays(why: str) -> None:
     assert waited >= DAY if why == "unreachable" else waited == 0
 
 
-def test_where_encryption_is_demanded_the_name_says_so_and_never_changes_again() -> None:
+def test_encrypted_backup_has_an_age_suffix_that_never_changes() -> None:
     world, ref = with_backup()
     world.admin.encrypted = True
     world.run(ref)
@@ -157,7 +157,7 @@ def test_where_encryption_is_demanded_the_name_says_so_and_never_changes_again()
     assert world.admin.made == 1
 
 
-def test_without_delete_file_a_deletion_calls_no_gateway() -> None:
+def test_deletion_without_delete_file_calls_no_gateway() -> None:
     world, ref = with_backup()
     world.run(ref)
     deleted(world, delete_file=False)
@@ -167,12 +167,12 @@ def test_without_delete_file_a_deletion_calls_no_gateway() -> None:
 
 
 def restored(world: World, ref: Ref) -> dict[str, object]:
-    """Run it to its end."""
+    """Run the restore to its end and return its status."""
     world.run(ref)
     return world.cluster.status(ref)
 
 
-def test_a_gateway_that_was_writing_is_restored_in_the_end() -> None:
+def test_restore_is_retried_if_the_gateway_wrote_its_config() -> None:
     world, ref = with_restore()
     restore = world.admin.restore
     refusals = [AdminApiError("ConfigChangedDuringRestore", "it wrote", retryable=True)]
@@ -188,7 +188,7 @@ def test_a_gateway_that_was_writing_is_restored_in_the_end() -> None:
     assert check_restore(world, ref) == "Completed"
 
 
-def test_a_gateway_that_never_stops_writing_gets_its_config_back() -> None:
+def test_restore_rolls_back_if_the_gateway_keeps_writing_its_config() -> None:
     world, ref = with_restore()
     restore = world.admin.restore
 
@@ -203,8 +203,8 @@ def test_a_gateway_that_never_stops_writing_gets_its_config_back() -> None:
     assert world.admin.live == "old"
 
 
-def test_nothing_is_claimed_about_a_gateway_that_cannot_be_asked() -> None:
-    """The restore was sent, and from then on nobody answers: it may or may not have been applied."""
+def test_unreachable_gateway_after_the_call_ends_as_state_unknown() -> None:
+    """The restore was sent and the gateway no longer answers: it may or may not have been applied."""
     world, ref = with_restore()
     restore = world.admin.restore
 
@@ -219,7 +219,7 @@ def test_nothing_is_claimed_about_a_gateway_that_cannot_be_asked() -> None:
     assert "could not be asked whether the config was replaced" in str(status["message"])
 
 
-def test_one_that_was_rolled_back_by_a_person_says_so() -> None:
+def test_rollback_by_a_user_is_reported() -> None:
     world, ref = with_restore(Faults())
     for number in range(1, 80):
         world, ref = with_restore(Faults(crash_after={number}))
@@ -234,7 +234,7 @@ def test_one_that_was_rolled_back_by_a_person_says_so() -> None:
     assert (status["phase"], status["reason"]) == ("RolledBack", "RolledBack")
 
 
-def test_a_restore_waits_for_its_gateway_and_then_gives_up() -> None:
+def test_restore_waits_for_its_gateway_until_the_deadline() -> None:
     world, ref = with_restore()
     world.cluster.present = False
     status = restored(world, ref)
@@ -242,8 +242,8 @@ def test_a_restore_waits_for_its_gateway_and_then_gives_up() -> None:
     assert world.admin.live == "old"
 
 
-def test_a_rollback_ends_with_its_cause_whatever_the_message_said_meanwhile() -> None:
-    """The cause is a field: a message about a missing permission must not replace it."""
+def test_rollback_keeps_its_cause_after_other_messages() -> None:
+    """The cause is a field of the status: a message about a missing permission must not replace it."""
     cause = {"reason": "RestartFailed", "message": "The pods were not replaced in time."}
     status = {"phase": "RollingBack", "reason": "NotAuthorized", "message": "Forbidden.", "failure": cause}
     spec = {"gatewayRef": {"name": "gw"}, "backupName": "b", "restart": "Never"}
@@ -256,7 +256,7 @@ def test_a_rollback_ends_with_its_cause_whatever_the_message_said_meanwhile() ->
     assert action.status["failure"] == cause
 
 
-def test_the_failure_of_an_attempt_is_a_field_and_ends_with_the_backup() -> None:
+def test_failure_field_is_set_by_an_attempt_and_removed_at_completion() -> None:
     world, ref = with_backup()
     world.admin.failing = [passing()]
     run_once(world, ref)

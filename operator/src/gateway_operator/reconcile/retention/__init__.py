@@ -1,1 +1,1 @@
-"""The periodic retention pass: observe, plan, delete, report."""
+"""The periodic retention pass: list the objects, plan per set, delete, write the status."""

@@ -1,7 +1,8 @@
-"""The deletions of a pass over a set: one at a time, each read again before its commit.
+"""Deletes the backups that retention or ttl selected in one set, one at a time.
 
-Each goes in three steps: the commit (phase Deleting, on top of the version that was judged), the file, the object. A
-pass first finishes what an earlier one has committed.
+A deletion has three durable steps in this order: the commit (phase Deleting, on top of the version that was planned),
+the file, the object. The backup and the restores are read again before the commit. A crash after the commit leaves an
+object in phase Deleting, and the next pass finishes it before it deletes anything else.
 """
 
 from __future__ import annotations
@@ -23,24 +24,25 @@ from gateway_operator.reconcile.deletion import finish_deletion, gateway_problem
 from gateway_operator.reconcile.status_writer import Log
 
 GatewayProblems = dict[NamespacedGateway, str]
-"""Why each gateway cannot delete files in this pass, empty if it can. Each is asked once a pass."""
-_PATIENCE: Final = 30.0
-"""Seconds for one deletion at a gateway: a pass must not wait long for one that does not answer."""
+"""For each gateway the reason why it cannot delete files in this pass; empty if it can. Each is checked once a pass."""
+_GATEWAY_TIMEOUT: Final = 30.0
+"""Seconds for one deletion, so that a gateway that does not answer delays a pass only briefly."""
 _REASONS: Final = {DeletionCause.retention: deletion.BY_RETENTION, DeletionCause.ttl: deletion.BY_TTL}
 
 
 class Deletions:
-    """What a pass deletes of a set."""
+    """The deletions of one set in one pass, and a count of those that were done, deferred or refused."""
 
     def __init__(self, ports: Ports, backups: BackupSet, problems: GatewayProblems, log: Log) -> None:
         self._ports = ports
         self._set = backups
         self._problems = problems
         self._log = log
-        self._left: list[RetentionDecision] = []
-        self._answer = ""
+        self._deferred: list[RetentionDecision] = []
+        self._first_refusal = ""
         self._refusals = 0
-        self.done = 0
+        self.deleted = 0
+        """Number of deletions that this pass has committed."""
 
     async def finish_committed(self) -> None:
         """Finish the deletions that an earlier pass has committed."""
@@ -49,14 +51,18 @@ class Deletions:
                 await self._finish(Ref(BACKUP_KIND, self._set.id.namespace, name, candidate.uid))
 
     async def delete(self, decision: RetentionDecision) -> None:
-        """Delete one, if it is still exactly what was judged and no restore has come to need it."""
+        """Delete one backup, if it is unchanged since the listing and no restore uses it.
+
+        A refusal or conflict raises nothing: it is counted, and the next pass decides again.
+        """
         candidate = decision.backup
         ref = Ref(BACKUP_KIND, self._set.id.namespace, candidate.name, candidate.uid)
         try:
             if candidate.has_file and decision.cause is not DeletionCause.failed:
+                # Before the commit: a committed deletion can only be finished, and must not wait for a gateway.
                 problem = await self.gateway_problem()
                 if problem:
-                    self._refused(ref, decision, problem)
+                    self._refuse(ref, decision, problem)
                     return
             body = await self._ports.cluster.read(ref)
             if body is None:
@@ -64,88 +70,93 @@ class Deletions:
             backup = Backup.parse(body)
             if backup.meta.resource_version != candidate.resource_version:
                 raise ConflictError("it was changed since it was listed")
+            # Restores are listed after the backup was read: a restore that started since the plan is noticed here.
             listed = await self._ports.cluster.list_ours(RESTORE_KIND, ref.namespace)
             user = in_use(candidate, [Restore.parse(one) for one in listed])
             if user is not None:
                 raise ConflictError(f"GatewayRestore {user} needs it")
-            if decision.cause is DeletionCause.failed:  # only the record: in doubt a file stays
+            if decision.cause is DeletionCause.failed:
+                # Only the object: a failed backup may have left a file, and it stays because its content is unknown.
                 await self._ports.cluster.delete_ours(backup.meta)
             else:
-                # The commit point. It names the version that was judged, so a pin of the last moment wins.
+                # The commit point. The write names the planned version: if a user pins the backup now, it conflicts.
                 reason = _REASONS[decision.cause or DeletionCause.retention]
                 status = deletion.deletion_status(reason, deletion_event(decision).message, self._ports.clock.now())
                 await self._ports.cluster.write_status(backup.meta, status)
         except MissingError:
             return
-        except ConflictError as error:  # the next pass decides anew
-            self._log.info("GatewayBackup %s/%s stays for now: %s", ref.namespace, ref.name, error)
-            self._left.append(decision)
+        except ConflictError as error:
+            # The backup or a restore changed after the plan. The next pass plans again from a new listing.
+            self._log.info("GatewayBackup %s/%s is kept until the next pass: %s", ref.namespace, ref.name, error)
+            self._deferred.append(decision)
             return
         except ClusterError as error:
-            self._refused(ref, decision, str(error))
+            self._refuse(ref, decision, str(error))
             return
-        self.done += 1
-        await self._tell(ref, decision)
+        self.deleted += 1
+        # Events before the object is deleted: afterwards there would be no object to attach them to.
+        await self._emit_event(ref, decision)
         if decision.cause is not DeletionCause.failed:
             await self._finish(ref)
 
-    def leave(self, decisions: Sequence[RetentionDecision]) -> None:
-        """Leave them to the next pass."""
-        self._left.extend(decisions)
+    def defer(self, decisions: Sequence[RetentionDecision]) -> None:
+        """Count deletions that are left to the next pass."""
+        self._deferred.extend(decisions)
 
     async def gateway_problem(self) -> str:
-        """Why the gateway cannot delete files in this pass; empty if it can. It is asked once a pass."""
+        """Why the gateway cannot delete files in this pass; empty if it can. The gateway is checked once a pass."""
         gateway = self._set.id.namespaced_gateway
         if gateway not in self._problems:
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_GATEWAY_TIMEOUT):
                     self._problems[gateway] = await gateway_problem(self._ports, gateway.namespace, gateway.gateway)
             except TimeoutError:
-                self._problems[gateway] = f"The gateway did not answer within {_PATIENCE:.0f} s."
+                self._problems[gateway] = f"The gateway did not answer within {_GATEWAY_TIMEOUT:.0f} s."
         return self._problems[gateway]
 
     async def _finish(self, ref: Ref) -> None:
-        """Delete the file and the object of a committed one. Where that fails, the next pass tries again."""
+        """Delete the file and then the object of a committed deletion. After a failure the next pass tries again."""
         gateway = self._set.id.namespaced_gateway
         problem = self._problems.get(gateway, "")
         if not problem:
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_GATEWAY_TIMEOUT):
                     problem = await finish_deletion(self._ports, ref, self._log)
                 if not problem:
                     return
             except TimeoutError:
-                problem = f"The gateway did not answer within {_PATIENCE:.0f} s."
+                problem = f"The gateway did not answer within {_GATEWAY_TIMEOUT:.0f} s."
             except ClusterError as error:
-                self._note_refusal(ref, str(error))
+                self._count_refusal(ref, str(error))
                 return
+            # The other backups of this gateway would most likely wait for the same failure.
             self._problems[gateway] = problem
-        self._note_refusal(ref, problem)
+        self._count_refusal(ref, problem)
 
-    def _note_refusal(self, ref: Ref, answer: str) -> None:
-        if not self._answer:  # one line a set and pass: they mostly fail for the same reason
-            self._log.warning("GatewayBackup %s/%s could not be deleted: %s", ref.namespace, ref.name, answer)
+    def _count_refusal(self, ref: Ref, message: str) -> None:
+        if not self._first_refusal:  # one line per set and pass: most refusals have the same reason
+            self._log.warning("GatewayBackup %s/%s cannot be deleted: %s", ref.namespace, ref.name, message)
         self._refusals += 1
-        self._answer = self._answer or answer
+        self._first_refusal = self._first_refusal or message
 
-    async def _tell(self, ref: Ref, decision: RetentionDecision) -> None:
+    async def _emit_event(self, ref: Ref, decision: RetentionDecision) -> None:
         event, now = deletion_event(decision), self._ports.clock.now()
-        self._log.info("%s/%s: %s", ref.namespace, self._set.id.group, event.message)
+        self._log.info("Namespace %s, group %s: %s", ref.namespace, self._set.id.group, event.message)
         await self._ports.cluster.event(ref, event, now)
         if self._set.schedule is not None:
             await self._ports.cluster.event(self._set.schedule.meta.ref, event, now)
 
-    def _refused(self, ref: Ref, decision: RetentionDecision, answer: str) -> None:
-        self._left.append(decision)
-        self._note_refusal(ref, answer)
+    def _refuse(self, ref: Ref, decision: RetentionDecision, message: str) -> None:
+        self._deferred.append(decision)
+        self._count_refusal(ref, message)
 
-    def conclusion(self, outcome: RetentionResult) -> RetentionResult:
-        """The outcome after them."""
-        good = sum(1 for one in self._left if one.backup.phase == COMPLETED)
-        # What was promised stands as the inventory: it is what the next pass will leave.
-        outcome = replace(outcome, kept=outcome.kept + good, would_delete=outcome.would_delete + len(self._left))
-        if not self._answer:
-            return outcome
-        message = f"{self._refusals} backups could not be deleted: {self._answer}"
-        # The inventory stays as it is recorded: as promised, or as before where nothing was promised.
-        return replace(outcome, applied=False, reason=Reason.DeletionRefused, message=message, inventory=None)
+    def update_result(self, result: RetentionResult) -> RetentionResult:
+        """The planned result, corrected by the deletions that were deferred or refused."""
+        completed = sum(1 for one in self._deferred if one.backup.phase == COMPLETED)
+        # The inventory is not corrected: it was recorded as the number that remains once the next pass has caught up.
+        result = replace(result, kept=result.kept + completed, would_delete=result.would_delete + len(self._deferred))
+        if not self._first_refusal:
+            return result
+        message = f"{self._refusals} backups could not be deleted: {self._first_refusal}"
+        # No new inventory: the status keeps the number recorded before the deletions, or the one of an earlier pass.
+        return replace(result, applied=False, reason=Reason.DeletionRefused, message=message, inventory=None)

@@ -1,0 +1,81 @@
+"""Requests for the objects of a gateway: its workload, ReplicaSets, pods and Secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from typing import Final
+from urllib.parse import quote
+
+from gateway_operator.adapters.kubernetes_api import MERGE, KubernetesApi
+from gateway_operator.domain.gateway.workload import Workload
+from gateway_operator.domain.model.names import RESTORED as RESTORED_ANNOTATION
+from gateway_operator.domain.model.resources import GatewayRef, Json
+from gateway_operator.ports import MissingError, Secret
+
+_WORKLOAD_PLURALS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
+
+
+class GatewayObjects(KubernetesApi):
+    """The part of the port Cluster that works on a gateway's objects. The port documents the methods."""
+
+    async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
+        try:
+            body = await self.request("GET", _workload_path(namespace, ref))
+        except MissingError:
+            return None
+        return Workload(ref, namespace, str(body["metadata"]["uid"]), body)
+
+    async def pods(self, workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
+
+        if workload.ref.kind == "StatefulSet":
+            pod = await self.pod(workload.namespace, workload.ordinal_pod)
+            return [], [] if pod is None else [pod]
+        selector = workload.label_selector
+        if selector is None:
+            return [], []
+        namespace = quote(workload.namespace)
+        # A cached list sets resourceVersion=0. Without it, a list waits up to 0.1 s until the API server knows that its
+        # cache is up to date.
+        replica_sets, pods = await asyncio.gather(
+            self.list_all(f"/apis/apps/v1/namespaces/{namespace}/replicasets", selector, cached=cached),
+            self.list_all(f"/api/v1/namespaces/{namespace}/pods", selector, cached=cached),
+        )
+        return replica_sets, pods
+
+    async def pod(self, namespace: str, name: str) -> Json | None:
+        # A GET without a resourceVersion is never answered from the API server's cache.
+        try:
+            return await self.request("GET", f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
+        except MissingError:
+            return None
+
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        try:
+            body = await self.request("GET", f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+        except MissingError:
+            return None
+        data = body.get("data") or {}
+        fields = {key: text for key, value in data.items() if (text := _decode(value)) is not None}
+        return Secret(body["metadata"].get("labels") or {}, fields)
+
+    async def restart(self, workload: Workload, marker: str) -> None:
+        # The uid is a precondition: a workload that was deleted and created again must not be restarted.
+        patch = {
+            "metadata": {"uid": workload.uid},
+            "spec": {"template": {"metadata": {"annotations": {RESTORED_ANNOTATION: marker}}}},
+        }
+        await self.request("PATCH", _workload_path(workload.namespace, workload.ref), patch, content_type=MERGE)
+
+
+def _workload_path(namespace: str, ref: GatewayRef) -> str:
+    return f"/apis/apps/v1/namespaces/{quote(namespace)}/{_WORKLOAD_PLURALS[ref.kind]}/{quote(ref.name)}"
+
+
+def _decode(value: str) -> str | None:
+    """The text of a base64 value without surrounding white space; None if it is not UTF-8 text."""
+    try:
+        return base64.b64decode(value).decode().strip()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
