@@ -22,7 +22,7 @@ import pytest
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.ports import Clock, Ports
 from gateway_operator.reconcile.backup import reconcile_backup

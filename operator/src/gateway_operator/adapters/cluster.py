@@ -15,6 +15,7 @@ from gateway_operator.adapters.kubernetes_api import MERGE, PAGE, KubernetesApi
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import KubernetesEvent
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import (
     API_VERSION,
     BACKUP_KIND,
@@ -30,7 +31,7 @@ from gateway_operator.domain.model.names import (
     VERSION,
 )
 from gateway_operator.domain.model.names import RESTORED as RESTORED_ANNOTATION
-from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
+from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.ports import ClusterError, MissingError, Page, Secret
 
 COMPONENT: Final = "gateway-backup-operator"

@@ -21,6 +21,7 @@ from gateway_operator.domain.model.actions import (
     Write,
 )
 from gateway_operator.domain.model.admin_api import Failure, NotFound
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import (
     BACKUP_KIND,
     RESTORE_KIND,
@@ -32,7 +33,7 @@ from gateway_operator.domain.model.names import (
 )
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Ref, Restore
+from gateway_operator.domain.model.resources import Backup, Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.domain.restore.after_apply import health_problem, marker
 from gateway_operator.domain.restore.prepare import pending_request

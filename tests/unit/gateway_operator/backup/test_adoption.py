@@ -11,8 +11,9 @@ import pytest
 from gateway_api.contract import Problem
 from gateway_operator.domain.backup.file_ownership import FileOwner, find_owner
 from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import ADOPTED_LABEL
-from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gateway_operator.domain.backup.deletion import remaining_file_event
-from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminApiError
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import with_backup

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from gateway_operator.domain.index.backup_index import BackupIndex
-from gateway_operator.domain.model.resources import Backup, BackupSetId, GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.resources import Backup
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
 GATEWAY = NamespacedGateway("prod", GatewayRef("Deployment", "gw"))

@@ -13,7 +13,7 @@ from gateway_api.contract import Counts, Problem
 from gateway_operator.domain.backup import changes
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.admin_api import counts_status
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from tests.unit.gateway_operator.backup.test_index import backup
 from tests.unit.gateway_operator.simulation.faults import World
 

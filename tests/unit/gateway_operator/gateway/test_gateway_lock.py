@@ -13,8 +13,9 @@ from gateway_api.contract import BackupRecord, SystemHealthData
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.model.actions import CallBackup, KubernetesEvent
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import GatewayRef, Json, Ref
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import RESOLUTION_TTL, GatewayLocks

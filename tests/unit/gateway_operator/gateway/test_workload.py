@@ -9,8 +9,8 @@ import pytest
 from gateway_operator.domain.gateway.grants import role_binding_line
 from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm
+from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import GatewayRef
 
 
 def workload(kind: str = "Deployment", ordinal: int = 0, **spec: Any) -> Workload:

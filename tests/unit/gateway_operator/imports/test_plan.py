@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gateway_api.contract import BackupEntry, Problem
 from gateway_operator.domain import backup_import
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import ADOPTED_LABEL, IMPORT_UID
-from gateway_operator.domain.model.resources import Backup, Import, Ref
+from gateway_operator.domain.model.resources import Backup, Import
 from tests.unit.gateway_operator.simulation.fake_admin_api import backup_record, inspection_of
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import single_faults

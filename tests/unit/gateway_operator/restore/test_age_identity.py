@@ -12,7 +12,7 @@ import pytest
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model.actions import CallRestore
-from gateway_operator.domain.model.resources import IdentityRef, Ref
+from gateway_operator.domain.model.identifiers import IdentityRef, Ref
 from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity, Secret
 from tests.unit.gateway_operator.simulation.fake_admin_api import RIGHT_IDENTITY

@@ -12,8 +12,9 @@ import pytest
 from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import ACCEPT_INVENTORY, FINALIZER, RESTORE_UID
-from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.result import explain
 from gateway_operator.domain.retention.sets import gather

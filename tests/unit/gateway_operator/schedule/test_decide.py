@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.model import conditions
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Json, Ref
+from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule.backup_summaries import progress
 from gateway_operator.domain.schedule.cronjob import Image, correction, differences, longest, wanted
 from gateway_operator.domain.schedule.decide import (

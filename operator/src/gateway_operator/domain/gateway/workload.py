@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, RESTORED
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import GatewayRef, Json
+from gateway_operator.domain.model.resources import Json
 
 TLS_PORT_NAME: Final = "admin-tls"
 PLAIN_PORT_NAME: Final = "admin"

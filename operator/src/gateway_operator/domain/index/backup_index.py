@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from gateway_operator.domain.model import conditions, durations
+from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
 from gateway_operator.domain.model.names import ADOPTED_LABEL, RESTORE_UID, SAFETY_GROUP, SHRINK_ACCEPTED
-from gateway_operator.domain.model.resources import Backup, BackupSetId, Json, NamespacedGateway
+from gateway_operator.domain.model.resources import Backup, Json
 
 TERMINAL_BACKUP_PHASES: Final = frozenset({"Completed", "Failed", "Deleting"})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_operator.domain.model.resources import IdentityRef
+from gateway_operator.domain.model.identifiers import IdentityRef
 
 Patch = Mapping[str, Any]
 

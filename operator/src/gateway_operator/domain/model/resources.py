@@ -5,85 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gateway_operator.domain.model import conditions, timestamps
-from gateway_operator.domain.model.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, IdentityRef, NamespacedGateway, Ref
+from gateway_operator.domain.model.names import BACKUP_KIND, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
 
 Json = Mapping[str, Any]
 COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
 """The fields of ``status.counts``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """Which object, without what is in it."""
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayRef:
-    """The workload that is a gateway."""
-
-    kind: str
-    name: str
-    ordinal: int = 0
-
-    @classmethod
-    def parse(cls, spec: Json) -> GatewayRef:
-        """From ``spec.gatewayRef``."""
-        ref = spec.get("gatewayRef") or {}
-        return cls(str(ref.get("kind", "Deployment")), str(ref.get("name", "")), int(ref.get("ordinal", 0)))
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-class NamespacedName(NamedTuple):
-    """The namespace and the name of an object."""
-
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class NamespacedGateway:
-    """A gateway and its namespace."""
-
-    namespace: str
-    gateway: GatewayRef
-
-
-@dataclass(frozen=True, slots=True)
-class BackupSetId:
-    """The set that a backup belongs to. It never changes: namespace, gateway and group of a backup are immutable."""
-
-    namespace: str
-    gateway: GatewayRef
-    group: str
-
-    @property
-    def namespaced_gateway(self) -> NamespacedGateway:
-        """The gateway of the set."""
-        return NamespacedGateway(self.namespace, self.gateway)
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityRef:
-    """The Secret, and the key in it, that holds the age identity for a restore. It names it and never holds it."""
-
-    name: str
-    key: str = DEFAULT_IDENTITY_KEY
-
-    @classmethod
-    def parse(cls, spec: Json) -> IdentityRef | None:
-        """From ``spec.identitySecretRef``."""
-        ref = spec.get("identitySecretRef")
-        return cls(str(ref.get("name", "")), str(ref.get("key", DEFAULT_IDENTITY_KEY))) if ref else None
 
 
 @dataclass(frozen=True, slots=True)

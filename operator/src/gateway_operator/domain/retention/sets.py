@@ -12,8 +12,9 @@ from datetime import datetime
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
 from gateway_operator.domain.model.names import MANUAL_GROUP, SAFETY_GROUP
-from gateway_operator.domain.model.resources import BackupSetId, NamespacedGateway, Restore
+from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore.status import is_terminal
 from gateway_operator.domain.retention.plan import VERIFIED
 from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway_operator.domain.model import conditions
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef
 from gateway_operator.domain.model.names import SCHEDULE_KIND
-from gateway_operator.domain.model.resources import BackupSetId, GatewayRef, Json, Meta
+from gateway_operator.domain.model.resources import Json, Meta
 
 
 @dataclass(frozen=True)
