@@ -184,7 +184,7 @@ def test_a_rollout() -> None:
         template = {"metadata": {"annotations": {"mcpgateway.dev/restored": marker} if marker else {}}}
         status = {"observedGeneration": observed, "updatedReplicas": updated}
         found = rollout(workload(replicas=1, template=template, status=status), "uid", pods)
-        return found.asked, found.done
+        return found.requested, found.done
 
     new, old = pod(annotations={"mcpgateway.dev/restored": "uid"}), pod()
     assert at(None, 2, 1, old) == (False, False)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.retention.plan import governed, plan
+from gateway_operator.domain.retention.plan import policy_applies, plan
 from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
 from tests.unit.gateway_operator.summaries import summary
 
@@ -100,7 +100,7 @@ def test_what_must_stay_stays(entries: list[BackupSummary], policy: RetentionPol
             assert one.keep, entry
         if not one.keep:
             assert one.reasons
-            assert governed(entry, policy) or entry.ttl is not None
+            assert policy_applies(entry, policy) or entry.ttl is not None
         if one.expires_at is not None and not policy.dry_run and not one.reasons:
             assert one.expires_at > NOW, "it would have gone"
         assert len(one.reasons) <= 32

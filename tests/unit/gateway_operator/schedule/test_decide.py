@@ -20,7 +20,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule.backup_summaries import progress
-from gateway_operator.domain.schedule.cronjob import Image, correction, differences, longest, wanted
+from gateway_operator.domain.schedule.cronjob import Image, correction, differences, max_backup_seconds, wanted
 from gateway_operator.domain.schedule.decide import (
     CorrectCronJob,
     CreateCronJob,
@@ -229,7 +229,7 @@ def test_the_job_outlives_the_longest_backup() -> None:
         one = schedule(backupTemplate=template)
         job = wanted(one, IMAGE)["spec"]["jobTemplate"]["spec"]
         own = template.get("timeoutSeconds", 600) + template.get("startingDeadlineSeconds", 300)
-        assert own < longest(template) < job["activeDeadlineSeconds"]
+        assert own < max_backup_seconds(template) < job["activeDeadlineSeconds"]
 
 
 def member(name: str, minute: int, phase: str = "Completed", **more: Any) -> BackupSummary:

@@ -1,4 +1,4 @@
-"""How a GatewayBackup ends: the record of its file, what changed since the one before, and the terminal status."""
+"""The status of a GatewayBackup's file, the comparison with the previous backup, and the terminal status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUSPICIOUS: Final = conditions.SUSPICIOUS
 
 
 def file_status(file: BackupFile, volume_id: str | None, now: datetime) -> dict[str, Any]:
-    """The part of the status that describes the file. What a file without a manifest does not tell is left out."""
+    """The part of the status that describes the file. Unknown fields of a file without a manifest are left out."""
     record = file if isinstance(file, BackupRecord) else None
     verification = {"level": str(file.level or ""), "time": timestamps.text(now)}
     if record is not None and record.proof:
@@ -45,7 +45,7 @@ def file_status(file: BackupFile, volume_id: str | None, now: datetime) -> dict[
 
 
 def failed(backup: Backup, reason: str, message: str, now: datetime, more: Mapping[str, Any] | None = None) -> Finish:
-    """It ends without a backup."""
+    """The terminal status of a backup that failed, in one write."""
     return _finish(backup, False, str(reason), message, now, more or {})
 
 
@@ -59,7 +59,7 @@ def completed(
 ) -> Finish:
     """The terminal status of a backup that is proven to ``level``, in one write.
 
-    ``file`` is what ``file_status()`` gave, where the status does not have it yet.
+    ``file`` is the result of ``file_status()``, if the status does not have it yet.
     """
     added = dict(file or {})
     backup = replace(backup, status={**backup.status, **added})

@@ -1,4 +1,4 @@
-"""The kubectl commands that grant a missing permission."""
+"""The kubectl commands that grant a missing permission. Messages contain them, ready to copy."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from gateway_operator.domain.model.names import DEFAULT_IDENTITY_KEY
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Which object, without what is in it."""
+    """The identity of a Kubernetes object, without its content."""
 
     kind: str
     namespace: str
@@ -24,7 +24,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRef:
-    """The workload that is a gateway."""
+    """The workload that runs a gateway. ``ordinal`` selects the pod of a StatefulSet."""
 
     kind: str
     name: str
@@ -57,7 +57,7 @@ class NamespacedGateway:
 
 @dataclass(frozen=True, slots=True)
 class BackupSetId:
-    """The set that a backup belongs to. It never changes: namespace, gateway and group of a backup are immutable."""
+    """The backup set of a backup: its namespace, its gateway and its ``spec.group``. All three are immutable."""
 
     namespace: str
     gateway: GatewayRef
@@ -65,13 +65,13 @@ class BackupSetId:
 
     @property
     def namespaced_gateway(self) -> NamespacedGateway:
-        """The gateway of the set."""
+        """The gateway of the set, with its namespace."""
         return NamespacedGateway(self.namespace, self.gateway)
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityRef:
-    """The Secret, and the key in it, that holds the age identity for a restore. It names it and never holds it."""
+    """The name of the Secret with the age identity of a restore, and the key in it. The identity itself is not here."""
 
     name: str
     key: str = DEFAULT_IDENTITY_KEY
