@@ -115,7 +115,7 @@ def test_an_unhealthy_gateway_is_rolled_back(kube: Kube, backed_up: RealGateway)
     status = kube.wait_phase("gwr", "sick", "RolledBack", timeout=60)
     assert status["reason"] == "HealthCheckFailed"
     assert "is not Ready" in status["message"]
-    assert "The previous config is back." in status["message"]
+    assert "The previous config is live again." in status["message"]
     assert backed_up.users() == 5
     assert backed_up.journal(status["requestID"])["data"]["state"] == "rolled_back"
     assert {one["type"]: one["status"] for one in status["conditions"]} == {
@@ -170,7 +170,7 @@ def test_a_finished_restore_never_runs_again(kube: Kube, backed_up: RealGateway)
     kube.restore("once", backupName="good", healthCheck=QUICK)
     status = kube.wait_phase("gwr", "once", "Completed")
     assert status["reason"] == "AlreadyApplied"
-    assert "another name" in status["message"] or "nothing was done" in status["message"]
+    assert "another name" in status["message"] or "Nothing was changed" in status["message"]
     assert backed_up.users() == 6
 
 

@@ -200,7 +200,7 @@ def test_a_gateway_that_never_stops_writing_gets_its_config_back() -> None:
     world.admin.restore = racing  # type: ignore[assignment, method-assign]
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("RolledBack", "ConfigOverwritten")
-    assert str(status["message"]).endswith(" The previous config is back.")
+    assert str(status["message"]).endswith(" The previous config is live again.")
     assert world.admin.live == "old"
 
 
@@ -217,7 +217,7 @@ def test_nothing_is_claimed_about_a_gateway_that_cannot_be_asked() -> None:
     world.admin.restore = silence  # type: ignore[assignment, method-assign]
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("Failed", "RestoreStateUnknown")
-    assert "could not be asked whether the config was replaced" in str(status["message"])
+    assert "It is not known whether the config was replaced" in str(status["message"])
 
 
 def test_one_that_was_rolled_back_by_a_person_says_so() -> None:
@@ -253,7 +253,7 @@ def test_a_rollback_ends_with_its_cause_whatever_the_message_said_meanwhile() ->
     action = decide_restore(RestoreObservation(restore, journal=result), START)
     assert isinstance(action, Finish)
     assert (action.status["phase"], action.status["reason"]) == ("RolledBack", "RestartFailed")
-    assert action.status["message"] == "The pods were not replaced in time. The previous config is back."
+    assert action.status["message"] == "The pods were not replaced in time. The previous config is live again."
     assert action.status["failure"] == cause
 
 

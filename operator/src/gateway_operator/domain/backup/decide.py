@@ -278,7 +278,7 @@ def _failed(observed: BackupObservation, failure: Failure, now: datetime) -> Bac
             return ReadRecord(str(backup.status.get("backupID")))
         if isinstance(observed.stored, BackupRecord) and backup.phase != "Verifying":
             return _complete_or_verify(observed, observed.stored, now)
-        message = failure.sentence() if permanent else f"{failure.sentence()} No retry after {attempt} attempts."
+        message = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = retry_policy.with_error(backup, failure, now)
         return backup_status.failed(backup, failure.code, message, now, {"lastErrors": errors, "attempt": attempt})
     return retry_policy.retry(backup, failure, now)
