@@ -84,6 +84,7 @@ def decide(observed: BackupObservation, now: datetime) -> BackupAction:
     backup = observed.backup
     if is_terminal(backup) or backup.meta.deleting_since:
         return Done()
+    # The answer of this run's call comes first: the file exists, so no deadline may fail the backup.
     if backup.existing is None and isinstance(observed.answer, BackupRecord) and backup.phase != "Verifying":
         return _complete_or_verify(observed, observed.answer, now)
     if backup.existing is not None and isinstance(observed.answer, BackupFile) and backup.phase != "Verifying":
@@ -97,6 +98,7 @@ def decide(observed: BackupObservation, now: datetime) -> BackupAction:
         return _failed(observed, observed.answer, now)
     retry = backup.time("nextRetryTime")
     if retry is not None and retry > now:
+        # Requeue for the recorded time, which is the same after a restart of the operator.
         return Wait(timestamps.seconds_until(retry, now))
     return _start(observed, now)
 
@@ -209,6 +211,7 @@ def _complete_or_verify(observed: BackupObservation, record: BackupRecord, now: 
 
 
 def _start_verifying(backup: Backup, file: BackupFile, volume_id: str | None, now: datetime) -> Write:
+    # Durable before the verification: it must confirm the digest that the status has from here on.
     return Write(
         {
             "phase": "Verifying",
@@ -247,6 +250,7 @@ def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
         return Wait(timestamps.seconds_until(retry, now))
     if not isinstance(observed.gateway, Endpoint):
         return retry_policy.wait_for_gateway(backup, observed.gateway, _deadline(backup), now)
+    # A repeated verification only reads the file, so a crash after this call is harmless.
     return CheckFile(str(backup.status.get("backupID") or ""), str(path))
 
 
@@ -303,11 +307,11 @@ def _deadline_exceeded(observed: BackupObservation, now: datetime) -> BackupActi
     field = "timeoutSeconds" if started else "startingDeadlineSeconds"
     fallback = Reason.TimedOut if started else Reason.StartingDeadlineExceeded
     cause: str = str(fallback)
-    what = "It was not finished" if started else "It could not be started"
+    outcome = "It was not finished" if started else "It could not be started"
     if isinstance(observed.gateway, GatewayProblem):
         cause, detail = str(observed.gateway.reason), f" {observed.gateway.message}"
     elif backup.failure:
         cause, detail = str(backup.failure.get("reason") or fallback), f" {backup.failure.get('message', '')}"
     else:
         detail = ""
-    return backup_status.failed(backup, cause, f"{what} within {seconds} s ({field}).{detail}", now)
+    return backup_status.failed(backup, cause, f"{outcome} within {seconds} s ({field}).{detail}", now)

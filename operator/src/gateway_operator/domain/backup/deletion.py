@@ -104,8 +104,8 @@ def _delete(observed: DeletionObservation, path: str, health: SystemHealthData) 
     return DeleteFile(backup_id, {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message})
 
 
-def _kept(path: str, why: str) -> RemoveFinalizer:
-    return RemoveFinalizer(KubernetesEvent(Reason.FileKept, f"{path} stays on the volume: {why}", warning=True))
+def _kept(path: str, cause: str) -> RemoveFinalizer:
+    return RemoveFinalizer(KubernetesEvent(Reason.FileKept, f"{path} stays on the volume: {cause}", warning=True))
 
 
 def _wait(backup: Backup, problem: Failure, since: datetime, now: datetime) -> Wait:

@@ -106,7 +106,7 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.FileDeleted: Meaning("The file was deleted with the object.", _NOTHING),
     Reason.FileKept: Meaning(
         "The object was deleted, and the file stays on the volume.",
-        "The event has the cause. A GatewayBackup with `existing: {path}` adopts the file; the admin API can delete it.",
+        "The event has the cause. A GatewayBackup with `existing: {path}` adopts the file; the admin API deletes it.",
     ),
     Reason.Importing: Meaning("The files of the volume that have no GatewayBackup are being adopted.", _NOTHING),
     Reason.Imported: Meaning("Every selected backup on the volume has a GatewayBackup.", _NOTHING),
@@ -115,7 +115,7 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "`status.problems` lists them with the causes. To retry, delete the failed GatewayBackups and import again.",
     ),
     Reason.WouldImport: Meaning(
-        "With `dryRun` the import only counts the files that it would adopt.", "Create an import without `dryRun`."
+        "With `dryRun` the import only lists the files that it would adopt.", "Create an import without `dryRun`."
     ),
     Reason.Validating: Meaning("The source of the restore is being resolved.", _NOTHING),
     Reason.SafetyBackup: Meaning("The live config is being backed up before it is replaced.", _NOTHING),
@@ -178,7 +178,7 @@ REASONS: Final[dict[Reason, Meaning]] = {
     ),
     Reason.RollbackFailed: Meaning(
         "The previous config could not be put back.",
-        "The message has the error and the call that retries it. The previous config is still kept beside the live one.",
+        "The message has the error and the call that retries it. The previous config is kept beside the live one.",
     ),
     Reason.Applied: Meaning("The policy was applied to the backup set.", _NOTHING),
     Reason.DryRun: Meaning(

@@ -57,8 +57,8 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if observed.rollout is not None and observed.rollout.done:
         return _to_health_check(restore, "The pods were restarted.", True, now)
     if waited >= restore.health_timeout:
-        why = observed.rollout.message if observed.rollout is not None else "the workload no longer exists"
-        return _unhealthy(observed, Reason.RestartFailed, f"The pods were not replaced in time: {why}.", now)
+        cause = observed.rollout.message if observed.rollout is not None else "the workload no longer exists"
+        return _unhealthy(observed, Reason.RestartFailed, f"The pods were not replaced in time: {cause}.", now)
     if isinstance(observed.answer, Failure):
         return _wait(restore, observed.answer, now)
     if observed.rollout is None:
@@ -69,6 +69,7 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if must is None:
         return RecheckSoon(POLL_SECONDS)
     if must:
+        # The pod template stores the marker, so a repeated call after a crash restarts the pods once.
         return Restart(marker(restore))
     return _to_health_check(restore, "No restart was needed.", False, now)
 
@@ -149,6 +150,7 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if isinstance(answer, RestoreResult):
         return _committed(restore, now)
     if not isinstance(answer, Failure):
+        # If the answer is lost, the next run reads `committed` from the journal.
         return CallCommit(restore.request_id)
     # The restored config is live and healthy, so a failed commit does not roll it back.
     if retry.is_retryable(answer) and _since(restore, now) < restore.health_timeout + restore.timeout:
@@ -165,11 +167,11 @@ def _committed(restore: Restore, now: datetime) -> RestoreAction:
 def _unhealthy(observed: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
     restore = observed.restore
     if restore.on_failure == "Leave":
-        how = (
+        instructions = (
             "onFailure is Leave: the restored config stays and is not committed. End the restore on the gateway's "
             f"admin API with POST /api/v1/system/restores/{restore.request_id}/commit or …/rollback."
         )
-        return finish(restore, "Failed", reason, f"{message} {how}", now)
+        return finish(restore, "Failed", reason, f"{message} {instructions}", now)
     return roll_back(restore, reason, message, now)
 
 
@@ -194,6 +196,7 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if failure is not None:
         return _wait(restore, failure, now)
     if record is not None:
+        # Only after the journal was read: if the answer is lost, the next run reads `rolled_back` there.
         return CallRollback(restore.request_id)
     if over:
         message = (

@@ -42,6 +42,7 @@ def decide(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if not isinstance(observed.answer, Failure):
         retry = restore.time("nextRetryTime")
         if retry is not None and retry > now:
+            # Requeue for the recorded time, which is the same after a restart of the operator.
             return Wait(timestamps.seconds_until(retry, now))
     match restore.phase:
         case "Validating":

@@ -83,14 +83,14 @@ def pending_message(
     """Which restore of the gateway is unfinished, and how a person ends it."""
     request = pending_request(health)
     if owner is not None:
-        who = f"GatewayRestore {owner} is not finished, or ended with onFailure: Leave"
+        holder = f"GatewayRestore {owner} is not finished, or ended with onFailure: Leave"
     else:
-        who = "its GatewayRestore no longer exists"
+        holder = "its GatewayRestore no longer exists"
     name = request or "REQUEST_ID"
     prefix = f"{failure.message} " if failure else ""
     return (
-        f"{prefix}Another restore ({name}) is neither committed nor rolled back: {who}. If it still runs, wait for it; "
-        f"else end it on the gateway's admin API with POST /api/v1/system/restores/{name}/commit (keeps the live "
+        f"{prefix}Another restore ({name}) is neither committed nor rolled back: {holder}. If it still runs, wait for "
+        f"it; else end it on the gateway's admin API with POST /api/v1/system/restores/{name}/commit (keeps the live "
         "config) or …/rollback (puts the previous config back). Then create the restore again under another name."
     )
 
@@ -138,8 +138,8 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return _without_identity(restore, observed.identity, now)
     fixed = retry.authorized_conditions(restore, None, now)
     message = "The live config is being backed up before it is replaced."
-    more = {"conditions": fixed} if fixed is not None else {}
-    return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, more)
+    extra_status = {"conditions": fixed} if fixed is not None else {}
+    return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, extra_status)
 
 
 def _resume_from_record(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
@@ -201,6 +201,7 @@ def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
         limit = safety.starting_deadline + safety.timeout + _SAFETY_GRACE
         if (now - since).total_seconds() > limit:
             return _safety_failed(restore, "It did not finish in time.", safety.meta.ref.name, now)
+        # The backup takes seconds: this run keeps the object and polls.
         return RecheckSoon(SAFETY_POLL_SECONDS)
     refused = _unusable(observed, now)
     if refused is not None:
@@ -208,23 +209,24 @@ def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if isinstance(observed.health, SystemHealthData) and not observed.health.config_valid:
         message = "The live config is invalid and cannot be backed up; the admin API keeps its bytes for a rollback."
         return _to_restoring(restore, message, now, {})
+    # The name contains the restore's uid, so after a crash the same GatewayBackup is used.
     return CreateSafetyBackup(safety_backup_name(restore.meta.ref.name, restore.uid))
 
 
-def _safety_failed(restore: Restore, why: str, name: str, now: datetime) -> RestoreAction:
+def _safety_failed(restore: Restore, cause: str, name: str, now: datetime) -> RestoreAction:
     if restore.safety_backup == "Required":
-        message = f"The safety backup {name} failed, and it is required: {why}"
+        message = f"The safety backup {name} failed, and it is required: {cause}"
         return finish(restore, "Failed", Reason.SafetyBackupFailed, message, now)
     message = (
-        f"The safety backup {name} failed: {why} The restore continues: the previous config is kept for a rollback."
+        f"The safety backup {name} failed: {cause} The restore continues: the previous config is kept for a rollback."
     )
     return _to_restoring(restore, message, now, {"kind": "kept", "backupName": name})
 
 
 def _to_restoring(restore: Restore, message: str, now: datetime, kept: dict[str, Any]) -> RestoreAction:
     next_message = "The admin API was asked to replace the config."
-    more = {"safetyBackup": kept} if kept else {}
-    return step(restore, "Restoring", Reason.Restoring, next_message, now, more, ended=message)
+    extra_status = {"safetyBackup": kept} if kept else {}
+    return step(restore, "Restoring", Reason.Restoring, next_message, now, extra_status, ended=message)
 
 
 def restoring(observed: RestoreObservation, now: datetime) -> RestoreAction:
@@ -252,6 +254,7 @@ def restoring(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return refused
     source = restore.source
     by_id = source.get("backupID")
+    # The admin API runs a request id once, so a repeated call after a crash or a lost answer is harmless.
     return CallRestore(
         request_id=restore.request_id,
         backup_id=by_id,
@@ -270,18 +273,19 @@ def _may_repeat(observed: RestoreObservation) -> bool:
 
 
 def _applied(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
+    # Durable before the restart: the health check compares the live config with the digests in this status.
     status = applied_status(record, restore)
     return step(restore, "Restarting", Reason.Restarting, "The config is replaced.", now, status)
 
 
 def _abandoned(observed: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:
     """Roll back a config that was replaced and then overwritten."""
-    why = (
+    cause = (
         observed.answer.message
         if isinstance(observed.answer, Failure)
         else "The gateway kept overwriting the new config."
     )
-    return roll_back(observed.restore, Reason.ConfigOverwritten, why, now, applied_status(record, observed.restore))
+    return roll_back(observed.restore, Reason.ConfigOverwritten, cause, now, applied_status(record, observed.restore))
 
 
 def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction:

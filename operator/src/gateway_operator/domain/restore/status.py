@@ -56,14 +56,14 @@ def step(
     reason: str,
     message: str,
     now: datetime,
-    more: Mapping[str, Any] | None = None,
+    extra_status: Mapping[str, Any] | None = None,
     ended: str | None = None,
     event: KubernetesEvent | None = None,
 ) -> Write:
     """The status write that enters a phase."""
     status = {
         "failure": None,
-        **(more or {}),
+        **(extra_status or {}),
         "phase": phase,
         "reason": str(reason),
         "message": message,
@@ -75,11 +75,14 @@ def step(
     return Write(status, event)
 
 
-def roll_back(restore: Restore, reason: str, why: str, now: datetime, more: Mapping[str, Any] | None = None) -> Write:
+def roll_back(
+    restore: Restore, reason: str, cause: str, now: datetime, extra_status: Mapping[str, Any] | None = None
+) -> Write:
     """The status write that enters RollingBack. ``status.failure`` keeps the cause until the end."""
-    message = f"{why} The previous config is being put back."
-    status = {**(more or {}), "failure": {"reason": str(reason), "message": why}}
-    return step(restore, "RollingBack", reason, message, now, status, ended=why)
+    # Durable before the rollback call: after a crash the restore continues to roll back and never commits.
+    message = f"{cause} The previous config is being put back."
+    status = {**(extra_status or {}), "failure": {"reason": str(reason), "message": cause}}
+    return step(restore, "RollingBack", reason, message, now, status, ended=cause)
 
 
 def finish(
@@ -88,7 +91,7 @@ def finish(
     reason: str,
     message: str,
     now: datetime,
-    more: Mapping[str, Any] | None = None,
+    extra_status: Mapping[str, Any] | None = None,
 ) -> Finish:
     """The terminal status, with all conditions, in one write."""
     succeeded = phase == "Completed"
@@ -96,7 +99,7 @@ def finish(
     # After a rollback the cause stays: it says why the config was rolled back.
     cause = restore.failure if restore.phase == "RollingBack" else {}
     status = {
-        **(more or {}),
+        **(extra_status or {}),
         "failure": None if succeeded else cause or {"reason": str(reason), "message": message},
         "phase": phase,
         "reason": str(reason),
@@ -122,8 +125,8 @@ def deadline_exceeded(restore: Restore, gateway: Endpoint | GatewayProblem | Non
         cause, detail = str(gateway.reason), f" {gateway.message}"
     elif restore.failure:
         cause, detail = str(restore.failure.get("reason") or cause), f" {restore.failure.get('message', '')}"
-    what = "Nothing was restored" if started else "It could not be started"
-    return finish(restore, "Failed", cause, f"{what} within {seconds} s ({field}).{detail}", now)
+    outcome = "Nothing was restored" if started else "It could not be started"
+    return finish(restore, "Failed", cause, f"{outcome} within {seconds} s ({field}).{detail}", now)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def _check(observed: ScheduleObservation) -> _ReadyCondition | CreateCronJob | C
     if cron_job is None:
         return _missing_account(observed) or _create(schedule, want)
     different = differences(want, cron_job)
+    # One correction a run: a second one would loop with the webhook that changes the CronJob.
     if different and observed.corrected:
         message = f"Something changes CronJob {schedule.name} on every write ({_fields(different)}); check webhooks."
         return _ReadyCondition(Reason.CronJobOverruled, message)
@@ -151,8 +152,8 @@ def _correct(schedule: GatewayBackupSchedule, want: Json, have: Json, different:
             patch, KubernetesEvent(str(Reason.CronJobUpdated), f"CronJob {name} was updated from its schedule.")
         )
     generation = have["metadata"].get("generation", 0)
-    what = f"generation {generation}: {_fields(different)}"
-    message = f"Someone changed CronJob {name} ({what}). The change was reverted: change the schedule instead."
+    details = f"generation {generation}: {_fields(different)}"
+    message = f"Someone changed CronJob {name} ({details}). The change was reverted: change the schedule instead."
     return CorrectCronJob(patch, KubernetesEvent(str(Reason.CronJobRestored), message, warning=True))
 
 
