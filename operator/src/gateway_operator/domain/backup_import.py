@@ -18,7 +18,7 @@ from gateway_operator.domain.model.names import ADOPTED_LABEL, IMPORT_LABEL, IMP
 from gateway_operator.domain.model.resources import Backup, Import
 
 _NAME_LIMIT: Final = 63
-_TAIL: Final = 10
+_DIGEST_CHARACTERS: Final = 10
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 _GROUP: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
@@ -60,12 +60,12 @@ class ImportPlan:
     failed: tuple[ImportProblem, ...]
 
 
-def is_selected(thing: Import, path: str) -> bool:
+def is_selected(import_: Import, path: str) -> bool:
     """Whether the import selects the file at this path."""
-    return not thing.paths or any(path.startswith(prefix) for prefix in thing.paths)
+    return not import_.paths or any(path.startswith(prefix) for prefix in import_.paths)
 
 
-def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup], volume_id: str) -> ImportPlan:
+def plan(import_: Import, files: Iterable[BackupEntry], backups: Sequence[Backup], volume_id: str) -> ImportPlan:
     """The GatewayBackups to create, the progress, and the files that cannot be adopted.
 
     ``files`` are those that hold or may hold a backup. Files that are no config were left out before.
@@ -74,7 +74,7 @@ def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup],
     failed: list[ImportProblem] = []
     total = waiting = adopted = owned = 0
     names = {backup.meta.ref.name for backup in backups}
-    owners = _owners(thing, backups, volume_id)
+    owners = _owners(import_, backups, volume_id)
     ids: set[str] = set()
     for file in sorted(files, key=lambda one: (one.record.created if one.record else one.modified, one.path)):
         total += 1
@@ -90,7 +90,7 @@ def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup],
             adoption = _adoption(file, names)
             names.add(adoption.name)
             create.append(adoption)
-        elif owner.meta.annotations.get(IMPORT_UID) != thing.meta.ref.uid and owner.phase != "Failed":
+        elif owner.meta.annotations.get(IMPORT_UID) != import_.meta.ref.uid and owner.phase != "Failed":
             owned += 1
         elif owner.phase == "Failed":
             failed.append(
@@ -103,14 +103,14 @@ def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup],
     return ImportPlan(total, tuple(create), waiting, adopted, owned, tuple(failed))
 
 
-def _owners(thing: Import, backups: Sequence[Backup], volume_id: str) -> Mapping[str, Backup]:
+def _owners(import_: Import, backups: Sequence[Backup], volume_id: str) -> Mapping[str, Backup]:
     """The owner of each path and backup id on this volume. A Failed GatewayBackup counts only without another owner."""
     owners: dict[str, Backup] = {}
     for backup in sorted(backups, key=lambda one: one.phase != "Failed"):
         if backup.meta.deleting_since is not None:
             continue
         recorded = backup.status.get("volumeID")
-        if recorded != volume_id if recorded else backup.gateway != thing.gateway:
+        if recorded != volume_id if recorded else backup.gateway != import_.gateway:
             continue
         if backup.phase == "Failed" and backup.existing is None:
             continue  # it wrote no file, so a file at its path has no owner
@@ -143,21 +143,21 @@ def _name(original_name: str, file: BackupEntry, names: set[str]) -> str:
         return original_name
     backup_id = file.record.backup_id if file.record is not None else ""
     stem = original_name if _is(_NAME, original_name) else file.path.rpartition("/")[2].lower().partition(".json")[0]
-    stem = _NOT_IN_NAMES.sub("-", stem).strip("-")[: _NAME_LIMIT - _TAIL - 1].rstrip("-") or "backup"
+    stem = _NOT_IN_NAMES.sub("-", stem).strip("-")[: _NAME_LIMIT - _DIGEST_CHARACTERS - 1].rstrip("-") or "backup"
     for number in itertools.count():
-        tail = hashlib.sha256(f"{backup_id}\n{file.path}\n{number}".encode()).hexdigest()[:_TAIL]
+        tail = hashlib.sha256(f"{backup_id}\n{file.path}\n{number}".encode()).hexdigest()[:_DIGEST_CHARACTERS]
         if f"{stem}-{tail}" not in names:
             return f"{stem}-{tail}"
     raise AssertionError("unreachable")
 
 
-def body(thing: Import, adoption: Adoption) -> dict[str, Any]:
+def body(import_: Import, adoption: Adoption) -> dict[str, Any]:
     """The GatewayBackup to create, without kind and apiVersion."""
     spec: dict[str, Any] = {
         "gatewayRef": {
-            "kind": thing.gateway.kind,
-            "name": thing.gateway.name,
-            "ordinal": thing.gateway.ordinal,
+            "kind": import_.gateway.kind,
+            "name": import_.gateway.name,
+            "ordinal": import_.gateway.ordinal,
         },
         "group": adoption.group,
         "existing": {"path": adoption.path},
@@ -168,7 +168,7 @@ def body(thing: Import, adoption: Adoption) -> dict[str, Any]:
         spec["verification"] = {"level": "Stored"}  # an import has no age identity, so it cannot prove more
     if adoption.description:
         spec["description"] = adoption.description
-    ref = thing.meta.ref
+    ref = import_.meta.ref
     labels = {ADOPTED_LABEL: "true", IMPORT_LABEL: label_value(ref.name)}
     metadata = {"name": adoption.name, "labels": labels, "annotations": {IMPORT_UID: ref.uid}}
     return {"metadata": metadata, "spec": spec}

@@ -1,4 +1,4 @@
-"""Durations: what the schemas let in is read, anything else is refused."""
+"""Tests that durations which the schemas accept are parsed, and all others are rejected."""
 
 import re
 from datetime import timedelta
@@ -42,8 +42,8 @@ def test_absent_duration_is_none() -> None:
 def _retention(file: str) -> dict[str, object]:
     crd = yaml.safe_load((CRDS / file).read_text())
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    found: dict[str, object] = spec["properties"]["retention"]
-    return found
+    schema: dict[str, object] = spec["properties"]["retention"]
+    return schema
 
 
 def test_both_crds_have_the_same_retention_schema() -> None:
@@ -56,5 +56,5 @@ def test_both_crds_have_the_same_retention_schema() -> None:
 def test_schema_and_parser_accept_the_same_durations(text: str) -> None:
     fields = _retention("mcpgateway.dev_gatewaybackups.yaml")["properties"]
     assert isinstance(fields, dict)
-    admitted = re.fullmatch(fields["keepWithin"]["pattern"], text) is not None
-    assert admitted == (durations.parse_or_none(text) is not None)
+    accepted = re.fullmatch(fields["keepWithin"]["pattern"], text) is not None
+    assert accepted == (durations.parse_or_none(text) is not None)

@@ -45,8 +45,8 @@ from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 
-_SHORTEST_CALL: Final = 5.0
-_UNDECIDED: Final = 2.0
+_MIN_CALL_SECONDS: Final = 5.0
+_UNDECIDED_OWNER_SECONDS: Final = 2.0
 _LEVELS: Final = ("", "Stored", "Verified")
 
 
@@ -152,7 +152,7 @@ def _call(
     }
     if backup.description:
         metadata["description"] = backup.description
-    return CallBackup(path, meta.ref.uid, metadata, max(left, _SHORTEST_CALL), status)
+    return CallBackup(path, meta.ref.uid, metadata, max(left, _MIN_CALL_SECONDS), status)
 
 
 def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str, now: datetime) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _claim_adopted(observed: BackupObservation, file: BackupFile, now: datetime)
         return _start_verifying(backup, file, volume_id, now)
     if owned.undecided and now < _deadline(backup):
         # A younger object may not have read our claim yet: wait until it has failed or completed.
-        return Wait(_UNDECIDED)
+        return Wait(_UNDECIDED_OWNER_SECONDS)
     message = f"{file.path} belongs to GatewayBackup {owned.name}: a file has one GatewayBackup."
     return backup_status.failed(backup, Reason.AlreadyOwned, message, now)
 

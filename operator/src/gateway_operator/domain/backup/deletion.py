@@ -24,7 +24,7 @@ UNREACHABLE_LIMIT: Final = 24 * 3600.0
 """Seconds from the beginning of a deletion for which an unreachable gateway is retried."""
 BY_RETENTION: Final = "Retention"
 BY_TTL: Final = "TTL"
-_SLOWEST: Final = 600.0
+_MAX_RETRY_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _kept(path: str, cause: str) -> RemoveFinalizer:
 
 def _wait(backup: Backup, problem: Failure, since: datetime, now: datetime) -> Wait:
     waited = max(0.0, (now - since).total_seconds())
-    delay = min(_SLOWEST, max(2.0, waited / 4))
+    delay = min(_MAX_RETRY_SECONDS, max(2.0, waited / 4))
     until = timestamps.later(since, UNREACHABLE_LIMIT)
     message = f"{problem.sentence()} The deletion of the file is retried until {timestamps.text(until)}."
     failure = {"reason": problem.code, "message": problem.sentence()}

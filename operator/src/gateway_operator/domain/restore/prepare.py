@@ -30,8 +30,8 @@ from gateway_operator.domain.restore.source import Refusal, resolve
 from gateway_operator.domain.restore.status import RestoreObservation, deadline_exceeded, finish, roll_back, step
 
 SAFETY_POLL_SECONDS: Final = 1.0
-_SHORTEST_CALL: Final = 5.0
-_SAFETY_GRACE: Final = 30.0
+_MIN_CALL_SECONDS: Final = 5.0
+_SAFETY_GRACE_SECONDS: Final = 30.0
 _ABANDONED_CALL_SECONDS: Final = 30.0
 _RECHECK_SECONDS: Final = 5.0
 
@@ -198,7 +198,7 @@ def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return _safety_failed(restore, str(safety.status.get("message", "")), safety.meta.ref.name, now)
     if safety is not None:
         since = safety.meta.created
-        limit = safety.starting_deadline + safety.timeout + _SAFETY_GRACE
+        limit = safety.starting_deadline + safety.timeout + _SAFETY_GRACE_SECONDS
         if (now - since).total_seconds() > limit:
             return _safety_failed(restore, "It did not finish in time.", safety.meta.ref.name, now)
         # The backup takes seconds: this run keeps the object and polls.
@@ -261,7 +261,7 @@ def restoring(observed: RestoreObservation, now: datetime) -> RestoreAction:
         path=None if by_id else source.get("path"),
         expected_sha256=source.get("sha256"),
         safety_backup=_safety_backup_option(restore),
-        timeout=max(_SHORTEST_CALL, timestamps.seconds_until(deadline(restore), now)),
+        timeout=max(_MIN_CALL_SECONDS, timestamps.seconds_until(deadline(restore), now)),
         identity=restore.needed_identity,
         identity_optional=record is not None and record.state is RestoreState.applied,
         accept_unsigned=restore.accept_unsigned,

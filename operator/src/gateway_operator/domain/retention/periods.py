@@ -38,7 +38,7 @@ def _name_of_week(local: datetime) -> str:
     return f"{year:04}-W{week:02}"
 
 
-_AT_ONCE: Final = 256
+_BATCH_SIZE: Final = 256
 HOUR: Final = Period("keepHourly", _hour, _name_of_hour)
 DAY: Final = Period("keepDaily", lambda local: local.toordinal(), _name_of_day)
 # The first day of the first year is a Monday.
@@ -79,7 +79,7 @@ class LocalTimes:
 
     def _convert(self) -> None:
         done = len(self._local)
-        self._local.extend(_local(time, self._zone) for time in self._times[done : done + _AT_ONCE])
+        self._local.extend(_local(time, self._zone) for time in self._times[done : done + _BATCH_SIZE])
 
 
 def _local(time: datetime, zone: tzinfo) -> datetime:

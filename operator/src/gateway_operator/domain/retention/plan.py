@@ -66,7 +66,7 @@ def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetim
     _protect(ordered, policy, kept)
     protected = frozenset(kept)
     expired: _Expired = {}
-    good, bad = [], []
+    good, failed = [], []
     for index, backup in enumerate(ordered):
         if backup.phase not in (COMPLETED, FAILED):
             continue
@@ -75,13 +75,13 @@ def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetim
             expired[index] = outlived
         elif policy_applies(backup, policy):
             if backup.phase == FAILED:
-                bad.append(index)
+                failed.append(index)
             elif not backup.needs_review:
                 good.append(index)
     if policy.has_rules:
         _by_rules(ordered, good, policy, now, kept, expired)
     if policy.failed.keep_last is not None:
-        _by_number(bad, policy.failed.keep_last, kept, expired)
+        _keep_newest_failed(failed, policy.failed.keep_last, kept, expired)
     return [
         _decision(backup, kept.get(index), expired.get(index), index in protected, policy)
         for index, backup in enumerate(ordered)
@@ -167,10 +167,10 @@ def _by_rules(
             expired[index] = _UNCOUNTED
 
 
-def _by_number(bad: Sequence[int], number: int, kept: _KeepReasons, expired: _Expired) -> None:
-    for index in bad[:number]:
+def _keep_newest_failed(failed: Sequence[int], number: int, kept: _KeepReasons, expired: _Expired) -> None:
+    for index in failed[:number]:
         kept[index].append("failed.keepLast")
-    for index in bad[number:]:
+    for index in failed[number:]:
         expired[index] = DeletionCause.failed, f"not among the newest {number} that failed"
 
 

@@ -69,23 +69,25 @@ def summarize(
     decisions: Sequence[RetentionDecision], policy: RetentionPolicy | str, hold: DeletionHold | None
 ) -> RetentionResult:
     """The result for a set. ``policy`` is a sentence if the policy is invalid; ``hold`` prevents all deletions."""
-    going = [one for one in reversed(decisions) if not one.keep]
+    planned = [one for one in reversed(decisions) if not one.keep]
     good = sum(1 for one in decisions if one.backup.phase == COMPLETED)
     if isinstance(policy, str):
         return RetentionResult((), False, Reason.PolicyInvalid, f"Nothing is deleted: {policy}", good, 0, None)
     if hold is not None:
-        return RetentionResult((), False, hold.reason, hold.message, good, len(going), None)
-    now = tuple(one for one in going if one.cause is DeletionCause.ttl or not policy.dry_run)
-    left = good - sum(1 for one in now if one.backup.phase == COMPLETED)
-    held = len(going) - len(now)
+        return RetentionResult((), False, hold.reason, hold.message, good, len(planned), None)
+    executed = tuple(one for one in planned if one.cause is DeletionCause.ttl or not policy.dry_run)
+    left = good - sum(1 for one in executed if one.backup.phase == COMPLETED)
+    held = len(planned) - len(executed)
     if policy.dry_run:
         return RetentionResult(
-            now, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left
+            executed, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left
         )
     if not policy.has_rules and policy.failed == FailedLimits():
-        return RetentionResult(now, False, Reason.NoPolicy, "No rule deletes a backup: all are kept.", left, 0, left)
+        return RetentionResult(
+            executed, False, Reason.NoPolicy, "No rule deletes a backup: all are kept.", left, 0, left
+        )
     message = "1 backup is kept." if left == 1 else f"{left} backups are kept."
-    return RetentionResult(now, True, Reason.Applied, message, left, 0, left)
+    return RetentionResult(executed, True, Reason.Applied, message, left, 0, left)
 
 
 def deletion_event(decision: RetentionDecision) -> KubernetesEvent:

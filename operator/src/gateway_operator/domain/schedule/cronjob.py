@@ -27,9 +27,9 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 _MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "gateway-backup-operator"}
 _RETRIES: Final = 3
-_PULLING: Final = 300
+_POD_START_SECONDS: Final = 300
 """Seconds for a pod to start, including the pull of its image."""
-_MARGIN: Final = 60
+_MARGIN_SECONDS: Final = 60
 _UID: Final = 10001
 _DEFAULT_TIMEOUT: Final = 600
 _DEFAULT_STARTING: Final = 300
@@ -87,7 +87,7 @@ def wanted(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
 def max_backup_seconds(template: Json) -> int:
     """Seconds from the creation of a backup until the operator has ended it, plus a margin."""
     starting = int(template.get("startingDeadlineSeconds", _DEFAULT_STARTING))
-    return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN
+    return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN_SECONDS
 
 
 def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str
                 },
             ]
         },
-        "activeDeadlineSeconds": max_backup_seconds(schedule.template) + _PULLING,
+        "activeDeadlineSeconds": max_backup_seconds(schedule.template) + _POD_START_SECONDS,
         "template": {
             "metadata": {"labels": dict(labels), "annotations": {BACKUP_TEMPLATE: backup_template(schedule)}},
             "spec": _pod(schedule, image),
