@@ -36,7 +36,7 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.domain.restore.after_apply import health_problem, marker
-from gateway_operator.domain.restore.prepare import pending_request
+from gateway_operator.domain.restore.pending_restore import pending_request
 from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
 from gateway_operator.reconcile.age_identity import as_failure, read_identity

@@ -25,6 +25,7 @@ from gateway_operator.domain.model.names import ENCRYPTED, safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.restore.pending_restore import pending_message, pending_request
 from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.domain.restore.source import Refusal, resolve
 from gateway_operator.domain.restore.status import RestoreObservation, deadline_exceeded, finish, roll_back, step
@@ -69,30 +70,6 @@ def _failed(observed: RestoreObservation, failure: Failure, now: datetime) -> Re
         message = pending_message(observed.health, observed.pending_owner, failure)
     errors = retry.with_error(observed.restore, failure, now)
     return finish(observed.restore, "Failed", failure.code, message, now, {"lastErrors": errors})
-
-
-def pending_request(health: SystemHealthData | Failure | None) -> str | None:
-    """The request id of the restore that is neither committed nor rolled back; None if there is none, or no answer."""
-    pending = health.pending_restore if isinstance(health, SystemHealthData) else None
-    return pending.request_id if pending is not None else None
-
-
-def pending_message(
-    health: SystemHealthData | Failure | None, owner: str | None, failure: Failure | None = None
-) -> str:
-    """Which restore of the gateway is unfinished, and how a person ends it."""
-    request = pending_request(health)
-    if owner is not None:
-        holder = f"GatewayRestore {owner} is not finished, or ended with onFailure: Leave"
-    else:
-        holder = "its GatewayRestore no longer exists"
-    name = request or "REQUEST_ID"
-    prefix = f"{failure.message} " if failure else ""
-    return (
-        f"{prefix}Another restore ({name}) is neither committed nor rolled back: {holder}. If it still runs, wait for "
-        f"it; else end it on the gateway's admin API with POST /api/v1/system/restores/{name}/commit (keeps the live "
-        "config) or …/rollback (puts the previous config back). Then create the restore again under another name."
-    )
 
 
 def pending(observed: RestoreObservation, now: datetime) -> RestoreAction:
