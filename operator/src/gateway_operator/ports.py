@@ -16,7 +16,8 @@ from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.actions import CallBackup, CallRestore, KubernetesEvent
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound
-from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
+from gateway_operator.domain.model.resources import Json, Meta
 
 
 class AdminApiError(Exception):

@@ -8,8 +8,8 @@ import pytest
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import FINALIZER
-from gateway_operator.domain.model.resources import Ref
 from gateway_operator.main import main
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.deletion import finalize_backup

@@ -14,7 +14,7 @@ import pytest
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import

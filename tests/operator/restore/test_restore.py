@@ -93,7 +93,7 @@ def test_unhealthy_gateway_is_rolled_back(kube: Kube, backed_up: RealGateway) ->
     status = kube.wait_phase("gwr", "unhealthy", "RolledBack", timeout=60)
     assert status["reason"] == "HealthCheckFailed"
     assert "is not Ready" in status["message"]
-    assert "The previous config is back." in status["message"]
+    assert "The previous config is live again." in status["message"]
     assert backed_up.count_users() == 5
     assert backed_up.get_restore(status["requestID"])["data"]["state"] == "rolled_back"
     assert condition_states(status) == {
@@ -152,7 +152,7 @@ def test_finished_restore_never_runs_again(kube: Kube, backed_up: RealGateway) -
     kube.apply_restore("once", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
     status = kube.wait_phase("gwr", "once", "Completed")
     assert status["reason"] == "AlreadyApplied"
-    assert "another name" in status["message"] or "nothing was done" in status["message"]
+    assert "another name" in status["message"] or "Nothing was changed" in status["message"]
     assert backed_up.count_users() == 6
 
 

@@ -114,7 +114,7 @@ records = st.builds(
         path=st.none() | st.just("safety/x"),
     ),
 )
-rollouts = st.builds(Rollout, asked=st.booleans(), done=st.booleans(), message=st.just("on its way"))
+rollouts = st.builds(Rollout, requested=st.booleans(), done=st.booleans(), message=st.just("on its way"))
 
 
 def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

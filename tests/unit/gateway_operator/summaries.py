@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.model.resources import BackupSetId, GatewayRef
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef
 
 SET_ID: Final = BackupSetId("prod", GatewayRef("Deployment", "gw"), "nightly")
 

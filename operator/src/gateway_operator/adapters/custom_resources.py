@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway_operator.adapters.kubernetes_api import MERGE, PAGE_SIZE, KubernetesApi
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import (
     API_VERSION,
     BACKUP_KIND,
@@ -25,7 +26,7 @@ from gateway_operator.domain.model.names import (
     SCHEDULE_PLURAL,
     VERSION,
 )
-from gateway_operator.domain.model.resources import Json, Meta, Ref
+from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.ports import ClusterError, MissingError, Page
 
 PLURALS: Final = {

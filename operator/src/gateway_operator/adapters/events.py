@@ -10,8 +10,8 @@ from urllib.parse import quote
 from gateway_operator.adapters.kubernetes_api import KubernetesApi
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import KubernetesEvent
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import API_VERSION
-from gateway_operator.domain.model.resources import Ref
 from gateway_operator.ports import ClusterError
 
 CONTROLLER_NAME: Final = "gateway-backup-operator"

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from gateway_operator.adapters.kubernetes_api import MERGE, KubernetesApi
 from gateway_operator.domain.gateway.workload import Workload
+from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.names import RESTORED as RESTORED_ANNOTATION
-from gateway_operator.domain.model.resources import GatewayRef, Json
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import MissingError, Secret
 
 _WORKLOAD_PLURALS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}

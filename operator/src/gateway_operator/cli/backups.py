@@ -17,9 +17,10 @@ from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.cli.argument_types import fields, retention
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.wait import wait_until_completed
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, JOB_UID
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Json, Meta, Ref
+from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.domain.schedule.cronjob import TEMPLATE_VARIABLE
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 

@@ -1,1 +1,1 @@
-"""What the operator decides, as pure functions of its observations and the time. It does no I/O."""
+"""Decisions of the operator, as pure functions of its observations and the time. It does no I/O."""

@@ -1,7 +1,7 @@
-"""Which files of a volume get a GatewayBackup, and under which names: a pure function of what was listed.
+"""Plans an import: which files of a volume get a GatewayBackup, and under which names. A pure function of the listing.
 
-Names and groups come from the manifests, so that what comes back is what was lost. The same listing gives the same
-names, whatever crashed in between: what was created already owns its file and is not created again.
+Names and groups come from the manifests, so the created GatewayBackups equal the lost ones. The same listing gives the
+same names. So a run after a crash creates nothing twice: a GatewayBackup from before the crash already owns its file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway_operator.domain.model.names import ADOPTED_LABEL, IMPORT_LABEL, IMP
 from gateway_operator.domain.model.resources import Backup, Import
 
 _NAME_LIMIT: Final = 63
-_TAIL: Final = 10
+_DIGEST_CHARACTERS: Final = 10
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 _GROUP: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
@@ -26,7 +26,7 @@ _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A GatewayBackup that is to be created."""
+    """A GatewayBackup to create for a file."""
 
     name: str
     path: str
@@ -46,7 +46,11 @@ class ImportProblem:
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """What an import is about. ``waiting`` and ``adopted`` are its own GatewayBackups, from before a crash as well."""
+    """The progress of an import in numbers, and the next steps.
+
+    ``waiting`` and ``adopted`` count the GatewayBackups of this import, including those from before a crash.
+    ``already_owned`` counts files with another GatewayBackup and copies of the same backup.
+    """
 
     found: int
     create: tuple[Adoption, ...]
@@ -56,39 +60,37 @@ class ImportPlan:
     failed: tuple[ImportProblem, ...]
 
 
-def is_selected(thing: Import, path: str) -> bool:
-    """Whether the import is about a file."""
-    return not thing.paths or any(path.startswith(prefix) for prefix in thing.paths)
+def is_selected(import_: Import, path: str) -> bool:
+    """Whether the import selects the file at this path."""
+    return not import_.paths or any(path.startswith(prefix) for prefix in import_.paths)
 
 
-def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup], volume_id: str) -> ImportPlan:
-    """What to create, what is done, and what cannot be.
+def plan(import_: Import, files: Iterable[BackupEntry], backups: Sequence[Backup], volume_id: str) -> ImportPlan:
+    """The GatewayBackups to create, the progress, and the files that cannot be adopted.
 
-    ``files`` are those that hold a backup, or may: what is no config at all was left out before.
+    ``files`` are those that hold or may hold a backup. Files that are no config were left out before.
     """
     create: list[Adoption] = []
     failed: list[ImportProblem] = []
-    found = waiting = adopted = owned = 0
+    total = waiting = adopted = owned = 0
     names = {backup.meta.ref.name for backup in backups}
-    owners = _owners(thing, backups, volume_id)
+    owners = _owners(import_, backups, volume_id)
     ids: set[str] = set()
     for file in sorted(files, key=lambda one: (one.record.created if one.record else one.modified, one.path)):
-        found += 1
-        known = file.record.backup_id if file.record is not None else ""
-        if known in ids:  # a copy of one that was seen already: one backup, one resource
+        total += 1
+        backup_id = file.record.backup_id if file.record is not None else ""
+        if backup_id in ids:  # a copy of an earlier file: a backup has one GatewayBackup
             owned += 1
             continue
-        ids |= {known} if known else set()
-        owner = owners.get(file.path) or owners.get(known)
+        ids |= {backup_id} if backup_id else set()
+        owner = owners.get(file.path) or owners.get(backup_id)
         if owner is None and file.kind == "changed":
-            failed.append(
-                ImportProblem(file.path, "BackupCorrupt", "It is not the file that the manifest beside it describes.")
-            )
+            failed.append(ImportProblem(file.path, "BackupCorrupt", "The file differs from the manifest beside it."))
         elif owner is None:
             adoption = _adoption(file, names)
             names.add(adoption.name)
             create.append(adoption)
-        elif owner.meta.annotations.get(IMPORT_UID) != thing.meta.ref.uid and owner.phase != "Failed":
+        elif owner.meta.annotations.get(IMPORT_UID) != import_.meta.ref.uid and owner.phase != "Failed":
             owned += 1
         elif owner.phase == "Failed":
             failed.append(
@@ -98,24 +100,24 @@ def plan(thing: Import, files: Iterable[BackupEntry], backups: Sequence[Backup],
             adopted += 1
         else:
             waiting += 1
-    return ImportPlan(found, tuple(create), waiting, adopted, owned, tuple(failed))
+    return ImportPlan(total, tuple(create), waiting, adopted, owned, tuple(failed))
 
 
-def _owners(thing: Import, backups: Sequence[Backup], volume_id: str) -> Mapping[str, Backup]:
-    """Who names which path and which backup id on this volume. One that failed counts only where nobody else does."""
-    found: dict[str, Backup] = {}
+def _owners(import_: Import, backups: Sequence[Backup], volume_id: str) -> Mapping[str, Backup]:
+    """The owner of each path and backup id on this volume. A Failed GatewayBackup counts only without another owner."""
+    owners: dict[str, Backup] = {}
     for backup in sorted(backups, key=lambda one: one.phase != "Failed"):
         if backup.meta.deleting_since is not None:
             continue
         recorded = backup.status.get("volumeID")
-        if recorded != volume_id if recorded else backup.gateway != thing.gateway:
+        if recorded != volume_id if recorded else backup.gateway != import_.gateway:
             continue
         if backup.phase == "Failed" and backup.existing is None:
-            continue  # it made no file; what lies there is nobody's
+            continue  # it wrote no file, so a file at its path has no owner
         for name in (backup.status.get("path") or backup.existing, backup.status.get("backupID")):
             if name:
-                found[str(name)] = backup
-    return found
+                owners[str(name)] = backup
+    return owners
 
 
 def _adoption(file: BackupEntry, names: set[str]) -> Adoption:
@@ -135,27 +137,27 @@ def _is(pattern: re.Pattern[str], text: str) -> bool:
     return len(text) <= _NAME_LIMIT and pattern.fullmatch(text) is not None
 
 
-def _name(made_as: str, file: BackupEntry, names: set[str]) -> str:
-    """The name that it was made under, if that fits and is free; else with the file's id behind it."""
-    if _is(_NAME, made_as) and made_as not in names:
-        return made_as
-    known = file.record.backup_id if file.record is not None else ""
-    stem = made_as if _is(_NAME, made_as) else file.path.rpartition("/")[2].lower().partition(".json")[0]
-    stem = _NOT_IN_NAMES.sub("-", stem).strip("-")[: _NAME_LIMIT - _TAIL - 1].rstrip("-") or "backup"
-    for turn in itertools.count():
-        tail = hashlib.sha256(f"{known}\n{file.path}\n{turn}".encode()).hexdigest()[:_TAIL]
+def _name(original_name: str, file: BackupEntry, names: set[str]) -> str:
+    """The original name if it is valid and unused; otherwise a name with a digest of the file's id and path."""
+    if _is(_NAME, original_name) and original_name not in names:
+        return original_name
+    backup_id = file.record.backup_id if file.record is not None else ""
+    stem = original_name if _is(_NAME, original_name) else file.path.rpartition("/")[2].lower().partition(".json")[0]
+    stem = _NOT_IN_NAMES.sub("-", stem).strip("-")[: _NAME_LIMIT - _DIGEST_CHARACTERS - 1].rstrip("-") or "backup"
+    for number in itertools.count():
+        tail = hashlib.sha256(f"{backup_id}\n{file.path}\n{number}".encode()).hexdigest()[:_DIGEST_CHARACTERS]
         if f"{stem}-{tail}" not in names:
             return f"{stem}-{tail}"
     raise AssertionError("unreachable")
 
 
-def body(thing: Import, adoption: Adoption) -> dict[str, Any]:
-    """The GatewayBackup to create."""
+def body(import_: Import, adoption: Adoption) -> dict[str, Any]:
+    """The GatewayBackup to create, without kind and apiVersion."""
     spec: dict[str, Any] = {
         "gatewayRef": {
-            "kind": thing.gateway.kind,
-            "name": thing.gateway.name,
-            "ordinal": thing.gateway.ordinal,
+            "kind": import_.gateway.kind,
+            "name": import_.gateway.name,
+            "ordinal": import_.gateway.ordinal,
         },
         "group": adoption.group,
         "existing": {"path": adoption.path},
@@ -163,10 +165,10 @@ def body(thing: Import, adoption: Adoption) -> dict[str, Any]:
         "startingDeadlineSeconds": 3600,
     }
     if adoption.encrypted:
-        spec["verification"] = {"level": "Stored"}  # nobody here has its identity
+        spec["verification"] = {"level": "Stored"}  # an import has no age identity, so it cannot prove more
     if adoption.description:
         spec["description"] = adoption.description
-    ref = thing.meta.ref
+    ref = import_.meta.ref
     labels = {ADOPTED_LABEL: "true", IMPORT_LABEL: label_value(ref.name)}
     metadata = {"name": adoption.name, "labels": labels, "annotations": {IMPORT_UID: ref.uid}}
     return {"metadata": metadata, "spec": spec}

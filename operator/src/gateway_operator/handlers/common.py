@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway_operator.domain.index.backup_index import BackupIndex
-from gateway_operator.domain.model.resources import Backup, Import, NamespacedName, Restore
+from gateway_operator.domain.model.identifiers import NamespacedName
+from gateway_operator.domain.model.resources import Backup, Import, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.workqueue import WorkQueue

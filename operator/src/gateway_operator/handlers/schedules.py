@@ -6,8 +6,8 @@ from typing import Any
 
 import kopf
 
+from gateway_operator.domain.model.identifiers import NamespacedName
 from gateway_operator.domain.model.names import GROUP, SCHEDULE_LABEL, SCHEDULE_PLURAL, VERSION
-from gateway_operator.domain.model.resources import NamespacedName
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers.common import HandlerDependencies
 

@@ -18,8 +18,9 @@ from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.gateway.workload import Workload
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER
-from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
+from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.ports import ClusterError, MissingError
 from gateway_operator.settings import namespaces
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from gateway_operator.domain.gateway.grants import identity_grant_line
 from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.identifiers import GatewayRef, IdentityRef
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, GATEWAY_LABEL
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import GatewayRef, IdentityRef
 from gateway_operator.ports import AdminTarget, ForbiddenError, Identity, Ports
 
 

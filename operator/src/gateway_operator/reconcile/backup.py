@@ -26,8 +26,9 @@ from gateway_operator.domain.model.actions import (
     Wait,
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import BACKUP_KIND
-from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, backup_id_of, call_or_failure

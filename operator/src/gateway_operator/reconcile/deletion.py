@@ -9,8 +9,9 @@ from __future__ import annotations
 from gateway_operator.domain.backup import deletion
 from gateway_operator.domain.model.actions import DeleteFile, RemoveFinalizer, Wait
 from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import FINALIZER
-from gateway_operator.domain.model.resources import Backup, GatewayRef, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminTarget, Cluster, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lookup import backup_id_of, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.status_writer import Log, update_status

@@ -12,7 +12,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from gateway_operator.domain.gateway.workload import Workload
-from gateway_operator.domain.model.resources import GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, _read_workload, _resolve_workload
 

@@ -15,10 +15,11 @@ from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.gateway.grants import role_binding_line
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm, owned_pods
 from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import GatewayRef, Json, Ref
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.retry import WAITING_CODES
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
 

@@ -26,6 +26,7 @@ from gateway_operator.domain.model.actions import (
     Write,
 )
 from gateway_operator.domain.model.admin_api import Failure, NotFound
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import (
     BACKUP_KIND,
     RESTORE_KIND,
@@ -37,10 +38,10 @@ from gateway_operator.domain.model.names import (
 )
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Ref, Restore
+from gateway_operator.domain.model.resources import Backup, Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.domain.restore.after_apply import health_problem, marker
-from gateway_operator.domain.restore.prepare import pending_request
+from gateway_operator.domain.restore.pending_restore import pending_request
 from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
 from gateway_operator.reconcile.age_identity import as_failure, read_identity

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from gateway_operator.domain.gateway.grants import grant_line
 from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.model.actions import Done
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, backup_account
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Json, Ref
+from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule import decide as decisions
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, CronJobError, ScheduleStatusUpdate

@@ -10,7 +10,8 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TypeVar
 
 from gateway_operator.domain.model.actions import KubernetesEvent, Patch
-from gateway_operator.domain.model.resources import Backup, Import, Json, Meta, Ref, Restore
+from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.resources import Backup, Import, Json, Meta, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 

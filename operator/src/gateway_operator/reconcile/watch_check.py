@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.reconcile.workqueue import WorkQueue
 
 PATIENCE: Final = 60.0

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Generic, Protocol, TypeVar
 
 from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.resources import Meta, NamespacedName, Ref
+from gateway_operator.domain.model.identifiers import NamespacedName, Ref
+from gateway_operator.domain.model.resources import Meta
 from gateway_operator.ports import ClusterError
 from gateway_operator.reconcile.status_writer import object_log
 

@@ -1,4 +1,4 @@
-"""Adopting a file: no call is made for a new backup, one file has one resource, and a crash changes none of it."""
+"""Tests of adoption: no new backup is requested, and a file gets one GatewayBackup even after a crash."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from gateway_api.contract import Problem
 from gateway_operator.domain.backup.file_ownership import FileOwner, find_owner
 from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import ADOPTED_LABEL
-from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
@@ -24,7 +25,7 @@ PATH = "manual/x.json.zst"
 
 
 def with_file(faults: Faults | None = None, *, foreign: bool = False, **spec: Any) -> tuple[World, Ref]:
-    """A world whose volume holds a backup that no object owns, and one that wants to adopt it."""
+    """Simulated ports whose volume holds a file without an owner, and a GatewayBackup that adopts it."""
     world = World(faults)
     maker = world.cluster.add("GatewayBackup", "lost", {"group": "daily"})
     plain, world.ports = world.ports, world.plain
@@ -42,7 +43,7 @@ def with_file(faults: Faults | None = None, *, foreign: bool = False, **spec: An
 
 
 def adopted(world: World, ref: Ref, *, foreign: bool = False) -> None:
-    """It is whole, and nothing was made."""
+    """Assert that the adoption is complete and no new backup was requested."""
     status = world.cluster.status(ref)
     assert (status["phase"], status["reason"], status["adopted"]) == ("Completed", "Adopted", True), status
     assert world.admin.made == 1
@@ -54,7 +55,7 @@ def adopted(world: World, ref: Ref, *, foreign: bool = False) -> None:
 
 
 @pytest.mark.parametrize("foreign", [False, True])
-def test_a_file_is_adopted_whatever_crashes(foreign: bool) -> None:
+def test_file_is_adopted_after_any_single_crash(foreign: bool) -> None:
     plans = single_faults(count(with_file, foreign=foreign))
     for name, faults in itertools.chain([("nothing", Faults())], plans):
         world, ref = with_file(faults, foreign=foreign)
@@ -65,21 +66,21 @@ def test_a_file_is_adopted_whatever_crashes(foreign: bool) -> None:
             raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
-def test_a_file_that_is_not_there_is_a_reason_of_its_own() -> None:
+def test_missing_file_fails_with_file_not_found() -> None:
     world, ref = with_file()
     world.admin.backups.clear()
     world.run(ref)
     assert world.cluster.status(ref)["reason"] == "FileNotFound"
 
 
-def test_a_file_that_is_not_whole_is_not_adopted() -> None:
+def test_corrupt_file_is_not_adopted() -> None:
     world, ref = with_file()
     world.admin.problems = [Problem(code="BackupCorrupt", message="torn")]
     world.run(ref)
     assert world.cluster.status(ref)["reason"] == "BackupCorrupt"
 
 
-def test_a_label_that_a_person_took_off_stays_off() -> None:
+def test_removed_adopted_label_is_not_set_again() -> None:
     world, ref = with_file()
     world.run(ref)
     world.cluster.objects[("GatewayBackup", "b")]["metadata"]["labels"] = {}
@@ -87,7 +88,7 @@ def test_a_label_that_a_person_took_off_stays_off() -> None:
     assert world.cluster.objects[("GatewayBackup", "b")]["metadata"]["labels"] == {}
 
 
-def test_a_file_whose_maker_is_there_belongs_to_it() -> None:
+def test_file_belongs_to_the_backup_that_wrote_it() -> None:
     world = World()
     maker = world.cluster.add("GatewayBackup", "maker", {})
     world.run(maker)
@@ -100,7 +101,7 @@ def test_a_file_whose_maker_is_there_belongs_to_it() -> None:
 
 
 def both(order: str, crash: int | None) -> list[str]:
-    """Two that want the same file, two operators that run by mistake and take steps in some order. Who got it?"""
+    """The owners after two operators, run by mistake, adopt one file for two objects in this order of steps."""
     world, first = with_file()
     second = world.cluster.add("GatewayBackup", "c", world.cluster.objects[("GatewayBackup", "b")]["spec"])
 
@@ -136,7 +137,7 @@ def both(order: str, crash: int | None) -> list[str]:
 
 
 class Paced:
-    """A port that takes a step only when it is its turn."""
+    """A port whose calls run in a fixed order of steps."""
 
     def __init__(self, port: Any, turn: asyncio.Event) -> None:
         self._port, self._turn = port, turn
@@ -154,7 +155,7 @@ class Paced:
         return call
 
 
-def test_one_of_two_gets_the_file_in_every_order_of_steps() -> None:
+def test_exactly_one_of_two_adopts_the_file_in_every_order() -> None:
     for lead in range(0, 24, 2):
         for back in range(0, 24, 3):
             for order in ("b" * lead + "c" * back, "c" * lead + "b" * back, "bc" * lead + "c" * back):
@@ -162,13 +163,13 @@ def test_one_of_two_gets_the_file_in_every_order_of_steps() -> None:
 
 
 @pytest.mark.parametrize("crash", range(1, 16, 2))
-def test_one_of_two_gets_the_file_when_one_operator_dies(crash: int) -> None:
+def test_exactly_one_of_two_adopts_the_file_after_a_crash(crash: int) -> None:
     for order in ("bc" * 12, "c" * 9 + "b" * 30, "b" * 9 + "c" * 30):
         assert both(order, crash) in (["b"], ["c"]), order
 
 
 def claim(name: str, created: int, phase: str, *, existing: bool = True, volume: str = "v") -> BackupSummary:
-    """Another object that names the file."""
+    """The row of another object with the same path."""
     body = {
         "metadata": {
             "namespace": "prod",
@@ -196,7 +197,7 @@ def claim(name: str, created: int, phase: str, *, existing: bool = True, volume:
         (claim("maker", 9, "Failed", existing=False), None),
     ],
 )
-def test_who_has_it(other: BackupSummary, expected: FileOwner | None) -> None:
+def test_owner_of_a_file(other: BackupSummary, expected: FileOwner | None) -> None:
     mine = {
         "metadata": {"namespace": "prod", "name": "b", "uid": "b", "creationTimestamp": "2026-01-01T00:00:05Z"},
         "spec": {"gatewayRef": {"name": "gw"}, "existing": {"path": PATH}},

@@ -1,4 +1,4 @@
-"""A person deletes GatewayBackups, in memory: the file goes with `spec.deleteFile` alone."""
+"""Tests of deletions by a person: the file is deleted only with `spec.deleteFile`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gateway_operator.domain.backup.deletion import remaining_file_event
-from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminApiError
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import with_backup
@@ -15,7 +16,7 @@ from tests.unit.gateway_operator.simulation.test_timeouts_and_lost_answers impor
 
 
 def finished(number: int = 1, **spec: Any) -> tuple[World, list[Ref]]:
-    """A world with finished backups."""
+    """Simulated ports with finished backups."""
     world = World()
     refs = [world.cluster.add("GatewayBackup", f"b{one}", spec) for one in range(number)]
     for ref in refs:
@@ -24,12 +25,12 @@ def finished(number: int = 1, **spec: Any) -> tuple[World, list[Ref]]:
 
 
 def body(world: World, ref: Ref) -> dict[str, Any]:
-    """An object as the API server has it."""
+    """The object as stored in the API server."""
     return world.cluster.objects[(ref.kind, ref.name)]
 
 
 def delete(world: World, ref: Ref, *, file: bool = True) -> None:
-    """A person deletes it now; ``file``: as `kubectl gateway backup delete` does."""
+    """Delete the object; with ``file`` as `kubectl gateway backup delete` does."""
     body(world, ref)["spec"]["deleteFile"] = file
     body(world, ref)["metadata"]["deletionTimestamp"] = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     world.run(ref, forget=True)
@@ -62,7 +63,7 @@ def test_delete_file_without_a_deletion_deletes_nothing() -> None:
     assert len(world.admin.backups) == 1
 
 
-def test_delete_file_that_is_taken_back_while_the_gateway_is_away_releases_the_object() -> None:
+def test_unset_delete_file_releases_an_object_that_waits_for_its_gateway() -> None:
     world, (ref,) = finished()
     world.admin.failing = [AdminApiError("Unreachable", "no answer", retryable=True)]
     wait = world.clock.on_sleep
@@ -81,7 +82,7 @@ def test_delete_file_that_is_taken_back_while_the_gateway_is_away_releases_the_o
     assert world.cluster.status(ref)["failure"]["reason"] == "Unreachable"
 
 
-def test_an_adopted_file_is_deleted_by_the_same_rule() -> None:
+def test_adopted_file_is_deleted_by_the_same_rule() -> None:
     world, (made,) = finished()
     path = str(world.cluster.status(made)["path"])
     del world.cluster.objects[(made.kind, made.name)]
@@ -92,7 +93,7 @@ def test_an_adopted_file_is_deleted_by_the_same_rule() -> None:
     assert world.admin.backups == {}
 
 
-def test_one_that_failed_to_adopt_deletes_no_file_of_another() -> None:
+def test_failed_adoption_deletes_no_file() -> None:
     world, (owner,) = finished()
     path = str(world.cluster.status(owner)["path"])
     other = world.cluster.add("GatewayBackup", "other", {"existing": {"path": path}})
@@ -111,7 +112,7 @@ def test_many_at_once_are_deleted_without_waiting() -> None:
     assert world.clock.now() == started
 
 
-def test_the_file_goes_wherever_the_operator_dies() -> None:
+def test_file_is_deleted_after_a_crash_at_any_call() -> None:
     world, (ref,) = finished()
     done = world.faults.calls
     delete(world, ref)

@@ -1,4 +1,4 @@
-"""The index of GatewayBackups answers as a list of them would."""
+"""Tests that the index gives the same answers as a scan of all GatewayBackups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from gateway_operator.domain.index.backup_index import BackupIndex
-from gateway_operator.domain.model.resources import Backup, BackupSetId, GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.resources import Backup
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
 GATEWAY = NamespacedGateway("prod", GatewayRef("Deployment", "gw"))
@@ -26,7 +27,7 @@ def backup(
     gateway: str = "gw",
     going: int | None = None,
 ) -> Backup:
-    """A GatewayBackup, seconds after the dawn."""
+    """A GatewayBackup at this number of seconds after the start."""
     meta: dict[str, Any] = {"namespace": "prod", "name": f"b{number}", "uid": f"u{number:04d}"}
     if going is not None:
         meta["deletionTimestamp"] = (DAWN + timedelta(seconds=going)).isoformat()
@@ -61,7 +62,7 @@ histories = st.lists(
 
 @given(histories, st.integers(0, 7), st.sampled_from("ab"), st.sampled_from(["manual", "daily"]))
 @settings(deadline=None, max_examples=300)
-def test_it_answers_as_a_list_of_all_would(history: list[Backup | int], at: int, digest: str, group: str) -> None:
+def test_index_equals_a_scan_of_all_backups(history: list[Backup | int], at: int, digest: str, group: str) -> None:
     index = BackupIndex()
     alive: dict[str, Backup] = {}
     for event in history:
@@ -100,7 +101,7 @@ def test_it_answers_as_a_list_of_all_would(history: list[Backup | int], at: int,
     assert not any(vars(index).values()), "no empty collection stays"
 
 
-def test_it_keeps_what_comparisons_need() -> None:
+def test_row_has_the_fields_for_comparisons() -> None:
     index = BackupIndex([backup(3, at=1)])
     row = index.previous(BackupSetId("prod", GATEWAY.gateway, "manual"), (DAWN + timedelta(seconds=2), ""))
     assert row is not None
@@ -113,7 +114,7 @@ def test_row_holds_no_model() -> None:
     assert not [name for name in row.__slots__ if isinstance(getattr(row, name), BaseModel)]
 
 
-def test_deleting_backup_is_not_compared_with() -> None:
+def test_backup_being_deleted_is_not_compared() -> None:
     index = BackupIndex([backup(1, at=1)])
     index.upsert(backup(1, at=1, phase="Deleting"))
     moment = (DAWN + timedelta(seconds=2), "")

@@ -1,4 +1,4 @@
-"""What a finished backup tells: how far it is proven, what changed, whether that is suspicious, when it expires."""
+"""Tests of the terminal status of a backup: level, changes, the condition Suspicious and expiry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway_api.contract import Counts, Problem
 from gateway_operator.domain.backup import changes
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.admin_api import counts_status
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from tests.unit.gateway_operator.backup.test_index import backup
 from tests.unit.gateway_operator.simulation.faults import World
 
@@ -29,9 +29,9 @@ def of(*numbers: int, **fields: int) -> dict[str, int]:
 counts = st.lists(st.integers(0, 30), min_size=5, max_size=5).map(lambda numbers: of(*numbers))
 
 
-def earlier(found: dict[str, int] | None, size: int | None = 100, digest: str = "a") -> BackupSummary:
-    """A backup before."""
-    return replace(BEFORE, counts=found, content_bytes=size, content_digest=digest)
+def earlier(counts_before: dict[str, int] | None, size: int | None = 100, digest: str = "a") -> BackupSummary:
+    """The row of the previous backup."""
+    return replace(BEFORE, counts=counts_before, content_bytes=size, content_digest=digest)
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,15 @@ def earlier(found: dict[str, int] | None, size: int | None = 100, digest: str = 
         (None, "a", "unchanged"),
     ],
 )
-def test_the_summary_is_for_people(now: dict[str, int] | None, digest: str, summary: str) -> None:
-    told = changes.changes_since(earlier(of(1, 2, 3, 3, 0)), now, 120, digest)
-    assert told["summary"] == summary
-    assert told["contentBytes"] == 20
-    assert told["comparedTo"] == "b1"
+def test_summary_of_changes(now: dict[str, int] | None, digest: str, summary: str) -> None:
+    result = changes.changes_since(earlier(of(1, 2, 3, 3, 0)), now, 120, digest)
+    assert result["summary"] == summary
+    assert result["contentBytes"] == 20
+    assert result["comparedTo"] == "b1"
 
 
 @given(counts, counts, st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 100))
-def test_nothing_is_lost_that_was_not_there_and_a_wider_limit_loses_less(
+def test_losses_only_of_existing_counts_and_fewer_with_a_wider_limit(
     before: dict[str, int], now: dict[str, int], size: int, size_now: int, limit: int
 ) -> None:
     lost = changes.losses_since(earlier(before, size), now, size_now, limit)
@@ -78,12 +78,12 @@ def test_nothing_is_lost_that_was_not_there_and_a_wider_limit_loses_less(
         ),
     ],
 )
-def test_more_than_the_share_is_suspicious(before: dict[str, int], now: dict[str, int], lost: list[str]) -> None:
+def test_loss_above_the_limit_is_suspicious(before: dict[str, int], now: dict[str, int], lost: list[str]) -> None:
     assert changes.losses_since(earlier(before), now, 100, 50) == lost
 
 
 def one_more(world: World, name: str, **spec: Any) -> tuple[Ref, dict[str, Any]]:
-    """A backup, a minute later."""
+    """Run a new backup, one minute later."""
     world.clock.advance(60)
     ref = world.cluster.add("GatewayBackup", name, spec)
     world.run(ref)
@@ -91,11 +91,11 @@ def one_more(world: World, name: str, **spec: Any) -> tuple[Ref, dict[str, Any]]
 
 
 def conditions(status: dict[str, Any]) -> dict[str, str]:
-    """Type to status."""
+    """The condition statuses by condition type."""
     return {one["type"]: one["status"] for one in status["conditions"]}
 
 
-def test_a_suspicious_one_is_complete_and_says_so_once() -> None:
+def test_suspicious_backup_is_completed_with_one_warning() -> None:
     world = World()
     world.admin.counts = Counts(configs=1, projects=1, users=10, api_keys=4)
     _, first = one_more(world, "first")
@@ -116,7 +116,7 @@ def test_a_suspicious_one_is_complete_and_says_so_once() -> None:
     assert "Suspicious" not in conditions(third)
 
 
-def test_what_is_compared_is_the_one_before_in_the_same_set_and_the_like_in_the_gateway() -> None:
+def test_changes_compare_within_the_set_and_content_within_the_gateway() -> None:
     world = World()
     one_more(world, "daily-1", group="daily")
     world.admin.live = "other"
@@ -131,7 +131,7 @@ def test_what_is_compared_is_the_one_before_in_the_same_set_and_the_like_in_the_
     assert status["unchangedFrom"] == "daily-1"
 
 
-def test_a_ttl_counts_from_when_the_config_was_read() -> None:
+def test_ttl_starts_at_the_snapshot_time() -> None:
     world = World()
     _, status = one_more(world, "brief", ttl="1d")
     assert status["expiresAt"] == "2026-01-02T12:01:00Z"
@@ -140,7 +140,7 @@ def test_a_ttl_counts_from_when_the_config_was_read() -> None:
 
 
 @pytest.mark.parametrize(("wanted", "phase"), [("Stored", "Completed"), ("Verified", "Failed")])
-def test_a_level_that_is_not_reached_is_a_failure(wanted: str, phase: str) -> None:
+def test_level_below_the_required_one_fails(wanted: str, phase: str) -> None:
     world = World()
     world.admin.level = world.admin.verified_level = "Stored"
     _, status = one_more(world, "b", verification={"level": wanted})
@@ -148,7 +148,7 @@ def test_a_level_that_is_not_reached_is_a_failure(wanted: str, phase: str) -> No
     assert world.faults.names.count("check_file") == (0 if wanted == "Stored" else 1)
 
 
-def test_what_a_check_finds_wrong_is_a_failure() -> None:
+def test_problem_of_a_verification_fails_the_backup() -> None:
     world = World()
     world.admin.level = "Stored"
     world.admin.problems = [Problem(code="BackupCorrupt", message="the file is torn")]
@@ -157,7 +157,7 @@ def test_what_a_check_finds_wrong_is_a_failure() -> None:
     assert "the file is torn" in status["message"]
 
 
-def test_all_of_this_costs_no_write_more() -> None:
+def test_completion_is_one_status_write() -> None:
     world = World()
     one_more(world, "first", ttl="1d")
     writes = world.cluster.writes

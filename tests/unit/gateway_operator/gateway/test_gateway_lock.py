@@ -1,4 +1,4 @@
-"""Backups that queue for one gateway share a resolution of it; a failure makes the next one resolve it again."""
+"""Tests that queued backups share the resolution of a gateway, and that a failure invalidates it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from gateway_api.contract import BackupRecord, SystemHealthData
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.model.actions import CallBackup, KubernetesEvent
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import GatewayRef, Json, Ref
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import RESOLUTION_TTL, GatewayLocks
@@ -89,7 +90,7 @@ def test_a_fresh_backup_needs_two_status_writes_and_no_second_read() -> None:
     assert world.cluster.status(ref)["phase"] == "Completed"
 
 
-def test_another_pod_is_found() -> None:
+def test_a_replaced_pod_is_resolved_again() -> None:
     world = World()
 
     def replace(number: int) -> None:
@@ -174,10 +175,10 @@ def test_the_event_is_posted_after_the_status_and_outside_the_lock() -> None:
     locked: list[bool] = []
     post = world.cluster.event
 
-    async def event(about: Ref, note: KubernetesEvent, at: object) -> None:
+    async def event(about: Ref, posted: KubernetesEvent, at: object) -> None:
         assert world.cluster.status(ref)["phase"] == "Completed"
         locked.append(locks.get(NAMESPACE, GATEWAY).locked())
-        await post(about, note, at)  # type: ignore[arg-type]
+        await post(about, posted, at)  # type: ignore[arg-type]
 
     world.cluster.event = event  # type: ignore[method-assign, assignment]
     asyncio.run(reconcile_backup(world.ports, locks, ref, log, GATEWAY))
@@ -185,7 +186,7 @@ def test_the_event_is_posted_after_the_status_and_outside_the_lock() -> None:
 
 
 def resolved(world: World, *, cached: bool = True, ref: GatewayRef = GATEWAY) -> ResolvedGateway:
-    """As a backup resolves its gateway; or, not ``cached``, as a restore does."""
+    """Resolve the gateway as a backup does; without ``cached`` as a restore does."""
 
     async def run() -> ResolvedGateway:
         if not cached:
@@ -197,47 +198,47 @@ def resolved(world: World, *, cached: bool = True, ref: GatewayRef = GATEWAY) ->
 
 
 def test_a_pod_of_an_old_list_is_not_called() -> None:
-    """The API server's cache still offers a pod that was replaced: its address may be another pod's."""
+    """The API server's cache still lists a replaced pod, whose address may belong to another pod."""
     world = World()
     world.cluster.stale_pod, world.cluster.pod_name = "gw-old", "gw-new"
-    found = resolved(world)
-    assert isinstance(found.gateway, Endpoint)
-    assert found.gateway.pod == "gw-new"
+    result = resolved(world)
+    assert isinstance(result.gateway, Endpoint)
+    assert result.gateway.pod == "gw-new"
     assert [calls(world, name) for name in ("pods", "pod")] == [2, 1]
 
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_no_pod_is_final_only_when_the_list_is_fresh(cached: bool) -> None:
     world = World()
-    asked: list[bool] = []
+    cached_calls: list[bool] = []
 
     async def pods(workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
-        asked.append(cached)
+        cached_calls.append(cached)
         return [], []
 
     world.cluster.pods = pods  # type: ignore[method-assign]
-    found = resolved(world, cached=cached)
-    assert isinstance(found.gateway, GatewayProblem)
-    assert found.gateway.reason == "NoReadyPod"
-    assert asked == ([True, False] if cached else [False])
+    result = resolved(world, cached=cached)
+    assert isinstance(result.gateway, GatewayProblem)
+    assert result.gateway.reason == "NoReadyPod"
+    assert cached_calls == ([True, False] if cached else [False])
 
 
 def test_a_stateful_sets_pod_is_read_once() -> None:
     world = World()
-    asked: list[bool] = []
+    cached_calls: list[bool] = []
 
     async def pods(workload: Workload, *, cached: bool = False) -> tuple[list[Json], list[Json]]:
-        asked.append(cached)
+        cached_calls.append(cached)
         return [], []
 
     world.cluster.pods = pods  # type: ignore[method-assign]
     resolved(world, ref=GatewayRef("StatefulSet", "gw"))
-    assert asked == [False]
+    assert cached_calls == [False]
     assert calls(world, "pod") == 0
 
 
 class RecordedCluster(KubernetesCluster):
-    """The adapter without a connection: records the requests, answers each with an empty list."""
+    """The adapter without a connection: it records requests and answers with empty lists."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str | None]] = []
@@ -281,9 +282,9 @@ def test_the_address_of_the_confirming_read_is_used() -> None:
         return {**body, "status": {**body["status"], "podIP": "10.0.0.2"}}
 
     world.cluster.pod = moved  # type: ignore[method-assign]
-    found = resolved(world)
-    assert isinstance(found.gateway, Endpoint)
-    assert found.gateway.host == "10.0.0.2"
+    result = resolved(world)
+    assert isinstance(result.gateway, Endpoint)
+    assert result.gateway.host == "10.0.0.2"
 
 
 def test_a_read_that_is_forbidden_names_the_role() -> None:
@@ -293,6 +294,6 @@ def test_a_read_that_is_forbidden_names_the_role() -> None:
         raise ForbiddenError("pods is forbidden")
 
     world.cluster.pod = forbidden  # type: ignore[method-assign]
-    found = resolved(world)
-    assert isinstance(found.gateway, GatewayProblem)
-    assert found.gateway.reason == "NotAuthorized"
+    result = resolved(world)
+    assert isinstance(result.gateway, GatewayProblem)
+    assert result.gateway.reason == "NotAuthorized"

@@ -1,4 +1,4 @@
-"""Which pod is the gateway, and how it is reached: tables."""
+"""Tests of the choice of a gateway's pod and of the address of its admin API."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from gateway_operator.domain.gateway.grants import role_binding_line
 from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm
+from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import GatewayRef
 
 
 def workload(kind: str = "Deployment", ordinal: int = 0, **spec: Any) -> Workload:
-    """A gateway's workload."""
+    """The workload of a gateway, with this spec."""
     annotations = {"mcpgateway.dev/admin-key-secret": "key", **spec.pop("annotations", {})}
     body = {
         "metadata": {"uid": "w", "generation": 2, "annotations": annotations},
@@ -25,7 +25,7 @@ def workload(kind: str = "Deployment", ordinal: int = 0, **spec: Any) -> Workloa
 
 
 def pod(name: str = "gw-1", owner: str = "rs", **changes: Any) -> dict[str, Any]:
-    """A pod that is ready."""
+    """A Ready pod, with these changes."""
     ports = changes.pop("ports", [{"name": "admin", "containerPort": 8001}])
     return {
         "metadata": {
@@ -54,31 +54,31 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
     "without an address": ([pod(ip=None, phase="Pending")], "no address yet (Pending)"),
     "admin container not ready": ([pod(ready=False)], "container admin of pod gw-1 is not ready"),
     "no named port, not running": ([pod(ports=[], phase="Pending")], "is Pending"),
-    "evicted, with an old address": ([pod(phase="Failed")], "has no pod that is running or starting"),
-    "ended, with an old address": ([pod(phase="Succeeded")], "has no pod that is running or starting"),
+    "evicted, with an old address": ([pod(phase="Failed")], "has no pod that runs or starts"),
+    "ended, with an old address": ([pod(phase="Succeeded")], "has no pod that runs or starts"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_pods_that_do_not_count(case: str) -> None:
+def test_pods_that_cannot_be_called_are_not_chosen(case: str) -> None:
     pods, sentence = REFUSED[case]
-    found = choose(workload(), SETS, pods)
-    assert isinstance(found, GatewayProblem)
-    assert sentence in found.message
+    chosen = choose(workload(), SETS, pods)
+    assert isinstance(chosen, GatewayProblem)
+    assert sentence in chosen.message
 
 
 def endpoint(workload: Workload, *pods: dict[str, Any]) -> Endpoint:
-    """The pod that is chosen."""
-    found = choose(workload, SETS, pods)
-    assert not isinstance(found, GatewayProblem), found
-    return found[0]
+    """The endpoint of the chosen pod."""
+    chosen = choose(workload, SETS, pods)
+    assert not isinstance(chosen, GatewayProblem), chosen
+    return chosen[0]
 
 
 def test_the_newest_ready_pod_is_preferred() -> None:
     old, new = pod("old"), pod("new", created="2026-02-01T00:00:00Z")
-    sick = pod("sick", created="2026-03-01T00:00:00Z", whole=False)
-    assert endpoint(workload(), old, sick, new).pod == "new"
-    assert endpoint(workload(), sick).pod == "sick"
+    not_ready = pod("sick", created="2026-03-01T00:00:00Z", whole=False)
+    assert endpoint(workload(), old, not_ready, new).pod == "new"
+    assert endpoint(workload(), not_ready).pod == "sick"
 
 
 CA = {"annotations": {"mcpgateway.dev/admin-ca-secret": "ca"}}
@@ -94,21 +94,21 @@ REACHED: dict[str, tuple[dict[str, Any], list[dict[str, Any]], tuple[int, bool]]
 
 
 @pytest.mark.parametrize("case", REACHED)
-def test_how_it_is_reached(case: str) -> None:
+def test_port_and_tls_of_the_admin_api(case: str) -> None:
     spec, ports, (port, tls) = REACHED[case]
-    found = endpoint(workload(**spec), pod(ports=ports))
-    assert (found.port, found.tls) == (port, tls)
-    assert found.server_name == ("gw.prod.svc" if tls else None)
+    chosen = endpoint(workload(**spec), pod(ports=ports))
+    assert (chosen.port, chosen.tls) == (port, tls)
+    assert chosen.server_name == ("gw.prod.svc" if tls else None)
 
 
-def test_a_stateful_sets_pod_goes_by_its_ordinal() -> None:
+def test_pod_of_a_statefulset_is_chosen_by_ordinal() -> None:
     mine = workload("StatefulSet", 1)
     assert endpoint(mine, pod("gw-0", owner="w"), pod("gw-1", owner="w")).pod == "gw-1"
     assert isinstance(choose(mine, [], [pod("gw-0", owner="w")]), GatewayProblem)
     assert isinstance(choose(mine, [], [pod("gw-1", owner="another")]), GatewayProblem)
 
 
-def test_a_sidecar_may_be_an_init_container() -> None:
+def test_admin_container_may_be_a_native_sidecar() -> None:
     body = pod()
     body["spec"]["initContainers"] = [{**body["spec"]["containers"].pop(), "restartPolicy": "Always"}]
     body["status"]["initContainerStatuses"] = body["status"].pop("containerStatuses")
@@ -128,7 +128,7 @@ STARTS: dict[str, tuple[list[dict[str, Any]], bool]] = {
 
 
 @pytest.mark.parametrize("case", STARTS)
-def test_a_new_pod_is_told_from_a_sick_one(case: str) -> None:
+def test_starting_pod_differs_from_a_crashed_one(case: str) -> None:
     statuses, expected = STARTS[case]
     body = pod()
     body["status"].update(containerStatuses=statuses, conditions=[{"type": "Ready", "status": "False"}])
@@ -137,20 +137,20 @@ def test_a_new_pod_is_told_from_a_sick_one(case: str) -> None:
     assert not still_starting([body])
 
 
-def test_selectors() -> None:
+def test_label_selector_as_a_query() -> None:
     rules = [
         {"key": "tier", "operator": "In", "values": ["a", "b"]},
         {"key": "old", "operator": "NotIn", "values": ["c"]},
         {"key": "x", "operator": "Exists"},
         {"key": "y", "operator": "DoesNotExist"},
     ]
-    found = workload(selector={"matchLabels": {"app": "gw"}, "matchExpressions": rules})
-    assert found.label_selector == "app=gw,tier in (a,b),old notin (c),x,!y"
+    chosen = workload(selector={"matchLabels": {"app": "gw"}, "matchExpressions": rules})
+    assert chosen.label_selector == "app=gw,tier in (a,b),old notin (c),x,!y"
     assert workload(selector={}).label_selector is None
 
 
 def mounted(*mounts: tuple[str, str], **volumes: Any) -> dict[str, Any]:
-    """A pod with such mounts and volumes."""
+    """A pod with these mounts and volumes."""
     where = [{"name": name, "mountPath": path} for name, path in mounts]
     named = [{"name": name, **source} for name, source in volumes.items()]
     return {"spec": {"containers": [{"name": "admin", "volumeMounts": where}], "volumes": named}}
@@ -174,17 +174,17 @@ PERSISTENT: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize("case", PERSISTENT)
-def test_where_the_config_lies(case: str) -> None:
+def test_config_is_persistent_only_on_a_persistent_volume(case: str) -> None:
     body, persistent = PERSISTENT[case]
     assert config_is_persistent(body, "admin", "/config/sub/config.json") is persistent
 
 
-def test_a_rollout() -> None:
+def test_progress_of_a_rollout() -> None:
     def at(marker: str | None, observed: int, updated: int, *pods: dict[str, Any]) -> tuple[bool, bool]:
         template = {"metadata": {"annotations": {"mcpgateway.dev/restored": marker} if marker else {}}}
         status = {"observedGeneration": observed, "updatedReplicas": updated}
-        found = rollout(workload(replicas=1, template=template, status=status), "uid", pods)
-        return found.asked, found.done
+        chosen = rollout(workload(replicas=1, template=template, status=status), "uid", pods)
+        return chosen.requested, chosen.done
 
     new, old = pod(annotations={"mcpgateway.dev/restored": "uid"}), pod()
     assert at(None, 2, 1, old) == (False, False)
@@ -196,7 +196,7 @@ def test_a_rollout() -> None:
     assert at("uid", 2, 1, new) == (True, True)
 
 
-def test_the_line_that_grants() -> None:
+def test_grant_command_names_role_and_service_account() -> None:
     assert role_binding_line("prod", "gw", "ops:operator") == (
         "kubectl create rolebinding gw-backup-operator --namespace prod --role gw-backup-operator "
         "--serviceaccount ops:operator"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER
-from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.handlers.backups import _has_work, reconcile
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.gateway_lock import GatewayLocks

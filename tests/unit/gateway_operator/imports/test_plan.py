@@ -1,4 +1,4 @@
-"""The volume is the truth: what lies there gets its objects again, once, under its own names, whatever crashes."""
+"""Tests of imports: each file on the volume gets one GatewayBackup under its old name, even after crashes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gateway_api.contract import BackupEntry, Problem
 from gateway_operator.domain import backup_import
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import ADOPTED_LABEL, IMPORT_UID
-from gateway_operator.domain.model.resources import Backup, Import, Ref
+from gateway_operator.domain.model.resources import Backup, Import
 from tests.unit.gateway_operator.simulation.fake_admin_api import backup_record, inspection_of
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import single_faults
@@ -21,7 +22,7 @@ LOST = {"nightly": "daily", "before-upgrade": "manual", "weekly": "weekly", "oth
 
 
 def lost_cluster(faults: Faults | None = None, **spec: Any) -> tuple[World, Ref]:
-    """A volume with five backups and a file of somebody else, a cluster that knows none of them, and an import."""
+    """A volume with five backups and a foreign file, a cluster without their objects, and an import."""
     world = World(faults)
     plain, world.ports = world.ports, world.plain
     for name, group in LOST.items():
@@ -37,7 +38,7 @@ def lost_cluster(faults: Faults | None = None, **spec: Any) -> tuple[World, Ref]
 
 
 def everything_is_back(world: World, ref: Ref) -> None:
-    """Every file has one object, under the name and in the group that it had."""
+    """Assert that every file has one object with its old name and group."""
     status = world.cluster.status(ref)
     assert (status["phase"], status["reason"], status["found"], status["adopted"], status["failed"]) == (
         "Completed", "Imported", 6, 6, 0,
@@ -46,14 +47,14 @@ def everything_is_back(world: World, ref: Ref) -> None:
     assert len(backups) == 6
     assert {one["metadata"]["name"]: one["spec"]["group"] for one in backups}.items() >= LOST.items()
     assert {one["status"]["path"] for one in backups} == {
-        "by-hand.json.gz", *(made.path for made, _ in world.admin.backups.values())
+        "by-hand.json.gz", *(record.path for record, _ in world.admin.backups.values())
     }  # fmt: skip
     assert all(one["status"]["phase"] == "Completed" for one in backups)
     assert all(one["metadata"]["labels"][ADOPTED_LABEL] == "true" for one in backups)
     assert world.admin.made == 5
 
 
-def test_everything_is_back_whatever_crashes() -> None:
+def test_import_is_complete_after_any_single_crash() -> None:
     world, ref = lost_cluster()
     world.run(ref)
     everything_is_back(world, ref)
@@ -67,7 +68,7 @@ def test_everything_is_back_whatever_crashes() -> None:
             raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
-def test_two_crashes_make_no_duplicates() -> None:
+def test_two_crashes_create_no_duplicates() -> None:
     world, ref = lost_cluster()
     world.run(ref)
     creating = [number for number, name in enumerate(world.faults.names, 1) if name in ("create_ours", "write_status")]
@@ -77,12 +78,12 @@ def test_two_crashes_make_no_duplicates() -> None:
         everything_is_back(world, ref)
 
 
-def test_a_second_import_finds_that_all_is_done() -> None:
+def test_second_import_adopts_nothing() -> None:
     world, ref = lost_cluster()
     world.run(ref)
-    again = world.cluster.add("GatewayBackupImport", "again", {})
-    world.run(again)
-    status = world.cluster.status(again)
+    second = world.cluster.add("GatewayBackupImport", "again", {})
+    world.run(second)
+    status = world.cluster.status(second)
     assert (status["phase"], status["adopted"], status["alreadyOwned"]) == ("Completed", 0, 6)
 
 
@@ -95,13 +96,13 @@ def test_a_dry_run_creates_nothing() -> None:
     assert not [kind for kind, _ in world.cluster.objects if kind == "GatewayBackup"]
 
 
-def test_only_the_paths_that_are_named() -> None:
+def test_only_selected_paths_are_imported() -> None:
     world, ref = lost_cluster(paths=["daily/", "by-hand"])
     world.run(ref)
     assert world.cluster.status(ref)["adopted"] == 3
 
 
-def test_what_holds_no_config_is_left_out_and_what_is_broken_is_named() -> None:
+def test_foreign_files_are_ignored_and_broken_files_reported() -> None:
     world, ref = lost_cluster()
     world.admin.problems = [Problem(code="BackupInvalid", message="not a config")]
     world.run(ref)
@@ -111,7 +112,7 @@ def test_what_holds_no_config_is_left_out_and_what_is_broken_is_named() -> None:
     assert {one["reason"] for one in status["problems"]} == {"BackupInvalid"}
 
 
-def test_it_waits_for_its_gateway_and_gives_up() -> None:
+def test_import_fails_if_its_gateway_stays_missing() -> None:
     world, ref = lost_cluster(timeoutSeconds=60)
     world.cluster.present = False
     world.run(ref)
@@ -120,7 +121,7 @@ def test_it_waits_for_its_gateway_and_gives_up() -> None:
 
 
 def listed(path: str, name: str, group: str, number: int) -> BackupEntry:
-    """A file whose manifest says what it was."""
+    """A listed file with a manifest that has this name and group."""
     metadata = {"name": name, "group": group}
     record = backup_record(backup_id=f"{number:032x}", path=path, volume_id="v", metadata=metadata)
     return BackupEntry(kind="backup", path=path, size_bytes=1, modified=record.created, record=record)
@@ -130,7 +131,7 @@ names = st.text(alphabet="abz09-._AÄ/", max_size=70) | st.sampled_from(["same",
 files = st.lists(
     st.tuples(names, names, st.sampled_from(["daily/x.json.zst", "x.json", "Ä Ö/ü.json.age", "a/b/c", "manual/y"])),
     max_size=12,
-).map(lambda made: [listed(f"{path}.{n}", name, group, n) for n, (name, group, path) in enumerate(made)])
+).map(lambda rows: [listed(f"{path}.{n}", name, group, n) for n, (name, group, path) in enumerate(rows)])
 THING = Import.parse(
     {"metadata": {"namespace": "prod", "name": "i", "uid": "u"}, "spec": {"gatewayRef": {"name": "gw"}}}
 )
@@ -138,22 +139,22 @@ THING = Import.parse(
 
 @given(files, st.integers(0, 12))
 @settings(deadline=None, max_examples=300)
-def test_names_are_valid_and_unique_and_the_same_after_a_crash(found: list[BackupEntry], created: int) -> None:
-    plan = backup_import.plan(THING, found, [], "v")
-    made = [one.name for one in plan.create]
-    assert len(made) == len(set(made)) == len(found)
+def test_names_are_valid_unique_and_stable_after_a_crash(entries: list[BackupEntry], created: int) -> None:
+    plan = backup_import.plan(THING, entries, [], "v")
+    names_created = [one.name for one in plan.create]
+    assert len(names_created) == len(set(names_created)) == len(entries)
     for one in plan.create:
         assert backup_import._NAME.fullmatch(one.name)
         assert len(one.name) <= 63
         assert backup_import._GROUP.fullmatch(one.group)
     bodies = [backup_import.body(THING, one) for one in plan.create[:created]]
-    there = [Backup.parse({**body, "metadata": {**body["metadata"], "namespace": "prod"}}) for body in bodies]
-    again = backup_import.plan(THING, reversed(found), there, "v")
-    assert again.create == plan.create[created:]
-    assert again.waiting == len(bodies)
+    existing = [Backup.parse({**body, "metadata": {**body["metadata"], "namespace": "prod"}}) for body in bodies]
+    second = backup_import.plan(THING, reversed(entries), existing, "v")
+    assert second.create == plan.create[created:]
+    assert second.waiting == len(bodies)
 
 
-def test_a_copy_of_a_backup_is_no_second_one() -> None:
+def test_copy_of_a_backup_gets_no_object() -> None:
     first = listed("daily/x.json.zst", "x", "daily", 1)
     plan = backup_import.plan(THING, [first, first.model_copy(update={"path": "copy/x.json.zst"})], [], "v")
     assert [one.path for one in plan.create] == ["copy/x.json.zst"]
@@ -170,7 +171,7 @@ def test_a_copy_of_a_backup_is_no_second_one() -> None:
         ("Failed", "other", (0, 0, 1)),
     ],
 )
-def test_whose_it_is(phase: str, uid: str, expected: tuple[int, int, int]) -> None:
+def test_owner_decides_the_outcome_of_a_file(phase: str, uid: str, expected: tuple[int, int, int]) -> None:
     file = listed("daily/x.json.zst", "x", "daily", 1)
     owner = {
         "metadata": {"namespace": "prod", "name": "x", "annotations": {IMPORT_UID: uid}},

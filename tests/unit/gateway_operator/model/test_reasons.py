@@ -1,4 +1,4 @@
-"""The one list of reasons: complete, on the page, and all of them in use."""
+"""Tests that the list of reasons is complete, is on the page and has no unused entry."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ MARKS = re.compile(r"(<!-- reasons: .*? -->\n)(.*?)(<!-- end of reasons -->)", r
 
 
 def table() -> str:
-    """The page's table, from the code."""
+    """The table of docs/concepts.md, built from the code."""
     rows = [f"| `{reason}` | {meaning.means} | {meaning.do} |" for reason, meaning in REASONS.items()]
     return "\n".join(["| reason | means | what to do |", "|---|---|---|", *rows, ""])
 
 
-def test_the_page_has_the_list() -> None:
-    found = MARKS.search(PAGE.read_text())
-    assert found is not None
-    assert found[2] == table(), "write the table with: python -m tests.unit.operator.test_reasons"
+def test_concepts_page_has_the_current_table() -> None:
+    match = MARKS.search(PAGE.read_text())
+    assert match is not None
+    assert match[2] == table(), "write the table: python -m tests.unit.gateway_operator.model.test_reasons"
 
 
-def test_every_reason_has_its_meaning() -> None:
+def test_every_reason_has_a_meaning_and_a_remedy() -> None:
     assert set(REASONS) == set(Reason)
     assert all(meaning.means and meaning.do for meaning in REASONS.values())
 
 
-def test_no_reason_is_also_a_code_of_the_admin_api() -> None:
+def test_no_reason_equals_an_error_code_of_the_admin_api() -> None:
     assert not {str(reason) for reason in Reason} & {code.value for code in ErrorCode}
 
 
-def test_every_reason_is_given_by_something() -> None:
-    lists = ("reasons.py", "reason_meanings.py")
+def test_every_reason_is_used() -> None:
+    lists = ("reasons.py", "reason_docs.py")
     files = (path for path in (ROOT / "operator/src").rglob("*.py") if path.name not in lists)
     source = "\n".join(path.read_text() for path in files)
     assert not [reason.name for reason in Reason if f"Reason.{reason.name}" not in source]
 
 
-def test_a_reason_is_one_word_as_kubernetes_wants_it() -> None:
+def test_reasons_have_the_form_that_kubernetes_requires() -> None:
     assert all(re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", reason) for reason in Reason)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(MARKS.sub(lambda found: found[1] + table() + found[3], PAGE.read_text()))
+    PAGE.write_text(MARKS.sub(lambda match: match[1] + table() + match[3], PAGE.read_text()))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.model.resources import Backup, NamespacedName, Ref
+from gateway_operator.domain.model.identifiers import NamespacedName, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import ConflictError
 from gateway_operator.reconcile import workqueue
 from gateway_operator.reconcile.watch_check import PATIENCE, WatchCheck

@@ -1,4 +1,4 @@
-"""The brakes: when nothing is deleted, and what is said about it. And what a pass says at its end."""
+"""Tests of the safety checks that prevent deletions, and of the result of a pass."""
 
 from __future__ import annotations
 
@@ -48,41 +48,39 @@ FINE = SetObservation(True, NOW, NOW, 7, 8, hint="gwbs nightly")
         ({"inventory": 9, "before": 8}, None),
     ],
 )
-def test_a_brake(change: dict[str, object], reason: str | None) -> None:
-    found = first_hold(replace(FINE, **change), NOW)  # type: ignore[arg-type]
-    assert (found.reason if found else None) == reason
+def test_first_hold(change: dict[str, object], reason: str | None) -> None:
+    hold = first_hold(replace(FINE, **change), NOW)  # type: ignore[arg-type]
+    assert (hold.reason if hold else None) == reason
 
 
-def test_the_message_says_how_to_lift_it() -> None:
-    found = first_hold(replace(FINE, inventory=3), NOW)
-    assert found is not None
-    assert found.message == (
-        "Nothing is deleted: of 8 good backups of the last pass 3 are left. If that is right: "
+def test_hold_message_has_the_acknowledge_command() -> None:
+    hold = first_hold(replace(FINE, inventory=3), NOW)
+    assert hold is not None
+    assert hold.message == (
+        "Nothing is deleted: 3 of 8 good backups are left since the last pass. To acknowledge this change: "
         "kubectl annotate gwbs nightly --overwrite mcpgateway.dev/accept-inventory=3/8"
     )
 
 
-brakes = st.sampled_from([DeletionHold("ClockBehind", "No."), DeletionHold("InventoryShrank", "No.")])  # type: ignore[arg-type]
+holds = st.sampled_from([DeletionHold("ClockBehind", "No."), DeletionHold("InventoryShrank", "No.")])  # type: ignore[arg-type]
 
 
-@given(histories, policies, brakes)
+@given(histories, policies, holds)
 @settings(max_examples=200, deadline=None)
-def test_nothing_is_deleted_when_a_brake_is_on(
-    entries: list[BackupSummary], policy: RetentionPolicy, on: DeletionHold
+def test_nothing_is_deleted_under_a_hold(
+    entries: list[BackupSummary], policy: RetentionPolicy, hold: DeletionHold
 ) -> None:
     decisions = plan(entries, policy, NOW)
-    outcome = summarize(decisions, policy, on)
+    outcome = summarize(decisions, policy, hold)
     assert outcome.deletions == ()
     assert not outcome.applied
-    assert outcome.inventory is None, "what was known before must not be forgotten"
+    assert outcome.inventory is None, "a hold must keep the recorded inventory"
     assert summarize(decisions, "timeZone is wrong.", None).deletions == ()
 
 
 @given(histories, policies)
 @settings(max_examples=200, deadline=None)
-def test_a_pass_deletes_what_the_plan_lets_go_the_oldest_first(
-    entries: list[BackupSummary], policy: RetentionPolicy
-) -> None:
+def test_pass_deletes_oldest_first_what_the_plan_deletes(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     decisions = plan(entries, policy, NOW)
     outcome = summarize(decisions, policy, None)
     going = [one for one in decisions if not one.keep and (one.cause == "ttl" or not policy.dry_run)]
@@ -95,28 +93,28 @@ def test_a_pass_deletes_what_the_plan_lets_go_the_oldest_first(
 @pytest.mark.parametrize(
     ("policy", "reason", "message", "deleted"),
     [
-        (RetentionPolicy(), "NoPolicy", "No rule lets a backup go: all are kept.", 0),
+        (RetentionPolicy(), "NoPolicy", "No rule deletes a backup: all are kept.", 0),
         (RetentionPolicy(keep_last=2), "Applied", "2 backups are kept.", 3),
         (RetentionPolicy(keep_last=2, dry_run=True), "DryRun", "A dry run: 3 of 5 would be deleted.", 0),
         (RetentionPolicy(failed=FailedLimits(keep_last=1)), "Applied", "5 backups are kept.", 0),
     ],
 )
-def test_what_a_pass_says(policy: RetentionPolicy, reason: str, message: str, deleted: int) -> None:
+def test_message_of_a_pass(policy: RetentionPolicy, reason: str, message: str, deleted: int) -> None:
     outcome = summarize(plan(daily(5), policy, NOW), policy, None)
     assert (outcome.reason, outcome.message, len(outcome.deletions)) == (reason, message, deleted)
 
 
-def test_a_dry_run_holds_no_ttl_back() -> None:
+def test_dry_run_does_not_prevent_ttl() -> None:
     entries = [*daily(3), summary("brief", NOW - timedelta(hours=3), ttl=timedelta(hours=1))]
     policy = RetentionPolicy(keep_last=1, dry_run=True)
     assert [one.backup.name for one in summarize(plan(entries, policy, NOW), policy, None).deletions] == ["brief"]
 
 
-def test_a_plan_for_people() -> None:
+def test_explain_rows() -> None:
     entries = [*daily(2), summary("now", NOW, phase="", level="")]
     rows = explain(plan(entries, RetentionPolicy(max_age=timedelta(hours=9)), NOW))
     assert [tuple(row) for row in rows] == [
-        ("now", "2026-11-24T12:00:00Z", "Pending", "", "keep", "no rule lets it go", ""),
+        ("now", "2026-11-24T12:00:00Z", "Pending", "", "keep", "no rule deletes it", ""),
         ("d0", "2026-11-24T11:00:00Z", "Completed", "Verified", "keep", "minKeep, maxAge 9h", ""),
         ("d1", "2026-11-23T11:00:00Z", "Completed", "Verified", "delete", "older than maxAge 9h", ""),
     ]

@@ -1,4 +1,4 @@
-"""The recovery point objective as a condition."""
+"""Tests of the condition for the recovery point objective."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ LIMIT = timedelta(hours=26)
         (None, CREATED + LIMIT + timedelta(seconds=1), False),
         (CREATED + timedelta(days=2), CREATED + timedelta(days=3), True),
         (CREATED + timedelta(days=2), CREATED + timedelta(days=4), False),
-        # one that was adopted may be older than the schedule: it is as old as it is
+        # an adopted backup may be older than the schedule
         (CREATED - timedelta(days=9), CREATED + timedelta(hours=1), False),
-        # clocks that differ
+        # the clocks differ
         (CREATED + timedelta(days=9), CREATED + timedelta(days=1), True),
     ],
 )
 def test_only_the_age_of_the_newest_verified_backup_counts(newest: datetime | None, now: datetime, met: bool) -> None:
-    verdict = check_objective(LIMIT, newest, CREATED, now)
-    assert verdict.met is met
-    assert verdict.reason == ("ObjectiveMet" if met else "ObjectiveMissed")
-    assert "1d2h" in verdict.message
+    result = check_objective(LIMIT, newest, CREATED, now)
+    assert result.met is met
+    assert result.reason == ("ObjectiveMet" if met else "ObjectiveMissed")
+    assert "1d2h" in result.message
 
 
 def test_the_message_does_not_change_while_nothing_happens() -> None:
     first = check_objective(LIMIT, CREATED, CREATED, CREATED + timedelta(days=3))
     assert first == check_objective(LIMIT, CREATED, CREATED, CREATED + timedelta(days=4))
     assert first.message == (
-        "The newest Verified backup is of 2026-11-20T00:00:00Z; objective.maxAge is 1d2h. That is exceeded."
+        "The newest Verified backup is from 2026-11-20T00:00:00Z; objective.maxAge is 1d2h. The objective is missed."
     )

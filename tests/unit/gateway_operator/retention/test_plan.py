@@ -1,4 +1,4 @@
-"""The rules of retention, one by one."""
+"""Tests of each retention rule."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def daily(number: int, **fields: Any) -> list[BackupSummary]:
 
 
 def names(decisions: list[RetentionDecision]) -> list[str]:
-    """Those that are kept."""
+    """The names of the kept backups."""
     return [one.backup.name for one in decisions if one.keep]
 
 
-def of(decisions: list[RetentionDecision], name: str) -> RetentionDecision:
-    """What becomes of one."""
+def decision_about(decisions: list[RetentionDecision], name: str) -> RetentionDecision:
+    """The decision about the backup of that name."""
     return next(one for one in decisions if one.backup.name == name)
 
 
-def test_without_a_policy_everything_is_kept_and_nothing_is_said() -> None:
+def test_without_a_policy_all_are_kept_without_reasons() -> None:
     decisions = plan(daily(50), RetentionPolicy(), NOW)
     assert len(names(decisions)) == 50
     assert {one.reasons for one in decisions} == {()}
@@ -44,18 +44,18 @@ def test_without_a_policy_everything_is_kept_and_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     "spec", [{}, {"keepLast": 0}, {"keepWithin": "0s"}, {"minKeep": 3}, {"failed": {"keepLast": 0}}]
 )
-def test_a_rule_of_nought_is_no_rule(spec: dict[str, object]) -> None:
+def test_rule_of_zero_is_no_rule(spec: dict[str, object]) -> None:
     assert len(names(plan(daily(9), parse(spec), NOW))) == 9
 
 
 def test_keep_last_keeps_the_newest() -> None:
     decisions = plan(daily(5), RetentionPolicy(keep_last=2), NOW)
     assert names(decisions) == ["d0", "d1"]
-    assert of(decisions, "d0").reasons == ("minKeep", "keepLast")
-    assert of(decisions, "d2") == (daily(5)[2], DeletionCause.retention, ("no rule keeps it",), None)
+    assert decision_about(decisions, "d0").reasons == ("minKeep", "keepLast")
+    assert decision_about(decisions, "d2") == (daily(5)[2], DeletionCause.retention, ("no rule keeps it",), None)
 
 
-def test_each_unit_keeps_its_newest_and_says_which() -> None:
+def test_each_calendar_rule_keeps_the_newest_of_its_periods() -> None:
     policy = RetentionPolicy(keep_hourly=1, keep_daily=2, keep_weekly=2, keep_monthly=2, keep_yearly=2)
     decisions = plan(daily(400), policy, NOW)
     assert {one.backup.name: one.reasons for one in decisions if one.keep} == {
@@ -68,45 +68,45 @@ def test_each_unit_keeps_its_newest_and_says_which() -> None:
     }  # fmt: skip
 
 
-def test_units_without_a_backup_are_not_counted() -> None:
+def test_periods_without_a_backup_do_not_count() -> None:
     entries = [summary("new", NOW - HOUR), summary("old", NOW - 900 * DAY)]
     assert names(plan(entries, RetentionPolicy(keep_daily=2), NOW)) == ["new", "old"]
 
 
-def test_within_goes_by_the_clock_and_not_by_the_newest() -> None:
+def test_keep_within_counts_from_now() -> None:
     decisions = plan(daily(5), RetentionPolicy(keep_within=2 * DAY), NOW + 30 * DAY)
     assert names(decisions) == ["d0"]
-    assert of(decisions, "d0").reasons == ("minKeep",)
+    assert decision_about(decisions, "d0").reasons == ("minKeep",)
     young = plan(daily(5), RetentionPolicy(keep_within=2 * DAY), NOW)
     assert names(young) == ["d0", "d1"]
-    assert of(young, "d1") == (daily(5)[1], None, ("keepWithin 2d",), NOW + 2 * DAY - DAY - HOUR)
+    assert decision_about(young, "d1") == (daily(5)[1], None, ("keepWithin 2d",), NOW + 2 * DAY - DAY - HOUR)
 
 
-def test_the_greatest_age_is_stronger_than_a_rule() -> None:
+def test_max_age_overrides_rules() -> None:
     decisions = plan(daily(9), RetentionPolicy(keep_last=8, max_age=3 * DAY), NOW)
     assert names(decisions) == ["d0", "d1", "d2"]
-    assert of(decisions, "d3").reasons == ("older than maxAge 3d",)
-    assert of(decisions, "d2").expires_at == daily(9)[2].time + 3 * DAY
+    assert decision_about(decisions, "d3").reasons == ("older than maxAge 3d",)
+    assert decision_about(decisions, "d2").expires_at == daily(9)[2].time + 3 * DAY
 
 
-def test_the_greatest_age_alone_keeps_all_that_is_younger() -> None:
+def test_max_age_alone_keeps_all_younger_backups() -> None:
     decisions = plan(daily(9), RetentionPolicy(max_age=3 * DAY), NOW)
     assert names(decisions) == ["d0", "d1", "d2"]
-    assert of(decisions, "d2").reasons == ("maxAge 3d",)
+    assert decision_about(decisions, "d2").reasons == ("maxAge 3d",)
 
 
-def test_one_that_has_outlived_its_ttl_takes_no_place() -> None:
+def test_backup_past_its_ttl_does_not_count_for_rules() -> None:
     entries = daily(4)
     entries[1] = replace(entries[1], ttl=HOUR)
     decisions = plan(entries, RetentionPolicy(keep_last=2), NOW)
     assert names(decisions) == ["d0", "d2"]
-    assert of(decisions, "d1") == (entries[1], DeletionCause.ttl, ("older than its ttl 1h",), None)
+    assert decision_about(decisions, "d1") == (entries[1], DeletionCause.ttl, ("older than its ttl 1h",), None)
 
 
-def test_a_ttl_needs_no_policy_and_is_no_promise_to_keep() -> None:
+def test_ttl_works_without_a_policy_and_keeps_nothing() -> None:
     entries = [*daily(2), summary("short", NOW - DAY, ttl=HOUR), summary("long", NOW - 3 * DAY, ttl=30 * DAY)]
     assert names(plan(entries, RetentionPolicy(), NOW)) == ["d0", "d1", "long"]
-    assert of(plan(entries, RetentionPolicy(), NOW), "long").expires_at == NOW + 27 * DAY
+    assert decision_about(plan(entries, RetentionPolicy(), NOW), "long").expires_at == NOW + 27 * DAY
     assert names(plan(entries, RetentionPolicy(keep_last=2), NOW)) == ["d0", "d1"]
 
 
@@ -123,50 +123,50 @@ def test_a_ttl_needs_no_policy_and_is_no_promise_to_keep() -> None:
 @pytest.mark.parametrize(
     "policy", [RetentionPolicy(keep_last=1), RetentionPolicy(max_age=HOUR), RetentionPolicy(keep_daily=1, max_age=DAY)]
 )
-def test_kept_whatever_the_policy_and_the_ttl_say(
+def test_protected_backups_are_kept(
     fields: dict[str, Any], reason: str, ttl: timedelta | None, policy: RetentionPolicy
 ) -> None:
     entries = [*daily(1), summary("old", NOW - 90 * DAY, ttl=ttl, **fields)]
-    found = of(plan(entries, policy, NOW), "old")
-    assert found.keep
-    assert reason in found.reasons
-    assert found.expires_at is None
+    decision = decision_about(plan(entries, policy, NOW), "old")
+    assert decision.keep
+    assert reason in decision.reasons
+    assert decision.expires_at is None
 
 
-def test_a_restore_keeps_a_failed_one_too() -> None:
+def test_restore_protects_a_failed_backup() -> None:
     entry = summary("bad", NOW - DAY, phase="Failed", restores=("again",))
     assert plan([entry], RetentionPolicy(failed=FailedLimits(keep_last=0, max_age=HOUR)), NOW)[0].keep
 
 
-def test_the_newest_verified_are_kept() -> None:
+def test_min_keep_protects_the_newest_verified() -> None:
     entries = daily(6)
     entries[0] = replace(entries[0], level="Stored")
     decisions = plan(entries, RetentionPolicy(max_age=HOUR, min_keep=2), NOW)
     assert names(decisions) == ["d1", "d2"]
-    assert of(decisions, "d1").reasons == ("minKeep",)
+    assert decision_about(decisions, "d1").reasons == ("minKeep",)
 
 
-def test_the_newest_verified_are_kept_on_each_volume() -> None:
+def test_min_keep_counts_per_volume() -> None:
     entries = [replace(one, volume_id=f"v{number % 2}") for number, one in enumerate(daily(6))]
     assert names(plan(entries, RetentionPolicy(max_age=HOUR), NOW)) == ["d0", "d1"]
 
 
-def test_stored_ones_count_for_the_rules() -> None:
+def test_stored_backups_count_for_rules() -> None:
     entries = daily(4)
     entries[0] = replace(entries[0], level="Stored")
     assert names(plan(entries, RetentionPolicy(keep_last=1), NOW)) == [
         "d0",
         "d1",
-    ]  # the second is the only Verified that must
+    ]  # minKeep protects the only Verified one
 
 
-def test_the_one_before_a_suspicious_one_is_kept_and_neither_counts_against_the_others() -> None:
+def test_backup_before_a_suspicious_one_is_kept_in_addition() -> None:
     entries = daily(6)
     entries[2], entries[3] = replace(entries[2], suspicious=True), replace(entries[3], suspicious=True)
     decisions = plan(entries, RetentionPolicy(keep_last=1), NOW)
     assert names(decisions) == ["d0", "d2", "d3", "d4"]
-    assert of(decisions, "d4").reasons == ("before d3",)
-    assert of(decisions, "d2").reasons == ("suspicious",)
+    assert decision_about(decisions, "d4").reasons == ("before d3",)
+    assert decision_about(decisions, "d2").reasons == ("suspicious",)
 
 
 def test_accepted_suspicious_backup_is_like_any_other() -> None:
@@ -174,7 +174,7 @@ def test_accepted_suspicious_backup_is_like_any_other() -> None:
     assert names(plan(backups, RetentionPolicy(keep_last=1), NOW)) == ["d0"]
 
 
-def test_failed_ones_never_count() -> None:
+def test_failed_backups_do_not_count_for_rules() -> None:
     entries = [
         *daily(3, phase="Failed"),
         *(replace(one, name=f"g{one.name}", snapshot_time=one.time - 5 * DAY) for one in daily(3)),
@@ -183,22 +183,22 @@ def test_failed_ones_never_count() -> None:
     assert len(names(decisions)) == 6
     decisions = plan(entries, RetentionPolicy(keep_last=3, failed=FailedLimits(keep_last=1)), NOW)
     assert names(decisions) == ["d0", "gd0", "gd1", "gd2"]
-    assert of(decisions, "d0").reasons == ("failed.keepLast",)
-    assert of(decisions, "d1").cause is DeletionCause.failed
+    assert decision_about(decisions, "d0").reasons == ("failed.keepLast",)
+    assert decision_about(decisions, "d1").cause is DeletionCause.failed
 
 
-def test_failed_ones_go_by_age_even_where_all_good_ones_are_kept() -> None:
+def test_failed_backups_expire_when_all_completed_are_kept() -> None:
     decisions = plan(
         [*daily(3, phase="Failed"), summary("good", NOW - 99 * DAY)],
         RetentionPolicy(failed=FailedLimits(max_age=DAY)),
         NOW,
     )
     assert names(decisions) == ["d0", "good"]
-    assert of(decisions, "d0").expires_at == NOW - HOUR + DAY
+    assert decision_about(decisions, "d0").expires_at == NOW - HOUR + DAY
 
 
 @pytest.mark.parametrize("phase", ["", "Pending", "Running", "Verifying"])
-def test_an_unfinished_one_is_never_touched(phase: str) -> None:
+def test_unfinished_backup_is_never_deleted(phase: str) -> None:
     entry = summary("now", NOW - 999 * DAY, phase=phase, ttl=HOUR)
     decision = plan([entry, *daily(1)], RetentionPolicy(keep_last=1, max_age=HOUR, failed=FailedLimits(0, HOUR)), NOW)[
         -1
@@ -213,7 +213,7 @@ def test_backup_being_deleted_counts_for_nothing(fields: dict[str, Any]) -> None
     assert names(plan(entries, RetentionPolicy(keep_last=1), NOW)) == ["d1"]
 
 
-def test_adopted_ones_wait_for_a_person_or_a_policy() -> None:
+def test_adopted_backups_are_kept_unless_included() -> None:
     entries = [
         *daily(1),
         *(replace(one, name=f"a{one.name}", snapshot_time=one.time - DAY, adopted=True) for one in daily(3)),
@@ -222,18 +222,18 @@ def test_adopted_ones_wait_for_a_person_or_a_policy() -> None:
     assert names(plan(entries, RetentionPolicy(keep_last=2, include_adopted=True), NOW)) == ["d0", "ad0"]
 
 
-def test_a_policy_of_a_backup_binds_those_that_carry_one() -> None:
+def test_policy_of_a_backup_applies_to_backups_with_a_policy() -> None:
     entries = [replace(one, policy={} if number % 2 == 0 else None) for number, one in enumerate(daily(6))]
     decisions = plan(entries, RetentionPolicy(keep_last=2, own_only=True), NOW)
     assert names(decisions) == ["d0", "d1", "d2", "d3", "d5"]
-    assert of(decisions, "d3").reasons == ("no policy of its own",)
+    assert decision_about(decisions, "d3").reasons == ("no policy of its own",)
 
 
-def test_a_dry_run_promises_no_end() -> None:
-    assert of(plan(daily(2), RetentionPolicy(max_age=9 * DAY, dry_run=True), NOW), "d1").expires_at is None
+def test_dry_run_shows_no_expiry() -> None:
+    assert decision_about(plan(daily(2), RetentionPolicy(max_age=9 * DAY, dry_run=True), NOW), "d1").expires_at is None
 
 
-def test_a_limit_of_ten_thousand_years_is_no_error() -> None:
+def test_limit_beyond_year_9999_is_no_error() -> None:
     decisions = plan(daily(2), parse({"maxAge": "99999w", "keepWithin": "99999w99999d"}), NOW)
     assert names(decisions) == ["d0", "d1"]
     assert decisions[1].expires_at is not None or decisions[1].expires_at is None
@@ -242,28 +242,28 @@ def test_a_limit_of_ten_thousand_years_is_no_error() -> None:
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def at(*times: datetime) -> list[BackupSummary]:
-    """Backups of these times."""
+def backups_at(*times: datetime) -> list[BackupSummary]:
+    """Backups with these snapshot times."""
     return [summary(f"b{number}", time) for number, time in enumerate(times)]
 
 
-def test_days_are_those_of_the_time_zone() -> None:
-    late = at(datetime(2026, 7, 1, 21, 59, tzinfo=UTC), datetime(2026, 7, 1, 22, 1, tzinfo=UTC))
+def test_days_follow_the_time_zone() -> None:
+    late = backups_at(datetime(2026, 7, 1, 21, 59, tzinfo=UTC), datetime(2026, 7, 1, 22, 1, tzinfo=UTC))
     now = datetime(2026, 7, 2, tzinfo=UTC)
     assert names(plan(late, RetentionPolicy(keep_daily=9), now)) == ["b1"]
     assert names(plan(late, RetentionPolicy(keep_daily=9, zone=BERLIN), now)) == ["b1", "b0"]
 
 
-def test_a_day_of_25_hours_is_one_day_and_its_doubled_hour_is_two() -> None:
+def test_day_of_25_hours_is_one_day_with_25_hours() -> None:
     night = datetime(2026, 10, 24, 22, tzinfo=UTC)  # midnight in Berlin, where 02:00 to 03:00 comes twice
-    hours = at(*(night + number * HOUR for number in range(25)))
+    hours = backups_at(*(night + number * HOUR for number in range(25)))
     now = night + DAY + HOUR
     assert names(plan(hours, RetentionPolicy(keep_daily=9, zone=BERLIN), now)) == ["b24"]
     decisions = plan(hours, RetentionPolicy(keep_hourly=25, zone=BERLIN), now)
     assert len(names(decisions)) == 25
-    assert of(decisions, "b2").reasons == ("keepHourly 2026-10-25T02",)
-    assert of(decisions, "b3").reasons == ("keepHourly 2026-10-25T02+0100",)
-    after = at(night + 25 * HOUR)
+    assert decision_about(decisions, "b2").reasons == ("keepHourly 2026-10-25T02",)
+    assert decision_about(decisions, "b3").reasons == ("keepHourly 2026-10-25T02+0100",)
+    after = backups_at(night + 25 * HOUR)
     assert (
         len(names(plan([*hours[1:], replace(after[0], name="next")], RetentionPolicy(keep_daily=9, zone=BERLIN), now)))
         == 2
@@ -272,37 +272,39 @@ def test_a_day_of_25_hours_is_one_day_and_its_doubled_hour_is_two() -> None:
 
 def test_a_day_of_23_hours_is_one_day() -> None:
     night = datetime(2026, 3, 28, 23, tzinfo=UTC)
-    hours = at(*(night + number * HOUR for number in range(23)))
+    hours = backups_at(*(night + number * HOUR for number in range(23)))
     now = night + DAY
     assert names(plan(hours, RetentionPolicy(keep_daily=9, zone=BERLIN), now)) == ["b22"]
     assert len(names(plan(hours, RetentionPolicy(keep_hourly=99, zone=BERLIN), now))) == 23
 
 
-def test_an_iso_week_begins_on_monday_and_may_belong_to_another_year() -> None:
-    days = at(datetime(2027, 1, 3, tzinfo=UTC), datetime(2027, 1, 4, tzinfo=UTC), datetime(2026, 12, 28, tzinfo=UTC))
+def test_iso_week_starts_on_monday_across_years() -> None:
+    days = backups_at(
+        datetime(2027, 1, 3, tzinfo=UTC), datetime(2027, 1, 4, tzinfo=UTC), datetime(2026, 12, 28, tzinfo=UTC)
+    )
     decisions = plan(days, RetentionPolicy(keep_weekly=9), datetime(2027, 2, 1, tzinfo=UTC))
     assert names(decisions) == ["b1", "b0"]
-    assert of(decisions, "b0").reasons == ("keepWeekly 2026-W53",)
+    assert decision_about(decisions, "b0").reasons == ("keepWeekly 2026-W53",)
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ({"timeZone": "Mars/Olympus"}, "timeZone 'Mars/Olympus' is not in the time zone database."),
         ({"timeZone": "../../etc/passwd"}, "is not in the time zone database."),
         ({"timeZone": "Europe/"}, "is not in the time zone database."),
-        ({"keepLast": "7"}, "keepLast is a whole number from 0 on, not '7'."),
-        ({"keepDaily": -1}, "keepDaily is a whole number from 0 on, not '-1'."),
-        ({"maxAge": "1y"}, "maxAge is a duration such as 30d or 36h, not '1y'."),
-        ({"failed": {"maxAge": ""}}, "maxAge is a duration"),
+        ({"keepLast": "7"}, "keepLast must be a whole number of at least 0, not '7'."),
+        ({"keepDaily": -1}, "keepDaily must be a whole number of at least 0, not '-1'."),
+        ({"maxAge": "1y"}, "maxAge must be a duration such as 30d or 36h, not '1y'."),
+        ({"failed": {"maxAge": ""}}, "maxAge must be a duration"),
     ],
 )
-def test_what_cannot_be_understood_is_said(spec: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace("(", "\\(").replace("..", "")):
+def test_invalid_policy_names_the_field(spec: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", "\\(").replace("..", "")):
         parse(spec)
 
 
-def test_a_whole_policy_is_read() -> None:
+def test_all_policy_fields_are_parsed() -> None:
     spec = {
         "keepLast": 1, "keepHourly": 2, "keepDaily": 3, "keepWeekly": 4, "keepMonthly": 5, "keepYearly": 6,
         "keepWithin": "7d", "maxAge": "52w", "minKeep": 8, "timeZone": "Europe/Berlin",
@@ -315,7 +317,7 @@ def test_a_whole_policy_is_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["0s", "1s", "2d", "1d12h", "3m4s", "36d5h"])
-def test_a_span_reads_as_a_spec_writes_it(text: str) -> None:
+def test_span_is_the_inverse_of_parse(text: str) -> None:
     from gateway_operator.domain.model.durations import parse as duration
 
     assert span(duration(text)) == text

@@ -1,4 +1,4 @@
-"""What holds for every policy and every history."""
+"""Property tests of the retention plan for generated policies and histories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.retention.plan import governed, plan
+from gateway_operator.domain.retention.plan import plan, policy_applies
 from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
 from tests.unit.gateway_operator.summaries import summary
 
@@ -25,11 +25,11 @@ maybe_lengths = st.none() | lengths
 
 
 def history(number: int, seed: int) -> list[BackupSummary]:
-    """A set of backups. From a seed: drawn piece by piece it would take ten times as long."""
+    """A set of backups from a seed. Separate Hypothesis draws would take ten times as long."""
     dice = Random(seed)
 
     def age() -> timedelta:
-        # Coarse steps, so that instants and hours are shared; and the night when the clocks change.
+        # Coarse steps give equal instants and hours. The night of a clock change is included.
         night = NOW - datetime(2026, 10, 24, 21, tzinfo=UTC)
         return dice.choice(
             [
@@ -75,13 +75,13 @@ policies = st.builds(
 
 
 def kept(entries: list[BackupSummary], policy: RetentionPolicy) -> set[str]:
-    """Who stays."""
+    """The names of the kept backups."""
     return {one.backup.name for one in plan(entries, policy, NOW) if one.keep}
 
 
 @given(histories, policies)
 @settings(max_examples=600, deadline=None)
-def test_what_must_stay_stays(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
+def test_protected_backups_always_stay(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     decisions = plan(entries, policy, NOW)
     alive = [entry for entry in entries if not entry.is_deleting]
     assert sorted(one.backup.name for one in decisions) == sorted(entry.name for entry in alive)
@@ -100,16 +100,16 @@ def test_what_must_stay_stays(entries: list[BackupSummary], policy: RetentionPol
             assert one.keep, entry
         if not one.keep:
             assert one.reasons
-            assert governed(entry, policy) or entry.ttl is not None
+            assert policy_applies(entry, policy) or entry.ttl is not None
         if one.expires_at is not None and not policy.dry_run and not one.reasons:
-            assert one.expires_at > NOW, "it would have gone"
+            assert one.expires_at > NOW, "it would have been deleted"
         assert len(one.reasons) <= 32
         assert all(len(reason) <= 128 for reason in one.reasons)
 
 
 @given(histories, policies)
 @settings(max_examples=300, deadline=None)
-def test_the_one_before_a_suspicious_one_stays(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
+def test_backup_before_a_suspicious_one_stays(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     good = sorted(
         (one for one in entries if one.phase == "Completed" and not one.is_deleting),
         key=lambda one: (one.time, one.name),
@@ -125,7 +125,7 @@ def test_the_one_before_a_suspicious_one_stays(entries: list[BackupSummary], pol
 
 @given(histories, policies, st.data())
 @settings(max_examples=600, deadline=None)
-def test_a_longer_rule_never_keeps_less(
+def test_larger_rule_never_keeps_fewer(
     entries: list[BackupSummary], policy: RetentionPolicy, data: st.DataObject
 ) -> None:
     name = data.draw(
@@ -139,7 +139,7 @@ def test_a_longer_rule_never_keeps_less(
     field = name.rpartition(".")[2]
     present = getattr(owner, field)
     if present is None or (field.startswith("keep_") and owner is policy and not present):
-        return  # an absent rule is another matter: without any, everything is kept
+        return  # without any rule all backups are kept, so an absent rule is no smaller one
     longer = replace(owner, **{field: present + more})
     changed = replace(policy, failed=longer) if isinstance(longer, FailedLimits) else longer
     assert kept(entries, policy) <= kept(entries, changed)
@@ -147,16 +147,20 @@ def test_a_longer_rule_never_keeps_less(
 
 @given(histories, policies)
 @settings(max_examples=400, deadline=None)
-def test_what_is_kept_is_kept_again(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
+def test_plan_of_the_kept_backups_is_stable(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     first = plan(entries, policy, NOW)
     left = [one.backup for one in first if one.keep]
-    again = plan(left, policy, NOW)
-    assert [one for one in first if one.keep] == again, "and for the same reasons: no status is written twice"
+    second = plan(left, policy, NOW)
+    assert [one for one in first if one.keep] == second, (
+        "the reasons must not change, so that no status is written twice"
+    )
 
 
 @given(histories, policies, st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
-def test_the_order_makes_no_difference(entries: list[BackupSummary], policy: RetentionPolicy, random: Random) -> None:
+def test_order_of_the_input_does_not_matter(
+    entries: list[BackupSummary], policy: RetentionPolicy, random: Random
+) -> None:
     mixed = list(entries)
     random.shuffle(mixed)
     assert plan(entries, policy, NOW) == plan(mixed, policy, NOW)
@@ -164,7 +168,7 @@ def test_the_order_makes_no_difference(entries: list[BackupSummary], policy: Ret
 
 @given(histories, policies, st.integers(0, 20))
 @settings(max_examples=300, deadline=None)
-def test_a_failed_one_changes_nothing_for_the_good(
+def test_failed_backups_do_not_change_the_others(
     entries: list[BackupSummary], policy: RetentionPolicy, number: int
 ) -> None:
     good = [entry for entry in entries if entry.phase != "Failed"]
@@ -174,9 +178,7 @@ def test_a_failed_one_changes_nothing_for_the_good(
 
 @given(histories, policies)
 @settings(max_examples=300, deadline=None)
-def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(
-    entries: list[BackupSummary], policy: RetentionPolicy
-) -> None:
+def test_backup_without_own_policy_expires_only_by_ttl(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     policy = replace(policy, own_only=True)
     for one in plan(entries, policy, NOW):
         assert one.keep or one.backup.carries_policy or one.cause == "ttl"
@@ -184,10 +186,8 @@ def test_what_does_not_carry_a_policy_goes_only_by_its_ttl(
 
 @given(histories, policies, st.integers(1, 400))
 @settings(max_examples=300, deadline=None)
-def test_what_expires_later_is_still_there_until_then(
-    entries: list[BackupSummary], policy: RetentionPolicy, hours: int
-) -> None:
-    """A promise is kept: a limit of age that is shown lets nothing go earlier, as long as no backup is added."""
+def test_backup_stays_until_its_shown_expiry(entries: list[BackupSummary], policy: RetentionPolicy, hours: int) -> None:
+    """No backup is deleted before its shown expiry, as long as no backup is added."""
     later = NOW + timedelta(hours=hours)
     after = {one.backup.name: one for one in plan(entries, policy, later)}
     for one in plan(entries, policy, NOW):

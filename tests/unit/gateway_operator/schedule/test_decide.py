@@ -1,4 +1,4 @@
-"""A schedule's decisions: what is drift and what is not, whose CronJob is whose, and how things stand."""
+"""Tests of a schedule's decisions: drift of the CronJob, its owner, and the status."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.model import conditions
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Json, Ref
+from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule.backup_summaries import progress
-from gateway_operator.domain.schedule.cronjob import Image, correction, differences, longest, wanted
+from gateway_operator.domain.schedule.cronjob import Image, correction, differences, max_backup_seconds, wanted
 from gateway_operator.domain.schedule.decide import (
     CorrectCronJob,
     CreateCronJob,
@@ -41,7 +42,7 @@ log = logging.getLogger("tests")
 
 
 def schedule(**spec: Any) -> GatewayBackupSchedule:
-    """A schedule as the API server gives it."""
+    """A schedule from an object of the API server."""
     meta = {
         "namespace": "prod",
         "name": "nightly",
@@ -54,7 +55,7 @@ def schedule(**spec: Any) -> GatewayBackupSchedule:
 
 
 def stored(one: GatewayBackupSchedule, image: Image = IMAGE) -> dict[str, Any]:
-    """Its CronJob with what the API server adds."""
+    """Its CronJob with the defaults that the API server adds."""
     body = copy.deepcopy(wanted(one, image))
     body["metadata"] |= {"uid": "c-1", "resourceVersion": "7", "generation": 1}
     body["spec"]["jobTemplate"]["metadata"]["creationTimestamp"] = None
@@ -69,14 +70,14 @@ def stored(one: GatewayBackupSchedule, image: Image = IMAGE) -> dict[str, Any]:
     return body
 
 
-def seen(one: GatewayBackupSchedule, cron_job: Json | None, **more: Any) -> ScheduleObservation:
-    """What a look gave."""
+def observation(one: GatewayBackupSchedule, cron_job: Json | None, **more: Any) -> ScheduleObservation:
+    """The observation of a schedule and its CronJob."""
     return ScheduleObservation(one, cron_job, more.pop("has_account", True), more.pop("backups", ()), IMAGE, **more)
 
 
-def standing(seen: ScheduleObservation) -> dict[str, Any]:
+def written_status(observation: ScheduleObservation) -> dict[str, Any]:
     """The status of a decision that writes one."""
-    action = decide(seen, START)
+    action = decide(observation, START)
     assert isinstance(action, ScheduleStatusUpdate)
     return action.status
 
@@ -88,17 +89,17 @@ def ready(status: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 @pytest.mark.parametrize("image", [IMAGE, Image("operator:1")])
-def test_what_the_api_server_adds_is_no_drift(image: Image) -> None:
+def test_defaults_of_the_api_server_are_no_drift(image: Image) -> None:
     one = schedule()
     assert differences(wanted(one, image), stored(one, image)) == []
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every leaf of a structure."""
+    """The paths of all leaves of a structure."""
     if isinstance(value, Mapping) and value:
-        return [found for key, inner in value.items() for found in paths(inner, (*path, key))]
+        return [result for key, inner in value.items() for result in paths(inner, (*path, key))]
     if isinstance(value, list) and value:
-        return [found for index, inner in enumerate(value) for found in paths(inner, (*path, index))]
+        return [result for index, inner in enumerate(value) for result in paths(inner, (*path, index))]
     return [path]
 
 
@@ -106,16 +107,16 @@ LEAVES = paths(wanted(schedule(backupTemplate={"ttl": "30d"}), IMAGE)["spec"])
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: ".".join(map(str, leaf)))
-def test_a_change_of_any_field_that_is_ours_is_drift_and_is_corrected(leaf: tuple[Any, ...]) -> None:
+def test_change_of_any_managed_field_is_corrected(leaf: tuple[Any, ...]) -> None:
     one = schedule(backupTemplate={"ttl": "30d"})
     have = stored(one)
-    place = have["spec"]
+    part = have["spec"]
     for step in leaf[:-1]:
-        place = place[step]
-    place[leaf[-1]] = "else"
+        part = part[step]
+    part[leaf[-1]] = "else"
     want = wanted(one, IMAGE)
     assert len(differences(want, have)) == 1
-    action = decide(seen(one, have), START)
+    action = decide(observation(one, have), START)
     assert isinstance(action, CorrectCronJob)
     assert action.note.reason == Reason.CronJobRestored
     assert action.patch["metadata"]["resourceVersion"] == "7"
@@ -124,35 +125,35 @@ def test_a_change_of_any_field_that_is_ours_is_drift_and_is_corrected(leaf: tupl
 
 @settings(deadline=None)
 @given(st.sets(st.sampled_from(LEAVES), max_size=4))
-def test_a_correction_corrects(leaves: set[tuple[Any, ...]]) -> None:
+def test_correction_removes_all_differences(leaves: set[tuple[Any, ...]]) -> None:
     one = schedule(backupTemplate={"ttl": "30d"})
     have = stored(one)
     for leaf in leaves:
-        place = have["spec"]
+        part = have["spec"]
         for step in leaf[:-1]:
-            place = place[step]
-        place[leaf[-1]] = None
+            part = part[step]
+        part[leaf[-1]] = None
     want = wanted(one, IMAGE)
     assert differences(want, merged(have, correction(want, have))) == []
 
 
 def merged(have: Any, patch: Any) -> Any:
-    """RFC 7396."""
+    """Apply a merge patch (RFC 7396)."""
     if not isinstance(patch, Mapping) or not isinstance(have, Mapping):
         return patch
     return {**have, **{key: merged(have.get(key), value) for key, value in patch.items()}}
 
 
-def test_a_container_more_is_drift() -> None:
+def test_additional_container_is_drift() -> None:
     one = schedule()
     have = stored(one)
     have["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"].append({"name": "evil"})
     assert differences(wanted(one, IMAGE), have) == ["spec.jobTemplate.spec.template.spec.containers"]
 
 
-def test_a_new_image_of_the_operator_is_an_update_and_not_somebodys_fault() -> None:
+def test_new_operator_image_is_an_update_without_a_warning() -> None:
     one = schedule()
-    action = decide(seen(one, stored(one, Image("operator:0"))), START)
+    action = decide(observation(one, stored(one, Image("operator:0"))), START)
     assert isinstance(action, CorrectCronJob)
     assert (action.note.reason, action.note.warning) == (Reason.CronJobUpdated, False)
 
@@ -164,7 +165,7 @@ def test_two_edits_of_one_field_are_two_events() -> None:
         have = stored(one)
         have["spec"]["schedule"] = "* * * * *"
         have["metadata"]["generation"] = generation
-        action = decide(seen(one, have), START)
+        action = decide(observation(one, have), START)
         assert isinstance(action, CorrectCronJob)
         texts.add(action.note.message)
     assert len(texts) == 2
@@ -175,60 +176,60 @@ def test_two_edits_of_one_field_are_two_events() -> None:
     [[], [{"uid": "s-0", "controller": True}], [{"uid": "s-1"}]],
     ids=["nobody's", "a namesake's that was before", "ours, but not as its controller"],
 )
-def test_a_cron_job_of_somebody_else_is_never_touched(owners: list[dict[str, Any]]) -> None:
+def test_cronjob_of_another_owner_is_never_changed(owners: list[dict[str, Any]]) -> None:
     one = schedule()
     have = stored(one)
     have["metadata"]["ownerReferences"] = owners
-    assert ready(standing(seen(one, have))) == (False, "NameConflict")
+    assert ready(written_status(observation(one, have))) == (False, "NameConflict")
 
 
-def test_without_its_account_none_is_made_but_one_that_is_there_is_kept_right() -> None:
+def test_missing_account_prevents_creation_but_not_correction() -> None:
     one = schedule()
-    assert ready(standing(seen(one, None, has_account=False))) == (False, "ServiceAccountMissing")
-    assert isinstance(decide(seen(one, None, has_account=None), START), CreateCronJob)
+    assert ready(written_status(observation(one, None, has_account=False))) == (False, "ServiceAccountMissing")
+    assert isinstance(decide(observation(one, None, has_account=None), START), CreateCronJob)
     have = stored(one)
-    assert ready(standing(seen(one, have, has_account=False))) == (False, "ServiceAccountMissing")
+    assert ready(written_status(observation(one, have, has_account=False))) == (False, "ServiceAccountMissing")
     have["spec"]["suspend"] = True
-    assert isinstance(decide(seen(one, have, has_account=False), START), CorrectCronJob)
+    assert isinstance(decide(observation(one, have, has_account=False), START), CorrectCronJob)
 
 
-def test_what_is_changed_as_it_is_written_ends_in_a_word_and_not_in_a_loop() -> None:
+def test_cronjob_changed_on_write_is_reported_without_a_loop() -> None:
     one = schedule()
     have = stored(one)
     have["spec"]["suspend"] = True
-    status = standing(seen(one, have, corrected=True))
+    status = written_status(observation(one, have, corrected=True))
     assert ready(status) == (False, "CronJobOverruled")
 
 
-def test_a_missing_right_is_a_condition_that_goes_when_it_is_granted() -> None:
+def test_authorized_condition_follows_the_permission() -> None:
     one = schedule()
-    told = standing(seen(one, None, trouble=CronJobError(Reason.NotAuthorized, "forbidden; kubectl …")))
-    assert conditions.condition_status(told["conditions"], "Authorized") is False
-    later = standing(seen(replace(one, status=told), stored(one)))
+    denied = written_status(observation(one, None, trouble=CronJobError(Reason.NotAuthorized, "forbidden; kubectl …")))
+    assert conditions.condition_status(denied["conditions"], "Authorized") is False
+    later = written_status(observation(replace(one, status=denied), stored(one)))
     assert conditions.condition_status(later["conditions"], "Authorized") is True
     assert ready(later) == (True, "Scheduled")
 
 
-def test_the_next_time_is_told_only_while_there_is_one() -> None:
-    assert standing(seen(schedule(), stored(schedule())))["nextScheduleTime"] == "2026-01-02T02:00:00Z"
+def test_next_schedule_time_is_absent_while_suspended() -> None:
+    assert written_status(observation(schedule(), stored(schedule())))["nextScheduleTime"] == "2026-01-02T02:00:00Z"
     suspended = schedule(suspend=True)
-    assert standing(seen(suspended, stored(suspended)))["nextScheduleTime"] is None
-    assert standing(seen(schedule(), stored(schedule())))["lastScheduleTime"] == "2025-12-31T02:00:00Z"
+    assert written_status(observation(suspended, stored(suspended)))["nextScheduleTime"] is None
+    assert written_status(observation(schedule(), stored(schedule())))["lastScheduleTime"] == "2025-12-31T02:00:00Z"
 
 
-def test_a_cron_job_that_was_made_again_does_not_lose_the_last_time() -> None:
+def test_recreated_cronjob_keeps_the_last_schedule_time() -> None:
     one = replace(schedule(), status={"lastScheduleTime": "2025-12-30T02:00:00Z"})
     have = stored(one)
     del have["status"]
-    assert standing(seen(one, have))["lastScheduleTime"] == "2025-12-30T02:00:00Z"
+    assert written_status(observation(one, have))["lastScheduleTime"] == "2025-12-30T02:00:00Z"
 
 
-def test_the_job_outlives_the_longest_backup() -> None:
+def test_job_deadline_exceeds_the_longest_backup() -> None:
     for template in ({}, {"timeoutSeconds": 3600, "startingDeadlineSeconds": 7200}):
         one = schedule(backupTemplate=template)
         job = wanted(one, IMAGE)["spec"]["jobTemplate"]["spec"]
         own = template.get("timeoutSeconds", 600) + template.get("startingDeadlineSeconds", 300)
-        assert own < longest(template) < job["activeDeadlineSeconds"]
+        assert own < max_backup_seconds(template) < job["activeDeadlineSeconds"]
 
 
 def member(name: str, minute: int, phase: str = "Completed", **more: Any) -> BackupSummary:
@@ -243,8 +244,8 @@ def member(name: str, minute: int, phase: str = "Completed", **more: Any) -> Bac
     return summary(name, when, phase=phase, **fields)
 
 
-def test_the_progress_is_that_of_its_backups() -> None:
-    found = progress(
+def test_progress_counts_the_backups_of_the_set() -> None:
+    result = progress(
         schedule(),
         [
             member("a", 1),
@@ -255,10 +256,10 @@ def test_the_progress_is_that_of_its_backups() -> None:
             member("f", 6, ""),
         ],
     )
-    assert found["active"] == ["e", "f"]
-    assert found["lastBackup"] == "f"
-    assert (found["lastSuccessfulBackup"], found["lastFailure"]) == ("b", "d: VolumeFull")
-    assert found["backups"] == {"completed": 3, "failed": 1, "suspicious": 1, "pinned": 1, "total": 6}
+    assert result["active"] == ["e", "f"]
+    assert result["lastBackup"] == "f"
+    assert (result["lastSuccessfulBackup"], result["lastFailure"]) == ("b", "d: VolumeFull")
+    assert result["backups"] == {"completed": 3, "failed": 1, "suspicious": 1, "pinned": 1, "total": 6}
     stored_is_enough = schedule(backupTemplate={"verification": {"level": "Stored"}})
     assert progress(stored_is_enough, [member("a", 1), member("c", 3, level="Stored")])["lastSuccessfulBackup"] == "c"
     assert progress(schedule(), [])["lastBackup"] is None
@@ -270,7 +271,7 @@ def backup_of(group: str | None, uid: str = "u", **status: Any) -> Backup:
 
 
 class CronJobs:
-    """CronJobs in memory, with versions, and an API server that may refuse."""
+    """In-memory CronJobs with resource versions, and errors of the API server on demand."""
 
     def __init__(self) -> None:
         self.one: dict[str, Any] | None = None
@@ -309,7 +310,7 @@ class CronJobs:
 
 
 class World:
-    """A schedule, its CronJob, and an operator that may die."""
+    """A schedule, its CronJob, and an operator with injected crashes."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self.clock = Clock()
@@ -321,7 +322,7 @@ class World:
         self.ref = self.cluster.add("GatewayBackupSchedule", "nightly", {"schedule": "0 2 * * *"})
 
     def run(self) -> None:
-        """Until it is through; started anew after a crash."""
+        """Reconcile until a run ends without a crash."""
         for _ in range(20):
             try:
                 asyncio.run(reconcile_schedule(self.parts, self.ref, log))
@@ -332,7 +333,7 @@ class World:
 
 
 def scenarios(world: World) -> None:
-    """What happens to a schedule in its life."""
+    """Create the CronJob, then correct it, then create it again."""
     world.run()
     assert world.cron_jobs.one is not None
     world.cron_jobs.one["spec"]["suspend"] = True
@@ -341,7 +342,7 @@ def scenarios(world: World) -> None:
     world.run()
 
 
-def test_a_crash_at_any_call_ends_in_one_cron_job_as_it_should_be() -> None:
+def test_one_correct_cronjob_after_a_crash_at_any_call() -> None:
     without = Faults()
     scenarios(World(without))
     assert without.calls > 10
@@ -359,7 +360,7 @@ def test_a_crash_at_any_call_ends_in_one_cron_job_as_it_should_be() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"), [(ForbiddenError("no"), "NotAuthorized"), (InvalidError("no"), "ScheduleRefused")]
 )
-def test_a_refusal_is_told_once_and_mended_when_it_is_over(error: Exception, reason: str) -> None:
+def test_refusal_is_reported_once_and_cleared(error: Exception, reason: str) -> None:
     world = World()
     world.cron_jobs.refuses = error
     for _ in range(3):
@@ -372,7 +373,7 @@ def test_a_refusal_is_told_once_and_mended_when_it_is_over(error: Exception, rea
     assert ready(world.cluster.status(world.ref)) == (True, "Scheduled")
 
 
-def test_a_look_at_what_is_in_order_writes_nothing() -> None:
+def test_reconcile_without_changes_writes_nothing() -> None:
     world = World()
     world.run()
     writes, version = world.cluster.writes, world.cron_jobs.version

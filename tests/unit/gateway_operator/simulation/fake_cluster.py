@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.actions import KubernetesEvent
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import FINALIZER
-from gateway_operator.domain.model.resources import GatewayRef, Json, Meta, Ref
+from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Page, Secret
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Any
 
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.ports import AdminApiError, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import

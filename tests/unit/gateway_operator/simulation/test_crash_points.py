@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway_api.contract import RestoreState
-from gateway_operator.domain.model.resources import Ref
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore import reconcile_restore

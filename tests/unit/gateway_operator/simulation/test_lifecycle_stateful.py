@@ -21,8 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway_api.contract import Counts
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model import durations, timestamps
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import ADOPTED_LABEL, FINALIZER, SHRINK_ACCEPTED
-from gateway_operator.domain.model.resources import Backup, Ref
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.unit.gateway_operator.retention.test_sweep import Place

@@ -6,7 +6,8 @@ import pytest
 
 from gateway_api.contract import BackupRecord, RestoreState
 from gateway_operator.domain.model.actions import CallBackup, Finish
-from gateway_operator.domain.model.resources import Ref, Restore
+from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore.decide import decide as decide_restore
 from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminApiError, AdminTarget
@@ -199,7 +200,7 @@ def test_restore_rolls_back_if_the_gateway_keeps_writing_its_config() -> None:
     world.admin.restore = racing  # type: ignore[assignment, method-assign]
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("RolledBack", "ConfigOverwritten")
-    assert str(status["message"]).endswith(" The previous config is back.")
+    assert str(status["message"]).endswith(" The previous config is live again.")
     assert world.admin.live == "old"
 
 
@@ -216,7 +217,7 @@ def test_unreachable_gateway_after_the_call_ends_as_state_unknown() -> None:
     world.admin.restore = silence  # type: ignore[assignment, method-assign]
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("Failed", "RestoreStateUnknown")
-    assert "could not be asked whether the config was replaced" in str(status["message"])
+    assert "It is not known whether the config was replaced" in str(status["message"])
 
 
 def test_rollback_by_a_user_is_reported() -> None:
@@ -252,7 +253,7 @@ def test_rollback_keeps_its_cause_after_other_messages() -> None:
     action = decide_restore(RestoreObservation(restore, journal=result), START)
     assert isinstance(action, Finish)
     assert (action.status["phase"], action.status["reason"]) == ("RolledBack", "RestartFailed")
-    assert action.status["message"] == "The pods were not replaced in time. The previous config is back."
+    assert action.status["message"] == "The pods were not replaced in time. The previous config is live again."
     assert action.status["failure"] == cause
 
 

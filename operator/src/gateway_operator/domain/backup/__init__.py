@@ -1,1 +1,1 @@
-"""What to do next with a GatewayBackup."""
+"""Decides the next step of a GatewayBackup."""

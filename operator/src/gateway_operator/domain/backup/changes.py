@@ -1,6 +1,6 @@
-"""What changed against the backup before: net numbers for people, and whether so much is gone that it is suspicious.
+"""Compares a backup with the previous one of its set: the differences for people, and the losses that are suspicious.
 
-Numbers only: no name and no key ever stands in a status.
+A status holds only numbers, never the name of a user or a key.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ def changes_since(
 ) -> dict[str, Any]:
     """The differences to ``previous``, with a summary such as ``+2 users, -1 API key``.
 
-    ``unchanged``: the same config, byte for byte; ``content changed``: another one, with as many of everything. What is
-    not known of one of the two is left out: an encrypted file of somebody else tells no counts.
+    ``unchanged``: the same config, byte for byte. ``content changed``: a different config with the same counts. A field
+    is left out if one of the two values is unknown, for example the counts of a file encrypted for someone else.
     """
-    told: dict[str, Any] = {"comparedTo": previous.name}
+    changes: dict[str, Any] = {"comparedTo": previous.name}
     words: list[str] = []
     if counts is not None and previous.counts is not None:
         for field, word in _WORDS:
             difference = counts[field] - previous.counts[field]
-            told[field] = difference
+            changes[field] = difference
             if difference:
                 words.append(f"{difference:+d} {word}{'' if abs(difference) == 1 else 's'}")
     if content_bytes is not None and previous.content_bytes is not None:
-        told["contentBytes"] = content_bytes - previous.content_bytes
+        changes["contentBytes"] = content_bytes - previous.content_bytes
     if digest and digest == previous.content_digest:
-        told["summary"] = "unchanged"
+        changes["summary"] = "unchanged"
     else:
-        told["summary"] = ", ".join(words) or "content changed"
-    return told
+        changes["summary"] = ", ".join(words) or "content changed"
+    return changes
 
 
 def losses_since(
     previous: BackupSummary, counts: Counts | None, content_bytes: int | None, max_percent: int
 ) -> Sequence[str]:
-    """What there is less of than before by more than ``max_percent`` of it, in words; nothing where all is well.
+    """The counts that shrank by more than ``max_percent``, in words; empty if none did.
 
-    Disabled API keys do not count: taking them away is tidying up, and disabling many is a loss.
+    Disabled API keys do not count: to delete them is no loss, but to disable many keys is one.
     """
     pairs: list[tuple[str, int, int]] = []
     if counts is not None and previous.counts is not None:

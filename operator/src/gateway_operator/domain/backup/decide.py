@@ -1,10 +1,17 @@
 """Decides the next step of a GatewayBackup: a pure function of an observation and the time.
 
-The order of the checks matters. A finished object is never touched, and the delete handler owns one that is being
-deleted. A backup that is already on the volume beats every deadline. Only then is a gateway called.
+The phases of a new backup, and of one that adopts a file (``spec.existing``):
 
-A new backup goes Running -> Completed if the admin API's answer proves the wanted level. Verifying is for adopted
-files and for levels that the answer does not prove.
+    Pending    wait for a gateway that answers                                       -> Running
+    Running    new: call the backup until it is answered                             -> Completed | Verifying
+    Running    adopted: claim the path in the status, read the file, find its owner  -> Verifying
+    Verifying  the admin API reads the file and proves a level; adopted: set a label -> Completed
+
+Completed needs a proof of ``verification.level``. A new backup is Completed at once if the answer of the call has it.
+Every phase may end in Failed, by a deadline or by an error that no retry fixes.
+
+The order of the checks matters. A terminal object never changes, and the delete handler owns an object that is being
+deleted. A backup that is on the volume is more important than a deadline. The gateway is called last.
 """
 
 from __future__ import annotations
@@ -15,10 +22,10 @@ from typing import Any, Final
 
 from gateway_api.contract import BackupRecord, SystemHealthData, VerificationResult
 from gateway_operator.domain.backup import file_ownership
-from gateway_operator.domain.backup import status as backup_end
+from gateway_operator.domain.backup import status as backup_status
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, BackupIndex
-from gateway_operator.domain.model import retry as attempts
+from gateway_operator.domain.model import retry as retry_policy
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import (
     BackupAction,
@@ -38,8 +45,8 @@ from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 
-_SHORTEST_CALL: Final = 5.0
-_UNDECIDED: Final = 2.0
+_MIN_CALL_SECONDS: Final = 5.0
+_UNDECIDED_OWNER_SECONDS: Final = 2.0
 _LEVELS: Final = ("", "Stored", "Verified")
 
 
@@ -47,8 +54,8 @@ _LEVELS: Final = ("", "Stored", "Verified")
 class BackupObservation:
     """The inputs of one decision.
 
-    ``answer`` is the result of this run's last call, ``stored`` the record that was read by id because an answer was
-    lost, ``checked`` the result of a verification of the file. ``index`` holds the other backups.
+    ``answer`` is the result of this run's last call. ``stored`` is the record that was read by id because an answer was
+    lost. ``checked`` is the result of a verification of the file. ``index`` holds the other backups.
     """
 
     backup: Backup
@@ -62,53 +69,55 @@ class BackupObservation:
 
 
 def needs_gateway(backup: Backup, now: datetime) -> bool:
-    """Whether looking at the gateway could change the decision: spares the API server reads of finished objects."""
+    """Whether an observation of the gateway could change the decision. It saves reads for terminal objects."""
     retry = backup.time("nextRetryTime")
     return not (is_terminal(backup) or backup.meta.deleting_since or (retry and retry > now))
 
 
 def is_terminal(backup: Backup) -> bool:
-    """A record that never changes again."""
+    """Whether the object has ended and never changes any more."""
     return backup.phase in TERMINAL_BACKUP_PHASES
 
 
-def decide(seen: BackupObservation, now: datetime) -> BackupAction:
-    """The next step."""
-    backup = seen.backup
+def decide(observed: BackupObservation, now: datetime) -> BackupAction:
+    """The next action for this observation."""
+    backup = observed.backup
     if is_terminal(backup) or backup.meta.deleting_since:
         return Done()
-    if backup.existing is None and isinstance(seen.answer, BackupRecord) and backup.phase != "Verifying":
-        return _complete_or_verify(seen, seen.answer, now)
-    if backup.existing is not None and isinstance(seen.answer, BackupFile) and backup.phase != "Verifying":
-        return _claim_adopted(seen, seen.answer, now)
-    if isinstance(seen.answer, NotFound):
+    # The answer of this run's call comes first: the file exists, so no deadline may fail the backup.
+    if backup.existing is None and isinstance(observed.answer, BackupRecord) and backup.phase != "Verifying":
+        return _complete_or_verify(observed, observed.answer, now)
+    if backup.existing is not None and isinstance(observed.answer, BackupFile) and backup.phase != "Verifying":
+        return _claim_adopted(observed, observed.answer, now)
+    if isinstance(observed.answer, NotFound):
         message = f"There is no file {backup.existing} in the backup directory of {backup.gateway}."
-        return backup_end.failed(backup, Reason.FileNotFound, message, now)
+        return backup_status.failed(backup, Reason.FileNotFound, message, now)
     if backup.phase == "Verifying":
-        return _verify(seen, now)
-    if isinstance(seen.answer, Failure):
-        return _failed(seen, seen.answer, now)
+        return _verify(observed, now)
+    if isinstance(observed.answer, Failure):
+        return _failed(observed, observed.answer, now)
     retry = backup.time("nextRetryTime")
     if retry is not None and retry > now:
+        # Requeue for the recorded time, which is the same after a restart of the operator.
         return Wait(timestamps.seconds_until(retry, now))
-    return _start(seen, now)
+    return _start(observed, now)
 
 
-def _start(seen: BackupObservation, now: datetime) -> BackupAction:
-    backup = seen.backup
+def _start(observed: BackupObservation, now: datetime) -> BackupAction:
+    backup = observed.backup
     deadline = _deadline(backup)
     if now >= deadline:
-        return _deadline_exceeded(seen, now)
-    if not isinstance(seen.gateway, Endpoint):
-        return attempts.wait_for_gateway(backup, seen.gateway, deadline, now)
-    if isinstance(seen.health, Failure):
-        return _failed(seen, seen.health, now)
-    if seen.health is None or seen.health.volume_id is None or seen.backup_id is None:
-        message = f"The admin API in pod {seen.gateway.pod} does not say which volume it has."
-        return _failed(seen, Failure(Reason.VolumeUnknown, message, retryable=True), now)
+        return _deadline_exceeded(observed, now)
+    if not isinstance(observed.gateway, Endpoint):
+        return retry_policy.wait_for_gateway(backup, observed.gateway, deadline, now)
+    if isinstance(observed.health, Failure):
+        return _failed(observed, observed.health, now)
+    if observed.health is None or observed.health.volume_id is None or observed.backup_id is None:
+        message = f"The admin API in pod {observed.gateway.pod} does not say which volume it has."
+        return _failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
     if backup.existing is not None:
-        return _request_adoption(backup, backup.existing, seen.gateway, seen.health, now)
-    return _call(backup, seen.gateway, seen.health, seen.backup_id, deadline, now)
+        return _request_adoption(backup, backup.existing, observed.gateway, observed.health, now)
+    return _call(backup, observed.gateway, observed.health, observed.backup_id, deadline, now)
 
 
 def _deadline(backup: Backup) -> datetime:
@@ -130,7 +139,9 @@ def _call(
         )
     )
     status = _running(backup, pod, health, path, now)
-    status.update(message=f"Pod {pod.pod} has been asked for the backup.", backupID=backup_id)
+    # The path and the backup id are durable before the call: after a crash the same file is requested again, and a lost
+    # answer is resolved by the id.
+    status.update(message=f"Pod {pod.pod} was asked for the backup.", backupID=backup_id)
     left = timestamps.seconds_until(max(deadline, timestamps.later(started, backup.timeout)), now)
     metadata = {
         "namespace": meta.ref.namespace,
@@ -141,7 +152,7 @@ def _call(
     }
     if backup.description:
         metadata["description"] = backup.description
-    return CallBackup(path, meta.ref.uid, metadata, max(left, _SHORTEST_CALL), status)
+    return CallBackup(path, meta.ref.uid, metadata, max(left, _MIN_CALL_SECONDS), status)
 
 
 def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str, now: datetime) -> dict[str, Any]:
@@ -150,7 +161,7 @@ def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str,
         "reason": str(Reason.InProgressNow),
         "observedGeneration": backup.meta.generation,
         "startTime": timestamps.text(backup.time("startTime") or now),
-        "attempt": attempts.attempt_number(backup),
+        "attempt": retry_policy.attempt_number(backup),
         "nextRetryTime": None,
         "failure": None,
         "pod": pod.pod,
@@ -158,7 +169,7 @@ def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str,
         "volumeID": health.volume_id,
         "gatewayID": health.gateway_id,
     }
-    authorized = attempts.authorized(backup, None, now)
+    authorized = retry_policy.authorized_conditions(backup, None, now)
     if authorized is not None:
         status["conditions"] = authorized
     return status
@@ -166,132 +177,141 @@ def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str,
 
 def _request_adoption(backup: Backup, path: str, pod: Endpoint, health: SystemHealthData, now: datetime) -> FindFile:
     status = _running(backup, pod, health, path, now)
-    status.update(message=f"Pod {pod.pod} has been asked about {path}.", adopted=True)
+    # The claim is durable before the file is read, so that two GatewayBackups cannot both adopt it.
+    status.update(message=f"Pod {pod.pod} was asked for {path}.", adopted=True)
     return FindFile(path, status)
 
 
-def _claim_adopted(seen: BackupObservation, found: BackupFile, now: datetime) -> BackupAction:
-    """Check who else wants the file. The path was claimed in the status before the file was read."""
-    backup = seen.backup
+def _claim_adopted(observed: BackupObservation, file: BackupFile, now: datetime) -> BackupAction:
+    """Verify the file unless another GatewayBackup owns it. The status claimed the path before the file was read."""
+    backup = observed.backup
     volume_id = str(backup.status.get("volumeID") or "")
-    backup_id = found.backup_id if isinstance(found, BackupRecord) else ""
-    others = seen.index.find_by_path_or_id(backup.meta.ref.namespace, found.path, backup_id)
+    backup_id = file.backup_id if isinstance(file, BackupRecord) else ""
+    others = observed.index.find_by_path_or_id(backup.meta.ref.namespace, file.path, backup_id)
     owned = file_ownership.find_owner(backup, others, volume_id)
     if owned is None:
-        return _start_verifying(backup, found, volume_id, now)
+        return _start_verifying(backup, file, volume_id, now)
     if owned.undecided and now < _deadline(backup):
-        return Wait(_UNDECIDED)
-    message = f"{found.path} belongs to GatewayBackup {owned.by}: one file, one resource."
-    return backup_end.failed(backup, Reason.AlreadyOwned, message, now)
+        # A younger object may not have read our claim yet: wait until it has failed or completed.
+        return Wait(_UNDECIDED_OWNER_SECONDS)
+    message = f"{file.path} belongs to GatewayBackup {owned.name}: a file has one GatewayBackup."
+    return backup_status.failed(backup, Reason.AlreadyOwned, message, now)
 
 
-def _complete_or_verify(seen: BackupObservation, record: BackupRecord, now: datetime) -> BackupAction:
-    """End a new backup whose record proves the wanted level: the admin API has proven it and made it durable."""
-    backup, level = seen.backup, str(record.level or "")
+def _complete_or_verify(observed: BackupObservation, record: BackupRecord, now: datetime) -> BackupAction:
+    """Complete a new backup whose record proves the required level; verify the file of any other.
+
+    The admin API has written the file durably and read it back before it answers with that level.
+    """
+    backup, level = observed.backup, str(record.level or "")
     if _proves_level(level, backup):
-        status = backup_end.file_status(record, record.volume_id, now)
-        return backup_end.completed(backup, level, record.proof, seen.index, now, status)
+        status = backup_status.file_status(record, record.volume_id, now)
+        return backup_status.completed(backup, level, record.proof, observed.index, now, status)
     return _start_verifying(backup, record, record.volume_id, now)
 
 
 def _start_verifying(backup: Backup, file: BackupFile, volume_id: str | None, now: datetime) -> Write:
+    # Durable before the verification: it must confirm the digest that the status has from here on.
     return Write(
         {
             "phase": "Verifying",
             "reason": str(Reason.Verifying),
-            "message": f"The backup is {'made' if backup.existing is None else 'found'}; its file is being verified.",
+            "message": f"The file was {'written' if backup.existing is None else 'found'} and is being verified.",
             "observedGeneration": backup.meta.generation,
             "nextRetryTime": None,
             "failure": None,
-            **backup_end.file_status(file, volume_id, now),
+            **backup_status.file_status(file, volume_id, now),
         }
     )
 
 
-def _verify(seen: BackupObservation, now: datetime) -> BackupAction:
-    backup, checked = seen.backup, seen.checked
+def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
+    backup, checked = observed.backup, observed.checked
     path = backup.status.get("path")
     if isinstance(checked, NotFound):
-        message = f"{path} was there and is not on the volume any more: somebody removed it."
-        return backup_end.failed(backup, Reason.RecordMismatch, message, now)
+        message = f"{path} was on the volume and no longer is: someone removed it."
+        return backup_status.failed(backup, Reason.RecordMismatch, message, now)
     if isinstance(checked, FileCheck):
         level = str(checked.level or "")
         unchanged = checked.stored_sha256 == backup.status.get("sha256")
         if checked.problems or not unchanged or not _proves_level(level, backup):
             return _not_proven(backup, checked, now)
         if backup.existing is not None and ADOPTED_LABEL not in backup.meta.labels:
+            # Before Completed: from then on retention may delete a backup without this label.
             return SetLabel(ADOPTED_LABEL, "true")
         proof = checked.proof if isinstance(checked, VerificationResult) else None
-        return backup_end.completed(backup, level, proof, seen.index, now)
+        return backup_status.completed(backup, level, proof, observed.index, now)
     if now >= _deadline(backup):
-        return _deadline_exceeded(seen, now)
+        return _deadline_exceeded(observed, now)
     if isinstance(checked, Failure):
-        return _failed(seen, checked, now)
+        return _failed(observed, checked, now)
     retry = backup.time("nextRetryTime")
     if retry is not None and retry > now:
         return Wait(timestamps.seconds_until(retry, now))
-    if not isinstance(seen.gateway, Endpoint):
-        return attempts.wait_for_gateway(backup, seen.gateway, _deadline(backup), now)
+    if not isinstance(observed.gateway, Endpoint):
+        return retry_policy.wait_for_gateway(backup, observed.gateway, _deadline(backup), now)
+    # A repeated verification only reads the file, so a crash after this call is harmless.
     return CheckFile(str(backup.status.get("backupID") or ""), str(path))
 
 
 def _proves_level(level: str, backup: Backup) -> bool:
-    return _LEVELS.index(level) >= _LEVELS.index(backup.wanted_level)
+    return _LEVELS.index(level) >= _LEVELS.index(backup.required_level)
 
 
 def _not_proven(backup: Backup, checked: FileCheck, now: datetime) -> Finish:
     path = backup.status.get("path")
     for problem in checked.problems:
-        return backup_end.failed(backup, problem.code, f"{path}: {problem.message}.", now)
+        return backup_status.failed(backup, problem.code, f"{path}: {problem.message}.", now)
     if checked.stored_sha256 != backup.status.get("sha256"):
-        return backup_end.failed(backup, Reason.RecordMismatch, f"{path} changed between two reads.", now)
+        return backup_status.failed(backup, Reason.RecordMismatch, f"{path} changed between two reads.", now)
     message = (
-        f"{path} is proven only as {checked.level or 'nothing'}, and {backup.wanted_level} is wanted: an encrypted "
-        "file cannot be opened without its identity. `verification.level: Stored` accepts it."
+        f"{path} has the level {checked.level or 'none'}, but {backup.required_level} is required. An encrypted file "
+        "cannot be decrypted without its identity; `verification.level: Stored` accepts it."
     )
-    return backup_end.failed(backup, Reason.NotVerified, message, now)
+    return backup_status.failed(backup, Reason.NotVerified, message, now)
 
 
-def _failed(seen: BackupObservation, failure: Failure, now: datetime) -> BackupAction:
-    backup = seen.backup
-    attempt = attempts.attempt_number(backup)
-    permanent = not attempts.is_retryable(failure)
+def _failed(observed: BackupObservation, failure: Failure, now: datetime) -> BackupAction:
+    backup = observed.backup
+    attempt = retry_policy.attempt_number(backup)
+    permanent = not retry_policy.is_retryable(failure)
     exhausted = not failure.exempt_from_retry_limit and attempt > backup.retry_limit
     if permanent or exhausted:
-        if failure.outcome_unknown and seen.stored is None and _can_read_record(seen):
+        # The file may have been written although the answer was lost: read the record before the backup is Failed.
+        if failure.outcome_unknown and observed.stored is None and _can_read_record(observed):
             return ReadRecord(str(backup.status.get("backupID")))
-        if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
-            return _complete_or_verify(seen, seen.stored, now)
-        said = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
-        errors = attempts.with_error(backup, failure, now)
-        return backup_end.failed(backup, failure.code, said, now, {"lastErrors": errors, "attempt": attempt})
-    return attempts.retry(backup, failure, now)
+        if isinstance(observed.stored, BackupRecord) and backup.phase != "Verifying":
+            return _complete_or_verify(observed, observed.stored, now)
+        message = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
+        errors = retry_policy.with_error(backup, failure, now)
+        return backup_status.failed(backup, failure.code, message, now, {"lastErrors": errors, "attempt": attempt})
+    return retry_policy.retry(backup, failure, now)
 
 
-def _can_read_record(seen: BackupObservation) -> bool:
+def _can_read_record(observed: BackupObservation) -> bool:
     """Whether a lost answer can be resolved by reading the record by its id."""
-    backup = seen.backup
+    backup = observed.backup
     claimed = backup.existing is None and backup.phase != "Verifying" and bool(backup.status.get("backupID"))
-    return claimed and isinstance(seen.gateway, Endpoint)
+    return claimed and isinstance(observed.gateway, Endpoint)
 
 
-def _deadline_exceeded(seen: BackupObservation, now: datetime) -> BackupAction:
-    """A backup on the volume beats the deadline: the answer may have been lost although the file was written."""
-    backup = seen.backup
+def _deadline_exceeded(observed: BackupObservation, now: datetime) -> BackupAction:
+    """End at the deadline, unless the file is on the volume and only the answer was lost."""
+    backup = observed.backup
     started = backup.time("startTime") is not None
-    if started and seen.stored is None and _can_read_record(seen):
+    if started and observed.stored is None and _can_read_record(observed):
         return ReadRecord(str(backup.status.get("backupID")))
-    if isinstance(seen.stored, BackupRecord) and backup.phase != "Verifying":
-        return _complete_or_verify(seen, seen.stored, now)
+    if isinstance(observed.stored, BackupRecord) and backup.phase != "Verifying":
+        return _complete_or_verify(observed, observed.stored, now)
     seconds = backup.timeout if started else backup.starting_deadline
     field = "timeoutSeconds" if started else "startingDeadlineSeconds"
     fallback = Reason.TimedOut if started else Reason.StartingDeadlineExceeded
     cause: str = str(fallback)
-    what = "It was not finished" if started else "It could not be started"
-    if isinstance(seen.gateway, GatewayProblem):
-        cause, detail = str(seen.gateway.reason), f" {seen.gateway.message}"
+    outcome = "It was not finished" if started else "It could not be started"
+    if isinstance(observed.gateway, GatewayProblem):
+        cause, detail = str(observed.gateway.reason), f" {observed.gateway.message}"
     elif backup.failure:
         cause, detail = str(backup.failure.get("reason") or fallback), f" {backup.failure.get('message', '')}"
     else:
         detail = ""
-    return backup_end.failed(backup, cause, f"{what} within {seconds} s ({field}).{detail}", now)
+    return backup_status.failed(backup, cause, f"{outcome} within {seconds} s ({field}).{detail}", now)

@@ -1,7 +1,8 @@
-"""Decides what becomes of the file of a GatewayBackup that is being deleted.
+"""Decides whether the file of a GatewayBackup that is being deleted is deleted as well.
 
-Deleting an object never deletes its file. A file is deleted where retention or ttl decided so (`status.deletion`, which
-the operator writes) or a person did (`spec.deleteFile`, then DELETE). In doubt the file stays. A deletion always ends.
+By default the file stays. It is deleted if retention or ttl decided so (`status.deletion`, which the operator writes),
+or if a person set `spec.deleteFile` before the deletion. In doubt the file stays. A deletion ends after 24 hours at the
+latest: the finalizer is removed and an event reports where the file is.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ UNREACHABLE_LIMIT: Final = 24 * 3600.0
 """Seconds from the beginning of a deletion for which an unreachable gateway is retried."""
 BY_RETENTION: Final = "Retention"
 BY_TTL: Final = "TTL"
-_SLOWEST: Final = 600.0
+_MAX_RETRY_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -38,33 +39,34 @@ class DeletionObservation:
 
 
 def deletion_status(reason: str, message: str, now: datetime) -> dict[str, Any]:
-    """The status that commits a deletion by retention or ttl: from then on it is finished whatever happens."""
+    """The status that commits a deletion by retention or ttl. After this write the deletion is always completed."""
     deletion = {"reason": reason, "time": timestamps.text(now)}
     return {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message, "deletion": deletion}
 
 
 def deletion_started(backup: Backup) -> datetime | None:
-    """When the deletion of its file began; None if the file must stay."""
+    """When the deletion of the file started; None if the file must stay."""
     if backup.deletion_committed:
         return timestamps.parse(backup.status["deletion"].get("time")) or backup.meta.created
     return backup.meta.deleting_since if backup.delete_file else None
 
 
-def decide(seen: DeletionObservation, now: datetime) -> DeletionAction:
-    """Delete the file, wait, or let the object go."""
-    backup, since = seen.backup, deletion_started(seen.backup)
+def decide(observed: DeletionObservation, now: datetime) -> DeletionAction:
+    """Delete the file, wait, or remove the finalizer."""
+    backup, since = observed.backup, deletion_started(observed.backup)
     path = str(backup.status.get("path") or "its file")
     if since is None or not backup.has_file:
         return RemoveFinalizer()
-    if seen.answer is True or seen.answer is False:
+    # True: deleted now. False: it was deleted before, by a call whose answer was lost.
+    if observed.answer is True or observed.answer is False:
         return RemoveFinalizer(
             KubernetesEvent(Reason.FileDeleted, f"{path} was deleted with its GatewayBackup ({_cause(backup)}).")
         )
-    failure = _failure(seen)
-    if failure is None and isinstance(seen.health, SystemHealthData):
-        return _delete(seen, path, seen.health)
-    if isinstance(seen.gateway, GatewayProblem) and seen.gateway.reason == Reason.GatewayNotFound:
-        return _kept(path, f"{backup.gateway} is gone")
+    failure = _failure(observed)
+    if failure is None and isinstance(observed.health, SystemHealthData):
+        return _delete(observed, path, observed.health)
+    if isinstance(observed.gateway, GatewayProblem) and observed.gateway.reason == Reason.GatewayNotFound:
+        return _kept(path, f"{backup.gateway} no longer exists.")
     problem = failure or Failure(Reason.Unreachable, "The gateway was not observed.", retryable=True)
     if not retry.is_retryable(problem):
         return _kept(path, problem.sentence())
@@ -77,47 +79,48 @@ def _cause(backup: Backup) -> str:
     return str(backup.status["deletion"].get("reason")) if backup.deletion_committed else "spec.deleteFile"
 
 
-def _failure(seen: DeletionObservation) -> Failure | None:
-    if isinstance(seen.answer, Failure):
-        return seen.answer
-    if isinstance(seen.gateway, GatewayProblem):
-        return Failure(str(seen.gateway.reason), seen.gateway.message, retryable=True)
-    if isinstance(seen.health, SystemHealthData) and seen.health.volume_id is None:
+def _failure(observed: DeletionObservation) -> Failure | None:
+    if isinstance(observed.answer, Failure):
+        return observed.answer
+    if isinstance(observed.gateway, GatewayProblem):
+        return Failure(str(observed.gateway.reason), observed.gateway.message, retryable=True)
+    if isinstance(observed.health, SystemHealthData) and observed.health.volume_id is None:
         return Failure(Reason.VolumeUnknown, "The admin API does not say which volume it has.", retryable=True)
-    return seen.health if isinstance(seen.health, Failure) else None
+    return observed.health if isinstance(observed.health, Failure) else None
 
 
-def _delete(seen: DeletionObservation, path: str, health: SystemHealthData) -> DeletionAction:
-    backup = seen.backup
+def _delete(observed: DeletionObservation, path: str, health: SystemHealthData) -> DeletionAction:
+    backup = observed.backup
     recorded = backup.status.get("volumeID")
     if recorded and recorded != health.volume_id:
-        return _kept(path, f"its gateway now has another volume ({health.volume_id}, not {recorded})")
-    backup_id = str(backup.status.get("backupID") or ("" if backup.existing else seen.backup_id) or "")
+        return _kept(path, f"its gateway now has another volume ({health.volume_id}, not {recorded}).")
+    backup_id = str(backup.status.get("backupID") or ("" if backup.existing else observed.backup_id) or "")
     if not backup_id:
-        return _kept(path, "it has no manifest, and the admin API deletes only what it knows")
-    if backup.deletion_committed:  # the commit has said it already
+        return _kept(path, "it has no manifest, and the admin API deletes only files with one.")
+    if backup.deletion_committed:  # the status has the message since the commit
         return DeleteFile(backup_id, {})
+    # Durable before the call: a person sees that the deletion has started even if the operator crashes.
     message = f"{path} is being deleted with its GatewayBackup ({_cause(backup)})."
     return DeleteFile(backup_id, {"phase": "Deleting", "reason": str(Reason.Deleting), "message": message})
 
 
-def _kept(path: str, why: str) -> RemoveFinalizer:
-    return RemoveFinalizer(KubernetesEvent(Reason.FileKept, f"{path} stays on the volume: {why}", warning=True))
+def _kept(path: str, cause: str) -> RemoveFinalizer:
+    return RemoveFinalizer(KubernetesEvent(Reason.FileKept, f"{path} stays on the volume: {cause}", warning=True))
 
 
 def _wait(backup: Backup, problem: Failure, since: datetime, now: datetime) -> Wait:
     waited = max(0.0, (now - since).total_seconds())
-    delay = min(_SLOWEST, max(2.0, waited / 4))
+    delay = min(_MAX_RETRY_SECONDS, max(2.0, waited / 4))
     until = timestamps.later(since, UNREACHABLE_LIMIT)
-    message = f"{problem.sentence()} Its file is to be deleted; retried until {timestamps.text(until)}."
+    message = f"{problem.sentence()} The deletion of the file is retried until {timestamps.text(until)}."
     failure = {"reason": problem.code, "message": problem.sentence()}
     status = {"phase": "Deleting", "reason": problem.code, "message": message, "failure": failure}
-    note = KubernetesEvent(problem.code, message, warning=True) if backup.reason != problem.code else None
-    return Wait(delay, status, note)
+    event = KubernetesEvent(problem.code, message, warning=True) if backup.reason != problem.code else None
+    return Wait(delay, status, event)
 
 
 def remaining_file_event(backup: Backup) -> KubernetesEvent | None:
-    """The event for an object that is gone and whose file stays. None where no file was, or its deletion had begun."""
+    """The event for a deleted object whose file stays. None if there was no file or its deletion had started."""
     path = backup.status.get("path")
     if not path or backup.phase != "Completed":
         return None

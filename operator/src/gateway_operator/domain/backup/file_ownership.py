@@ -1,8 +1,9 @@
-"""One file, one resource: who owns a file that a GatewayBackup wants to adopt.
+"""Finds the owner of a file that a GatewayBackup requests to adopt: a file belongs to at most one GatewayBackup.
 
-Whoever made it, or has adopted it, owns it. Among those that want it, the older one wins, also when two operators run
-by mistake: each claims the path in its status first and looks at the others then, and an older one that finds a younger
-already at work waits for it, since that one may not have seen it.
+The GatewayBackup that wrote the file or has adopted it is the owner. Among several that request it, the oldest one
+adopts it. This holds even when two operators run by mistake, because each object claims the path in its status before
+it reads the others. An older object waits for a younger one that has already started, since that one may have read the
+others before the older one's claim.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from gateway_operator.domain.model.resources import Backup
 
 @dataclass(frozen=True, slots=True)
 class FileOwner:
-    """Another GatewayBackup has the file, or (``undecided``) may be about to."""
+    """The GatewayBackup that owns the file; ``undecided`` if it may still become the owner."""
 
-    by: str
+    name: str
     undecided: bool = False
 
 
 def find_owner(backup: Backup, others: Sequence[BackupSummary], volume_id: str | None) -> FileOwner | None:
-    """Who keeps ``backup`` from adopting its file on that volume; None if nobody does.
+    """The owner that prevents ``backup`` from adopting its file on that volume; None if it may adopt it.
 
-    ``others`` name the same path or the same backup id somewhere in the namespace.
+    ``others`` are the rows of the namespace with the same path or backup id.
     """
     mine = BackupSummary.from_backup(backup)
     waiting: FileOwner | None = None

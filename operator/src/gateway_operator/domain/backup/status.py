@@ -1,4 +1,4 @@
-"""How a GatewayBackup ends: the record of its file, what changed since the one before, and the terminal status."""
+"""The status of a GatewayBackup's file, the comparison with the previous backup, and the terminal status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUSPICIOUS: Final = conditions.SUSPICIOUS
 
 
 def file_status(file: BackupFile, volume_id: str | None, now: datetime) -> dict[str, Any]:
-    """The part of the status that describes the file. What a file without a manifest does not tell is left out."""
+    """The part of the status that describes the file. Unknown fields of a file without a manifest are left out."""
     record = file if isinstance(file, BackupRecord) else None
     verification = {"level": str(file.level or ""), "time": timestamps.text(now)}
     if record is not None and record.proof:
@@ -44,9 +44,11 @@ def file_status(file: BackupFile, volume_id: str | None, now: datetime) -> dict[
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def failed(backup: Backup, reason: str, message: str, now: datetime, more: Mapping[str, Any] | None = None) -> Finish:
-    """It ends without a backup."""
-    return _finish(backup, False, str(reason), message, now, more or {})
+def failed(
+    backup: Backup, reason: str, message: str, now: datetime, extra_status: Mapping[str, Any] | None = None
+) -> Finish:
+    """The terminal status of a backup that failed, in one write."""
+    return _finish(backup, False, str(reason), message, now, extra_status or {})
 
 
 def completed(
@@ -59,7 +61,7 @@ def completed(
 ) -> Finish:
     """The terminal status of a backup that is proven to ``level``, in one write.
 
-    ``file`` is what ``file_status()`` gave, where the status does not have it yet.
+    ``file`` is the result of ``file_status()``, if the status does not have it yet.
     """
     added = dict(file or {})
     backup = replace(backup, status={**backup.status, **added})
@@ -69,27 +71,27 @@ def completed(
     verification = {**(status.get("verification") or {}), "level": level, "time": timestamps.text(now)}
     if proof is not None:
         verification["proof"] = proof
-    more: dict[str, Any] = {**added, "verification": verification}
+    extra_status: dict[str, Any] = {**added, "verification": verification}
     digest, size = status.get("contentDigest"), status.get("contentBytes")
     previous = index.previous(backup.set_id, moment)
     lost = []
     if previous is not None:
-        more["changes"] = changes.changes_since(previous, backup.counts, size, digest)
+        extra_status["changes"] = changes.changes_since(previous, backup.counts, size, digest)
         lost = list(changes.losses_since(previous, backup.counts, size, backup.max_shrink))
     if digest:
         gateway, volume_id = backup.set_id.namespaced_gateway, str(status.get("volumeID") or "")
         first = index.first_with_same_content(gateway, volume_id, str(digest), moment)
         if first is not None:
-            more["unchangedFrom"] = first.name
+            extra_status["unchangedFrom"] = first.name
     age = durations.parse_or_none(backup.ttl)
     if age is not None:
-        more["expiresAt"] = timestamps.text(snapshot + age)
+        extra_status["expiresAt"] = timestamps.text(snapshot + age)
     done = Reason.BackedUp if backup.existing is None else Reason.Adopted
     message = f"{status.get('path')}, {status.get('sizeBytes')} bytes, {level}."
     if previous is None or not lost:
-        return _finish(backup, True, str(done), message, now, more)
+        return _finish(backup, True, str(done), message, now, extra_status)
     missing = f"Lost {', '.join(lost)} since {previous.name}."
-    return _finish(backup, True, str(done), message, now, more, suspicious=missing)
+    return _finish(backup, True, str(done), message, now, extra_status, suspicious=missing)
 
 
 def _finish(
@@ -98,7 +100,7 @@ def _finish(
     reason: str,
     message: str,
     now: datetime,
-    more: Mapping[str, Any],
+    extra_status: Mapping[str, Any],
     *,
     suspicious: str = "",
 ) -> Finish:
@@ -108,7 +110,7 @@ def _finish(
         reason, message = str(Reason.Suspicious), f"{message} {suspicious}"
         ended = conditions.with_condition(ended, SUSPICIOUS, True, reason, suspicious, generation, now)
     status = {
-        **more,
+        **extra_status,
         "phase": "Completed" if succeeded else "Failed",
         "reason": reason,
         "message": message,

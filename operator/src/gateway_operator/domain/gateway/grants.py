@@ -1,4 +1,4 @@
-"""The kubectl commands that grant a missing permission."""
+"""The kubectl commands that grant a missing permission. Messages contain them, ready to copy."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gateway_operator.domain.model.names import (
 def role_binding_line(namespace: str, gateway: str, operator: str) -> str:
     """The command that lets the operator do what a gateway needs. ``operator`` is NAMESPACE:SERVICEACCOUNT."""
     role = f"{gateway}-backup-operator"
-    who = operator or "NAMESPACE:SERVICEACCOUNT"
-    return f"kubectl create rolebinding {role} --namespace {namespace} --role {role} --serviceaccount {who}"
+    service_account = operator or "NAMESPACE:SERVICEACCOUNT"
+    return f"kubectl create rolebinding {role} --namespace {namespace} --role {role} --serviceaccount {service_account}"
 
 
 def identity_grant_line(namespace: str, gateway: str, secret: str, operator: str) -> str:
     """The commands that let the operator read one Secret with an age identity. ``operator`` as above."""
     role = f"{gateway}-identity-{secret}"
-    who = operator or "NAMESPACE:SERVICEACCOUNT"
+    service_account = operator or "NAMESPACE:SERVICEACCOUNT"
     return (
         f"kubectl create role {role} --namespace {namespace} --verb get --resource secrets --resource-name {secret} && "
-        f"kubectl create rolebinding {role} --namespace {namespace} --role {role} --serviceaccount {who}"
+        f"kubectl create rolebinding {role} --namespace {namespace} --role {role} --serviceaccount {service_account}"
     )
 
 
@@ -38,8 +38,8 @@ def account_line(namespace: str, gateway: str) -> str:
 def grant_line(namespace: str, gateway: str, operator: str) -> str:
     """The command that lets the operator write CronJobs beside a gateway. ``operator`` is NAMESPACE:SERVICEACCOUNT."""
     name = f"{gateway}-backup-schedules"
-    who = operator or "NAMESPACE:SERVICEACCOUNT"
+    service_account = operator or "NAMESPACE:SERVICEACCOUNT"
     return (
         f"kubectl -n {namespace} create role {name} --verb=get,list,watch,create,patch --resource=cronjobs.batch && "
-        f"kubectl -n {namespace} create rolebinding {name} --role={name} --serviceaccount={who}"
+        f"kubectl -n {namespace} create rolebinding {name} --role={name} --serviceaccount={service_account}"
     )

@@ -12,9 +12,9 @@ from gateway_operator.domain.model.resources import Json
 
 
 def still_starting(owned: Sequence[Json]) -> bool:
-    """Whether a new pod is on its way: created, not Ready yet, and nothing in it has crashed so far.
+    """Whether a new pod is starting: created, not Ready yet, and without a crashed container.
 
-    It reads whatever config is there when it comes up, so that another restart would only make it later.
+    Such a pod reads the restored config when it starts, so a restart would only delay it.
     """
     return any(_starts(pod) for pod in owned)
 
@@ -36,8 +36,8 @@ _TRANSIENT: Final = frozenset({"emptyDir", "configMap", "secret", "projected", "
 def config_is_persistent(pod: Json, container: str | None, config_path: str) -> bool:
     """Whether the volume behind the config outlives the pod.
 
-    The container is the one with the admin port (else any), the mount the one with the longest path that leads to
-    the config. No mount at all is the container's own layer, which dies with it.
+    Only the container with the admin port counts, or every container if none has it. Of its mounts the one with the
+    longest matching path counts. Without a mount the config is in the container's own layer, which is lost with it.
     """
     spec = pod.get("spec") or {}
     volumes: Mapping[str, Any] = {str(volume.get("name")): volume for volume in spec.get("volumes") or ()}
@@ -58,37 +58,37 @@ def config_is_persistent(pod: Json, container: str | None, config_path: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How far the restart of a workload's pods is."""
+    """The progress of a restart of the workload's pods."""
 
-    asked: bool
+    requested: bool
     done: bool
     message: str
 
 
 def rollout(workload: Workload, marker: str, owned: Sequence[Json]) -> Rollout:
-    """Whether the pods were restarted for ``marker``: all of them new, none of the old ones left.
+    """Whether the pods were restarted for ``marker``: all pods are new and no old pod exists.
 
-    Readiness is not asked here: it is what the health check is for.
+    Readiness does not count here; the health check of the restore covers it.
     """
     if workload.restored != marker:
-        return Rollout(False, False, "the restart has not been asked for")
+        return Rollout(False, False, "the restart was not requested yet")
     status = workload.body.get("status") or {}
     generation = int((workload.body.get("metadata") or {}).get("generation", 0))
     if int(status.get("observedGeneration", 0)) < generation:
-        return Rollout(True, False, "the workload's controller has not seen the restart yet")
+        return Rollout(True, False, "the workload's controller has not processed the restart yet")
     old = [pod for pod in owned if not _is_of_restart(marker, pod)]
     if old:
-        return Rollout(True, False, f"pod {old[0]['metadata'].get('name')} is still the old one")
+        return Rollout(True, False, f"pod {old[0]['metadata'].get('name')} is still from before the restart")
     if not owned:
         return Rollout(True, False, "no new pod yet")
-    wanted = int(workload.spec.get("replicas", 1))
+    desired = int(workload.spec.get("replicas", 1))
     updated = int(status.get("updatedReplicas", 0))
-    if workload.ref.kind == "Deployment" and updated < wanted:
-        return Rollout(True, False, f"{updated} of {wanted} pods are new")
+    if workload.ref.kind == "Deployment" and updated < desired:
+        return Rollout(True, False, f"{updated} of {desired} pods are new")
     return Rollout(True, True, "all pods are new")
 
 
 def _is_of_restart(marker: str, pod: Json) -> bool:
-    # Both controllers copy the template's annotations to the pods they make.
+    # Both controllers copy the annotations of the pod template to the pods they create.
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     return bool(annotations.get(RESTORED) == marker)

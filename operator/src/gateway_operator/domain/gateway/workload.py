@@ -1,7 +1,8 @@
-"""Which pod is the gateway, and how it is reached.
+"""Chooses the pod of a gateway and the address of its admin API.
 
-Whoever may create a GatewayBackup must not be able to send one gateway's key to a pod of their own: so nothing in
-our resources names a URL or a Secret, and a pod counts only if its owners lead up to the workload by uid.
+Anyone with create permission on GatewayBackups must not be able to redirect an admin key to a pod they control. So no
+custom resource contains a URL or the Secret of an admin key. A pod counts only if its chain of controllers leads to the
+workload by uid, and annotations of the workload name the Secrets.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, RESTORED
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import GatewayRef, Json
+from gateway_operator.domain.model.resources import Json
 
 TLS_PORT_NAME: Final = "admin-tls"
 PLAIN_PORT_NAME: Final = "admin"
@@ -22,7 +24,7 @@ DEFAULT_PORT: Final = 8001
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a pod's admin API listens."""
+    """The address of a pod's admin API. ``server_name`` is the name in its certificate, ``container`` serves it."""
 
     pod: str
     host: str
@@ -35,7 +37,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Workload:
-    """A Deployment or StatefulSet, with what a person wrote on it for us."""
+    """A Deployment or StatefulSet with the annotations that configure it as a gateway."""
 
     ref: GatewayRef
     namespace: str
@@ -44,22 +46,20 @@ class Workload:
 
     @property
     def annotations(self) -> Json:
-        """Its annotations."""
         return (self.body.get("metadata") or {}).get("annotations") or {}
 
     @property
     def spec(self) -> Json:
-        """Its spec."""
         return self.body.get("spec") or {}
 
     @property
     def key_secret(self) -> str | None:
-        """The Secret with the admin key, if it says so."""
+        """The name of the Secret with the admin key; None without the annotation."""
         return self.annotations.get(ADMIN_KEY_SECRET) or None
 
     @property
     def ca_secret(self) -> str | None:
-        """The Secret with the CA, if it says so."""
+        """The name of the Secret with the CA; None without the annotation."""
         return self.annotations.get(ADMIN_CA_SECRET) or None
 
     @property
@@ -69,7 +69,7 @@ class Workload:
 
     @property
     def restored(self) -> str | None:
-        """The restore that last restarted its pods."""
+        """The marker of the last restart by a restore; None if there was none."""
         template = (self.spec.get("template") or {}).get("metadata") or {}
         value = (template.get("annotations") or {}).get(RESTORED)
         return str(value) if value else None
@@ -86,7 +86,7 @@ class Workload:
 
     @property
     def label_selector(self) -> str | None:
-        """Its selector as a query writes it; None where it has none, which would select everything."""
+        """The selector in the form of a query; None if it is empty, since that would select all pods."""
         selector = self.spec.get("selector") or {}
         parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
         for rule in selector.get("matchExpressions") or ():
@@ -100,7 +100,7 @@ class Workload:
 
 
 def controller(body: Json) -> Json:
-    """The owner that controls an object; empty if nobody does."""
+    """The owner reference of the controller; empty if the object has none."""
     for owner in (body.get("metadata") or {}).get("ownerReferences") or ():
         if owner.get("controller"):
             return dict(owner)
@@ -110,7 +110,7 @@ def controller(body: Json) -> Json:
 def owned_pods(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]) -> list[Json]:
     """The pods that have not ended and whose owner chain leads to the workload by uid.
 
-    Of a StatefulSet it is only the pod with the ordinal.
+    For a StatefulSet this is only the pod with the ordinal.
     """
     pods = [pod for pod in pods if not has_ended(pod)]
     if workload.ref.kind == "StatefulSet":
@@ -127,13 +127,13 @@ def owned_pods(workload: Workload, replica_sets: Sequence[Json], pods: Sequence[
 
 
 def has_ended(pod: Json) -> bool:
-    """Whether the pod will never run again: its address may belong to another pod by now."""
+    """Whether the pod will never run again. Its address may already belong to another pod."""
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _admin_container(pod: Json, port_name: str) -> tuple[str, int] | None:
     spec = pod.get("spec") or {}
-    # A sidecar may be an init container that is restarted always.
+    # A native sidecar is an init container with restartPolicy Always.
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         for port in container.get("ports") or ():
             if port.get("name") == port_name:
@@ -148,16 +148,16 @@ def _container_ready(pod: Json, name: str) -> bool:
 
 
 def pod_ready(pod: Json) -> bool:
-    """Whether the whole pod is Ready: what the gateway's own probes say."""
+    """Whether the whole pod is Ready, which includes the gateway's own probes."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def endpoint(workload: Workload, pod: Json) -> Endpoint | str:
-    """How this pod's admin API is reached, or why it cannot be.
+    """The address of this pod's admin API, or why it cannot be called.
 
-    The pod need not be Ready: on a broken config the gateway's container crashes again and again, and the cure
-    must reach the admin container beside it.
+    The pod need not be Ready. With a broken config the gateway's container crashes again and again, and a restore must
+    still reach the admin container beside it.
     """
     meta, status = pod.get("metadata") or {}, pod.get("status") or {}
     name = str(meta.get("name"))
@@ -168,13 +168,13 @@ def endpoint(workload: Workload, pod: Json) -> Endpoint | str:
         return f"pod {name} has no address yet ({status.get('phase', 'Unknown')})"
     tls = _admin_container(pod, TLS_PORT_NAME)
     plain = _admin_container(pod, PLAIN_PORT_NAME)
-    found = tls or plain
-    if found is None:
+    admin_container = tls or plain
+    if admin_container is None:
         if status.get("phase") != "Running":
             return f"pod {name} is {status.get('phase', 'Unknown')}"
         container, port = None, DEFAULT_PORT
     else:
-        container, port = found
+        container, port = admin_container
         if not _container_ready(pod, container):
             return f"container {container} of pod {name} is not ready"
     use_tls = tls is not None or workload.ca_secret is not None
@@ -190,10 +190,10 @@ def endpoint(workload: Workload, pod: Json) -> Endpoint | str:
 
 
 def confirm(workload: Workload, listed: Json, current: Json) -> tuple[Endpoint, Json] | None:
-    """Check a pod that was chosen from a list that may be out of date against a fresh read of it.
+    """Compare a pod from a list that may be stale with a fresh read of it.
 
-    ``current`` gives the address and the readiness. None if it is not the listed pod any more, or cannot be called:
-    the admin key must not be sent to an address that a list from the API server's cache gave.
+    The address and the readiness come from ``current``. None if it is no longer the listed pod or cannot be called. The
+    admin key must not be sent to an address from a stale list: the address may belong to another pod now.
     """
     before, now = listed["metadata"], current["metadata"]
     same = before.get("uid") == now.get("uid") and (before.get("labels") or {}) == (now.get("labels") or {})
@@ -206,9 +206,9 @@ def confirm(workload: Workload, listed: Json, current: Json) -> tuple[Endpoint, 
 def choose(
     workload: Workload, replica_sets: Sequence[Json], pods: Sequence[Json]
 ) -> tuple[Endpoint, Json] | GatewayProblem:
-    """The newest pod that can be called, with its body; Ready ones first."""
+    """The newest Ready pod that can be called, else the newest that can be called, with its body."""
     owned = owned_pods(workload, replica_sets, pods)
-    found: list[tuple[bool, str, str, Endpoint, Json]] = []
+    candidates: list[tuple[bool, str, str, Endpoint, Json]] = []
     refusals: list[str] = []
     for pod in owned:
         answer = endpoint(workload, pod)
@@ -216,10 +216,12 @@ def choose(
             refusals.append(answer)
         else:
             meta = pod["metadata"]
-            found.append((answer.pod_ready, str(meta.get("creationTimestamp", "")), str(meta.get("name")), answer, pod))
-    if not found:
+            candidates.append(
+                (answer.pod_ready, str(meta.get("creationTimestamp", "")), str(meta.get("name")), answer, pod)
+            )
+    if not candidates:
         return GatewayProblem(Reason.NoReadyPod, _no_pod(workload, refusals))
-    best = max(found, key=lambda one: one[:3])
+    best = max(candidates, key=lambda one: one[:3])
     return best[3], best[4]
 
 
@@ -227,7 +229,7 @@ def _no_pod(workload: Workload, refusals: Sequence[str]) -> str:
     if refusals:
         return f"No pod of {workload.ref} can be called: {'; '.join(sorted(refusals)[:3])}."
     if workload.spec.get("replicas") == 0:
-        return f"{workload.ref} is scaled to 0: scale it to 1, so that its admin API runs."
+        return f"{workload.ref} is scaled to 0: scale it to 1 to start its admin API."
     if workload.ref.kind == "StatefulSet":
         return f"{workload.ref} has no pod {workload.ordinal_pod}."
-    return f"{workload.ref} has no pod that is running or starting."
+    return f"{workload.ref} has no pod that runs or starts."

@@ -14,14 +14,15 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from gateway_operator.domain.model import conditions, durations
+from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
 from gateway_operator.domain.model.names import ADOPTED_LABEL, RESTORE_UID, SAFETY_GROUP, SHRINK_ACCEPTED
-from gateway_operator.domain.model.resources import Backup, BackupSetId, Json, NamespacedGateway
+from gateway_operator.domain.model.resources import Backup, Json
 
 TERMINAL_BACKUP_PHASES: Final = frozenset({"Completed", "Failed", "Deleting"})
 
 K = TypeVar("K")
 Moment = tuple[datetime, str]
-"""The snapshot time, then the uid, so that two backups of one instant have an order."""
+"""The snapshot time, then the uid, so that two backups of one instant have a fixed order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class BackupSummary:
     adopts: bool = False
     """Its spec names an existing file."""
     restore_uid: str = ""
-    """Of a safety backup: the uid of the GatewayRestore that made it."""
+    """For a safety backup: the uid of the GatewayRestore that created it."""
     volume_id: str = ""
     path: str = ""
     backup_id: str = ""
@@ -73,7 +74,7 @@ class BackupSummary:
 
     @classmethod
     def from_backup(cls, backup: Backup) -> BackupSummary:
-        """The row of an object."""
+        """The row of a GatewayBackup object."""
         meta, status = backup.meta, backup.status
         content_bytes = status.get("contentBytes")
         return cls(

@@ -1,1 +1,1 @@
-"""Values that all kinds share: resources, reasons, conditions, timestamps, actions."""
+"""Values that all custom resources share: objects, reasons, conditions, timestamps, actions."""

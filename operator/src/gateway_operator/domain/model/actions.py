@@ -1,4 +1,8 @@
-"""What a decision can ask for. One action at a time: after it, everything is observed again."""
+"""The actions that a decision returns. A reconcile runs one action, observes everything again and decides again.
+
+In an action with a ``status``, the status is written first. It must be durable before the call, so that a crash between
+the two repeats the call with the same arguments.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_operator.domain.model.resources import IdentityRef
+from gateway_operator.domain.model.identifiers import IdentityRef
 
 Patch = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class KubernetesEvent:
-    """An event for people, on a transition."""
+    """A Kubernetes Event that reports a transition."""
 
     reason: str
     message: str
@@ -22,12 +26,12 @@ class KubernetesEvent:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing more to do, now or ever."""
+    """The object is terminal: nothing is left to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Write the status, then go on."""
+    """Write the status, then decide again at once."""
 
     status: Patch
     note: KubernetesEvent | None = None
@@ -43,7 +47,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Write the status if it says something new, give the object back and look again later."""
+    """Write the status if it changed, end this run and requeue the object after ``seconds``."""
 
     seconds: float
     status: Patch = field(default_factory=dict)
@@ -52,14 +56,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class RecheckSoon:
-    """Look again shortly, without giving the object back: for what takes seconds and is watched closely."""
+    """Observe again after ``seconds`` within the same run, for steps that take seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class CallBackup:
-    """Ask for the backup. ``status`` is written first: it must survive a crash of what follows."""
+    """Write ``status``, then call the backup. ``timeout`` is in seconds."""
 
     path: str
     request_id: str
@@ -70,14 +74,14 @@ class CallBackup:
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """Read the record of the backup."""
+    """Read the admin API's record of the backup by its id."""
 
     backup_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class FindFile:
-    """Look at a file that lies on the volume already. ``status`` is written first: it is the claim."""
+    """Write ``status``, which claims the path, then read an existing file on the volume."""
 
     path: str
     status: Patch
@@ -85,7 +89,7 @@ class FindFile:
 
 @dataclass(frozen=True, slots=True)
 class CheckFile:
-    """Have a stored file read again and proven."""
+    """Ask the admin API to read a stored file again and verify it."""
 
     backup_id: str
     path: str
@@ -93,7 +97,7 @@ class CheckFile:
 
 @dataclass(frozen=True, slots=True)
 class SetLabel:
-    """Put a label on the object itself."""
+    """Set a label on the GatewayBackup itself."""
 
     key: str
     value: str
@@ -101,7 +105,7 @@ class SetLabel:
 
 @dataclass(frozen=True, slots=True)
 class DeleteFile:
-    """Delete the file of a backup. ``status`` is written first."""
+    """Write ``status``, then delete the file of a backup."""
 
     backup_id: str
     status: Patch
@@ -109,21 +113,21 @@ class DeleteFile:
 
 @dataclass(frozen=True, slots=True)
 class RemoveFinalizer:
-    """Let the object go. ``note`` tells what became of its file."""
+    """Remove the finalizer, so that Kubernetes deletes the object. The event reports whether the file was deleted."""
 
     note: KubernetesEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CreateSafetyBackup:
-    """Create the GatewayBackup of what is about to be replaced."""
+    """Create the GatewayBackup of the live config before it is replaced."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallRestore:
-    """Ask for the restore."""
+    """Call the restore of a file. ``timeout`` is in seconds."""
 
     request_id: str
     backup_id: str | None
@@ -133,27 +137,27 @@ class CallRestore:
     timeout: float
     identity: IdentityRef | None = None
     identity_optional: bool = False
-    """The journal has the restore already: a repeat is answered without the identity, should that be gone since."""
+    """The journal has the restore already, so a repeated call succeeds even if the age identity was deleted since."""
     accept_unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CallCommit:
-    """Make the restore final."""
+    """Call the commit, which makes the restore final."""
 
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallRollback:
-    """Put the previous config back."""
+    """Call the rollback, which puts the previous config back."""
 
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Restart the gateway's pods, once for each ``marker``."""
+    """Restart the gateway's pods. The same ``marker`` twice restarts them once."""
 
     marker: str
 

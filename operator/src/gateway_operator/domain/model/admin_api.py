@@ -1,4 +1,7 @@
-"""What a call to an admin API gives: the contract's own models, or one of the two values below."""
+"""Results of a call to an admin API: the models of the contract, or one of the two values below.
+
+Errors are values here, because most of them are an expected input of a decision.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ FileCheck = VerificationResult | FileInspection
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that did not give what was asked for.
+    """A call that failed.
 
-    ``retryable``: the same call may succeed later. ``exempt_from_retry_limit``: the gateway is busy, so it counts as no
-    attempt. ``outcome_unknown``: the call may have taken effect although no answer came.
+    ``retryable``: the same call may succeed later, after ``retry_after`` seconds. ``exempt_from_retry_limit``: the
+    gateway is busy, so the call does not count as an attempt. ``outcome_unknown``: no answer came, but the call may
+    have taken effect.
     """
 
     code: str
@@ -29,7 +33,7 @@ class Failure:
     outcome_unknown: bool = False
 
     def sentence(self) -> str:
-        """The problem and its remedy. The detail of some answers contains the remedy already."""
+        """The problem and its remedy. Some messages already contain the remedy."""
         return self.message if self.remedy in self.message else f"{self.message} {self.remedy}"
 
 

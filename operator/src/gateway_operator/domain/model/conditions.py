@@ -1,6 +1,6 @@
-"""Conditions: what `kubectl wait` waits for.
+"""Conditions, for `kubectl wait` and monitoring.
 
-``Finished`` is set at the end of everything, well or not, so that a wait for it never hangs.
+``Finished`` becomes True at every end, success or failure, so that a wait for it always returns.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def with_condition(
     generation: int,
     now: datetime,
 ) -> Conditions:
-    """The whole list with one condition set. The time of its last transition moves only when the truth of it does."""
-    wanted: dict[str, Any] = {
+    """The complete list with one condition set. ``lastTransitionTime`` changes only when ``status`` changes."""
+    desired: dict[str, Any] = {
         "type": kind,
         "status": "True" if holds else "False",
         "reason": reason,
@@ -40,22 +40,22 @@ def with_condition(
         "lastTransitionTime": timestamps.text(now),
     }
     result: Conditions = []
-    placed = False
+    is_set = False
     for condition in present:
         if condition.get("type") != kind:
             result.append(dict(condition))
             continue
-        if condition.get("status") == wanted["status"] and condition.get("lastTransitionTime"):
-            wanted["lastTransitionTime"] = condition["lastTransitionTime"]
-        result.append(wanted)
-        placed = True
-    return result if placed else [*result, wanted]
+        if condition.get("status") == desired["status"] and condition.get("lastTransitionTime"):
+            desired["lastTransitionTime"] = condition["lastTransitionTime"]
+        result.append(desired)
+        is_set = True
+    return result if is_set else [*result, desired]
 
 
 def terminal_conditions(
     present: Sequence[Mapping[str, Any]], succeeded: bool, reason: str, message: str, generation: int, now: datetime
 ) -> Conditions:
-    """All three that say how it ended."""
+    """The list with Finished, Completed and Failed set, as an object ends."""
     result: Sequence[Mapping[str, Any]] = present
     for kind, holds in ((FINISHED, True), (COMPLETED, succeeded), (FAILED, not succeeded)):
         result = with_condition(result, kind, holds, reason, message, generation, now)

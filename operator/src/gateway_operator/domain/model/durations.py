@@ -1,6 +1,6 @@
-"""Durations as specs write them: ``30d``, ``36h``, ``1w2d``. Weeks and days are exactly 7 times 24 and 24 hours.
+"""Durations in the form of specs: ``30d``, ``36h``, ``1w2d``. A day is exactly 24 hours and a week is 7 days.
 
-Months and years are left out on purpose: they have no length. The schemas of the CRDs refuse anything else.
+Months and years are not supported because their length varies. The schemas of the CRDs reject every other form.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ _FORM: Final = re.compile(r"(?:(\d{1,5})w)?(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{
 
 
 def parse(text: str) -> timedelta:
-    """The length of a duration. Raises ``ValueError`` for anything that the schemas refuse."""
-    found = _FORM.fullmatch(text)
-    if not text or found is None:
+    """The length of a duration. Raises ``ValueError`` for anything that the schemas reject."""
+    match = _FORM.fullmatch(text)
+    if not text or match is None:
         raise ValueError(f"not a duration such as 30d, 36h or 1w2d: {text[:40]!r}")
-    weeks, days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def parse_or_none(text: object) -> timedelta | None:
-    """The same for a field that may be absent, or unreadable because it is older than its schema."""
+    """The length of a duration; None for an absent field, or for an invalid one that is older than its schema."""
     try:
         return parse(text) if isinstance(text, str) else None
     except ValueError:
@@ -32,7 +32,7 @@ def parse_or_none(text: object) -> timedelta | None:
 
 @lru_cache(maxsize=256)
 def span(length: timedelta) -> str:
-    """A duration in the form that specs have: ``1d12h``, ``36d``."""
+    """A duration in the form of specs: ``1d12h``, ``36d``."""
     seconds = int(length.total_seconds())
     if seconds == 0:
         return "0s"

@@ -1,7 +1,7 @@
-"""Names that outlive a process: annotations, paths of backups, request ids.
+"""Names that are stored outside the process: kinds, annotations, labels, paths of backups.
 
-A backup's path and request id are known before the first call is made and are the same after a crash: that is
-what makes a repeated call harmless. Nothing here may change between versions without a migration.
+The path of a backup is computed before the first call and is the same after a crash. So a repeated call has the same
+arguments and writes no second file. A change of any name here needs a migration.
 """
 
 from __future__ import annotations
@@ -25,46 +25,47 @@ IMPORT_KIND: Final = "GatewayBackupImport"
 IMPORT_PLURAL: Final = "gatewaybackupimports"
 
 FINALIZER: Final = f"{GROUP}/finalizer"
-"""On GatewayBackups with ``spec.deleteFile`` alone."""
+"""Only on GatewayBackups with ``spec.deleteFile``."""
 
 ADMIN_KEY_SECRET: Final = f"{GROUP}/admin-key-secret"
-"""Annotation of a workload: the Secret whose key ``admin-key`` opens the admin API."""
+"""Annotation of a workload: the Secret whose field ``admin-key`` is the key of the admin API."""
 ADMIN_CA_SECRET: Final = f"{GROUP}/admin-ca-secret"
-"""Annotation of a workload: the Secret whose key ``ca.crt`` proves the admin API. Where given, never plain HTTP."""
+"""Annotation of a workload: the Secret whose field ``ca.crt`` signs the admin API's certificate. It forces TLS."""
 CONFIG_RELOAD: Final = f"{GROUP}/config-reload"
-"""Annotation of a workload: ``Watch`` where the gateway reloads its config by itself, else ``Restart``."""
+"""Annotation of a workload: ``Watch`` if the gateway reloads its config by itself, otherwise ``Restart``."""
 RESTORED: Final = f"{GROUP}/restored"
 """Annotation of a pod template: the restore that last restarted the pods. Setting it twice restarts once."""
 RESTORE_LABEL: Final = f"{GROUP}/restore"
-"""Label of a safety backup: the restore that asked for it."""
+"""Label of a safety backup: the restore that created it."""
 RESTORE_UID: Final = f"{GROUP}/restore-uid"
-"""Annotation of a safety backup: the restore's uid, since a name may be used again."""
+"""Annotation of a safety backup: the restore's uid, since a name may be reused."""
 
 SCHEDULE_LABEL: Final = f"{GROUP}/schedule"
-"""Label of a backup and of a CronJob: the schedule that made it."""
+"""Label of a backup and of a CronJob: the schedule that created it."""
 JOB_UID: Final = f"{GROUP}/job-uid"
-"""Annotation of a backup that a Job made: the Job's uid. A retried pod finds its own backup by it."""
+"""Annotation of a backup that a Job created: the Job's uid. A retried pod finds its backup by it."""
 BACKUP_TEMPLATE: Final = f"{GROUP}/backup-template"
 """Annotation of a schedule's pods: the GatewayBackup to create, as JSON."""
 ADOPTED_LABEL: Final = f"{GROUP}/adopted"
-"""Label, ``true`` on a backup that was adopted from a volume: retention keeps it until a person takes the label off."""
+"""Label, ``true`` on a backup that was adopted from a volume: retention keeps it until a person removes the label."""
 IMPORT_LABEL: Final = f"{GROUP}/import"
 """Label of a backup: the GatewayBackupImport that created it."""
 IMPORT_UID: Final = f"{GROUP}/import-uid"
-"""Annotation of it: that import's uid, since a name may be used again."""
+"""Annotation of such a backup: the import's uid, since a name may be reused."""
 SHRINK_ACCEPTED: Final = f"{GROUP}/shrink-accepted"
-"""Annotation, ``true`` on a Suspicious backup: a person looked, and it is right that it is so small."""
+"""Annotation, ``true`` on a Suspicious backup: a person has acknowledged that it is smaller."""
 ACCEPT_INVENTORY: Final = f"{GROUP}/accept-inventory"
-"""Annotation of a schedule, ``NOW/BEFORE``: so few backups are left of so many, and retention may go on."""
+"""Annotation of a schedule, ``NOW/BEFORE``: a person acknowledges this smaller number of backups, and retention
+continues."""
 
 GATEWAY_LABEL: Final = f"{GROUP}/gateway"
-"""Label of a Secret with an age identity: the one gateway whose restores may use it."""
+"""Label of a Secret with an age identity: the only gateway whose restores may use it."""
 
 DEFAULT_IDENTITY_KEY: Final = "identity"
 
 SPEC_DIGEST: Final = f"{GROUP}/spec-digest"
-"""Annotation of a CronJob: the digest of what the operator wanted when it last wrote it. Where it still wants the same
-and the CronJob differs, somebody else changed it."""
+"""Annotation of a CronJob: the digest of the spec that the operator last wrote. If the desired spec still has this
+digest and the CronJob differs, someone else changed it."""
 
 ADMIN_KEY_FIELD: Final = "admin-key"
 CA_FIELD: Final = "ca.crt"
@@ -72,17 +73,20 @@ SAFETY_GROUP: Final = "safety"
 MANUAL_GROUP: Final = "manual"
 
 COMPONENT_LIMIT: Final = 180
-"""Bytes of one path component: the admin API refuses longer ones."""
+"""Bytes of one path component: the admin API rejects longer ones."""
 _SUFFIX: Final = ".json.zst"
 ENCRYPTED: Final = ".age"
 _LONGEST_COMPANION: Final = ".verification.json"
-"""The longest name that the admin API puts beside a backup must fit as well."""
+"""The longest suffix of a file that the admin API writes beside a backup. It must fit as well."""
 _NAME_LIMIT: Final = 63
 
 
 def backup_path(group: str, created: datetime, name: str, uid: str, *, encrypted: bool = False) -> str:
-    """Where a backup lies in the gateway's backup directory. Depends only on what never changes, and on whether the
-    gateway demands encryption when it is first asked: what was chosen then stands in the status."""
+    """The path of a backup in the gateway's backup directory, from immutable fields and ``encrypted``.
+
+    ``encrypted`` is the gateway's setting at the first call. The status records the path, so a later change of the
+    setting does not matter.
+    """
     stamp = created.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     tail = f"-{uid[:8]}{_SUFFIX}{ENCRYPTED if encrypted else ''}"
     room = COMPONENT_LIMIT - len(stamp) - 1 - len(tail) - len(_LONGEST_COMPANION)
@@ -90,18 +94,18 @@ def backup_path(group: str, created: datetime, name: str, uid: str, *, encrypted
 
 
 def safety_backup_name(restore_name: str, restore_uid: str) -> str:
-    """The GatewayBackup that a restore makes of what it is about to replace."""
+    """The name of the GatewayBackup that a restore creates before it replaces the config."""
     tail = f"-safety-{restore_uid[:8]}"
     return restore_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
 
 
 def backup_account(gateway: str) -> str:
-    """The ServiceAccount under which a schedule's pods make backups of a gateway."""
+    """The ServiceAccount that a schedule's pods use to create backups of a gateway."""
     return f"{gateway}-backup"
 
 
 def label_value(name: str) -> str:
-    """A name as a label's value: at most 63 characters, ending in a letter or digit."""
+    """A name as the value of a label: at most 63 characters, ending in a letter or digit."""
     return name[:_NAME_LIMIT].rstrip("-._")
 
 

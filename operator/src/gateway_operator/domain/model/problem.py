@@ -1,4 +1,4 @@
-"""Why a gateway cannot be used now, with a reason and a message."""
+"""The reason why a gateway, or an age identity for it, cannot be used now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GatewayProblem:
-    """Why the gateway cannot be called now."""
+    """Why the gateway cannot be called now. ``forbidden``: Kubernetes denied the operator a permission."""
 
     reason: str
     message: str

@@ -1,6 +1,6 @@
-"""What every reason means and what to do about it, once.
+"""The meaning of every reason and the remedy for it.
 
-`docs/concepts.md` shows this list, and a unit test compares the two.
+`docs/concepts.md` contains this list as a table, and a unit test compares the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gateway_operator.domain.model.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a reason says, and what a person does about it."""
+    """The meaning of a reason, and the remedy for a user."""
 
     means: str
     do: str
@@ -24,234 +24,240 @@ _NOTHING: Final = "Nothing."
 REASONS: Final[dict[Reason, Meaning]] = {
     Reason.GatewayNotFound: Meaning(
         "No workload of that kind and name is in the object's namespace.",
-        "Correct `spec.gatewayRef`, or create the gateway: it is waited for until the starting deadline.",
+        "Correct `spec.gatewayRef`, or create the gateway. The operator waits for it until the starting deadline.",
     ),
     Reason.GatewayNotConfigured: Meaning(
-        "The workload does not say which Secret holds its admin key.",
-        "Annotate it as `docs/other-gateways.md` shows; the gateway chart does so by itself.",
+        "The workload has no annotation that names the Secret with its admin key.",
+        "Annotate it as `docs/other-gateways.md` shows; the gateway chart sets the annotation.",
     ),
     Reason.NoReadyPod: Meaning(
-        "The workload has no pod whose admin API could answer.",
-        "Look at `kubectl get pods` and at the admin container's log.",
+        "The workload has no pod whose admin API can be called.",
+        "Check `kubectl get pods` and the log of the admin container.",
     ),
     Reason.AdminKeyMissing: Meaning(
-        "The Secret that the workload names is absent, or has no key `admin-key`.",
-        "Create it, or let the gateway chart's hook make it.",
+        "The Secret that the workload names does not exist or has no key `admin-key`.",
+        "Create it, or let the hook of the gateway chart create it.",
     ),
     Reason.CertificateMissing: Meaning(
-        "The Secret that the workload names for its CA is absent, has no key `ca.crt`, or that is no certificate.",
+        "The CA Secret that the workload names does not exist, or its key `ca.crt` is missing or not a certificate.",
         "Create it; the operator never falls back to plain HTTP.",
     ),
     Reason.NotAuthorized: Meaning(
-        "Kubernetes refused the operator a read or a write that this gateway needs.",
+        "Kubernetes denied the operator a read or a write that this gateway needs.",
         "Run the `kubectl` line in the message: it binds the gateway's Role to the operator.",
     ),
     Reason.Unreachable: Meaning(
-        "The admin API did not accept or keep the connection.",
-        "Look at the pod, and at NetworkPolicies between the operator and it.",
+        "The connection to the admin API was refused or broken.",
+        "Check the pod, and the NetworkPolicies between the operator and the pod.",
     ),
-    Reason.CallTimedOut: Meaning("The admin API did not answer in time.", "Look at the pod's load and its volumes."),
+    Reason.CallTimedOut: Meaning("The admin API did not answer in time.", "Check the pod's load and its volumes."),
     Reason.CertificateNotTrusted: Meaning(
-        "The admin API's certificate is not signed by the annotated CA, or not for this gateway's name.",
-        "Compare the CA Secret with the certificate the pod serves; both are made together by the chart's hook.",
+        "The admin API's certificate is not signed by the annotated CA, or is for another name.",
+        "Compare the CA Secret with the certificate that the pod serves; the chart's hook creates both together.",
     ),
     Reason.UnexpectedAnswer: Meaning(
-        "Something answered that is not the admin API, or one of another version.",
-        "Check which container has the admin port, and the versions of operator and admin API.",
+        "The answer is not from an admin API, or from one of another version.",
+        "Check which container has the admin port, and the versions of the operator and the admin API.",
     ),
     Reason.VolumeUnknown: Meaning(
-        "The admin API does not say which volume it has.",
-        "Its backup volume is not mounted or not writable: look at `/ready` and the pod's volumes.",
+        "The admin API does not report the id of its backup volume.",
+        "The backup volume is not mounted or not writable: check `/ready` and the pod's volumes.",
     ),
     Reason.StartingDeadlineExceeded: Meaning(
-        "It could not be started within `startingDeadlineSeconds` of its creation.",
-        "Was the operator down? Create another.",
+        "The operation did not start within `startingDeadlineSeconds` of its creation.",
+        "Check whether the operator was down, and create another.",
     ),
     Reason.TimedOut: Meaning(
-        "It did not end within `timeoutSeconds`, and there is no result of it on the volume.",
-        "See `status.lastErrors`, and create another.",
+        "The operation did not end within `timeoutSeconds`, and the volume has no result of it.",
+        "Check `status.lastErrors`, and create another.",
     ),
-    Reason.InProgressNow: Meaning("The admin API has been asked for the backup.", _NOTHING),
+    Reason.InProgressNow: Meaning("The operator has called the admin API for the backup.", _NOTHING),
     Reason.Verifying: Meaning(
-        "The file of the backup is being verified: it was adopted, or the answer did not prove the wanted level.",
+        "The file is being verified: it was adopted, or the answer did not prove the required level.",
         _NOTHING,
     ),
-    Reason.BackedUp: Meaning("The file is on the volume, proven as `status.verification` says.", _NOTHING),
+    Reason.BackedUp: Meaning("The file is on the volume, with the level in `status.verification`.", _NOTHING),
     Reason.Suspicious: Meaning(
-        "The backup is complete, and holds much less than the one before it (`verification.maxShrinkPercent`), which "
-        "is protected.",
-        "Look at `status.changes`. If it is right so: `kubectl annotate gwb NAME mcpgateway.dev/shrink-accepted=true`. "
-        "If not, restore the one before.",
+        "The backup is complete but much smaller than the previous one (`verification.maxShrinkPercent`). The previous "
+        "backup is protected from deletion.",
+        "Check `status.changes`; then restore the previous backup or acknowledge the change with "
+        "`kubectl annotate gwb NAME mcpgateway.dev/shrink-accepted=true`.",
     ),
     Reason.NotVerified: Meaning(
-        "The file is there and its digest is right, and it is not proven as far as `verification.level` wants.",
-        "For an encrypted file that was adopted: `verification.level: Stored`, and verify it with its identity.",
+        "The file exists and its digest is correct, but it does not reach `verification.level`.",
+        "For an adopted encrypted file, set `verification.level: Stored`, and verify the file with its age identity.",
     ),
-    Reason.Adopted: Meaning("The file lay on the volume already, and is this object's now.", _NOTHING),
+    Reason.Adopted: Meaning("The file was already on the volume and now belongs to this GatewayBackup.", _NOTHING),
     Reason.FileNotFound: Meaning(
-        "No file lies at `existing.path` in the gateway's backup directory.",
-        "`GET /api/v1/system/backups` lists what is there; a GatewayBackupImport adopts all of it.",
+        "There is no file at `existing.path` in the gateway's backup directory.",
+        "`GET /api/v1/system/backups` lists the files; a GatewayBackupImport adopts all of them.",
     ),
     Reason.AlreadyOwned: Meaning(
-        "Another GatewayBackup of the namespace has that file.", "Use that one: the message has its name."
+        "The file belongs to another GatewayBackup of the namespace.", "Use that GatewayBackup; the message names it."
     ),
     Reason.RecordMismatch: Meaning(
-        "The volume's record of the backup is not what was answered when it was made.",
-        "Something changed the file or its manifest. Make another backup, and look who writes to that volume.",
+        "The file on the volume differs from the record of the backup, or no longer exists.",
+        "Create another backup, and find out what writes to that volume.",
     ),
     Reason.Deleting: Meaning(
-        "The file is being deleted, and then the object: by retention, by `ttl`, or by a person (`spec.deleteFile`).",
+        "Retention, `ttl` or a person (`spec.deleteFile`) deletes the file, and then the object.",
         _NOTHING,
     ),
     Reason.FileDeleted: Meaning("The file was deleted with the object.", _NOTHING),
     Reason.FileKept: Meaning(
-        "The object is deleted, and the file stays on the volume.",
-        "The event says why. A GatewayBackup with `existing: {path}` adopts it again; the admin API can delete it.",
+        "The object was deleted, and the file stays on the volume.",
+        "The event has the cause. A GatewayBackup with `existing: {path}` adopts the file; the admin API deletes it.",
     ),
-    Reason.Importing: Meaning("The volume was read; what no GatewayBackup owns is being adopted.", _NOTHING),
-    Reason.Imported: Meaning("Every backup on the volume has its GatewayBackup.", _NOTHING),
+    Reason.Importing: Meaning("The files of the volume that have no GatewayBackup are being adopted.", _NOTHING),
+    Reason.Imported: Meaning("Every selected backup on the volume has a GatewayBackup.", _NOTHING),
     Reason.ImportedInPart: Meaning(
         "Some files on the volume could not be adopted.",
-        "`status.problems` says which and why. Delete the GatewayBackups that failed and import again, or leave it so.",
+        "`status.problems` lists them with the causes. To retry, delete the failed GatewayBackups and import again.",
     ),
-    Reason.WouldImport: Meaning("It was only asked what would be adopted.", "Create an import without `dryRun`."),
-    Reason.Validating: Meaning("The source is being looked up.", _NOTHING),
+    Reason.WouldImport: Meaning(
+        "With `dryRun` the import only lists the files that it would adopt.", "Create an import without `dryRun`."
+    ),
+    Reason.Validating: Meaning("The source of the restore is being resolved.", _NOTHING),
     Reason.SafetyBackup: Meaning("The live config is being backed up before it is replaced.", _NOTHING),
-    Reason.Restoring: Meaning("The admin API has been asked to replace the config.", _NOTHING),
-    Reason.Restarting: Meaning("The config is replaced; the gateway's pods are being restarted.", _NOTHING),
-    Reason.HealthCheck: Meaning("The gateway is being watched on the restored config.", _NOTHING),
+    Reason.Restoring: Meaning("The operator has called the admin API to replace the config.", _NOTHING),
+    Reason.Restarting: Meaning("The config was replaced, and the gateway's pods are being restarted.", _NOTHING),
+    Reason.HealthCheck: Meaning("The gateway's health on the restored config is being checked.", _NOTHING),
     Reason.RolledBack: Meaning(
-        "Somebody else rolled the restore back through the admin API.", "Look who did; the previous config is in place."
+        "Someone else rolled the restore back through the admin API. The previous config is live.",
+        "The audit log of the admin API shows who did it.",
     ),
     Reason.Restored: Meaning("The gateway was healthy on the restored config, and the restore is committed.", _NOTHING),
     Reason.NoSuchBackup: Meaning(
-        "The GatewayBackup that was named does not exist, or none fits `latest` or `before`.",
-        "`kubectl get gwb` shows what there is.",
+        "The named GatewayBackup does not exist, or no backup matches `latest` or `before`.",
+        "Choose a backup from `kubectl get gwb`.",
     ),
     Reason.BackupNotCompleted: Meaning(
-        "The GatewayBackup that was named has no file.", "Choose one whose phase is Completed."
+        "The named GatewayBackup is not Completed.", "Choose a GatewayBackup with the phase Completed."
     ),
     Reason.WrongGateway: Meaning(
-        "The GatewayBackup is of another gateway.", "Choose one of this gateway, or correct `gatewayRef`."
+        "The GatewayBackup belongs to another gateway.", "Choose a backup of this gateway, or correct `gatewayRef`."
     ),
     Reason.WrongVolume: Meaning(
-        "The backup lies on another volume than the one this gateway has now.",
-        "Bring the old volume back, or copy the file over and restore it with `path`.",
+        "The backup is on another volume than the gateway's current one.",
+        "Mount the old volume, or copy the file to the current one and restore it with `path`.",
     ),
     Reason.ConfigNotPersistent: Meaning(
         "The gateway's config is not on a persistent volume: a restart would undo the restore.",
-        "Mount a claim at the folder of its config.",
+        "Mount a PersistentVolumeClaim at the directory of the config.",
     ),
     Reason.AlreadyApplied: Meaning(
-        "A restore of this name and spec has already run on this volume; nothing was done now.",
-        "To run it again, give it another name.",
+        "A restore of this name and spec has already run on this volume. Nothing was changed.",
+        "To run it again, create it under another name.",
     ),
     Reason.IdentityMissing: Meaning(
-        "The Secret that `identitySecretRef` names is absent, or has no such key.",
-        "Create it: it is waited for until the restore's deadline.",
+        "The Secret that `identitySecretRef` names does not exist or has no such key.",
+        "Create it. The operator waits for it until the restore's deadline.",
     ),
     Reason.IdentityNotAllowed: Meaning(
-        "The Secret that `identitySecretRef` names is not labelled as this gateway's.",
-        "If it may be: `kubectl label secret NAME mcpgateway.dev/gateway=GATEWAY`, then restore under another name.",
+        "The Secret that `identitySecretRef` names has no label for this gateway.",
+        "To allow it: `kubectl label secret NAME mcpgateway.dev/gateway=GATEWAY`, then restore under another name.",
     ),
     Reason.IdentityNeedsTLS: Meaning(
-        "The gateway's admin API is not proven by a CA: an identity never crosses plain HTTP.",
-        "Set `tls.enabled` in the gateway's chart, or annotate its CA, then restore under another name.",
+        "The gateway's admin API has no annotated CA, and an age identity is never sent without verified TLS.",
+        "Set `tls.enabled` in the gateway's chart or annotate its CA, then restore under another name.",
     ),
     Reason.SafetyBackupFailed: Meaning(
-        "The live config could not be backed up first, and `safetyBackup` is Required.",
-        "Mend what that GatewayBackup says, or use `safetyBackup: Auto`.",
+        "The backup of the live config failed, and `safetyBackup` is Required.",
+        "Fix the problem that this GatewayBackup reports, or use `safetyBackup: Auto`.",
     ),
     Reason.HealthCheckFailed: Meaning(
-        "The gateway was not healthy on the restored config in time.",
-        "The message says what was seen last. Look at the gateway's log; restore another backup.",
+        "The gateway did not become healthy on the restored config in time.",
+        "The message has the last problem. Check the gateway's log, or restore another backup.",
     ),
     Reason.RestartFailed: Meaning(
-        "The gateway's pods were not replaced in time.", "Look at `kubectl rollout status` of the workload."
+        "The gateway's pods were not replaced in time.", "Check `kubectl rollout status` of the workload."
     ),
     Reason.ConfigOverwritten: Meaning(
         "Something wrote the config after the restore did.",
-        "Stop what writes it (often the gateway itself, from memory), then restore under another name.",
+        "Stop the writer (often the gateway itself, from memory), then restore under another name.",
     ),
     Reason.RollbackFailed: Meaning(
         "The previous config could not be put back.",
-        "The message says what the admin API answered; the previous config is still kept beside the live one.",
+        "The message has the error and the call that retries it. The previous config is kept beside the live one.",
     ),
-    Reason.Applied: Meaning("The set holds what its policy keeps.", _NOTHING),
+    Reason.Applied: Meaning("The policy was applied to the backup set.", _NOTHING),
     Reason.DryRun: Meaning(
-        "The policy has `dryRun`: what it would delete is counted, and nothing is deleted.",
-        "`kubectl gateway retention explain` shows what would go; take `dryRun` off when that is right.",
+        "The policy has `dryRun`: its deletions are counted but not executed.",
+        "`kubectl gateway retention explain` lists the deletions; remove `dryRun` to execute them.",
     ),
     Reason.NoPolicy: Meaning(
-        "No rule lets a good backup go: everything is kept.", "Give the schedule a `retention` if that is not wanted."
+        "No rule deletes a Completed backup: all of them are kept.",
+        "To delete old backups, set `retention` in the schedule.",
     ),
     Reason.PolicyInvalid: Meaning(
-        "The retention policy cannot be understood, so nothing is deleted.", "Correct what the message names."
+        "The retention policy is invalid, so nothing is deleted.", "Correct the field that the message names."
     ),
     Reason.ListingIncomplete: Meaning(
-        "The list of backups or restores could not be read to its end, so nothing is deleted.",
-        "It is tried again every half minute. If it stays, look at the API server.",
+        "The list of backups or restores could not be read completely, so nothing is deleted.",
+        "The operator retries every 30 seconds. If it persists, check the API server.",
     ),
     Reason.ClockBehind: Meaning(
-        "A backup is newer than the operator's clock says it is now, so nothing is deleted.",
-        "Set the clocks of the nodes right.",
+        "The time of a backup is ahead of the operator's clock, so nothing is deleted.",
+        "Correct the clocks of the nodes.",
     ),
     Reason.ClockDiffers: Meaning(
         "The operator's clock and the API server's are more than a minute apart, so nothing is deleted.",
-        "Set the clocks of the nodes right.",
+        "Correct the clocks of the nodes.",
     ),
     Reason.InventoryShrank: Meaning(
-        "Half of the good backups or more are gone since the last pass, and not by retention; so nothing is deleted.",
-        "Find out who removed them. If it is right, run the `kubectl annotate` line in the message.",
+        "At least half of the good backups disappeared since the last pass, not by retention. So nothing is deleted.",
+        "Find out who removed them. To acknowledge the change, run the `kubectl annotate` line in the message.",
     ),
     Reason.RestoreChoosing: Meaning(
-        "An unfinished restore of this gateway may still choose any backup, so nothing is deleted.",
-        "Wait for it to end.",
+        "An unfinished restore of this gateway may still select any backup, so nothing is deleted.",
+        "Wait until the restore has resolved its source.",
     ),
     Reason.DeletionRefused: Meaning(
-        "A backup that the policy lets go could not be deleted: its gateway is not reachable, or Kubernetes refused.",
-        "The message has the error. It is retried every half minute.",
+        "A backup could not be deleted: its gateway is not reachable, or Kubernetes denied the deletion.",
+        "The message has the error. The operator retries every 30 seconds.",
     ),
-    Reason.DeletedByRetention: Meaning("The retention policy let a backup go, file included.", _NOTHING),
-    Reason.DeletedByTTL: Meaning("A backup reached its `ttl` and goes, file included.", _NOTHING),
-    Reason.ObjectiveMet: Meaning("The newest Verified backup is as young as `objective.maxAge` wants it.", _NOTHING),
+    Reason.DeletedByRetention: Meaning("The retention policy deleted a backup and its file.", _NOTHING),
+    Reason.DeletedByTTL: Meaning("A backup reached its `ttl` and is deleted with its file.", _NOTHING),
+    Reason.ObjectiveMet: Meaning("The newest Verified backup is not older than `objective.maxAge`.", _NOTHING),
     Reason.ObjectiveMissed: Meaning(
         "The newest Verified backup is older than `objective.maxAge`, or there is none.",
-        "Look why none was made: `kubectl get gwb,cronjob`, and the schedule's other conditions.",
+        "Find the cause with `kubectl get gwb,cronjob` and in the schedule's other conditions.",
     ),
-    Reason.Scheduled: Meaning("The schedule's CronJob is as it should be.", _NOTHING),
+    Reason.Scheduled: Meaning("The CronJob matches its schedule.", _NOTHING),
     Reason.Suspended: Meaning(
         "The schedule is suspended, and so is its CronJob.",
-        "`kubectl gateway schedule resume NAME` when it is to go on.",
+        "To resume it, run `kubectl gateway schedule resume NAME`.",
     ),
-    Reason.CronJobCreated: Meaning("The CronJob of the schedule is made.", _NOTHING),
-    Reason.CronJobUpdated: Meaning("The CronJob follows a change of its schedule, or of the operator.", _NOTHING),
+    Reason.CronJobCreated: Meaning("The CronJob of the schedule was created.", _NOTHING),
+    Reason.CronJobUpdated: Meaning(
+        "The CronJob was updated after a change of its schedule or of the operator.", _NOTHING
+    ),
     Reason.CronJobRestored: Meaning(
-        "Somebody changed or deleted the CronJob, and the operator has put it right.",
-        "Change the GatewayBackupSchedule instead; to stop it, suspend or delete that.",
+        "Someone changed or deleted the CronJob, and the operator reverted that.",
+        "Change the GatewayBackupSchedule instead; to stop backups, suspend or delete it.",
     ),
     Reason.CronJobDeleting: Meaning(
-        "The CronJob is being deleted and waits for something; it is made again when it is gone.",
-        "Look at the finalizers of the CronJob and at its Jobs.",
+        "The CronJob is being deleted. Afterwards the operator creates it again.",
+        "If it persists, check the finalizers of the CronJob and its Jobs.",
     ),
     Reason.CronJobOverruled: Meaning(
-        "What the operator writes into the CronJob is something else a moment later.",
-        "Look for an admission webhook that changes CronJobs, and exempt this one.",
+        "Something changes the CronJob each time the operator writes it.",
+        "Find the admission webhook that changes CronJobs, and exempt this one.",
     ),
     Reason.NameConflict: Meaning(
-        "There is a CronJob of the schedule's name that is not its own. It is not touched.",
+        "A CronJob with the schedule's name does not belong to the schedule. It is not changed.",
         "Delete that CronJob, or give the schedule another name.",
     ),
     Reason.ScheduleRefused: Meaning(
-        "The API server does not take the CronJob.", "The message says which field; correct it in the schedule."
+        "The API server rejects the CronJob.", "Correct the field that the message names in the schedule."
     ),
     Reason.ServiceAccountMissing: Meaning(
-        "The ServiceAccount `{gateway}-backup`, under which the CronJob's pods run, does not exist.",
-        "Run the `kubectl` line in the message, or let the gateway chart make it (`schedule.serviceAccount.create`).",
+        "The ServiceAccount `{gateway}-backup` of the CronJob's pods does not exist.",
+        "Run the `kubectl` line in the message, or let the gateway chart create it (`schedule.serviceAccount.create`).",
     ),
     Reason.ImageUnknown: Meaning(
-        "The operator does not know its own image, which the CronJob's pods are to run.",
-        "Set GATEWAY_OPERATOR_IMAGE in its environment; its chart does.",
+        "The operator does not know its own image, which the CronJob's pods use.",
+        "Set GATEWAY_OPERATOR_IMAGE in its environment, as its chart does.",
     ),
-    Reason.Authorized: Meaning("The operator may do what this gateway needs.", _NOTHING),
+    Reason.Authorized: Meaning("The operator has the permissions that this gateway needs.", _NOTHING),
 }

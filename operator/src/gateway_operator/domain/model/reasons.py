@@ -1,7 +1,7 @@
-"""Every reason the operator gives, once; what each means stands in `reason_meanings`.
+"""All reasons of the operator; `reason_docs` describes each of them.
 
-A reason that comes from the admin API is that API's error code, with the cure that the contract gives; those are not
-repeated here.
+A failed call to the admin API has that API's error code as its reason. The contract defines those codes and their
+remedies.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The operator's own reasons."""
+    """The reasons that the operator itself sets."""
 
     # waiting for a gateway
     GatewayNotFound = "GatewayNotFound"
@@ -95,5 +95,5 @@ class Reason(StrEnum):
     ScheduleRefused = "ScheduleRefused"
     ServiceAccountMissing = "ServiceAccountMissing"
     ImageUnknown = "ImageUnknown"
-    # fine
+    # permissions
     Authorized = "Authorized"

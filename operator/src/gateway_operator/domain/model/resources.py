@@ -1,14 +1,15 @@
-"""Our own resources as decisions read them: specs parsed once, the status left as the API server has it."""
+"""The custom resources as decisions read them: the spec parsed once, the status as the API server has it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gateway_operator.domain.model import conditions, timestamps
-from gateway_operator.domain.model.names import BACKUP_KIND, DEFAULT_IDENTITY_KEY, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, IdentityRef, NamespacedGateway, Ref
+from gateway_operator.domain.model.names import BACKUP_KIND, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
 
 Json = Mapping[str, Any]
 COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
@@ -16,79 +17,8 @@ COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKe
 
 
 @dataclass(frozen=True, slots=True)
-class Ref:
-    """Which object, without what is in it."""
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayRef:
-    """The workload that is a gateway."""
-
-    kind: str
-    name: str
-    ordinal: int = 0
-
-    @classmethod
-    def parse(cls, spec: Json) -> GatewayRef:
-        """From ``spec.gatewayRef``."""
-        ref = spec.get("gatewayRef") or {}
-        return cls(str(ref.get("kind", "Deployment")), str(ref.get("name", "")), int(ref.get("ordinal", 0)))
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-class NamespacedName(NamedTuple):
-    """The namespace and the name of an object."""
-
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class NamespacedGateway:
-    """A gateway and its namespace."""
-
-    namespace: str
-    gateway: GatewayRef
-
-
-@dataclass(frozen=True, slots=True)
-class BackupSetId:
-    """The set that a backup belongs to. It never changes: namespace, gateway and group of a backup are immutable."""
-
-    namespace: str
-    gateway: GatewayRef
-    group: str
-
-    @property
-    def namespaced_gateway(self) -> NamespacedGateway:
-        """The gateway of the set."""
-        return NamespacedGateway(self.namespace, self.gateway)
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityRef:
-    """The Secret, and the key in it, that holds the age identity for a restore. It names it and never holds it."""
-
-    name: str
-    key: str = DEFAULT_IDENTITY_KEY
-
-    @classmethod
-    def parse(cls, spec: Json) -> IdentityRef | None:
-        """From ``spec.identitySecretRef``."""
-        ref = spec.get("identitySecretRef")
-        return cls(str(ref.get("name", "")), str(ref.get("key", DEFAULT_IDENTITY_KEY))) if ref else None
-
-
-@dataclass(frozen=True, slots=True)
 class Meta:
-    """What every object of ours has."""
+    """The metadata of a custom resource."""
 
     ref: Ref
     generation: int
@@ -101,7 +31,7 @@ class Meta:
 
     @classmethod
     def parse(cls, body: Json, kind: str) -> Meta:
-        """From an object as the API server gives it."""
+        """From an object of the API server."""
         meta = body.get("metadata") or {}
         return cls(
             ref=Ref(kind, str(meta.get("namespace", "")), str(meta.get("name", "")), str(meta.get("uid", ""))),
@@ -116,7 +46,7 @@ class Meta:
 
 
 class _Status:
-    """Reading a status that may be empty or edited by hand."""
+    """Fields of a status that may be empty or edited by hand."""
 
     __slots__ = ()
     status: Json
@@ -138,27 +68,27 @@ class _Status:
 
     @property
     def failure(self) -> Json:
-        """``reason`` and ``message`` of what last went wrong; empty while nothing has."""
+        """``reason`` and ``message`` of the last failure; empty without one."""
         return self.status.get("failure") or {}
 
     @property
     def attempt(self) -> int:
-        """How many attempts have begun."""
+        """The number of attempts that have started."""
         return int(self.status.get("attempt") or 0)
 
     @property
     def conditions(self) -> Sequence[Json]:
-        """The conditions."""
+        """``status.conditions``; empty while there are none."""
         return self.status.get("conditions") or ()
 
     def time(self, name: str) -> datetime | None:
-        """A time in the status."""
+        """A time in the status; None if it is absent or unreadable."""
         return timestamps.parse(self.status.get(name))
 
 
 @dataclass(frozen=True)
 class Backup(_Status):
-    """A GatewayBackup."""
+    """A GatewayBackup. All durations are in seconds."""
 
     meta: Meta
     gateway: GatewayRef
@@ -170,17 +100,17 @@ class Backup(_Status):
     status: Json
     pinned: bool = False
     delete_file: bool = False
-    """A person wants the file to be deleted with the object."""
+    """A person requested that the file is deleted with the object."""
     ttl: str | None = None
     retention: Json | None = None
-    wanted_level: str = "Verified"
+    required_level: str = "Verified"
     max_shrink: int = 50
     existing: str | None = None
-    """The path of the file that is adopted; None where a new one is made."""
+    """The path of the file to adopt; None for a new backup."""
 
     @classmethod
     def parse(cls, body: Json) -> Backup:
-        """From an object as the API server gives it; the defaults are those of the schema."""
+        """From an object of the API server; the defaults are those of the schema."""
         spec = body.get("spec") or {}
         verification = spec.get("verification") or {}
         return cls(
@@ -196,14 +126,14 @@ class Backup(_Status):
             delete_file=spec.get("deleteFile") is True,
             ttl=spec.get("ttl"),
             retention=spec.get("retention"),
-            wanted_level=str(verification.get("level", "Verified")),
+            required_level=str(verification.get("level", "Verified")),
             max_shrink=int(verification.get("maxShrinkPercent", 50)),
             existing=(spec.get("existing") or {}).get("path"),
         )
 
     @property
     def set_id(self) -> BackupSetId:
-        """The set that it belongs to."""
+        """The backup set that the backup belongs to."""
         return BackupSetId(self.meta.ref.namespace, self.gateway, self.group)
 
     @property
@@ -219,20 +149,20 @@ class Backup(_Status):
 
     @property
     def has_file(self) -> bool:
-        """Whether it may have a file of its own. One that failed to adopt a file has none: it may be another's."""
+        """Whether it may have a file of its own. After a failed adoption it has none: the file may be another's."""
         if self.existing is not None:
             return conditions.condition_status(self.conditions, conditions.COMPLETED) is True
         return bool(self.status.get("startTime"))
 
     @property
     def level(self) -> str:
-        """How far its file is proven; empty while there is none."""
+        """The proven level of the file, ``Stored`` or ``Verified``; empty while there is none."""
         return str((self.status.get("verification") or {}).get("level") or "")
 
 
 @dataclass(frozen=True)
 class Restore(_Status):
-    """A GatewayRestore."""
+    """A GatewayRestore. All durations are in seconds."""
 
     meta: Meta
     gateway: GatewayRef
@@ -256,7 +186,7 @@ class Restore(_Status):
 
     @classmethod
     def parse(cls, body: Json) -> Restore:
-        """From an object as the API server gives it; the defaults are those of the schema."""
+        """From an object of the API server; the defaults are those of the schema."""
         spec = body.get("spec") or {}
         health = spec.get("healthCheck") or {}
         return cls(
@@ -283,33 +213,33 @@ class Restore(_Status):
 
     @property
     def namespaced_gateway(self) -> NamespacedGateway:
-        """The gateway that it restores, with the namespace."""
+        """The gateway of the restore, with the namespace."""
         return NamespacedGateway(self.meta.ref.namespace, self.gateway)
 
     @property
     def request_id(self) -> str:
-        """The admin API's name for this restore; empty until the volume is known."""
+        """The id of this restore in the admin API; empty until the volume is known."""
         return str(self.status.get("requestID") or "")
 
     @property
     def source(self) -> Json:
-        """What the spec's source turned out to be; empty until it is resolved."""
+        """``status.source``: the resolved file; empty until it is resolved."""
         return self.status.get("source") or {}
 
     @property
     def needed_identity(self) -> IdentityRef | None:
-        """What opens the source; None where it is not encrypted, or not known yet: then no Secret is read."""
+        """The Secret that decrypts the source; None, and no Secret is read, unless the resolved source is encrypted."""
         return self.identity if str(self.source.get("path") or "").endswith(ENCRYPTED) else None
 
     @property
     def uid(self) -> str:
-        """The object's uid."""
+        """The uid of the object."""
         return self.meta.ref.uid
 
 
 @dataclass(frozen=True)
 class Import(_Status):
-    """A GatewayBackupImport."""
+    """A GatewayBackupImport. ``timeout`` is in seconds."""
 
     meta: Meta
     gateway: GatewayRef
@@ -320,7 +250,7 @@ class Import(_Status):
 
     @classmethod
     def parse(cls, body: Json) -> Import:
-        """From an object as the API server gives it; the defaults are those of the schema."""
+        """From an object of the API server; the defaults are those of the schema."""
         spec = body.get("spec") or {}
         return cls(
             meta=Meta.parse(body, IMPORT_KIND),

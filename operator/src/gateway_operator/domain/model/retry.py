@@ -1,4 +1,7 @@
-"""Attempts and retries, the same for backups and restores."""
+"""Attempts and retries, the same for backups and restores.
+
+The status counts the attempts and records the time of the next one, so that a restart of the operator changes neither.
+"""
 
 from __future__ import annotations
 
@@ -14,104 +17,109 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json, Restore
 
 WAITING_CODES: Final = frozenset({"Busy", "InProgress"})
-"""The gateway is busy with another operation: the call counts as no attempt."""
+"""The gateway is busy with another operation: the call does not count as an attempt."""
 KEY_ROTATION_CODES: Final = frozenset({"Unauthorized"})
 """Permanent by the contract, but retried: the key Secret may be rotating."""
 _KEPT_ERRORS: Final = 10
 _MESSAGE_LIMIT: Final = 1024
 
 
-def attempt_number(thing: Backup | Restore) -> int:
-    """The number of the attempt that is to be made, or is being made.
+def attempt_number(resource: Backup | Restore) -> int:
+    """The number of the next or current attempt, from 1.
 
-    A new one begins only after one that failed and counted. After a crash the same attempt goes on.
+    It increases only after a failed attempt that counts. After a crash the same attempt continues.
     """
-    counted = thing.time("nextRetryTime") is not None and thing.reason not in WAITING_CODES
-    return max(1, thing.attempt + (1 if counted else 0))
+    counted = resource.time("nextRetryTime") is not None and resource.reason not in WAITING_CODES
+    return max(1, resource.attempt + (1 if counted else 0))
 
 
 def is_retryable(failure: Failure) -> bool:
-    """Whether to try again at all."""
+    """Whether the same call is retried at all."""
     return failure.retryable or failure.code in KEY_ROTATION_CODES
 
 
-def with_error(thing: Backup | Restore, failure: Failure, now: datetime) -> list[dict[str, Any]]:
-    """The last errors with one more."""
-    before: Sequence[Json] = thing.status.get("lastErrors") or ()
+def with_error(resource: Backup | Restore, failure: Failure, now: datetime) -> list[dict[str, Any]]:
+    """``status.lastErrors`` with one more, at most ten."""
+    before: Sequence[Json] = resource.status.get("lastErrors") or ()
     new = {"time": timestamps.text(now), "reason": failure.code, "message": failure.message[:_MESSAGE_LIMIT]}
     return [*(dict(one) for one in before), new][-_KEPT_ERRORS:]
 
 
-def retry(thing: Backup | Restore, failure: Failure, now: datetime) -> Wait:
-    """Wait, then make the same call again."""
-    attempt = attempt_number(thing)
-    delay = _delay(thing, failure, attempt, now)
+def retry(resource: Backup | Restore, failure: Failure, now: datetime) -> Wait:
+    """Record the failure and the time of the next attempt, then wait for it."""
+    attempt = attempt_number(resource)
+    delay = _delay(resource, failure, attempt, now)
     then = timestamps.later(now, delay)
-    # A backup has begun with its first call; a restore only once it knows what to restore.
-    begun = isinstance(thing, Backup)
+    # The first call starts a backup. A restore starts when Validating does.
+    is_backup = isinstance(resource, Backup)
     status: dict[str, Any] = {
-        "phase": thing.phase if thing.phase not in ("", "Pending") else "Running" if begun else "Pending",
+        "phase": resource.phase if resource.phase not in ("", "Pending") else "Running" if is_backup else "Pending",
         "reason": failure.code,
-        "message": f"{failure.sentence()} Attempt {attempt} failed; the next one begins at {timestamps.text(then)}.",
-        "observedGeneration": thing.meta.generation,
+        "message": f"{failure.sentence()} Attempt {attempt} failed; the next one starts at {timestamps.text(then)}.",
+        "observedGeneration": resource.meta.generation,
         "attempt": attempt,
         "nextRetryTime": timestamps.precise(then),
         "failure": {"reason": failure.code, "message": failure.sentence()},
     }
-    if begun:
-        status["startTime"] = timestamps.text(thing.time("startTime") or now)
+    if is_backup:
+        status["startTime"] = timestamps.text(resource.time("startTime") or now)
     if failure.exempt_from_retry_limit:
-        status["message"] = f"{failure.message} Waiting for its turn."
+        status["message"] = f"{failure.message} Waiting for the other operation."
     else:
-        status["lastErrors"] = with_error(thing, failure, now)
-    note = KubernetesEvent(failure.code, failure.message, warning=True) if thing.reason != failure.code else None
-    return Wait(delay, status, None if failure.exempt_from_retry_limit else note)
+        status["lastErrors"] = with_error(resource, failure, now)
+    event = KubernetesEvent(failure.code, failure.message, warning=True) if resource.reason != failure.code else None
+    return Wait(delay, status, None if failure.exempt_from_retry_limit else event)
 
 
-def _delay(thing: Backup | Restore, failure: Failure, attempt: int, now: datetime) -> float:
+def _delay(resource: Backup | Restore, failure: Failure, attempt: int, now: datetime) -> float:
     if failure.exempt_from_retry_limit:
-        asked = failure.retry_after if failure.retry_after is not None else 0.0
-        started = thing.time("startTime") or now
-        return max(1.0, min(60.0, max(asked, timestamps.look_again(started, now))))
-    return max(timestamps.backoff(attempt, thing.meta.ref.uid), min(failure.retry_after or 0.0, 60.0))
+        requested = failure.retry_after if failure.retry_after is not None else 0.0
+        started = resource.time("startTime") or now
+        return max(1.0, min(60.0, max(requested, timestamps.look_again(started, now))))
+    return max(timestamps.backoff(attempt, resource.meta.ref.uid), min(failure.retry_after or 0.0, 60.0))
 
 
-def authorized(thing: Backup | Restore, problem: GatewayProblem | None, now: datetime) -> conditions.Conditions | None:
-    """The conditions with ``Authorized`` as it is now, or None where nothing changes.
+def authorized_conditions(
+    resource: Backup | Restore, problem: GatewayProblem | None, now: datetime
+) -> conditions.Conditions | None:
+    """The conditions with ``Authorized`` updated; None if it does not change.
 
-    It appears when a permission is missing, and says so when that is over; who never lacked one never sees it.
+    The condition appears when a permission is missing and becomes True when it is granted. Objects that never lacked a
+    permission do not have it.
     """
-    before = conditions.condition_status(thing.conditions, conditions.AUTHORIZED)
-    generation = thing.meta.generation
+    before = conditions.condition_status(resource.conditions, conditions.AUTHORIZED)
+    generation = resource.meta.generation
     if problem is not None and problem.forbidden:
         reason, message = str(problem.reason), problem.message
         return conditions.with_condition(
-            thing.conditions, conditions.AUTHORIZED, False, reason, message, generation, now
+            resource.conditions, conditions.AUTHORIZED, False, reason, message, generation, now
         )
     if before is False:
-        message = "The operator may do what this gateway needs."
+        message = "The operator has the permissions that this gateway needs."
         return conditions.with_condition(
-            thing.conditions, conditions.AUTHORIZED, True, Reason.Authorized, message, generation, now
+            resource.conditions, conditions.AUTHORIZED, True, Reason.Authorized, message, generation, now
         )
     return None
 
 
-def wait_for_gateway(thing: Backup | Restore, problem: GatewayProblem | None, until: datetime, now: datetime) -> Wait:
-    """The gateway cannot be called now: look again soon, at most until the deadline."""
-    if problem is None:  # nothing was looked at: look
+def wait_for_gateway(
+    resource: Backup | Restore, problem: GatewayProblem | None, until: datetime, now: datetime
+) -> Wait:
+    """Record the problem and requeue, at the latest for the deadline ``until``."""
+    if problem is None:  # nothing was observed yet: requeue at once, with an observation
         return Wait(0)
     status: dict[str, Any] = {
-        "phase": thing.phase or "Pending",
+        "phase": resource.phase or "Pending",
         "reason": str(problem.reason),
         "message": f"Waiting until {timestamps.text(until)}: {problem.message}",
-        "observedGeneration": thing.meta.generation,
+        "observedGeneration": resource.meta.generation,
         "failure": {"reason": str(problem.reason), "message": problem.message},
     }
-    told = authorized(thing, problem, now)
-    if told is not None:
-        status["conditions"] = told
-    new = thing.reason != status["reason"]
-    note = KubernetesEvent(str(problem.reason), problem.message, warning=True) if new else None
-    since = thing.time("startTime") or thing.meta.created
+    authorization = authorized_conditions(resource, problem, now)
+    if authorization is not None:
+        status["conditions"] = authorization
+    new = resource.reason != status["reason"]
+    event = KubernetesEvent(str(problem.reason), problem.message, warning=True) if new else None
+    since = resource.time("startTime") or resource.meta.created
     left = max(0.5, timestamps.seconds_until(until, now))
-    return Wait(min(timestamps.look_again(since, now), left), status, note)
+    return Wait(min(timestamps.look_again(since, now), left), status, event)

@@ -1,4 +1,4 @@
-"""Times as Kubernetes writes them, and how long to wait before asking again."""
+"""Times in the format of Kubernetes, and the delays before a recheck or a retry."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-_FIRST_LOOK: Final = 2.0
-_LAST_LOOK: Final = 15.0
+_SHORTEST_RECHECK: Final = 2.0
+_LONGEST_RECHECK: Final = 15.0
 _BACKOFF_BASE: Final = 2.0
 _BACKOFF_CAP: Final = 60.0
 
 
 def parse(text: str | None) -> datetime | None:
-    """An RFC 3339 time, or None for an absent or unreadable one: a status edited by hand must not stop the loop."""
+    """An RFC 3339 time; None if absent or unreadable, because a status edited by hand must not break a reconcile."""
     if not text:
         return None
     try:
@@ -24,28 +24,28 @@ def parse(text: str | None) -> datetime | None:
 
 
 def text(value: datetime) -> str:
-    """A time to the second, as Kubernetes' own ``date-time`` fields are."""
+    """A time in UTC to the second, like the times of Kubernetes."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def precise(value: datetime) -> str:
-    """A time to the microsecond: backups are ordered by it."""
+    """A time in UTC to the microsecond, for fields that order backups."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def look_again(waiting_since: datetime, now: datetime) -> float:
-    """Seconds until the next look at something that is awaited: 2 at first, 15 at last.
+    """Seconds until the next check of an awaited state: half of the time already waited, from 2 to 15.
 
-    It grows with the time already waited, so that nothing has to be counted or stored.
+    So no number of checks has to be counted or stored.
     """
     waited = max(0.0, (now - waiting_since).total_seconds())
-    return min(_LAST_LOOK, max(_FIRST_LOOK, waited / 2))
+    return min(_LONGEST_RECHECK, max(_SHORTEST_RECHECK, waited / 2))
 
 
 def backoff(attempt: int, seed: str) -> float:
-    """Seconds before the attempt after this one: 4, 8, 16 … 60, less up to a quarter.
+    """Seconds before the next attempt: 4, 8, 16 … 60, minus a jitter of up to a quarter.
 
-    The jitter comes from the object's uid: a thousand objects spread out, and one object's delay can be tested.
+    The jitter is a digest of ``seed``, the object's uid. It spreads many objects, and tests can predict it.
     """
     exponent = min(max(attempt, 0), 16)
     digest = hashlib.sha256(f"{seed}:{attempt}".encode()).digest()

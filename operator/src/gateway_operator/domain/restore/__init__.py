@@ -1,1 +1,1 @@
-"""What to do next with a GatewayRestore."""
+"""Decides the next step of a GatewayRestore."""

@@ -1,6 +1,7 @@
-"""A GatewayRestore after the config was replaced: restart, health check, commit or rollback.
+"""Decides the steps of a GatewayRestore after the config was replaced: restart, health check, commit or rollback.
 
-No deadline of the beginning counts here any more: what was begun is brought to an end.
+The deadlines of the spec's preparation no longer apply. The restore always ends in a commit, a rollback or a message
+that tells a person how to end it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json, Restore
 from gateway_operator.domain.restore.status import RestoreObservation, finish, roll_back, step, step_started
 
-POLL: Final = 1.0
-SETTLE: Final = 20.0
-"""Seconds that a gateway which reloads its config by itself has to be Ready, before it is restarted after all."""
-_LOOK: Final = 5.0
+POLL_SECONDS: Final = 1.0
+RELOAD_SECONDS: Final = 20.0
+"""Seconds for a gateway that reloads its config by itself to become Ready. After them it is restarted."""
+_RETRY_SECONDS: Final = 5.0
 
 
 def marker(restore: Restore) -> str:
-    """What is written on the pod template to restart the pods: once for the restore, once for its rollback."""
+    """The annotation value on the pod template that restarts the pods: one for the restore, one for its rollback."""
     return f"{restore.uid}-rollback" if restore.phase == "RollingBack" else restore.uid
 
 
@@ -35,84 +36,85 @@ def _since(restore: Restore, now: datetime) -> float:
     return (now - started).total_seconds()
 
 
-def _must_restart(seen: RestoreObservation, waited: float) -> bool | None:
-    """Whether the pods have to be restarted; None while that is not known yet."""
-    restore = seen.restore
+def _must_restart(observed: RestoreObservation, waited: float) -> bool | None:
+    """Whether the pods must be restarted; None while that is not decided yet."""
+    restore = observed.restore
     if restore.restart != "Auto":
         return restore.restart == "Always"
-    if not seen.reloads_config:
+    if not observed.reloads_config:
         return True
-    if isinstance(seen.gateway, Endpoint) and seen.gateway.pod_ready:
+    if isinstance(observed.gateway, Endpoint) and observed.gateway.pod_ready:
         return False
-    if waited < SETTLE:
+    if waited < RELOAD_SECONDS:
         return None
-    return not seen.starting
+    return not observed.starting
 
 
-def restarting(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """Restart the pods where that is needed, and wait until the old ones are gone."""
-    restore = seen.restore
+def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """Restart the pods if necessary and wait until all old ones are replaced."""
+    restore = observed.restore
     waited = _since(restore, now)
-    if seen.rollout is not None and seen.rollout.done:
+    if observed.rollout is not None and observed.rollout.done:
         return _to_health_check(restore, "The pods were restarted.", True, now)
     if waited >= restore.health_timeout:
-        why = seen.rollout.message if seen.rollout is not None else "the workload is gone"
-        return _unhealthy(seen, Reason.RestartFailed, f"The pods were not replaced in time: {why}.", now)
-    if isinstance(seen.answer, Failure):
-        return _wait(restore, seen.answer, now)
-    if seen.rollout is None:
-        return _wait_for_gateway(restore, seen.gateway, now)
-    if seen.rollout.asked:
-        return RecheckSoon(POLL)
-    must = _must_restart(seen, waited)
+        cause = observed.rollout.message if observed.rollout is not None else "the workload no longer exists"
+        return _unhealthy(observed, Reason.RestartFailed, f"The pods were not replaced in time: {cause}.", now)
+    if isinstance(observed.answer, Failure):
+        return _wait(restore, observed.answer, now)
+    if observed.rollout is None:
+        return _wait_for_gateway(restore, observed.gateway, now)
+    if observed.rollout.requested:
+        return RecheckSoon(POLL_SECONDS)
+    must = _must_restart(observed, waited)
     if must is None:
-        return RecheckSoon(POLL)
+        return RecheckSoon(POLL_SECONDS)
     if must:
+        # The pod template stores the marker, so a repeated call after a crash restarts the pods once.
         return Restart(marker(restore))
     return _to_health_check(restore, "No restart was needed.", False, now)
 
 
 def _to_health_check(restore: Restore, message: str, restarted: bool, now: datetime) -> RestoreAction:
-    said = "The gateway is being watched on the restored config."
-    return step(restore, "HealthCheck", Reason.HealthCheck, said, now, {"restarted": restarted}, ended=message)
+    next_message = "The gateway's health on the restored config is being checked."
+    return step(restore, "HealthCheck", Reason.HealthCheck, next_message, now, {"restarted": restarted}, ended=message)
 
 
 def _wait(restore: Restore, failure: Failure, now: datetime) -> Wait:
-    # The phase's own reason stays: after a rollback it tells why there was one.
+    # The reason of the phase stays: in RollingBack it is the cause of the rollback. The error goes to lastErrors.
     errors: Sequence[Json] = restore.status.get("lastErrors") or ()
-    news = not errors or errors[-1].get("message") != failure.message
-    asked = failure.retry_after if failure.retry_after is not None else _LOOK
-    status = {"lastErrors": retry.with_error(restore, failure, now)} if news else {}
+    is_new = not errors or errors[-1].get("message") != failure.message
+    asked = failure.retry_after if failure.retry_after is not None else _RETRY_SECONDS
+    status = {"lastErrors": retry.with_error(restore, failure, now)} if is_new else {}
     return Wait(max(1.0, min(30.0, asked)), status)
 
 
 def _wait_for_gateway(restore: Restore, problem: Endpoint | GatewayProblem | None, now: datetime) -> RestoreAction:
     if isinstance(problem, GatewayProblem) and problem.forbidden:
-        status = {"conditions": retry.authorized(restore, problem, now), "message": problem.message}
-        return Wait(_LOOK, status)
-    return RecheckSoon(POLL)
+        status = {"conditions": retry.authorized_conditions(restore, problem, now), "message": problem.message}
+        return Wait(_RETRY_SECONDS, status)
+    return RecheckSoon(POLL_SECONDS)
 
 
 def digest_problem(restore: Restore, health: SystemHealthData) -> str | None:
-    """Why the live config is not what was restored; None if it is, or if the gateway only rewrote it."""
+    """Why the live config is not the restored one; None if it is, or if the gateway only formatted it differently."""
     status = restore.status
     if health.config_digest is not None and health.config_digest == status.get("restoredDigest"):
         return None
     if health.sections_digest is not None and health.sections_digest == status.get("sectionsDigest"):
         return None
-    return "the config is no longer what was restored"
+    return "the live config is no longer the restored one"
 
 
 def health_problem(
     restore: Restore, gateway: Endpoint | GatewayProblem | None, health: SystemHealthData | Failure | None
 ) -> str | None:
-    """Why one look counts as unhealthy; None if it was healthy."""
+    """Why one observation counts as unhealthy; None if it was healthy."""
     if isinstance(gateway, GatewayProblem):
         return gateway.message.rstrip(".")
     if isinstance(health, Failure):
         return health.message.rstrip(".")
     if gateway is None or health is None:
-        return "the gateway was not looked at"
+        return "the gateway was not observed"
     if health.status is SystemStatus.unhealthy:
         issues = "; ".join(issue.message for issue in health.issues[:3])
         return f"the detailed health says unhealthy ({issues or 'no details'})"
@@ -122,33 +124,35 @@ def health_problem(
     return None if gateway.pod_ready else f"pod {gateway.pod} is not Ready"
 
 
-def health_check(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """Watch until it was healthy often enough in a row, then commit; or until the time is over."""
-    restore = seen.restore
-    record = seen.journal if isinstance(seen.journal, RestoreResult) else None
+def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """Commit after enough healthy observations in a row; act on ``onFailure`` when the time is over."""
+    restore = observed.restore
+    record = observed.journal if isinstance(observed.journal, RestoreResult) else None
+    # The journal first: a commit whose answer was lost has happened, and a person may have ended the restore by hand.
     if record is not None and record.state is RestoreState.committed:
         return _committed(restore, now)
     if record is not None and record.state is RestoreState.rolled_back:
-        message = "It was rolled back by somebody else; the previous config is in place."
+        message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now)
-    if seen.healthy_streak >= restore.health_consecutive:
-        return _commit(seen, now)
+    if observed.healthy_streak >= restore.health_consecutive:
+        return _commit(observed, now)
     waited = _since(restore, now)
     if waited < restore.health_timeout:
-        return RecheckSoon(POLL)
-    problem = health_problem(restore, seen.gateway, seen.health) or "it was healthy too seldom in a row"
-    overwritten = isinstance(seen.health, SystemHealthData) and digest_problem(restore, seen.health) is not None
+        return RecheckSoon(POLL_SECONDS)
+    problem = health_problem(restore, observed.gateway, observed.health) or "it was not healthy often enough in a row"
+    overwritten = isinstance(observed.health, SystemHealthData) and digest_problem(restore, observed.health) is not None
     reason = Reason.ConfigOverwritten if overwritten else Reason.HealthCheckFailed
-    return _unhealthy(seen, reason, f"Not healthy within {restore.health_timeout} s: {problem}.", now)
+    return _unhealthy(observed, reason, f"Not healthy within {restore.health_timeout} s: {problem}.", now)
 
 
-def _commit(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    restore, answer = seen.restore, seen.answer
+def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    restore, answer = observed.restore, observed.answer
     if isinstance(answer, RestoreResult):
         return _committed(restore, now)
     if not isinstance(answer, Failure):
+        # If the answer is lost, the next run reads `committed` from the journal.
         return CallCommit(restore.request_id)
-    # The config is in place and healthy: a commit that does not go through is no reason to undo anything.
+    # The restored config is live and healthy, so a failed commit does not roll it back.
     if retry.is_retryable(answer) and _since(restore, now) < restore.health_timeout + restore.timeout:
         return _wait(restore, answer, now)
     message = f"The gateway is healthy on the restored config, but the commit failed: {answer.sentence()}"
@@ -160,74 +164,81 @@ def _committed(restore: Restore, now: datetime) -> RestoreAction:
     return finish(restore, "Completed", Reason.Restored, f"{name} is the live config of {restore.gateway}.", now)
 
 
-def _unhealthy(seen: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
-    restore = seen.restore
+def _unhealthy(observed: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
+    restore = observed.restore
     if restore.on_failure == "Leave":
-        how = (
-            "onFailure is Leave: the restored config stays, uncommitted. End it on the gateway's admin API with POST "
-            f"/api/v1/system/restores/{restore.request_id}/commit or …/rollback."
+        instructions = (
+            "onFailure is Leave: the restored config stays and is not committed. End the restore on the gateway's "
+            f"admin API with POST /api/v1/system/restores/{restore.request_id}/commit or …/rollback."
         )
-        return finish(restore, "Failed", reason, f"{message} {how}", now)
+        return finish(restore, "Failed", reason, f"{message} {instructions}", now)
     return roll_back(restore, reason, message, now)
 
 
-def rolling_back(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """Put the previous config back, and restart by the same rule."""
-    restore = seen.restore
-    # The answer of the rollback itself is as good as the journal, and newer.
-    record = next((one for one in (seen.answer, seen.journal) if isinstance(one, RestoreResult)), None)
+def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """Put the previous config back, then restart the pods if the restore did."""
+    restore = observed.restore
+    # The answer of the rollback call is newer than the journal that was read before it.
+    record = next((one for one in (observed.answer, observed.journal) if isinstance(one, RestoreResult)), None)
     waited = _since(restore, now)
     over = waited >= restore.timeout
     if record is not None and record.state is RestoreState.rolled_back:
-        return _rolled_back(seen, over, now)
+        return _rolled_back(observed, over, now)
     if record is not None and record.state is RestoreState.committed:
-        message = "It was committed by somebody else: there is nothing left to roll back to."
+        message = "Someone else committed the restore through the admin API: the previous config no longer exists."
         return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
-    if isinstance(seen.journal, NotFound):
-        message = "The admin API knows nothing of this restore: its journal was lost, or the volume was changed."
+    if isinstance(observed.journal, NotFound):
+        message = "The admin API has no record of this restore: its journal was lost, or the volume was replaced."
         return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
-    failure = next((one for one in (seen.answer, seen.journal) if isinstance(one, Failure)), None)
+    failure = next((one for one in (observed.answer, observed.journal) if isinstance(one, Failure)), None)
     if failure is not None and (over or not retry.is_retryable(failure)):
         return _rollback_failed(restore, failure, now)
     if failure is not None:
         return _wait(restore, failure, now)
     if record is not None:
+        # Only after the journal was read: if the answer is lost, the next run reads `rolled_back` there.
         return CallRollback(restore.request_id)
     if over:
-        said = seen.gateway.message if isinstance(seen.gateway, GatewayProblem) else "The gateway could not be asked."
-        return _rollback_failed(restore, Failure(Reason.RollbackFailed, said, retryable=False), now)
-    return _wait_for_gateway(restore, seen.gateway, now)
+        message = (
+            observed.gateway.message
+            if isinstance(observed.gateway, GatewayProblem)
+            else "The gateway could not be called."
+        )
+        return _rollback_failed(restore, Failure(Reason.RollbackFailed, message, retryable=False), now)
+    return _wait_for_gateway(restore, observed.gateway, now)
 
 
 def _rollback_failed(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
-    was = str(restore.failure.get("message", ""))
+    cause = str(restore.failure.get("message", ""))
     if failure.code == "ConfigChanged":
         message = (
-            f"{was} Something wrote the config after the restore did, so it was not rolled back and stays as it is. "
-            f"The config from before is still kept: POST /api/v1/system/restores/{restore.request_id}/rollback with "
-            '{"force": true} puts it back, …/commit keeps what is there now.'
+            f"{cause} Something wrote the config after the restore did, so it was not rolled back. "
+            f"The previous config is still kept: POST /api/v1/system/restores/{restore.request_id}/rollback with "
+            '{"force": true} puts it back, …/commit keeps the live config.'
         )
         return finish(restore, "RollbackFailed", Reason.ConfigOverwritten, message, now)
     message = (
-        f"{was} The rollback failed: {failure.sentence()} The config from before is still kept beside the live one: "
+        f"{cause} The rollback failed: {failure.sentence()} The previous config is still kept beside the live one: "
         f"POST /api/v1/system/restores/{restore.request_id}/rollback on the gateway's admin API puts it back."
     )
     errors = retry.with_error(restore, failure, now)
     return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now, {"lastErrors": errors})
 
 
-def _rolled_back(seen: RestoreObservation, over: bool, now: datetime) -> RestoreAction:
-    restore = seen.restore
-    # The reason why it was rolled back stays; it is what a person wants to know.
+def _rolled_back(observed: RestoreObservation, over: bool, now: datetime) -> RestoreAction:
+    restore = observed.restore
+    # The terminal status keeps the cause of the rollback, not only its result.
     cause = str(restore.failure.get("reason") or Reason.HealthCheckFailed)
-    message = f"{restore.failure.get('message', '')} The previous config is back.".lstrip()
-    if over or (seen.rollout is not None and seen.rollout.asked):
+    message = f"{restore.failure.get('message', '')} The previous config is live again.".lstrip()
+    if over or (observed.rollout is not None and observed.rollout.requested):
         return finish(restore, "RolledBack", cause, message, now)
-    if isinstance(seen.answer, Failure):
-        return _wait(restore, seen.answer, now)
+    if isinstance(observed.answer, Failure):
+        return _wait(restore, observed.answer, now)
     must = restore.restart == "Always" or (restore.restart == "Auto" and bool(restore.status.get("restarted")))
-    if not must and restore.restart == "Auto" and not seen.reloads_config and seen.rollout is not None:
+    if not must and restore.restart == "Auto" and not observed.reloads_config and observed.rollout is not None:
         must = True
     if not must:
         return finish(restore, "RolledBack", cause, message, now)
-    return Restart(marker(restore)) if seen.rollout is not None else _wait_for_gateway(restore, seen.gateway, now)
+    return (
+        Restart(marker(restore)) if observed.rollout is not None else _wait_for_gateway(restore, observed.gateway, now)
+    )

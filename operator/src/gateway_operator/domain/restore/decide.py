@@ -1,8 +1,18 @@
-"""What to do next about a GatewayRestore: a pure function of what was seen and what time it is.
+"""Decides the next step of a GatewayRestore: a pure function of an observation and the time.
 
-A restore is a transaction. Until the admin API's journal says `applied`, nothing has changed and every failure ends in
-Failed. From then on it ends in exactly one of: committed, rolled back, left as `onFailure: Leave` asks, or told that
-the rollback did not work. The journal is read before anything is asked again, so that a crash repeats nothing.
+A restore is a transaction over these phases, each entered by one durable status write:
+
+    Pending       wait for a gateway that answers                             -> Validating
+    Validating    record the request id, then the resolved source             -> SafetyBackup
+    SafetyBackup  create a GatewayBackup of the live config, wait for its end -> Restoring
+    Restoring     call the restore until it is answered                       -> Restarting | RollingBack
+    Restarting    restart the pods if necessary                               -> HealthCheck | RollingBack
+    HealthCheck   healthy often enough: call the commit                       -> Completed | RollingBack
+    RollingBack   call the rollback, restart the pods if necessary            -> RolledBack | RollbackFailed
+
+Every phase may end in Failed. Before the admin API's journal says ``applied``, that means that nothing was changed.
+After it, the restored config is live and not committed, for example because ``onFailure: Leave`` requests that. The
+journal is read before a call is repeated, so a crash at any point repeats no side effect.
 """
 
 from __future__ import annotations
@@ -18,32 +28,34 @@ from gateway_operator.domain.restore.status import RestoreObservation, is_termin
 
 
 def needs_gateway(restore: Restore, now: datetime) -> bool:
-    """Whether looking at the gateway could change the decision."""
+    """Whether an observation of the gateway could change the decision."""
     retry = restore.time("nextRetryTime")
     return not (is_terminal(restore) or (retry and retry > now))
 
 
-def decide(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """The next step."""
-    restore = seen.restore
+def decide(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """The next action for this observation."""
+    restore = observed.restore
     if is_terminal(restore):
         return Done()
-    if not isinstance(seen.answer, Failure):
+    # A failure of this run is handled at once: it sets the next retry time.
+    if not isinstance(observed.answer, Failure):
         retry = restore.time("nextRetryTime")
         if retry is not None and retry > now:
+            # Requeue for the recorded time, which is the same after a restart of the operator.
             return Wait(timestamps.seconds_until(retry, now))
     match restore.phase:
         case "Validating":
-            return prepare.validating(seen, now)
+            return prepare.validating(observed, now)
         case "SafetyBackup":
-            return prepare.safety_backup(seen, now)
+            return prepare.safety_backup(observed, now)
         case "Restoring":
-            return prepare.restoring(seen, now)
+            return prepare.restoring(observed, now)
         case "Restarting":
-            return after_apply.restarting(seen, now)
+            return after_apply.restarting(observed, now)
         case "HealthCheck":
-            return after_apply.health_check(seen, now)
+            return after_apply.health_check(observed, now)
         case "RollingBack":
-            return after_apply.rolling_back(seen, now)
+            return after_apply.rolling_back(observed, now)
         case _:
-            return prepare.pending(seen, now)
+            return prepare.pending(observed, now)

@@ -1,4 +1,8 @@
-"""A GatewayRestore until the config is replaced: nothing has changed yet, and every failure ends in Failed."""
+"""Decides the steps of a GatewayRestore until the config is replaced: Pending, Validating, SafetyBackup, Restoring.
+
+The live config is unchanged in these phases, so every failure ends in Failed. Restoring is the exception: when its call
+was sent and no answer came, only the admin API's journal tells whether the config was replaced.
+"""
 
 from __future__ import annotations
 
@@ -21,168 +25,149 @@ from gateway_operator.domain.model.names import ENCRYPTED, safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.restore.pending_restore import pending_message, pending_request
 from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.domain.restore.source import Refusal, resolve
 from gateway_operator.domain.restore.status import RestoreObservation, deadline_exceeded, finish, roll_back, step
 
-SAFETY_POLL: Final = 1.0
-_SHORTEST_CALL: Final = 5.0
-_SAFETY_GRACE: Final = 30.0
-_SETTLE: Final = 30.0
-_LOOK: Final = 5.0
+SAFETY_POLL_SECONDS: Final = 1.0
+_MIN_CALL_SECONDS: Final = 5.0
+_SAFETY_GRACE_SECONDS: Final = 30.0
+_ABANDONED_CALL_SECONDS: Final = 30.0
+_RECHECK_SECONDS: Final = 5.0
 
 
 def deadline(restore: Restore) -> datetime:
-    """Until when it must have started, or, once started, must have been applied."""
+    """The deadline for the start; once started, the deadline for the config to be replaced."""
     started = restore.time("startTime")
     if started is None:
         return timestamps.later(restore.meta.created, restore.starting_deadline)
     return timestamps.later(started, restore.timeout)
 
 
-def _unusable(seen: RestoreObservation, now: datetime) -> RestoreAction | None:
-    """What every phase before the config changes has to ask first. None: the gateway answers, and there is time."""
-    restore = seen.restore
-    if isinstance(seen.answer, Failure):
-        return _failed(seen, seen.answer, now)
+def _unusable(observed: RestoreObservation, now: datetime) -> RestoreAction | None:
+    """The action if the gateway cannot be used now; None if it answers and the deadline has not passed."""
+    restore = observed.restore
+    if isinstance(observed.answer, Failure):
+        return _failed(observed, observed.answer, now)
     if now >= deadline(restore):
-        return deadline_exceeded(restore, seen.identity or seen.gateway, now)
-    if not isinstance(seen.gateway, Endpoint):
-        return retry.wait_for_gateway(restore, seen.gateway, deadline(restore), now)
-    if isinstance(seen.health, Failure):
-        return _failed(seen, seen.health, now)
-    if isinstance(seen.journal, Failure):
-        return _failed(seen, seen.journal, now)
+        return deadline_exceeded(restore, observed.identity or observed.gateway, now)
+    if not isinstance(observed.gateway, Endpoint):
+        return retry.wait_for_gateway(restore, observed.gateway, deadline(restore), now)
+    if isinstance(observed.health, Failure):
+        return _failed(observed, observed.health, now)
+    if isinstance(observed.journal, Failure):
+        return _failed(observed, observed.journal, now)
     return None
 
 
-def _failed(seen: RestoreObservation, failure: Failure, now: datetime) -> RestoreAction:
-    """A call failed before anything is known to have changed."""
-    if retry.is_retryable(failure) and now < deadline(seen.restore):
-        return retry.retry(seen.restore, failure, now)
+def _failed(observed: RestoreObservation, failure: Failure, now: datetime) -> RestoreAction:
+    """Retry or end after a call that failed, while the config counts as unchanged."""
+    if retry.is_retryable(failure) and now < deadline(observed.restore):
+        return retry.retry(observed.restore, failure, now)
     message = failure.sentence()
     if failure.code == "RestorePending":
-        message = pending_message(seen.health, seen.pending_owner, failure)
-    errors = retry.with_error(seen.restore, failure, now)
-    return finish(seen.restore, "Failed", failure.code, message, now, {"lastErrors": errors})
+        message = pending_message(observed.health, observed.pending_owner, failure)
+    errors = retry.with_error(observed.restore, failure, now)
+    return finish(observed.restore, "Failed", failure.code, message, now, {"lastErrors": errors})
 
 
-def pending_request(health: SystemHealthData | Failure | None) -> str | None:
-    """The request id of the restore that is neither committed nor rolled back; None if there is none, or no answer."""
-    pending = health.pending_restore if isinstance(health, SystemHealthData) else None
-    return pending.request_id if pending is not None else None
-
-
-def pending_message(
-    health: SystemHealthData | Failure | None, owner: str | None, failure: Failure | None = None
-) -> str:
-    """Who holds the gateway in an unfinished restore, and how to end that."""
-    request = pending_request(health)
-    if owner is not None:
-        who = f"GatewayRestore {owner} is not finished, or was left by its onFailure: Leave"
-    else:
-        who = "its GatewayRestore no longer exists"
-    name = request or "REQUEST_ID"
-    said = f"{failure.message} " if failure else ""
-    return (
-        f"{said}Another restore ({name}) is neither committed nor rolled back: {who}. If it still runs, wait for it; "
-        f"else end it with POST /api/v1/system/restores/{name}/commit (keeps the config as it is) or …/rollback (puts "
-        "the one before it back) on the gateway's admin API, then restore under another name."
-    )
-
-
-def pending(seen: RestoreObservation, now: datetime) -> RestoreAction:
+def pending(observed: RestoreObservation, now: datetime) -> RestoreAction:
     """Wait for a gateway that answers."""
-    if isinstance(seen.answer, Failure) and seen.answer.code == Reason.NotAuthorized:
-        problem = GatewayProblem(seen.answer.code, seen.answer.message, forbidden=True)
-        return retry.wait_for_gateway(seen.restore, problem, deadline(seen.restore), now)
-    refused = _unusable(seen, now)
+    if isinstance(observed.answer, Failure) and observed.answer.code == Reason.NotAuthorized:
+        problem = GatewayProblem(observed.answer.code, observed.answer.message, forbidden=True)
+        return retry.wait_for_gateway(observed.restore, problem, deadline(observed.restore), now)
+    refused = _unusable(observed, now)
     if refused is not None:
         return refused
-    status: dict[str, Any] = {"startTime": timestamps.text(now), "pod": _pod(seen)}
-    fixed = retry.authorized(seen.restore, None, now)
+    status: dict[str, Any] = {"startTime": timestamps.text(now), "pod": _pod(observed)}
+    fixed = retry.authorized_conditions(observed.restore, None, now)
     if fixed is not None:
         status["conditions"] = fixed
-    return step(seen.restore, "Validating", Reason.Validating, "The source is being looked up.", now, status)
+    return step(observed.restore, "Validating", Reason.Validating, "The source is being looked up.", now, status)
 
 
-def _pod(seen: RestoreObservation) -> str:
-    return seen.gateway.pod if isinstance(seen.gateway, Endpoint) else ""
+def _pod(observed: RestoreObservation) -> str:
+    return observed.gateway.pod if isinstance(observed.gateway, Endpoint) else ""
 
 
-def validating(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """Find out what to restore, once, and whether it has been done already."""
-    restore = seen.restore
-    refused = _unusable(seen, now)
+def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """Resolve the source once, after a check that this restore has not run already."""
+    restore = observed.restore
+    refused = _unusable(observed, now)
     if refused is not None:
         return refused
-    health = seen.health
+    health = observed.health
     if not isinstance(health, SystemHealthData) or health.volume_id is None:
-        message = f"The admin API in pod {_pod(seen)} does not say which volume it has."
-        return _failed(seen, Failure(Reason.VolumeUnknown, message, retryable=True), now)
+        message = f"The admin API in pod {_pod(observed)} does not say which volume it has."
+        return _failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
     request_id = restore_request_id(health.volume_id, restore.meta.ref.namespace, restore.meta.ref.name, restore.spec)
     if restore.request_id != request_id:
-        # Before the source: a finished restore has run, whether or not its backup still exists.
+        # Durable before anything else: the journal is read under this id. It is asked before the source is resolved,
+        # because a restore that has run must be recognised even when its backup no longer exists.
         ids = {"requestID": request_id, "volumeID": health.volume_id, "gatewayID": health.gateway_id}
         return Write(ids)
-    if isinstance(seen.journal, RestoreResult):
-        return _resume_from_record(restore, seen.journal, now)
+    if isinstance(observed.journal, RestoreResult):
+        return _resume_from_record(restore, observed.journal, now)
     if not restore.source:
-        return _resolve(seen, health, health.volume_id, now)
-    if seen.identity is not None:
-        return _without_identity(restore, seen.identity, now)
-    fixed = retry.authorized(restore, None, now)
+        return _resolve(observed, health, health.volume_id, now)
+    if observed.identity is not None:
+        return _without_identity(restore, observed.identity, now)
+    fixed = retry.authorized_conditions(restore, None, now)
     message = "The live config is being backed up before it is replaced."
-    more = {"conditions": fixed} if fixed is not None else {}
-    return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, more)
+    extra_status = {"conditions": fixed} if fixed is not None else {}
+    return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, extra_status)
 
 
 def _resume_from_record(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
-    """The journal has this request although this object never sent it: an earlier one of the same name and spec did."""
+    """Continue or end from a journal record that an earlier object of the same name and spec created."""
     if record.state is RestoreState.committed:
-        message = "A restore of this name and spec was already committed on this volume; nothing was done now."
+        message = "A restore of this name and spec was already committed on this volume. Nothing was changed."
         return finish(restore, "Completed", Reason.AlreadyApplied, message, now, applied_status(record))
     if record.state is RestoreState.rolled_back:
-        message = "A restore of this name and spec was already rolled back on this volume; nothing was done now."
-        said = f"{message} To run it again, give it another name."
-        return finish(restore, "Failed", Reason.AlreadyApplied, said, now, applied_status(record))
+        message = "A restore of this name and spec was already rolled back on this volume. Nothing was changed."
+        message = f"{message} To run it again, give it another name."
+        return finish(restore, "Failed", Reason.AlreadyApplied, message, now, applied_status(record))
     if record.state is RestoreState.applied:
-        message = "An earlier object of this name began this restore; it goes on."
+        message = "An earlier object of this name started this restore; it continues."
         return step(restore, "Restarting", Reason.Restarting, message, now, applied_status(record))
-    message = "An earlier object of this name began this restore, and the admin API cannot tell how far it came."
+    message = "An earlier object of this name started this restore, and the admin API does not report its state."
     return finish(restore, "Failed", "RestoreStateUnknown", message, now)
 
 
-def _resolve(seen: RestoreObservation, health: SystemHealthData, volume_id: str, now: datetime) -> RestoreAction:
-    restore = seen.restore
+def _resolve(observed: RestoreObservation, health: SystemHealthData, volume_id: str, now: datetime) -> RestoreAction:
+    restore = observed.restore
     if pending_request(health) not in (None, restore.request_id):
-        message = pending_message(health, seen.pending_owner)
+        message = pending_message(health, observed.pending_owner)
         return finish(restore, "Failed", "RestorePending", message, now)
-    if seen.persistent is False:
-        message = f"{health.config_path} in pod {_pod(seen)} is not on a persistent volume: a restart undoes a restore."
+    if observed.persistent is False:
+        message = (
+            f"{health.config_path} in pod {_pod(observed)} is not on a persistent volume: a restart undoes a restore."
+        )
         return finish(restore, "Failed", Reason.ConfigNotPersistent, message, now)
-    source = resolve(restore, seen.backups, volume_id)
+    source = resolve(restore, observed.backups, volume_id)
     if isinstance(source, Refusal):
         return finish(restore, "Failed", source.reason, source.message, now)
     if restore.identity is None and (source.path or "").endswith(ENCRYPTED):
         message = f"{source.path} is encrypted: name the Secret with the age identity in spec.identitySecretRef."
         return finish(restore, "Failed", "IdentityRequired", message, now)
+    # Durable before the safety backup: `latest` must mean the same backup after a restart of the operator.
     return Write({"source": source.status()})
 
 
 def _without_identity(restore: Restore, problem: GatewayProblem, now: datetime) -> RestoreAction:
-    """A Secret may be applied after the restore that names it, and so may a right; the rest is a refusal."""
+    """Wait for a missing Secret or permission, which may be applied after the restore; end on any other problem."""
     if problem.forbidden or problem.reason == Reason.IdentityMissing:
         return retry.wait_for_gateway(restore, problem, deadline(restore), now)
     return finish(restore, "Failed", problem.reason, problem.message, now)
 
 
-def safety_backup(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """Keep what is about to be replaced."""
-    restore = seen.restore
+def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """Create a GatewayBackup of the live config and wait for its end."""
+    restore = observed.restore
     if restore.safety_backup == "Skip":
-        return _to_restoring(restore, "No safety backup was asked for.", now, {"kind": "none"})
-    safety = seen.safety
+        return _to_restoring(restore, "safetyBackup is Skip: no safety backup was made.", now, {"kind": "none"})
+    safety = observed.safety
     if safety is not None and safety.phase == "Completed":
         kept = {"kind": "backup", "backupName": safety.meta.ref.name, "path": safety.status.get("path")}
         return _to_restoring(restore, f"Kept as GatewayBackup {safety.meta.ref.name}.", now, kept)
@@ -190,109 +175,127 @@ def safety_backup(seen: RestoreObservation, now: datetime) -> RestoreAction:
         return _safety_failed(restore, str(safety.status.get("message", "")), safety.meta.ref.name, now)
     if safety is not None:
         since = safety.meta.created
-        limit = safety.starting_deadline + safety.timeout + _SAFETY_GRACE
+        limit = safety.starting_deadline + safety.timeout + _SAFETY_GRACE_SECONDS
         if (now - since).total_seconds() > limit:
             return _safety_failed(restore, "It did not finish in time.", safety.meta.ref.name, now)
-        return RecheckSoon(SAFETY_POLL)
-    refused = _unusable(seen, now)
+        # The backup takes seconds: this run keeps the object and polls.
+        return RecheckSoon(SAFETY_POLL_SECONDS)
+    refused = _unusable(observed, now)
     if refused is not None:
         return refused
-    if isinstance(seen.health, SystemHealthData) and not seen.health.config_valid:
-        message = "The live config cannot be read as one: the admin API keeps it as it is."
+    if isinstance(observed.health, SystemHealthData) and not observed.health.config_valid:
+        message = "The live config is invalid and cannot be backed up; the admin API keeps its bytes for a rollback."
         return _to_restoring(restore, message, now, {})
+    # The name contains the restore's uid, so after a crash the same GatewayBackup is used.
     return CreateSafetyBackup(safety_backup_name(restore.meta.ref.name, restore.uid))
 
 
-def _safety_failed(restore: Restore, why: str, name: str, now: datetime) -> RestoreAction:
+def _safety_failed(restore: Restore, cause: str, name: str, now: datetime) -> RestoreAction:
     if restore.safety_backup == "Required":
-        message = f"The safety backup {name} failed, and it is required: {why}"
+        message = f"The safety backup {name} failed, and it is required: {cause}"
         return finish(restore, "Failed", Reason.SafetyBackupFailed, message, now)
-    message = f"The safety backup {name} failed: {why} Going on: the previous config is still kept for a rollback."
+    message = (
+        f"The safety backup {name} failed: {cause} The restore continues: the previous config is kept for a rollback."
+    )
     return _to_restoring(restore, message, now, {"kind": "kept", "backupName": name})
 
 
 def _to_restoring(restore: Restore, message: str, now: datetime, kept: dict[str, Any]) -> RestoreAction:
-    said = "The admin API has been asked to replace the config."
-    more = {"safetyBackup": kept} if kept else {}
-    return step(restore, "Restoring", Reason.Restoring, said, now, more, ended=message)
+    next_message = "The admin API was asked to replace the config."
+    extra_status = {"safetyBackup": kept} if kept else {}
+    return step(restore, "Restoring", Reason.Restoring, next_message, now, extra_status, ended=message)
 
 
-def restoring(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """Replace the config. The call is repeated until it is answered: only its answer says that the gateway, which may
-    have been in the middle of a write of its own, has let the new config stand."""
-    restore = seen.restore
-    if isinstance(seen.answer, RestoreResult):
-        return _applied(restore, seen.answer, now)
-    record = seen.journal if isinstance(seen.journal, RestoreResult) else None
+def restoring(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """Replace the config.
+
+    The call is repeated until it is answered, also when the journal says ``applied``. Only the answer proves that the
+    gateway has not overwritten the new config with a write that was already under way.
+    """
+    restore = observed.restore
+    if isinstance(observed.answer, RestoreResult):
+        return _applied(restore, observed.answer, now)
+    record = observed.journal if isinstance(observed.journal, RestoreResult) else None
     if record is not None and record.state is RestoreState.rolled_back:
-        message = "It was rolled back by somebody else; the previous config is in place."
+        message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now, applied_status(record))
     if record is not None and record.state is RestoreState.committed:
         return _applied(restore, record, now)
     over = now >= deadline(restore)
-    if record is not None and record.state is RestoreState.applied and (over or not _may_repeat(seen)):
-        return _abandoned(seen, record, now)
+    if record is not None and record.state is RestoreState.applied and (over or not _may_repeat(observed)):
+        return _abandoned(observed, record, now)
     if over:
-        return _check_applied(seen, now)
-    refused = _unusable(seen, now)
+        return _check_applied(observed, now)
+    refused = _unusable(observed, now)
     if refused is not None:
         return refused
     source = restore.source
     by_id = source.get("backupID")
+    # The admin API runs a request id once, so a repeated call after a crash or a lost answer is harmless.
     return CallRestore(
         request_id=restore.request_id,
         backup_id=by_id,
         path=None if by_id else source.get("path"),
         expected_sha256=source.get("sha256"),
         safety_backup=_safety_backup_option(restore),
-        timeout=max(_SHORTEST_CALL, timestamps.seconds_until(deadline(restore), now)),
+        timeout=max(_MIN_CALL_SECONDS, timestamps.seconds_until(deadline(restore), now)),
         identity=restore.needed_identity,
         identity_optional=record is not None and record.state is RestoreState.applied,
         accept_unsigned=restore.accept_unsigned,
     )
 
 
-def _may_repeat(seen: RestoreObservation) -> bool:
-    return not isinstance(seen.answer, Failure) or retry.is_retryable(seen.answer)
+def _may_repeat(observed: RestoreObservation) -> bool:
+    return not isinstance(observed.answer, Failure) or retry.is_retryable(observed.answer)
 
 
 def _applied(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
+    # Durable before the restart: the health check compares the live config with the digests in this status.
     status = applied_status(record, restore)
     return step(restore, "Restarting", Reason.Restarting, "The config is replaced.", now, status)
 
 
-def _abandoned(seen: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:
-    """The config was replaced, and did not stand: what was kept of it goes back."""
-    why = seen.answer.message if isinstance(seen.answer, Failure) else "The gateway kept writing over the new config."
-    return roll_back(seen.restore, Reason.ConfigOverwritten, why, now, applied_status(record, seen.restore))
+def _abandoned(observed: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:
+    """Roll back a config that was replaced and then overwritten."""
+    cause = (
+        observed.answer.message
+        if isinstance(observed.answer, Failure)
+        else "The gateway kept overwriting the new config."
+    )
+    return roll_back(observed.restore, Reason.ConfigOverwritten, cause, now, applied_status(record, observed.restore))
 
 
-def _check_applied(seen: RestoreObservation, now: datetime) -> RestoreAction:
-    """Time is up in the middle of the call. Only the journal may say that nothing was changed.
+def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction:
+    """Decide after the deadline passed during the call. Only the journal can prove that nothing was changed.
 
-    A call that was given up may still be at work in the pod, so the journal's silence counts only after a while; and a
-    gateway that cannot be asked is asked for as long again.
+    A call that failed without an answer may still run in the pod. After such a call, a journal without a record counts
+    only 30 s after the deadline. A gateway that does not answer is called for another ``timeoutSeconds``.
     """
-    restore = seen.restore
+    restore = observed.restore
     over = -timestamps.seconds_until(deadline(restore), now)
-    if isinstance(seen.journal, NotFound) and (over >= _SETTLE or not restore.status.get("lastErrors")):
-        return deadline_exceeded(restore, seen.gateway, now)
+    if isinstance(observed.journal, NotFound) and (
+        over >= _ABANDONED_CALL_SECONDS or not restore.status.get("lastErrors")
+    ):
+        return deadline_exceeded(restore, observed.gateway, now)
     if over < restore.timeout:
-        problem = seen.gateway if isinstance(seen.gateway, GatewayProblem) else None
-        said = problem.message if problem else "The admin API does not say how far the restore is."
+        problem = observed.gateway if isinstance(observed.gateway, GatewayProblem) else None
+        message = problem.message if problem else "The admin API does not report the state of the restore."
         reason = str(problem.reason) if problem else restore.reason
-        return Wait(_LOOK, {"reason": reason, "message": f"{said} Waiting to know whether the config was replaced."})
+        return Wait(
+            _RECHECK_SECONDS,
+            {"reason": reason, "message": f"{message} It is not known yet whether the config was replaced; retrying."},
+        )
     message = (
-        f"The gateway could not be asked whether the config was replaced. GET /api/v1/system/restores/"
-        f"{restore.request_id} on its admin API tells; `applied` there waits for a commit or a rollback."
+        f"It is not known whether the config was replaced: the gateway did not answer. GET /api/v1/system/restores/"
+        f"{restore.request_id} on its admin API shows the state; `applied` needs a commit or a rollback."
     )
     return finish(restore, "Failed", "RestoreStateUnknown", message, now)
 
 
 def _safety_backup_option(restore: Restore) -> bool | str:
-    """A safety backup by the API itself, only where there is none yet and one is wanted.
+    """The ``safety_backup`` field of the call: False if there is a GatewayBackup or if none is requested.
 
-    It must not depend on anything that may change between two calls: the same request has the same body.
+    It depends only on the recorded status, because a repeated request must have the same body.
     """
     if restore.status.get("safetyBackup"):
         return False
@@ -300,7 +303,7 @@ def _safety_backup_option(restore: Restore) -> bool | str:
 
 
 def applied_status(record: RestoreResult, restore: Restore | None = None) -> dict[str, Any]:
-    """What the journal says, as the status shows it."""
+    """The fields of the journal's record in the form of the status."""
     status: dict[str, Any] = {
         "previousDigest": record.previous_sha256,
         "restoredDigest": record.restored_sha256,

@@ -1,4 +1,8 @@
-"""The request id of a restore, derived from its canonical spec."""
+"""The request id of a restore, derived from the volume, the name and the canonical spec.
+
+The admin API runs each request id once. So the same name and spec run once on a volume, even when the GatewayRestore or
+the whole cluster was lost in between.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +23,20 @@ _RESTORE_DEFAULTS: Final[dict[str, Any]] = {
 
 
 def canonical_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A restore's spec without what the schema fills in and without the note for people.
+    """A restore's spec without its description and without the defaults of the schema.
 
-    So a later version of the schema, with one more default, gives an old manifest the same request id.
+    So an old manifest keeps its request id when a later version of the schema adds a default.
     """
-    known = {key: value for key, value in spec.items() if key != "description"}
-    health = dict(known.get("healthCheck") or {})
-    known["healthCheck"] = {**_RESTORE_DEFAULTS["healthCheck"], **health}
-    if "identitySecretRef" in known:
-        known["identitySecretRef"] = {"key": DEFAULT_IDENTITY_KEY, **(known["identitySecretRef"] or {})}
-    gateway = {"kind": "Deployment", "ordinal": 0, **(known.get("gatewayRef") or {})}
-    known["gatewayRef"] = gateway
-    return {key: value for key, value in known.items() if _RESTORE_DEFAULTS.get(key) != value}
+    canonical = {key: value for key, value in spec.items() if key != "description"}
+    health = dict(canonical.get("healthCheck") or {})
+    canonical["healthCheck"] = {**_RESTORE_DEFAULTS["healthCheck"], **health}
+    if "identitySecretRef" in canonical:
+        canonical["identitySecretRef"] = {"key": DEFAULT_IDENTITY_KEY, **(canonical["identitySecretRef"] or {})}
+    gateway = {"kind": "Deployment", "ordinal": 0, **(canonical.get("gatewayRef") or {})}
+    canonical["gatewayRef"] = gateway
+    return {key: value for key, value in canonical.items() if _RESTORE_DEFAULTS.get(key) != value}
 
 
 def restore_request_id(volume_id: str, namespace: str, name: str, spec: Mapping[str, Any]) -> str:
-    """One id for one restore: the same volume, name and spec never run twice, whatever was lost or re-applied."""
+    """The same id for the same volume, name and spec, so that they never run twice."""
     return canonical_digest([volume_id, namespace, name, canonical_spec(spec)])

@@ -1,4 +1,7 @@
-"""Which backup a GatewayRestore means. Resolved once, and then recorded: `latest` must not change its mind."""
+"""Resolves the source of a GatewayRestore: `backupName`, `latest`, `before` or `path` becomes a file and a digest.
+
+The result is recorded in the status once. From then on `latest` means the same backup, even if a newer one is made.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from gateway_operator.domain.model.names import SAFETY_GROUP
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore
 
-_DAWN = datetime.fromtimestamp(0, UTC)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +28,32 @@ class RestoreSource:
     sha256: str | None
 
     def status(self) -> dict[str, Any]:
-        """As the status shows it, without what is not known."""
-        known = {
+        """``status.source``, without the fields that have no value."""
+        fields = {
             "backupName": self.backup_name,
             "backupID": self.backup_id,
             "path": self.path,
             "sha256": self.sha256,
         }
-        return {key: value for key, value in known.items() if value is not None}
+        return {key: value for key, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why there is nothing to restore."""
+    """Why the source cannot be restored."""
 
     reason: str
     message: str
 
 
 def resolve(restore: Restore, backups: Sequence[Backup], volume_id: str) -> RestoreSource | Refusal:
-    """What the spec's source is on this volume."""
+    """The file to restore from this volume, or the reason why there is none."""
     if restore.path is not None:
         return RestoreSource(None, None, restore.path, restore.expected_sha256)
-    found = _named(restore, backups) if restore.backup_name is not None else _newest(restore, backups, volume_id)
-    if isinstance(found, Refusal):
-        return found
-    return _usable(restore, found, volume_id)
+    backup = _named(restore, backups) if restore.backup_name is not None else _newest(restore, backups, volume_id)
+    if isinstance(backup, Refusal):
+        return backup
+    return _usable(restore, backup, volume_id)
 
 
 def _named(restore: Restore, backups: Sequence[Backup]) -> Backup | Refusal:
@@ -62,18 +65,18 @@ def _named(restore: Restore, backups: Sequence[Backup]) -> Backup | Refusal:
 
 
 def snapshot_time(backup: Backup) -> datetime:
-    """When a backup's config was read."""
-    return backup.time("snapshotTime") or _DAWN
+    """When the config of a backup was read; 1970 without a snapshot time."""
+    return backup.time("snapshotTime") or _EPOCH
 
 
 def _newest(restore: Restore, backups: Sequence[Backup], volume_id: str) -> Backup | Refusal:
     fitting = [backup for backup in backups if _fits(restore, backup, volume_id)]
     if fitting:
-        # Two of the same instant: any order would do, but it must be the same one each time.
+        # The name decides between two backups of one instant, so that the result is always the same.
         return max(fitting, key=lambda backup: (snapshot_time(backup), backup.meta.ref.name))
     which = f"before {timestamps.text(restore.before)}" if restore.before else "at all"
     group = f" in group {restore.latest_group}" if restore.latest_group else ""
-    message = f"{restore.gateway} has no Verified backup{group} {which} on the volume that it has now ({volume_id})."
+    message = f"{restore.gateway} has no Verified backup{group} {which} on its current volume ({volume_id})."
     return Refusal(Reason.NoSuchBackup, message)
 
 
@@ -82,10 +85,10 @@ def _fits(restore: Restore, backup: Backup, volume_id: str) -> bool:
         return False
     if backup.gateway != restore.gateway or backup.status.get("volumeID") != volume_id:
         return False
-    wanted = restore.latest_group
-    if wanted is not None and backup.group != wanted:
+    group = restore.latest_group
+    if group is not None and backup.group != group:
         return False
-    if wanted is None and backup.group == SAFETY_GROUP:
+    if group is None and backup.group == SAFETY_GROUP:
         return False
     return restore.before is None or snapshot_time(backup) < restore.before
 
@@ -93,12 +96,14 @@ def _fits(restore: Restore, backup: Backup, volume_id: str) -> bool:
 def _usable(restore: Restore, backup: Backup, volume_id: str) -> RestoreSource | Refusal:
     name, status = backup.meta.ref.name, backup.status
     if backup.gateway != restore.gateway:
-        return Refusal(Reason.WrongGateway, f"GatewayBackup {name} is of {backup.gateway}, not of {restore.gateway}.")
+        return Refusal(
+            Reason.WrongGateway, f"GatewayBackup {name} belongs to {backup.gateway}, not to {restore.gateway}."
+        )
     if backup.phase != "Completed":
         phase = backup.phase or "Pending"
         return Refusal(Reason.BackupNotCompleted, f"GatewayBackup {name} is {phase}: it has no file to restore.")
     if status.get("volumeID") != volume_id:
-        message = f"GatewayBackup {name} lies on volume {status.get('volumeID')}; the gateway has {volume_id}."
+        message = f"GatewayBackup {name} is on volume {status.get('volumeID')}; the gateway has volume {volume_id}."
         return Refusal(Reason.WrongVolume, message)
     digests = (status.get("sha256"), status.get("contentDigest"))
     if restore.expected_sha256 is not None and restore.expected_sha256 not in digests:

@@ -1,4 +1,4 @@
-"""How a GatewayRestore's status moves from one phase to the next, and how it ends."""
+"""The inputs of a restore's decision, and the status writes that enter a phase or end the restore."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TERMINAL_RESTORE_PHASES: Final = frozenset({"Completed", "Failed", "RolledBack",
 
 
 def is_terminal(restore: Restore) -> bool:
-    """A record that never changes again."""
+    """Whether the object has ended and never changes any more."""
     return restore.phase in TERMINAL_RESTORE_PHASES
 
 
@@ -31,7 +31,7 @@ _KEPT_STEPS: Final = 20
 def steps(
     restore: Restore, now: datetime, begun: str | None, ended: str | None = None, failed: str | None = None
 ) -> list[dict[str, Any]]:
-    """The steps with the present one closed and the next one open."""
+    """``status.steps`` with the current step ended and the next one started."""
     result = [dict(one) for one in restore.status.get("steps") or ()]
     if result and "completionTime" not in result[-1]:
         result[-1]["completionTime"] = timestamps.text(now)
@@ -43,7 +43,7 @@ def steps(
 
 
 def step_started(restore: Restore, name: str) -> datetime | None:
-    """When the step of that name last began."""
+    """When the last step of that name started."""
     for one in reversed(restore.status.get("steps") or ()):
         if one.get("name") == name:
             return timestamps.parse(one.get("startTime"))
@@ -56,14 +56,14 @@ def step(
     reason: str,
     message: str,
     now: datetime,
-    more: Mapping[str, Any] | None = None,
+    extra_status: Mapping[str, Any] | None = None,
     ended: str | None = None,
-    note: KubernetesEvent | None = None,
+    event: KubernetesEvent | None = None,
 ) -> Write:
-    """Enter a phase."""
+    """The status write that enters a phase."""
     status = {
         "failure": None,
-        **(more or {}),
+        **(extra_status or {}),
         "phase": phase,
         "reason": str(reason),
         "message": message,
@@ -72,14 +72,17 @@ def step(
         "nextRetryTime": None,
         "steps": steps(restore, now, phase, ended),
     }
-    return Write(status, note)
+    return Write(status, event)
 
 
-def roll_back(restore: Restore, reason: str, why: str, now: datetime, more: Mapping[str, Any] | None = None) -> Write:
-    """Enter RollingBack. ``status.failure`` keeps the cause until the end."""
-    message = f"{why} The previous config is being put back."
-    status = {**(more or {}), "failure": {"reason": str(reason), "message": why}}
-    return step(restore, "RollingBack", reason, message, now, status, ended=why)
+def roll_back(
+    restore: Restore, reason: str, cause: str, now: datetime, extra_status: Mapping[str, Any] | None = None
+) -> Write:
+    """The status write that enters RollingBack. ``status.failure`` keeps the cause until the end."""
+    # Durable before the rollback call: after a crash the restore continues to roll back and never commits.
+    message = f"{cause} The previous config is being put back."
+    status = {**(extra_status or {}), "failure": {"reason": str(reason), "message": cause}}
+    return step(restore, "RollingBack", reason, message, now, status, ended=cause)
 
 
 def finish(
@@ -88,15 +91,15 @@ def finish(
     reason: str,
     message: str,
     now: datetime,
-    more: Mapping[str, Any] | None = None,
+    extra_status: Mapping[str, Any] | None = None,
 ) -> Finish:
-    """The end."""
+    """The terminal status, with all conditions, in one write."""
     succeeded = phase == "Completed"
     generation = restore.meta.generation
-    # After a rollback the cause stays: why the config was rolled back, and not how that ended.
+    # After a rollback the cause stays: it says why the config was rolled back.
     cause = restore.failure if restore.phase == "RollingBack" else {}
     status = {
-        **(more or {}),
+        **(extra_status or {}),
         "failure": None if succeeded else cause or {"reason": str(reason), "message": message},
         "phase": phase,
         "reason": str(reason),
@@ -113,7 +116,7 @@ def finish(
 
 
 def deadline_exceeded(restore: Restore, gateway: Endpoint | GatewayProblem | None, now: datetime) -> Finish:
-    """Nothing was changed, and nothing will be. The cause stays the reason."""
+    """End a restore that changed nothing in time. The last problem stays the reason."""
     started = restore.time("startTime") is not None
     field = "timeoutSeconds" if started else "startingDeadlineSeconds"
     seconds = restore.timeout if started else restore.starting_deadline
@@ -122,13 +125,17 @@ def deadline_exceeded(restore: Restore, gateway: Endpoint | GatewayProblem | Non
         cause, detail = str(gateway.reason), f" {gateway.message}"
     elif restore.failure:
         cause, detail = str(restore.failure.get("reason") or cause), f" {restore.failure.get('message', '')}"
-    what = "Nothing was restored" if started else "It could not be started"
-    return finish(restore, "Failed", cause, f"{what} within {seconds} s ({field}).{detail}", now)
+    outcome = "Nothing was restored" if started else "It could not be started"
+    return finish(restore, "Failed", cause, f"{outcome} within {seconds} s ({field}).{detail}", now)
 
 
 @dataclass(frozen=True)
 class RestoreObservation:
-    """What one look gave. Each phase looks only at what it needs; the rest is None."""
+    """The inputs of one decision. Each phase observes what it needs; the rest is None.
+
+    ``journal`` is the admin API's record of the restore. ``safety`` is the GatewayBackup of the live config. ``answer``
+    is the result of this run's last call. ``healthy_streak`` counts the healthy observations in a row.
+    """
 
     restore: Restore
     gateway: Endpoint | GatewayProblem | None = None
@@ -143,5 +150,5 @@ class RestoreObservation:
     healthy_streak: int = 0
     pending_owner: str | None = None
     identity: GatewayProblem | None = None
-    """Why the age identity that the spec names cannot be used; looked at before anything is begun."""
+    """Why the age identity that the spec names cannot be used. It is checked before the config is replaced."""
     answer: RestoreResult | Failure | None = None

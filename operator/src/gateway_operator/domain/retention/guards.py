@@ -1,4 +1,7 @@
-"""When nothing is deleted, whatever the policy says: what was seen cannot be trusted."""
+"""Safety checks: a set is left unchanged while the inputs of its retention plan are unreliable.
+
+All holds clear automatically in a later pass, except InventoryShrank, which a person acknowledges with an annotation.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from gateway_operator.domain.model.names import ACCEPT_INVENTORY
 from gateway_operator.domain.model.reasons import Reason
 
 TOLERANCE: Final = timedelta(minutes=1)
-"""How far two clocks may be apart: those of a gateway's pod, of the API server and ours never agree to the second."""
+"""Allowed difference between the clocks of a gateway's pod, the API server and the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletionHold:
-    """Why nothing is deleted now."""
+    """The reason why no backup of a set is deleted now."""
 
     reason: Reason
     message: str
@@ -24,66 +27,72 @@ class DeletionHold:
 
 @dataclass(frozen=True, slots=True)
 class SetObservation:
-    """What a pass saw of a set."""
+    """The inputs of the safety checks of a set."""
 
     complete: bool
-    """Whether the listing came to its end."""
+    """Whether the list of backups was read completely."""
     newest: datetime | None
-    """When the newest backup was made."""
+    """The time of the newest backup that is not adopted; None without one."""
     server_time: datetime | None
-    """The API server's clock, as it stood in its answer."""
+    """The API server's clock, from its answer to the list; None without one."""
     inventory: int
-    """How many good backups there are."""
+    """The number of Completed backups."""
     before: int | None
-    """How many the last pass left. None: there was none."""
+    """The number after the previous pass; None if there was none."""
     accepted: str = ""
-    """What a person wrote about a smaller inventory, as ``NOW/BEFORE``."""
+    """The annotation by which a person acknowledges a smaller inventory, as ``NOW/BEFORE``; empty without one."""
     hint: str = ""
-    """What to annotate, as ``KIND NAME``."""
+    """The arguments of ``kubectl annotate`` that name the schedule."""
 
 
-def first_hold(seen: SetObservation, now: datetime) -> DeletionHold | None:
-    """The first reason to delete nothing; None if there is none."""
-    if not seen.complete:
+def first_hold(observed: SetObservation, now: datetime) -> DeletionHold | None:
+    """The first hold that applies; None if deletions are allowed."""
+    if not observed.complete:
         return DeletionHold(
             Reason.ListingIncomplete,
-            "Nothing is deleted: the list of backups could not be read to its end. Tried again.",
+            "Nothing is deleted: the list of backups could not be read completely. It is retried.",
         )
-    if seen.newest is not None and seen.newest - now > TOLERANCE:
-        made = timestamps.text(seen.newest)
+    if observed.newest is not None and observed.newest - now > TOLERANCE:
+        created = timestamps.text(observed.newest)
         return DeletionHold(
-            Reason.ClockBehind, f"Nothing is deleted: the newest backup is of {made}, ahead of the operator's clock."
+            Reason.ClockBehind,
+            f"Nothing is deleted: the newest backup is from {created}, ahead of the operator's clock.",
         )
-    if seen.server_time is not None and abs(seen.server_time - now) > TOLERANCE:
-        # No time in it: it would be another message at every pass.
-        side = "ahead of" if now > seen.server_time else "behind"
+    if observed.server_time is not None and abs(observed.server_time - now) > TOLERANCE:
+        # The message has no time: each new message is a write of the status.
+        side = "ahead of" if now > observed.server_time else "behind"
         return DeletionHold(
             Reason.ClockDiffers, f"Nothing is deleted: the operator's clock is {side} the API server's."
         )
-    if seen.before is not None and inventory_shrank(seen.inventory, seen.before) and not _is_acknowledged(seen):
+    if (
+        observed.before is not None
+        and inventory_shrank(observed.inventory, observed.before)
+        and not _is_acknowledged(observed)
+    ):
+        left, before = observed.inventory, observed.before
         message = (
-            f"Nothing is deleted: of {seen.before} good backups of the last pass {seen.inventory} are left. If that is "
-            f"right: kubectl annotate {seen.hint} --overwrite {ACCEPT_INVENTORY}={seen.inventory}/{seen.before}"
+            f"Nothing is deleted: {left} of {before} good backups are left since the last pass. To acknowledge this "
+            f"change: kubectl annotate {observed.hint} --overwrite {ACCEPT_INVENTORY}={left}/{before}"
         )
         return DeletionHold(Reason.InventoryShrank, message)
     return None
 
 
 def restore_pending_hold(restore: str) -> DeletionHold:
-    """While a restore has not settled on its source."""
+    """The hold while a restore has not resolved its source."""
     return DeletionHold(
-        Reason.RestoreChoosing, f"Nothing is deleted until GatewayRestore {restore} has chosen its backup."
+        Reason.RestoreChoosing, f"Nothing is deleted until GatewayRestore {restore} has resolved its source."
     )
 
 
 def inventory_shrank(inventory: int, before: int) -> bool:
-    """Whether half or more is gone."""
+    """Whether at least half of the backups are missing."""
     return before > 0 and inventory * 2 <= before
 
 
-def _is_acknowledged(seen: SetObservation) -> bool:
-    """A person accepts exactly this loss, or a smaller one. Another loss is another question."""
-    now, _, before = seen.accepted.partition("/")
+def _is_acknowledged(observed: SetObservation) -> bool:
+    """Whether a person has acknowledged this loss. The acknowledgement applies only to this change or a smaller one."""
+    now, _, before = observed.accepted.partition("/")
     if not (now.isascii() and now.isdigit() and before.isascii() and before.isdigit()):
         return False
-    return int(before) == seen.before and int(now) <= seen.inventory
+    return int(before) == observed.before and int(now) <= observed.inventory

@@ -1,6 +1,6 @@
-"""Hours, days, weeks, months and years as a calendar on the wall of some time zone counts them.
+"""Calendar periods (hours, days, weeks, months, years) in a time zone, for the rules ``keepHourly`` to ``keepYearly``.
 
-The hour that the end of summer time repeats counts as two. A day is a day, whether it has 23, 24 or 25 hours.
+The hour that is repeated when summer time ends counts as two. A day is one period, whether it has 23, 24 or 25 hours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A piece of the calendar: which of them a time lies in, and what that is called."""
+    """A kind of calendar period: the number and the name of the period that contains a local time."""
 
     rule: str
     number: Callable[[datetime], int]
@@ -25,7 +25,7 @@ def _hour(local: datetime) -> int:
 
 
 def _name_of_hour(local: datetime) -> str:
-    # Of the two hours of one name, the second says by how much it is behind UTC or ahead of it.
+    # The second of two hours with the same name gets its UTC offset.
     return f"{_name_of_day(local)}T{local.hour:02}{local.strftime('%z') if local.fold else ''}"
 
 
@@ -38,7 +38,7 @@ def _name_of_week(local: datetime) -> str:
     return f"{year:04}-W{week:02}"
 
 
-_AT_ONCE: Final = 256
+_BATCH_SIZE: Final = 256
 HOUR: Final = Period("keepHourly", _hour, _name_of_hour)
 DAY: Final = Period("keepDaily", lambda local: local.toordinal(), _name_of_day)
 # The first day of the first year is a Monday.
@@ -50,7 +50,7 @@ YEAR: Final = Period("keepYearly", lambda local: local.year, lambda local: f"{lo
 
 
 class LocalTimes:
-    """Times, newest first, by the calendar of a zone; few more are converted than are looked at."""
+    """Local times of a zone, newest first. They are converted in batches, only as far as a rule reads them."""
 
     def __init__(self, times: Sequence[datetime], zone: tzinfo) -> None:
         self._times = times
@@ -58,29 +58,32 @@ class LocalTimes:
         self._local: list[datetime] = []
 
     def newest_of_each(self, unit: Period, number: int) -> Iterator[tuple[int, str]]:
-        """The position of the newest of each of the ``number`` newest units that have one, and the unit's name."""
+        """The position of the newest time in each of the ``number`` newest periods, and the name of the period.
+
+        Periods without a time do not count.
+        """
         if number <= 0:
             return
-        seen: set[int] = set()
+        numbers: set[int] = set()
         for position in range(len(self._times)):
             if position == len(self._local):
                 self._convert()
             local = self._local[position]
             which = unit.number(local)
-            if which in seen:
+            if which in numbers:
                 continue
-            seen.add(which)
+            numbers.add(which)
             yield position, unit.name(local)
-            if len(seen) == number:
+            if len(numbers) == number:
                 return
 
     def _convert(self) -> None:
         done = len(self._local)
-        self._local.extend(_local(time, self._zone) for time in self._times[done : done + _AT_ONCE])
+        self._local.extend(_local(time, self._zone) for time in self._times[done : done + _BATCH_SIZE])
 
 
 def _local(time: datetime, zone: tzinfo) -> datetime:
     try:
         return time.astimezone(zone)
-    except OverflowError:  # the first or the last day that there is
+    except OverflowError:  # the first or last day that a datetime can hold
         return time.astimezone(UTC)

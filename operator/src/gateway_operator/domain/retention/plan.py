@@ -1,8 +1,8 @@
-"""Which backups of a set are kept, and why: a pure function of the backups, the policy and the time.
+"""Decides which backups of a set are kept, and why: a pure function of the backups, the policy and the time.
 
-What is protected is found first; then what has outlived a limit of age; what is left is counted by the rules. So one
-that is about to go never takes a place from one that stays, and a longer rule never keeps less.
-`docs/retention.md` says the same for people.
+The order is: protected backups, then backups past an age limit, then the rules count the remaining ones. So a backup
+that is deleted never counts for a rule in place of one that stays, and a larger rule never keeps fewer backups.
+`docs/retention.md` describes the same for users.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERIFIED: Final = "Verified"
 
 
 class DeletionCause(StrEnum):
-    """What lets a backup go."""
+    """The part of the policy that deletes a backup."""
 
     ttl = "ttl"
     retention = "retention"
@@ -33,68 +33,68 @@ class DeletionCause(StrEnum):
 
 
 class RetentionDecision(NamedTuple):
-    """What becomes of one backup. ``cause`` is None for one that is kept."""
+    """The decision about one backup. ``cause`` is None for a backup that is kept."""
 
     backup: BackupSummary
     cause: DeletionCause | None
     reasons: tuple[str, ...]
-    """Why it is kept or goes, short and readable; the same for as long as that is so."""
+    """Why it is kept or deleted, in short words that do not change while the reason is the same."""
     expires_at: datetime | None
-    """When a limit of age lets it go, where that is known."""
+    """When an age limit will delete it; None if none applies or rules decide."""
 
     @property
     def keep(self) -> bool:
-        """Whether it stays."""
+        """Whether the backup is not deleted."""
         return self.cause is None
 
 
-_Why = dict[int, list[str]]
-"""Reasons to keep, by position; most positions have none and no key, since there may be 100,000."""
-_Going = dict[int, tuple[DeletionCause, str]]
+_KeepReasons = dict[int, list[str]]
+"""Reasons to keep, by position. A position without a reason has no key, because there may be 100,000 backups."""
+_Expired = dict[int, tuple[DeletionCause, str]]
 _UNCOUNTED: Final = (DeletionCause.retention, "no rule keeps it")
 _RESTORES_SHOWN: Final = 10
 
 
 def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetime) -> list[RetentionDecision]:
-    """What becomes of each backup of a set, newest first. One whose deletion has begun is left out."""
+    """The decision about each backup of a set, newest first. Backups whose deletion has started are left out."""
     ordered = [backup for backup in backups if not backup.is_deleting]
-    # Two of the same instant: any order would do, but it must be the same one each time. Two sorts by plain text and
-    # plain numbers take half as long as one by pairs.
+    # The name decides between two backups of one instant, so that every pass has the same order. Two sorts by text and
+    # by number take half as long as one sort by pairs.
     ordered.sort(key=attrgetter("name"), reverse=True)
     ordered.sort(key=lambda backup: backup.time.timestamp(), reverse=True)
-    kept: _Why = defaultdict(list)
+    kept: _KeepReasons = defaultdict(list)
     _protect(ordered, policy, kept)
     protected = frozenset(kept)
-    going: _Going = {}
-    good, bad = [], []
+    expired: _Expired = {}
+    good, failed = [], []
     for index, backup in enumerate(ordered):
         if backup.phase not in (COMPLETED, FAILED):
             continue
         outlived = _expired(backup, policy, now)
         if outlived is not None:
-            going[index] = outlived
-        elif governed(backup, policy):
+            expired[index] = outlived
+        elif policy_applies(backup, policy):
             if backup.phase == FAILED:
-                bad.append(index)
+                failed.append(index)
             elif not backup.needs_review:
                 good.append(index)
     if policy.has_rules:
-        _by_rules(ordered, good, policy, now, kept, going)
+        _by_rules(ordered, good, policy, now, kept, expired)
     if policy.failed.keep_last is not None:
-        _by_number(bad, policy.failed.keep_last, kept, going)
+        _keep_newest_failed(failed, policy.failed.keep_last, kept, expired)
     return [
-        _decision(backup, kept.get(index), going.get(index), index in protected, policy)
+        _decision(backup, kept.get(index), expired.get(index), index in protected, policy)
         for index, backup in enumerate(ordered)
     ]
 
 
-def governed(backup: BackupSummary, policy: RetentionPolicy) -> bool:
-    """Whether the policy may let this backup go."""
+def policy_applies(backup: BackupSummary, policy: RetentionPolicy) -> bool:
+    """Whether the policy may delete this backup."""
     return (not policy.own_only or backup.carries_policy) and (policy.include_adopted or not backup.adopted)
 
 
-def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, kept: _Why) -> None:
-    """Find what is kept whatever the rules and ``ttl`` say."""
+def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, kept: _KeepReasons) -> None:
+    """Find the backups that neither a rule nor ``maxAge`` nor ``ttl`` deletes."""
     verified: Counter[str] = Counter()
     after: BackupSummary | None = None
     for index, backup in enumerate(ordered):
@@ -110,7 +110,7 @@ def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, kept: _W
             kept[index].append("suspicious")
         elif completed and backup.level == VERIFIED and verified[backup.volume_id] < policy.min_keep:
             verified[backup.volume_id] += 1
-            if policy.has_rules or backup.ttl is not None:  # else nothing could let it go
+            if policy.has_rules or backup.ttl is not None:  # otherwise nothing could delete it
                 kept[index].append("minKeep")
         if suspicious:
             after = backup
@@ -120,13 +120,13 @@ def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, kept: _W
 
 
 def _expired(backup: BackupSummary, policy: RetentionPolicy, now: datetime) -> tuple[DeletionCause, str] | None:
-    """The limit of age that a finished backup has reached."""
+    """The age limit that a finished backup has reached; None if none."""
     ttl = backup.ttl
     if ttl is not None and now - backup.time >= ttl and (policy.include_adopted or not backup.adopted):
         return DeletionCause.ttl, f"older than its ttl {span(ttl)}"
     failed = backup.phase == FAILED
     limit = policy.failed.max_age if failed else policy.max_age
-    if limit is None or now - backup.time < limit or not governed(backup, policy):
+    if limit is None or now - backup.time < limit or not policy_applies(backup, policy):
         return None
     if failed:
         return DeletionCause.failed, f"older than failed.maxAge {span(limit)}"
@@ -138,51 +138,51 @@ def _by_rules(
     good: Sequence[int],
     policy: RetentionPolicy,
     now: datetime,
-    kept: _Why,
-    going: _Going,
+    kept: _KeepReasons,
+    expired: _Expired,
 ) -> None:
-    """Let the rules keep what they count; what none keeps goes."""
+    """Keep what the rules count. Backups that no rule keeps are deleted."""
     by_rule: set[int] = set(good[: policy.keep_last])
     for index in good[: policy.keep_last]:
         kept[index].append("keepLast")
     if policy.keep_within:
-        said = f"keepWithin {span(policy.keep_within)}"
+        reason = f"keepWithin {span(policy.keep_within)}"
         for index in good:
             if now - ordered[index].time >= policy.keep_within:
                 break
             by_rule.add(index)
-            kept[index].append(said)
+            kept[index].append(reason)
     times = calendar.LocalTimes([ordered[index].time for index in good], policy.zone)
     for unit, number in policy.calendar:
         for position, label in times.newest_of_each(unit, number):
             by_rule.add(good[position])
             kept[good[position]].append(f"{unit.rule} {label}")
     if not policy.counts and not policy.keep_within:
-        said = f"maxAge {span(policy.max_age or timedelta(0))}"
+        reason = f"maxAge {span(policy.max_age or timedelta(0))}"
         for index in good:
-            kept[index].append(said)
+            kept[index].append(reason)
         return
     for index in good:
         if index not in by_rule:
-            going[index] = _UNCOUNTED
+            expired[index] = _UNCOUNTED
 
 
-def _by_number(bad: Sequence[int], number: int, kept: _Why, going: _Going) -> None:
-    for index in bad[:number]:
+def _keep_newest_failed(failed: Sequence[int], number: int, kept: _KeepReasons, expired: _Expired) -> None:
+    for index in failed[:number]:
         kept[index].append("failed.keepLast")
-    for index in bad[number:]:
-        going[index] = DeletionCause.failed, f"not among the newest {number} that failed"
+    for index in failed[number:]:
+        expired[index] = DeletionCause.failed, f"not among the newest {number} that failed"
 
 
 def _decision(
     backup: BackupSummary,
     kept: Sequence[str] | None,
-    going: tuple[DeletionCause, str] | None,
+    expired: tuple[DeletionCause, str] | None,
     protected: bool,
     policy: RetentionPolicy,
 ) -> RetentionDecision:
-    if going is not None and kept is None:
-        return RetentionDecision(backup, going[0], (going[1],), None)
+    if expired is not None and kept is None:
+        return RetentionDecision(backup, expired[0], (expired[1],), None)
     if protected:
         return RetentionDecision(backup, None, tuple(kept or ()), None)
     reasons = tuple(kept or ())
@@ -192,9 +192,9 @@ def _decision(
 
 
 def _limit(backup: BackupSummary, policy: RetentionPolicy) -> datetime | None:
-    """When the first of its limits of age is reached."""
+    """When the first age limit of a kept backup is reached; None without one."""
     least = backup.ttl
-    if not policy.dry_run and governed(backup, policy):
+    if not policy.dry_run and policy_applies(backup, policy):
         if backup.phase == FAILED:
             least = _smaller(least, policy.failed.max_age)
         else:
@@ -205,7 +205,7 @@ def _limit(backup: BackupSummary, policy: RetentionPolicy) -> datetime | None:
         return None
     try:
         return backup.time + least
-    except OverflowError:  # a limit of ten thousand years
+    except OverflowError:  # a limit beyond the year 9999
         return None
 
 

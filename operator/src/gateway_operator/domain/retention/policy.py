@@ -1,4 +1,4 @@
-"""Reading a retention policy as a spec has it."""
+"""Parses ``spec.retention`` into a RetentionPolicy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway_operator.domain.retention import periods as calendar
 
 @dataclass(frozen=True, slots=True)
 class FailedLimits:
-    """What becomes of failed backups. None: nothing is said."""
+    """The limits for failed backups. None: no limit."""
 
     keep_last: int | None = None
     max_age: timedelta | None = None
@@ -22,7 +22,7 @@ class FailedLimits:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """What is kept of a set. A rule of 0 is no rule; without any rule and without ``max_age`` everything is kept."""
+    """The rules for a set. A rule of 0 is no rule. Without a rule and without ``max_age`` all backups are kept."""
 
     keep_last: int = 0
     keep_hourly: int = 0
@@ -38,21 +38,21 @@ class RetentionPolicy:
     include_adopted: bool = False
     dry_run: bool = False
     own_only: bool = False
-    """It comes from a backup and not from a schedule: it binds only backups that carry a policy themselves."""
+    """The policy comes from a backup and not from a schedule. It applies only to backups with a policy of their own."""
 
     @property
     def counts(self) -> bool:
-        """Whether a rule keeps what it counts, so that what none counts goes."""
+        """Whether a rule counts backups, so that backups that no rule counts are deleted."""
         return bool(self.keep_last or any(number for _, number in self.calendar))
 
     @property
     def has_rules(self) -> bool:
-        """Whether it can let a good backup go at all."""
+        """Whether the policy can delete a Completed backup at all."""
         return self.counts or bool(self.keep_within) or self.max_age is not None
 
     @property
     def calendar(self) -> tuple[tuple[calendar.Period, int], ...]:
-        """The rules that go by the calendar."""
+        """The rules that count calendar periods, with their numbers."""
         return (
             (calendar.HOUR, self.keep_hourly),
             (calendar.DAY, self.keep_daily),
@@ -63,15 +63,16 @@ class RetentionPolicy:
 
 
 KEEP_ALL: Final = RetentionPolicy()
-"""Of a set that has no policy."""
+"""The policy of a set that has none."""
 SAFETY: Final = RetentionPolicy(keep_last=5)
-"""Of the backups that restores make of what they are about to replace."""
+"""The policy of safety backups, which restores create before they replace a config."""
 
 
 def parse(spec: Mapping[str, Any], *, own_only: bool = False) -> RetentionPolicy:
-    """From ``spec.retention``. Raises ``ValueError`` with a sentence about what cannot be understood.
+    """The policy from ``spec.retention``. Raises ``ValueError`` with a sentence about the invalid field.
 
-    The schema refuses most of it before; a zone it cannot know, and an old object may be older than its schema.
+    The schema of the CRD rejects most invalid values earlier. It cannot check a time zone, and an object may be older
+    than its schema.
     """
     failed = spec.get("failed") or {}
     return RetentionPolicy(
@@ -99,7 +100,7 @@ def _number(spec: Mapping[str, Any], name: str) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} is a whole number from 0 on, not {str(value)[:40]!r}.")
+        raise ValueError(f"{name} must be a whole number of at least 0, not {str(value)[:40]!r}.")
     return value
 
 
@@ -110,7 +111,7 @@ def _length(spec: Mapping[str, Any], name: str) -> timedelta | None:
     try:
         return durations.parse(str(value))
     except ValueError:
-        raise ValueError(f"{name} is a duration such as 30d or 36h, not {str(value)[:40]!r}.") from None
+        raise ValueError(f"{name} must be a duration such as 30d or 36h, not {str(value)[:40]!r}.") from None
 
 
 def _zone(name: str) -> tzinfo:

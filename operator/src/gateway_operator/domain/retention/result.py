@@ -1,4 +1,4 @@
-"""A plan for people: what stays, what goes, and why. `kubectl gateway retention explain` prints it."""
+"""The result of a retention plan: the deletions, the status, and a table for `kubectl gateway retention explain`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway_operator.domain.retention.policy import FailedLimits, RetentionPoli
 
 
 class ExplainRow(NamedTuple):
-    """One backup."""
+    """One row of `kubectl gateway retention explain`."""
 
     name: str
     time: str
@@ -25,7 +25,7 @@ class ExplainRow(NamedTuple):
     """``keep`` or ``delete``."""
     why: str
     expires: str
-    """When a limit of age lets it go; empty where that is not known."""
+    """When an age limit will delete it; empty without one."""
 
 
 def explain(decisions: Sequence[RetentionDecision]) -> list[ExplainRow]:
@@ -37,7 +37,7 @@ def explain(decisions: Sequence[RetentionDecision]) -> list[ExplainRow]:
             phase=one.backup.phase or "Pending",
             level=one.backup.level,
             verdict="keep" if one.keep else "delete",
-            why=", ".join(one.reasons) or "no rule lets it go",
+            why=", ".join(one.reasons) or "no rule deletes it",
             expires=timestamps.text(one.expires_at) if one.expires_at is not None else "",
         )
         for one in decisions
@@ -49,47 +49,49 @@ RETENTION_APPLIED: Final = "RetentionApplied"
 
 @dataclass(frozen=True, slots=True)
 class RetentionResult:
-    """The end of a pass over a set."""
+    """The result of a retention pass over one set."""
 
     deletions: tuple[RetentionDecision, ...]
-    """What goes now, the oldest first: whatever ends the pass early leaves the newest."""
+    """The deletions of this pass, oldest first, so that the newest remain if the pass ends early."""
     applied: bool
     reason: Reason
     message: str
-    """The same for as long as nothing changes."""
+    """It does not change while the result is the same."""
     kept: int
-    """How many good backups stay."""
+    """The number of Completed backups that stay."""
     would_delete: int
-    """How many would go if nothing held them back."""
+    """The number of deletions that a hold or ``dryRun`` prevents."""
     inventory: int | None
-    """How many good backups there are after it; None: what was known stands."""
+    """The number of Completed backups after the pass; None keeps the recorded number."""
 
 
 def summarize(
-    decisions: Sequence[RetentionDecision], policy: RetentionPolicy | str, brake: DeletionHold | None
+    decisions: Sequence[RetentionDecision], policy: RetentionPolicy | str, hold: DeletionHold | None
 ) -> RetentionResult:
-    """``policy``: the set's, or a sentence about why it cannot be understood."""
-    going = [one for one in reversed(decisions) if not one.keep]
+    """The result for a set. ``policy`` is a sentence if the policy is invalid; ``hold`` prevents all deletions."""
+    planned = [one for one in reversed(decisions) if not one.keep]
     good = sum(1 for one in decisions if one.backup.phase == COMPLETED)
     if isinstance(policy, str):
         return RetentionResult((), False, Reason.PolicyInvalid, f"Nothing is deleted: {policy}", good, 0, None)
-    if brake is not None:
-        return RetentionResult((), False, brake.reason, brake.message, good, len(going), None)
-    now = tuple(one for one in going if one.cause is DeletionCause.ttl or not policy.dry_run)
-    left = good - sum(1 for one in now if one.backup.phase == COMPLETED)
-    held = len(going) - len(now)
+    if hold is not None:
+        return RetentionResult((), False, hold.reason, hold.message, good, len(planned), None)
+    executed = tuple(one for one in planned if one.cause is DeletionCause.ttl or not policy.dry_run)
+    left = good - sum(1 for one in executed if one.backup.phase == COMPLETED)
+    held = len(planned) - len(executed)
     if policy.dry_run:
         return RetentionResult(
-            now, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left
+            executed, False, Reason.DryRun, f"A dry run: {held} of {left} would be deleted.", left, held, left
         )
     if not policy.has_rules and policy.failed == FailedLimits():
-        return RetentionResult(now, False, Reason.NoPolicy, "No rule lets a backup go: all are kept.", left, 0, left)
-    said = "1 backup is kept." if left == 1 else f"{left} backups are kept."
-    return RetentionResult(now, True, Reason.Applied, said, left, 0, left)
+        return RetentionResult(
+            executed, False, Reason.NoPolicy, "No rule deletes a backup: all are kept.", left, 0, left
+        )
+    message = "1 backup is kept." if left == 1 else f"{left} backups are kept."
+    return RetentionResult(executed, True, Reason.Applied, message, left, 0, left)
 
 
 def deletion_event(decision: RetentionDecision) -> KubernetesEvent:
-    """What people are told about a deletion."""
+    """The event that reports the deletion of a backup."""
     name, why = decision.backup.name, decision.reasons[0]
     if decision.cause is DeletionCause.ttl:
         return KubernetesEvent(Reason.DeletedByTTL, f"GatewayBackup {name} is deleted with its file: {why}.")

@@ -1,6 +1,7 @@
-"""From objects to sets: which backups belong together, and whose policy binds them.
+"""Groups backups into backup sets and finds the policy of each set.
 
-A pass looks at all GatewayBackups, so each is kept as a row and not as the object.
+A set holds the backups of one gateway and one ``spec.group``. A pass reads all GatewayBackups, so a set holds a row of
+each and not the object.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from datetime import datetime
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
 from gateway_operator.domain.model.names import MANUAL_GROUP, SAFETY_GROUP
-from gateway_operator.domain.model.resources import BackupSetId, NamespacedGateway, Restore
+from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore.status import is_terminal
 from gateway_operator.domain.retention.plan import VERIFIED
 from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse
@@ -22,35 +24,34 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 @dataclass(frozen=True, slots=True)
 class BackupSet:
-    """The backups of one gateway and group."""
+    """The backups of one gateway and one ``spec.group``."""
 
     id: BackupSetId
     schedule: GatewayBackupSchedule | None
     policy: RetentionPolicy | str
-    """Or why it cannot be understood."""
+    """A sentence if the policy is invalid."""
     members: dict[str, BackupSummary]
-    """By name."""
+    """The rows by the names of the backups."""
     choosing: str = ""
-    """An unfinished restore of this gateway that may yet choose any of them."""
+    """The name of a restore of this gateway that has not resolved its source and may use any of them; or empty."""
 
     @property
     def rows(self) -> list[BackupSummary]:
-        """The members."""
         return list(self.members.values())
 
     @property
     def newest(self) -> datetime | None:
-        """When the newest backup was made, by the clocks that are here: one that was adopted may come from anywhere."""
+        """The time of the newest backup. Adopted ones do not count: another clock may have set their times."""
         return max((one.time for one in self._good() if not one.adopted), default=None)
 
     @property
     def newest_verified(self) -> datetime | None:
-        """When the newest Verified one was made."""
+        """The time of the newest Verified backup; None without one."""
         return max((one.time for one in self._good() if one.level == VERIFIED), default=None)
 
     @property
     def inventory(self) -> int:
-        """How many good ones there are."""
+        """The number of Completed backups that are not being deleted."""
         return len(self._good())
 
     def _good(self) -> list[BackupSummary]:
@@ -60,7 +61,7 @@ class BackupSet:
 def gather(
     backups: Iterable[BackupSummary], schedules: Iterable[GatewayBackupSchedule], restores: Iterable[Restore]
 ) -> list[BackupSet]:
-    """All sets, those of schedules without a backup included."""
+    """All sets, including those of schedules without a backup."""
     by_id: dict[BackupSetId, list[BackupSummary]] = defaultdict(list)
     for backup in backups:
         by_id[backup.set_id].append(backup)
@@ -87,7 +88,7 @@ def with_restores(backup: BackupSummary, restores: Sequence[Restore]) -> BackupS
 
 
 def restore_uses(restore: Restore, backup: BackupSummary) -> bool:
-    """Whether a restore needs this very backup."""
+    """Whether a restore uses this backup as its source or created it as its safety backup."""
     if restore.namespaced_gateway != backup.set_id.namespaced_gateway:
         return False
     if backup.restore_uid and backup.restore_uid == restore.uid:
@@ -103,12 +104,12 @@ def restore_uses(restore: Restore, backup: BackupSummary) -> bool:
 
 
 def has_unresolved_source(restore: Restore) -> bool:
-    """Whether it means `latest` or `before` and has not found it yet."""
+    """Whether the restore has `latest` or `before` and has not resolved it yet."""
     return not (is_terminal(restore) or restore.source or restore.backup_name is not None or restore.path is not None)
 
 
 def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:
-    """The unfinished restore because of which this one must not go now."""
+    """The name of the unfinished restore that prevents the deletion of this backup; None if there is none."""
     for one in restores:
         same_gateway = one.namespaced_gateway == backup.set_id.namespaced_gateway
         if same_gateway and not is_terminal(one) and (has_unresolved_source(one) or restore_uses(one, backup)):
@@ -136,7 +137,7 @@ def _policy(
 
 
 def kept_by_status(reasons: Sequence[str], expires_at: datetime | None) -> dict[str, object]:
-    """What a plan says of a backup, as its status has it; None where there is nothing to say."""
+    """The status fields of a kept backup. A field without a value is None, so that a merge patch removes it."""
     return {
         "keptBy": list(reasons) or None,
         "expiresAt": timestamps.text(expires_at) if expires_at is not None else None,

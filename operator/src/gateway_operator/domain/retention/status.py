@@ -1,7 +1,7 @@
-"""Whether a schedule's recovery point objective is met: is the newest Verified backup young enough?
+"""The part of a schedule's status that a retention pass writes: RetentionApplied, ObjectiveMet and ``retention``.
 
-Only that counts. Why it is too old (a CronJob that is suspended, missing or late, backups that fail, an operator that
-was down) is told elsewhere and makes no difference here.
+The recovery point objective is met if the newest Verified backup is young enough. The cause of an old backup does not
+matter here. It may be a suspended CronJob, failed backups or an operator that was down.
 """
 
 from __future__ import annotations
@@ -22,26 +22,31 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveResult:
-    """The condition ObjectiveMet."""
+    """The value of the condition ObjectiveMet."""
 
     met: bool
     reason: Reason
     message: str
-    """Without the age of anything, so that it stays the same for as long as nothing happens."""
+    """It contains no age, so that it does not change while nothing happens."""
 
 
 def check_objective(max_age: timedelta, newest: datetime | None, created: datetime, now: datetime) -> ObjectiveResult:
-    """``newest``: when the config of the newest Verified backup was read; without one, the schedule's age counts."""
+    """Whether the objective is met. ``newest`` is the time of the newest Verified backup.
+
+    Without one, the time since the creation of the schedule counts.
+    """
     since = created if newest is None else newest
     met = now - since <= max_age
     limit = f"objective.maxAge is {span(max_age)}"
     if newest is None:
-        said = f"There is no Verified backup since the schedule was created at {timestamps.text(created)}; {limit}."
+        message = (
+            f"There is no Verified backup since the creation of the schedule at {timestamps.text(created)}; {limit}."
+        )
     else:
-        said = f"The newest Verified backup is of {timestamps.text(newest)}; {limit}."
+        message = f"The newest Verified backup is from {timestamps.text(newest)}; {limit}."
     if met:
-        return ObjectiveResult(True, Reason.ObjectiveMet, said)
-    return ObjectiveResult(False, Reason.ObjectiveMissed, f"{said} That is exceeded.")
+        return ObjectiveResult(True, Reason.ObjectiveMet, message)
+    return ObjectiveResult(False, Reason.ObjectiveMissed, f"{message} The objective is missed.")
 
 
 OBJECTIVE_MET: Final = "ObjectiveMet"
@@ -50,16 +55,16 @@ _QUIET: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A status to write, and the transitions to tell."""
+    """The status to write, and the events for its transitions."""
 
     status: Mapping[str, Any]
     notes: list[KubernetesEvent] = field(default_factory=list)
 
 
-def remembered(
+def next_retention_status(
     schedule: GatewayBackupSchedule, outcome: RetentionResult, deleted: int, now: datetime
 ) -> dict[str, Any]:
-    """``status.retention``. It changes, its time included, only when there is another result."""
+    """``status.retention``. It changes, including its time, only if the result is a different one."""
     before = schedule.retention_status
     after: dict[str, Any] = {
         "kept": outcome.kept,
@@ -80,7 +85,7 @@ def _number(status: Mapping[str, Any], name: str) -> int:
 
 
 def inventory_before(schedule: GatewayBackupSchedule) -> int | None:
-    """How many good backups the last pass left."""
+    """The number of Completed backups after the previous pass; None without one."""
     value = schedule.retention_status.get("inventory")
     return value if isinstance(value, int) else None
 
@@ -93,18 +98,21 @@ def schedule_status(
     now: datetime,
     unowned: int | None = None,
 ) -> Standing:
-    """``backups``: None where they could not be listed; the objective then stands as it was judged last. ``unowned``:
-    how many files no GatewayBackup names; None where the volume was not looked at."""
+    """The status of a schedule after a pass.
+
+    ``backups`` is None if they could not be listed; the condition ObjectiveMet then stays as it is. ``unowned`` is the
+    number of files without a GatewayBackup; None if the volume was not listed.
+    """
     present = [dict(one) for one in schedule.status.get("conditions") or ()]
     generation, notes = schedule.meta.generation, []
-    wanted = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
+    desired = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
     limit = durations.parse_or_none(schedule.objective)
     if limit is None:
         present = [one for one in present if one.get("type") != OBJECTIVE_MET]
     elif backups is not None:
-        verdict = check_objective(limit, backups.newest_verified, schedule.meta.created, now)
-        wanted.append((OBJECTIVE_MET, verdict.met, verdict.reason, verdict.message))
-    for kind, holds, reason, message in wanted:
+        result = check_objective(limit, backups.newest_verified, schedule.meta.created, now)
+        desired.append((OBJECTIVE_MET, result.met, result.reason, result.message))
+    for kind, holds, reason, message in desired:
         old = next((one for one in present if one.get("type") == kind), {})
         fine = holds or reason in _QUIET
         if old.get("reason") != reason and (old or not fine):
@@ -112,7 +120,7 @@ def schedule_status(
         present = conditions.with_condition(present, kind, holds, str(reason), message, generation, now)
     status: dict[str, Any] = {"conditions": present}
     if backups is not None:
-        status["retention"] = remembered(schedule, outcome, deleted, now)
+        status["retention"] = next_retention_status(schedule, outcome, deleted, now)
     if unowned is not None:
         status["unownedFiles"] = unowned
     return Standing(status, notes)

@@ -1,1 +1,1 @@
-"""A GatewayBackupSchedule, its CronJob and its status."""
+"""Decides the CronJob and the status of a GatewayBackupSchedule."""

@@ -1,4 +1,4 @@
-"""Progress of a schedule, counted over the backups of its set."""
+"""The part of a schedule's status that counts and names the backups of its set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
 def progress(schedule: GatewayBackupSchedule, backups: Sequence[BackupSummary]) -> dict[str, Any]:
-    """The part of the status about its backups. A field without a value is None."""
+    """The status fields about the backups. A field without a value is None, so that a merge patch removes it."""
     newest = max(backups, key=lambda one: (one.created, one.name), default=None)
     completed = [one for one in backups if one.phase == "Completed"]
     failed = [one for one in backups if one.phase == "Failed"]

@@ -1,6 +1,6 @@
-"""The CronJob that a schedule owns: what it must look like, and where one that is there differs from that.
+"""Builds the CronJob that a schedule owns and compares it with the existing one.
 
-Only what is set here is compared: what the API server fills in is no drift.
+Only the fields that are set here are compared. Defaults that the API server adds are no difference.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 _MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "gateway-backup-operator"}
 _RETRIES: Final = 3
-_PULLING: Final = 300
-"""Seconds that a pod may take to come up, its image to be pulled included."""
-_MARGIN: Final = 60
+_POD_START_SECONDS: Final = 300
+"""Seconds for a pod to start, including the pull of its image."""
+_MARGIN_SECONDS: Final = 60
 _UID: Final = 10001
 _DEFAULT_TIMEOUT: Final = 600
 _DEFAULT_STARTING: Final = 300
@@ -39,16 +39,16 @@ TEMPLATE_VARIABLE: Final = "GATEWAY_BACKUP_TEMPLATE"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What the pods run: the operator's own image."""
+    """The image of the CronJob's pods, which is the operator's own."""
 
     name: str = ""
-    """Empty where the operator does not know it."""
+    """Empty if the operator does not know its image."""
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
 
 
 def wanted(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
-    """The CronJob, whole."""
+    """The complete CronJob for a schedule."""
     ref = schedule.meta.ref
     labels = {**_MANAGED_BY, SCHEDULE_LABEL: ref.name}
     body: dict[str, Any] = {
@@ -84,16 +84,16 @@ def wanted(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
     return body
 
 
-def longest(template: Json) -> int:
-    """Seconds from its creation within which a backup has ended, as the operator sees to."""
+def max_backup_seconds(template: Json) -> int:
+    """Seconds from the creation of a backup until the operator has ended it, plus a margin."""
     starting = int(template.get("startingDeadlineSeconds", _DEFAULT_STARTING))
-    return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN
+    return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN_SECONDS
 
 
 def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
-        # A pod that is retried finds the backup of its Job. One that says the backup failed is not retried: it would
-        # only say it again; and what a node took away does not count.
+        # A retried pod continues with the backup of its Job. If the backup failed, a retry would only report the same
+        # failure, so the Job fails at once. A pod that was evicted does not count as a retry.
         "backoffLimit": _RETRIES,
         "podFailurePolicy": {
             "rules": [
@@ -108,7 +108,7 @@ def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str
                 },
             ]
         },
-        "activeDeadlineSeconds": longest(schedule.template) + _PULLING,
+        "activeDeadlineSeconds": max_backup_seconds(schedule.template) + _POD_START_SECONDS,
         "template": {
             "metadata": {"labels": dict(labels), "annotations": {BACKUP_TEMPLATE: backup_template(schedule)}},
             "spec": _pod(schedule, image),
@@ -137,7 +137,13 @@ def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
                 "image": image.name,
                 "imagePullPolicy": image.pull_policy,
                 "command": ["kubectl-gateway"],
-                "args": ["backup", "create", "--from-job", "--wait", f"--timeout={longest(schedule.template)}"],
+                "args": [
+                    "backup",
+                    "create",
+                    "--from-job",
+                    "--wait",
+                    f"--timeout={max_backup_seconds(schedule.template)}",
+                ],
                 # The kubelet expands $(NAME) in arguments and in the value of a variable, but not in what a variable
                 # takes from a field. So the template needs no escaping.
                 "env": [
@@ -175,19 +181,19 @@ def backup_template(schedule: GatewayBackupSchedule) -> str:
 
 
 def is_owned_by(schedule: GatewayBackupSchedule, cron_job: Json) -> bool:
-    """Whether a CronJob is this very schedule's, and not a namesake's that was there before."""
+    """Whether this very schedule controls the CronJob, compared by uid."""
     owners = (cron_job.get("metadata") or {}).get("ownerReferences") or ()
     return any(owner.get("controller") and owner.get("uid") == schedule.meta.ref.uid for owner in owners)
 
 
 def differences(want: Json, have: Json) -> list[str]:
-    """The fields that are not as they should be, as paths. Empty: all is well."""
-    found: list[str] = []
+    """The paths of the fields that differ from ``want``; empty if none does."""
+    paths: list[str] = []
     for part in ("labels", "ownerReferences"):
         path = f"metadata.{part}"
-        found += _differ(want["metadata"][part], (have.get("metadata") or {}).get(part), path)
-    found += _differ(want["spec"], have.get("spec"), "spec")
-    return found
+        paths += _differ(want["metadata"][part], (have.get("metadata") or {}).get(part), path)
+    paths += _differ(want["spec"], have.get("spec"), "spec")
+    return paths
 
 
 def _differ(want: Any, have: Any, path: str) -> Iterator[str]:
@@ -207,13 +213,13 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def digest_of(cron_job: Json) -> str:
-    """What the operator wanted when it last wrote it."""
+def spec_digest(cron_job: Json) -> str:
+    """The digest of the spec that the operator last wrote; empty if it wrote none."""
     return str(((cron_job.get("metadata") or {}).get("annotations") or {}).get(SPEC_DIGEST) or "")
 
 
 def correction(want: Json, have: Json) -> dict[str, Any]:
-    """The merge patch that makes it right: of exactly the version that was seen."""
+    """The merge patch from ``have`` to ``want``. It applies only to the version that was read."""
     meta = have["metadata"]
     return {
         "metadata": {

@@ -1,7 +1,7 @@
-"""What to do next about a GatewayBackupSchedule: a pure function of what was seen and what time it is.
+"""Decides the next step of a GatewayBackupSchedule: a pure function of an observation and the time.
 
-It sees to one CronJob and says how things stand. It waits for nothing: what is missing is looked for again when
-something changes and at each sweep.
+The steps are: create the CronJob, or correct it, and then write the status. A run never waits. A missing ServiceAccount
+or permission is checked again at the next event and at each retention pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.backup_summaries import progress
 from gateway_operator.domain.schedule.cron import next_time
-from gateway_operator.domain.schedule.cronjob import Image, correction, differences, digest_of, is_owned_by, wanted
+from gateway_operator.domain.schedule.cronjob import Image, correction, differences, is_owned_by, spec_digest, wanted
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 READY: Final = "Ready"
@@ -38,7 +38,7 @@ class CronJobError:
 
 @dataclass(frozen=True)
 class ScheduleObservation:
-    """What one look gave. ``has_account`` is None where it cannot be seen."""
+    """The inputs of one decision. ``has_account`` is None if the operator may not read ServiceAccounts."""
 
     schedule: GatewayBackupSchedule
     cron_job: Json | None
@@ -52,7 +52,7 @@ class ScheduleObservation:
 
 @dataclass(frozen=True, slots=True)
 class CreateCronJob:
-    """Make the CronJob."""
+    """Create the CronJob of the schedule."""
 
     body: Json
     note: KubernetesEvent
@@ -60,7 +60,7 @@ class CreateCronJob:
 
 @dataclass(frozen=True, slots=True)
 class CorrectCronJob:
-    """Put the CronJob right, with a merge patch."""
+    """Correct the CronJob with a merge patch."""
 
     patch: Json
     note: KubernetesEvent
@@ -68,7 +68,7 @@ class CorrectCronJob:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleStatusUpdate:
-    """Write how things stand, then stop."""
+    """Write the status, then end this run."""
 
     status: dict[str, Any]
     note: KubernetesEvent | None
@@ -83,77 +83,78 @@ class _ReadyCondition:
     message: str
 
 
-def decide(seen: ScheduleObservation, now: datetime) -> ScheduleAction:
-    """The next step."""
-    schedule = seen.schedule
+def decide(observed: ScheduleObservation, now: datetime) -> ScheduleAction:
+    """The next action for this observation."""
+    schedule = observed.schedule
     if schedule.meta.deleting_since:
         return Done()
-    judged = _check(seen)
-    if isinstance(judged, _ReadyCondition):
-        return _status_update(seen, judged, now)
-    return judged
+    result = _check(observed)
+    if isinstance(result, _ReadyCondition):
+        return _status_update(observed, result, now)
+    return result
 
 
-def _check(seen: ScheduleObservation) -> _ReadyCondition | CreateCronJob | CorrectCronJob:
-    schedule, cron_job = seen.schedule, seen.cron_job
-    if seen.trouble is not None:
-        return _ReadyCondition(seen.trouble.reason, seen.trouble.message)
+def _check(observed: ScheduleObservation) -> _ReadyCondition | CreateCronJob | CorrectCronJob:
+    schedule, cron_job = observed.schedule, observed.cron_job
+    if observed.trouble is not None:
+        return _ReadyCondition(observed.trouble.reason, observed.trouble.message)
     if cron_job is not None and not is_owned_by(schedule, cron_job):
         return _ReadyCondition(
             Reason.NameConflict,
-            f"There is a CronJob {schedule.name} that is not this schedule's. It is left alone: delete it, or give the "
+            f"The CronJob {schedule.name} does not belong to this schedule and is not changed. Delete it, or give the "
             "schedule another name.",
         )
     if cron_job is not None and cron_job["metadata"].get("deletionTimestamp"):
-        said = f"CronJob {schedule.name} is being deleted; it is made again when it is gone."
-        return _ReadyCondition(Reason.CronJobDeleting, said)
-    if not seen.image.name:
+        message = f"CronJob {schedule.name} is being deleted; afterwards it is created again."
+        return _ReadyCondition(Reason.CronJobDeleting, message)
+    if not observed.image.name:
         return _ReadyCondition(
             Reason.ImageUnknown,
-            "The operator does not know its own image, which the CronJob's pods run: set GATEWAY_OPERATOR_IMAGE.",
+            "The operator does not know its own image, which the CronJob's pods use: set GATEWAY_OPERATOR_IMAGE.",
         )
-    want = wanted(schedule, seen.image)
+    want = wanted(schedule, observed.image)
     if cron_job is None:
-        return _missing_account(seen) or _create(schedule, want)
+        return _missing_account(observed) or _create(schedule, want)
     different = differences(want, cron_job)
-    if different and seen.corrected:
-        said = f"CronJob {schedule.name} is changed as it is written ({_fields(different)}): by an admission webhook?"
-        return _ReadyCondition(Reason.CronJobOverruled, said)
+    # One correction a run: a second one would loop with the webhook that changes the CronJob.
+    if different and observed.corrected:
+        message = f"Something changes CronJob {schedule.name} on every write ({_fields(different)}); check webhooks."
+        return _ReadyCondition(Reason.CronJobOverruled, message)
     if different:
         return _correct(schedule, want, cron_job, different)
-    return _missing_account(seen) or _scheduled(schedule)
+    return _missing_account(observed) or _scheduled(schedule)
 
 
-def _missing_account(seen: ScheduleObservation) -> _ReadyCondition | None:
-    if seen.has_account is not False:
+def _missing_account(observed: ScheduleObservation) -> _ReadyCondition | None:
+    if observed.has_account is not False:
         return None
-    schedule = seen.schedule
+    schedule = observed.schedule
     name, namespace = backup_account(schedule.gateway.name), schedule.meta.ref.namespace
     return _ReadyCondition(
         Reason.ServiceAccountMissing,
-        f"There is no ServiceAccount {name}, under which the CronJob's pods create GatewayBackups. The gateway's chart "
-        f"makes it; by hand: {account_line(namespace, schedule.gateway.name)}",
+        f"There is no ServiceAccount {name}, which the CronJob's pods use to create GatewayBackups. The gateway's "
+        f"chart creates it; by hand: {account_line(namespace, schedule.gateway.name)}",
     )
 
 
 def _create(schedule: GatewayBackupSchedule, want: Json) -> CreateCronJob:
     name = schedule.name
     if schedule.status.get("cronJob") == name:
-        said = f"CronJob {name} was gone, and has been made again."
-        return CreateCronJob(want, KubernetesEvent(str(Reason.CronJobRestored), said, warning=True))
-    return CreateCronJob(want, KubernetesEvent(str(Reason.CronJobCreated), f"CronJob {name} is made."))
+        message = f"CronJob {name} was missing and was created again."
+        return CreateCronJob(want, KubernetesEvent(str(Reason.CronJobRestored), message, warning=True))
+    return CreateCronJob(want, KubernetesEvent(str(Reason.CronJobCreated), f"CronJob {name} was created."))
 
 
 def _correct(schedule: GatewayBackupSchedule, want: Json, have: Json, different: Sequence[str]) -> CorrectCronJob:
     name, patch = schedule.name, correction(want, have)
-    if digest_of(have) != digest_of(want):
+    if spec_digest(have) != spec_digest(want):
         return CorrectCronJob(
-            patch, KubernetesEvent(str(Reason.CronJobUpdated), f"CronJob {name} follows its schedule.")
+            patch, KubernetesEvent(str(Reason.CronJobUpdated), f"CronJob {name} was updated from its schedule.")
         )
     generation = have["metadata"].get("generation", 0)
-    what = f"generation {generation}: {_fields(different)}"
-    said = f"Somebody changed CronJob {name} ({what}). It has been put right: change the schedule instead."
-    return CorrectCronJob(patch, KubernetesEvent(str(Reason.CronJobRestored), said, warning=True))
+    details = f"generation {generation}: {_fields(different)}"
+    message = f"Someone changed CronJob {name} ({details}). The change was reverted: change the schedule instead."
+    return CorrectCronJob(patch, KubernetesEvent(str(Reason.CronJobRestored), message, warning=True))
 
 
 def _fields(different: Sequence[str]) -> str:
@@ -162,57 +163,57 @@ def _fields(different: Sequence[str]) -> str:
 
 def _scheduled(schedule: GatewayBackupSchedule) -> _ReadyCondition:
     if schedule.suspend:
-        return _ReadyCondition(Reason.Suspended, f"CronJob {schedule.name} is suspended: no new backups are made.")
-    said = f"CronJob {schedule.name} makes a backup at {schedule.schedule} ({schedule.time_zone})."
-    return _ReadyCondition(Reason.Scheduled, said)
+        return _ReadyCondition(Reason.Suspended, f"CronJob {schedule.name} is suspended: no new backups are created.")
+    message = f"CronJob {schedule.name} creates a backup at {schedule.schedule} ({schedule.time_zone})."
+    return _ReadyCondition(Reason.Scheduled, message)
 
 
-def _status_update(seen: ScheduleObservation, verdict: _ReadyCondition, now: datetime) -> ScheduleStatusUpdate:
-    schedule, generation = seen.schedule, seen.schedule.meta.generation
-    fine = verdict.reason in _FINE
+def _status_update(observed: ScheduleObservation, condition: _ReadyCondition, now: datetime) -> ScheduleStatusUpdate:
+    schedule, generation = observed.schedule, observed.schedule.meta.generation
+    fine = condition.reason in _FINE
     ready = conditions.with_condition(
-        schedule.conditions, READY, fine, str(verdict.reason), verdict.message, generation, now
+        schedule.conditions, READY, fine, str(condition.reason), condition.message, generation, now
     )
-    if seen.trouble is not None and seen.trouble.reason is Reason.NotAuthorized:
-        message = verdict.message
+    if observed.trouble is not None and observed.trouble.reason is Reason.NotAuthorized:
+        message = condition.message
         ready = conditions.with_condition(
             ready, conditions.AUTHORIZED, False, str(Reason.NotAuthorized), message, generation, now
         )
     elif conditions.condition_status(ready, conditions.AUTHORIZED) is False:
-        said = "The operator may do what this schedule needs."
+        message = "The operator has the permissions that this schedule needs."
         ready = conditions.with_condition(
-            ready, conditions.AUTHORIZED, True, str(Reason.Authorized), said, generation, now
+            ready, conditions.AUTHORIZED, True, str(Reason.Authorized), message, generation, now
         )
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": ready,
-        **_of_cron_job(seen, fine, now),
-        **progress(schedule, seen.backups),
+        **_of_cron_job(observed, fine, now),
+        **progress(schedule, observed.backups),
     }
-    return ScheduleStatusUpdate(status, _transition(schedule, verdict, fine))
+    return ScheduleStatusUpdate(status, _transition(schedule, condition, fine))
 
 
-def _of_cron_job(seen: ScheduleObservation, fine: bool, now: datetime) -> dict[str, Any]:
-    schedule, cron_job = seen.schedule, seen.cron_job
+def _of_cron_job(observed: ScheduleObservation, fine: bool, now: datetime) -> dict[str, Any]:
+    schedule, cron_job = observed.schedule, observed.cron_job
     if cron_job is None or not is_owned_by(schedule, cron_job):
-        # The name stays in the status if it was there: what was there once and is not is told when it is made again.
+        # The name stays in the status. With it, _create() reports a missing CronJob as deleted by someone.
         return {"nextScheduleTime": None}
     runs = fine and not schedule.suspend
     due = next_time(schedule.schedule, schedule.time_zone, now) if runs else None
     last = timestamps.parse((cron_job.get("status") or {}).get("lastScheduleTime"))
     return {
         "cronJob": schedule.name,
-        # A CronJob that was made again has forgotten it.
+        # A CronJob that was created again has no lastScheduleTime.
         "lastScheduleTime": timestamps.text(last) if last else schedule.status.get("lastScheduleTime"),
         "nextScheduleTime": timestamps.text(due) if due else None,
     }
 
 
-def _transition(schedule: GatewayBackupSchedule, verdict: _ReadyCondition, fine: bool) -> KubernetesEvent | None:
-    """An event when it begins to be in trouble, or in another one, and when that is over."""
+def _transition(schedule: GatewayBackupSchedule, condition: _ReadyCondition, fine: bool) -> KubernetesEvent | None:
+    """An event when a problem begins, changes or ends."""
     before = next((one for one in schedule.conditions if one.get("type") == READY), None)
-    if before is not None and before.get("reason") == verdict.reason:
+    if before is not None and before.get("reason") == condition.reason:
         return None
     if not fine or (before is not None):
-        return KubernetesEvent(str(verdict.reason), verdict.message, warning=not fine)
+        return KubernetesEvent(str(condition.reason), condition.message, warning=not fine)
     return None

@@ -1,4 +1,4 @@
-"""The GatewayBackupSchedule as decisions read it, and the part of its status about its backups."""
+"""The GatewayBackupSchedule as decisions read it: the spec parsed, the status unchanged."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway_operator.domain.model import conditions
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef
 from gateway_operator.domain.model.names import SCHEDULE_KIND
-from gateway_operator.domain.model.resources import BackupSetId, GatewayRef, Json, Meta
+from gateway_operator.domain.model.resources import Json, Meta
 
 
 @dataclass(frozen=True)
 class GatewayBackupSchedule:
-    """A GatewayBackupSchedule."""
+    """A GatewayBackupSchedule as decisions read it."""
 
     meta: Meta
     gateway: GatewayRef
@@ -32,7 +33,7 @@ class GatewayBackupSchedule:
 
     @classmethod
     def parse(cls, body: Json) -> GatewayBackupSchedule:
-        """From an object as the API server gives it; the defaults are those of the schema."""
+        """From an object of the API server; the defaults are those of the schema."""
         spec = body.get("spec") or {}
         retention = spec.get("retention")
         return cls(
@@ -53,7 +54,7 @@ class GatewayBackupSchedule:
 
     @property
     def name(self) -> str:
-        """Its name, which is also that of its CronJob and of its backups' group."""
+        """The name, which is also that of its CronJob and the ``spec.group`` of its backups."""
         return self.meta.ref.name
 
     @property
@@ -69,21 +70,21 @@ class GatewayBackupSchedule:
 
     @property
     def phase(self) -> str:
-        """Whether it does what it is there for: Ready or not."""
+        """``Ready`` or ``NotReady``; empty before the first status."""
         ready = conditions.condition_status(self.conditions, "Ready")
         return "" if ready is None else "Ready" if ready else "NotReady"
 
     @property
     def reason(self) -> str:
-        """Why."""
+        """The reason of the condition Ready; empty while there is none."""
         return next((str(one.get("reason")) for one in self.conditions if one.get("type") == "Ready"), "")
 
     @property
     def conditions(self) -> Sequence[Json]:
-        """The conditions, those of retention included."""
+        """The conditions, including those of retention."""
         return self.status.get("conditions") or ()
 
     @property
     def wants_proof(self) -> bool:
-        """Whether only a Verified backup is a good one."""
+        """Whether only a Verified backup counts as successful."""
         return bool((self.template.get("verification") or {}).get("level", "Verified") == "Verified")

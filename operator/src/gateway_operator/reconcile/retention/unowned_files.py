@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.model.resources import NamespacedGateway
+from gateway_operator.domain.model.identifiers import NamespacedGateway
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import AdminApiError, ClusterError, Ports
 from gateway_operator.reconcile.gateway_lookup import resolve_gateway

@@ -1,0 +1,83 @@
+"""How the operator names things: an object, a gateway, a set of backups, a Secret with an age identity.
+
+All of them are values that can be keys of a dict. They hold no content of the objects that they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway_operator.domain.model.names import DEFAULT_IDENTITY_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The identity of a Kubernetes object, without its content."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRef:
+    """The workload that runs a gateway. ``ordinal`` selects the pod of a StatefulSet."""
+
+    kind: str
+    name: str
+    ordinal: int = 0
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any]) -> GatewayRef:
+        """From ``spec.gatewayRef``."""
+        ref = spec.get("gatewayRef") or {}
+        return cls(str(ref.get("kind", "Deployment")), str(ref.get("name", "")), int(ref.get("ordinal", 0)))
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class NamespacedName(NamedTuple):
+    """The namespace and the name of an object."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacedGateway:
+    """A gateway and its namespace."""
+
+    namespace: str
+    gateway: GatewayRef
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSetId:
+    """The backup set of a backup: its namespace, its gateway and its ``spec.group``. All three are immutable."""
+
+    namespace: str
+    gateway: GatewayRef
+    group: str
+
+    @property
+    def namespaced_gateway(self) -> NamespacedGateway:
+        """The gateway of the set, with its namespace."""
+        return NamespacedGateway(self.namespace, self.gateway)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRef:
+    """The name of the Secret with the age identity of a restore, and the key in it. The identity itself is not here."""
+
+    name: str
+    key: str = DEFAULT_IDENTITY_KEY
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any]) -> IdentityRef | None:
+        """From ``spec.identitySecretRef``."""
+        ref = spec.get("identitySecretRef")
+        return cls(str(ref.get("name", "")), str(ref.get("key", DEFAULT_IDENTITY_KEY))) if ref else None

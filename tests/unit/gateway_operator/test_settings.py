@@ -1,0 +1,27 @@
+"""Tests of the operator's settings from flags, environment and the ServiceAccount token."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+from gateway_operator.main import _parser
+from gateway_operator.settings import from_command_line, service_account
+
+
+def test_settings(tmp_path: Path) -> None:
+    flags = _parser().parse_args(["run", "--namespace", "a", "--namespace", "b", "--liveness", ""])
+    settings = from_command_line(flags, {"WATCH_NAMESPACES": "ignored"})
+    assert settings.namespaces == ("a", "b")
+    assert settings.liveness_url is None
+    settings = from_command_line(_parser().parse_args(["run"]), {"WATCH_NAMESPACES": "x, y,,x"})
+    assert settings.namespaces == ("x", "y")
+    assert settings.liveness_url == "http://0.0.0.0:8080/healthz"
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": "system:serviceaccount:ops:op"}).encode()).decode().rstrip("=")
+    token = tmp_path / "token"
+    token.write_text(f"x.{claims}.y")
+    assert service_account(token) == "ops:op"
+    token.write_text("nonsense")
+    assert service_account(token) == ""
+    assert service_account(tmp_path / "absent") == ""
