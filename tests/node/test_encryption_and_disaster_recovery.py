@@ -57,7 +57,7 @@ def values(key: AgeKey) -> list[str]:
     """The values that a person keeps with the key."""
     return [
         *("--set", "managementApi.enabled=true", "--set", "encryption.policy=require"),
-        *("--set", f"encryption.recipients={{{key.recipient}}}", "--set", f"restore.identitySecrets={{{SECRET}}}"),
+        *("--set", f"encryption.recipients={{{key.recipient}}}", "--set", f"restore.ageIdentitySecrets={{{SECRET}}}"),
     ]
 
 

@@ -159,7 +159,7 @@ def test_an_identity_is_read_only_once_it_is_granted_by_name(
         assert gw.users() == 5
         line = status["message"].partition("or: ")[2]
         if by == "the chart":
-            grant(kube, account, "restore.identitySecrets={restore-key}")
+            grant(kube, account, "restore.ageIdentitySecrets={restore-key}")
         else:
             # Outside the pod the operator does not know its own account.
             for command in line.replace("NAMESPACE:SERVICEACCOUNT", f"{kube.namespace}:{account}").split(" && "):

@@ -15,8 +15,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no gateway": (resource("GatewayBackup", "a", {}), "gatewayRef"),
     "no spec": ({"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "metadata": {"name": "a"}}, "spec"),
     "a long name": (resource("GatewayBackup", "a" * 64, GW), "at most 63 characters"),
-    "a group with a slash": (resource("GatewayBackup", "a", {**GW, "group": "a/b"}), "a group is a DNS label"),
-    "an upper-case gateway": (resource("GatewayBackup", "a", {"gatewayRef": {"name": "GW"}}), "is a DNS label"),
+    "a group with a slash": (resource("GatewayBackup", "a", {**GW, "group": "a/b"}), "a group must be a DNS label"),
+    "an upper-case gateway": (resource("GatewayBackup", "a", {"gatewayRef": {"name": "GW"}}), "must be a DNS label"),
     "an ordinal of a Deployment": (
         resource("GatewayBackup", "a", {"gatewayRef": {"name": "gw", "ordinal": 1}}),
         "ordinal is for a StatefulSet",
@@ -45,7 +45,7 @@ def test_what_cannot_be_is_refused(kube: Kube, case: str) -> None:
 
 
 CHANGES: dict[str, tuple[str, str, str]] = {
-    "gatewayRef": ("gwb", '{"gatewayRef":{"name":"other"}}', "a backup is of one gateway"),
+    "gatewayRef": ("gwb", '{"gatewayRef":{"name":"other"}}', "a backup belongs to one gateway"),
     "group": ("gwb", '{"group":"nightly"}', "group cannot change"),
     "timeoutSeconds": ("gwb", '{"timeoutSeconds":20}', "timeoutSeconds cannot change"),
     "retryLimit": ("gwb", '{"retryLimit":1}', "retryLimit cannot change"),

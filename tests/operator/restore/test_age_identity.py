@@ -181,7 +181,7 @@ def test_a_foreign_file_is_taken_by_its_digest_where_the_gateway_allows_it(
         kube.restore("careless", path="theirs.json")
         assert kube.wait_phase("gwr", "careless", "Failed", "Completed")["reason"] == "SignatureRequired"
         assert gw.users() == 5
-        with pytest.raises(ClusterError, match="acceptUnsigned takes expectedSha256 with it"):
+        with pytest.raises(ClusterError, match="acceptUnsigned requires expectedSha256"):
             kube.restore("blind", path="theirs.json", acceptUnsigned=True)
         kube.restore("known", path="theirs.json", acceptUnsigned=True, expectedSha256=digest, healthCheck=QUICK)
         kube.wait_phase("gwr", "known", "Completed", timeout=60)

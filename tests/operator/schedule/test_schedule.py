@@ -234,7 +234,7 @@ def test_a_refused_change_leaves_the_cron_job_as_it_was(ready: Kube) -> None:
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("x" * 47, "at most 46 characters"), ("manual", "are reserved"), ("a.b", "is a DNS label")],
+    [("x" * 47, "at most 46 characters"), ("manual", "are reserved"), ("a.b", "must be a DNS label")],
 )
 def test_a_name_that_cannot_be_is_refused(ready: Kube, name: str, sentence: str) -> None:
     with pytest.raises(ClusterError, match=sentence):

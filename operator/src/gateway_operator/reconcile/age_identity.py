@@ -25,7 +25,7 @@ async def read_identity(
         secret = await ports.cluster.secret(namespace, wanted.name)
     except ForbiddenError as error:
         line = identity_grant_line(namespace, gateway.name, wanted.name, ports.operator)
-        said = f"{error}. To grant it, name it in restore.identitySecrets of the gateway's chart, or: {line}"
+        said = f"{error}. To grant it, name it in restore.ageIdentitySecrets of the gateway's chart, or: {line}"
         return GatewayProblem(Reason.NotAuthorized, said, forbidden=True)
     if secret is None:
         said = f"Secret {wanted.name}, which spec.identitySecretRef names, does not exist."
