@@ -6,14 +6,14 @@ import signal
 import sys
 
 from tests.cluster.paths import ClusterError
-from tests.demo.clusters import GivenCluster, OwnCluster, Place, hold
+from tests.demo.clusters import ExistingCluster, OwnCluster, DemoCluster, hold
 from tests.demo.gateway_api import GatewayApiError
 from tests.demo.images import ROOT, MissingImagesError
-from tests.demo.kube import StoryError
-from tests.demo.scenario import Story
+from tests.demo.kube import DemoError
+from tests.demo.scenario import Scenario
 from tests.demo.terminal_report import Report
 
-_EXPECTED = (StoryError, GatewayApiError, ClusterError)
+_EXPECTED = (DemoError, GatewayApiError, ClusterError)
 _INTERRUPTED = 130
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     os.chdir(ROOT)
     report = Report()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    place: Place = GivenCluster(report, arguments.context) if arguments.context else OwnCluster(report, arguments.name)
+    place: DemoCluster = ExistingCluster(report, arguments.context) if arguments.context else OwnCluster(report, arguments.name)
     try:
         with hold(place):
             return _run(report, place, arguments.down) if arguments.command == "run" else _down(place)
@@ -39,15 +39,15 @@ def main() -> int:
         return _INTERRUPTED
 
 
-def _run(report: Report, place: Place, down: bool) -> int:
+def _run(report: Report, place: DemoCluster, down: bool) -> int:
     report.plain("A real Secure MCP Gateway is backed up, broken and restored on a real Kubernetes.")
-    story = Story(report, place)
+    story = Scenario(report, place)
     try:
-        story.tell()
+        story.run()
     except MissingImagesError:
         raise
     except Exception as error:
-        report.plain(f"\n{story.dump()}" if story.has_cluster else "")
+        report.plain(f"\n{story.diagnostics()}" if story.has_cluster else "")
         if not isinstance(error, _EXPECTED):
             raise
         report.plain(f"FAILED: {error}")
@@ -63,7 +63,7 @@ def _run(report: Report, place: Place, down: bool) -> int:
     return 0
 
 
-def _down(place: Place) -> int:
+def _down(place: DemoCluster) -> int:
     place.down()
     return 0
 

@@ -7,7 +7,7 @@ operator, which else would take its finalizers off.
 import json
 from typing import Any
 
-from tests.demo.kube import Kube, StoryError
+from tests.demo.kube import Kube, DemoError
 
 GATEWAY_NAMESPACE = "gateway-demo"
 OPERATOR_NAMESPACE = "gateway-backup-operator"
@@ -24,11 +24,11 @@ def refuse_foreign(kube: Kube) -> None:
     for namespace in _NAMESPACES:
         found = _get(kube, "namespace", namespace)
         if found is not None and LABEL not in found["metadata"].get("labels", {}):
-            raise StoryError(f"there is a namespace {namespace} that the demo did not make: it is left alone")
+            raise DemoError(f"there is a namespace {namespace} that the demo did not make: it is left alone")
     for kind in _KINDS:
         found = _get(kube, "crd", kind)
         if found is not None and not _is_ours(found):
-            raise StoryError(
+            raise DemoError(
                 f"the cluster has the CRD {kind} already, from another installation: the demo would meddle"
             )
 

@@ -13,7 +13,7 @@ from tests.cluster.locks import Lock
 from tests.cluster.paths import ClusterPaths, state_root
 from tests.cluster.requirements import why_no_node
 from tests.demo import cleanup, images, local_cluster
-from tests.demo.kube import Kube, StoryError
+from tests.demo.kube import Kube, DemoError
 from tests.demo.terminal_report import Report
 
 FIRST_RUN = """\
@@ -21,7 +21,7 @@ This is the first run here: the cluster's programs are compiled from source, and
 On two cores that takes about 10 minutes, up to 20 on busy ones. Later runs take less than a minute."""
 
 
-class Place(Protocol):
+class DemoCluster(Protocol):
     """A cluster: how it comes to be, how it gets the images, how it goes."""
 
     prepare_title: str
@@ -72,7 +72,7 @@ class OwnCluster:
     def prepare(self) -> None:
         """Programs and packages. The images are built at the same time: most of that is waiting for downloads."""
         if reason := why_no_node():
-            raise StoryError(f"{reason}; or use a cluster you have: make demo CONTEXT=name")
+            raise DemoError(f"{reason}; or use a cluster you have: make demo CONTEXT=name")
         from tests.cluster import binaries
         from tests.cluster.packages import install_missing
 
@@ -101,7 +101,7 @@ class OwnCluster:
         from tests.cluster import images as cluster_images
 
         if self._building is None:
-            raise StoryError("the images are built while the cluster starts: prepare() comes first")
+            raise DemoError("the images are built while the cluster starts: prepare() comes first")
         if not self._building.done():
             self._report.note("building: about two minutes the first time")
         while not (self._building.done() and self._built.empty()):
@@ -135,7 +135,7 @@ class OwnCluster:
         lifecycle.stop(self._name, self._report.plain)
 
 
-class GivenCluster:
+class ExistingCluster:
     """A cluster that the person already has: kind, minikube, or one whose images the person names."""
 
     prepare_title = "Find kubectl and helm"
@@ -158,12 +158,12 @@ class GivenCluster:
         for program in ("kubectl", "helm"):
             path = shutil.which(program)
             if path is None:
-                raise StoryError(f"{program} is not on the PATH: with CONTEXT= the demo uses yours")
+                raise DemoError(f"{program} is not on the PATH: with CONTEXT= the demo uses yours")
             self._report.say(path)
-        if self._local is None or images.any_named():
+        if self._local is None or images.any_configured():
             images.from_environment()
         elif reason := self._local.why_not():
-            raise StoryError(
+            raise DemoError(
                 f"{reason}; or load images yourself and name them: IMAGE_ADMIN, IMAGE_OPERATOR, IMAGE_GATEWAY"
             )
 
@@ -178,7 +178,7 @@ class GivenCluster:
 
     def load_images(self) -> images.Images:
         """Build and load them into kind or minikube; take those that the person names as they are."""
-        if self._local is None or images.any_named():
+        if self._local is None or images.any_configured():
             used = images.from_environment()
         else:
             self._report.note(f"building, and loading into {self._local.program}: about three minutes the first time")
@@ -208,11 +208,11 @@ class GivenCluster:
 
 
 @contextmanager
-def hold(place: Place) -> Iterator[None]:
+def hold(place: DemoCluster) -> Iterator[None]:
     """Keep a second demo of the same cluster out while this one runs."""
     lock = Lock(state_root() / "locks" / f"{place.lock_name}.lock")
     if not lock.try_acquire():
-        raise StoryError("another `make demo` is at work on this cluster; wait for it, or give this one another --name")
+        raise DemoError("another `make demo` is at work on this cluster; wait for it, or give this one another --name")
     try:
         yield
     finally:

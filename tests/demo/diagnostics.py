@@ -4,13 +4,13 @@ import json
 import re
 
 from tests.demo.cleanup import GATEWAY_NAMESPACE, OPERATOR_NAMESPACE
-from tests.demo.kube import Kube, StoryError
+from tests.demo.kube import Kube, DemoError
 
 _LINES = "40"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def dump(kube: Kube) -> str:
+def collect_diagnostics(kube: Kube) -> str:
     """Everything that helps, in one text; it never fails itself. Secrets are not in it."""
     parts = []
     for namespace in (OPERATOR_NAMESPACE, GATEWAY_NAMESPACE):
@@ -26,7 +26,7 @@ def _logs(kube: Kube, namespace: str) -> list[str]:
     parts = []
     try:
         pods = json.loads(kube.kubectl("-n", namespace, "get", "pods", "-o", "json", timeout=20))["items"]
-    except (StoryError, ValueError):
+    except (DemoError, ValueError):
         return []
     for pod in pods:
         for kind in ("initContainerStatuses", "containerStatuses"):
@@ -41,6 +41,6 @@ def _logs(kube: Kube, namespace: str) -> list[str]:
 def _part(kube: Kube, namespace: str, *arguments: str) -> str:
     try:
         found = kube.kubectl("-n", namespace, *arguments, "--request-timeout=10s", timeout=20)
-    except StoryError as error:
+    except DemoError as error:
         found = f"({error})"
     return f"--- kubectl -n {namespace} {' '.join(arguments)}\n{_COLOURS.sub('', found).rstrip()}\n"

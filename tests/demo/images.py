@@ -84,7 +84,7 @@ class MissingImagesError(Exception):
     """The demo has no images for the cluster; the message explains how to make them."""
 
 
-def any_named() -> bool:
+def any_configured() -> bool:
     """Whether the person names images: then the demo builds none."""
     return any(os.environ.get(f"IMAGE_{field.name.upper()}") for field in fields(Images))
 

@@ -18,7 +18,7 @@ _SIGKILL = 9
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-class StoryError(Exception):
+class DemoError(Exception):
     """A step did not keep its promise; the message says which, and what was found instead."""
 
 
@@ -41,7 +41,7 @@ class Kube:
         """What kubectl printed."""
         return self._run([*self._kubectl, *arguments], input, check, timeout).decode()
 
-    def read(self, *arguments: str, timeout: float = 60) -> bytes:
+    def read_bytes(self, *arguments: str, timeout: float = 60) -> bytes:
         """What kubectl printed, for content that is no text."""
         return self._run([*self._kubectl, *arguments], None, True, timeout)
 
@@ -49,13 +49,13 @@ class Kube:
         """What helm printed."""
         return self._run([*self._helm, *arguments], None, check, timeout).decode()
 
-    def shown(self, *arguments: str) -> str:
+    def command_line(self, *arguments: str) -> str:
         """The kubectl command line as a person would type it."""
         return " ".join([*self._kubectl, *arguments])
 
     def show(self, *arguments: str, timeout: float = 60) -> str:
         """Run kubectl in front of the reader: the command, then what it printed."""
-        self.report.command(self.shown(*arguments))
+        self.report.command(self.command_line(*arguments))
         output = self.kubectl(*arguments, timeout=timeout)
         self.report.output(output)
         return output
@@ -67,14 +67,14 @@ class Kube:
 
     def apply(self, manifest: str) -> None:
         """Apply a manifest in front of the reader."""
-        self.report.command(self.shown("apply", "-f", "- <<EOF"))
+        self.report.command(self.command_line("apply", "-f", "- <<EOF"))
         self.report.output(manifest + "EOF")
         self.report.output(self.kubectl("apply", "-f", "-", input=manifest))
 
     def wait_completed(self, namespace: str, thing: str, timeout: float) -> None:
         """Wait for the condition Completed with kubectl; when the condition Failed comes first, say why at once."""
         arguments = ["-n", namespace, "wait", "--for=condition=Completed", thing, f"--timeout={timeout:g}s"]
-        self.report.command(self.shown(*arguments))
+        self.report.command(self.command_line(*arguments))
         waiting = self._start([*self._kubectl, *arguments])
         failed = "jsonpath={.status.conditions[?(@.type=='Failed')].status} {.status.reason}: {.status.message}"
         with waiting:
@@ -82,18 +82,18 @@ class Kube:
                 state = self.kubectl("-n", namespace, "get", thing, "-o", failed, check=False)
                 if state.startswith("True"):
                     waiting.kill()
-                    raise StoryError(f"{thing} failed: {state.removeprefix('True').strip()}")
+                    raise DemoError(f"{thing} failed: {state.removeprefix('True').strip()}")
                 time.sleep(0.3)
             said = waiting.stdout.read().decode().strip() if waiting.stdout else ""
         if waiting.returncode:
             phase = self.kubectl("-n", namespace, "get", thing, "-o", "jsonpath={.status.phase}: {.status.message}")
-            raise StoryError(f"{thing} did not complete in {timeout:g} s ({said}); it is {phase}")
+            raise DemoError(f"{thing} did not complete in {timeout:g} s ({said}); it is {phase}")
         self.report.output(said)
 
-    def forward(self, namespace: str, target: str, port: int) -> "Forward":
+    def port_forward(self, namespace: str, target: str, port: int) -> "PortForward":
         """A local port that leads to a port of a pod."""
         command = [*self._kubectl, "-n", namespace, "port-forward", "--address=127.0.0.1", target, f":{port}"]
-        return Forward(lambda output: self._start(command, output))
+        return PortForward(lambda output: self._start(command, output))
 
     def _start(self, command: Sequence[str], output: Any = subprocess.PIPE) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -118,16 +118,16 @@ class Kube:
                 check=False,
             )
         except FileNotFoundError:
-            raise StoryError(f"{command[0]} is not installed") from None
+            raise DemoError(f"{command[0]} is not installed") from None
         except subprocess.TimeoutExpired:
-            raise StoryError(f"no answer within {timeout:g} s from: {' '.join(command)}") from None
+            raise DemoError(f"no answer within {timeout:g} s from: {' '.join(command)}") from None
         if check and done.returncode:
             said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")[-2000:]
-            raise StoryError(f"`{' '.join(command)}` failed with {done.returncode}: {said}")
+            raise DemoError(f"`{' '.join(command)}` failed with {done.returncode}: {said}")
         return done.stdout
 
 
-class Forward:
+class PortForward:
     """A port-forward that is started anew when it has died: kubectl's ends at the first refused connection."""
 
     def __init__(self, start: Callable[[Any], "subprocess.Popen[bytes]"]) -> None:
@@ -135,7 +135,7 @@ class Forward:
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
-    def __enter__(self) -> "Forward":
+    def __enter__(self) -> "PortForward":
         return self
 
     def __exit__(
@@ -173,4 +173,4 @@ class Forward:
                 said = os.pread(output.fileno(), 4096, 0).decode(errors="replace")
             self.close()
             time.sleep(0.5)
-        raise StoryError(f"no port-forward within {patience:g} s: {said.strip()[-500:]}")
+        raise DemoError(f"no port-forward within {patience:g} s: {said.strip()[-500:]}")

@@ -9,20 +9,20 @@ from typing import Any
 
 import httpx
 
-from tests.demo.kube import Forward, Kube, StoryError
+from tests.demo.kube import PortForward, Kube, DemoError
 from tests.demo.mcp_client import Identity, Listing, list_servers
 
 ADMIN_PORT, ADMIN_TLS_PORT, MCP_PORT = 8001, 8443, 8000
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """One look at the gateway."""
 
     when: str
     health: int
     status: str
-    holds: str
+    contents: str
     pod: str
     listing: Listing
 
@@ -32,7 +32,7 @@ class Seen:
         if self.listing.error:
             client = self.listing.error.partition(":")[0] if self.listing.answered else "no answer"
         gateway = "answers" if self.listing.answered else "no answer"
-        return [str(self.health), self.status, self.holds, self.pod, gateway, client]
+        return [str(self.health), self.status, self.contents, self.pod, gateway, client]
 
 
 @dataclass
@@ -42,12 +42,12 @@ class Observer:
     kube: Kube
     namespace: str
     workload: str
-    columns: list[Seen] = field(default_factory=list)
+    columns: list[Observation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         target = f"deployment/{self.workload}"
         self._forwards = {
-            port: self.kube.forward(self.namespace, target, port) for port in (MCP_PORT, ADMIN_PORT, ADMIN_TLS_PORT)
+            port: self.kube.port_forward(self.namespace, target, port) for port in (MCP_PORT, ADMIN_PORT, ADMIN_TLS_PORT)
         }
         self._trust: tuple[ssl.SSLContext, str] | None = None
 
@@ -71,9 +71,9 @@ class Observer:
             time.sleep(0.5)
         return listing
 
-    def look(self, when: str, identity: Identity) -> Seen:
+    def observe(self, when: str, identity: Identity) -> Observation:
         """Ask everybody, and remember it as the next column."""
-        seen = Seen(when, self._health(), *self._detailed_health(), self._pod(), self.listing(identity))
+        seen = Observation(when, self._health(), *self._detailed_health(), self._pod(), self.listing(identity))
         self.columns.append(seen)
         return seen
 
@@ -98,14 +98,14 @@ class Observer:
         context, key = self._trust
         answer = self._get(self._forwards[ADMIN_TLS_PORT], "https", "/api/v1/system/health", context, key)
         if answer.status_code != httpx.codes.OK:
-            raise StoryError(f"the detailed health answered {answer.status_code}: {answer.text[:300]}")
+            raise DemoError(f"the detailed health answered {answer.status_code}: {answer.text[:300]}")
         data = answer.json()["data"]
         counts = f"{data['total_projects']} projects, {data['total_api_keys']} keys"
         codes = ", ".join(dict.fromkeys(issue["code"] for issue in data["issues"]))
         return data["status"] + (f" ({codes})" if codes else ""), counts if data["config_valid"] else "cannot be read"
 
     def _get(
-        self, forward: Forward, scheme: str, path: str, context: ssl.SSLContext | bool = True, key: str = ""
+        self, forward: PortForward, scheme: str, path: str, context: ssl.SSLContext | bool = True, key: str = ""
     ) -> httpx.Response:
         name = f"{self.workload}.{self.namespace}.svc"
         headers = {"Host": name, **({"Authorization": f"Bearer {key}"} if key else {})}
@@ -117,7 +117,7 @@ class Observer:
                 except httpx.TransportError as error:
                     forward.close()
                     if attempt == 2:
-                        raise StoryError(f"GET {path}: {type(error).__name__}: {error}") from error
+                        raise DemoError(f"GET {path}: {type(error).__name__}: {error}") from error
         raise AssertionError
 
     def _secrets(self) -> tuple[ssl.SSLContext, str]:

@@ -6,12 +6,12 @@ from typing import Any
 
 from tests.demo import backup_file
 from tests.demo.cleanup import GATEWAY_NAMESPACE, LABEL, OPERATOR_NAMESPACE, OPERATOR_RELEASE
-from tests.demo.clusters import Place
-from tests.demo.diagnostics import dump
+from tests.demo.clusters import DemoCluster
+from tests.demo.diagnostics import collect_diagnostics
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import BACKUP_DIRECTORY, GatewayPod
 from tests.demo.images import Images
-from tests.demo.kube import Kube, StoryError
+from tests.demo.kube import Kube, DemoError
 from tests.demo.mcp_client import Identity
 from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
@@ -38,11 +38,11 @@ spec:
 
 
 @dataclass
-class Story:
+class Scenario:
     """What one step leaves for the next."""
 
     report: Report
-    place: Place
+    cluster: DemoCluster
     _kube: Kube | None = None
     _images: Images | None = None
     _observer: Observer | None = None
@@ -52,14 +52,14 @@ class Story:
     def kube(self) -> Kube:
         """The cluster, once it is there."""
         if self._kube is None:
-            raise StoryError("there is no cluster yet")
+            raise DemoError("there is no cluster yet")
         return self._kube
 
     @property
     def observer(self) -> Observer:
         """Who looks at the gateway, once it is there."""
         if self._observer is None:
-            raise StoryError("there is no gateway yet")
+            raise DemoError("there is no gateway yet")
         return self._observer
 
     @property
@@ -76,12 +76,12 @@ class Story:
         """What that user shall see."""
         return PROJECTS[0].servers
 
-    def tell(self) -> None:
+    def run(self) -> None:
         """All steps."""
         steps = (
-            (self.place.prepare_title, self.place.prepare),
-            (self.place.start_title, self._start),
-            (self.place.images_title, self._load_images),
+            (self.cluster.prepare_title, self.cluster.prepare),
+            (self.cluster.start_title, self._start),
+            (self.cluster.images_title, self._load_images),
             ("Install the operator, and a real gateway with the admin API beside it", self._install),
             ("Give the gateway projects, users and keys through its own API", self._populate),
             ("Back it up", self._back_up),
@@ -103,22 +103,22 @@ class Story:
         if self._observer is not None:
             self._observer.close()
 
-    def dump(self) -> str:
+    def diagnostics(self) -> str:
         """What a person needs to see why it failed."""
-        return dump(self.kube)
+        return collect_diagnostics(self.kube)
 
     def _start(self) -> None:
-        self._kube = self.place.start()
+        self._kube = self.cluster.start()
 
     def _load_images(self) -> None:
-        self._images = self.place.load_images()
+        self._images = self.cluster.load_images()
 
     def _install(self) -> None:
         images = self._images
         if images is None:
-            raise StoryError("the images come first")
+            raise DemoError("the images come first")
         for namespace in (OPERATOR_NAMESPACE, GATEWAY_NAMESPACE):
-            self.report.command(self.kube.shown("create", "namespace", namespace))
+            self.report.command(self.kube.command_line("create", "namespace", namespace))
             self.report.output(self.kube.kubectl("create", "-f", "-", input=_namespace(namespace)))
         self.report.note("(both labelled: they enforce restricted pod security, and the demo made them)")
         self.kube.show_helm(
@@ -136,7 +136,7 @@ class Story:
 
     def _populate(self) -> None:
         self._identities = self._gateway.populate(PROJECTS)
-        with self._gateway.own_api() as api:
+        with self._gateway.management_api() as api:
             holds = api.statistics()
         for project in PROJECTS:
             self.report.say(f"{project.name}: servers {', '.join(project.servers)}; users {', '.join(project.members)}")
@@ -144,7 +144,7 @@ class Story:
             f"the gateway says that it has {holds['total_projects']} projects, {holds['total_users']} users"
         )
         self._client_works("an MCP client with the key of")
-        self.observer.look("at first", self.user)
+        self.observer.observe("at first", self.user)
 
     def _back_up(self) -> None:
         self.kube.apply(BACKUP_MANIFEST)
@@ -152,32 +152,32 @@ class Story:
         self.kube.show("-n", GATEWAY_NAMESPACE, "get", "gatewaybackups")
         status = self._status("gatewaybackup", BACKUP)
         file = f"{BACKUP_DIRECTORY}/{status['path']}"
-        self.kube.show(*self._gateway.inside("admin", "ls", "-l", file.rpartition("/")[0]))
-        stored = backup_file.show(self.kube, self._gateway.inside("admin", "cat", file))
+        self.kube.show(*self._gateway.exec_arguments("admin", "ls", "-l", file.rpartition("/")[0]))
+        stored = backup_file.show(self.kube, self._gateway.exec_arguments("admin", "cat", file))
         if stored.sha256 != status["sha256"]:
-            raise StoryError(f"the file's digest is {stored.sha256}, status.sha256 says {status['sha256']}")
+            raise DemoError(f"the file's digest is {stored.sha256}, status.sha256 says {status['sha256']}")
         self.report.say("its SHA-256 is the one in the backup's status")
         wanted = sorted(project.name for project in PROJECTS)
         if not set(wanted) <= set(stored.projects):
-            raise StoryError(f"the file holds the projects {stored.projects}, not {wanted}")
+            raise DemoError(f"the file holds the projects {stored.projects}, not {wanted}")
 
     def _lose(self) -> None:
         self.report.say(
             f"Somebody deletes the project {self.user.project} and its keys, through the gateway's own API:"
         )
-        with self._gateway.own_api() as api:
+        with self._gateway.management_api() as api:
             api.delete_project_with_keys(self.user.project)
-        seen = self.observer.look("project deleted", self.user)
+        seen = self.observer.observe("project deleted", self.user)
         self.report.table(*self.observer.table(self._first_name))
         if seen.listing.servers or seen.status != "healthy":
-            raise StoryError(f"the deletion should lock the user out and leave a healthy config, but: {seen}")
+            raise DemoError(f"the deletion should lock the user out and leave a healthy config, but: {seen}")
         self.report.say("")
         self.report.say("Then a full disk, a kill -9, a bad script: half of the config file is gone.")
         self._gateway.truncate(show=True)
-        seen = self.observer.look("config truncated", self.user)
+        seen = self.observer.observe("config truncated", self.user)
         self.report.table(*self.observer.table(self._first_name))
         if seen.listing.servers or not seen.status.startswith("unhealthy") or seen.health != 200:
-            raise StoryError(f"a truncated config should be unhealthy, and /health still 200, but: {seen}")
+            raise DemoError(f"a truncated config should be unhealthy, and /health still 200, but: {seen}")
 
     def _restore(self) -> None:
         self.kube.apply(RESTORE_MANIFEST)
@@ -196,24 +196,24 @@ class Story:
             ],
         )
         self._client_works("the same MCP client with the same key of")
-        seen = self.observer.look("restored", self.user)
+        seen = self.observer.observe("restored", self.user)
         self.report.table(*self.observer.table(self._first_name))
-        if seen.status != "healthy" or seen.holds != self.observer.columns[0].holds:
-            raise StoryError(f"after the restore the gateway should hold what it held at first, but: {seen}")
+        if seen.status != "healthy" or seen.contents != self.observer.columns[0].contents:
+            raise DemoError(f"after the restore the gateway should hold what it held at first, but: {seen}")
 
     def _look_around(self) -> None:
         self.kube.show("-n", GATEWAY_NAMESPACE, "get", "gatewaybackups,gatewayrestores")
         self.report.say("")
         self.report.say("The cluster stays up. To look around:")
         for line in [
-            *self.place.commands(),
-            self.kube.shown("-n", GATEWAY_NAMESPACE, "get", "gwb,gwr"),
-            self.kube.shown("-n", GATEWAY_NAMESPACE, "describe", f"gwr/{RESTORE}"),
-            self.kube.shown("-n", OPERATOR_NAMESPACE, "logs", f"deployment/{OPERATOR_RELEASE}"),
+            *self.cluster.commands(),
+            self.kube.command_line("-n", GATEWAY_NAMESPACE, "get", "gwb,gwr"),
+            self.kube.command_line("-n", GATEWAY_NAMESPACE, "describe", f"gwr/{RESTORE}"),
+            self.kube.command_line("-n", OPERATOR_NAMESPACE, "logs", f"deployment/{OPERATOR_RELEASE}"),
         ]:
             self.report.command(line)
         self.report.say("To take it down:")
-        self.report.command(self.place.down_command())
+        self.report.command(self.cluster.down_command())
 
     @property
     def _first_name(self) -> str:
@@ -223,7 +223,7 @@ class Story:
         listing = self.observer.wait_for_servers(self.user, self.servers)
         self.report.say(f"{who} {self.user.email} asks the gateway for its servers: {listing}")
         if listing.servers != self.servers:
-            raise StoryError(f"{self.user.email} should see {', '.join(self.servers)}, but got: {listing}")
+            raise DemoError(f"{self.user.email} should see {', '.join(self.servers)}, but got: {listing}")
 
     def _status(self, kind: str, name: str) -> dict[str, Any]:
         found = json.loads(self.kube.kubectl("-n", GATEWAY_NAMESPACE, "get", kind, name, "-o", "json"))

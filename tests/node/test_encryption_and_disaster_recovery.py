@@ -111,7 +111,7 @@ def test_the_signing_key_is_in_the_admin_container_alone_and_its_public_half_can
 
 def test_a_lost_config_comes_back_with_the_identity(guarded: Guarded) -> None:
     subject = guarded.subject
-    subject.kube.kubectl(*subject.pod.inside("gateway", "rm", CONFIG_FILE))
+    subject.kube.kubectl(*subject.pod.exec_arguments("gateway", "rm", CONFIG_FILE))
     subject.delete_pod(grace=5)
     subject.rolled_out()
     assert subject.detailed_health().startswith("unhealthy")

@@ -82,7 +82,7 @@ class Subject:
 
     def detailed_health(self) -> str:
         """The status that the admin API reports, and its issues."""
-        return self.observer.look("now", self.user).status
+        return self.observer.observe("now", self.user).status
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def _until(condition: Callable[[], bool], what: str, timeout: float = 60) -> Non
 
 
 def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> None:
-    with subject.pod.own_api() as api:
+    with subject.pod.management_api() as api:
         api.delete_project_with_keys(subject.user.project)
     assert "CONFIG_002" in str(subject.ask())
     subject.pod.truncate()
@@ -133,7 +133,7 @@ def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> 
     assert status["safetyBackup"]["kind"] == "raw"
     assert subject.works()
     assert subject.detailed_health() == "healthy"
-    with subject.pod.own_api() as api:
+    with subject.pod.management_api() as api:
         assert api.statistics()["total_projects"] == len(PROJECTS)
 
 
@@ -141,14 +141,14 @@ def test_pod_that_is_not_ready_because_its_config_is_broken_is_restored(subject:
     """The gateway's own API dies at each request while the config is broken: its pod is in CrashLoopBackOff."""
     subject.pod.truncate()
     target = f"deployment/{subject.pod.workload}"
-    with subject.kube.forward(subject.pod.namespace, target, MANAGEMENT_PORT) as forward:
+    with subject.kube.port_forward(subject.pod.namespace, target, MANAGEMENT_PORT) as forward:
 
         def kill_its_own_api() -> bool:
             try:
                 httpx.get(f"http://127.0.0.1:{forward.port}/api/v1/projects", headers={"apikey": "x"}, timeout=5)
             except httpx.TransportError:
                 forward.close()
-            return "not Ready" in subject.observer.look("now", subject.user).pod
+            return "not Ready" in subject.observer.observe("now", subject.user).pod
 
         _until(kill_its_own_api, "the pod is not ready")
 
@@ -158,7 +158,7 @@ def test_pod_that_is_not_ready_because_its_config_is_broken_is_restored(subject:
 
 
 def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> None:
-    subject.kube.kubectl(*subject.pod.inside("gateway", "rm", CONFIG_FILE))
+    subject.kube.kubectl(*subject.pod.exec_arguments("gateway", "rm", CONFIG_FILE))
     subject.delete_pod(grace=5)
     subject.rolled_out()
     # A new, empty config would look healthy, and nobody would learn that everything is lost.
@@ -172,7 +172,7 @@ def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> Non
 
 
 def test_pod_that_dies_in_the_middle_of_a_restore(subject: Subject) -> None:
-    with subject.pod.own_api() as api:
+    with subject.pod.management_api() as api:
         api.delete_project_with_keys(subject.user.project)
     thing = subject.create("GatewayRestore", "interrupted", backupName=subject.backup)
     phases = ("Restoring", "Restarting", "HealthCheck")

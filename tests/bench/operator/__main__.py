@@ -8,11 +8,11 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from tests.bench.operator.environment import Measured, ground
+from tests.bench.operator.environment import Measurement, start_environment
 from tests.bench.operator.load import quantile
 from tests.bench.operator.pods import pod_per_backup
 from tests.bench.operator.report import machine, table
-from tests.bench.operator.subjects import contenders
+from tests.bench.operator.subjects import available_subjects
 from tests.cluster import requirements
 from tests.cluster.output import to_stderr
 
@@ -20,11 +20,11 @@ from tests.cluster.output import to_stderr
 async def main(arguments: argparse.Namespace) -> None:
     """One run of everything."""
     print(machine())
-    programs = contenders(arguments.contenders, to_stderr)
-    measured: dict[int, dict[str, list[Measured]]] = {}
-    async with ground(to_stderr) as place:
+    programs = available_subjects(arguments.contenders, to_stderr)
+    measured: dict[int, dict[str, list[Measurement]]] = {}
+    async with start_environment(to_stderr) as place:
         for size in arguments.sizes:
-            runs: dict[str, list[Measured]] = {program.name: [] for program in programs}
+            runs: dict[str, list[Measurement]] = {program.name: [] for program in programs}
             measured[size] = runs
             for turn in range(arguments.repeats):
                 # Each turn begins with another one: whatever drifts, drifts for all.
@@ -43,7 +43,7 @@ async def main(arguments: argparse.Namespace) -> None:
         await _pods(arguments, [one for runs in measured.values() for one in runs.get("operator", ())])
 
 
-async def _pods(arguments: argparse.Namespace, ours: Sequence[Measured]) -> None:
+async def _pods(arguments: argparse.Namespace, ours: Sequence[Measurement]) -> None:
     if reason := requirements.why_no_node():
         print(f"\nno pod per backup: {reason}")
         return
@@ -52,7 +52,7 @@ async def _pods(arguments: argparse.Namespace, ours: Sequence[Measured]) -> None
         f"\na pod per backup: p50 {quantile(alone, 0.5):.2f} s alone ({len(alone)} Jobs), {rate:.2f} a second at once"
     )
     if ours:
-        mine = statistics.median(quantile(one.alone, 0.5) for one in ours)
+        mine = statistics.median(quantile(one.single, 0.5) for one in ours)
         print(f"a pod per backup / operator, p50 alone: {quantile(alone, 0.5) / mine:.0f}")
 
 

@@ -32,7 +32,7 @@ class _Gateway:
     looked: float = float("-inf")
 
 
-class Floor:
+class BaselineClient:
     """One run, until it is killed."""
 
     def __init__(self, api: ApiServer, http: aiohttp.ClientSession, namespace: str, share: float) -> None:
@@ -200,7 +200,7 @@ async def main() -> None:
         ApiServer.from_kubeconfig(arguments.kubeconfig.read_text()) as api,
         aiohttp.ClientSession(connector=connector, trust_env=False) as http,
     ):
-        await Floor(api, http, arguments.namespace, arguments.share).run()
+        await BaselineClient(api, http, arguments.namespace, arguments.share).run()
 
 
 if __name__ == "__main__":

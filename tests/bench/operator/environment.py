@@ -14,8 +14,8 @@ import aiohttp
 
 from tests.bench.operator import load
 from tests.bench.operator.api_server import BACKUPS, ApiServer, reads, writes
-from tests.bench.operator.gateways import make_gateways, real_admins
-from tests.bench.operator.subjects import Contender, operator, program, usage
+from tests.bench.operator.gateways import create_gateways, real_admins
+from tests.bench.operator.subjects import Subject, operator, run_program, usage
 from tests.cluster import Cluster, lifecycle
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
@@ -30,12 +30,12 @@ _WARM = 40
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One run of one contender."""
 
-    alone: list[float]
+    single: list[float]
     """Seconds from apply to Completed of single backups, shortest first."""
-    together: list[float]
+    concurrent: list[float]
     """The same of backups applied all at once."""
     rate: float
     """Backups per second."""
@@ -52,7 +52,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Environment:
     """A cluster with its gateways."""
 
     cluster: Cluster
@@ -62,40 +62,40 @@ class Ground:
     gateways: Sequence[str]
     folder: Path
 
-    async def measure(self, contender: Contender, count: int, singles: int) -> Measured:
+    async def measure(self, contender: Subject, count: int, singles: int) -> Measurement:
         """``singles`` one by one, then ``count`` at once, on empty admin APIs and an empty namespace."""
         admins = [sys.executable, "-m", "tests.bench.operator.admin_api_stubs", *self.hosts]
-        with program(admins, self.folder / "admins.log"):
+        with run_program(admins, self.folder / "admins.log"):
             found = await self._measure(contender, count, singles)
             await self._check(_WARM + singles + count)
         return found
 
-    async def with_real_admins(self, count: int) -> Measured:
+    async def with_real_admins(self, count: int) -> Measurement:
         """The operator with real ``gateway-admin`` processes, a small config behind each."""
         with real_admins(self.folder) as (hosts, keys, made):
             create_namespace(self.cluster, "real")
-            gateways = await make_gateways(self.cluster, self.api, "real", hosts, keys)
+            gateways = await create_gateways(self.cluster, self.api, "real", hosts, keys)
             real = replace(self, namespace="real", hosts=hosts, gateways=gateways)
-            found = await real._measure(Contender("operator", operator), count, singles=20)
+            found = await real._measure(Subject("operator", operator), count, singles=20)
             assert made() == _WARM + 20 + count, f"{made()} files"
         return found
 
-    async def _measure(self, contender: Contender, count: int, singles: int) -> Measured:
+    async def _measure(self, contender: Subject, count: int, singles: int) -> Measurement:
         with contender.run(self.cluster, self.namespace, self.folder / f"{contender.name}.log") as pid:
-            await load.all_at_once(self.api, self.namespace, self.gateways, _WARM)
+            await load.run_concurrently(self.api, self.namespace, self.gateways, _WARM)
             await self.clean()
-            alone = await load.one_by_one(self.api, self.namespace, self.gateways, singles)
+            alone = await load.run_sequentially(self.api, self.namespace, self.gateways, singles)
             server = Processes(self.cluster.paths).pid("kube-apiserver")
             assert server is not None
             before, counted, server_before = usage(pid), await self.api.counted(), usage(server)
-            together = await load.all_at_once(self.api, self.namespace, self.gateways, count)
+            together = await load.run_concurrently(self.api, self.namespace, self.gateways, count)
             await asyncio.sleep(1)  # an event may follow the last status
             after, counted_after, server_after = usage(pid), await self.api.counted(), usage(server)
         await self.clean()
         written, kinds = writes(counted, counted_after, count)
-        return Measured(
-            alone=alone.latencies(),
-            together=together.latencies(),
+        return Measurement(
+            single=alone.latencies(),
+            concurrent=together.latencies(),
             rate=together.rate(),
             writes=written / count,
             reads=reads(counted, counted_after) / count,
@@ -125,7 +125,7 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(log: Log) -> AsyncIterator[Ground]:
+async def start_environment(log: Log) -> AsyncIterator[Environment]:
     """Everything up; everything down again, whatever happens."""
     name, lock = claim_name("bench")
     try:
@@ -136,8 +136,8 @@ async def ground(log: Log) -> AsyncIterator[Ground]:
         hosts = [loopback() for _ in range(GATEWAYS)]
         with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
             async with ApiServer.of(cluster) as api:
-                gateways = await make_gateways(cluster, api, "bench", hosts, [KEY] * GATEWAYS)
-                yield Ground(cluster, api, "bench", hosts, gateways, Path(folder))
+                gateways = await create_gateways(cluster, api, "bench", hosts, [KEY] * GATEWAYS)
+                yield Environment(cluster, api, "bench", hosts, gateways, Path(folder))
     finally:
         await asyncio.to_thread(lifecycle.stop, name, log, keep_images=False)
         lock.release()

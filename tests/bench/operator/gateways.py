@@ -32,7 +32,7 @@ def names(count: int) -> list[str]:
     return [f"gw-{number}" for number in range(count)]
 
 
-async def make_gateways(
+async def create_gateways(
     cluster: Cluster, api: ApiServer, namespace: str, hosts: Sequence[str], keys: Sequence[str], folder: str = "/config"
 ) -> list[str]:
     """A ready gateway for each admin API."""

@@ -14,7 +14,7 @@ from tests.cluster.paths import cache_dir
 _SOURCE = Path(__file__).parent / "twin"
 
 
-def built(log: Log) -> Path:
+def build(log: Log) -> Path:
     """The program. Another source or other versions get another folder. ClusterError where it cannot be built."""
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum", "main.go"):

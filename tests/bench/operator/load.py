@@ -19,7 +19,7 @@ _CREATORS = 32
 
 
 @dataclass
-class Seen:
+class Progress:
     """When each backup was sent and when it was seen Completed, in seconds of one clock."""
 
     sent: dict[str, float] = field(default_factory=dict)
@@ -40,7 +40,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-async def all_at_once(api: ApiServer, namespace: str, gateways: Sequence[str], count: int, first: int = 0) -> Seen:
+async def run_concurrently(api: ApiServer, namespace: str, gateways: Sequence[str], count: int, first: int = 0) -> Progress:
     """``count`` backups as fast as the API server takes them, their names numbered from ``first``."""
     async with _watched(api, namespace) as (seen, changed):
         names = iter(range(first, first + count))
@@ -54,7 +54,7 @@ async def all_at_once(api: ApiServer, namespace: str, gateways: Sequence[str], c
     return seen
 
 
-async def one_by_one(api: ApiServer, namespace: str, gateways: Sequence[str], count: int) -> Seen:
+async def run_sequentially(api: ApiServer, namespace: str, gateways: Sequence[str], count: int) -> Progress:
     """``count`` backups, each when the one before it is Completed: what a single backup takes."""
     async with _watched(api, namespace) as (seen, changed):
         for number in range(count):
@@ -63,7 +63,7 @@ async def one_by_one(api: ApiServer, namespace: str, gateways: Sequence[str], co
     return seen
 
 
-async def _create(api: ApiServer, namespace: str, seen: Seen, name: str, gateway: str) -> None:
+async def _create(api: ApiServer, namespace: str, seen: Progress, name: str, gateway: str) -> None:
     body = {
         "apiVersion": "mcpgateway.dev/v1alpha1",
         "kind": "GatewayBackup",
@@ -75,8 +75,8 @@ async def _create(api: ApiServer, namespace: str, seen: Seen, name: str, gateway
 
 
 @asynccontextmanager
-async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Seen, asyncio.Event]]:
-    seen, changed = Seen(), asyncio.Event()
+async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Progress, asyncio.Event]]:
+    seen, changed = Progress(), asyncio.Event()
     path = BACKUPS.format(namespace)
 
     def look_at(name: str, phase: bytes) -> None:
@@ -110,7 +110,7 @@ async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Seen, 
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _all_done(seen: Seen, changed: asyncio.Event, patience: float) -> None:
+async def _all_done(seen: Progress, changed: asyncio.Event, patience: float) -> None:
     """``patience`` is how many seconds nothing may happen at all."""
     while len(seen.done) < len(seen.sent):
         changed.clear()

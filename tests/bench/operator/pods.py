@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.operator.api_server import ApiServer
-from tests.bench.operator.subjects import program
+from tests.bench.operator.subjects import run_program
 from tests.cluster import images, lifecycle
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
@@ -38,7 +38,7 @@ async def pod_per_backup(count: int, log: Log) -> tuple[list[float], float]:
         create_namespace(cluster, "bench")
         host = cluster.state.addresses.host
         admins = [sys.executable, "-m", "tests.bench.operator.admin_api_stubs", host]
-        with tempfile.TemporaryDirectory(prefix="bench-pods-") as folder, program(admins, Path(folder) / "log"):
+        with tempfile.TemporaryDirectory(prefix="bench-pods-") as folder, run_program(admins, Path(folder) / "log"):
             async with ApiServer.of(cluster) as api:
                 await _run(api, image, host, ["warm"])
                 alone = [await _run(api, image, host, [f"one-{number}"]) for number in range(count)]

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.operator.environment import Measured
+from tests.bench.operator.environment import Measurement
 from tests.bench.operator.load import quantile
 
-_COLUMNS: dict[str, Callable[[Measured], float]] = {
-    "alone p50 ms": lambda one: quantile(one.alone, 0.5) * 1000,
-    "alone p99 ms": lambda one: quantile(one.alone, 0.99) * 1000,
-    "at once p50 s": lambda one: quantile(one.together, 0.5),
-    "at once p99 s": lambda one: quantile(one.together, 0.99),
+_COLUMNS: dict[str, Callable[[Measurement], float]] = {
+    "alone p50 ms": lambda one: quantile(one.single, 0.5) * 1000,
+    "alone p99 ms": lambda one: quantile(one.single, 0.99) * 1000,
+    "at once p50 s": lambda one: quantile(one.concurrent, 0.5),
+    "at once p99 s": lambda one: quantile(one.concurrent, 0.99),
     "backups/s": lambda one: one.rate,
     "writes": lambda one: one.writes,
     "reads": lambda one: one.reads,
@@ -36,7 +36,7 @@ def machine() -> str:
     return f"{now}; {os.cpu_count()} cores, {cpu}; Python {platform.python_version()}; load before: {load}"
 
 
-def table(size: int, runs: Mapping[str, Sequence[Measured]], about: str = "20 ms of work") -> str:
+def table(size: int, runs: Mapping[str, Sequence[Measurement]], about: str = "20 ms of work") -> str:
     """All contenders at one size; under them, the operator's share of each."""
     medians = {
         name: {column: statistics.median(value(one) for one in several) for column, value in _COLUMNS.items()}

@@ -40,7 +40,7 @@ def usage(pid: int) -> Usage:
 
 
 @contextmanager
-def program(command: Sequence[str], log: Path, patience: float = 60) -> Iterator[int]:
+def run_program(command: Sequence[str], log: Path, patience: float = 60) -> Iterator[int]:
     """Runs until the block ends; entered when it has said ``ready``. Gives its pid."""
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
@@ -59,7 +59,7 @@ def program(command: Sequence[str], log: Path, patience: float = 60) -> Iterator
 
 
 @dataclass(frozen=True)
-class Contender:
+class Subject:
     """A program that backs up what appears in a namespace."""
 
     name: str
@@ -73,29 +73,29 @@ def operator(cluster: Cluster, namespace: str, log: Path) -> Iterator[int]:
         yield process.pid
 
 
-def _floor(cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
+def _client_baseline(cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
     command = [sys.executable, "-m", "tests.bench.operator.baseline_client", f"--kubeconfig={cluster.kubeconfig}"]
-    return program([*command, f"--namespace={namespace}", f"--share={SHARE}"], log)
+    return run_program([*command, f"--namespace={namespace}", f"--share={SHARE}"], log)
 
 
-def contenders(names: Sequence[str], log: Log) -> list[Contender]:
+def available_subjects(names: Sequence[str], log: Log) -> list[Subject]:
     """Those of the names that this machine can run; a line says which it cannot."""
     found = []
     for name in names:
         if name == "operator":
-            found.append(Contender(name, operator))
+            found.append(Subject(name, operator))
         elif name == "floor":
-            found.append(Contender(name, _floor))
+            found.append(Subject(name, _client_baseline))
         elif name == "twin":
             try:
-                path = go_baseline.built(log)
+                path = go_baseline.build(log)
             except ClusterError as error:
                 log(f"without the Go twin: {str(error).splitlines()[0]}")
                 continue
-            found.append(Contender(name, partial(_twin, path)))
+            found.append(Subject(name, partial(_go_baseline, path)))
     return found
 
 
-def _twin(path: Path, cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
+def _go_baseline(path: Path, cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
     command = [str(path), f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}", f"--share={SHARE}s"]
-    return program(command, log)
+    return run_program(command, log)

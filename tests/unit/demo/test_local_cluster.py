@@ -11,9 +11,9 @@ import pytest
 
 from tests.cluster.paths import ClusterError
 from tests.demo import images, local_cluster
-from tests.demo.clusters import GivenCluster
+from tests.demo.clusters import ExistingCluster
 from tests.demo.images import MissingImagesError
-from tests.demo.kube import StoryError
+from tests.demo.kube import DemoError
 from tests.demo.local_cluster import LocalCluster
 from tests.demo.terminal_report import Report
 
@@ -48,8 +48,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return programs
 
 
-def _place(context: str) -> GivenCluster:
-    return GivenCluster(Report(StringIO()), context)
+def _place(context: str) -> ExistingCluster:
+    return ExistingCluster(Report(StringIO()), context)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_missing_program_is_named_before_anything_is_built(
     programs: tuple[str, ...], missing: str, install: Install
 ) -> None:
     install("kubectl", "helm", *programs)
-    with pytest.raises(StoryError, match=missing):
+    with pytest.raises(DemoError, match=missing):
         _place("kind-dev").prepare()
 
 
