@@ -1,4 +1,4 @@
-"""Opens a backup as anybody could: with zstd and jq, and where a machine has neither, with a few lines of Python."""
+"""Shows the content of a backup file with standard tools (zstd, jq), or with Python if they are not installed."""
 
 import gzip
 import hashlib
@@ -19,14 +19,14 @@ _LIMIT = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class BackupContent:
-    """What was found in the file; no keys."""
+    """Digest of the file and the names of its projects, without keys."""
 
     sha256: str
     projects: list[str]
 
 
 def show(kube: Kube, reading: Sequence[str]) -> BackupContent:
-    """Read the file with `kubectl ...reading`, whose last word names it, and show what is in it: names, no keys."""
+    """Read the file with kubectl and print the names in it, without keys; the last argument is the file's path."""
     path = reading[-1]
     unpack = {"zst": ["zstd", "-dc"], "gz": ["gzip", "-dc"]}.get(path.rpartition(".")[2], ["cat"])
     stored = kube.read_bytes(*reading)

@@ -1,17 +1,17 @@
-"""What a person needs to see when a step has failed: objects, events and logs of the demo's two namespaces."""
+"""Collects diagnostics after a failed step: objects, events and logs of the demo's two namespaces."""
 
 import json
 import re
 
 from tests.demo.cleanup import GATEWAY_NAMESPACE, OPERATOR_NAMESPACE
-from tests.demo.kube import Kube, DemoError
+from tests.demo.kube import DemoError, Kube
 
 _LINES = "40"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def collect_diagnostics(kube: Kube) -> str:
-    """Everything that helps, in one text; it never fails itself. Secrets are not in it."""
+    """Objects, events and logs as one text without Secrets. Errors of kubectl become part of the text."""
     parts = []
     for namespace in (OPERATOR_NAMESPACE, GATEWAY_NAMESPACE):
         parts.append(_part(kube, namespace, "get", "pods,jobs,pvc", "-o", "wide"))
@@ -40,7 +40,7 @@ def _logs(kube: Kube, namespace: str) -> list[str]:
 
 def _part(kube: Kube, namespace: str, *arguments: str) -> str:
     try:
-        found = kube.kubectl("-n", namespace, *arguments, "--request-timeout=10s", timeout=20)
+        output = kube.kubectl("-n", namespace, *arguments, "--request-timeout=10s", timeout=20)
     except DemoError as error:
-        found = f"({error})"
-    return f"--- kubectl -n {namespace} {' '.join(arguments)}\n{_COLOURS.sub('', found).rstrip()}\n"
+        output = f"({error})"
+    return f"--- kubectl -n {namespace} {' '.join(arguments)}\n{_COLOURS.sub('', output).rstrip()}\n"

@@ -1,4 +1,7 @@
-"""What everybody around a gateway sees: the probes, the admin API, the kubelet, and a user. One column a situation."""
+"""Observes a gateway from outside: its probes, the admin API, the pod's readiness, and an MCP client of a user.
+
+Each observation becomes one column of the table that the demo prints.
+"""
 
 import base64
 import json
@@ -9,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.demo.kube import PortForward, Kube, DemoError
+from tests.demo.kube import DemoError, Kube, PortForward
 from tests.demo.mcp_client import Identity, Listing, list_servers
 
 ADMIN_PORT, ADMIN_TLS_PORT, MCP_PORT = 8001, 8443, 8000
@@ -17,7 +20,7 @@ ADMIN_PORT, ADMIN_TLS_PORT, MCP_PORT = 8001, 8443, 8000
 
 @dataclass(frozen=True)
 class Observation:
-    """One look at the gateway."""
+    """The state of the gateway at one moment, from all sources."""
 
     when: str
     health: int
@@ -27,7 +30,7 @@ class Observation:
     listing: Listing
 
     def column(self) -> list[str]:
-        """As a column of the table."""
+        """The cells of one column of the table."""
         client = f"{len(self.listing.servers)} servers"
         if self.listing.error:
             client = self.listing.error.partition(":")[0] if self.listing.answered else "no answer"
@@ -37,7 +40,7 @@ class Observation:
 
 @dataclass
 class Observer:
-    """Looks at one gateway from outside, through port-forwards."""
+    """Observes one gateway through port-forwards, and keeps the observations."""
 
     kube: Kube
     namespace: str
@@ -47,45 +50,47 @@ class Observer:
     def __post_init__(self) -> None:
         target = f"deployment/{self.workload}"
         self._forwards = {
-            port: self.kube.port_forward(self.namespace, target, port) for port in (MCP_PORT, ADMIN_PORT, ADMIN_TLS_PORT)
+            port: self.kube.port_forward(self.namespace, target, port)
+            for port in (MCP_PORT, ADMIN_PORT, ADMIN_TLS_PORT)
         }
         self._trust: tuple[ssl.SSLContext, str] | None = None
 
     @property
     def mcp_url(self) -> str:
-        """Where an MCP client finds the gateway now."""
+        """The current URL of the gateway for MCP clients."""
         return f"http://127.0.0.1:{self._forwards[MCP_PORT].port}/mcp/"
 
     def listing(self, identity: Identity) -> Listing:
-        """What the gateway answers this user; a port-forward that leads to a pod that is gone does not count."""
+        """The servers that the gateway lists for this user."""
         listing = list_servers(self.mcp_url, identity)
         if not listing.answered:
+            # The port-forward may still lead to a deleted pod: retry once with a new one.
             self._forwards[MCP_PORT].close()
             listing = list_servers(self.mcp_url, identity)
         return listing
 
-    def wait_for_servers(self, identity: Identity, wanted: tuple[str, ...], timeout: float = 30) -> Listing:
-        """Ask until the gateway lists these servers, or give the last answer when the time is over."""
+    def wait_for_servers(self, identity: Identity, expected: tuple[str, ...], timeout: float = 30) -> Listing:
+        """Poll until the gateway lists these servers; after the timeout, return the last answer."""
         deadline = time.monotonic() + timeout
-        while (listing := self.listing(identity)).servers != wanted and time.monotonic() < deadline:
+        while (listing := self.listing(identity)).servers != expected and time.monotonic() < deadline:
             time.sleep(0.5)
         return listing
 
     def observe(self, when: str, identity: Identity) -> Observation:
-        """Ask everybody, and remember it as the next column."""
-        seen = Observation(when, self._health(), *self._detailed_health(), self._pod(), self.listing(identity))
-        self.columns.append(seen)
-        return seen
+        """Query all sources, and keep the result as the next column with the heading `when`."""
+        observation = Observation(when, self._health(), *self._detailed_health(), self._pod(), self.listing(identity))
+        self.columns.append(observation)
+        return observation
 
     def table(self, who: str) -> tuple[list[str], list[list[str]]]:
-        """Head and rows of all that was seen so far."""
-        names = ["GET /health", "detailed health", "  it holds", "pod (kubelet)", "the gateway", f"{who}'s MCP client"]
-        columns = [seen.column() for seen in self.columns]
+        """Head and rows of a table with all observations so far."""
+        names = ["GET /health", "detailed health", "  contents", "pod (kubelet)", "the gateway", f"{who}'s MCP client"]
+        columns = [observation.column() for observation in self.columns]
         rows = [[name, *(column[index] for column in columns)] for index, name in enumerate(names)]
-        return ["", *(seen.when for seen in self.columns)], rows
+        return ["", *(observation.when for observation in self.columns)], rows
 
     def close(self) -> None:
-        """End the port-forwards."""
+        """End all port-forwards of the observer."""
         for forward in self._forwards.values():
             forward.close()
 
@@ -121,7 +126,7 @@ class Observer:
         raise AssertionError
 
     def _secrets(self) -> tuple[ssl.SSLContext, str]:
-        """The gateway's own CA and the admin key, as the operator finds them."""
+        """The TLS context with the gateway's CA, and the admin key, from the same Secrets that the operator reads."""
         certificate = self._secret(f"{self.workload}-admin-tls", "ca.crt")
         return ssl.create_default_context(cadata=certificate), self._secret(f"{self.workload}-admin", "admin-key")
 
