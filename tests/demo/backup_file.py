@@ -38,7 +38,7 @@ def show(kube: Kube, reading: Sequence[str]) -> BackupContent:
         line = subprocess.run(command, input=content, capture_output=True, check=True, timeout=60).stdout.decode()
     else:
         kube.report.command(pipeline)
-        kube.report.note("(this machine lacks zstd or jq: Python does the same)")
+        kube.report.note("(zstd or jq is not installed: Python does the same)")
         line = json.dumps(_summary(json.loads(_unpack(stored, path))), separators=(",", ":"))
     kube.report.output(line)
     return BackupContent(hashlib.sha256(stored).hexdigest(), list(json.loads(line)["projects"]))

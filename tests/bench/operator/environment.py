@@ -1,4 +1,4 @@
-"""What all contenders run on: a control plane, twenty gateways, an admin API behind each. Nothing of it stays."""
+"""The temporary environment of all subjects: a control plane and twenty gateways, each with an admin API."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ _WARM = 40
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run of one contender."""
+    """The results of one run of one subject."""
 
     single: list[float]
-    """Seconds from apply to Completed of single backups, shortest first."""
+    """Seconds from apply to Completed of backups one after the other, shortest first."""
     concurrent: list[float]
-    """The same of backups applied all at once."""
+    """Seconds from apply to Completed of backups applied all at once, shortest first."""
     rate: float
     """Backups per second."""
     writes: float
-    """API writes a backup, without its creation."""
+    """API writes per backup, without its creation."""
     reads: float
     peak: float
-    """MiB."""
+    """Peak resident memory of the subject in MiB."""
     cpu: float
-    """Milliseconds of the contender's CPU a backup."""
+    """CPU time of the subject per backup, in milliseconds."""
     server_cpu: float
-    """The API server's."""
+    """CPU time of the API server per backup, in milliseconds."""
     kinds: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A cluster with its gateways."""
+    """A running control plane with its gateways."""
 
     cluster: Cluster
     api: ApiServer
@@ -62,26 +62,26 @@ class Environment:
     gateways: Sequence[str]
     folder: Path
 
-    async def measure(self, contender: Subject, count: int, singles: int) -> Measurement:
-        """``singles`` one by one, then ``count`` at once, on empty admin APIs and an empty namespace."""
+    async def measure(self, subject: Subject, count: int, singles: int) -> Measurement:
+        """Run ``singles`` backups one after the other, then ``count`` at once, in an empty namespace with new stubs."""
         admins = [sys.executable, "-m", "tests.bench.operator.admin_api_stubs", *self.hosts]
         with run_program(admins, self.folder / "admins.log"):
-            found = await self._measure(contender, count, singles)
+            measurement = await self._measure(subject, count, singles)
             await self._check(_WARM + singles + count)
-        return found
+        return measurement
 
     async def with_real_admins(self, count: int) -> Measurement:
-        """The operator with real ``gateway-admin`` processes, a small config behind each."""
-        with real_admins(self.folder) as (hosts, keys, made):
+        """Measure the operator with real ``gateway-admin`` processes and small configs."""
+        with real_admins(self.folder) as (hosts, keys, file_count):
             create_namespace(self.cluster, "real")
             gateways = await create_gateways(self.cluster, self.api, "real", hosts, keys)
             real = replace(self, namespace="real", hosts=hosts, gateways=gateways)
-            found = await real._measure(Subject("operator", operator), count, singles=20)
-            assert made() == _WARM + 20 + count, f"{made()} files"
-        return found
+            measurement = await real._measure(Subject("operator", operator), count, singles=20)
+            assert file_count() == _WARM + 20 + count, f"{file_count()} files"
+        return measurement
 
-    async def _measure(self, contender: Subject, count: int, singles: int) -> Measurement:
-        with contender.run(self.cluster, self.namespace, self.folder / f"{contender.name}.log") as pid:
+    async def _measure(self, subject: Subject, count: int, singles: int) -> Measurement:
+        with subject.run(self.cluster, self.namespace, self.folder / f"{subject.name}.log") as pid:
             await load.run_concurrently(self.api, self.namespace, self.gateways, _WARM)
             await self.clean()
             alone = await load.run_sequentially(self.api, self.namespace, self.gateways, singles)
@@ -89,7 +89,7 @@ class Environment:
             assert server is not None
             before, counted, server_before = usage(pid), await self.api.counted(), usage(server)
             together = await load.run_concurrently(self.api, self.namespace, self.gateways, count)
-            await asyncio.sleep(1)  # an event may follow the last status
+            await asyncio.sleep(1)  # the last event may be written after the last status
             after, counted_after, server_after = usage(pid), await self.api.counted(), usage(server)
         await self.clean()
         written, kinds = writes(counted, counted_after, count)
@@ -106,7 +106,7 @@ class Environment:
         )
 
     async def clean(self) -> None:
-        """No backups, no events."""
+        """Delete all backups and events of the namespace."""
         for path in (BACKUPS.format(self.namespace), f"/api/v1/namespaces/{self.namespace}/events"):
             while True:
                 await self.api.call("DELETE", path)
@@ -114,19 +114,19 @@ class Environment:
                     break
                 await asyncio.sleep(0.2)
 
-    async def _check(self, wanted: int) -> None:
-        """As many files as backups: whoever makes two of one has not won."""
+    async def _check(self, expected: int) -> None:
+        """Assert that there are as many files as backups: a subject must not create two files for one backup."""
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as session:
-            made = 0
+            files = 0
             for host in self.hosts:
                 async with session.get(f"http://{host}:8001/made") as response:
-                    made += int(await response.json())
-        assert made == wanted, f"{made} files for {wanted} backups"
+                    files += int(await response.json())
+        assert files == expected, f"{files} files for {expected} backups"
 
 
 @asynccontextmanager
 async def start_environment(log: Log) -> AsyncIterator[Environment]:
-    """Everything up; everything down again, whatever happens."""
+    """Start a control plane with gateways, and remove both at the end of the block."""
     name, lock = claim_name("bench")
     try:
         cluster = await asyncio.to_thread(lifecycle.start, name, False, log)

@@ -1,4 +1,4 @@
-"""A pod per backup: what people do without an operator. A Job whose container asks the admin API, on a real kubelet."""
+"""Measures a pod per backup, the usual way without an operator: a Job that calls the admin API, on a real kubelet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ urllib.request.urlopen(urllib.request.Request(sys.argv[1] + "/api/v1/system/back
 
 
 async def pod_per_backup(count: int, log: Log) -> tuple[list[float], float]:
-    """Seconds from apply to complete of ``count`` Jobs one by one, shortest first; then Jobs a second, all at once."""
+    """Seconds of ``count`` Jobs one after the other, shortest first; and Jobs per second of twice as many at once."""
     name, lock = claim_name("bench-node")
     try:
         image = images.base_image(log).tag
@@ -50,7 +50,7 @@ async def pod_per_backup(count: int, log: Log) -> tuple[list[float], float]:
 
 
 async def _run(api: ApiServer, image: str, host: str, names: Sequence[str]) -> float:
-    """Seconds until all of them are complete."""
+    """Create Jobs with these names; returns the seconds until all are complete."""
     path = _JOBS.format("bench")
     version = await api.version_of(path)
     began = time.perf_counter()

@@ -1,10 +1,11 @@
-// The twin: what the operator does for one GatewayBackup, written with controller-runtime.
+// The Go baseline: the operator's work for one GatewayBackup, with controller-runtime.
 //
-// It makes the calls of gateway_operator's reconcile, in the same order and with the same bodies: its own read of the
-// object, one look at the gateway (workload, ReplicaSet, pod, Secret: by lists the first time, then by the names that were
-// found; shared between the backups of a gateway for as long as the operator shares it), the health, three status patches on top of the version that was seen, the backup, the
-// record read back, one event. One call at a time to each gateway, a bounded number in flight, no finalizer.
-// It handles the good path alone: it is a measure, not an operator.
+// It sends the requests of the previous version of gateway_operator's reconcile, in the same order and with the same
+// bodies. It reads the object and resolves the gateway: workload, ReplicaSet, pod and Secret, by lists the first time and
+// then by name. Backups of one gateway share the result as long as the operator shares it. Then follow the health, three
+// status patches with the resourceVersion that was read, the backup, a read of the record, and one event. There is one
+// call at a time per gateway, a limit on concurrent calls, and no finalizer. It implements only the successful case,
+// because it is for measurements alone.
 package main
 
 import (
@@ -51,9 +52,9 @@ type object = map[string]any
 
 func main() {
 	namespace := flag.String("namespace", "", "the namespace to watch")
-	share := flag.Duration("share", 0, "how long a look at a gateway is shared")
-	inFlight := flag.Int("calls-in-flight", 32, "calls to admin APIs at once")
-	workers := flag.Int("workers", 1000, "reconciles at once, as those that wait for their gateway's turn hold a worker")
+	share := flag.Duration("share", 0, "how long backups of a gateway share the resolved pod")
+	inFlight := flag.Int("calls-in-flight", 32, "maximum number of concurrent calls to admin APIs")
+	workers := flag.Int("workers", 1000, "maximum number of concurrent reconciles; one that waits for its gateway's lock occupies a worker")
 	flag.Parse()
 	if err := run(*namespace, *share, *inFlight, *workers); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -63,23 +64,23 @@ func main() {
 
 func run(namespace string, share time.Duration, inFlight, workers int) error {
 	ctrl.SetLogger(zap.New())
-	config, err := ctrl.GetConfig() // of the flag -kubeconfig, which is controller-runtime's own
+	config, err := ctrl.GetConfig() // reads the flag -kubeconfig, which controller-runtime defines
 	if err != nil {
 		return err
 	}
-	config.QPS = -1 // the operator does not hold itself back either
+	config.QPS = -1 // no client-side rate limit, as in the operator
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  runtime.NewScheme(),
 		Metrics: server.Options{BindAddress: "0"},
 		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
-		// Else objects without a Go type are read from the API server each time, what is watched notwithstanding.
+		// Without this, objects without a Go type are always read from the API server, even if they are watched.
 		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 	})
 	if err != nil {
 		return err
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second}
-	twin := &reconciler{
+	baseline := &reconciler{
 		write: manager.GetClient(), read: manager.GetAPIReader(), share: share,
 		http: &http.Client{Timeout: 120 * time.Second, Transport: transport},
 		free: make(chan struct{}, inFlight), gateways: map[string]*gateway{},
@@ -92,7 +93,7 @@ func run(namespace string, share time.Duration, inFlight, workers int) error {
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}
 	err = ctrl.NewControllerManagedBy(manager).Named("gatewaybackup").For(watched).WithEventFilter(unfinished).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).Complete(twin)
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).Complete(baseline)
 	if err != nil {
 		return err
 	}
@@ -320,18 +321,18 @@ func (r *reconciler) status(ctx context.Context, backup *unstructured.Unstructur
 
 func (r *reconciler) event(ctx context.Context, backup *unstructured.Unstructured, message, at string) error {
 	sum := sha256.Sum256([]byte(string(backup.GetUID()) + message))
-	told := &unstructured.Unstructured{Object: object{
+	created := &unstructured.Unstructured{Object: object{
 		"metadata": object{"name": backup.GetName() + "." + hex.EncodeToString(sum[:8]), "namespace": backup.GetNamespace()},
 		"involvedObject": object{
 			"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "namespace": backup.GetNamespace(),
 			"name": backup.GetName(), "uid": string(backup.GetUID()),
 		},
-		"type": "Normal", "reason": "BackedUp", "message": message, "source": object{"component": "twin"},
-		"reportingComponent": "twin", "reportingInstance": "twin", "firstTimestamp": at, "lastTimestamp": at,
+		"type": "Normal", "reason": "BackedUp", "message": message, "source": object{"component": "go-baseline"},
+		"reportingComponent": "go-baseline", "reportingInstance": "go-baseline", "firstTimestamp": at, "lastTimestamp": at,
 		"count": int64(1),
 	}}
-	told.SetGroupVersionKind(eventKind)
-	return r.write.Create(ctx, told)
+	created.SetGroupVersionKind(eventKind)
+	return r.write.Create(ctx, created)
 }
 
 func (r *reconciler) call(ctx context.Context, at view, method, path string, body any) (object, error) {
