@@ -33,10 +33,10 @@ def hash_of(dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> st
 def _copied(dockerfile: Path, context: Path) -> Iterator[Path]:
     """Files of the context that COPY and ADD instructions of the Dockerfile use."""
     for line in dockerfile.read_text().replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words or words[0].upper() not in ("COPY", "ADD") or any(word.startswith("--from") for word in words):
+        parts = shlex.split(line, comments=True)
+        if not parts or parts[0].upper() not in ("COPY", "ADD") or any(part.startswith("--from") for part in parts):
             continue
-        for source in [word for word in words[1:] if not word.startswith("--")][:-1]:
+        for source in [part for part in parts[1:] if not part.startswith("--")][:-1]:
             for match in context.glob(source.lstrip("/")) if source not in (".", "./") else [context]:
                 yield from _files(match)
 

@@ -65,13 +65,13 @@ class _Provisioner:
     def step(self) -> None:
         """List claims and volumes once, and create or delete volumes."""
         volumes = self._call("GET", "/api/v1/persistentvolumes")["items"]
-        ours = {volume["metadata"]["name"]: volume for volume in volumes if _is_ours(volume)}
+        own_volumes = {volume["metadata"]["name"]: volume for volume in volumes if _is_ours(volume)}
         claims = self._call("GET", "/api/v1/persistentvolumeclaims")["items"]
         for claim in claims:
             name = f"pvc-{claim['metadata']['uid']}"
-            if _is_pending(claim) and name not in ours:
+            if _is_pending(claim) and name not in own_volumes:
                 self._make(name, claim)
-        for name, volume in ours.items():
+        for name, volume in own_volumes.items():
             due = volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
             if due and volume["status"].get("phase") == "Released":
                 self._remove(name)

@@ -41,8 +41,8 @@ def tear_down_node(name: str) -> None:
 
 def _unmount_below(folder: Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    ours = [mount for mount in mounts if mount.startswith(f"{folder}/")]
-    for mount in reversed(ours):
+    own_mounts = [mount for mount in mounts if mount.startswith(f"{folder}/")]
+    for mount in reversed(own_mounts):
         if subprocess.run(["umount", mount], capture_output=True, check=False).returncode != 0:
             # The mount is busy: a lazy unmount detaches it now, and the kernel releases it after its last use.
             subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)

@@ -66,8 +66,8 @@ class Subjects:
     def _run(self, *command: str) -> None:
         subprocess.run(command, check=True, env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def ours(self, client: httpx.Client) -> None:
-        body = {"path": f"ours/{self.round}-{time.monotonic_ns()}.json.zst.age"}
+    def gateway_admin(self, client: httpx.Client) -> None:
+        body = {"path": f"gateway-admin/{self.round}-{time.monotonic_ns()}.json.zst.age"}
         record = ok(client.post(f"{PREFIX}/backup", json=body))
         assert (record["level"], record["proof"]) == ("Verified", "payload")
         assert record["signed_by"]
@@ -106,30 +106,30 @@ def _timed(call: Callable[[], None]) -> float:
 
 def compare(subjects: Subjects, rounds: int) -> dict[str, float]:
     """Median seconds of each subject, median ratio to gateway-admin, and peak memory in MiB."""
-    times: dict[str, list[float]] = {name: [] for name in ("ours", "unseen", "script", "restic", "pipe")}
+    times: dict[str, list[float]] = {name: [] for name in ("gateway-admin", "new config", "script", "restic", "pipe")}
     peaks: list[tuple[float, float]] = []
     with subjects.server() as server, server.client(subjects.key, timeout=120) as client, Memory(server) as memory:
         script = subjects.script(server)
-        subjects.ours(client)
+        subjects.gateway_admin(client)
         for _ in range(rounds):
             subjects.change()
             time.sleep(SETTLED_SECONDS)
             memory.reset()
-            times["unseen"].append(_timed(lambda: subjects.ours(client)))
+            times["new config"].append(_timed(lambda: subjects.gateway_admin(client)))
             peaks.append(memory.peaks())
             subjects.change()
             time.sleep(SETTLED_SECONDS)
             # The operator requests the health before each backup, so the server has already parsed this config.
             ok(client.get(f"{PREFIX}/health"))
-            times["ours"].append(_timed(lambda: subjects.ours(client)))
+            times["gateway-admin"].append(_timed(lambda: subjects.gateway_admin(client)))
             times["script"].append(_timed(script))
             times["restic"].append(_timed(subjects.restic))
             times["pipe"].append(_timed(subjects.pipe))
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         # Ratios of runs that follow each other, because other load on the machine then affects both equally.
-        ratios = (value / ours for value, ours in zip(values, times["ours"], strict=True))
-        medians[f"{name}/ours"] = statistics.median(ratios)
+        ratios = (value / reference for value, reference in zip(values, times["gateway-admin"], strict=True))
+        medians[f"{name}/gateway-admin"] = statistics.median(ratios)
     medians["server"], medians["worker"] = (max(one[n] for one in peaks) for n in (0, 1))
     return medians
 
@@ -142,7 +142,7 @@ def responsiveness(subjects: Subjects) -> dict[str, tuple[float, float, float]]:
         identity = {"identity": str(subjects.identity)}
 
         def backup() -> None:
-            subjects.ours(client)
+            subjects.gateway_admin(client)
 
         def restore() -> None:
             ok(client.post(f"{PREFIX}/restore", json={"backup_id": record["backup_id"], **identity}))
@@ -214,15 +214,15 @@ def main() -> None:
 def _report(name: str, size: int, found: dict[str, float]) -> None:
     print(f"\nconfig of {name} ({size} bytes): medians, and ratios to gateway-admin")
     rows = {
-        "ours": "gateway-admin",
-        "unseen": "  with a new config",
+        "gateway-admin": "gateway-admin",
+        "new config": "  with a new config",
         "script": "the guide's script",
         "restic": "restic and check",
         "pipe": "zstd | age, synced",
     }
     targets = {"script": "target: 5 at 64 MB", "restic": "target: 2", "pipe": "target: 0.8"}
     for key, text in rows.items():
-        print(f"  {text:20} {found[key]:8.3f} s {found[f'{key}/ours']:7.2f}  {targets.get(key, '')}".rstrip())
+        print(f"  {text:20} {found[key]:8.3f} s {found[f'{key}/gateway-admin']:7.2f}  {targets.get(key, '')}".rstrip())
     print(f"  peak memory          server {found['server']:.0f} MiB, worker {found['worker']:.0f} MiB", flush=True)
 
 
