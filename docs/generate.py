@@ -1,6 +1,7 @@
-"""Write the pages that are generated: the custom resource reference from crds/, the error codes from the contract.
+"""Generates two pages: the resource reference from crds/, and the error codes from `gateway_api.contract`.
 
-``python docs/generate.py`` writes them, ``--check`` says whether they are up to date: a unit test runs that.
+``python docs/generate.py`` writes the pages. ``--check`` writes nothing and exits 1 if a page is out of date. A unit
+test runs it.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _limits(schema: dict[str, Any]) -> str:
-    words = []
+    parts = []
     if "default" in schema and schema["default"] != {}:
-        words.append(f"default `{schema['default']}`")
+        parts.append(f"default `{schema['default']}`")
     if "minimum" in schema or "maximum" in schema:
-        words.append(f"{schema.get('minimum', '')} to {schema.get('maximum', '')}".strip())
+        parts.append(f"{schema.get('minimum', '')} to {schema.get('maximum', '')}".strip())
     if "maxLength" in schema:
-        words.append(f"at most {schema['maxLength']} characters")
-    return ", ".join(words)
+        parts.append(f"at most {schema['maxLength']} characters")
+    return ", ".join(parts)
 
 
 def _rows(schema: dict[str, Any], path: str) -> Iterator[str]:
     required = schema.get("required", [])
     for name, field in schema.get("properties", {}).items():
-        here = f"{path}.{name}"
-        must = "required; " if name in required else ""
-        cells = (f"`{here}`", _type(field), (must + _limits(field)).rstrip("; "), field.get("description", ""))
+        field_path = f"{path}.{name}"
+        prefix = "required; " if name in required else ""
+        cells = (f"`{field_path}`", _type(field), (prefix + _limits(field)).rstrip("; "), field.get("description", ""))
         yield "| " + " | ".join(cells) + " |"
-        yield from _rows(field, here)
+        yield from _rows(field, field_path)
         if field.get("type") == "array":
-            yield from _rows(field["items"], f"{here}[]")
+            yield from _rows(field["items"], f"{field_path}[]")
 
 
 def _rules(schema: dict[str, Any]) -> Iterator[str]:
@@ -66,41 +67,43 @@ def _resource(crd: dict[str, Any]) -> Iterator[str]:
     for part in ("spec", "status"):
         yield f"### {part}\n"
         yield f"{schema['properties'][part]['description']}\n"
-        yield "| field | type | default and limits | what it is |"
+        yield "| field | type | default and limits | description |"
         yield "|---|---|---|---|"
         yield from _rows(schema["properties"][part], part)
         yield ""
-    yield "### What the API server refuses, and says\n"
+    yield "### Validation errors\n"
     yield from (f"- {message}" for message in dict.fromkeys(_rules(schema)))
 
 
 def resource_reference() -> str:
-    """The page of every field of every custom resource."""
-    lines = [NOTICE, "# The custom resources, field by field"]
+    """The reference page: all fields of all custom resources."""
+    lines = [NOTICE, "# Resource reference"]
     for file in sorted(CRDS.glob("*.yaml")):
         lines += _resource(yaml.safe_load(file.read_text()))
     return "\n".join(lines) + "\n"
 
 
 def error_codes() -> str:
-    """The table of every error code of the admin API."""
+    """The page with all error codes of the admin API."""
     lines = [
         NOTICE,
-        "# The admin API's error codes\n",
-        "Every error body is `{error, detail, code, timestamp}`; `code` is stable and one of these. *Again?* says",
-        "whether the same call may succeed later without anybody mending anything: the operator repeats those.",
-        "[The runbook](runbook.md) has a paragraph for each.\n",
-        "| code | HTTP | again? | what to do |",
+        "# Error codes of the admin API\n",
+        "Each error body is `{error, detail, code, timestamp}`. `code` is stable and one of the codes below.",
+        "*Retryable*: the same call may succeed later without a fix, and the operator retries it.",
+        "The [runbook](runbook.md) explains each code.\n",
+        "| code | HTTP | retryable | remedy |",
         "|---|---|---|---|",
     ]
     for code, spec in ERRORS.items():
-        again = "yes" if spec.retryable else "no"
-        lines.append(f"| [`{code.value}`](runbook.md#{code.value.lower()}) | {spec.status} | {again} | {spec.remedy} |")
+        retryable = "yes" if spec.retryable else "no"
+        lines.append(
+            f"| [`{code.value}`](runbook.md#{code.value.lower()}) | {spec.status} | {retryable} | {spec.remedy} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """Write the pages, or with ``--check`` say which are out of date (exit 1)."""
+    """Write the pages, or with ``--check`` report those that are out of date and exit 1."""
     pages = {"resource-reference.md": resource_reference(), "error-codes.md": error_codes()}
     stale = [name for name, text in pages.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
     if "--check" in sys.argv[1:]:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Copy the CRDs into the operator's chart, or check that the copies are what they should be.
+"""Copies the CRDs from `crds/` into the operator's chart.
 
-Helm reads nothing outside its chart, so the chart carries copies of `crds/`. Run without arguments to copy; with
-`--check` nothing is written and the exit status says whether the copies are byte for byte the same.
+Helm reads no files outside a chart, so the chart contains copies. `--check` writes nothing and exits 1 if a copy is not
+identical, byte for byte; a unit test runs it.
 """
 
 import argparse
@@ -15,29 +15,29 @@ COPIES = ROOT / "helm" / "operator" / "files" / "crds"
 
 
 def drift(source: Path, copies: Path) -> list[str]:
-    """What differs, one sentence a file."""
-    wanted = {path.name: path.read_bytes() for path in source.glob("*.yaml")}
+    """One sentence for each file that is missing, superfluous or different in the chart; empty if none is."""
+    expected = {path.name: path.read_bytes() for path in source.glob("*.yaml")}
     present = {path.name: path.read_bytes() for path in copies.glob("*")}
     return [
-        *(f"{name} is not in the chart" for name in sorted(wanted.keys() - present.keys())),
-        *(f"{name} is in the chart alone" for name in sorted(present.keys() - wanted.keys())),
-        *(f"{name} differs" for name in sorted(wanted.keys() & present.keys()) if wanted[name] != present[name]),
+        *(f"{name} is not in the chart" for name in sorted(expected.keys() - present.keys())),
+        *(f"{name} is only in the chart" for name in sorted(present.keys() - expected.keys())),
+        *(f"{name} differs" for name in sorted(expected.keys() & present.keys()) if expected[name] != present[name]),
     ]
 
 
 def copy(source: Path, copies: Path) -> None:
-    """Make the chart's copies equal, files that are gone included."""
+    """Copy all CRDs and delete copies without a source."""
     copies.mkdir(parents=True, exist_ok=True)
-    wanted = {path.name for path in source.glob("*.yaml")}
+    expected = {path.name for path in source.glob("*.yaml")}
     for stale in copies.glob("*"):
-        if stale.name not in wanted:
+        if stale.name not in expected:
             stale.unlink()
     for path in source.glob("*.yaml"):
         (copies / path.name).write_bytes(path.read_bytes())
 
 
 def main() -> int:
-    """Copy, or check."""
+    """Copy the CRDs, or with `--check` only compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a copy differs")
     if not parser.parse_args().check:

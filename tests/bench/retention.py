@@ -1,6 +1,6 @@
-"""How long a retention plan takes as the set grows: `make bench-retention`.
+"""Measures the duration of a retention plan for growing numbers of backups: `make bench-retention`.
 
-Two policies: one that people use, and the worst there is, whose every rule looks at every backup.
+It uses two policies: a usual one, and the worst case, in which each rule examines each backup.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ POLICIES: Final = {
 
 
 def history(number: int) -> list[BackupSummary]:
-    """A backup every half hour, in no order, one in fifty failed, one in a hundred pinned."""
+    """Backups every half hour in random order; one of fifty failed, one of a hundred is pinned."""
     dice = Random(number)
     entries = [
         summary(
@@ -58,7 +58,7 @@ def history(number: int) -> list[BackupSummary]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Of the processor, the median of several runs: a plan waits for nothing, and others may run beside it."""
+    """Median CPU seconds of several runs. CPU time, because other programs may run and a plan never waits."""
     times = []
     for _ in range(RUNS):
         began = process_time()
@@ -68,8 +68,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
-    print(f"processor time, median of {RUNS} runs; the last column is the time against a tenth of the backups")
+    """Measure both policies with each number of backups and print the results."""
+    print(f"CPU time, median of {RUNS} runs; last column: ratio to the time for a tenth of the backups")
     for name, policy in POLICIES.items():
         before = None
         for size in SIZES:

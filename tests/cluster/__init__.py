@@ -1,4 +1,4 @@
-"""A real Kubernetes for the tests and the demo, from package registries alone. See README.md beside this."""
+"""Runs a real Kubernetes for the tests and the demo, from package registries only. See README.md in this folder."""
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.lifecycle import attach, start, stop

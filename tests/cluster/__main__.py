@@ -12,7 +12,7 @@ from tests.cluster.slots import all_states, name_lock_path
 
 
 def main() -> int:
-    """Run one command; a failure that can be explained is explained without a traceback."""
+    """Run one command; a ClusterError is printed without a traceback."""
     arguments = _parser().parse_args()
     try:
         return int(arguments.command(arguments) or 0)
@@ -25,15 +25,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
-    up = commands.add_parser("up", help="start a cluster, or take the one that runs")
+    up = commands.add_parser("up", help="start a cluster, or use the running one")
     up.add_argument("--name", default="demo")
-    up.add_argument("--control-plane-only", action="store_true", help="no node: no root needed, no pods run")
-    up.add_argument("--fresh", action="store_true", help="start anew even when one is running")
+    up.add_argument("--control-plane-only", action="store_true", help="without a node: needs no root and runs no pods")
+    up.add_argument("--fresh", action="store_true", help="restart the cluster even if it is running")
     up.set_defaults(command=_up)
 
-    down = commands.add_parser("down", help="stop a cluster and remove its traces")
+    down = commands.add_parser("down", help="stop a cluster and delete its data")
     down.add_argument("--name", default="demo")
-    down.add_argument("--forget-images", action="store_true", help="also remove the images its node had")
+    down.add_argument("--forget-images", action="store_true", help="also delete the images of its node")
     down.set_defaults(command=_down)
 
     kubeconfig = commands.add_parser("kubeconfig", help="print the path of a cluster's kubeconfig")
@@ -42,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("status", help="list the clusters").set_defaults(command=_status)
     commands.add_parser("build", help="build the programs and the gateway's image now").set_defaults(command=_build)
-    commands.add_parser("doctor", help="what can this machine run").set_defaults(command=_doctor)
+    commands.add_parser("doctor", help="show which clusters this machine can run").set_defaults(command=_doctor)
 
-    # Started by the tests, for themselves: see fixtures.py.
+    # Only for the tests, which start it as a process: see fixtures.py.
     reap = commands.add_parser("reap")
     reap.add_argument("--name", required=True)
     reap.set_defaults(command=_reap)
@@ -75,7 +75,7 @@ def _build(arguments: argparse.Namespace) -> None:
         from tests.cluster import images, packages
 
         packages.install_missing(to_stderr)
-        # A compiler computes and an image build waits for downloads: together they take little longer than one.
+        # Compilation uses the CPU and an image build waits for downloads, so both run at the same time.
         with ThreadPoolExecutor(1) as pool:
             gateway = pool.submit(images.gateway_image, to_stderr)
             binaries.ensure(binaries.NODE_PROGRAMS)
@@ -98,7 +98,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _reap(arguments: argparse.Namespace) -> None:
-    """Wait until the owner of a cluster has ended, however it ended, and stop what it left."""
+    """Wait until the process that owns a cluster has ended in any way, then stop the cluster if it still runs."""
     lock = Lock(name_lock_path(arguments.name))
     lock.acquire()
     if ClusterPaths.of(arguments.name).state.exists():

@@ -1,7 +1,7 @@
-"""The cluster's programs: found where a person already has them, else built once into the cache.
+"""Finds the programs of the cluster, or builds them once into the cache.
 
-They come from the Go module in `binaries/`, which holds their versions. The order is:
-KUBEBUILDER_ASSETS (etcd, kube-apiserver, kubectl), the cache, PATH, a build of what is still missing.
+The Go module in `binaries/` defines the versions. The search order is KUBEBUILDER_ASSETS (etcd, kube-apiserver,
+kubectl), the cache, PATH. Programs that are still missing are built.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _VERSION_FLAG = f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSIO
 
 @dataclass(frozen=True)
 class Program:
-    """A program, the package it is built from, and which versions found elsewhere will do."""
+    """A program, its Go package, and a pattern for the versions that are accepted from elsewhere."""
 
     name: str
     package: str
@@ -39,7 +39,7 @@ class Program:
 
     @property
     def built_name(self) -> str:
-        """What `go build` calls it: the package's last element that is not a version."""
+        """File name that `go build` uses: the last element of the package path that is not a version."""
         parts = [part for part in self.package.split("/") if not re.fullmatch(r"v\d+", part)]
         return parts[-1]
 
@@ -48,8 +48,8 @@ def _kubernetes(name: str, accepted: str = r"v1\.34\.") -> Program:
     return Program(name, f"k8s.io/kubernetes/cmd/{name}", ("--version",), accepted)
 
 
-# All of Kubernetes must be of one minor version, with the liberties of its version skew policy: an API server
-# may be one newer than the rest, kubectl one older or newer. The kubelet cannot: 1.35 refuses cgroup v1.
+# All parts of Kubernetes need the same minor version, within its version skew policy. The API server may be one minor
+# version newer, and kubectl one older or newer. A newer kubelet is impossible, because 1.35 refuses cgroup v1.
 PROGRAMS = {
     program.name: program
     for program in (
@@ -69,7 +69,7 @@ NODE_PROGRAMS = (*CONTROL_PLANE_PROGRAMS, "kube-scheduler", "kubelet", "kube-pro
 
 
 def find(names: Iterable[str]) -> dict[str, Path]:
-    """Where those of the programs are that need no building."""
+    """Paths of the programs that exist already; missing ones are left out."""
     found = ((name, _find(PROGRAMS[name])) for name in names)
     return {name: path for name, path in found if path is not None}
 
@@ -81,7 +81,7 @@ def ensure(names: Iterable[str], log: Log = to_stderr) -> dict[str, Path]:
     if len(found) == len(names):
         return found
     with locked(cache_dir() / "build.lock"):
-        found = find(names)  # somebody else may have built them while we waited for the lock
+        found = find(names)  # another process may have built them during the wait for the lock
         missing = [PROGRAMS[name] for name in names if name not in found]
         if missing:
             _build(missing, log)
@@ -112,7 +112,7 @@ def _is_fit(program: Program, path: Path) -> bool:
 
 
 def _programs_dir() -> Path:
-    """The folder for what this version of the module builds; another version gets another folder."""
+    """Folder for the programs of this version of the Go module. Its name is a digest of the module's files."""
     digest = hashlib.sha256(_VERSION_FLAG.encode())
     for name in ("go.mod", "go.sum", "coredns/main.go"):
         digest.update((_MODULE / name).read_bytes())
@@ -124,7 +124,7 @@ def _build(programs: list[Program], log: Log) -> None:
     target = _programs_dir()
     log(f"building {', '.join(program.name for program in programs)} from source, into {target}: {BUILD_TIME}")
     target.mkdir(parents=True, exist_ok=True)
-    for abandoned in target.glob(".building-*"):  # by a build that was killed; ours is the only one, by the lock
+    for abandoned in target.glob(".building-*"):  # of a killed build: the lock excludes a running one
         shutil.rmtree(abandoned)
     with tempfile.TemporaryDirectory(dir=target, prefix=".building-") as scratch:
         command = [str(go), "build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly"]
@@ -133,7 +133,7 @@ def _build(programs: list[Program], log: Log) -> None:
         environment = {**os.environ, "GOWORK": "off"}
         _run_with_progress(command, _MODULE, environment, log)
         for program in programs:
-            # A rename is whole or not at all: nobody ever finds half a program.
+            # The rename is atomic, so that no process finds an incomplete program.
             (Path(scratch) / program.built_name).replace(target / program.name)
 
 

@@ -1,7 +1,7 @@
-"""What goes into an image build: the files that decide its result, and the settings of pip that do not.
+"""Inputs of an image build: the files that determine the image, and the machine's pip settings.
 
-Settings of pip (another index, a proxy's certificate, a folder of wheels) belong to the machine. They are mounted
-while the build runs, and are in no layer of the image; at most the empty file they were mounted on is.
+pip settings (another index, a proxy's certificate, a folder of wheels) do not affect the image's hash. They are mounted
+during the build, and no layer contains them; a layer may only contain the empty file at the mount point.
 """
 
 import configparser
@@ -21,7 +21,7 @@ _PIP_CONFIGS = ("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 
 
 def hash_of(dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> str:
-    """A hash of all that decides what a build makes, apart from what it fetches by a pinned name."""
+    """Hash of the arguments, the Dockerfile and all copied files. Pinned downloads are not part of it."""
     digest = hashlib.sha256(repr(sorted(arguments.items())).encode())
     digest.update(dockerfile.read_bytes())
     for path in sorted(set(_copied(dockerfile, context))):
@@ -31,12 +31,12 @@ def hash_of(dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> st
 
 
 def _copied(dockerfile: Path, context: Path) -> Iterator[Path]:
-    """The files that the Dockerfile's COPY and ADD take from the context."""
+    """Files of the context that COPY and ADD instructions of the Dockerfile use."""
     for line in dockerfile.read_text().replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words or words[0].upper() not in ("COPY", "ADD") or any(word.startswith("--from") for word in words):
+        parts = shlex.split(line, comments=True)
+        if not parts or parts[0].upper() not in ("COPY", "ADD") or any(part.startswith("--from") for part in parts):
             continue
-        for source in [word for word in words[1:] if not word.startswith("--")][:-1]:
+        for source in [part for part in parts[1:] if not part.startswith("--")][:-1]:
             for match in context.glob(source.lstrip("/")) if source not in (".", "./") else [context]:
                 yield from _files(match)
 
@@ -45,7 +45,7 @@ def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    # Git knows what is an input and what is left over by a tool.
+    # Git's ignore rules exclude files that tools left behind.
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard", "."], cwd=path, capture_output=True, text=True, check=False
     )
@@ -56,7 +56,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def pip_options(scratch: Path) -> list[str]:
-    """The options of `buildah bud` that let pip inside reach what pip outside reaches."""
+    """Options of `buildah bud` that give pip in the build the same indexes and certificates as on this machine."""
     settings = _pip_settings()
     options = []
     if _BUNDLE.exists():
@@ -78,7 +78,7 @@ def pip_options(scratch: Path) -> list[str]:
 
 
 def _pip_settings() -> dict[str, str]:
-    """This machine's settings of pip: from its configuration files, then from the environment, which wins."""
+    """pip settings of this machine, from its configuration files and the environment, which takes precedence."""
     found: dict[str, str] = {}
     files = [*_PIP_CONFIGS, os.environ.get("PIP_CONFIG_FILE", os.devnull)]
     for file in files:

@@ -1,4 +1,4 @@
-"""The cluster's own certificate authority and what it signs."""
+"""The certificate authority of a test cluster, and the keys and certificates that it issues."""
 
 import datetime as dt
 import ipaddress
@@ -14,7 +14,7 @@ _LIFE = dt.timedelta(days=30)
 
 
 class Authority:
-    """A certificate authority that lives in memory while a cluster starts; its key is never written."""
+    """A certificate authority that exists only during the start of a cluster. Its key is never written to disk."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -28,16 +28,16 @@ class Authority:
         )
 
     def save(self, path: Path) -> None:
-        """Write the authority's certificate."""
+        """Write the certificate of the authority as PEM."""
         path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(
         self, folder: Path, file_name: str, common_name: str, *, group: str | None = None, hosts: Sequence[str] = ()
     ) -> None:
-        """Write a key and a certificate for a server (with hosts) or a client (without)."""
+        """Write a key and a certificate, for a server if `hosts` is given, otherwise for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
-        # The key identifiers and usages are optional to Go, but Python 3.13 insists on them.
+        # Go does not need the key identifiers and usages, but Python 3.13 requires them.
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = (
             _builder(_name(common_name, group), self._name, key)
@@ -54,9 +54,9 @@ class Authority:
 
 
 def write_key(key: ec.EllipticCurvePrivateKey, path: Path) -> None:
-    """Write a private key so that only its owner may read it."""
+    """Write a private key with mode 0600."""
     path.touch(mode=0o600)
-    # The form named "EC PRIVATE KEY": the API server reads public keys out of no other form of private key.
+    # The PEM type "EC PRIVATE KEY", the only type of private key from which the API server reads the public key.
     path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -105,7 +105,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # An hour back: the clock of a container or a virtual machine may lag behind.
+        # Valid from an hour ago, because the clock of a container or a virtual machine may be slow.
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + _LIFE)
     )

@@ -1,4 +1,4 @@
-"""A cgroup of its own for every cluster: limits hold in it, and every process of every pod is found in it."""
+"""Creates and removes one cgroup per cluster. It contains all processes of all pods, so that they can be killed."""
 
 import contextlib
 import errno
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def root_name(name: str) -> str:
-    """The cluster's cgroup, in every hierarchy."""
+    """Name of the cluster's cgroup, the same in all hierarchies."""
     return f"gateway-{name}"
 
 
 def make(name: str) -> None:
-    """Make the cgroup; the kubelet wants to find it rather than make it."""
+    """Create the cgroup, because the kubelet expects an existing one."""
     for hierarchy in _hierarchies():
         if (hierarchy / "cgroup.subtree_control").exists() and not _is_v1():
             _delegate_controllers(hierarchy)
@@ -23,7 +23,7 @@ def make(name: str) -> None:
 
 
 def kill_all(name: str) -> None:
-    """Kill every process in the cgroup: those of the pods."""
+    """Kill all processes in the cgroup, which are those of the pods."""
     deadline = time.monotonic() + 10
     while (pids := set(_pids(name))) and time.monotonic() < deadline:
         for pid in pids:
@@ -33,7 +33,7 @@ def kill_all(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove the cgroup with all below it."""
+    """Remove the cgroup and all its children."""
     for hierarchy in _hierarchies():
         root = hierarchy / root_name(name)
         for folder in _below(root):
@@ -53,17 +53,17 @@ def _pids(name: str) -> Iterator[int]:
     for hierarchy in _hierarchies():
         for folder in _below(hierarchy / root_name(name)):
             with contextlib.suppress(OSError):
-                # 0 stands for a process of another pid namespace; there is nothing to be done about it.
+                # 0 is a process of another pid namespace, which cannot be killed from here.
                 yield from (int(pid) for pid in (folder / "cgroup.procs").read_text().split() if pid != "0")
 
 
 def _below(root: Path) -> Iterator[Path]:
-    """The cgroup and those in it, innermost first. Not with rglob: it fails when one vanishes meanwhile."""
+    """The cgroup and its descendants, innermost first. Not rglob, which fails if one is removed meanwhile."""
     return (Path(folder) for folder, _, _ in os.walk(root, topdown=False))
 
 
 def _rmdir(folder: Path) -> None:
-    for _ in range(40):  # for a moment after its last process has died, a cgroup is still busy
+    for _ in range(40):  # a cgroup stays busy for a moment after its last process has ended
         try:
             folder.rmdir()
             return
@@ -74,13 +74,14 @@ def _rmdir(folder: Path) -> None:
 
 
 def _delegate_controllers(root: Path) -> None:
-    """On cgroup v2, let children of the root have limits.
+    """Enable limits for children of the root on cgroup v2.
 
-    In a container the root may hold processes, which v2 forbids in a cgroup that delegates: move them to a leaf.
+    v2 forbids processes in a cgroup that delegates controllers. In a container the root may have some, so they are
+    moved to a leaf.
     """
-    wanted = " ".join(f"+{controller}" for controller in (root / "cgroup.controllers").read_text().split())
+    controllers = " ".join(f"+{controller}" for controller in (root / "cgroup.controllers").read_text().split())
     try:
-        (root / "cgroup.subtree_control").write_text(wanted)
+        (root / "cgroup.subtree_control").write_text(controllers)
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.EOPNOTSUPP):
             raise
@@ -89,4 +90,4 @@ def _delegate_controllers(root: Path) -> None:
         for pid in (root / "cgroup.procs").read_text().split():
             with contextlib.suppress(OSError):
                 (leaf / "cgroup.procs").write_text(pid)
-        (root / "cgroup.subtree_control").write_text(wanted)
+        (root / "cgroup.subtree_control").write_text(controllers)

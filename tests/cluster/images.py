@@ -1,7 +1,6 @@
-"""Images without a registry: a base of Debian's packages, the project's own Dockerfiles, and how nodes get them.
+"""Builds images without a registry, from Debian packages and the project's Dockerfiles, and loads them into nodes.
 
-What was built is kept in the cache as an OCI archive under a hash of all that went into it; unchanged inputs
-cost the time of hashing them.
+Each image is cached as an OCI archive. Its name contains a hash of all inputs, so unchanged inputs need no build.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 GATEWAY_TAG = "localhost/secure-mcp-gateway:2.2.4"
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 _BASE_SUITE = "bookworm"
-# Documentation and translations: a third of the packages' size, and no program reads them.
+# Documentation and translations are a third of the packages' size, and no program needs them.
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 _PAUSE = """\
 FROM scratch
@@ -36,14 +35,14 @@ ENTRYPOINT ["/bin/busybox", "sleep", "2147483647"]
 
 @dataclass(frozen=True)
 class Image:
-    """An image that was built, and the archive that holds it."""
+    """The tag of a built image, and the path of its OCI archive."""
 
     tag: str
     archive: Path
 
     @property
     def size(self) -> int:
-        """The bytes that a registry would store: the layers are compressed."""
+        """Size of the archive in bytes, with compressed layers as in a registry."""
         return self.archive.stat().st_size
 
 
@@ -54,9 +53,9 @@ def build(
     build_args: Mapping[str, str] | None = None,
     log: Log = to_stderr,
 ) -> Image:
-    """Build an image from a Dockerfile; its BASE, if not given, is the base image of `base_image`.
+    """Build an image from a Dockerfile. The default of its argument BASE is the image of `base_image`.
 
-    Nothing is done when the Dockerfile, what it copies, its base and the arguments are what they were.
+    There is no build if the Dockerfile, the copied files, the base and the arguments are unchanged.
     """
     arguments = dict(build_args or {})
     if "BASE" not in arguments and re.search(r"^ARG BASE\b", dockerfile.read_text(), re.M):
@@ -75,13 +74,13 @@ def build(
 
 
 def base_image(log: Log = to_stderr) -> Image:
-    """The base for Python images where the public one cannot be pulled: Debian with Python, from its packages."""
+    """A base for Python images without a registry: Debian with Python, built from Debian packages."""
     recipe = "|".join((_BASE_SUITE, _BASE_PACKAGES, *_LEFT_OUT))
     key = hashlib.sha256(recipe.encode()).hexdigest()
     tag = f"localhost/gateway-test-base:{key[:12]}"
 
     def bootstrap() -> None:
-        for abandoned in cache_dir().glob("base-*"):  # by a run that was killed; the tag's lock is ours now
+        for abandoned in cache_dir().glob("base-*"):  # of a killed run: this process holds the tag's lock
             shutil.rmtree(abandoned)
         scratch = Path(tempfile.mkdtemp(dir=cache_dir(), prefix="base-"))
         try:
@@ -100,7 +99,7 @@ def base_image(log: Log = to_stderr) -> Image:
 
 
 def pause_image() -> Path:
-    """The image that holds a pod's namespaces open, as an archive."""
+    """OCI archive of the pause image, which keeps the namespaces of a pod open."""
     from tests.cluster.runtime import PAUSE_TAG
 
     busybox = Path("/bin/busybox")
@@ -116,13 +115,13 @@ def pause_image() -> Path:
 
 
 def gateway_image(log: Log = to_stderr) -> Image:
-    """The real Secure MCP Gateway, from the package index."""
+    """The image of the real Secure MCP Gateway, from the Python package index."""
     folder = HERE / "gateway_image"
     return build(folder / "Dockerfile", folder, GATEWAY_TAG, log=log)
 
 
 def load(cluster: "Cluster", tag: str) -> None:
-    """Give a cluster's node an image that was built; at once when it has that very image already."""
+    """Load a built image into a cluster's node, unless the node already has it."""
     note = _images() / f"{_file_name(tag)}.json"
     if not note.exists():
         raise ClusterError(f"no image {tag} has been built")
@@ -130,7 +129,7 @@ def load(cluster: "Cluster", tag: str) -> None:
 
 
 def _cached(tag: str, key: str, make: "build_inputs.Action", log: Log) -> Image:
-    """The image of this tag and key: the one in the cache, or else what `make` leaves in buildah's storage."""
+    """The cached image with this tag and key; if there is none, `make` builds it in buildah's storage."""
     name = f"{_file_name(tag)}-{key[:16]}.tar"
     archive, note = _images() / name, _images() / f"{_file_name(tag)}.json"
     with locked(_images() / f"{_file_name(tag)}.lock"):
@@ -140,6 +139,7 @@ def _cached(tag: str, key: str, make: "build_inputs.Action", log: Log) -> Image:
                 partial = archive.with_suffix(".partial")
                 partial.unlink(missing_ok=True)
                 _buildah("push", "--quiet", tag, f"oci-archive:{partial}:{tag}", timeout=600)
+                # Older archives go first, then the new one gets its name: a reader never finds a partial archive.
                 for older in _images().glob(f"{_file_name(tag)}-*.tar"):
                     older.unlink()
                 partial.rename(archive)
@@ -158,7 +158,7 @@ def _file_name(tag: str) -> str:
 
 
 def _buildah(*arguments: str, timeout: float = 120) -> str:
-    """Run buildah on a storage of our own, apart from what the machine may have."""
+    """Run buildah with a storage in the cache, separate from the machine's own."""
     storage = cache_dir() / "buildah"
     storage.mkdir(exist_ok=True)
     kind = run(["stat", "-f", "-c", "%T", str(storage)]).stdout.strip()

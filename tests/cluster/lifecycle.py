@@ -1,4 +1,4 @@
-"""Starting, finding and stopping clusters by name."""
+"""Starts, finds and stops clusters by name. One lock per name serializes starts and stops."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from tests.cluster.slots import State, allocate
 
 
 def start(name: str, node: bool = True, log: Log = to_stderr, *, reuse: bool = False) -> Cluster:
-    """Start a cluster, on the ruins of an earlier one of that name if need be.
+    """Start a cluster after removing the rest of an earlier one with the same name.
 
-    With `reuse`, a cluster of that name that is healthy is taken as it is. It stays up when this process ends.
+    With `reuse`, a healthy cluster with this name is used as it is. The cluster outlives this process.
     """
     if reason := why_no_node() if node else why_no_control_plane():
         raise ClusterError(reason)
@@ -39,14 +39,14 @@ def start(name: str, node: bool = True, log: Log = to_stderr, *, reuse: bool = F
                 _bring_up(cluster, log)
                 _wait_for_controllers(cluster)
         except BaseException:
-            # The logs stay for the person who must find out why.
+            # The logs are kept for the analysis of the failure.
             _tear_down(name, keep_files=True)
             raise
         return cluster
 
 
 def attach(name: str) -> Cluster:
-    """Find a cluster that is running."""
+    """The handle of a running cluster; ClusterError if there is none with this name."""
     state = State.load(ClusterPaths.of(name))
     if state is None:
         raise ClusterError(f"there is no cluster {name}; `python -m tests.cluster up --name {name}` starts it")
@@ -54,7 +54,7 @@ def attach(name: str) -> Cluster:
 
 
 def stop(name: str, log: Log = to_stderr, *, keep_images: bool = True) -> None:
-    """Stop a cluster and remove every trace of it, except for the images its node had: the next start wants them."""
+    """Stop a cluster and delete its data. The images of its node are kept by default, for a faster next start."""
     with _changing(name), timed(log, f"the cluster {name} is down"):
         _tear_down(name)
         if not keep_images:
@@ -90,7 +90,7 @@ def _bring_up(cluster: Cluster, log: Log) -> None:
 
 
 def _wait_for_controllers(cluster: Cluster) -> None:
-    """The first sign that the controllers work is the account that every pod needs."""
+    """Wait until the controllers have created the default service account, which pods need."""
 
     def has_account() -> bool:
         return bool(cluster.kubectl("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"))
@@ -122,6 +122,6 @@ def _tear_down(name: str, *, keep_files: bool = False) -> None:
 
 @contextmanager
 def _changing(name: str) -> Iterator[None]:
-    """One start or stop of a name at a time."""
+    """Hold the lock that serializes starts and stops of one cluster name."""
     with locked(state_root() / "locks" / f"{name}.change"):
         yield

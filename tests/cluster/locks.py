@@ -1,6 +1,6 @@
-"""File locks: what keeps two runs on one machine out of each other's way.
+"""File locks that separate concurrent runs on one machine.
 
-The kernel lets go of such a lock when its holder dies, however it dies; no lock is ever left behind.
+The kernel releases such a lock when its holder ends, even after SIGKILL. A stale lock is impossible.
 """
 
 import fcntl
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 class Lock:
-    """A lock file held by this process until `release`."""
+    """An exclusive lock on a file, held by this process until `release`."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free."""
+        """Acquire the lock if it is free; returns whether it was."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -26,11 +26,11 @@ class Lock:
         return True
 
     def acquire(self) -> None:
-        """Wait for the lock."""
+        """Acquire the lock, and block until it is free."""
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def release(self) -> None:
-        """Let go; safe to call twice."""
+        """Release the lock; a second call has no effect."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -38,7 +38,7 @@ class Lock:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock for the length of a block."""
+    """Hold the lock of this file during a block."""
     lock = Lock(path)
     lock.acquire()
     try:

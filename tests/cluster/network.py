@@ -1,7 +1,7 @@
-"""The network namespace of a node: everything of a cluster happens in it, and nothing gets out of it.
+"""The network namespace of a cluster with a node, which isolates its traffic from the machine's network.
 
-One veth pair joins it to the machine. Inside there is no default route: a pod that tries to reach the internet
-gets "network is unreachable" at once, whatever the machine itself may reach.
+One veth pair connects it to the machine. It has no default route, so a pod that connects to the internet immediately
+gets "network is unreachable".
 """
 
 import subprocess
@@ -15,20 +15,20 @@ _SYSCTLS = ("net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1")
 
 
 def namespace_of(name: str) -> str:
-    """What the network namespace of a cluster is called."""
+    """Name of the network namespace of a cluster."""
     return f"gateway-{name}"
 
 
 def entering(name: str) -> Sequence[str]:
-    """The words before a command that runs it in the namespace.
+    """Prefix of a command that runs it in the namespace.
 
-    Not `ip netns exec`: that mounts /sys anew, and the kubelet then finds no cgroups.
+    Not `ip netns exec`, which mounts another /sys, so that the kubelet finds no cgroups.
     """
     return ("nsenter", f"--net=/run/netns/{namespace_of(name)}", "--")
 
 
 def make(state: State) -> None:
-    """Make the namespace and the link to it."""
+    """Create the namespace, the link to it, and the routes."""
     namespace, addresses = namespace_of(state.name), state.addresses
     link = _link(state)
     _ip("netns", "add", namespace)
@@ -38,7 +38,7 @@ def make(state: State) -> None:
     _ip("-n", namespace, "link", "set", "lo", "up")
     _ip("-n", namespace, "addr", "add", f"{addresses.node}/24", "dev", "eth0")
     _ip("-n", namespace, "link", "set", "eth0", "up")
-    # The services' addresses exist only in iptables rules, yet a route to them must exist for these to see a packet.
+    # Addresses of services exist only in iptables rules, but the rules see a packet only if a route exists.
     _ip("-n", namespace, "route", "add", addresses.services, "dev", "eth0")
     for network in (addresses.pods, addresses.services):
         _ip("route", "add", network, "via", addresses.node, "dev", link)
@@ -50,10 +50,10 @@ def make(state: State) -> None:
 
 
 def remove(name: str, state: State | None) -> None:
-    """Remove the namespace and the link, as far as they are there."""
+    """Remove the namespace and the link, if they exist."""
     subprocess.run(["ip", "netns", "del", namespace_of(name)], capture_output=True, check=False)
     if state is not None:
-        # It goes with the namespace, but a little later; the next start may want the name before that.
+        # The kernel removes the link after the namespace with a delay, but the next start may need its name earlier.
         subprocess.run(["ip", "link", "del", _link(state)], capture_output=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""The node: containerd, kubelet, kube-proxy and cluster DNS, as root, in a network namespace of its own."""
+"""Runs the node as root in its own network namespace: containerd, kubelet, kube-proxy, DNS and the provisioner."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,22 +32,22 @@ class Node:
 
     @property
     def entering(self) -> Sequence[str]:
-        """The words before a command that run it in the node's network."""
+        """Prefix of a command that runs it in the node's network namespace."""
         return network.entering(self._state.name)
 
     def make_network(self) -> None:
-        """Make the node's network: the control plane lives in it too."""
+        """Create the node's network namespace, in which the control plane also runs."""
         network.make(self._state)
 
     def start_runtime(self) -> None:
-        """Start containerd with the one image that every pod needs."""
+        """Start containerd and import the pause image, which each pod needs."""
         self._runtime.start()
         self._runtime.import_image(images.pause_image(), PAUSE_TAG)
 
     def start(self, cluster: "Cluster") -> None:
-        """Start everything else and wait until pods can run."""
+        """Start the other programs of the node, and wait until pods can run."""
         cgroups.make(self._state.name)
-        # What the kubelet gives to pods as the name servers of the world outside: none.
+        # Pods get no external name servers.
         self._config("resolv.conf").write_text("")
         self._config("kubelet.yaml").write_text(yaml.safe_dump(self._kubelet_config()))
         self._config("Corefile").write_text(self._corefile())
@@ -69,11 +69,11 @@ class Node:
         wait_until(ready, f"the node of {self._state.name} to be ready", timeout, pause=0.2)
 
     def is_healthy(self) -> bool:
-        """Whether every program of the node lives."""
+        """Whether all programs of the node are running."""
         return all(self._processes.pid(name) is not None for name in PROGRAMS)
 
     def import_image(self, archive: Path, tag: str) -> bool:
-        """Give the node an image out of an OCI archive; False when it has that already."""
+        """Import an image from an OCI archive; False if the node already has it."""
         return self._runtime.import_image(archive, tag)
 
     def _config(self, name: str) -> Path:
@@ -120,9 +120,9 @@ class Node:
             "failCgroupV1": False,
             "cpuCFSQuota": has_quotas,
             "makeIPTablesUtilChains": False,
-            "oomScoreAdj": 0,  # a better one needs a capability that containers lack
+            "oomScoreAdj": 0,  # a lower score needs a capability that containers lack
             "serializeImagePulls": False,
-            # The disk is the machine's: the kubelet shall neither evict pods nor remove images because of it.
+            # The disk is shared with the machine, so the kubelet must not evict pods or delete images when it fills.
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
             "syncFrequency": "10s",
@@ -135,13 +135,13 @@ class Node:
             f"--hostname-override={node_name(self._state.name)}",
             "--proxy-mode=iptables",
             f"--cluster-cidr={self._state.addresses.pods}",
-            # The machine's limit is not ours to change.
+            # Do not change the machine's conntrack limit.
             "--conntrack-max-per-core=0",
             "--oom-score-adj=0",
         ]
 
     def _corefile(self) -> str:
-        # No `forward`: what is not in the cluster does not exist.
+        # No `forward`: names outside the cluster do not resolve.
         return f"""
 cluster.local in-addr.arpa ip6.arpa {{
     bind {self._state.addresses.node}

@@ -1,4 +1,4 @@
-"""How the harness talks while it works, and how it runs commands that are only interesting when they fail."""
+"""Helpers to print progress, run commands and wait for conditions. A failed command raises ClusterError."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ Log = Callable[[str], None]
 
 
 def to_stderr(line: str) -> None:
-    """Show a line at once; standard output stays free for what a command answers."""
+    """Print a line to standard error immediately; standard output is for the results of commands."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -26,31 +26,31 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command; when it fails, say which one and what it said."""
+    """Run a command; ClusterError with the command and its output if it fails and `check` is set."""
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command, input=input, capture_output=True, text=True, timeout=timeout, env=env, cwd=cwd, check=False
         )
     except FileNotFoundError:
         raise ClusterError(f"{command[0]} is not installed") from None
     except subprocess.TimeoutExpired:
         raise ClusterError(f"no answer within {timeout:g} s from: {' '.join(command)}") from None
-    if check and done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip())[-3000:]
-        raise ClusterError(f"{' '.join(command)} failed with {done.returncode}: {said}")
-    return done
+    if check and result.returncode != 0:
+        output = (result.stderr.strip() or result.stdout.strip())[-3000:]
+        raise ClusterError(f"{' '.join(command)} failed with {result.returncode}: {output}")
+    return result
 
 
 @contextmanager
 def timed(log: Log, what: str) -> Iterator[None]:
-    """Say what was done and how long it took."""
+    """Log `what` with its duration after the block."""
     began = time.monotonic()
     yield
     log(f"{what} ({time.monotonic() - began:.1f} s)")
 
 
 def wait_until(ready: Callable[[], bool], what: str, timeout: float, pause: float = 0.1) -> None:
-    """Wait for a condition."""
+    """Poll until a condition holds; ClusterError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Debian's packages for a node, installed when root asks for a node and they are missing."""
+"""Installs the Debian packages that a node needs, if root starts a node and they are missing."""
 
 import os
 
@@ -7,12 +7,12 @@ from tests.cluster.output import Log, run
 from tests.cluster.paths import cache_dir
 from tests.cluster.requirements import missing_packages
 
-# Waits for another apt-get rather than failing because of it.
+# Wait for the lock of another apt-get instead of failing.
 _APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-qq")
 
 
 def install_missing(log: Log) -> None:
-    """Install what is missing, and say so: a test run that changes the machine must not do it silently."""
+    """Install the missing packages and log it, because it changes the machine."""
     with locked(cache_dir() / "packages.lock"):
         missing = missing_packages()
         if not missing:

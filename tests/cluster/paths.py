@@ -1,7 +1,7 @@
-"""Where the test cluster keeps its things, so that no other module makes up a path.
+"""All paths of the test cluster.
 
-Two places: a cache that may be thrown away at any time (programs, images), and one short state folder per
-cluster. Short, because unix sockets live in it and the kernel allows them 107 bytes.
+There is a cache for programs and images, which may be deleted at any time, and one state folder per cluster. Its path
+must be short, because it contains unix sockets and the kernel limits their paths to 107 bytes.
 """
 
 import os
@@ -14,11 +14,11 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 
 
 class ClusterError(Exception):
-    """What went wrong, in words for the person who runs the tests."""
+    """A failure of the test cluster. The message is for the developer who runs the tests."""
 
 
 def cache_dir() -> Path:
-    """The folder for what is expensive to make and safe to delete."""
+    """The cache folder, for files that can be rebuilt."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     path = Path(base) / "gateway-backup-operator"
     path.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def cache_dir() -> Path:
 
 
 def state_root() -> Path:
-    """The folder of all clusters of this user; on a disk rather than on a tmpfs, because images lie in it."""
+    """The folder of all clusters of this user. On a disk and not on a tmpfs, because it contains images."""
     path = Path(os.environ.get("GATEWAY_CLUSTER_STATE") or f"/var/tmp/gateway-clusters-{os.getuid()}")
     path.mkdir(mode=0o755, parents=True, exist_ok=True)
     if path.stat().st_uid != os.getuid():
@@ -36,35 +36,35 @@ def state_root() -> Path:
 
 @dataclass(frozen=True)
 class ClusterPaths:
-    """The files of one cluster."""
+    """The paths of one cluster's files."""
 
     root: Path
 
     @classmethod
     def of(cls, name: str) -> "ClusterPaths":
-        """The paths of the cluster with this name, which must be fit for a host name and a socket path."""
+        """The paths of the cluster with this name; ClusterError if it is invalid in host names or socket paths."""
         if not _NAME.fullmatch(name):
             raise ClusterError(f"a cluster name is 1-20 characters of a-z, 0-9 and -, not {name!r}")
         return cls(state_root() / name)
 
     @property
     def state(self) -> Path:
-        """What the cluster is: its slot, tokens and addresses."""
+        """JSON file with the cluster's slot and tokens."""
         return self.root / "state.json"
 
     @property
     def kubeconfig(self) -> Path:
-        """The cluster-admin's kubeconfig."""
+        """Kubeconfig file of the cluster-admin user."""
         return self.root / "kubeconfig"
 
     @property
     def pids(self) -> Path:
-        """One file for each program that runs."""
+        """Folder with one pid file for each running program."""
         return self.root / "pids"
 
     @property
     def logs(self) -> Path:
-        """What the programs say."""
+        """Folder with the logs of all programs."""
         return self.root / "logs"
 
     @property
@@ -74,17 +74,17 @@ class ClusterPaths:
 
     @property
     def etcd(self) -> Path:
-        """The cluster's data; thrown away at every start."""
+        """Folder with etcd's data, deleted at each start."""
         return self.root / "etcd"
 
     @property
     def containerd(self) -> Path:
-        """Images and snapshots; kept between starts, so that a warm start need not import images again."""
+        """Folder with images and snapshots, kept between starts so that they need no new import."""
         return self.root / "containerd"
 
     @property
     def containerd_socket(self) -> Path:
-        """Where containerd listens."""
+        """Path of the unix socket of containerd."""
         return self.root / "containerd.sock"
 
     @property

@@ -1,7 +1,7 @@
-"""Programs that outlive the process that started them, and how they are found and stopped again.
+"""Starts programs that outlive this process, and finds and stops them later.
 
-Each has a file with its pid and its start time. A pid alone proves nothing: after a crash or a reboot it may
-belong to somebody else's process, and that one must never be killed.
+Each program has a file with its pid, its start time and the boot id. A pid alone is not enough: after a crash or a
+reboot it may belong to another process, which must never be killed.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tests.cluster.paths import ClusterError, ClusterPaths
 
-# In the environment of every program of a cluster: finds those too whose pid file was never written.
+# Environment variable of all programs of a cluster. It identifies programs whose pid file was never written.
 _MARK = "GATEWAY_TEST_CLUSTER"
 
 
 def start_time(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None when it is gone or only waits to be reaped.
+    """Start time of a process in kernel ticks; None if it has ended or is a zombie without other threads.
 
-    A killed process whose first thread has ended is a zombie by its state while its other threads still hold its ports.
+    After the end of its first thread a process has the state of a zombie, although its other threads still hold ports.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -44,12 +44,12 @@ class Processes:
         self._paths = paths
 
     def spawn(self, program: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> int:
-        """Start a program in a session of its own, with its output in the cluster's logs."""
+        """Start a program in its own session, with its output in the cluster's logs; returns its pid."""
         self._paths.pids.mkdir(parents=True, exist_ok=True)
         self._paths.logs.mkdir(parents=True, exist_ok=True)
         log = str(self._paths.logs / f"{program}.log")
         writing = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        # posix_spawn rather than subprocess: nothing here waits for the program, it may outlive us.
+        # posix_spawn and not subprocess, because nothing waits for the program and it outlives this process.
         pid = os.posix_spawnp(
             command[0],
             list(command),
@@ -62,19 +62,20 @@ class Processes:
             setsid=True,
         )
         record = {"pid": pid, "started": start_time(pid), "boot": _boot_id()}
+        # Written to a temporary file and renamed, so that no reader finds a partial record.
         temporary = self._paths.pids / f".{program}"
         temporary.write_text(json.dumps(record))
         temporary.replace(self._paths.pids / program)
         return pid
 
     def names(self) -> list[str]:
-        """The programs that were started, alive or not."""
+        """Names of all started programs, running or not."""
         if not self._paths.pids.is_dir():
             return []
         return sorted(path.name for path in self._paths.pids.iterdir() if not path.name.startswith("."))
 
     def pid(self, program: str) -> int | None:
-        """The pid of a program that is alive."""
+        """The pid of a running program; None if it does not run."""
         try:
             record = json.loads((self._paths.pids / program).read_text())
         except (OSError, ValueError):
@@ -85,11 +86,11 @@ class Processes:
         return pid if alive and record["started"] is not None else None
 
     def stop(self, program: str, *, patience: float = 5.0, sig: signal.Signals = signal.SIGTERM) -> None:
-        """Stop a program: politely, and after `patience` seconds by force."""
+        """Stop a program with `sig`, and after `patience` seconds with SIGKILL."""
         self.stop_all([program], patience=patience, sig=sig)
 
     def stop_all(self, programs: Sequence[str], *, patience: float = 5.0, sig: signal.Signals = signal.SIGTERM) -> None:
-        """Stop several programs at once."""
+        """Stop several programs concurrently and delete their pid files."""
         pids = {program: pid for program in programs if (pid := self.pid(program)) is not None}
         for pid in pids.values():
             _signal(pid, sig)
@@ -104,7 +105,7 @@ class Processes:
             (self._paths.pids / program).unlink(missing_ok=True)
 
     def kill_strays(self) -> None:
-        """Kill what carries this cluster's mark and is not in its pid files: a run was killed at a bad moment."""
+        """Kill programs of this cluster without a pid file, which a killed run can leave behind."""
         mark = f"{_MARK}={self._paths.root}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -115,18 +116,18 @@ class Processes:
                 _signal(int(entry.name), signal.SIGKILL)
 
     def log_tail(self, program: str, lines: int = 15) -> str:
-        """The last lines that a program said."""
+        """The last lines of a program's log."""
         try:
             text = (self._paths.logs / f"{program}.log").read_text(errors="replace")
         except OSError:
-            return "(it said nothing)"
+            return "(no log)"
         return "\n".join(text.splitlines()[-lines:])
 
     def must_live(self, programs: Sequence[str]) -> None:
-        """Raise, with a program's last words, when one of them has died."""
+        """Raise ClusterError with the end of the log if one of the programs has ended."""
         for program in programs:
             if self.pid(program) is None:
-                raise ClusterError(f"{program} has died; its last words:\n{self.log_tail(program)}")
+                raise ClusterError(f"{program} has ended; end of its log:\n{self.log_tail(program)}")
 
 
 def _signal(pid: int, sig: signal.Signals) -> None:
@@ -135,6 +136,6 @@ def _signal(pid: int, sig: signal.Signals) -> None:
 
 
 def _reap(pid: int) -> None:
-    """Collect a child that has died; somebody else's child is reaped by somebody else."""
+    """Reap an ended child of this process; other processes reap their own children."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

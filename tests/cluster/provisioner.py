@@ -1,8 +1,8 @@
-"""The storage class `standard`: a folder on the machine for every claim, removed when the claim is.
+"""Provisioner of the storage class `standard`: one folder per claim, deleted together with the claim.
 
-A program of its own, so that the demo's cluster keeps making volumes when the process that started it is gone.
-The volumes are of the kind `local`, not `hostPath`, because the kubelet gives only the former to a pod's
-`fsGroup`, as it does with the volumes of real clouds; a chart that forgets it fails here as it would there.
+It is a separate program, so that the cluster still gets volumes after the process that started it has ended. The
+volumes are `local` and not `hostPath`, because the kubelet applies a pod's `fsGroup` only to the former. A chart
+without an `fsGroup` therefore fails here in the same way as with the volumes of a cloud.
 """
 
 import argparse
@@ -28,14 +28,14 @@ _Object = dict[str, Any]
 
 
 def spawn(state: State) -> None:
-    """Start the provisioner of a cluster."""
+    """Start the provisioner of a cluster as a process."""
     command = [sys.executable, "-m", "tests.cluster.provisioner", "--name", state.name]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
     Processes(ClusterPaths.of(state.name)).spawn("provisioner", command, environment)
 
 
 def local_volume(state: State, name: str, size: str, **spec: object) -> _Object:
-    """A persistent volume object for the folder of that name."""
+    """The manifest of a PersistentVolume for the folder with this name."""
     node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node_name(state.name)]}
     return {
         "apiVersion": "v1",
@@ -52,7 +52,7 @@ def local_volume(state: State, name: str, size: str, **spec: object) -> _Object:
 
 
 class _Provisioner:
-    """Compares claims and volumes, again and again, and makes and removes what is due."""
+    """Creates volumes for pending claims, and deletes released ones."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -63,15 +63,15 @@ class _Provisioner:
         )
 
     def step(self) -> None:
-        """Look once."""
+        """List claims and volumes once, and create or delete volumes."""
         volumes = self._call("GET", "/api/v1/persistentvolumes")["items"]
-        ours = {volume["metadata"]["name"]: volume for volume in volumes if _is_ours(volume)}
+        own_volumes = {volume["metadata"]["name"]: volume for volume in volumes if _is_ours(volume)}
         claims = self._call("GET", "/api/v1/persistentvolumeclaims")["items"]
         for claim in claims:
             name = f"pvc-{claim['metadata']['uid']}"
-            if _waits_for_us(claim) and name not in ours:
+            if _is_pending(claim) and name not in own_volumes:
                 self._make(name, claim)
-        for name, volume in ours.items():
+        for name, volume in own_volumes.items():
             due = volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
             if due and volume["status"].get("phase") == "Released":
                 self._remove(name)
@@ -108,8 +108,8 @@ class _Provisioner:
             },
         )
         with self._opener.open(request, timeout=10) as answer:
-            found: _Object = json.load(answer)
-            return found
+            body_of_answer: _Object = json.load(answer)
+            return body_of_answer
 
 
 def _is_ours(volume: _Object) -> bool:
@@ -117,14 +117,14 @@ def _is_ours(volume: _Object) -> bool:
     return bool(annotations.get("pv.kubernetes.io/provisioned-by") == _PROVISIONER)
 
 
-def _waits_for_us(claim: _Object) -> bool:
+def _is_pending(claim: _Object) -> bool:
     annotations = claim["metadata"].get("annotations") or {}
     asked = annotations.get("volume.kubernetes.io/storage-provisioner") == _PROVISIONER
     return asked and claim["status"].get("phase") == "Pending"
 
 
 def main() -> None:
-    """Serve one cluster until killed."""
+    """Provision volumes for one cluster until the process is killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True)
     name = parser.parse_args().name
@@ -136,7 +136,7 @@ def main() -> None:
         try:
             provisioner.step()
         except (OSError, ValueError) as error:
-            # The API server is restarting, or somebody was faster: the next look will tell.
+            # The API server is restarting, or an object was changed concurrently. The next step tries again.
             details = error.read().decode(errors="replace") if isinstance(error, urllib.error.HTTPError) else ""
             print(f"{type(error).__name__}: {error} {details}", flush=True)
         time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""What this machine can run, and if it cannot, one line that says why and what to install."""
+"""Checks whether this machine can run a control plane or a node. If not, one line gives the reason and the remedy."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.cluster import binaries
 
-# Debian's package name and one file by which to tell that it is there.
+# Name of each Debian package, and a file that shows that it is installed.
 DEBIAN_PACKAGES = {
     "containerd": "/usr/bin/containerd",
     "runc": "/usr/sbin/runc",
@@ -26,12 +26,12 @@ DEBIAN_PACKAGES = {
 
 
 def missing_packages() -> list[str]:
-    """The Debian packages that a node needs and this machine lacks."""
+    """Debian packages that a node needs and that are not installed."""
     return [package for package, file in DEBIAN_PACKAGES.items() if not Path(file).exists()]
 
 
 def why_no_control_plane() -> str | None:
-    """Why this machine cannot run a control plane, or None when it can."""
+    """Why this machine cannot run a control plane; None if it can."""
     if sys.platform != "linux":
         return f"the test cluster needs Linux and this is {platform.system()}: run it in a Linux machine or container"
     for module in ("cryptography", "yaml"):
@@ -43,7 +43,7 @@ def why_no_control_plane() -> str | None:
 
 
 def why_no_node() -> str | None:
-    """Why this machine cannot run a whole node, or None when it can."""
+    """Why this machine cannot run a node; None if it can."""
     if reason := why_no_control_plane():
         return reason
     if os.geteuid() != 0:
@@ -60,14 +60,14 @@ def why_no_node() -> str | None:
 
 
 def _why_no_build() -> str | None:
-    """Go can come from pip, so that only a machine without both cannot build."""
+    """Why the programs cannot be built; None if Go is installed, or pip, which can install it."""
     if shutil.which("go") or importlib.util.find_spec("ensurepip") or shutil.which("pip"):
         return None
     return "no Kubernetes programs, no Go and no pip here: install Go 1.25 or newer, or set KUBEBUILDER_ASSETS"
 
 
 def _why_no_kernel() -> str | None:
-    """Containers without the right to make namespaces look like root and are not."""
+    """Why the kernel cannot run a node, for example because root in a container lacks CAP_SYS_ADMIN."""
     effective = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
     has_sys_admin = int(effective.split()[1], 16) >> 21 & 1
     if not has_sys_admin:

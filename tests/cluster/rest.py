@@ -1,6 +1,6 @@
-"""Requests to the API server over one kept connection.
+"""A client of the API server with a persistent connection, for tests that poll.
 
-`kubectl get` starts a process for 60 ms of computing; a test that polls with it keeps a core busy.
+`kubectl get` starts a process that needs 60 ms of CPU time, so polling with it would keep a core busy.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _CREATED = 201
 
 @dataclass(frozen=True)
 class Resource:
-    """Where the API server has the objects of a kind."""
+    """The path of a kind's objects in the API, and whether they are namespaced."""
 
     root: str
     plural: str
     namespaced: bool
 
     def path(self, namespace: str, name: str = "") -> str:
-        """The path of an object, or of all of them."""
+        """The path of one object, or of the list without `name`."""
         parts = [
             self.root,
             *(("namespaces", namespace) if self.namespaced else ()),
@@ -42,7 +42,7 @@ class Resource:
 
 
 class Rest:
-    """The API server, with the rights of a cluster-admin."""
+    """A client with the permissions of a cluster-admin."""
 
     def __init__(self, server: str, authority: Path, token: str) -> None:
         self._server = server
@@ -52,36 +52,36 @@ class Rest:
         self._discovery = threading.Lock()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close all connections to the API server."""
         if "_client" in self.__dict__:
             self._client.close()
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        """An object, or None."""
+        """One object; None if it does not exist."""
         answer = self._send("GET", self._resource(kind).path(namespace, name))
         return None if answer.status_code == _NOT_FOUND else _body(answer)
 
     def items(self, kind: str, namespace: str, *, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
-        """The objects of a kind, each with its kind and version, which the API server leaves out in lists."""
+        """The objects of a kind. Each gets apiVersion and kind, which the API server omits in lists."""
         selectors = {"labelSelector": labels, "fieldSelector": fields}
         found = _body(self._send("GET", self._resource(kind).path(namespace), params=selectors))
         head = {"apiVersion": found["apiVersion"], "kind": found["kind"].removesuffix("List")}
         return [{**head, **item} for item in found["items"]]
 
     def create(self, body: dict[str, Any], namespace: str, manager: str = "tests") -> bool:
-        """Create an object; False when the API server refuses it for any reason."""
+        """Create an object; False if the API server refuses it for any reason."""
         path = self._resource(f"{body['kind']}.{body['apiVersion']}").path(namespace)
         params = {"fieldValidation": "Strict", "fieldManager": manager}
         return self._send("POST", path, params=params, json=body).status_code == _CREATED
 
     def patch_status(self, kind: str, namespace: str, name: str, status: Any) -> None:
-        """Merge into a status."""
+        """Change the status of an object with a merge patch."""
         path = f"{self._resource(kind).path(namespace, name)}/status"
         headers = {"Content-Type": "application/merge-patch+json"}
         _body(self._send("PATCH", path, json={"status": status}, headers=headers))
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Ask for the deletion of an object, if it exists."""
+        """Delete an object if it exists; does not wait for its finalizers."""
         answer = self._send("DELETE", self._resource(kind).path(namespace, name))
         if answer.status_code != _NOT_FOUND:
             _body(answer)
@@ -97,13 +97,13 @@ class Rest:
             try:
                 return self._client.request(method, path, **options)
             except httpx.TransportError as error:
-                # A restart of the API server leaves dead connections in the pool; only a reading may be sent again.
+                # A restart of the API server leaves closed connections in the pool. Only a GET is safe to retry.
                 if attempt == 2 or method != "GET":
                     raise ClusterError(f"{method} {path}: {error!r}") from None
         raise AssertionError
 
     def _resource(self, name: str) -> Resource:
-        """By plural, singular, kind or short name; or by `Kind.group/version`."""
+        """The resource with this plural, singular, kind, short name or `Kind.group/version`."""
         with self._discovery:
             if name.lower() not in self._resources:
                 self._resources = self._discovered()

@@ -1,4 +1,4 @@
-"""containerd with folders and a socket of its own: it shares nothing with one that the machine may have."""
+"""Runs containerd with its own folders and socket, separate from a containerd of the machine."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class Runtime:
         self._processes = Processes(self._paths)
 
     def start(self) -> None:
-        """Start containerd and wait for its answer."""
+        """Start containerd and wait until it answers."""
         paths = self._paths
         for folder in (self._run, self._config, self._config / "cni", paths.containerd):
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -40,14 +40,14 @@ class Runtime:
         wait_until(answers, "containerd to answer", timeout=30)
 
     def import_image(self, archive: Path, tag: str) -> bool:
-        """Import an image out of an OCI archive; False when it was there already, with the same content."""
+        """Import an image from an OCI archive; False if the same content was imported before."""
         note = self._paths.containerd / "imported" / re.sub(r"[^a-zA-Z0-9.-]", "_", tag)
         content = f"{archive.name} {archive.stat().st_size} {archive.stat().st_mtime_ns}"
         if note.exists() and note.read_text() == content and tag in self.images():
             return False
         self._ctr("images", "import", str(archive), timeout=300)
         if tag not in self.images():
-            raise ClusterError(f"{archive} holds no image {tag}")
+            raise ClusterError(f"{archive} contains no image {tag}")
         note.parent.mkdir(exist_ok=True)
         note.write_text(content)
         return True
@@ -57,7 +57,7 @@ class Runtime:
         return self._ctr("images", "ls", "-q").stdout.split()
 
     def remove_containers(self) -> bool:
-        """Remove every container, so that the next start begins without; False when containerd did not help."""
+        """Remove all containers, for a clean next start; False if containerd does not run or fails."""
         if self._processes.pid("containerd") is None:
             return False
         try:
@@ -70,7 +70,7 @@ class Runtime:
         return True
 
     def forget_containers(self) -> None:
-        """Remove the kubelet-facing notes about containers; containerd must be stopped."""
+        """Delete containerd's CRI records of containers; containerd must be stopped."""
         for folder in ("sandboxes", "containers"):
             shutil.rmtree(self._paths.containerd / "io.containerd.grpc.v1.cri" / folder, ignore_errors=True)
 
@@ -87,8 +87,8 @@ class Runtime:
         return run(command, check=check, timeout=timeout)
 
     def _containerd_config(self) -> str:
-        # restrict_oom_score_adj: in a container there may be no CAP_SYS_RESOURCE, and runc then dies of the
-        # attempt to give the sandbox a better score.
+        # restrict_oom_score_adj: without CAP_SYS_RESOURCE, as in some containers, runc fails when it lowers the
+        # sandbox's OOM score.
         return f"""
 version = 2
 root = "{self._paths.containerd}"
@@ -115,7 +115,7 @@ state = "{self._run}"
 """
 
     def _snapshotter(self) -> str:
-        """Overlays do not stack: in a container whose disk is one, files are copied instead."""
+        """`native`, which copies files, if the disk itself is an overlay, because overlays do not nest."""
         kind = run(["stat", "-f", "-c", "%T", str(self._paths.root)]).stdout.strip()
         return "native" if kind == "overlayfs" else "overlayfs"
 

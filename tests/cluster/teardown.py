@@ -1,4 +1,4 @@
-"""Taking a node down, whatever state it is in: also one whose run was killed in the middle of anything."""
+"""Removes a node in any state, including one whose run was killed."""
 
 import os
 import shutil
@@ -13,10 +13,10 @@ from tests.cluster.slots import State
 
 
 def tear_down_node(name: str) -> None:
-    """Stop all that belongs to the node and remove its traces; the images stay, as a cache."""
+    """Stop all programs of the node and delete its data. The images are kept as a cache."""
     paths, state = ClusterPaths.of(name), State.load(ClusterPaths.of(name))
     processes = Processes(paths)
-    # The kubelet first: it would start again what is stopped below.
+    # The kubelet first, because it restarts containers that are stopped below.
     processes.stop_all(["kubelet", "kube-proxy", "coredns", "provisioner"], patience=3)
     cgroups.kill_all(name)
     was_taken_down = not (paths.root / "run").exists()
@@ -34,22 +34,22 @@ def tear_down_node(name: str) -> None:
     for folder in (paths.kubelet, paths.volumes, paths.root / "run", paths.root / "config"):
         shutil.rmtree(folder, ignore_errors=True)
     if not clean:
-        # Nobody knows what containerd's database says about containers that were never removed in order.
+        # After an unclean stop, containerd's database may contain containers that no longer exist: delete it.
         shutil.rmtree(paths.containerd, ignore_errors=True)
     _remove_notes_elsewhere(name, paths)
 
 
 def _unmount_below(folder: Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    ours = [mount for mount in mounts if mount.startswith(f"{folder}/")]
-    for mount in reversed(ours):
+    own_mounts = [mount for mount in mounts if mount.startswith(f"{folder}/")]
+    for mount in reversed(own_mounts):
         if subprocess.run(["umount", mount], capture_output=True, check=False).returncode != 0:
-            # It is busy: lazily then, gone from here at once and wholly with its last user.
+            # The mount is busy: a lazy unmount detaches it now, and the kernel releases it after its last use.
             subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
 
 
 def _remove_notes_elsewhere(name: str, paths: ClusterPaths) -> None:
-    """Kubelet and CNI write a few things to fixed places, whatever they are told."""
+    """Delete the files that kubelet and CNI write to fixed paths outside the cluster's folder."""
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and os.readlink(link).startswith(f"{paths.root}/"):
             link.unlink(missing_ok=True)

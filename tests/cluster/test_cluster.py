@@ -1,4 +1,4 @@
-"""The test cluster, tested: whoever relies on it must be able to trust it first."""
+"""Tests of the test cluster's control plane, on which all other cluster tests depend."""
 
 import os
 import secrets
@@ -30,13 +30,13 @@ spec:
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A name for a cluster that the test itself starts, stopped whatever happens."""
+    """A name for a cluster that the test starts; the fixture stops it afterwards."""
     chosen = f"self-{secrets.token_hex(3)}"
     yield chosen
     lifecycle.stop(chosen, lambda line: None, keep_images=False)
 
 
-def test_job_controllers_are_alive(control_plane: Cluster, namespace: str) -> None:
+def test_job_controllers_create_pods(control_plane: Cluster, namespace: str) -> None:
     control_plane.kubectl("apply", "-n", namespace, "-f", "-", input=CRONJOB)
     control_plane.kubectl("create", "job", "once", "--from=cronjob/tick", "-n", namespace)
 
@@ -47,7 +47,7 @@ def test_job_controllers_are_alive(control_plane: Cluster, namespace: str) -> No
     wait_until(has_pod, "the pod of the job", timeout=20)
 
 
-def test_service_account_has_its_own_rights_only(control_plane: Cluster, namespace: str) -> None:
+def test_service_account_token_has_only_its_own_permissions(control_plane: Cluster, namespace: str) -> None:
     token = control_plane.token_for("default", namespace)
     nobody = [f"--server={control_plane.server}", "--kubeconfig=/dev/null", f"--token={token}"]
     authority = f"--certificate-authority={control_plane.paths.pki / 'ca.crt'}"
@@ -68,7 +68,7 @@ def test_objects_survive_a_restart_of_the_api_server(control_plane: Cluster, nam
     wait_until(control_plane.is_healthy, "every program to be alive again", timeout=20)
 
 
-def test_two_clusters_live_side_by_side(control_plane: Cluster, name: str) -> None:
+def test_two_clusters_run_side_by_side(control_plane: Cluster, name: str) -> None:
     other = lifecycle.start(name, node=False)
 
     other.kubectl("create", "namespace", "only-here")
@@ -78,7 +78,7 @@ def test_two_clusters_live_side_by_side(control_plane: Cluster, name: str) -> No
     assert attach(name).is_healthy()
 
 
-def test_start_cleans_up_after_a_cluster_that_was_killed(name: str) -> None:
+def test_start_cleans_up_after_a_killed_cluster(name: str) -> None:
     first = lifecycle.start(name, node=False)
     first.kubectl("create", "namespace", "from-before")
     processes = Processes(first.paths)
@@ -87,7 +87,7 @@ def test_start_cleans_up_after_a_cluster_that_was_killed(name: str) -> None:
         pid = processes.pid(program)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-    (first.paths.pids / "etcd").unlink()  # as if the run had been killed before it could write this down
+    (first.paths.pids / "etcd").unlink()  # as if the run had been killed before it wrote this file
 
     second = lifecycle.start(name, node=False, reuse=True)
 
@@ -96,7 +96,7 @@ def test_start_cleans_up_after_a_cluster_that_was_killed(name: str) -> None:
     assert survivor != Processes(second.paths).pid("etcd")
 
 
-def test_reuse_takes_a_healthy_cluster_as_it_is(name: str) -> None:
+def test_reuse_returns_a_healthy_cluster_unchanged(name: str) -> None:
     first = lifecycle.start(name, node=False)
     first.kubectl("create", "namespace", "from-before")
 

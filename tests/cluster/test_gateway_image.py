@@ -1,4 +1,4 @@
-"""The real gateway's image, tested: both of its programs run as restricted pods demand."""
+"""Tests of the real gateway's image: both of its programs run under the restricted Pod Security Standard."""
 
 import json
 import urllib.error
@@ -98,12 +98,12 @@ def test_gateway_and_its_admin_api_run_in_a_restricted_pod(node_cluster: Cluster
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.status == 200
 
-    def refuses_strangers() -> bool:
-        # An MCP endpoint wants a POST with a session; that it answers at all is what is asked here.
+    def endpoint_answers() -> bool:
+        # An MCP endpoint refuses a GET without a session. Any client error shows that it answers.
         try:
             urllib.request.urlopen(f"http://{address}:8000/mcp/", timeout=10)
         except urllib.error.HTTPError as error:
             return 400 <= error.code < 500
         return False
 
-    wait_until(refuses_strangers, "the MCP endpoint to answer", timeout=20)
+    wait_until(endpoint_answers, "the MCP endpoint to answer", timeout=20)

@@ -1,4 +1,4 @@
-"""The node, tested: what the demo and the drills take for granted."""
+"""Tests of the test cluster's node: pods, services, DNS, volumes, isolation and restarts."""
 
 import os
 import secrets
@@ -16,7 +16,7 @@ from tests.cluster.runtime import PAUSE_TAG
 
 pytestmark = pytest.mark.node
 
-# A web server that shows what is on its volume, as an ordinary user who owns nothing.
+# A web server that serves the files of its volume, as a user who does not own them.
 SHOP = """
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -53,7 +53,7 @@ spec:
           volumeMounts: [{name: goods, mountPath: /goods}]
       volumes: [{name: goods, persistentVolumeClaim: {claimName: goods}}]
 """
-# Sleeps with a volume of its own storage class mounted.
+# A pod that mounts a volume with its own storage class and sleeps.
 HOLDER = """
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -107,7 +107,7 @@ def test_pod_with_claim_probe_service_dns_exec_and_logs(node_cluster: Cluster, n
     assert owner.strip() == "0:10001 2775"
 
 
-def test_nothing_outside_can_be_reached(node_cluster: Cluster, namespace: str, image: str) -> None:
+def test_pods_cannot_reach_the_internet(node_cluster: Cluster, namespace: str, image: str) -> None:
     ask = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
 
     run = ["run", "caged", f"--image={image}", "--restart=Never", "--", "python3", "-c", ask]
@@ -118,7 +118,7 @@ def test_nothing_outside_can_be_reached(node_cluster: Cluster, namespace: str, i
     assert "unreachable" in node_cluster.kubectl("-n", namespace, "logs", "caged")
 
 
-def test_volume_goes_when_its_claim_goes(node_cluster: Cluster, namespace: str) -> None:
+def test_volume_is_deleted_with_its_claim(node_cluster: Cluster, namespace: str) -> None:
     claim = SHOP.split("---")[0]
     node_cluster.kubectl("apply", "-n", namespace, "-f", "-", input=claim)
     bound = "--for=jsonpath={.status.phase}=Bound"
@@ -133,7 +133,7 @@ def test_volume_goes_when_its_claim_goes(node_cluster: Cluster, namespace: str) 
     node_cluster.kubectl("wait", "--for=delete", f"pv/{name}", "--timeout=20s")
 
 
-def test_small_volume_fills_up_grows_and_turns_read_only(node_cluster: Cluster, namespace: str, image: str) -> None:
+def test_tmpfs_volume_fills_up_grows_and_becomes_read_only(node_cluster: Cluster, namespace: str, image: str) -> None:
     volume = node_cluster.add_volume(f"small-{secrets.token_hex(3)}", "4Mi", tmpfs=True)
     manifest = HOLDER.replace("CLASS", volume.storage_class).replace("IMAGE", image)
     node_cluster.kubectl("apply", "-n", namespace, "-f", "-", input=manifest)
@@ -156,7 +156,7 @@ def test_small_volume_fills_up_grows_and_turns_read_only(node_cluster: Cluster, 
     assert not volume.path.exists()
 
 
-def test_pods_and_volumes_outlive_the_api_server(node_cluster: Cluster, namespace: str, image: str) -> None:
+def test_pods_keep_running_during_an_api_server_restart(node_cluster: Cluster, namespace: str, image: str) -> None:
     node_cluster.kubectl("-n", namespace, "run", "steady", f"--image={image}", "--", "sleep", "infinity")
     node_cluster.kubectl("-n", namespace, "wait", "pod/steady", "--for=condition=Ready", "--timeout=60s")
 
@@ -164,20 +164,20 @@ def test_pods_and_volumes_outlive_the_api_server(node_cluster: Cluster, namespac
 
     restarts = "jsonpath={.status.containerStatuses[0].restartCount}"
     assert node_cluster.kubectl("-n", namespace, "get", "pod", "steady", "-o", restarts) == "0"
-    # A new pod shows that scheduler, controllers and kubelet found the API server again.
+    # A new pod shows that the scheduler, the controllers and the kubelet have reconnected.
     node_cluster.kubectl("-n", namespace, "run", "later", f"--image={image}", "--", "sleep", "infinity")
     node_cluster.kubectl("-n", namespace, "wait", "pod/later", "--for=condition=Ready", "--timeout=60s")
 
 
 @pytest.fixture
 def other_name() -> Iterator[str]:
-    """A name for a cluster that the test itself starts, stopped whatever happens."""
+    """A name for a cluster that the test starts; the fixture stops it afterwards."""
     chosen = f"self-{secrets.token_hex(3)}"
     yield chosen
     lifecycle.stop(chosen, lambda line: None, keep_images=False)
 
 
-def test_second_cluster_beside_the_first_and_after_a_kill(node_cluster: Cluster, other_name: str) -> None:
+def test_second_cluster_runs_beside_the_first_and_after_a_kill(node_cluster: Cluster, other_name: str) -> None:
     def run_pod(cluster: Cluster) -> None:
         cluster.kubectl("run", "probe", f"--image={PAUSE_TAG}")
         cluster.kubectl("wait", "pod/probe", "--for=condition=Ready", "--timeout=60s")

@@ -1,4 +1,4 @@
-"""Persistent volumes that a test makes itself, above all small ones that fill up or turn read-only."""
+"""Persistent volumes that a test creates itself, mainly small ones that fill up or become read-only."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Volume:
-    """A persistent volume; a claim gets it by asking for the storage class of the volume's name."""
+    """A persistent volume with its own storage class, which has the name of the volume."""
 
     cluster: "Cluster"
     name: str
@@ -25,24 +25,24 @@ class Volume:
 
     @property
     def storage_class(self) -> str:
-        """The storage class to claim: only this volume has it."""
+        """Storage class for the claim; only this volume has it."""
         return self.name
 
     def resize(self, size: str) -> None:
-        """Give the tmpfs another size, while pods use it."""
+        """Change the size of the tmpfs, also while pods use it."""
         self._remount(f"size={_tmpfs_size(size)}")
 
     def set_read_only(self, read_only: bool) -> None:
-        """Make the tmpfs refuse writes, or accept them again; it must have no file open for writing."""
+        """Mount the tmpfs read-only or writable. No file may be open for writing."""
         self._remount("ro" if read_only else "rw")
 
     def release(self) -> None:
-        """Let a new claim have the volume, with all that is on it, after its claim was deleted."""
+        """Make the volume with its data available to a new claim, after its claim was deleted."""
         patch = json.dumps({"spec": {"claimRef": None}})
         self.cluster.kubectl("patch", "persistentvolume", self.name, "--type=merge", "-p", patch)
 
     def remove(self) -> None:
-        """Remove the volume and all that is on it; no pod may use it any more."""
+        """Delete the volume and its data; no pod may still use it."""
         self.cluster.kubectl("delete", "persistentvolume", self.name, "--ignore-not-found", "--wait=false")
         if self.is_tmpfs:
             run(["umount", "--lazy", str(self.path)])
@@ -55,19 +55,19 @@ class Volume:
 
 
 def add_volume(cluster: "Cluster", name: str, size: str, *, tmpfs: bool) -> Volume:
-    """Make a volume; see `Cluster.add_volume`."""
+    """Create a volume; see `Cluster.add_volume`."""
     path = cluster.paths.volumes / name
     path.mkdir(mode=0o755, parents=True)
     if tmpfs:
         run(["mount", "-t", "tmpfs", "-o", f"size={_tmpfs_size(size)},mode=0755", "tmpfs", str(path)])
-    # Retain: what is on it stays there for the test to look at, and for the next claim.
+    # Retain: the data is kept for the test and for the next claim.
     manifest = local_volume(cluster.state, name, size, storageClassName=name, persistentVolumeReclaimPolicy="Retain")
     cluster.kubectl("apply", "-f", "-", input=json.dumps(manifest))
     return Volume(cluster, name, path, tmpfs)
 
 
 def _tmpfs_size(size: str) -> str:
-    """A quantity of Kubernetes in the words of mount: 16Mi is 16m."""
+    """A Kubernetes quantity in the notation of mount, for example 16Mi as 16m."""
     if not size.endswith(("Ki", "Mi", "Gi")):
-        raise ClusterError(f"a size here is a number with Ki, Mi or Gi, not {size!r}")
+        raise ClusterError(f"the size must be a number with Ki, Mi or Gi, not {size!r}")
     return size[:-1].lower()

@@ -1,1 +1,1 @@
-"""What `make demo` runs: a real gateway is backed up, broken and restored on a real cluster. See docs/demo.md."""
+"""The demo, `make demo`: backs up, damages and restores a real gateway on a real cluster. See docs/demo.md."""

@@ -1,4 +1,4 @@
-"""Opens a backup as anybody could: with zstd and jq, and where a machine has neither, with a few lines of Python."""
+"""Shows the content of a backup file with standard tools (zstd, jq), or with Python if they are not installed."""
 
 import gzip
 import hashlib
@@ -18,19 +18,19 @@ _LIMIT = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What was found in the file; no keys."""
+class BackupContent:
+    """Digest of the file and the names of its projects, without keys."""
 
     sha256: str
     projects: list[str]
 
 
-def show(kube: Kube, reading: Sequence[str]) -> Stored:
-    """Read the file with `kubectl ...reading`, whose last word names it, and show what is in it: names, no keys."""
+def show(kube: Kube, reading: Sequence[str]) -> BackupContent:
+    """Read the file with kubectl and print the names in it, without keys; the last argument is the file's path."""
     path = reading[-1]
     unpack = {"zst": ["zstd", "-dc"], "gz": ["gzip", "-dc"]}.get(path.rpartition(".")[2], ["cat"])
-    stored = kube.read(*reading)
-    pipeline = f"{kube.shown(*reading)} | {' '.join(unpack)} | jq -c '{_SUMMARY}'"
+    stored = kube.read_bytes(*reading)
+    pipeline = f"{kube.command_line(*reading)} | {' '.join(unpack)} | jq -c '{_SUMMARY}'"
     if all(shutil.which(program) for program in (unpack[0], "jq")):
         kube.report.command(pipeline)
         content = subprocess.run(unpack, input=stored, capture_output=True, check=True, timeout=60).stdout
@@ -38,10 +38,10 @@ def show(kube: Kube, reading: Sequence[str]) -> Stored:
         line = subprocess.run(command, input=content, capture_output=True, check=True, timeout=60).stdout.decode()
     else:
         kube.report.command(pipeline)
-        kube.report.note("(this machine lacks zstd or jq: Python does the same)")
+        kube.report.note("(zstd or jq is not installed: Python does the same)")
         line = json.dumps(_summary(json.loads(_unpack(stored, path))), separators=(",", ":"))
     kube.report.output(line)
-    return Stored(hashlib.sha256(stored).hexdigest(), list(json.loads(line)["projects"]))
+    return BackupContent(hashlib.sha256(stored).hexdigest(), list(json.loads(line)["projects"]))
 
 
 def _unpack(stored: bytes, path: str) -> bytes:

@@ -1,13 +1,13 @@
-"""Removes what the demo made on a cluster, and nothing else: it owns what carries its label and its releases' mark.
+"""Removes the objects of the demo from a cluster, and no others: those with its label or of its Helm releases.
 
-An earlier run may have been killed at any moment, so nothing is assumed to be whole: not the releases, and not the
-operator, which else would take its finalizers off.
+An earlier run may have been killed at any time, so the releases may be incomplete and the operator may not run. The
+cleanup therefore removes finalizers itself.
 """
 
 import json
 from typing import Any
 
-from tests.demo.kube import Kube, StoryError
+from tests.demo.kube import DemoError, Kube
 
 GATEWAY_NAMESPACE = "gateway-demo"
 OPERATOR_NAMESPACE = "gateway-backup-operator"
@@ -20,28 +20,28 @@ _CLUSTER_WIDE = "clusterroles,clusterrolebindings"
 
 
 def refuse_foreign(kube: Kube) -> None:
-    """Stop before touching anything if somebody else's operator, or somebody's namespace of that name, is there."""
+    """Raise DemoError before any change if the cluster has another operator or a foreign namespace with these names."""
     for namespace in _NAMESPACES:
-        found = _get(kube, "namespace", namespace)
-        if found is not None and LABEL not in found["metadata"].get("labels", {}):
-            raise StoryError(f"there is a namespace {namespace} that the demo did not make: it is left alone")
+        existing = _get(kube, "namespace", namespace)
+        if existing is not None and LABEL not in existing["metadata"].get("labels", {}):
+            raise DemoError(f"the namespace {namespace} exists, and the demo did not create it: nothing was changed")
     for kind in _KINDS:
-        found = _get(kube, "crd", kind)
-        if found is not None and not _is_ours(found):
-            raise StoryError(
-                f"the cluster has the CRD {kind} already, from another installation: the demo would meddle"
+        existing = _get(kube, "crd", kind)
+        if existing is not None and not _is_ours(existing):
+            raise DemoError(
+                f"the CRD {kind} exists, from another installation of the operator: the demo would conflict with it"
             )
 
 
 def remove(kube: Kube, *, crds: bool) -> bool:
-    """Remove what an earlier run made; says whether there was anything. With `crds` their definitions go as well."""
+    """Remove the objects of an earlier run, with `crds` also the CRDs; returns whether there were any."""
     present = [name for name in _NAMESPACES if _get(kube, "namespace", name) is not None]
     for name in present:
-        # Nothing may make new pods, and nobody waits for what these would still do.
+        # First the controllers, so that they create no new pods. Then the pods, without a long grace period.
         kube.kubectl("-n", name, "delete", _OWNERS, "--all", "--cascade=orphan", check=False)
         kube.kubectl("-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false", check=False)
     if present:
-        # Without its hook, which needs an image and a running operator.
+        # Without the pre-delete hook, which needs an image and a running operator.
         arguments = ["-n", OPERATOR_NAMESPACE, "--no-hooks", "--ignore-not-found"]
         kube.helm("uninstall", OPERATOR_RELEASE, *arguments, check=False)
     for name in present:
@@ -67,27 +67,27 @@ def _release_finalizers(kube: Kube) -> None:
 
 
 def _cluster_wide_left(kube: Kube) -> list[str]:
-    found = json.loads(kube.kubectl("get", _CLUSTER_WIDE, "-o", "json"))["items"]
-    return [f"{item['kind'].lower()}/{item['metadata']['name']}" for item in found if _is_ours(item)]
+    items = json.loads(kube.kubectl("get", _CLUSTER_WIDE, "-o", "json"))["items"]
+    return [f"{item['kind'].lower()}/{item['metadata']['name']}" for item in items if _is_ours(item)]
 
 
 def _remove_crds(kube: Kube) -> None:
     for kind in _KINDS:
-        found = _get(kube, "crd", kind)
-        if found is None or not _is_ours(found):
+        crd = _get(kube, "crd", kind)
+        if crd is None or not _is_ours(crd):
             continue
         if kube.kubectl("get", kind, "-A", "-o", "name", check=False).strip():
-            kube.report.note(f"the CRD {kind} stays: there are objects of it that the demo did not make")
+            kube.report.note(f"the CRD {kind} is kept: it has objects that the demo did not create")
             continue
         kube.kubectl("delete", "crd", kind, "--ignore-not-found")
 
 
 def _is_ours(item: dict[str, Any]) -> bool:
-    """Whether our Helm release made it: the release's hooks carry no such mark, but its label."""
+    """Whether the demo's Helm release created it. Hooks have no release annotation, but the release's label."""
     metadata = item["metadata"]
-    marks, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
-    by_release = marks.get("meta.helm.sh/release-namespace") == OPERATOR_NAMESPACE
-    by_hook = "helm.sh/hook" in marks and labels.get("app.kubernetes.io/instance") == OPERATOR_RELEASE
+    annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    by_release = annotations.get("meta.helm.sh/release-namespace") == OPERATOR_NAMESPACE
+    by_hook = "helm.sh/hook" in annotations and labels.get("app.kubernetes.io/instance") == OPERATOR_RELEASE
     return by_release or by_hook
 
 

@@ -1,4 +1,7 @@
-"""Where the story is told: a cluster of the demo's own, or one that the person has."""
+"""The cluster on which the demo runs: its own local cluster, or an existing cluster of the user.
+
+Both classes have the same steps: prepare the programs, start or check the cluster, load the images, take it down.
+"""
 
 import os
 import shutil
@@ -13,16 +16,17 @@ from tests.cluster.locks import Lock
 from tests.cluster.paths import ClusterPaths, state_root
 from tests.cluster.requirements import why_no_node
 from tests.demo import cleanup, images, local_cluster
-from tests.demo.kube import Kube, StoryError
+from tests.demo.kube import DemoError, Kube
 from tests.demo.terminal_report import Report
 
 FIRST_RUN = """\
-This is the first run here: the cluster's programs are compiled from source, and the images are built at the same time.
-On two cores that takes about 10 minutes, up to 20 on busy ones. Later runs take less than a minute."""
+First run on this machine: the programs of the cluster are compiled from source while the images are built.
+This takes about 10 minutes on two idle cores, and up to 20 minutes on a loaded machine. Later runs take less than a
+minute."""
 
 
-class Place(Protocol):
-    """A cluster: how it comes to be, how it gets the images, how it goes."""
+class DemoCluster(Protocol):
+    """The steps that differ between the demo's own cluster and an existing one."""
 
     prepare_title: str
     start_title: str
@@ -30,33 +34,33 @@ class Place(Protocol):
 
     @property
     def lock_name(self) -> str:
-        """Two demos with the same one would tread on each other."""
+        """Name of the lock that excludes a second demo on the same cluster."""
 
     def prepare(self) -> None:
-        """Find or build the programs."""
+        """Find or build the programs that the demo needs."""
 
     def start(self) -> Kube:
-        """Have a cluster without anything of an earlier run in it."""
+        """Start or check the cluster, and remove the objects of an earlier run."""
 
     def load_images(self) -> images.Images:
-        """See that the cluster has the images."""
+        """Make the images available on the cluster."""
 
     def commands(self) -> list[str]:
-        """What to type before kubectl, so that it talks to this cluster."""
+        """Shell commands after which kubectl uses this cluster."""
 
     def down_command(self) -> str:
-        """What takes the demo down."""
+        """The shell command that removes the demo."""
 
     def down(self) -> None:
-        """Take down what the demo made."""
+        """Remove everything that the demo created."""
 
 
 class OwnCluster:
-    """A whole Kubernetes on this machine, started for the demo."""
+    """A local Kubernetes cluster that is started for the demo."""
 
     prepare_title = "Find or build the cluster's programs"
     start_title = "Start the cluster"
-    images_title = "Build the images and give them to the node"
+    images_title = "Build the images and load them into the node"
 
     def __init__(self, report: Report, name: str) -> None:
         self._report = report
@@ -70,9 +74,9 @@ class OwnCluster:
         return f"demo-{self._name}"
 
     def prepare(self) -> None:
-        """Programs and packages. The images are built at the same time: most of that is waiting for downloads."""
+        """Find or build the programs. The images are built in a thread meanwhile, mostly waiting for downloads."""
         if reason := why_no_node():
-            raise StoryError(f"{reason}; or use a cluster you have: make demo CONTEXT=name")
+            raise DemoError(f"{reason}; or use an existing cluster: make demo CONTEXT=name")
         from tests.cluster import binaries
         from tests.cluster.packages import install_missing
 
@@ -82,26 +86,26 @@ class OwnCluster:
         pool = ThreadPoolExecutor(1, thread_name_prefix="images")
         self._building = pool.submit(_build_images, self._built.put)
         pool.shutdown(wait=False)
-        found = binaries.ensure(binaries.NODE_PROGRAMS, self._report.note)
-        folders = sorted({str(path.parent) for path in found.values()})
-        self._report.say(f"{len(found)} programs, in {', '.join(folders)}")
+        programs = binaries.ensure(binaries.NODE_PROGRAMS, self._report.note)
+        folders = sorted({str(path.parent) for path in programs.values()})
+        self._report.say(f"{len(programs)} programs, in {', '.join(folders)}")
 
     def start(self) -> Kube:
-        """Start it, or take the one that runs and clear away what an earlier run left."""
+        """Start the cluster, or use the running one after the removal of an earlier demo."""
         cluster = lifecycle.start(self._name, node=True, log=self._report.note, reuse=True)
         kube = Kube(self._report, cluster.environment)
         self._report.command(f"export KUBECONFIG={cluster.kubeconfig}")
         if cleanup.remove(kube, crds=False):
-            self._report.say("removed what an earlier run had left in it")
+            self._report.say("removed the objects of an earlier run")
         kube.show("get", "nodes")
         return kube
 
     def load_images(self) -> images.Images:
-        """Wait for the builds, and import each image into the node's containerd."""
+        """Wait for the builds, then import each image into the node's containerd."""
         from tests.cluster import images as cluster_images
 
         if self._building is None:
-            raise StoryError("the images are built while the cluster starts: prepare() comes first")
+            raise DemoError("the images are not being built: call prepare() first")
         if not self._building.done():
             self._report.note("building: about two minutes the first time")
         while not (self._building.done() and self._built.empty()):
@@ -115,7 +119,7 @@ class OwnCluster:
         return images.LOCAL
 
     def commands(self) -> list[str]:
-        """The kubeconfig, and a PATH with kubectl and helm where the machine has none."""
+        """Set KUBECONFIG, and PATH if kubectl or helm is not installed."""
         cluster = lifecycle.attach(self._name)
         lines = [f"export KUBECONFIG={cluster.kubeconfig}"]
         if not all(shutil.which(program) for program in ("kubectl", "helm")):
@@ -124,23 +128,23 @@ class OwnCluster:
         return lines
 
     def down_command(self) -> str:
-        """As the person would type it."""
+        """The make command that removes the demo."""
         return "make demo-down" + ("" if self._name == "demo" else f' DEMO_ARGS="--name {self._name}"')
 
     def down(self) -> None:
-        """Stop the cluster, with all that is in it."""
+        """Stop the cluster and delete its data."""
         if not ClusterPaths.of(self._name).state.exists():
-            self._report.plain(f"there is no cluster {self._name}: nothing to take down")
+            self._report.plain(f"the cluster {self._name} does not exist: nothing to remove")
             return
         lifecycle.stop(self._name, self._report.plain)
 
 
-class GivenCluster:
-    """A cluster that the person already has: kind, minikube, or one whose images the person names."""
+class ExistingCluster:
+    """An existing cluster of the user: kind, minikube, or any other with images from environment variables."""
 
     prepare_title = "Find kubectl and helm"
     start_title = "Check the cluster"
-    images_title = "Give the cluster its images"
+    images_title = "Load the images into the cluster"
 
     def __init__(self, report: Report, context: str) -> None:
         self._report = report
@@ -149,39 +153,37 @@ class GivenCluster:
 
     @property
     def lock_name(self) -> str:
-        """One demo for each context."""
+        """One demo for each kubeconfig context."""
         safe = "".join(character if character.isalnum() else "-" for character in self._context)
         return f"demo-context-{safe}"
 
     def prepare(self) -> None:
-        """kubectl and helm are the person's; so are the images, unless the demo can load its own."""
+        """Find kubectl and helm on the PATH, and check that the images are set or can be built and loaded."""
         for program in ("kubectl", "helm"):
             path = shutil.which(program)
             if path is None:
-                raise StoryError(f"{program} is not on the PATH: with CONTEXT= the demo uses yours")
+                raise DemoError(f"{program} is not on the PATH: with CONTEXT= the demo needs an installed {program}")
             self._report.say(path)
-        if self._local is None or images.any_named():
+        if self._local is None or images.any_configured():
             images.from_environment()
         elif reason := self._local.why_not():
-            raise StoryError(
-                f"{reason}; or load images yourself and name them: IMAGE_ADMIN, IMAGE_OPERATOR, IMAGE_GATEWAY"
-            )
+            raise DemoError(f"{reason}; or load images yourself and set IMAGE_ADMIN, IMAGE_OPERATOR and IMAGE_GATEWAY")
 
     def start(self) -> Kube:
-        """See that it answers and that nothing of somebody else's is in the way."""
+        """Check that the cluster answers and that the demo conflicts with no other installation."""
         kube = self._kube()
         kube.show("get", "nodes")
         cleanup.refuse_foreign(kube)
         if cleanup.remove(kube, crds=False):
-            self._report.say("removed what an earlier run had left in it")
+            self._report.say("removed the objects of an earlier run")
         return kube
 
     def load_images(self) -> images.Images:
-        """Build and load them into kind or minikube; take those that the person names as they are."""
-        if self._local is None or images.any_named():
+        """Build the images and load them into kind or minikube, or use those of the environment variables."""
+        if self._local is None or images.any_configured():
             used = images.from_environment()
         else:
-            self._report.note(f"building, and loading into {self._local.program}: about three minutes the first time")
+            self._report.note(f"building and loading into {self._local.program}: about three minutes the first time")
             self._local.build_and_load()
             used = images.LOCAL
         for reference in (used.admin, used.operator, used.gateway):
@@ -189,30 +191,30 @@ class GivenCluster:
         return used
 
     def commands(self) -> list[str]:
-        """Nothing: the context is in each command."""
+        """None, because each command names the context."""
         return []
 
     def down_command(self) -> str:
-        """As the person would type it."""
+        """The make command that removes the demo."""
         return f"make demo-down CONTEXT={self._context}"
 
     def down(self) -> None:
-        """Remove the demo's namespaces, its release's roles and, if nobody else uses them, the CRDs."""
+        """Remove the demo's namespaces, its cluster roles and, if there are no other objects, the CRDs."""
         kube = self._kube()
         cleanup.refuse_foreign(kube)
         removed = cleanup.remove(kube, crds=True)
-        self._report.plain("the demo is gone" if removed else "there was nothing of the demo left")
+        self._report.plain("the demo is removed" if removed else "the cluster has no objects of the demo")
 
     def _kube(self) -> Kube:
         return Kube(self._report, os.environ, self._context)
 
 
 @contextmanager
-def hold(place: Place) -> Iterator[None]:
-    """Keep a second demo of the same cluster out while this one runs."""
-    lock = Lock(state_root() / "locks" / f"{place.lock_name}.lock")
+def hold(cluster: DemoCluster) -> Iterator[None]:
+    """Hold the lock of a cluster during the block; DemoError if another demo holds it."""
+    lock = Lock(state_root() / "locks" / f"{cluster.lock_name}.lock")
     if not lock.try_acquire():
-        raise StoryError("another `make demo` is at work on this cluster; wait for it, or give this one another --name")
+        raise DemoError("another `make demo` uses this cluster; wait until it ends, or use another --name")
     try:
         yield
     finally:
@@ -220,7 +222,7 @@ def hold(place: Place) -> Iterator[None]:
 
 
 def _build_images(log: Callable[[str], None]) -> None:
-    """Build all three at once: most of a build is waiting for downloads."""
+    """Build all three images concurrently, because a build mostly waits for downloads."""
     from tests.cluster import images as cluster_images
 
     cluster_images.base_image(log)

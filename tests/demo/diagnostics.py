@@ -1,17 +1,17 @@
-"""What a person needs to see when a step has failed: objects, events and logs of the demo's two namespaces."""
+"""Collects diagnostics after a failed step: objects, events and logs of the demo's two namespaces."""
 
 import json
 import re
 
 from tests.demo.cleanup import GATEWAY_NAMESPACE, OPERATOR_NAMESPACE
-from tests.demo.kube import Kube, StoryError
+from tests.demo.kube import DemoError, Kube
 
 _LINES = "40"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def dump(kube: Kube) -> str:
-    """Everything that helps, in one text; it never fails itself. Secrets are not in it."""
+def collect_diagnostics(kube: Kube) -> str:
+    """Objects, events and logs as one text without Secrets. Errors of kubectl become part of the text."""
     parts = []
     for namespace in (OPERATOR_NAMESPACE, GATEWAY_NAMESPACE):
         parts.append(_part(kube, namespace, "get", "pods,jobs,pvc", "-o", "wide"))
@@ -26,7 +26,7 @@ def _logs(kube: Kube, namespace: str) -> list[str]:
     parts = []
     try:
         pods = json.loads(kube.kubectl("-n", namespace, "get", "pods", "-o", "json", timeout=20))["items"]
-    except (StoryError, ValueError):
+    except (DemoError, ValueError):
         return []
     for pod in pods:
         for kind in ("initContainerStatuses", "containerStatuses"):
@@ -40,7 +40,7 @@ def _logs(kube: Kube, namespace: str) -> list[str]:
 
 def _part(kube: Kube, namespace: str, *arguments: str) -> str:
     try:
-        found = kube.kubectl("-n", namespace, *arguments, "--request-timeout=10s", timeout=20)
-    except StoryError as error:
-        found = f"({error})"
-    return f"--- kubectl -n {namespace} {' '.join(arguments)}\n{_COLOURS.sub('', found).rstrip()}\n"
+        output = kube.kubectl("-n", namespace, *arguments, "--request-timeout=10s", timeout=20)
+    except DemoError as error:
+        output = f"({error})"
+    return f"--- kubectl -n {namespace} {' '.join(arguments)}\n{_COLOURS.sub('', output).rstrip()}\n"

@@ -1,7 +1,7 @@
-"""The real gateway's own REST API, as the person who administers a gateway uses it.
+"""Client of the real gateway's own REST API, which an administrator of a gateway uses.
 
-Of release 2.2.4, with its quirks: it answers a creation with garbage where the new id should be, so ids are looked up
-afterwards, and it cannot add a user to a project at all, so the caller says how that is done (its command line can).
+It works around two bugs of release 2.2.4. The answer to a creation contains no valid id, so the client looks the id up
+afterwards. The API cannot add a user to a project; the caller passes a function that does it with the command line.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import httpx
 from tests.demo.mcp_client import Identity
 
 Join = Callable[[str, str], object]
-"""Adds to the project of this name the user with this email."""
+"""Adds a user to a project. Arguments: the project's name, the user's email."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ PROJECTS: Sequence[Project] = (
 
 
 class GatewayApiError(Exception):
-    """The gateway's own API did not do what it was asked."""
+    """A request to the gateway's own API failed."""
 
 
 class GatewayApi:
@@ -52,7 +52,7 @@ class GatewayApi:
         self._http.close()
 
     def create_project(self, project: Project) -> None:
-        """Make a project with a config of its own and the servers in it."""
+        """Create a project with its own config that contains its servers."""
         config = f"{project.name}-servers"
         self._call("POST", "/configs", {"config_name": config})
         for server in project.servers:
@@ -62,22 +62,21 @@ class GatewayApi:
         self._call("POST", f"/projects/{project.name}/assign-config", {"config_name": config})
 
     def create_user(self, email: str) -> None:
-        """Make a user."""
         self._call("POST", "/users", {"email": email})
 
     def create_key(self, email: str, project: str) -> Identity:
-        """Make a key of a user for a project, and return the user's identity with that key."""
+        """Create a key of a user for a project, and return the user's identity with that key."""
         before = {entry["api_key"] for entry in self._keys(email)}
         self._call("POST", f"/users/{email}/api-keys", {"project_name": project})
-        made = [entry for entry in self._keys(email) if entry["api_key"] not in before]
-        if len(made) != 1:
-            raise GatewayApiError(f"the gateway made {len(made)} keys for {email} instead of one")
+        created = [entry for entry in self._keys(email) if entry["api_key"] not in before]
+        if len(created) != 1:
+            raise GatewayApiError(f"the gateway created {len(created)} keys for {email} instead of one")
         users = self._call("GET", "/users")
         user_id = next(user["user_id"] for user in users if user["email"] == email)
-        return Identity(email, project, user_id, made[0]["project_id"], made[0]["api_key"])
+        return Identity(email, project, user_id, created[0]["project_id"], created[0]["api_key"])
 
     def delete_project_with_keys(self, project: str) -> None:
-        """Delete a project; the gateway wants its keys to be deleted first."""
+        """Delete a project after its keys; the gateway refuses to delete a project with keys."""
         for user in self._call("GET", f"/projects/{project}/users"):
             for entry in self._keys(user["email"]):
                 if entry["project_name"] == project:
@@ -85,13 +84,13 @@ class GatewayApi:
         self._call("DELETE", f"/projects/{project}")
 
     def statistics(self) -> dict[str, int]:
-        """How many of each thing the gateway says it has."""
-        found: dict[str, int] = self._call("GET", "/system/health")["statistics"]
-        return found
+        """The gateway's own counts: total_projects, total_users and others."""
+        counts: dict[str, int] = self._call("GET", "/system/health")["statistics"]
+        return counts
 
     def _keys(self, email: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call("GET", f"/users/{email}/api-keys")
-        return found
+        keys: list[dict[str, Any]] = self._call("GET", f"/users/{email}/api-keys")
+        return keys
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         shown = "/api-keys/..." if path.startswith("/api-keys/") else path
@@ -105,7 +104,7 @@ class GatewayApi:
 
 
 def populate(api: GatewayApi, join: Join, projects: Sequence[Project] = PROJECTS) -> list[Identity]:
-    """Give a gateway projects, users and keys; returns one identity for each member of each project, in order."""
+    """Create projects, users and keys; returns one identity for each member of each project, in order."""
     for email in dict.fromkeys(email for project in projects for email in project.members):
         api.create_user(email)
     identities = []

@@ -1,4 +1,7 @@
-"""The three images of the demo, as values for the charts."""
+"""The three images of the demo, and the chart values that select them.
+
+The demo builds the images (`LOCAL`), or the user names them in IMAGE_ADMIN, IMAGE_OPERATOR and IMAGE_GATEWAY.
+"""
 
 import os
 import re
@@ -13,18 +16,18 @@ _REFERENCE = re.compile(r"(?P<repository>.+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<d
 
 @dataclass(frozen=True)
 class Images:
-    """Where the images are found."""
+    """References of the three images."""
 
     admin: str
     operator: str
     gateway: str
 
     def operator_values(self) -> list[str]:
-        """Values of helm/operator."""
+        """Arguments of helm that set the images of helm/operator."""
         return _values("image", self.operator)
 
     def gateway_values(self) -> list[str]:
-        """Values of helm/gateway."""
+        """Arguments of helm that set the images of helm/gateway."""
         return [
             *_values("admin.image", self.admin),
             *_values("operator.image", self.operator),
@@ -41,7 +44,7 @@ LOCAL = Images(
 
 @dataclass(frozen=True)
 class Source:
-    """What an image is built from."""
+    """The tag, the Dockerfile and the context of one image build."""
 
     tag: str
     dockerfile: Path
@@ -55,19 +58,19 @@ SOURCES = (
 )
 
 HOW_TO_MAKE = """\
-On this cluster the demo installs three images, which its nodes must have or be able to pull. Build them:
+The demo needs three images that the nodes of this cluster have or can pull. Build them:
 
     docker build -t {example.admin} -f api/Dockerfile .
     docker build -t {example.operator} -f operator/Dockerfile .
     docker build -t {example.gateway} tests/cluster/gateway_image
 
-give them to the cluster, one of these:
+make them available on the cluster in one of these ways:
 
     kind load docker-image --name NAME {example.admin} {example.operator} {example.gateway}
     minikube -p NAME image load IMAGE        # each of the three
-    docker push IMAGE                        # named after a registry that the cluster can pull from
+    docker push IMAGE                        # to a registry from which the cluster can pull
 
-and name them:
+and set:
 
     export IMAGE_ADMIN={example.admin}
     export IMAGE_OPERATOR={example.operator}
@@ -81,16 +84,16 @@ _EXAMPLE = Images(
 
 
 class MissingImagesError(Exception):
-    """The demo has no images for the cluster; the message explains how to make them."""
+    """The demo has no images for the cluster. The message explains how to build them."""
 
 
-def any_named() -> bool:
-    """Whether the person names images: then the demo builds none."""
+def any_configured() -> bool:
+    """Whether an IMAGE_ variable is set. Then the demo builds no images."""
     return any(os.environ.get(f"IMAGE_{field.name.upper()}") for field in fields(Images))
 
 
 def from_environment() -> Images:
-    """The images that the person names, each with a tag or a digest that is not `latest`."""
+    """The images of the IMAGE_ variables; MissingImagesError if one is missing or has no fixed version."""
     named = {field.name: os.environ.get(f"IMAGE_{field.name.upper()}", "") for field in fields(Images)}
     if missing := [f"IMAGE_{name.upper()}" for name, reference in named.items() if not reference]:
         how = HOW_TO_MAKE.format(example=_EXAMPLE)
@@ -99,17 +102,17 @@ def from_environment() -> Images:
         _, tag, digest = split(reference)
         if not digest and tag in ("", "latest"):
             raise MissingImagesError(
-                f"IMAGE_{name.upper()}={reference} names no version: the charts want a tag, not latest"
+                f"IMAGE_{name.upper()}={reference} has no fixed version: the charts need a tag other than latest"
             )
     return Images(**named)
 
 
 def split(reference: str) -> tuple[str, str, str]:
-    """Repository, tag and digest of an image's name; a port in the registry's name is no tag."""
-    found = _REFERENCE.fullmatch(reference)
-    if found is None:
+    """Repository, tag and digest of an image reference. The port of a registry is not taken for a tag."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
         return reference, "", ""
-    return found["repository"], found["tag"] or "", found["digest"] or ""
+    return match["repository"], match["tag"] or "", match["digest"] or ""
 
 
 def _values(path: str, reference: str) -> list[str]:

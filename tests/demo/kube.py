@@ -1,4 +1,4 @@
-"""kubectl, helm and port-forwards against one cluster; everything that is started here dies with this process."""
+"""Runs kubectl, helm and port-forwards on one cluster. All child processes end together with this process."""
 
 import ctypes
 import os
@@ -18,18 +18,18 @@ _SIGKILL = 9
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-class StoryError(Exception):
-    """A step did not keep its promise; the message says which, and what was found instead."""
+class DemoError(Exception):
+    """A step of the demo failed. The message contains the expected and the actual state."""
 
 
 def die_with_parent() -> None:
-    """In a child, before it runs its program: the kernel ends it when this process ends, even by kill -9."""
+    """Run in a child before exec: the kernel then kills the child when this process ends, even by SIGKILL."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
 
 
 class Kube:
-    """One cluster, as a person with kubectl and helm sees it."""
+    """kubectl and helm for one cluster. Methods named show print the command and its output."""
 
     def __init__(self, report: Report, environment: Mapping[str, str], context: str | None = None) -> None:
         self.report = report
@@ -38,43 +38,43 @@ class Kube:
         self._helm = ["helm", *(["--kube-context", context] if context else [])]
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 60) -> str:  # noqa: A002
-        """What kubectl printed."""
+        """Run kubectl and return its standard output; DemoError if it fails and `check` is set."""
         return self._run([*self._kubectl, *arguments], input, check, timeout).decode()
 
-    def read(self, *arguments: str, timeout: float = 60) -> bytes:
-        """What kubectl printed, for content that is no text."""
+    def read_bytes(self, *arguments: str, timeout: float = 60) -> bytes:
+        """Run kubectl and return its standard output as bytes."""
         return self._run([*self._kubectl, *arguments], None, True, timeout)
 
     def helm(self, *arguments: str, check: bool = True, timeout: float = 300) -> str:
-        """What helm printed."""
+        """Run helm and return its standard output; DemoError if it fails and `check` is set."""
         return self._run([*self._helm, *arguments], None, check, timeout).decode()
 
-    def shown(self, *arguments: str) -> str:
-        """The kubectl command line as a person would type it."""
+    def command_line(self, *arguments: str) -> str:
+        """The kubectl command line, as text for the report."""
         return " ".join([*self._kubectl, *arguments])
 
     def show(self, *arguments: str, timeout: float = 60) -> str:
-        """Run kubectl in front of the reader: the command, then what it printed."""
-        self.report.command(self.shown(*arguments))
+        """Run kubectl and print the command and its output."""
+        self.report.command(self.command_line(*arguments))
         output = self.kubectl(*arguments, timeout=timeout)
         self.report.output(output)
         return output
 
     def show_helm(self, *arguments: str, hidden: Sequence[str] = ()) -> None:
-        """Run helm in front of the reader; `hidden` are values that only this demo's images need."""
+        """Run helm and print the command, without the `hidden` arguments that set the demo's images."""
         self.report.command(" ".join([*self._helm, *arguments]))
         self.helm(*arguments, *hidden)
 
     def apply(self, manifest: str) -> None:
-        """Apply a manifest in front of the reader."""
-        self.report.command(self.shown("apply", "-f", "- <<EOF"))
+        """Apply a manifest, and print it with the output of kubectl."""
+        self.report.command(self.command_line("apply", "-f", "- <<EOF"))
         self.report.output(manifest + "EOF")
         self.report.output(self.kubectl("apply", "-f", "-", input=manifest))
 
     def wait_completed(self, namespace: str, thing: str, timeout: float) -> None:
-        """Wait for the condition Completed with kubectl; when the condition Failed comes first, say why at once."""
+        """Wait for the condition Completed; DemoError at once if the condition Failed becomes true."""
         arguments = ["-n", namespace, "wait", "--for=condition=Completed", thing, f"--timeout={timeout:g}s"]
-        self.report.command(self.shown(*arguments))
+        self.report.command(self.command_line(*arguments))
         waiting = self._start([*self._kubectl, *arguments])
         failed = "jsonpath={.status.conditions[?(@.type=='Failed')].status} {.status.reason}: {.status.message}"
         with waiting:
@@ -82,18 +82,18 @@ class Kube:
                 state = self.kubectl("-n", namespace, "get", thing, "-o", failed, check=False)
                 if state.startswith("True"):
                     waiting.kill()
-                    raise StoryError(f"{thing} failed: {state.removeprefix('True').strip()}")
+                    raise DemoError(f"{thing} failed: {state.removeprefix('True').strip()}")
                 time.sleep(0.3)
-            said = waiting.stdout.read().decode().strip() if waiting.stdout else ""
+            output = waiting.stdout.read().decode().strip() if waiting.stdout else ""
         if waiting.returncode:
             phase = self.kubectl("-n", namespace, "get", thing, "-o", "jsonpath={.status.phase}: {.status.message}")
-            raise StoryError(f"{thing} did not complete in {timeout:g} s ({said}); it is {phase}")
-        self.report.output(said)
+            raise DemoError(f"{thing} did not complete in {timeout:g} s ({output}); it is {phase}")
+        self.report.output(output)
 
-    def forward(self, namespace: str, target: str, port: int) -> "Forward":
-        """A local port that leads to a port of a pod."""
+    def port_forward(self, namespace: str, target: str, port: int) -> "PortForward":
+        """A port-forward from a free local port to a port of a pod."""
         command = [*self._kubectl, "-n", namespace, "port-forward", "--address=127.0.0.1", target, f":{port}"]
-        return Forward(lambda output: self._start(command, output))
+        return PortForward(lambda output: self._start(command, output))
 
     def _start(self, command: Sequence[str], output: Any = subprocess.PIPE) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -107,7 +107,7 @@ class Kube:
 
     def _run(self, command: Sequence[str], given: str | None, check: bool, timeout: float) -> bytes:
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 command,
                 input=None if given is None else given.encode(),
                 stdin=subprocess.DEVNULL if given is None else None,
@@ -118,24 +118,24 @@ class Kube:
                 check=False,
             )
         except FileNotFoundError:
-            raise StoryError(f"{command[0]} is not installed") from None
+            raise DemoError(f"{command[0]} is not installed") from None
         except subprocess.TimeoutExpired:
-            raise StoryError(f"no answer within {timeout:g} s from: {' '.join(command)}") from None
-        if check and done.returncode:
-            said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")[-2000:]
-            raise StoryError(f"`{' '.join(command)}` failed with {done.returncode}: {said}")
-        return done.stdout
+            raise DemoError(f"no answer within {timeout:g} s from: {' '.join(command)}") from None
+        if check and result.returncode:
+            message = (result.stderr.strip() or result.stdout.strip()).decode(errors="replace")[-2000:]
+            raise DemoError(f"`{' '.join(command)}` failed with {result.returncode}: {message}")
+        return result.stdout
 
 
-class Forward:
-    """A port-forward that is started anew when it has died: kubectl's ends at the first refused connection."""
+class PortForward:
+    """A port-forward that restarts when it has ended, because kubectl's ends at the first refused connection."""
 
     def __init__(self, start: Callable[[Any], "subprocess.Popen[bytes]"]) -> None:
         self._start = start
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
-    def __enter__(self) -> "Forward":
+    def __enter__(self) -> "PortForward":
         return self
 
     def __exit__(
@@ -145,14 +145,14 @@ class Forward:
 
     @property
     def port(self) -> int:
-        """The local port, which leads to the pod now."""
+        """The local port. Starts the port-forward if it does not run."""
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._port = self._open()
         return self._port
 
     def close(self) -> None:
-        """End it; the next use starts another, to whichever pod is there then."""
+        """End the port-forward. The next use starts another one, to the current pod."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -160,17 +160,17 @@ class Forward:
 
     def _open(self, patience: float = 30) -> int:
         deadline = time.monotonic() + patience
-        said = ""
+        printed = ""
         while time.monotonic() < deadline:
-            # A file rather than a pipe: kubectl writes a line for each connection, and nobody reads them.
+            # A file, not a pipe: kubectl writes a line for each connection, and an unread pipe would fill up.
             with tempfile.TemporaryFile() as output:
                 self._process = self._start(output)
                 while self._process.poll() is None and time.monotonic() < deadline:
-                    said = os.pread(output.fileno(), 4096, 0).decode(errors="replace")
-                    if found := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", said):
-                        return int(found[1])
+                    printed = os.pread(output.fileno(), 4096, 0).decode(errors="replace")
+                    if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", printed):
+                        return int(match[1])
                     time.sleep(0.02)
-                said = os.pread(output.fileno(), 4096, 0).decode(errors="replace")
+                printed = os.pread(output.fileno(), 4096, 0).decode(errors="replace")
             self.close()
             time.sleep(0.5)
-        raise StoryError(f"no port-forward within {patience:g} s: {said.strip()[-500:]}")
+        raise DemoError(f"no port-forward within {patience:g} s: {printed.strip()[-500:]}")

@@ -1,4 +1,4 @@
-"""A kind or minikube cluster that the person already has: the demo builds its images and loads them into it."""
+"""An existing kind or minikube cluster, into which the demo builds and loads its images."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _LOAD_SECONDS = 600
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """A cluster on this machine whose own program loads images into its nodes."""
+    """A cluster on this machine; its program (kind or minikube) loads images into the nodes."""
 
     program: str
     name: str
 
     def load_command(self, archive: Path) -> list[str]:
-        """The command that loads an archive into every node of the cluster."""
+        """The command that loads an image archive into all nodes of the cluster."""
         if self.program == "kind":
             return ["kind", "load", "image-archive", str(archive), "--name", self.name]
         return ["minikube", "-p", self.name, "image", "load", str(archive)]
 
     def why_not(self) -> str | None:
-        """Why the demo cannot build and load the images here, or None when it can."""
+        """Why the demo cannot build and load the images; None if it can."""
         if shutil.which(self.program) is None:
-            return f"{self.program} is not on the PATH, and the context is one of {self.program}"
+            return f"{self.program} is not on the PATH, and the context belongs to {self.program}"
         if _builder() is None:
-            return "neither docker nor podman is on the PATH, and one of them must build the images"
+            return "neither docker nor podman is on the PATH, and the demo needs one of them to build the images"
         return None
 
     def build_and_load(self) -> None:
-        """Build the three images, and load each one when it is ready."""
+        """Build the three images concurrently, then load them."""
         with tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder:
             with ThreadPoolExecutor(len(images.SOURCES)) as pool:
                 archives = list(pool.map(lambda source: _build(source, Path(folder)), images.SOURCES))
@@ -46,7 +46,7 @@ class LocalCluster:
 
 
 def of_context(context: str) -> LocalCluster | None:
-    """The local cluster of a context, by the names that kind and minikube give to their contexts."""
+    """The local cluster of a context, by the context names of kind and minikube; None for other names."""
     if context.startswith("kind-"):
         return LocalCluster("kind", context.removeprefix("kind-"))
     if context == "minikube" or context.startswith("minikube-"):
@@ -60,7 +60,7 @@ def _builder() -> str | None:
 
 def _build(source: images.Source, folder: Path) -> Path:
     builder = _builder()
-    assert builder is not None  # why_not() was asked before
+    assert builder is not None  # why_not() was checked before
     archive = folder / f"{source.tag.rpartition('/')[2].replace(':', '-')}.tar"
     build = [builder, "build", "-t", source.tag, "-f", str(source.dockerfile), str(source.context)]
     run(build, timeout=_BUILD_SECONDS)

@@ -1,7 +1,6 @@
-"""A user of the gateway: the public MCP client, with one user's key.
+"""A user of the gateway: the public MCP client with one user's key.
 
-Whether a restore worked is not for us to say. It is for whoever uses the gateway: the same client, with the same key,
-sees its servers or it does not.
+It shows from a user's view whether a restore worked: the same client with the same key lists the same servers again.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: a user with a key for one project. The key is in no repr, so that no log or dump shows it."""
+    """A user with a key for one project. The repr omits the key, so that logs do not show it."""
 
     email: str
     project: str
@@ -25,13 +24,13 @@ class Identity:
 
     @property
     def headers(self) -> dict[str, str]:
-        """How the gateway wants to be told who calls."""
+        """The request headers that identify the user to the gateway."""
         return {"apikey": self.api_key, "project_id": self.project_id, "user_id": self.user_id}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What the gateway answered: the names of the project's servers, or why there are none."""
+    """Names of the project's servers in the gateway's answer, or the error. `answered` is False without an answer."""
 
     servers: tuple[str, ...] = ()
     error: str | None = None
@@ -42,7 +41,7 @@ class Listing:
 
 
 def list_servers(url: str, identity: Identity, timeout: float = 20) -> Listing:
-    """Ask the gateway once, as a user does. A gateway that refuses or does not answer is an answer as well."""
+    """List the servers once, as a user does. A refusal or a missing answer becomes a Listing with an error."""
     try:
         return asyncio.run(asyncio.wait_for(_list_servers(url, identity, timeout), timeout))
     except Exception as error:
@@ -53,7 +52,7 @@ def list_servers(url: str, identity: Identity, timeout: float = 20) -> Listing:
 
 
 def _first_cause(error: Exception) -> BaseException:
-    """The error itself, out of the groups that the client's task groups wrap it in."""
+    """The first error inside the exception groups that the client's task groups raise."""
     cause: BaseException = error
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]

@@ -1,4 +1,7 @@
-"""What everybody around a gateway sees: the probes, the admin API, the kubelet, and a user. One column a situation."""
+"""Observes a gateway from outside: its probes, the admin API, the pod's readiness, and an MCP client of a user.
+
+Each observation becomes one column of the table that the demo prints.
+"""
 
 import base64
 import json
@@ -9,83 +12,85 @@ from typing import Any
 
 import httpx
 
-from tests.demo.kube import Forward, Kube, StoryError
+from tests.demo.kube import DemoError, Kube, PortForward
 from tests.demo.mcp_client import Identity, Listing, list_servers
 
 ADMIN_PORT, ADMIN_TLS_PORT, MCP_PORT = 8001, 8443, 8000
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One look at the gateway."""
+class Observation:
+    """The state of the gateway at one moment, from all sources."""
 
     when: str
     health: int
     status: str
-    holds: str
+    contents: str
     pod: str
     listing: Listing
 
     def column(self) -> list[str]:
-        """As a column of the table."""
+        """The cells of one column of the table."""
         client = f"{len(self.listing.servers)} servers"
         if self.listing.error:
             client = self.listing.error.partition(":")[0] if self.listing.answered else "no answer"
         gateway = "answers" if self.listing.answered else "no answer"
-        return [str(self.health), self.status, self.holds, self.pod, gateway, client]
+        return [str(self.health), self.status, self.contents, self.pod, gateway, client]
 
 
 @dataclass
 class Observer:
-    """Looks at one gateway from outside, through port-forwards."""
+    """Observes one gateway through port-forwards, and keeps the observations."""
 
     kube: Kube
     namespace: str
     workload: str
-    columns: list[Seen] = field(default_factory=list)
+    columns: list[Observation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         target = f"deployment/{self.workload}"
         self._forwards = {
-            port: self.kube.forward(self.namespace, target, port) for port in (MCP_PORT, ADMIN_PORT, ADMIN_TLS_PORT)
+            port: self.kube.port_forward(self.namespace, target, port)
+            for port in (MCP_PORT, ADMIN_PORT, ADMIN_TLS_PORT)
         }
         self._trust: tuple[ssl.SSLContext, str] | None = None
 
     @property
     def mcp_url(self) -> str:
-        """Where an MCP client finds the gateway now."""
+        """The current URL of the gateway for MCP clients."""
         return f"http://127.0.0.1:{self._forwards[MCP_PORT].port}/mcp/"
 
     def listing(self, identity: Identity) -> Listing:
-        """What the gateway answers this user; a port-forward that leads to a pod that is gone does not count."""
+        """The servers that the gateway lists for this user."""
         listing = list_servers(self.mcp_url, identity)
         if not listing.answered:
+            # The port-forward may still lead to a deleted pod: retry once with a new one.
             self._forwards[MCP_PORT].close()
             listing = list_servers(self.mcp_url, identity)
         return listing
 
-    def wait_for_servers(self, identity: Identity, wanted: tuple[str, ...], timeout: float = 30) -> Listing:
-        """Ask until the gateway lists these servers, or give the last answer when the time is over."""
+    def wait_for_servers(self, identity: Identity, expected: tuple[str, ...], timeout: float = 30) -> Listing:
+        """Poll until the gateway lists these servers; after the timeout, return the last answer."""
         deadline = time.monotonic() + timeout
-        while (listing := self.listing(identity)).servers != wanted and time.monotonic() < deadline:
+        while (listing := self.listing(identity)).servers != expected and time.monotonic() < deadline:
             time.sleep(0.5)
         return listing
 
-    def look(self, when: str, identity: Identity) -> Seen:
-        """Ask everybody, and remember it as the next column."""
-        seen = Seen(when, self._health(), *self._detailed_health(), self._pod(), self.listing(identity))
-        self.columns.append(seen)
-        return seen
+    def observe(self, when: str, identity: Identity) -> Observation:
+        """Query all sources, and keep the result as the next column with the heading `when`."""
+        observation = Observation(when, self._health(), *self._detailed_health(), self._pod(), self.listing(identity))
+        self.columns.append(observation)
+        return observation
 
     def table(self, who: str) -> tuple[list[str], list[list[str]]]:
-        """Head and rows of all that was seen so far."""
-        names = ["GET /health", "detailed health", "  it holds", "pod (kubelet)", "the gateway", f"{who}'s MCP client"]
-        columns = [seen.column() for seen in self.columns]
+        """Head and rows of a table with all observations so far."""
+        names = ["GET /health", "detailed health", "  contents", "pod (kubelet)", "the gateway", f"{who}'s MCP client"]
+        columns = [observation.column() for observation in self.columns]
         rows = [[name, *(column[index] for column in columns)] for index, name in enumerate(names)]
-        return ["", *(seen.when for seen in self.columns)], rows
+        return ["", *(observation.when for observation in self.columns)], rows
 
     def close(self) -> None:
-        """End the port-forwards."""
+        """End all port-forwards of the observer."""
         for forward in self._forwards.values():
             forward.close()
 
@@ -98,14 +103,14 @@ class Observer:
         context, key = self._trust
         answer = self._get(self._forwards[ADMIN_TLS_PORT], "https", "/api/v1/system/health", context, key)
         if answer.status_code != httpx.codes.OK:
-            raise StoryError(f"the detailed health answered {answer.status_code}: {answer.text[:300]}")
+            raise DemoError(f"the detailed health answered {answer.status_code}: {answer.text[:300]}")
         data = answer.json()["data"]
         counts = f"{data['total_projects']} projects, {data['total_api_keys']} keys"
         codes = ", ".join(dict.fromkeys(issue["code"] for issue in data["issues"]))
         return data["status"] + (f" ({codes})" if codes else ""), counts if data["config_valid"] else "cannot be read"
 
     def _get(
-        self, forward: Forward, scheme: str, path: str, context: ssl.SSLContext | bool = True, key: str = ""
+        self, forward: PortForward, scheme: str, path: str, context: ssl.SSLContext | bool = True, key: str = ""
     ) -> httpx.Response:
         name = f"{self.workload}.{self.namespace}.svc"
         headers = {"Host": name, **({"Authorization": f"Bearer {key}"} if key else {})}
@@ -117,11 +122,11 @@ class Observer:
                 except httpx.TransportError as error:
                     forward.close()
                     if attempt == 2:
-                        raise StoryError(f"GET {path}: {type(error).__name__}: {error}") from error
+                        raise DemoError(f"GET {path}: {type(error).__name__}: {error}") from error
         raise AssertionError
 
     def _secrets(self) -> tuple[ssl.SSLContext, str]:
-        """The gateway's own CA and the admin key, as the operator finds them."""
+        """The TLS context with the gateway's CA, and the admin key, from the same Secrets that the operator reads."""
         certificate = self._secret(f"{self.workload}-admin-tls", "ca.crt")
         return ssl.create_default_context(cadata=certificate), self._secret(f"{self.workload}-admin", "admin-key")
 

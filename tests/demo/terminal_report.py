@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: calm text, each step with its time; colour only where a terminal shows it."""
+"""Prints the demo's progress: numbered steps with their durations, commands and outputs; colours only on a terminal."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ _INDENT = "    "
 
 
 class Report:
-    """Tells a story in numbered steps."""
+    """Prints numbered steps to a stream, and their durations at the end."""
 
     def __init__(self, stream: TextIO = sys.stdout, colours: bool | None = None) -> None:
         self._stream = stream
@@ -22,7 +22,7 @@ class Report:
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """A numbered step: its title first, its time when it is done."""
+        """Print a numbered title, run the block, and print its duration."""
         number = len(self._steps) + 1
         began = time.monotonic()
         self._line("")
@@ -38,42 +38,42 @@ class Report:
         self._line(f"{_INDENT}{self._paint('32', 'done')} in {seconds:.1f} s")
 
     def say(self, text: str) -> None:
-        """A sentence, or several lines of them."""
+        """Print text, indented, one line at a time."""
         for line in text.splitlines() or [""]:
             self._line((_INDENT + line).rstrip())
 
     def note(self, text: str) -> None:
-        """Something by the way: progress of a program, a hint."""
+        """Print secondary text in a faint colour: the progress of a program, a hint."""
         for line in text.splitlines():
             self._line(_INDENT + self._paint("2", line))
 
     def command(self, text: str) -> None:
-        """A command that the person could have typed."""
+        """Print a shell command with a prompt."""
         self._line(f"{_INDENT}{self._paint('36', '$ ' + text)}")
 
     def output(self, text: str) -> None:
-        """What a command printed."""
+        """Print the output of a command, indented."""
         for line in text.rstrip().splitlines():
             self._line(f"{_INDENT}{line}".rstrip())
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A small table."""
+        """Print a table with columns of equal width."""
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
         for index, row in enumerate([head, *rows]):
             line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             self._line(_INDENT + (self._paint("2", line) if index == 0 else line))
 
     def plain(self, text: str = "") -> None:
-        """Text between the steps, not indented."""
+        """Print text without indentation, between the steps."""
         for line in text.splitlines() or [""]:
             self._line(line)
 
     def summary(self) -> None:
-        """The time of each step and of the whole."""
+        """Print the duration of each step and the total."""
         self._line("")
         for number, (title, seconds) in enumerate(self._steps, 1):
             self._line(self._paint("2", f"{seconds:7.1f} s  {number}. {title}"))
-        self._line(f"{time.monotonic() - self._began:7.1f} s  in all")
+        self._line(f"{time.monotonic() - self._began:7.1f} s  total")
 
     def _paint(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._colours else text

@@ -148,7 +148,7 @@ def seeded(installed_gateway: InstalledGateway, namespace: str) -> str:
         "create", "secret", "generic", "first", f"--from-literal=config.json={first}", namespace=namespace
     )
     installed_gateway.install_gateway(
-        *("--set", "config.seedSecret=first", "--set", "tls.enabled=false"),
+        *("--set", "config.initialConfigSecret=first", "--set", "tls.enabled=false"),
         *("--set", "config.persistence.keepOnUninstall=false", "--set", "backups.persistence.keepOnUninstall=false"),
         release="seeded",
         namespace=namespace,

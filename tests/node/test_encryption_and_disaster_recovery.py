@@ -55,7 +55,7 @@ def values(key: AgeKey) -> list[str]:
     """The Helm values that users must keep together with the key."""
     return [
         *("--set", "managementApi.enabled=true", "--set", "encryption.policy=require"),
-        *("--set", f"encryption.recipients={{{key.recipient}}}", "--set", f"restore.identitySecrets={{{SECRET}}}"),
+        *("--set", f"encryption.recipients={{{key.recipient}}}", "--set", f"restore.ageIdentitySecrets={{{SECRET}}}"),
     ]
 
 
@@ -113,7 +113,7 @@ def test_only_the_admin_container_has_the_signing_key(encrypted_gateway: Encrypt
 
 def test_lost_config_is_restored_with_the_identity(encrypted_gateway: EncryptedGateway) -> None:
     subject = encrypted_gateway.subject
-    subject.kube.kubectl(*subject.pod.inside("gateway", "rm", CONFIG_FILE))
+    subject.kube.kubectl(*subject.pod.exec_arguments("gateway", "rm", CONFIG_FILE))
     subject.delete_pod(grace=5)
     subject.rolled_out()
     assert subject.detailed_health().startswith("unhealthy")

@@ -83,7 +83,7 @@ class Subject:
 
     def detailed_health(self) -> str:
         """The status that the admin API reports, and its issues."""
-        return self.observer.look("now", self.user).status
+        return self.observer.observe("now", self.user).status
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def subject(populated: Subject, request: pytest.FixtureRequest) -> Subject:
 
 
 def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> None:
-    with subject.pod.own_api() as api:
+    with subject.pod.management_api() as api:
         api.delete_project_with_keys(subject.user.project)
     assert "CONFIG_002" in str(subject.list_servers())
     subject.pod.truncate()
@@ -126,7 +126,7 @@ def test_deleted_project_and_truncated_config_are_restored(subject: Subject) -> 
     assert status["safetyBackup"]["kind"] == "raw"
     assert subject.works()
     assert subject.detailed_health() == "healthy"
-    with subject.pod.own_api() as api:
+    with subject.pod.management_api() as api:
         assert api.statistics()["total_projects"] == len(PROJECTS)
 
 
@@ -134,14 +134,14 @@ def test_pod_that_crashes_on_a_broken_config_is_restored(subject: Subject) -> No
     """While the config is broken, the gateway's own API crashes at each request. The pod is in CrashLoopBackOff."""
     subject.pod.truncate()
     target = f"deployment/{subject.pod.workload}"
-    with subject.kube.forward(subject.pod.namespace, target, MANAGEMENT_PORT) as forward:
+    with subject.kube.port_forward(subject.pod.namespace, target, MANAGEMENT_PORT) as forward:
 
         def crash_own_api() -> bool:
             try:
                 httpx.get(f"http://127.0.0.1:{forward.port}/api/v1/projects", headers={"apikey": "x"}, timeout=5)
             except httpx.TransportError:
                 forward.close()
-            return "not Ready" in subject.observer.look("now", subject.user).pod
+            return "not Ready" in subject.observer.observe("now", subject.user).pod
 
         wait_until(crash_own_api, "the pod is not ready", timeout=60, pause=0.2)
 
@@ -151,7 +151,7 @@ def test_pod_that_crashes_on_a_broken_config_is_restored(subject: Subject) -> No
 
 
 def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> None:
-    subject.kube.kubectl(*subject.pod.inside("gateway", "rm", CONFIG_FILE))
+    subject.kube.kubectl(*subject.pod.exec_arguments("gateway", "rm", CONFIG_FILE))
     subject.delete_pod(grace=5)
     subject.rolled_out()
     # The seed must not replace a lost config: an empty config would look healthy and hide the loss.
@@ -165,7 +165,7 @@ def test_lost_config_is_not_seeded_over_and_is_restored(subject: Subject) -> Non
 
 
 def test_restore_continues_after_its_pod_was_killed(subject: Subject) -> None:
-    with subject.pod.own_api() as api:
+    with subject.pod.management_api() as api:
         api.delete_project_with_keys(subject.user.project)
     target = subject.create("GatewayRestore", "interrupted", backupName=subject.backup)
     phases = ("Restoring", "Restarting", "HealthCheck")

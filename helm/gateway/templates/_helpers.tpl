@@ -1,6 +1,6 @@
 {{/*
-The name of everything: the release's, so that people know what to write into gatewayRef. A dot is no part of a DNS label. A
-name that must be cut keeps a digest of the whole, so that two long releases do not meet.
+The name of all objects: the name of the release, so that users know what to write into gatewayRef. Dots are replaced, because
+a DNS label has none. A shortened name ends in a digest of the full name, so that two long names stay different.
 */}}
 {{- define "gateway.fullname" -}}
 {{- $name := .Values.fullnameOverride | default .Release.Name | replace "." "-" -}}
@@ -28,7 +28,7 @@ app.kubernetes.io/part-of: gateway-backup-operator
 {{ include "gateway.selectorLabels" . }}
 {{- end }}
 
-{{/* Labels of what the hook makes: never those that Deployment and Service select by. */}}
+{{/* Labels of the hook's objects. They must not match the selectors of the Deployment and the Service. */}}
 {{- define "gateway.hookLabels" -}}
 {{ include "gateway.commonLabels" . }}
 app.kubernetes.io/name: secure-mcp-gateway-make-secrets
@@ -39,7 +39,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.gateway.version | default .Values.gateway.image.tag -}}
 {{- end }}
 
-{{/* An image from {repository, tag, digest} and the version to take when there is no tag. */}}
+{{/* Image reference from a list of {repository, tag, digest} and the default tag. */}}
 {{- define "gateway.image" -}}
 {{- $image := index . 0 -}}
 {{ $image.repository }}:{{ $image.tag | default (index . 1) }}{{ with $image.digest }}@{{ . }}{{ end }}
@@ -54,8 +54,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{/*
-Where the operator finds the CA. The hook puts a copy of it beside the admin key it makes, so that the operator need not read
-the Secret with the admin API's private key. The Secrets of other people are left alone.
+Name of the Secret from which the operator reads the CA. The hook stores a copy of the CA in the Secret with the admin key that
+it creates, so that the operator needs no access to the Secret with the TLS private key. The hook does not change Secrets that
+users created; then the operator reads the CA from the Secret with the certificate.
 */}}
 {{- define "gateway.caSecret" -}}
 {{- $own := or .Values.adminKey.existingSecret .Values.tls.existingSecret | empty | not -}}
@@ -66,15 +67,15 @@ the Secret with the admin API's private key. The Secrets of other people are lef
 {{- .Values.signing.existingSecret | default (printf "%s-signing" (include "gateway.fullname" .)) -}}
 {{- end }}
 
-{{/* "true" while the hook has a Secret to make. */}}
+{{/* "true" if the hook must create at least one Secret, otherwise empty. */}}
 {{- define "gateway.makesSecrets" -}}
 {{- $own := and .Values.adminKey.existingSecret .Values.signing.existingSecret -}}
 {{- if or (not $own) (and .Values.tls.enabled (not .Values.tls.existingSecret)) -}}true{{- end -}}
 {{- end }}
 
 {{/*
-The public keys that the admin API reads at its start, as the data of a ConfigMap; empty where there are none. Sorted, since a
-render must be the same twice.
+The public keys that the admin API reads at its start, as data of a ConfigMap; empty if there are none. `range` sorts them, so
+that each render gives the same text.
 */}}
 {{- define "gateway.publicKeys" -}}
 {{- with .Values.encryption.recipients }}
@@ -111,8 +112,8 @@ trusted-keys.pem: |
 {{- end }}
 
 {{/*
-What the restricted Pod Security Standard asks of a pod, and more. One uid for all containers: gateway and admin API both
-replace the config file, and only its owner may.
+The restricted Pod Security Standard and more. All containers have the same uid: the gateway and the admin API both replace the
+config file, and only its owner may do that.
 */}}
 {{- define "gateway.podSecurityContext" -}}
 runAsNonRoot: true
@@ -129,17 +130,17 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* What the gateway's own code wants to know wherever it runs. */}}
+{{/* Environment variables that the gateway's code needs in every container. */}}
 {{- define "gateway.environment" -}}
-# Without these two the gateway's command line refuses to be imported in a container.
+# The import of the gateway's command line fails in a container without these two.
 - {name: HOST_OS, value: linux}
 - {name: HOST_ENKRYPT_HOME, value: /app/.enkrypt}
 - {name: HOME, value: /tmp}
-# It would otherwise install packages at start, into a root that is read-only.
+# Otherwise the gateway installs packages at its start, which fails on a read-only root file system.
 - {name: SKIP_DEPENDENCY_INSTALL, value: "true"}
 {{- end }}
 
-{{/* A claim from (root, part of its name, persistence). */}}
+{{/* A PersistentVolumeClaim from a list of the root context, the suffix of its name and the persistence values. */}}
 {{- define "gateway.claim" -}}
 {{- $root := index . 0 -}}
 {{- $persistence := index . 2 -}}

@@ -1,4 +1,6 @@
-{{/* The name of everything. Not derived from the release: gateways name this ServiceAccount in their RoleBindings. */}}
+{{/*
+The name of all objects. It does not depend on the release's name, because RoleBindings of gateways refer to this ServiceAccount.
+*/}}
 {{- define "operator.fullname" -}}
 {{- .Values.fullnameOverride -}}
 {{- end }}
@@ -16,7 +18,7 @@ app.kubernetes.io/part-of: gateway-backup-operator
 {{ include "operator.selectorLabels" . }}
 {{- end }}
 
-{{/* Labels of what a hook makes: never those that the Deployment selects by. */}}
+{{/* Labels of a hook's objects. They must not match the Deployment's selector. */}}
 {{- define "operator.hookLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/name: {{ .Chart.Name }}-release-finalizers
@@ -30,7 +32,7 @@ app.kubernetes.io/part-of: gateway-backup-operator
 {{- .Values.image.repository }}:{{ $tag }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* What the restricted Pod Security Standard asks of a pod, and more: a fixed uid and no writable root. */}}
+{{/* The restricted Pod Security Standard, and in addition a fixed uid and a read-only root file system. */}}
 {{- define "operator.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -46,9 +48,8 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{/*
-What the operator may do wherever it works. Reads of what a gateway consists of, when it needs to know and without a watch;
-writes of its own resources only. No Secret and no workload: that is for each gateway's own Role to grant.
-docs/security.md gives the reason of every line.
+The operator's permissions in each namespace that it watches. It may read pods and workloads, and write only its own resources.
+Permissions on Secrets and for the restart of a workload come from each gateway's own Role. docs/security.md explains each line.
 */}}
 {{- define "operator.rules" -}}
 - apiGroups: [mcpgateway.dev]
@@ -60,7 +61,7 @@ docs/security.md gives the reason of every line.
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackups/status, gatewayrestores/status, gatewaybackupschedules/status, gatewaybackupimports/status]
   verbs: [patch]
-# Some clusters let only those name an owner who may change the owner's finalizers.
+# For ownerReferences with blockOwnerDeletion: the admission plugin OwnerReferencesPermissionEnforcement requires this permission.
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackupschedules/finalizers]
   verbs: [update]
@@ -78,7 +79,7 @@ docs/security.md gives the reason of every line.
   verbs: [get, list]
 {{- end }}
 
-{{/* The pre-delete hook removes the finalizer from the objects that have one: GatewayBackups with deleteFile. */}}
+{{/* Permissions of the pre-delete hook. It removes the finalizer, which only GatewayBackups with deleteFile have. */}}
 {{- define "operator.releaseRules" -}}
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackups]

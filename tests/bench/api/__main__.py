@@ -1,5 +1,8 @@
-"""`make bench-api`: a durable, compressed, encrypted, signed and verified backup by a real gateway-admin process, next
-to what people do without it, in one run; and what a probe notices of it. Prints ratios of medians; asserts no time.
+"""`make bench-api`: compares a backup by a real gateway-admin process with the alternatives, in one run.
+
+The backup is durable, compressed, encrypted, signed and verified. The alternatives are the guide's script, restic, and
+a zstd | age pipe. It also measures the response time of `/health` meanwhile. It prints medians and ratios, and asserts
+nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ SETTLED_SECONDS = 2.2
 IDLE_SECONDS = 5.0
 
 
-class Ground:
-    """A config of one size, a server for it, and everything that it is compared with, on one disk."""
+class Subjects:
+    """A config of one size with its server and the alternatives, all on one disk."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
@@ -52,7 +55,7 @@ class Ground:
         return AdminProcess(self.config, self.backups, age_recipient=self.recipient, encryption="allow")
 
     def change(self) -> None:
-        """Another config of the same size: half of it is as it was, as far as a deduplicating tool can see."""
+        """Write another config of the same size. Half of it is unchanged, which helps tools that deduplicate."""
         self.round += 1
         half = len(self.data) // 2
         changed = self.data[half:].replace(b'"created_at": "2026-', f'"created_at": "{2026 + self.round}-'.encode())
@@ -60,17 +63,17 @@ class Ground:
         self.config.write_bytes(self.data[:half] + changed)
         os.sync()
 
-    def _run(self, *words: str) -> None:
-        subprocess.run(words, check=True, env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def _run(self, *command: str) -> None:
+        subprocess.run(command, check=True, env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def ours(self, client: httpx.Client) -> None:
-        body = {"path": f"ours/{self.round}-{time.monotonic_ns()}.json.zst.age"}
-        made = assert_ok(client.post(f"{PREFIX}/backup", json=body))
-        assert (made["level"], made["proof"]) == ("Verified", "payload")
-        assert made["signed_by"]
+    def gateway_admin(self, client: httpx.Client) -> None:
+        body = {"path": f"gateway-admin/{self.round}-{time.monotonic_ns()}.json.zst.age"}
+        record = assert_ok(client.post(f"{PREFIX}/backup", json=body))
+        assert (record["level"], record["proof"]) == ("Verified", "payload")
+        assert record["signed_by"]
 
     def script(self, server: AdminProcess) -> Callable[[], None]:
-        """The guide's own script, unchanged but for the URL, the key and the folder."""
+        """The guide's script with only the URL, the key and the folder replaced."""
         changes = {
             "http://localhost:8001": server.base_url,
             "your-admin-api-key": self.key,
@@ -101,52 +104,51 @@ def _timed(call: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def compare(ground: Ground, rounds: int) -> dict[str, float]:
-    """Medians in seconds and of the ratios to ours, and peak memory in MiB."""
-    times: dict[str, list[float]] = {name: [] for name in ("ours", "unseen", "script", "restic", "pipe")}
+def compare(subjects: Subjects, rounds: int) -> dict[str, float]:
+    """Median seconds of each subject, median ratio to gateway-admin, and peak memory in MiB."""
+    times: dict[str, list[float]] = {name: [] for name in ("gateway-admin", "new config", "script", "restic", "pipe")}
     peaks: list[tuple[float, float]] = []
-    with ground.server() as server, server.client(ground.key, timeout=120) as client, Memory(server) as memory:
-        script = ground.script(server)
-        ground.ours(client)
+    with subjects.server() as server, server.client(subjects.key, timeout=120) as client, Memory(server) as memory:
+        script = subjects.script(server)
+        subjects.gateway_admin(client)
         for _ in range(rounds):
-            ground.change()
+            subjects.change()
             time.sleep(SETTLED_SECONDS)
             memory.reset()
-            times["unseen"].append(_timed(lambda: ground.ours(client)))
+            times["new config"].append(_timed(lambda: subjects.gateway_admin(client)))
             peaks.append(memory.peaks())
-            ground.change()
+            subjects.change()
             time.sleep(SETTLED_SECONDS)
-            assert_ok(
-                client.get(f"{PREFIX}/health")
-            )  # as the operator asks before each backup: the server has seen this config
-            times["ours"].append(_timed(lambda: ground.ours(client)))
+            # The operator requests the health before each backup, so the server has already parsed this config.
+            assert_ok(client.get(f"{PREFIX}/health"))
+            times["gateway-admin"].append(_timed(lambda: subjects.gateway_admin(client)))
             times["script"].append(_timed(script))
-            times["restic"].append(_timed(ground.restic))
-            times["pipe"].append(_timed(ground.pipe))
-    found = {name: statistics.median(values) for name, values in times.items()}
+            times["restic"].append(_timed(subjects.restic))
+            times["pipe"].append(_timed(subjects.pipe))
+    medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
-        # Pair by pair: what else the machine does weighs on both alike.
-        ratios = (value / ours for value, ours in zip(values, times["ours"], strict=True))
-        found[f"{name}/ours"] = statistics.median(ratios)
-    found["server"], found["worker"] = (max(one[n] for one in peaks) for n in (0, 1))
-    return found
+        # Ratios of runs that follow each other, because other load on the machine then affects both equally.
+        ratios = (value / reference for value, reference in zip(values, times["gateway-admin"], strict=True))
+        medians[f"{name}/gateway-admin"] = statistics.median(ratios)
+    medians["server"], medians["worker"] = (max(one[n] for one in peaks) for n in (0, 1))
+    return medians
 
 
-def responsiveness(ground: Ground) -> dict[str, tuple[float, float, float]]:
-    """Requests per second of a closed loop, p50 and p99 in milliseconds at a pace: idle, and while each thing runs."""
-    found: dict[str, tuple[float, float, float]] = {}
-    with ground.server() as server, server.client(ground.key, timeout=120) as client:
-        made = assert_ok(client.post(f"{PREFIX}/backup", json={"path": "seen.json.zst.age"}))
-        identity = {"identity": str(ground.identity)}
+def responsiveness(subjects: Subjects) -> dict[str, tuple[float, float, float]]:
+    """Requests of `/health` per second in a closed loop, and p50 and p99 in ms when paced; idle and per operation."""
+    results: dict[str, tuple[float, float, float]] = {}
+    with subjects.server() as server, server.client(subjects.key, timeout=120) as client:
+        record = assert_ok(client.post(f"{PREFIX}/backup", json={"path": "seen.json.zst.age"}))
+        identity = {"identity": str(subjects.identity)}
 
         def backup() -> None:
-            ground.ours(client)
+            subjects.gateway_admin(client)
 
         def restore() -> None:
-            assert_ok(client.post(f"{PREFIX}/restore", json={"backup_id": made["backup_id"], **identity}))
+            assert_ok(client.post(f"{PREFIX}/restore", json={"backup_id": record["backup_id"], **identity}))
 
         def verify() -> None:
-            assert_ok(client.post(f"{PREFIX}/backups/{made['backup_id']}/verify", json=identity))
+            assert_ok(client.post(f"{PREFIX}/backups/{record['backup_id']}/verify", json=identity))
 
         def health() -> None:
             assert_ok(client.get(f"{PREFIX}/health"))
@@ -159,26 +161,28 @@ def responsiveness(ground: Ground) -> dict[str, tuple[float, float, float]]:
             "system health": health,
         }
         for name, call in runs.items():
-            paced, spans = _probed(ground, server, name, call, PACE_SECONDS)
+            paced, spans = _probed(subjects, server, name, call, PACE_SECONDS)
             times = paced.between(spans)
             rate = math.nan
             if name in ("idle", "backup"):
-                closed, spans = _probed(ground, server, name, call, 0.0)
+                closed, spans = _probed(subjects, server, name, call, 0.0)
                 rate = len(closed.between(spans)) / sum(end - begin for begin, end in spans)
-            found[name] = (rate, 1000 * percentile(times, 0.5), 1000 * percentile(times, 0.99))
-    return found
+            results[name] = (rate, 1000 * percentile(times, 0.5), 1000 * percentile(times, 0.99))
+    return results
 
 
 def _probed(
-    ground: Ground, server: AdminProcess, name: str, call: Callable[[], None], pause: float
+    subjects: Subjects, server: AdminProcess, name: str, call: Callable[[], None], pause: float
 ) -> tuple[Answers, list[tuple[float, float]]]:
-    """What `/health` answered, and when the thing ran: three times, on a config that the server has never seen where it
-    reads the config."""
+    """The answers of `/health`, and the start and end of each of three runs of the operation.
+
+    Operations that read the config get a new config each time, so that the server has to parse it.
+    """
     spans = []
     with probing(server, pause) as answers:
         for _ in range(1 if name == "idle" else 3):
             if name in ("backup", "system health"):
-                ground.change()
+                subjects.change()
                 time.sleep(SETTLED_SECONDS)
             began = time.monotonic()
             call()
@@ -194,41 +198,41 @@ def main() -> None:
     options = parser.parse_args()
     missing = [name for name in ("restic", "age", "zstd", "curl", "gzip") if shutil.which(name) is None]
     if missing:
-        parser.exit(2, f"this bench needs {', '.join(missing)}: install the packages of these names\n")
+        parser.exit(2, f"this bench needs {', '.join(missing)}: install the packages with these names\n")
     for name in options.sizes:
         folder = Path(tempfile.mkdtemp(prefix="bench-api-"))
         try:
-            ground = Ground(folder, SIZES[name])
+            subjects = Subjects(folder, SIZES[name])
             if options.skip != "times":
-                _report(name, len(ground.data), compare(ground, options.rounds))
+                _report(name, len(subjects.data), compare(subjects, options.rounds))
             if name == options.sizes[-1] and options.skip != "probes":
-                _report_probes(name, responsiveness(ground))
+                _report_probes(name, responsiveness(subjects))
         finally:
             shutil.rmtree(folder)
 
 
 def _report(name: str, size: int, found: dict[str, float]) -> None:
-    print(f"\nconfig of {name} ({size} bytes): medians, and how many times longer than ours they take")
+    print(f"\nconfig of {name} ({size} bytes): medians, and ratios to gateway-admin")
     rows = {
-        "ours": "ours",
-        "unseen": "ours, never seen yet",
+        "gateway-admin": "gateway-admin",
+        "new config": "  with a new config",
         "script": "the guide's script",
         "restic": "restic and check",
         "pipe": "zstd | age, synced",
     }
-    aims = {"script": "aim: 5 at 64 MB", "restic": "aim: 2", "pipe": "aim: 0.8"}
+    targets = {"script": "target: 5 at 64 MB", "restic": "target: 2", "pipe": "target: 0.8"}
     for key, text in rows.items():
-        print(f"  {text:20} {found[key]:8.3f} s {found[f'{key}/ours']:7.2f}  {aims.get(key, '')}".rstrip())
+        print(f"  {text:20} {found[key]:8.3f} s {found[f'{key}/gateway-admin']:7.2f}  {targets.get(key, '')}".rstrip())
     print(f"  peak memory          server {found['server']:.0f} MiB, worker {found['worker']:.0f} MiB", flush=True)
 
 
 def _report_probes(name: str, found: dict[str, tuple[float, float, float]]) -> None:
     idle = found["idle"][2]
-    print(f"\n/health while it works on {name}: closed loop; then one question every few milliseconds")
+    print(f"\n/health during operations on {name}: closed loop; then one request every few milliseconds")
     for what, (rate, p50, p99) in found.items():
         ratio = p99 / idle
         each = "        " if math.isnan(rate) else f"{rate:6.0f}/s"
-        print(f"  {what:14} {each}  p50 {p50:6.2f} ms  p99 {p99:6.2f} ms  {ratio:5.1f} times idle (aim: 3)")
+        print(f"  {what:14} {each}  p50 {p50:6.2f} ms  p99 {p99:6.2f} ms  {ratio:5.1f} times idle (target: 3)")
 
 
 if __name__ == "__main__":

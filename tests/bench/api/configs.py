@@ -1,4 +1,4 @@
-"""Configs of any size that look like a gateway's: many projects, users, API keys and MCP servers, made from numbers."""
+"""Generates realistic gateway configs of any size, with projects, users, API keys and MCP servers. Deterministic."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _server(number: int) -> dict[str, Any]:
 
 
 def _add(config: dict[str, Any], number: int) -> None:
-    """One team: an MCP config with two servers, its projects, its users, a key for each."""
+    """Add one team: an MCP config with two servers, its projects, its users, and their keys."""
     mcp_id = _id("config", number)
     servers = [_server(2 * number), _server(2 * number + 1)]
     config["mcp_configs"][mcp_id] = {
@@ -100,7 +100,7 @@ def _add(config: dict[str, Any], number: int) -> None:
 
 
 def config_of(size: int, key: str) -> bytes:
-    """The bytes of a healthy config of about ``size`` bytes, at most that or one team's, as the gateway writes them."""
+    """A valid config in the gateway's format, of at most ``size`` bytes or one team, whichever is larger."""
     config = gateway_config(key)
     base = len(_dump(config))
     _add(config, 0)

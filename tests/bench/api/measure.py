@@ -1,4 +1,4 @@
-"""What the bench measures with: probes of `/health`, and the peak memory of a server and of its workers."""
+"""Measuring tools of the bench: response times of `/health`, and the peak memory of a server and its workers."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ PACE_SECONDS = 0.005
 
 @dataclass
 class Answers:
-    """When `/health` was asked and how long each answer took, in seconds."""
+    """Start time and duration of each request of `/health`, in seconds."""
 
     asked: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
 
     def between(self, spans: list[tuple[float, float]]) -> list[float]:
-        """Sorted times of the answers that were being waited for at some moment of one of ``spans``."""
+        """Sorted durations of the requests that overlap with one of ``spans``."""
         pairs = zip(self.asked, self.took, strict=True)
         return sorted(took for at, took in pairs if any(a <= at + took and at <= b for a, b in spans))
 
 
 def percentile(sorted_values: list[float], part: float) -> float:
-    """The value that ``part`` of them do not exceed."""
+    """A percentile of sorted values; ``part`` is between 0 and 1."""
     return sorted_values[min(len(sorted_values) - 1, int(part * len(sorted_values)))]
 
 
 @contextmanager
 def probing(server: AdminProcess, pause: float = PACE_SECONDS) -> Iterator[Answers]:
-    """Asks for `/health` all the while; the answers are there at the end."""
-    words = [sys.executable, "-m", "tests.bench.api.probe", server.host, str(server.port), str(pause)]
-    probe = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    found = Answers()
+    """Request `/health` during the block; the yielded Answers are filled when the block ends."""
+    command = [sys.executable, "-m", "tests.bench.api.probe", server.host, str(server.port), str(pause)]
+    probe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    answers = Answers()
     try:
         time.sleep(0.3)
-        yield found
+        yield answers
     finally:
         output, _ = probe.communicate()
     parsed = json.loads(output)
-    found.asked, found.took = parsed["asked"], parsed["took"]
+    answers.asked, answers.took = parsed["asked"], parsed["took"]
 
 
 class Memory:
@@ -78,12 +78,12 @@ class Memory:
                         self._worker = max(self._worker, _peak(int(process.name)))
 
     def reset(self) -> None:
-        """Forgets the peaks."""
+        """Reset the recorded peaks of the server and its workers."""
         Path(f"/proc/{self._pid}/clear_refs").write_text("5")
         self._worker = 0.0
 
     def peaks(self) -> tuple[float, float]:
-        """Of the server and of its workers."""
+        """Peak memory in MiB of the server and of its largest worker."""
         return _peak(self._pid), self._worker
 
 

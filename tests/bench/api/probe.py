@@ -1,5 +1,8 @@
-"""Asks for `/health` over one connection, as fast as it can or at a pace, until its standard input is closed; then
-prints when it asked and how long each answer took. A process of its own: what it measures is the server's time."""
+"""Requests `/health` over one connection until its standard input is closed, then prints all times as JSON.
+
+Requests follow each other immediately or with a pause. It is a separate process, so that the bench's own work does not
+delay the requests.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import time
 
 
 def main() -> None:
-    """Arguments: host, port, seconds between two questions (0: closed loop)."""
+    """Arguments: host, port, seconds between two requests (0: closed loop)."""
     host, port, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     request = f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     asked: list[float] = []

@@ -1,7 +1,7 @@
-"""``python -m tests.bench.operator.admins HOST...``: scripted admin APIs, one an address, all in one process.
+"""``python -m tests.bench.operator.admin_api_stubs HOST...`` serves one scripted admin API per address in one process.
 
-Each answers a backup after 20 ms, which stands for the work, and everything else at once. ``GET /made`` says how many
-backups it has.
+Each answers a backup after 20 ms, to simulate the work, and all other requests immediately. ``GET /made`` returns the
+number of its backups.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from aiohttp import web
 
 from tests.operator.support.scripted_admin_api import ScriptedAdmin
 
-WORK = 0.02
+WORK_SECONDS = 0.02
 
 
 async def _serve(hosts: list[str]) -> None:
     runners = []
     for host in hosts:
         admin = ScriptedAdmin(host)
-        admin.slow = WORK
+        admin.slow = WORK_SECONDS
         runner = web.AppRunner(_with_count(admin), access_log=None, shutdown_timeout=0)
         await runner.setup()
         await web.TCPSite(runner, host, admin.port).start()

@@ -1,4 +1,4 @@
-"""The bare client of the API server that the bench loads it with: aiohttp and JSON, nothing between."""
+"""A minimal client of the API server with aiohttp and JSON. The bench and the client baseline use it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Call(NamedTuple):
-    """A kind of request, as the API server counts them."""
+    """A kind of request in the API server's metric `apiserver_request_total`."""
 
     verb: str
     resource: str
@@ -32,7 +32,7 @@ class Call(NamedTuple):
 
 
 class ApiServer:
-    """Use as an async context manager."""
+    """A client with one token; an async context manager."""
 
     def __init__(self, server: str, authority: str, token: str) -> None:
         self._server = server
@@ -42,12 +42,12 @@ class ApiServer:
 
     @classmethod
     def of(cls, cluster: Cluster) -> ApiServer:
-        """As cluster-admin."""
+        """A client with the permissions of a cluster-admin."""
         return cls(cluster.server, (cluster.paths.pki / "ca.crt").read_text(), cluster.state.tokens["admin"])
 
     @classmethod
     def from_kubeconfig(cls, text: str) -> ApiServer:
-        """As the kubeconfig's one user, with the one cluster's authority."""
+        """A client for the first cluster and the first user of a kubeconfig."""
         import base64
 
         config = yaml.safe_load(text)
@@ -75,9 +75,9 @@ class ApiServer:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """One request; what is no success raises with the server's words.
+        """Send one request and return the JSON body; RuntimeError with the server's message if it fails.
 
-        A server that asks for patience gets it: it does so for seconds after it has learned a definition.
+        A 429 is retried every second: the API server returns it for some seconds after a CRD was created.
         """
         assert self._session is not None
         data = None if body is None else json.dumps(body).encode()
@@ -94,7 +94,7 @@ class ApiServer:
         raise AssertionError("unreachable")
 
     async def lines(self, path: str, version: str) -> AsyncIterator[bytes]:
-        """A watch, each event as the bytes it came in: whoever wants one in a hundred need not parse them all."""
+        """A watch that yields each event as unparsed bytes, so that the caller parses only the events it needs."""
         assert self._session is not None
         query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3600"}
         timeout = aiohttp.ClientTimeout(total=None, sock_read=None)
@@ -107,38 +107,38 @@ class ApiServer:
                     yield line
 
     async def version_of(self, path: str) -> str:
-        """The version of a list, to watch from."""
+        """The resourceVersion of a list, as the start of a watch."""
         return str((await self.call("GET", path, query={"limit": "1"}))["metadata"]["resourceVersion"])
 
     async def counted(self) -> Counter[Call]:
-        """How many requests the server has answered since it started. Watches, which have not ended, are not in it."""
+        """Number of requests that the server has answered since its start, without open watches."""
         assert self._session is not None
         async with self._session.get("/metrics") as response:
             text = await response.text()
-        found: Counter[Call] = Counter()
+        counts: Counter[Call] = Counter()
         for labels, value in _COUNTED.findall(text):
             label = dict(_LABEL.findall(labels))
-            found[Call(label["verb"], label["resource"], label["subresource"])] += int(float(value))
-        return found
+            counts[Call(label["verb"], label["resource"], label["subresource"])] += int(float(value))
+        return counts
 
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE"})
 READS = frozenset({"GET", "LIST"})
-_OURS = frozenset({"gatewaybackups", "gatewayrestores", "gatewaybackupschedules", "events"})
-_LOOKED_AT = frozenset({"gatewaybackups", "deployments", "statefulsets", "replicasets", "pods", "secrets"})
+_WRITTEN = frozenset({"gatewaybackups", "gatewayrestores", "gatewaybackupschedules", "events"})
+_READ = frozenset({"gatewaybackups", "deployments", "statefulsets", "replicasets", "pods", "secrets"})
 
 
 def writes(before: Counter[Call], after: Counter[Call], created: int) -> tuple[int, dict[str, int]]:
-    """Writes of our objects and of events between two counts, without the ``created`` ones, and what they were."""
+    """Number of writes of backups and events between two counts, without ``created`` ones, and the kinds of calls."""
     kinds = {
         " ".join(part for part in call if part): count
         for call, count in (after - before).items()
-        if call.verb in WRITES and call.resource in _OURS
+        if call.verb in WRITES and call.resource in _WRITTEN
     }
     return sum(kinds.values()) - created, kinds
 
 
 def reads(before: Counter[Call], after: Counter[Call]) -> int:
-    """Reads of what a backup looks at. A few are the controllers'."""
+    """Reads of the resources that a backup needs, between two counts. Kubernetes' controllers cause a few of them."""
     kinds = (after - before).items()
-    return sum(count for call, count in kinds if call.verb in READS and call.resource in _LOOKED_AT)
+    return sum(count for call, count in kinds if call.verb in READS and call.resource in _READ)

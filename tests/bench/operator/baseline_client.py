@@ -1,7 +1,8 @@
-"""``python -m tests.bench.operator.floor``: the floor. The operator's calls for a backup, from a bare asyncio client.
+"""``python -m tests.bench.operator.baseline_client``: the operator's calls for a backup, from a bare asyncio client.
 
-No framework, no decisions, no models: a watch, a task for each new object, the same requests in the same order with the
-same bodies, one at a time to each gateway. Less than this no operator in Python can do.
+It has a watch and one task for each new object. It sends the same requests as the operator, with the same bodies and in
+the same order, one backup at a time per gateway. It has no framework, no models and no decisions, so its cost is a
+lower limit for an operator in Python.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ _IN_FLIGHT = 32
 
 @dataclass
 class _Gateway:
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    seen: tuple[str, str, str] = ("", "", "")
-    looked: float = float("-inf")
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    resolved: tuple[str, str, str] = ("", "", "")
+    """Pod name, pod IP and admin key."""
+    resolved_at: float = float("-inf")
 
 
-class Floor:
-    """One run, until it is killed."""
+class BaselineClient:
+    """Backs up each new GatewayBackup of one namespace, until it is killed."""
 
     def __init__(self, api: ApiServer, http: aiohttp.ClientSession, namespace: str, share: float) -> None:
         self._api = api
@@ -45,7 +47,7 @@ class Floor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Watch, and back up what appears."""
+        """Watch the namespace and start a task for each new GatewayBackup."""
         path = BACKUPS.format(self._namespace)
         version = await self._api.version_of(path)
         print("ready", flush=True)
@@ -63,16 +65,16 @@ class Floor:
     async def _back_up(self, body: dict[str, Any]) -> None:
         name = body["spec"]["gatewayRef"]["name"]
         gateway = self._gateways.setdefault(name, _Gateway())
-        async with gateway.turn:
+        async with gateway.lock:
             backup = await self._api.call("GET", f"{BACKUPS.format(self._namespace)}/{body['metadata']['name']}")
-            if time.monotonic() - gateway.looked >= self._share:
-                gateway.seen = await self._look(name)
-                gateway.looked = time.monotonic()
-            await self._through(name, gateway.seen, backup)
+            if time.monotonic() - gateway.resolved_at >= self._share:
+                gateway.resolved = await self._resolve(name)
+                gateway.resolved_at = time.monotonic()
+            await self._request_backup(name, gateway.resolved, backup)
 
-    async def _through(self, gateway: str, seen: tuple[str, str, str], backup: dict[str, Any]) -> None:
-        pod = seen[0]
-        health = await self._call(seen, "GET", "/api/v1/system/health")
+    async def _request_backup(self, gateway: str, resolved: tuple[str, str, str], backup: dict[str, Any]) -> None:
+        pod = resolved[0]
+        health = await self._call(resolved, "GET", "/api/v1/system/health")
         meta, now = backup["metadata"], _now()
         uid, volume = meta["uid"], health["volume_id"]
         path = f"manual/{meta['creationTimestamp']}-{meta['name']}-{uid[:8]}.json.zst".replace(":", "")
@@ -92,27 +94,27 @@ class Floor:
         )
         about = {"namespace": self._namespace, "name": meta["name"], "uid": uid, "group": "manual"}
         request = {"path": path, "request_id": uid, "metadata": {**about, "gateway": f"Deployment {gateway}"}}
-        made = await self._call(seen, "POST", "/api/v1/system/backup", request)
-        counts = made["counts"]
-        verification = {"level": made["level"], "proof": made["proof"], "time": _now()}
-        said = f"{made['path']}, {made['stored_bytes']} bytes, {made['level']}."
-        end = {"reason": "BackedUp", "message": said, "lastTransitionTime": _now(), "observedGeneration": 1}
+        record = await self._call(resolved, "POST", "/api/v1/system/backup", request)
+        counts = record["counts"]
+        verification = {"level": record["level"], "proof": record["proof"], "time": _now()}
+        message = f"{record['path']}, {record['stored_bytes']} bytes, {record['level']}."
+        end = {"reason": "BackedUp", "message": message, "lastTransitionTime": _now(), "observedGeneration": 1}
         kinds = {"Finished": "True", "Completed": "True", "Failed": "False"}
         backup = await self._status(
             backup,
             phase="Completed",
             reason="BackedUp",
-            message=said,
+            message=message,
             nextRetryTime=None,
-            snapshotTime=made["created"],
-            backupID=made["backup_id"],
-            volumeID=made["volume_id"],
-            gatewayID=made["gateway_id"],
-            gatewayVersion=made["gateway_version"],
-            path=made["path"],
-            sizeBytes=made["stored_bytes"],
-            sha256=made["stored_sha256"],
-            contentDigest=made["content_sha256"],
+            snapshotTime=record["created"],
+            backupID=record["backup_id"],
+            volumeID=record["volume_id"],
+            gatewayID=record["gateway_id"],
+            gatewayVersion=record["gateway_version"],
+            path=record["path"],
+            sizeBytes=record["stored_bytes"],
+            sha256=record["stored_sha256"],
+            contentDigest=record["content_sha256"],
             verification=verification,
             counts={
                 "configs": counts["configs"],
@@ -124,9 +126,10 @@ class Floor:
             completionTime=_now(),
             conditions=[{"type": kind, "status": status, **end} for kind, status in kinds.items()],
         )
-        await self._event(meta, said)
+        await self._event(meta, message)
 
-    async def _look(self, name: str) -> tuple[str, str, str]:
+    async def _resolve(self, name: str) -> tuple[str, str, str]:
+        """Pod name, pod IP and admin key of a gateway, with the operator's requests."""
         apps, core = f"/apis/apps/v1/namespaces/{self._namespace}", f"/api/v1/namespaces/{self._namespace}"
         workload = await self._api.call("GET", f"{apps}/deployments/{name}")
         match = workload["spec"]["selector"]["matchLabels"]
@@ -153,27 +156,27 @@ class Floor:
         path = f"{BACKUPS.format(self._namespace)}/{meta['name']}/status"
         return await self._api.call("PATCH", path, body, content_type=MERGE)
 
-    async def _event(self, meta: dict[str, Any], said: str) -> None:
+    async def _event(self, meta: dict[str, Any], message: str) -> None:
         about = {"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "namespace": self._namespace}
-        hashed = hashlib.sha256(f"{meta['uid']}{said}".encode()).hexdigest()[:16]
+        hashed = hashlib.sha256(f"{meta['uid']}{message}".encode()).hexdigest()[:16]
         body = {
             "metadata": {"name": f"{meta['name']}.{hashed}", "namespace": self._namespace},
             "involvedObject": {**about, "name": meta["name"], "uid": meta["uid"]},
             "type": "Normal",
             "reason": "BackedUp",
-            "message": said,
-            "source": {"component": "floor"},
-            "reportingComponent": "floor",
-            "reportingInstance": "floor",
+            "message": message,
+            "source": {"component": "client-baseline"},
+            "reportingComponent": "client-baseline",
+            "reportingInstance": "client-baseline",
             "firstTimestamp": _now(),
             "lastTimestamp": _now(),
             "count": 1,
         }
         await self._api.call("POST", f"/api/v1/namespaces/{self._namespace}/events", body)
 
-    async def _call(self, seen: tuple[str, str, str], method: str, path: str, body: Any = None) -> dict[str, Any]:
-        url = f"http://{seen[1]}:8001{path}"
-        headers = {"Authorization": f"Bearer {seen[2]}"}
+    async def _call(self, resolved: tuple[str, str, str], method: str, path: str, body: Any = None) -> dict[str, Any]:
+        url = f"http://{resolved[1]}:8001{path}"
+        headers = {"Authorization": f"Bearer {resolved[2]}"}
         async with self._free, self._http.request(method, url, json=body, headers=headers) as response:
             response.raise_for_status()
             data: dict[str, Any] = json.loads(await response.read())["data"]
@@ -189,7 +192,7 @@ def _now() -> str:
 
 
 async def main() -> None:
-    """Until it is killed."""
+    """Run the client baseline until the process is killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--namespace", required=True)
@@ -200,7 +203,7 @@ async def main() -> None:
         ApiServer.from_kubeconfig(arguments.kubeconfig.read_text()) as api,
         aiohttp.ClientSession(connector=connector, trust_env=False) as http,
     ):
-        await Floor(api, http, arguments.namespace, arguments.share).run()
+        await BaselineClient(api, http, arguments.namespace, arguments.share).run()
 
 
 if __name__ == "__main__":

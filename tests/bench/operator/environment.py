@@ -1,4 +1,4 @@
-"""What all contenders run on: a control plane, twenty gateways, an admin API behind each. Nothing of it stays."""
+"""The temporary environment of all subjects: a control plane and twenty gateways, each with an admin API."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import aiohttp
 
 from tests.bench.operator import load
 from tests.bench.operator.api_server import BACKUPS, ApiServer, reads, writes
-from tests.bench.operator.gateways import make_gateways, real_admins
-from tests.bench.operator.subjects import Contender, operator, program, usage
+from tests.bench.operator.gateways import create_gateways, real_admins
+from tests.bench.operator.subjects import Subject, operator, run_program, usage
 from tests.cluster import Cluster, lifecycle
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
@@ -30,30 +30,30 @@ _WARM = 40
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One run of one contender."""
+class Measurement:
+    """The results of one run of one subject."""
 
-    alone: list[float]
-    """Seconds from apply to Completed of single backups, shortest first."""
-    together: list[float]
-    """The same of backups applied all at once."""
+    single: list[float]
+    """Seconds from apply to Completed of backups one after the other, shortest first."""
+    concurrent: list[float]
+    """Seconds from apply to Completed of backups applied all at once, shortest first."""
     rate: float
     """Backups per second."""
     writes: float
-    """API writes a backup, without its creation."""
+    """API writes per backup, without its creation."""
     reads: float
     peak: float
-    """MiB."""
+    """Peak resident memory of the subject in MiB."""
     cpu: float
-    """Milliseconds of the contender's CPU a backup."""
+    """CPU time of the subject per backup, in milliseconds."""
     server_cpu: float
-    """The API server's."""
+    """CPU time of the API server per backup, in milliseconds."""
     kinds: dict[str, int]
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A cluster with its gateways."""
+class Environment:
+    """A running control plane with its gateways."""
 
     cluster: Cluster
     api: ApiServer
@@ -62,40 +62,40 @@ class Ground:
     gateways: Sequence[str]
     folder: Path
 
-    async def measure(self, contender: Contender, count: int, singles: int) -> Measured:
-        """``singles`` one by one, then ``count`` at once, on empty admin APIs and an empty namespace."""
+    async def measure(self, subject: Subject, count: int, singles: int) -> Measurement:
+        """Run ``singles`` backups one after the other, then ``count`` at once, in an empty namespace with new stubs."""
         admins = [sys.executable, "-m", "tests.bench.operator.admin_api_stubs", *self.hosts]
-        with program(admins, self.folder / "admins.log"):
-            found = await self._measure(contender, count, singles)
+        with run_program(admins, self.folder / "admins.log"):
+            measurement = await self._measure(subject, count, singles)
             await self._check(_WARM + singles + count)
-        return found
+        return measurement
 
-    async def with_real_admins(self, count: int) -> Measured:
-        """The operator with real ``gateway-admin`` processes, a small config behind each."""
-        with real_admins(self.folder) as (hosts, keys, made):
+    async def with_real_admins(self, count: int) -> Measurement:
+        """Measure the operator with real ``gateway-admin`` processes and small configs."""
+        with real_admins(self.folder) as (hosts, keys, file_count):
             create_namespace(self.cluster, "real")
-            gateways = await make_gateways(self.cluster, self.api, "real", hosts, keys)
+            gateways = await create_gateways(self.cluster, self.api, "real", hosts, keys)
             real = replace(self, namespace="real", hosts=hosts, gateways=gateways)
-            found = await real._measure(Contender("operator", operator), count, singles=20)
-            assert made() == _WARM + 20 + count, f"{made()} files"
-        return found
+            measurement = await real._measure(Subject("operator", operator), count, singles=20)
+            assert file_count() == _WARM + 20 + count, f"{file_count()} files"
+        return measurement
 
-    async def _measure(self, contender: Contender, count: int, singles: int) -> Measured:
-        with contender.run(self.cluster, self.namespace, self.folder / f"{contender.name}.log") as pid:
-            await load.all_at_once(self.api, self.namespace, self.gateways, _WARM)
+    async def _measure(self, subject: Subject, count: int, singles: int) -> Measurement:
+        with subject.run(self.cluster, self.namespace, self.folder / f"{subject.name}.log") as pid:
+            await load.run_concurrently(self.api, self.namespace, self.gateways, _WARM)
             await self.clean()
-            alone = await load.one_by_one(self.api, self.namespace, self.gateways, singles)
+            alone = await load.run_sequentially(self.api, self.namespace, self.gateways, singles)
             server = Processes(self.cluster.paths).pid("kube-apiserver")
             assert server is not None
             before, counted, server_before = usage(pid), await self.api.counted(), usage(server)
-            together = await load.all_at_once(self.api, self.namespace, self.gateways, count)
-            await asyncio.sleep(1)  # an event may follow the last status
+            together = await load.run_concurrently(self.api, self.namespace, self.gateways, count)
+            await asyncio.sleep(1)  # the last event may be written after the last status
             after, counted_after, server_after = usage(pid), await self.api.counted(), usage(server)
         await self.clean()
         written, kinds = writes(counted, counted_after, count)
-        return Measured(
-            alone=alone.latencies(),
-            together=together.latencies(),
+        return Measurement(
+            single=alone.latencies(),
+            concurrent=together.latencies(),
             rate=together.rate(),
             writes=written / count,
             reads=reads(counted, counted_after) / count,
@@ -106,7 +106,7 @@ class Ground:
         )
 
     async def clean(self) -> None:
-        """No backups, no events."""
+        """Delete all backups and events of the namespace."""
         for path in (BACKUPS.format(self.namespace), f"/api/v1/namespaces/{self.namespace}/events"):
             while True:
                 await self.api.call("DELETE", path)
@@ -114,19 +114,19 @@ class Ground:
                     break
                 await asyncio.sleep(0.2)
 
-    async def _check(self, wanted: int) -> None:
-        """As many files as backups: whoever makes two of one has not won."""
+    async def _check(self, expected: int) -> None:
+        """Assert that there are as many files as backups: a subject must not create two files for one backup."""
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as session:
-            made = 0
+            files = 0
             for host in self.hosts:
                 async with session.get(f"http://{host}:8001/made") as response:
-                    made += int(await response.json())
-        assert made == wanted, f"{made} files for {wanted} backups"
+                    files += int(await response.json())
+        assert files == expected, f"{files} files for {expected} backups"
 
 
 @asynccontextmanager
-async def ground(log: Log) -> AsyncIterator[Ground]:
-    """Everything up; everything down again, whatever happens."""
+async def start_environment(log: Log) -> AsyncIterator[Environment]:
+    """Start a control plane with gateways, and remove both at the end of the block."""
     name, lock = claim_name("bench")
     try:
         cluster = await asyncio.to_thread(lifecycle.start, name, False, log)
@@ -136,8 +136,8 @@ async def ground(log: Log) -> AsyncIterator[Ground]:
         hosts = [loopback() for _ in range(GATEWAYS)]
         with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
             async with ApiServer.of(cluster) as api:
-                gateways = await make_gateways(cluster, api, "bench", hosts, [KEY] * GATEWAYS)
-                yield Ground(cluster, api, "bench", hosts, gateways, Path(folder))
+                gateways = await create_gateways(cluster, api, "bench", hosts, [KEY] * GATEWAYS)
+                yield Environment(cluster, api, "bench", hosts, gateways, Path(folder))
     finally:
         await asyncio.to_thread(lifecycle.stop, name, log, keep_images=False)
         lock.release()

@@ -1,4 +1,4 @@
-"""Twenty gateways: workloads and pods made by hand as everywhere in the operator's tests, but all in a few calls."""
+"""Creates the workloads and pods of many gateways in a few calls, without a kubelet, as in the operator's tests."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from tests.operator.support.workloads import Gateway, Kube, loopback, pod_status
 
 @dataclass
 class _Collected(Kube):
-    """Keeps what is applied, to apply it in one command."""
+    """Collects the applied bodies, so that one command can apply all of them."""
 
     bodies: list[Any] = field(default_factory=list)
 
     def apply(self, body: Any) -> None:
-        """Keep it."""
         self.bodies.append(body)
 
 
 def names(count: int) -> list[str]:
-    """What the gateways are called."""
+    """The names of this number of gateways."""
     return [f"gw-{number}" for number in range(count)]
 
 
-async def make_gateways(
+async def create_gateways(
     cluster: Cluster, api: ApiServer, namespace: str, hosts: Sequence[str], keys: Sequence[str], folder: str = "/config"
 ) -> list[str]:
-    """A ready gateway for each admin API."""
+    """Create a gateway with a ready pod for each admin API, and return the gateways' names."""
     collected = _Collected(cluster, namespace)
-    wanted = dict(zip(names(len(hosts)), hosts, strict=True))
-    for (name, host), key in zip(wanted.items(), keys, strict=True):
+    host_of = dict(zip(names(len(hosts)), hosts, strict=True))
+    for (name, host), key in zip(host_of.items(), keys, strict=True):
         gateway = Gateway(collected, host, key, name, config_folder=folder)
         gateway.secret()
         gateway.deployment()
@@ -47,25 +46,25 @@ async def make_gateways(
     ready: set[str] = set()
     for _ in range(300):
         for pod in (await api.call("GET", pods))["items"]:
-            name, of = pod["metadata"]["name"], pod["metadata"]["labels"]["app"]
-            if of not in ready:
-                status = {"status": pod_status(wanted[of])}
+            name, app = pod["metadata"]["name"], pod["metadata"]["labels"]["app"]
+            if app not in ready:
+                status = {"status": pod_status(host_of[app])}
                 await api.call("PATCH", f"{pods}/{name}/status", status, content_type=MERGE)
-                ready.add(of)
-        if ready == set(wanted):
-            return list(wanted)
+                ready.add(app)
+        if ready == set(host_of):
+            return list(host_of)
         await asyncio.sleep(0.2)
-    raise RuntimeError(f"no pods of {sorted(set(wanted) - ready)}")
+    raise RuntimeError(f"no pods of {sorted(set(host_of) - ready)}")
 
 
 @contextmanager
 def real_admins(folder: Path, count: int = 5) -> Iterator[tuple[list[str], list[str], Callable[[], int]]]:
-    """Real admin APIs: their hosts, their keys, and how many backups lie on their volumes."""
+    """Run real admin APIs; yields their hosts, their keys, and a function that counts the backups on their volumes."""
     with ExitStack() as stack:
         hosts, keys, volumes = [], [], []
         for number in range(count):
-            place, key = folder / f"real-{number}", admin_key()
-            config, backups = place / "config" / "config.json", place / "backups"
+            root, key = folder / f"real-{number}", admin_key()
+            config, backups = root / "config" / "config.json", root / "backups"
             config.parent.mkdir(parents=True)
             backups.mkdir()
             config.write_text(json.dumps(gateway_config(key)))

@@ -1,4 +1,4 @@
-"""Applying GatewayBackups and waiting until they are Completed."""
+"""Creates GatewayBackups, and measures the time until each is Completed with one watch on the namespace."""
 
 from __future__ import annotations
 
@@ -19,70 +19,72 @@ _CREATORS = 32
 
 
 @dataclass
-class Seen:
-    """When each backup was sent and when it was seen Completed, in seconds of one clock."""
+class Progress:
+    """Time of creation and of completion of each backup, in seconds of `time.perf_counter`."""
 
     sent: dict[str, float] = field(default_factory=dict)
     done: dict[str, float] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
     def latencies(self) -> list[float]:
-        """Seconds from apply to Completed, shortest first."""
+        """Seconds from creation to Completed of each finished backup, shortest first."""
         return sorted(self.done[name] - sent for name, sent in self.sent.items() if name in self.done)
 
     def rate(self) -> float:
-        """Backups per second, from the first that was sent to the last that was done."""
+        """Backups per second, from the first creation to the last completion."""
         return len(self.done) / (max(self.done.values()) - min(self.sent.values()))
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """A quantile of what is in order."""
+    """A quantile of sorted values; `share` is between 0 and 1."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-async def all_at_once(api: ApiServer, namespace: str, gateways: Sequence[str], count: int, first: int = 0) -> Seen:
-    """``count`` backups as fast as the API server takes them, their names numbered from ``first``."""
-    async with _watched(api, namespace) as (seen, changed):
+async def run_concurrently(
+    api: ApiServer, namespace: str, gateways: Sequence[str], count: int, first: int = 0
+) -> Progress:
+    """Create ``count`` backups as fast as the API server accepts them, numbered from ``first``; wait for all."""
+    async with _watched(api, namespace) as (progress, changed):
         names = iter(range(first, first + count))
 
         async def create() -> None:
             for number in names:
-                await _create(api, namespace, seen, f"all-{number}", gateways[number % len(gateways)])
+                await _create(api, namespace, progress, f"all-{number}", gateways[number % len(gateways)])
 
         await asyncio.gather(*(create() for _ in range(_CREATORS)))
-        await _all_done(seen, changed, patience=60)
-    return seen
+        await _all_done(progress, changed, patience=60)
+    return progress
 
 
-async def one_by_one(api: ApiServer, namespace: str, gateways: Sequence[str], count: int) -> Seen:
-    """``count`` backups, each when the one before it is Completed: what a single backup takes."""
-    async with _watched(api, namespace) as (seen, changed):
+async def run_sequentially(api: ApiServer, namespace: str, gateways: Sequence[str], count: int) -> Progress:
+    """Create ``count`` backups, each after the previous one is Completed."""
+    async with _watched(api, namespace) as (progress, changed):
         for number in range(count):
-            await _create(api, namespace, seen, f"one-{number}", gateways[number % len(gateways)])
-            await _all_done(seen, changed, patience=60)
-    return seen
+            await _create(api, namespace, progress, f"one-{number}", gateways[number % len(gateways)])
+            await _all_done(progress, changed, patience=60)
+    return progress
 
 
-async def _create(api: ApiServer, namespace: str, seen: Seen, name: str, gateway: str) -> None:
+async def _create(api: ApiServer, namespace: str, progress: Progress, name: str, gateway: str) -> None:
     body = {
         "apiVersion": "mcpgateway.dev/v1alpha1",
         "kind": "GatewayBackup",
         "metadata": {"name": name},
         "spec": {"gatewayRef": {"name": gateway}},
     }
-    seen.sent[name] = time.perf_counter()
+    progress.sent[name] = time.perf_counter()
     await api.call("POST", BACKUPS.format(namespace), body)
 
 
 @asynccontextmanager
-async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Seen, asyncio.Event]]:
-    seen, changed = Seen(), asyncio.Event()
+async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Progress, asyncio.Event]]:
+    progress, changed = Progress(), asyncio.Event()
     path = BACKUPS.format(namespace)
 
-    def look_at(name: str, phase: bytes) -> None:
+    def record(name: str, phase: bytes) -> None:
         if phase == b"Failed":
-            seen.failed.add(name)
-        seen.done.setdefault(name, time.perf_counter())
+            progress.failed.add(name)
+        progress.done.setdefault(name, time.perf_counter())
         changed.set()
 
     async def watch() -> None:
@@ -90,37 +92,37 @@ async def _watched(api: ApiServer, namespace: str) -> AsyncIterator[tuple[Seen, 
             listed = await api.call("GET", path)
             for one in listed["items"]:
                 phase = one.get("status", {}).get("phase", "").encode()
-                if phase in (b"Completed", b"Failed") and one["metadata"]["name"] in seen.sent:
-                    look_at(one["metadata"]["name"], phase)
-            # A young API server closes watches of definitions it has just learned: again, from a list.
+                if phase in (b"Completed", b"Failed") and one["metadata"]["name"] in progress.sent:
+                    record(one["metadata"]["name"], phase)
+            # The API server closes watches shortly after a CRD was created. Then list and watch again.
             with suppress(aiohttp.ClientError):
                 async for line in api.lines(path, listed["metadata"]["resourceVersion"]):
-                    if (end := _END.search(line)) and (found := _NAME.search(line)):
-                        look_at(found[1].decode(), end[1])
+                    if (end := _END.search(line)) and (name := _NAME.search(line)):
+                        record(name[1].decode(), end[1])
 
     task = asyncio.create_task(watch())
     try:
-        yield seen, changed
+        yield progress, changed
     except RuntimeError as error:
         if task.done() and not task.cancelled():
-            raise RuntimeError("the bench's own watch broke") from task.exception()
+            raise RuntimeError("the watch of the bench failed") from task.exception()
         raise error
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _all_done(seen: Seen, changed: asyncio.Event, patience: float) -> None:
-    """``patience`` is how many seconds nothing may happen at all."""
-    while len(seen.done) < len(seen.sent):
+async def _all_done(progress: Progress, changed: asyncio.Event, patience: float) -> None:
+    """Wait until all backups have ended; RuntimeError if none ends for ``patience`` seconds, or if one failed."""
+    while len(progress.done) < len(progress.sent):
         changed.clear()
-        if len(seen.done) == len(seen.sent):
+        if len(progress.done) == len(progress.sent):
             return
         try:
             await asyncio.wait_for(changed.wait(), patience)
         except TimeoutError:
-            missing = sorted(set(seen.sent) - set(seen.done))
-            said = f"{len(missing)} of {len(seen.sent)} are not finished"
-            raise RuntimeError(f"{said}, and none was for {patience:g} s: {missing[:5]}") from None
-    if seen.failed:
-        raise RuntimeError(f"{len(seen.failed)} failed: {sorted(seen.failed)[:5]}")
+            missing = sorted(set(progress.sent) - set(progress.done))
+            unfinished = f"{len(missing)} of {len(progress.sent)} backups are not finished"
+            raise RuntimeError(f"{unfinished}, and none ended for {patience:g} s: {missing[:5]}") from None
+    if progress.failed:
+        raise RuntimeError(f"{len(progress.failed)} failed: {sorted(progress.failed)[:5]}")

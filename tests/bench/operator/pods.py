@@ -1,4 +1,4 @@
-"""A pod per backup: what people do without an operator. A Job whose container asks the admin API, on a real kubelet."""
+"""Measures a pod per backup, the usual way without an operator: a Job that calls the admin API, on a real kubelet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.operator.api_server import ApiServer
-from tests.bench.operator.subjects import program
+from tests.bench.operator.subjects import run_program
 from tests.cluster import images, lifecycle
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
@@ -29,7 +29,7 @@ urllib.request.urlopen(urllib.request.Request(sys.argv[1] + "/api/v1/system/back
 
 
 async def pod_per_backup(count: int, log: Log) -> tuple[list[float], float]:
-    """Seconds from apply to complete of ``count`` Jobs one by one, shortest first; then Jobs a second, all at once."""
+    """Seconds of ``count`` Jobs one after the other, shortest first; and Jobs per second of twice as many at once."""
     name, lock = claim_name("bench-node")
     try:
         image = images.base_image(log).tag
@@ -38,7 +38,7 @@ async def pod_per_backup(count: int, log: Log) -> tuple[list[float], float]:
         create_namespace(cluster, "bench")
         host = cluster.state.addresses.host
         admins = [sys.executable, "-m", "tests.bench.operator.admin_api_stubs", host]
-        with tempfile.TemporaryDirectory(prefix="bench-pods-") as folder, program(admins, Path(folder) / "log"):
+        with tempfile.TemporaryDirectory(prefix="bench-pods-") as folder, run_program(admins, Path(folder) / "log"):
             async with ApiServer.of(cluster) as api:
                 await _run(api, image, host, ["warm"])
                 alone = [await _run(api, image, host, [f"one-{number}"]) for number in range(count)]
@@ -50,7 +50,7 @@ async def pod_per_backup(count: int, log: Log) -> tuple[list[float], float]:
 
 
 async def _run(api: ApiServer, image: str, host: str, names: Sequence[str]) -> float:
-    """Seconds until all of them are complete."""
+    """Create Jobs with these names; returns the seconds until all are complete."""
     path = _JOBS.format("bench")
     version = await api.version_of(path)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The figures as tables: medians of several runs, and what they are relative to the operator's aims."""
+"""Prints the results as Markdown tables: medians of several runs, and the operator's ratio to each baseline."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.operator.environment import Measured
+from tests.bench.operator.environment import Measurement
 from tests.bench.operator.load import quantile
 
-_COLUMNS: dict[str, Callable[[Measured], float]] = {
-    "alone p50 ms": lambda one: quantile(one.alone, 0.5) * 1000,
-    "alone p99 ms": lambda one: quantile(one.alone, 0.99) * 1000,
-    "at once p50 s": lambda one: quantile(one.together, 0.5),
-    "at once p99 s": lambda one: quantile(one.together, 0.99),
+_COLUMNS: dict[str, Callable[[Measurement], float]] = {
+    "single p50 ms": lambda one: quantile(one.single, 0.5) * 1000,
+    "single p99 ms": lambda one: quantile(one.single, 0.99) * 1000,
+    "concurrent p50 s": lambda one: quantile(one.concurrent, 0.5),
+    "concurrent p99 s": lambda one: quantile(one.concurrent, 0.99),
     "backups/s": lambda one: one.rate,
     "writes": lambda one: one.writes,
     "reads": lambda one: one.reads,
@@ -27,7 +27,7 @@ _COLUMNS: dict[str, Callable[[Measured], float]] = {
 
 
 def machine() -> str:
-    """Where and when this was measured, with the load of those who share the machine."""
+    """Time, CPU, Python version and load average of the machine, as one line."""
     cpu = next(
         (line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?"
     )
@@ -36,8 +36,8 @@ def machine() -> str:
     return f"{now}; {os.cpu_count()} cores, {cpu}; Python {platform.python_version()}; load before: {load}"
 
 
-def table(size: int, runs: Mapping[str, Sequence[Measured]], about: str = "20 ms of work") -> str:
-    """All contenders at one size; under them, the operator's share of each."""
+def table(size: int, runs: Mapping[str, Sequence[Measurement]], about: str = "20 ms of work") -> str:
+    """A table of all subjects for one number of backups, followed by the operator's ratio to each other subject."""
     medians = {
         name: {column: statistics.median(value(one) for one in several) for column, value in _COLUMNS.items()}
         for name, several in runs.items()
@@ -48,10 +48,10 @@ def table(size: int, runs: Mapping[str, Sequence[Measured]], about: str = "20 ms
     lines.append("|---" * (len(_COLUMNS) + 1) + "|")
     for name, values in medians.items():
         lines.append(f"| {name} | " + " | ".join(_number(values[column]) for column in _COLUMNS) + " |")
-    mine = medians.get("operator")
+    operator = medians.get("operator")
     for name, values in medians.items():
-        if mine is not None and name != "operator":
-            ratios = (f"{mine[column] / values[column]:.2f}" if values[column] else "-" for column in _COLUMNS)
+        if operator is not None and name != "operator":
+            ratios = (f"{operator[column] / values[column]:.2f}" if values[column] else "-" for column in _COLUMNS)
             lines.append(f"| operator / {name} | " + " | ".join(ratios) + " |")
     return "\n".join(lines)
 

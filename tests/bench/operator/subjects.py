@@ -1,4 +1,4 @@
-"""The programs that are compared: each is started, watched by the kernel's counters, and stopped."""
+"""The programs that the bench compares: how each is started and stopped, and its CPU time and memory."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from tests.cluster.paths import ClusterError
 from tests.operator.support.operator_process import OperatorProcess
 
 SHARE = 1.0
-"""Seconds for which the operator shares one look at a gateway between its backups; the others do as it does."""
+"""Seconds for which backups of one gateway share a resolved pod and key; the same in all subjects."""
+NAMES = ("operator", "Go baseline", "client baseline")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What the kernel counted for a process: CPU seconds so far, and MiB of memory at its peak."""
+    """CPU seconds and peak resident memory in MiB of a process."""
 
     cpu: float
     peak: float
 
 
 def usage(pid: int) -> Usage:
-    """Of a process that lives."""
+    """The usage of a running process, from /proc."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     status = Path(f"/proc/{pid}/status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
@@ -40,8 +41,8 @@ def usage(pid: int) -> Usage:
 
 
 @contextmanager
-def program(command: Sequence[str], log: Path, patience: float = 60) -> Iterator[int]:
-    """Runs until the block ends; entered when it has said ``ready``. Gives its pid."""
+def run_program(command: Sequence[str], log: Path, patience: float = 60) -> Iterator[int]:
+    """Run a command during the block, which begins when the command prints ``ready``; yields its pid."""
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
     try:
@@ -59,8 +60,8 @@ def program(command: Sequence[str], log: Path, patience: float = 60) -> Iterator
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A program that backs up what appears in a namespace."""
+class Subject:
+    """A program that backs up each new GatewayBackup of a namespace."""
 
     name: str
     run: Callable[[Cluster, str, Path], AbstractContextManager[int]]
@@ -68,34 +69,34 @@ class Contender:
 
 @contextmanager
 def operator(cluster: Cluster, namespace: str, log: Path) -> Iterator[int]:
-    """The operator itself."""
+    """Run the operator itself as a process."""
     with OperatorProcess(cluster, log, namespace) as process:
         yield process.pid
 
 
-def _floor(cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
+def _client_baseline(cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
     command = [sys.executable, "-m", "tests.bench.operator.baseline_client", f"--kubeconfig={cluster.kubeconfig}"]
-    return program([*command, f"--namespace={namespace}", f"--share={SHARE}"], log)
+    return run_program([*command, f"--namespace={namespace}", f"--share={SHARE}"], log)
 
 
-def contenders(names: Sequence[str], log: Log) -> list[Contender]:
-    """Those of the names that this machine can run; a line says which it cannot."""
-    found = []
+def available_subjects(names: Sequence[str], log: Log) -> list[Subject]:
+    """The subjects with these names; a log line names each that this machine cannot run."""
+    subjects = []
     for name in names:
         if name == "operator":
-            found.append(Contender(name, operator))
-        elif name == "floor":
-            found.append(Contender(name, _floor))
-        elif name == "twin":
+            subjects.append(Subject(name, operator))
+        elif name == "client baseline":
+            subjects.append(Subject(name, _client_baseline))
+        elif name == "Go baseline":
             try:
-                path = go_baseline.built(log)
+                path = go_baseline.build(log)
             except ClusterError as error:
-                log(f"without the Go twin: {str(error).splitlines()[0]}")
+                log(f"skipped the Go baseline: {str(error).splitlines()[0]}")
                 continue
-            found.append(Contender(name, partial(_twin, path)))
-    return found
+            subjects.append(Subject(name, partial(_go_baseline, path)))
+    return subjects
 
 
-def _twin(path: Path, cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
+def _go_baseline(path: Path, cluster: Cluster, namespace: str, log: Path) -> AbstractContextManager[int]:
     command = [str(path), f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}", f"--share={SHARE}s"]
-    return program(command, log)
+    return run_program(command, log)

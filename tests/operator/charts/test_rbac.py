@@ -115,7 +115,7 @@ def test_identity_secret_is_not_read_before_it_is_granted_by_name(
         assert gw.count_users() == 5
         commands = status["message"].partition("or: ")[2]
         if by == "the chart":
-            grant_gateway_role(kube, account, "restore.identitySecrets={restore-key}")
+            grant_gateway_role(kube, account, "restore.ageIdentitySecrets={restore-key}")
         else:
             # Outside a pod the operator does not know its account: the message has a placeholder.
             for command in commands.replace("NAMESPACE:SERVICEACCOUNT", f"{kube.namespace}:{account}").split(" && "):

@@ -15,8 +15,14 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "no gateway": (custom_resource("GatewayBackup", "a", {}), "gatewayRef"),
     "no spec": ({"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "metadata": {"name": "a"}}, "spec"),
     "a long name": (custom_resource("GatewayBackup", "a" * 64, GW), "at most 63 characters"),
-    "a group with a slash": (custom_resource("GatewayBackup", "a", {**GW, "group": "a/b"}), "a group is a DNS label"),
-    "an upper-case gateway": (custom_resource("GatewayBackup", "a", {"gatewayRef": {"name": "GW"}}), "is a DNS label"),
+    "a group with a slash": (
+        custom_resource("GatewayBackup", "a", {**GW, "group": "a/b"}),
+        "a group must be a DNS label",
+    ),
+    "an upper-case gateway": (
+        custom_resource("GatewayBackup", "a", {"gatewayRef": {"name": "GW"}}),
+        "must be a DNS label",
+    ),
     "an ordinal of a Deployment": (
         custom_resource("GatewayBackup", "a", {"gatewayRef": {"name": "gw", "ordinal": 1}}),
         "ordinal is for a StatefulSet",
@@ -51,7 +57,7 @@ def test_invalid_objects_are_rejected_with_a_message(kube: Kube, case: str) -> N
 
 
 FORBIDDEN_CHANGES: dict[str, tuple[str, str, str]] = {
-    "gatewayRef": ("gwb", '{"gatewayRef":{"name":"other"}}', "a backup is of one gateway"),
+    "gatewayRef": ("gwb", '{"gatewayRef":{"name":"other"}}', "a backup belongs to one gateway"),
     "group": ("gwb", '{"group":"nightly"}', "group cannot change"),
     "timeoutSeconds": ("gwb", '{"timeoutSeconds":20}', "timeoutSeconds cannot change"),
     "retryLimit": ("gwb", '{"retryLimit":1}', "retryLimit cannot change"),

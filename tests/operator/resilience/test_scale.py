@@ -17,8 +17,8 @@ import pytest
 
 from gateway_api import contract
 from tests.bench.operator.api_server import BACKUPS, ApiServer, writes
-from tests.bench.operator.gateways import make_gateways
-from tests.bench.operator.load import all_at_once
+from tests.bench.operator.gateways import create_gateways
+from tests.bench.operator.load import run_concurrently
 from tests.cluster import Cluster
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.scripted_admin_api import VOLUME, ScriptedAdmin
@@ -46,11 +46,11 @@ async def test_each_backup_runs_once_at_bounded_cost(
     half = COUNT // 2
     async with ApiServer.of(cluster_with_crds) as api:
         hosts, keys = [admin.host for admin in admins], [admin.key for admin in admins]
-        gateways = await make_gateways(cluster_with_crds, api, namespace, hosts, keys)
+        gateways = await create_gateways(cluster_with_crds, api, namespace, hosts, keys)
         before = await api.counted()
-        await all_at_once(api, namespace, gateways, half)
+        await run_concurrently(api, namespace, gateways, half)
         first = operator.rss()
-        await all_at_once(api, namespace, gateways, half, first=half)
+        await run_concurrently(api, namespace, gateways, half, first=half)
         second = operator.rss()
         await asyncio.sleep(1)  # until the last events are written
         written, kinds = writes(before, await api.counted(), created=2 * half)

@@ -169,7 +169,7 @@ def test_unsigned_file_restores_with_its_digest_if_the_gateway_allows_it(
         kube.apply_restore("careless", path="theirs.json")
         assert kube.wait_phase("gwr", "careless", "Failed", "Completed")["reason"] == "SignatureRequired"
         assert gw.count_users() == 5
-        with pytest.raises(ClusterError, match="acceptUnsigned takes expectedSha256 with it"):
+        with pytest.raises(ClusterError, match="acceptUnsigned requires expectedSha256"):
             kube.apply_restore("blind", path="theirs.json", acceptUnsigned=True)
         kube.apply_restore(
             "known", path="theirs.json", acceptUnsigned=True, expectedSha256=digest, healthCheck=QUICK_HEALTH_CHECK

@@ -223,7 +223,7 @@ def test_rejected_change_leaves_the_cron_job_unchanged(kube: Kube, backup_accoun
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("x" * 47, "at most 46 characters"), ("manual", "are reserved"), ("a.b", "is a DNS label")],
+    [("x" * 47, "at most 46 characters"), ("manual", "are reserved"), ("a.b", "must be a DNS label")],
 )
 def test_invalid_names_are_rejected_with_a_message(kube: Kube, backup_account: None, name: str, message: str) -> None:
     with pytest.raises(ClusterError, match=message):

@@ -1,1 +1,1 @@
-"""What the charts render, without a cluster."""
+"""Tests of the rendered charts, without a cluster."""

@@ -1,4 +1,8 @@
-"""Renders the charts with the real helm, and finds its way in what comes out."""
+"""Renders the charts with the real helm program, and selects objects from the result.
+
+`VARIANTS` are sets of values that together enable every part of both charts. Tests of general rules run once per
+variant. Renders are cached, because each `helm template` takes a large part of a second.
+"""
 
 import json
 import os
@@ -23,9 +27,9 @@ NAMESPACE = "team-a"
 
 @cache
 def helm_program() -> Path:
-    """Where helm is; without it a test is skipped, and in CI helm is built."""
-    if found := binaries.find(["helm"]):
-        return found["helm"]
+    """Path of helm. Without helm the test is skipped; in CI helm is built."""
+    if programs := binaries.find(["helm"]):
+        return programs["helm"]
     if os.environ.get("CI") != "true":
         pytest.skip("helm is missing: install Helm 3.14 or newer, or run `make cluster-build`")
     try:
@@ -35,8 +39,8 @@ def helm_program() -> Path:
 
 
 def helm(*arguments: str, values: Object | None = None, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run helm; values go to its standard input."""
-    # Nothing of the person's own helm: no plugins, no cluster.
+    """Run helm in `folder`, with `values` on its standard input."""
+    # The developer's own helm plugins and clusters must not influence the result.
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "KUBECONFIG": "/nonexistent"}
     return subprocess.run(
         [str(helm_program()), *arguments, *(("--values", "-") if values else ())],
@@ -51,53 +55,53 @@ def helm(*arguments: str, values: Object | None = None, folder: Path | None = No
 
 
 def rendered(chart: str, values: Object | None = None) -> str:
-    """What a chart renders, as text, from the same cache as `render`."""
+    """The rendered text of a chart, from the same cache as `render`."""
     return _rendered(chart, json.dumps(values or {}, sort_keys=True), "my-gateway", NAMESPACE)
 
 
 def template(
     chart: str, values: Object | None = None, release: str = "my-gateway", namespace: str = NAMESPACE
 ) -> subprocess.CompletedProcess[str]:
-    """`helm template` of a chart."""
+    """Run `helm template` for a chart, without the cache."""
     arguments = ["template", release, str(CHARTS[chart]), "--namespace", namespace]
-    # A helm that was built without its release's flags believes in Kubernetes 1.20 until it sees a cluster.
+    # A helm that was built without the release's linker flags assumes Kubernetes 1.20, which the charts refuse.
     return helm(*arguments, "--kube-version", "1.30.0", values=values)
 
 
 @cache
 def _rendered(chart: str, values: str, release: str, namespace: str) -> str:
-    done = template(chart, json.loads(values), release, namespace)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = template(chart, json.loads(values), release, namespace)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def render(
     chart: str, values: Object | None = None, release: str = "my-gateway", namespace: str = NAMESPACE
 ) -> list[Object]:
-    """The objects that a chart makes, hooks included."""
+    """The objects that a chart creates, including hooks."""
     text = _rendered(chart, json.dumps(values or {}, sort_keys=True), release, namespace)
     return [document for document in yaml.safe_load_all(text) if document]
 
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:
-    """Those of one kind."""
+    """The objects with this kind."""
     return [item for item in objects if item["kind"] == kind]
 
 
 def one(objects: list[Object], kind: str, name: str | None = None) -> Object:
-    """The only one of its kind, or the one of that name."""
-    found = [item for item in of_kind(objects, kind) if name is None or item["metadata"]["name"] == name]
-    assert len(found) == 1, [item["metadata"]["name"] for item in of_kind(objects, kind)]
-    return found[0]
+    """The only object of a kind, or the one with this name."""
+    matches = [item for item in of_kind(objects, kind) if name is None or item["metadata"]["name"] == name]
+    assert len(matches) == 1, [item["metadata"]["name"] for item in of_kind(objects, kind)]
+    return matches[0]
 
 
 def is_hook(item: Object) -> bool:
-    """Whether Helm runs it as a hook."""
+    """Whether the object is a Helm hook."""
     return "helm.sh/hook" in (item["metadata"].get("annotations") or {})
 
 
 def pod_specs(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """Every pod that is made, with a name for a failing test."""
+    """The pod spec of each workload and Job, with its kind and name for failure messages."""
     for item in objects:
         if item["kind"] in ("Deployment", "Job"):
             yield f"{item['kind']}/{item['metadata']['name']}", item["spec"]["template"]["spec"]
@@ -109,13 +113,13 @@ def containers(spec: Object) -> list[Object]:
 
 
 def container(objects: list[Object], name: str) -> Object:
-    """A container by its name."""
-    found = [item for _, spec in pod_specs(objects) for item in containers(spec) if item["name"] == name]
-    assert len(found) == 1
-    return found[0]
+    """The only container with this name in all pods."""
+    matches = [item for _, spec in pod_specs(objects) for item in containers(spec) if item["name"] == name]
+    assert len(matches) == 1
+    return matches[0]
 
 
-# Recipients as age-keygen writes them, and a public key as openssl does; nobody has the private halves.
+# Recipients in the format of age-keygen, and a public key in the format of openssl. The private keys were not kept.
 RECIPIENTS = [
     "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
     "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg",
@@ -123,13 +127,13 @@ RECIPIENTS = [
 PUBLIC_KEY = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
 PUBLIC_PEM = f"-----BEGIN PUBLIC KEY-----\n{PUBLIC_KEY}\n-----END PUBLIC KEY-----\n"
 
-# Values that switch on each part there is, so that what must always hold is seen to hold for all of it.
+# Sets of values that together enable every part of the charts.
 VARIANTS: dict[str, tuple[str, Object]] = {
     "operator": ("operator", {}),
     "operator, Role-only": ("operator", {"watchNamespaces": ["team-a", "team-b"]}),
     "operator, bare": (
         "operator",
-        {"crds": {"install": False}, "rbac": {"userRoles": False}, "uninstall": {"releaseFinalizers": False}},
+        {"crds": {"install": False}, "rbac": {"userRoles": False}, "uninstall": {"removeFinalizers": False}},
     ),
     "operator, all": (
         "operator",
@@ -162,17 +166,20 @@ VARIANTS: dict[str, tuple[str, Object]] = {
             "imagePullSecrets": [{"name": "pull"}],
             "gateway": {"command": ["run"], "version": "9.9+x", "extraEnv": [{"name": "A", "value": "b"}]},
             "admin": {"extraEnv": [{"name": "A", "value": "b"}]},
-            "config": {"seedSecret": "first", "persistence": {"annotations": {"a": "b"}, "storageClassName": "fast"}},
+            "config": {
+                "initialConfigSecret": "first",
+                "persistence": {"annotations": {"a": "b"}, "storageClassName": "fast"},
+            },
             "backups": {"persistence": {"keepOnUninstall": False, "storageClassName": "-"}},
             "managementApi": {"enabled": True},
             "networkPolicy": {"enabled": True, "mcpFrom": [{"podSelector": {}}], "extraIngress": [{}]},
             "encryption": {"policy": "require", "recipients": RECIPIENTS},
             "signing": {"trustedKeys": {"other": PUBLIC_KEY, "a third": PUBLIC_PEM}, "allowUnsignedOverride": True},
-            "restore": {"identitySecrets": ["restore-key"]},
+            "restore": {"ageIdentitySecrets": ["restore-key"]},
             "metrics": {
                 "scrapeAnnotations": True,
                 "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-                "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+                "allowedFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
             },
             "service": {"annotations": {"a": "b"}},
             "podAnnotations": {"a": "b"},
@@ -196,5 +203,5 @@ every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
 def render_variant(variant: str) -> list[Object]:
-    """The objects of one of the variants."""
+    """The rendered objects of one variant."""
     return render(*VARIANTS[variant])

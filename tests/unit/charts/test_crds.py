@@ -1,4 +1,4 @@
-"""The CRDs in the operator's chart are those of crds/, and outlive it."""
+"""The operator's chart contains the CRDs of crds/, and an uninstall keeps them."""
 
 import importlib.util
 import subprocess
@@ -12,12 +12,12 @@ from tests.unit.charts.render import ROOT, of_kind, render
 SCRIPT = ROOT / "helm" / "sync-crds.py"
 
 
-def test_the_copies_are_the_same_byte_for_byte() -> None:
-    done = subprocess.run([sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_copies_are_identical_byte_for_byte() -> None:
+    result = subprocess.run([sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
-def test_a_drift_is_seen_and_mended(tmp_path: Path) -> None:
+def test_drift_is_reported_and_fixed(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("sync_crds", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
@@ -32,22 +32,22 @@ def test_a_drift_is_seen_and_mended(tmp_path: Path) -> None:
     (copies / "c.yaml").write_text("c: 1\n")
     assert script.drift(source, copies) == [
         "a.yaml is not in the chart",
-        "c.yaml is in the chart alone",
+        "c.yaml is only in the chart",
         "b.yaml differs",
     ]
     script.copy(source, copies)
     assert script.drift(source, copies) == []
 
 
-def test_what_is_installed_is_the_file_and_the_word_keep() -> None:
+def test_rendered_crds_equal_the_files_plus_the_keep_annotation() -> None:
     rendered = {item["metadata"]["name"]: item for item in of_kind(render("operator"), "CustomResourceDefinition")}
     files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
     assert rendered.keys() == {crd["metadata"]["name"] for crd in files}
     for crd in files:
-        wanted = dict(crd["metadata"].get("annotations", {}))
-        crd["metadata"]["annotations"] = wanted | {"helm.sh/resource-policy": "keep"}
+        annotations = dict(crd["metadata"].get("annotations", {}))
+        crd["metadata"]["annotations"] = annotations | {"helm.sh/resource-policy": "keep"}
         assert rendered[crd["metadata"]["name"]] == crd
 
 
-def test_someone_else_may_install_them() -> None:
+def test_no_crds_when_crds_install_is_false() -> None:
     assert of_kind(render("operator", {"crds": {"install": False}}), "CustomResourceDefinition") == []

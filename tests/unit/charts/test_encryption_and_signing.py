@@ -1,4 +1,7 @@
-"""Encryption, signatures, trust and metrics as values: who gets which key, and what a change of a key does."""
+"""Values for encryption, signatures, trusted keys and metrics.
+
+Each key is mounted only where it is needed, and a change of a public key replaces the pod.
+"""
 
 import re
 from typing import Any
@@ -26,18 +29,18 @@ KEYS = "my-gateway-public-keys"
 
 
 def environment(values: Object) -> dict[str, str]:
-    """The admin API's environment."""
+    """The environment variables of the admin API."""
     return {item["name"]: item["value"] for item in container(render("gateway", values), "admin")["env"]}
 
 
 def template(values: Object) -> dict[str, Any]:
-    """The gateway's pod template."""
-    found: dict[str, Any] = one(render("gateway", values), "Deployment")["spec"]["template"]
-    return found
+    """The pod template of the gateway's Deployment."""
+    pod_template: dict[str, Any] = one(render("gateway", values), "Deployment")["spec"]["template"]
+    return pod_template
 
 
 @every_variant
-def test_only_the_admin_api_has_the_signing_key_and_never_on_a_volume_that_is_kept(variant: str) -> None:
+def test_only_the_admin_api_mounts_the_signing_key_read_only(variant: str) -> None:
     for _, spec in pod_specs(render_variant(variant)):
         holders = {volume["name"] for volume in spec["volumes"] if volume["name"] == "signing-key"}
         for item in containers(spec):
@@ -48,29 +51,31 @@ def test_only_the_admin_api_has_the_signing_key_and_never_on_a_volume_that_is_ke
             assert volume["name"] not in holders or volume.keys() == {"name", "secret"}
 
 
-def test_the_signing_key_is_the_hooks_or_yours() -> None:
+def test_signing_key_is_from_the_hook_or_an_existing_secret() -> None:
     def secret(values: Object) -> str:
-        (found,) = [one for one in template(values)["spec"]["volumes"] if one["name"] == "signing-key"]
-        assert found["secret"]["items"] == [{"key": "signing-key.pem", "path": "signing-key.pem"}]
-        return str(found["secret"]["secretName"])
+        (volume,) = [item for item in template(values)["spec"]["volumes"] if item["name"] == "signing-key"]
+        assert volume["secret"]["items"] == [{"key": "signing-key.pem", "path": "signing-key.pem"}]
+        return str(volume["secret"]["secretName"])
 
     assert secret({}) == "my-gateway-signing"
     assert secret({"signing": {"existingSecret": "pen"}}) == "pen"
 
 
-def test_recipients_reach_the_admin_api_as_it_reads_them() -> None:
+def test_admin_api_can_parse_the_rendered_recipients() -> None:
     values = {"encryption": {"recipients": RECIPIENTS}}
     assert parse_recipients(one(render("gateway", values), "ConfigMap", KEYS)["data"]["recipients.txt"]) == tuple(
         RECIPIENTS
     )
     assert environment(values)["GATEWAY_AGE_RECIPIENTS_FILE"] == "/etc/gateway-admin/recipients/recipients.txt"
-    assert "GATEWAY_ENCRYPTION" not in environment(values), "the admin API requires it where there are recipients"
+    assert "GATEWAY_ENCRYPTION" not in environment(values), (
+        "with recipients, the admin API requires encryption by default"
+    )
     assert environment({"encryption": {"policy": "allow", **values["encryption"]}})["GATEWAY_ENCRYPTION"] == "allow"
     assert of_kind(render("gateway"), "ConfigMap") == []
 
 
 @pytest.mark.parametrize("key", [PUBLIC_KEY, PUBLIC_PEM, f"  {PUBLIC_KEY}\n"])
-def test_trusted_keys_may_be_written_as_pem_or_as_its_one_line(key: str) -> None:
+def test_trusted_keys_can_be_pem_or_only_its_base64_line(key: str) -> None:
     values = {"signing": {"trustedKeys": {"the old cluster": key}}}
     text = one(render("gateway", values), "ConfigMap", KEYS)["data"]["trusted-keys.pem"]
     assert "# the old cluster" in text
@@ -78,25 +83,25 @@ def test_trusted_keys_may_be_written_as_pem_or_as_its_one_line(key: str) -> None
     assert environment(values)["GATEWAY_TRUSTED_KEYS_FILE"] == "/etc/gateway-admin/trusted-keys/trusted-keys.pem"
 
 
-def test_trusted_keys_may_be_in_a_configmap_of_yours() -> None:
+def test_trusted_keys_can_be_in_an_existing_configmap() -> None:
     values = {"signing": {"existingTrustedKeysConfigMap": "friends"}}
     assert of_kind(render("gateway", values), "ConfigMap") == []
-    (volume,) = [one for one in template(values)["spec"]["volumes"] if one["name"] == "trusted-keys"]
+    (volume,) = [item for item in template(values)["spec"]["volumes"] if item["name"] == "trusted-keys"]
     assert volume["configMap"]["name"] == "friends"
     assert "GATEWAY_TRUSTED_KEYS_FILE" in environment(values)
 
 
-def test_other_keys_are_another_pod_and_the_same_keys_are_the_same() -> None:
-    def annotation(values: Object) -> str | None:
-        found: str | None = template(values)["metadata"]["annotations"].get("checksum/public-keys")
-        return found
+def test_checksum_annotation_changes_exactly_with_the_public_keys() -> None:
+    def checksum(values: Object) -> str | None:
+        value: str | None = template(values)["metadata"]["annotations"].get("checksum/public-keys")
+        return value
 
     one_key, both = ({"encryption": {"recipients": some}} for some in (RECIPIENTS[:1], RECIPIENTS))
     trusted = {"signing": {"trustedKeys": {"a": PUBLIC_KEY}}}
-    found = [annotation(values) for values in ({}, one_key, both, trusted, {**both, **trusted})]
-    assert found[0] is None
-    assert len(set(found)) == len(found)
-    assert annotation(both) == annotation({**both, "podLabels": {"a": "b"}})
+    checksums = [checksum(values) for values in ({}, one_key, both, trusted, {**both, **trusted})]
+    assert checksums[0] is None
+    assert len(set(checksums)) == len(checksums)
+    assert checksum(both) == checksum({**both, "podLabels": {"a": "b"}})
 
 
 @every_variant
@@ -106,14 +111,14 @@ def test_no_private_key_is_rendered(variant: str) -> None:
     assert not re.search(r"AGE-SECRET-KEY-1\w", text)
 
 
-def test_a_signature_is_required_unless_one_says_otherwise() -> None:
-    found = environment({})
-    assert (found["GATEWAY_SIGNATURE_POLICY"], found["GATEWAY_ALLOW_UNSIGNED_OVERRIDE"]) == ("require", "false")
-    found = environment({"signing": {"policy": "warn", "allowUnsignedOverride": True}})
-    assert (found["GATEWAY_SIGNATURE_POLICY"], found["GATEWAY_ALLOW_UNSIGNED_OVERRIDE"]) == ("warn", "true")
+def test_signatures_are_required_by_default() -> None:
+    variables = environment({})
+    assert (variables["GATEWAY_SIGNATURE_POLICY"], variables["GATEWAY_ALLOW_UNSIGNED_OVERRIDE"]) == ("require", "false")
+    variables = environment({"signing": {"policy": "warn", "allowUnsignedOverride": True}})
+    assert (variables["GATEWAY_SIGNATURE_POLICY"], variables["GATEWAY_ALLOW_UNSIGNED_OVERRIDE"]) == ("warn", "true")
 
 
-def test_metrics_are_announced_only_where_that_is_wanted() -> None:
+def test_scrape_annotations_and_service_monitor_are_off_by_default() -> None:
     assert not any("prometheus" in name for name in template({})["metadata"]["annotations"])
     annotations = template({"metrics": {"scrapeAnnotations": True}})["metadata"]["annotations"]
     assert {name: value for name, value in annotations.items() if "prometheus" in name} == {
@@ -124,7 +129,7 @@ def test_metrics_are_announced_only_where_that_is_wanted() -> None:
     assert of_kind(render("gateway"), "ServiceMonitor") == []
 
 
-def test_a_servicemonitor_finds_the_service() -> None:
+def test_service_monitor_selects_the_service_and_its_port() -> None:
     objects = render("gateway", {"metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}}})
     monitor, service = one(objects, "ServiceMonitor"), one(objects, "Service")
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
@@ -134,8 +139,8 @@ def test_a_servicemonitor_finds_the_service() -> None:
     assert monitor["metadata"]["labels"]["release"] == "p"
 
 
-def test_a_monitor_gets_through_the_networkpolicy_only_where_it_is_named() -> None:
-    def admitted(values: Object) -> list[Any]:
+def test_network_policy_allows_metrics_only_from_metrics_allowed_from() -> None:
+    def peers_of_admin_port(values: Object) -> list[Any]:
         policy = one(render("gateway", {"networkPolicy": {"enabled": True}, **values}), "NetworkPolicy")
         return [
             rule.get("from")
@@ -143,7 +148,7 @@ def test_a_monitor_gets_through_the_networkpolicy_only_where_it_is_named() -> No
             if {"port": "admin", "protocol": "TCP"} in rule["ports"]
         ]
 
-    assert admitted({}) == []
-    assert admitted({"metrics": {"scrapeAnnotations": True, "serviceMonitor": {"enabled": True}}}) == []
+    assert peers_of_admin_port({}) == []
+    assert peers_of_admin_port({"metrics": {"scrapeAnnotations": True, "serviceMonitor": {"enabled": True}}}) == []
     peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
-    assert admitted({"metrics": {"from": peers}}) == [peers]
+    assert peers_of_admin_port({"metrics": {"allowedFrom": peers}}) == [peers]

@@ -1,4 +1,4 @@
-"""The examples are what the CRDs take; a cluster test gives them to a real API server as well."""
+"""The examples are valid for the CRDs' schemas. A cluster test also applies them to a real API server."""
 
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
 def _schemas() -> dict[str, Object]:
-    found = {}
+    schemas = {}
     for path in (ROOT / "crds").glob("*.yaml"):
         crd = yaml.safe_load(path.read_text())
-        found[crd["spec"]["names"]["kind"]] = _strict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    return found
+        schemas[crd["spec"]["names"]["kind"]] = _strict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    return schemas
 
 
 def _strict(schema: Any) -> Any:
-    """The schema as the API server applies it under strict field validation: what it does not know is an error."""
+    """The schema with strict field validation as in the API server: an unknown field is an error."""
     if isinstance(schema, list):
         return [_strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -37,17 +37,17 @@ def _documents(path: Path) -> list[Object]:
     return [document for document in yaml.safe_load_all(path.read_text()) if document]
 
 
-def test_there_are_examples() -> None:
+def test_basic_examples_exist() -> None:
     assert {"backup.yaml", "restore.yaml", "restore-latest.yaml"} <= {path.name for path in EXAMPLES}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_is_valid_and_explains_itself(path: Path) -> None:
+def test_each_example_is_valid_and_begins_with_a_comment(path: Path) -> None:
     assert path.read_text().startswith("# ")
     documents = _documents(path)
     assert documents
     for document in documents:
-        assert "namespace" not in document["metadata"], "an example works in whatever namespace one is in"
+        assert "namespace" not in document["metadata"], "an example must work in any namespace"
         if document["kind"] == "CronJob":
             _check_cron_job(document)
             continue
@@ -60,7 +60,7 @@ def test_an_example_is_valid_and_explains_itself(path: Path) -> None:
 
 
 def _check_cron_job(body: Object) -> None:
-    """One that makes no second backup, runs wherever pods are restricted, and creates what the CRD takes."""
+    """The Job is never retried, its pod meets the restricted Pod Security Standard, and its manifest is valid."""
     job = body["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]
     assert job["backoffLimit"] == 0
@@ -79,12 +79,12 @@ def _check_cron_job(body: Object) -> None:
     jsonschema.validate(manifest, _schemas()["GatewayBackup"], cls=jsonschema.Draft202012Validator)
 
 
-def test_no_two_examples_have_one_name() -> None:
+def test_names_of_examples_are_unique() -> None:
     keys = [(item["kind"], item["metadata"]["name"]) for path in EXAMPLES for item in _documents(path)]
     assert len(keys) == len(set(keys))
 
 
-def test_the_check_would_see_a_field_that_does_not_exist() -> None:
-    wrong = {"apiVersion": "x", "kind": "GatewayBackup", "spec": {"gatewayRef": {"name": "my-gateway"}, "grup": "x"}}
+def test_validation_refuses_an_unknown_field() -> None:
+    invalid = {"apiVersion": "x", "kind": "GatewayBackup", "spec": {"gatewayRef": {"name": "my-gateway"}, "grup": "x"}}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, _schemas()["GatewayBackup"], cls=jsonschema.Draft202012Validator)
+        jsonschema.validate(invalid, _schemas()["GatewayBackup"], cls=jsonschema.Draft202012Validator)

@@ -1,4 +1,4 @@
-"""What must hold for everything that the charts make, whatever the values."""
+"""Rules for all objects that the charts create, with any values."""
 
 import re
 import shutil
@@ -29,14 +29,14 @@ CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition
 
 
 @every_variant
-def test_two_renders_are_the_same(variant: str) -> None:
-    # A GitOps tool renders at each sync: what is random in a template would be rotated each time.
+def test_renders_are_deterministic(variant: str) -> None:
+    # A GitOps tool renders at each sync: a random value in a template would change each time.
     chart, values = VARIANTS[variant]
     assert template(chart, values).stdout == rendered(chart, values)
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-def test_no_template_asks_the_cluster_or_chance(chart: str) -> None:
+def test_templates_use_no_cluster_lookup_time_or_randomness(chart: str) -> None:
     for path in (CHARTS[chart] / "templates").iterdir():
         calls = re.findall(
             r"\b(lookup|rand\w+|gen[A-Z]\w+|uuidv4|now|htpasswd|derivePassword|bcrypt)\b", _code(path.read_text())
@@ -51,12 +51,12 @@ def _code(text: str) -> str:
 
 
 @every_variant
-def test_no_secret_is_ever_rendered(variant: str) -> None:
+def test_no_secret_is_rendered(variant: str) -> None:
     assert of_kind(render_variant(variant), "Secret") == []
 
 
 @every_variant
-def test_every_object_says_where_it_lies_and_whose_it_is(variant: str) -> None:
+def test_each_object_has_a_namespace_and_standard_labels(variant: str) -> None:
     for item in render_variant(variant):
         metadata = item["metadata"]
         if item["kind"] in CLUSTER_SCOPED:
@@ -69,7 +69,7 @@ def test_every_object_says_where_it_lies_and_whose_it_is(variant: str) -> None:
 
 
 @every_variant
-def test_no_two_objects_have_one_name(variant: str) -> None:
+def test_names_of_objects_are_unique(variant: str) -> None:
     keys = [
         (item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in render_variant(variant)
     ]
@@ -77,28 +77,28 @@ def test_no_two_objects_have_one_name(variant: str) -> None:
 
 
 @every_variant
-def test_images_are_named_exactly(variant: str) -> None:
+def test_no_image_has_the_tag_latest(variant: str) -> None:
     for name, spec in pod_specs(render_variant(variant)):
         for item in containers(spec):
             tag = item["image"].partition("@")[0].rpartition(":")[2]
             assert re.fullmatch(r"(?!latest$)[\w.-]+", tag), (name, item["image"])
 
 
-def test_default_images_name_no_registry() -> None:
+def test_default_images_have_no_registry() -> None:
     for chart in CHARTS:
         for _, spec in pod_specs(render(chart)):
             assert all("/" not in item["image"] for item in containers(spec))
 
 
-def test_an_image_is_put_together_from_registry_tag_and_digest() -> None:
+def test_image_reference_contains_registry_tag_and_digest() -> None:
     operator = one(render_variant("operator, all"), "Deployment")
     image = operator["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == f"host.example:5000/x/op:1.2.3@sha256:{'a' * 64}"
 
 
 @every_variant
-def test_what_selects_pods_selects_no_pod_of_a_hook(variant: str) -> None:
-    # A hook's pod behind the Service would be sent requests; one that counts as the Deployment's confuses everybody.
+def test_selectors_never_match_pods_of_hooks(variant: str) -> None:
+    # The Service would send requests to a hook's pod, and the Deployment would count it as its own.
     objects = render_variant(variant)
     selectors = [item["spec"]["selector"]["matchLabels"] for item in of_kind(objects, "Deployment")]
     selectors += [item["spec"]["selector"] for item in of_kind(objects, "Service")]
@@ -111,7 +111,7 @@ def test_what_selects_pods_selects_no_pod_of_a_hook(variant: str) -> None:
 
 
 @every_variant
-def test_hooks_end_and_are_cleaned_away(variant: str) -> None:
+def test_hooks_have_a_deadline_and_are_deleted_after_success(variant: str) -> None:
     hooks = [item for item in render_variant(variant) if is_hook(item)]
     for item in hooks:
         annotations = item["metadata"]["annotations"]
@@ -119,15 +119,15 @@ def test_hooks_end_and_are_cleaned_away(variant: str) -> None:
         if item["kind"] == "Job":
             assert item["spec"]["activeDeadlineSeconds"] <= 300
             assert item["spec"]["backoffLimit"] <= 3
-            assert item["spec"]["ttlSecondsAfterFinished"] == 3600, "one that failed stays a while, to be looked at"
+            assert item["spec"]["ttlSecondsAfterFinished"] == 3600, "a failed Job is kept for inspection"
             assert item["spec"]["template"]["spec"]["restartPolicy"] == "Never"
             assert int(annotations["helm.sh/hook-weight"]) == 0
         else:
-            assert int(annotations["helm.sh/hook-weight"]) < 0, "rights must be there before the Job that needs them"
+            assert int(annotations["helm.sh/hook-weight"]) < 0, "permissions must exist before the Job that needs them"
 
 
 @pytest.mark.parametrize(
-    ("release", "wanted"),
+    ("release", "expected"),
     [
         ("my-gateway", "my-gateway"),
         ("a.b", "a-b"),
@@ -136,11 +136,11 @@ def test_hooks_end_and_are_cleaned_away(variant: str) -> None:
         ("y" * 36 + "-" + "z" * 16, None),
     ],
 )
-def test_the_gateway_has_the_release_name(release: str, wanted: str | None) -> None:
+def test_gateway_objects_have_the_release_name(release: str, expected: str | None) -> None:
     objects = render("gateway", release=release)
     name = one(objects, "Deployment")["metadata"]["name"]
     assert re.fullmatch(r"[a-z]([-a-z0-9]{0,44}[a-z0-9])?", name)
-    assert wanted is None or name == wanted
+    assert expected is None or name == expected
     for item in objects:
         assert len(item["metadata"]["name"]) <= 63
         for value in _labels(item).values():
@@ -152,13 +152,13 @@ def _labels(item: Object) -> dict[str, str]:
     return labels
 
 
-def test_two_long_releases_never_share_a_name() -> None:
+def test_long_release_names_stay_different_when_shortened() -> None:
     names = {one(render("gateway", release="x" * 50 + tail), "Deployment")["metadata"]["name"] for tail in "ab"}
     assert len(names) == 2
 
 
 @pytest.mark.parametrize(
-    ("chart", "release", "wanted"),
+    ("chart", "release", "expected"),
     [
         (
             "operator",
@@ -168,41 +168,40 @@ def test_two_long_releases_never_share_a_name() -> None:
         ("gateway", "my-gateway", ["kind: GatewayBackup", "kind: GatewayRestore", "--for=condition=Finished"]),
     ],
 )
-def test_notes_say_what_to_do_next_in_commands_to_paste(
-    chart: str, release: str, wanted: list[str], tmp_path: Path
+def test_notes_contain_the_next_commands_with_valid_manifests(
+    chart: str, release: str, expected: list[str], tmp_path: Path
 ) -> None:
     notes = _notes(chart, release, tmp_path / "chart")
-    assert all(text in notes for text in wanted), notes
-    # Each manifest in the notes is one that the API server would take.
+    assert all(text in notes for text in expected), notes
     for manifest in re.findall(r"<<END\n(.*?)\n +END", notes, re.DOTALL):
         loaded = yaml.safe_load(manifest)
         assert loaded["apiVersion"] == "mcpgateway.dev/v1alpha1"
         assert loaded["spec"]["gatewayRef"]["name"] == "my-gateway"
 
 
-def test_notes_of_a_gateway_with_encrypted_backups_say_what_a_restore_needs(tmp_path: Path) -> None:
+def test_notes_explain_the_age_identity_when_backups_are_encrypted(tmp_path: Path) -> None:
     encrypted = ["--set", f"encryption.recipients={{{'age1' + 'q' * 58}}}"]
     notes = _notes("gateway", "my-gateway", tmp_path / "without", *encrypted)
-    assert "no restore can open one" in notes
+    assert "no restore can decrypt them" in notes
     assert "identitySecretRef" not in notes
-    notes = _notes("gateway", "my-gateway", tmp_path / "with", *encrypted, "--set", "restore.identitySecrets={key}")
+    notes = _notes("gateway", "my-gateway", tmp_path / "with", *encrypted, "--set", "restore.ageIdentitySecrets={key}")
     assert "latest: {}, identitySecretRef: {name: key}}" in notes
     assert "label secret key mcpgateway.dev/gateway=my-gateway" in notes
 
 
 def _notes(chart: str, release: str, copy: Path, *more: str) -> str:
-    # `helm template` leaves the notes out, `helm install` wants a cluster: a copy of the chart has them as a template.
+    # `helm template` omits the notes, and `helm install` needs a cluster: a copy of the chart has them as a template.
     shutil.copytree(CHARTS[chart], copy)
     (copy / "templates" / "NOTES.txt").rename(copy / "notes.txt")
     wrapper = 'kind: Notes\ntext: {{ tpl (.Files.Get "notes.txt") . | toJson }}\n'
     (copy / "templates" / "notes.yaml").write_text(wrapper)
     arguments = ["--namespace", NAMESPACE, "--kube-version", "1.30.0", "--show-only", "templates/notes.yaml"]
-    done = helm("template", release, str(copy), *arguments, *more)
-    assert done.returncode == 0, done.stderr
-    notes: str = yaml.safe_load(done.stdout)["text"]
+    result = helm("template", release, str(copy), *arguments, *more)
+    assert result.returncode == 0, result.stderr
+    notes: str = yaml.safe_load(result.stdout)["text"]
     return notes
 
 
-def test_the_chart_says_from_which_kubernetes_it_works() -> None:
+def test_charts_declare_the_minimum_kubernetes_version() -> None:
     for chart in CHARTS.values():
         assert yaml.safe_load((chart / "Chart.yaml").read_text())["kubeVersion"] == ">=1.30.0-0"

@@ -1,4 +1,4 @@
-"""Every pod: the restricted Pod Security Standard and what this project asks beyond it, probes, mounts."""
+"""Rules for all pods: the restricted Pod Security Standard, resources, tokens, probes, mounts and claims."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.unit.charts.render import (
 
 
 @every_variant
-def test_every_pod_is_restricted(variant: str) -> None:
+def test_pods_meet_the_restricted_pod_security_standard(variant: str) -> None:
     for name, spec in pod_specs(render_variant(variant)):
         context = spec["securityContext"]
         assert context["runAsNonRoot"] is True, name
@@ -35,7 +35,7 @@ def test_every_pod_is_restricted(variant: str) -> None:
 
 
 @every_variant
-def test_every_container_has_room_to_live_in_and_none_is_throttled(variant: str) -> None:
+def test_containers_have_requests_a_memory_limit_and_no_cpu_limit(variant: str) -> None:
     for name, spec in pod_specs(render_variant(variant)):
         for item in containers(spec):
             resources = item["resources"]
@@ -45,7 +45,7 @@ def test_every_container_has_room_to_live_in_and_none_is_throttled(variant: str)
 
 
 @every_variant
-def test_only_who_speaks_to_kubernetes_has_a_token(variant: str) -> None:
+def test_only_pods_of_the_operator_image_mount_a_token(variant: str) -> None:
     objects = render_variant(variant)
     for name, spec in pod_specs(objects):
         commands = {item.get("command", [None])[0] for item in spec["containers"]}
@@ -57,13 +57,13 @@ def test_only_who_speaks_to_kubernetes_has_a_token(variant: str) -> None:
 
 @every_variant
 def test_no_single_file_is_mounted(variant: str) -> None:
-    # A rename over a mounted file is EBUSY, and a Secret mounted by subPath never changes.
+    # A rename over a mounted file fails with EBUSY, and a Secret mounted by subPath is never updated.
     for _, spec in pod_specs(render_variant(variant)):
         for item in containers(spec):
             assert all("subPath" not in mount for mount in item["volumeMounts"])
 
 
-def test_the_operators_probes_see_a_dead_watch() -> None:
+def test_operator_probes_use_healthz() -> None:
     operator = container(render("operator"), "operator")
     for probe in ("livenessProbe", "readinessProbe"):
         assert operator[probe]["httpGet"] == {"path": "/healthz", "port": "liveness"}
@@ -71,26 +71,26 @@ def test_the_operators_probes_see_a_dead_watch() -> None:
     assert operator["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "192Mi"}}
 
 
-def test_the_admin_apis_probes_ask_for_its_life_never_for_room_on_the_volume() -> None:
+def test_admin_api_probes_use_health_and_never_ready() -> None:
     admin = container(render("gateway"), "admin")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert admin[probe]["httpGet"] == {"path": "/health", "port": "admin"}
 
 
-def test_the_gateways_probes_ask_whether_it_listens() -> None:
+def test_gateway_probes_connect_to_the_mcp_port() -> None:
     gateway = container(render("gateway"), "gateway")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert gateway[probe]["tcpSocket"] == {"port": "mcp"}
 
 
 @pytest.mark.parametrize(("seconds", "failures"), [(10, 5), (11, 6), (180, 90)])
-def test_the_time_to_start_is_a_value(seconds: int, failures: int) -> None:
-    gateway = container(render("gateway", {"gateway": {"startupSeconds": seconds}}), "gateway")
+def test_startup_timeout_sets_the_failure_threshold(seconds: int, failures: int) -> None:
+    gateway = container(render("gateway", {"gateway": {"startupTimeoutSeconds": seconds}}), "gateway")
     probe = gateway["startupProbe"]
     assert (probe["periodSeconds"], probe["failureThreshold"]) == (2, failures)
 
 
-def test_a_restart_of_the_management_api_does_not_ask_for_readiness() -> None:
+def test_management_api_has_no_readiness_probe() -> None:
     management = container(render("gateway", {"managementApi": {"enabled": True}}), "management-api")
     assert "readinessProbe" not in management
     assert management["image"] == container(render("gateway"), "gateway")["image"]
@@ -100,8 +100,8 @@ def _mounts(item: Object) -> dict[str, str]:
     return {mount["mountPath"]: mount["name"] for mount in item["volumeMounts"]}
 
 
-def test_each_container_mounts_what_it_needs_and_no_more() -> None:
-    objects = render("gateway", {"managementApi": {"enabled": True}, "config": {"seedSecret": "first"}})
+def test_each_container_mounts_only_the_volumes_it_needs() -> None:
+    objects = render("gateway", {"managementApi": {"enabled": True}, "config": {"initialConfigSecret": "first"}})
     config = {"/app/.enkrypt/docker": "config"}
     assert _mounts(container(objects, "gateway")) == {**config, "/tmp": "tmp-gateway"}
     assert _mounts(container(objects, "management-api")) == {**config, "/tmp": "tmp-management"}
@@ -116,7 +116,7 @@ def test_each_container_mounts_what_it_needs_and_no_more() -> None:
     }
 
 
-def test_the_environment_is_the_one_that_the_programs_read() -> None:
+def test_environment_variables_of_gateway_and_admin_api() -> None:
     objects = render("gateway")
     environment = {item["name"]: item["value"] for item in container(objects, "admin")["env"]}
     assert environment == {
@@ -141,7 +141,7 @@ def test_the_environment_is_the_one_that_the_programs_read() -> None:
 
 
 def test_no_key_is_in_the_environment() -> None:
-    # An environment is shown by kubectl describe, inherited by children and dumped with cores.
+    # `kubectl describe` shows the environment, child processes inherit it, and core dumps contain it.
     for chart in ("operator", "gateway"):
         for _, spec in pod_specs(render(chart)):
             for item in containers(spec):
@@ -149,23 +149,23 @@ def test_no_key_is_in_the_environment() -> None:
                 assert "envFrom" not in item
 
 
-def test_the_seed_reads_a_secret_only_when_one_is_named() -> None:
+def test_seed_container_reads_the_initial_config_secret_if_set() -> None:
     config = "/app/.enkrypt/docker/enkrypt_mcp_config.json"
     assert container(render("gateway"), "seed")["args"] == ["seed", "--config", config]
-    seeded = render("gateway", {"config": {"seedSecret": "first"}})
+    seeded = render("gateway", {"config": {"initialConfigSecret": "first"}})
     assert container(seeded, "seed")["args"] == ["seed", "--config", config, "--from", "/seed/config.json"]
     spec = one(seeded, "Deployment")["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     assert volumes["seed"]["secret"]["secretName"] == "first"
 
 
-def test_one_pod_at_a_time() -> None:
+def test_deployments_never_run_two_pods() -> None:
     for chart in ("operator", "gateway"):
         spec = one(render(chart), "Deployment")["spec"]
         assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-def test_claims_are_kept_unless_one_says_otherwise() -> None:
+def test_claims_are_kept_on_uninstall_by_default() -> None:
     claims = {item["metadata"]["name"]: item for item in of_kind(render("gateway"), "PersistentVolumeClaim")}
     assert claims.keys() == {"my-gateway-config", "my-gateway-backups"}
     for claim in claims.values():
@@ -181,7 +181,7 @@ def test_claims_are_kept_unless_one_says_otherwise() -> None:
     assert backups["spec"]["storageClassName"] == ""
 
 
-def test_claims_of_ones_own_are_used() -> None:
+def test_existing_claims_replace_those_of_the_chart() -> None:
     objects = render_variant("gateway, own claims")
     assert of_kind(objects, "PersistentVolumeClaim") == []
     volumes = one(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]
@@ -193,7 +193,7 @@ def test_claims_of_ones_own_are_used() -> None:
     }
 
 
-def test_the_service_is_for_the_cluster_and_names_its_ports() -> None:
+def test_service_is_cluster_ip_with_named_ports() -> None:
     service = one(render("gateway"), "Service")["spec"]
     assert service["type"] == "ClusterIP"
     ports = {port["name"]: (port["port"], port["targetPort"]) for port in service["ports"]}
@@ -202,10 +202,10 @@ def test_the_service_is_for_the_cluster_and_names_its_ports() -> None:
     assert [port["name"] for port in plain["ports"]] == ["mcp", "admin"]
 
 
-def test_the_workload_says_what_the_operator_must_know() -> None:
+def test_workload_annotations_name_the_secrets_and_config_reload() -> None:
     def annotations(values: Object) -> Object:
-        found: Object = one(render("gateway", values), "Deployment")["metadata"]["annotations"]
-        return found
+        result: Object = one(render("gateway", values), "Deployment")["metadata"]["annotations"]
+        return result
 
     prefix = "mcpgateway.dev"
     assert annotations({}) == {
@@ -229,12 +229,12 @@ def test_the_workload_says_what_the_operator_must_know() -> None:
         ({"tls": {"existingSecret": "cert", "caSecret": "ca"}}, "ca"),
     ],
 )
-def test_the_ca_is_read_where_it_is_put(values: Object, secret: str) -> None:
+def test_ca_secret_annotation(values: Object, secret: str) -> None:
     annotations = one(render("gateway", values), "Deployment")["metadata"]["annotations"]
     assert annotations["mcpgateway.dev/admin-ca-secret"] == secret
 
 
-def test_the_network_policy_opens_the_admin_port_to_the_operator_alone() -> None:
+def test_network_policy_allows_the_admin_port_only_from_the_operator() -> None:
     policy = one(render("gateway", {"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress"]
     mcp, admin = policy["ingress"]

@@ -1,4 +1,4 @@
-"""Rights: exactly those of the table, for each account; one more is a decision that this table records."""
+"""RBAC permissions: each account has exactly the permissions of these tables. A new permission needs a change here."""
 
 import pytest
 
@@ -9,7 +9,7 @@ OURS = "mcpgateway.dev"
 
 
 def grants(role: Object) -> set[Rule]:
-    """A role's rules, one right each."""
+    """The rules of a role, split into single permissions."""
     return {
         (verb, group, resource, name)
         for rule in role["rules"]
@@ -21,7 +21,7 @@ def grants(role: Object) -> set[Rule]:
 
 
 def may(verbs: str, group: str, resource: str, name: str = "*") -> set[Rule]:
-    """Rights to one resource, short to write."""
+    """Permissions for several verbs, separated by spaces, on one resource."""
     return {(verb, group, resource, name) for verb in verbs.split()}
 
 
@@ -46,21 +46,21 @@ RELEASE = may("get list patch", OURS, "gatewaybackups")
 NAME = "gateway-backup-operator"
 
 
-def test_the_operator_may_do_this_and_nothing_else() -> None:
+def test_operator_has_exactly_these_permissions() -> None:
     objects = render("operator")
     assert grants(one(objects, "ClusterRole", NAME)) == OPERATOR
 
 
-def test_the_operators_chart_grants_no_secret_and_no_wildcard() -> None:
+def test_operator_chart_grants_no_secrets_and_no_wildcards() -> None:
     for values in ({}, {"watchNamespaces": ["a"]}):
         objects = render("operator", values)
         for role in [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]:
-            for right in grants(role):
-                assert right[2] not in ("secrets", "configmaps", "pods/exec"), right
-                assert not set(right[:3]) & {"*", "escalate", "bind", "impersonate"}, right
+            for rule in grants(role):
+                assert rule[2] not in ("secrets", "configmaps", "pods/exec"), rule
+                assert not set(rule[:3]) & {"*", "escalate", "bind", "impersonate"}, rule
 
 
-def test_role_only_mode_has_no_cluster_role_at_all() -> None:
+def test_role_only_mode_creates_no_cluster_role() -> None:
     objects = render("operator", {"watchNamespaces": ["team-a", "team-b"]})
     assert of_kind(objects, "ClusterRole") == []
     assert of_kind(objects, "ClusterRoleBinding") == []
@@ -81,14 +81,14 @@ def test_role_only_mode_has_no_cluster_role_at_all() -> None:
     assert [variable["value"] for variable in environment] == ["team-a,team-b"] * 2
 
 
-def test_people_see_with_view_and_make_with_edit() -> None:
+def test_view_role_reads_backups_and_edit_role_creates_them() -> None:
     objects = render("operator")
     view, edit = one(objects, "ClusterRole", "gateway-backup-view"), one(objects, "ClusterRole", "gateway-backup-edit")
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
     for resource in ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules", "gatewaybackupimports"):
         assert may("get list watch", OURS, resource) <= grants(view)
         assert may("create update patch delete deletecollection", OURS, resource) <= grants(edit)
-    assert all("/status" not in right[2] for right in grants(view) | grants(edit))
+    assert all("/status" not in rule[2] for rule in grants(view) | grants(edit))
     assert {label for label in view["metadata"]["labels"] if prefix in label} == {
         prefix + role for role in ("view", "edit", "admin")
     }
@@ -97,7 +97,7 @@ def test_people_see_with_view_and_make_with_edit() -> None:
     }
 
 
-def test_the_uninstall_hook_may_stop_the_operator_and_take_finalizers_off() -> None:
+def test_uninstall_hook_can_stop_the_operator_and_remove_finalizers() -> None:
     objects = render("operator")
     assert grants(one(objects, "ClusterRole", f"{NAME}-release")) == RELEASE
     assert grants(one(objects, "Role", f"{NAME}-release")) == (
@@ -109,7 +109,7 @@ def test_the_uninstall_hook_may_stop_the_operator_and_take_finalizers_off() -> N
     assert grants(one(only, "Role", f"{NAME}-release-objects")) == RELEASE
 
 
-def test_the_operator_may_read_one_gateways_secrets_and_restart_it() -> None:
+def test_operator_can_read_the_gateways_secrets_and_restart_it() -> None:
     objects = render("gateway", {"tls": {"caSecret": "ca"}})
     role = one(objects, "Role", "my-gateway-backup-operator")
     assert grants(role) == (
@@ -124,12 +124,12 @@ def test_the_operator_may_read_one_gateways_secrets_and_restart_it() -> None:
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
 
 
-def test_the_operator_does_not_read_the_admin_apis_private_key() -> None:
+def test_operator_cannot_read_the_tls_private_key() -> None:
     role = one(render("gateway"), "Role", "my-gateway-backup-operator")
-    assert {right for right in grants(role) if right[2] == "secrets"} == may("get", "", "secrets", "my-gateway-admin")
+    assert {rule for rule in grants(role) if rule[2] == "secrets"} == may("get", "", "secrets", "my-gateway-admin")
 
 
-def test_the_pods_of_schedules_may_make_a_backup_and_wait_for_it() -> None:
+def test_pods_of_schedules_can_only_create_and_watch_backups() -> None:
     objects = render("gateway")
     assert grants(one(objects, "Role", "my-gateway-backup")) == may("create get watch", OURS, "gatewaybackups")
     (subject,) = one(objects, "RoleBinding", "my-gateway-backup")["subjects"]
@@ -140,67 +140,67 @@ def test_the_pods_of_schedules_may_make_a_backup_and_wait_for_it() -> None:
     assert "my-gateway-backup" not in names
 
 
-def test_the_account_that_the_gateway_trusts_is_the_one_that_the_operators_chart_makes() -> None:
+def test_gateway_role_binding_names_the_operators_service_account() -> None:
     account = one(render("operator"), "ServiceAccount", NAME)
     subject = one(render("gateway"), "RoleBinding", "my-gateway-backup-operator")["subjects"][0]
     assert subject["name"] == account["metadata"]["name"]
 
 
-MINE = {"adminKey": {"existingSecret": "mine"}}
-CERT = {"tls": {"existingSecret": "cert"}}
-PEN = {"signing": {"existingSecret": "pen"}}
-PLAIN = {"tls": {"enabled": False}}
+OWN_ADMIN = {"adminKey": {"existingSecret": "mine"}}
+OWN_TLS = {"tls": {"existingSecret": "cert"}}
+OWN_SIGNING = {"signing": {"existingSecret": "pen"}}
+NO_TLS = {"tls": {"enabled": False}}
 ADMIN, TLS, SIGNING = "my-gateway-admin", "my-gateway-admin-tls", "my-gateway-signing"
 
 
 @pytest.mark.parametrize(
-    ("values", "made"),
+    ("values", "created"),
     [
         ({}, {"--admin-secret": ADMIN, "--tls-secret": TLS, "--signing-secret": SIGNING}),
-        (PLAIN, {"--admin-secret": ADMIN, "--signing-secret": SIGNING}),
-        (MINE, {"--tls-secret": TLS, "--signing-secret": SIGNING}),
-        (CERT, {"--admin-secret": ADMIN, "--signing-secret": SIGNING}),
-        (PEN, {"--admin-secret": ADMIN, "--tls-secret": TLS}),
-        ({**MINE, **CERT}, {"--signing-secret": SIGNING}),
+        (NO_TLS, {"--admin-secret": ADMIN, "--signing-secret": SIGNING}),
+        (OWN_ADMIN, {"--tls-secret": TLS, "--signing-secret": SIGNING}),
+        (OWN_TLS, {"--admin-secret": ADMIN, "--signing-secret": SIGNING}),
+        (OWN_SIGNING, {"--admin-secret": ADMIN, "--tls-secret": TLS}),
+        ({**OWN_ADMIN, **OWN_TLS}, {"--signing-secret": SIGNING}),
     ],
 )
-def test_the_install_hook_may_make_these_secrets(values: Object, made: dict[str, str]) -> None:
+def test_install_hook_can_create_only_the_missing_secrets(values: Object, created: dict[str, str]) -> None:
     objects = render("gateway", values)
     role = one(objects, "Role", "my-gateway-make-secrets")
-    wanted: set[Rule] = may("create", "", "secrets")
-    for name in made.values():
-        wanted |= may("get patch", "", "secrets", name)
-    if SIGNING in made.values():
-        wanted |= may("get patch", "", "configmaps", SIGNING) | may("create", "", "configmaps")
-    assert grants(role) == wanted
+    expected: set[Rule] = may("create", "", "secrets")
+    for name in created.values():
+        expected |= may("get patch", "", "secrets", name)
+    if SIGNING in created.values():
+        expected |= may("get patch", "", "configmaps", SIGNING) | may("create", "", "configmaps")
+    assert grants(role) == expected
     (job,) = of_kind(objects, "Job")
     arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
     given = dict(argument.partition("=")[::2] for argument in arguments)
-    assert given.keys() == {"make-secrets", "--namespace", "--workload", "--label", *made}
-    assert made.items() <= given.items()
+    assert given.keys() == {"make-secrets", "--namespace", "--workload", "--label", *created}
+    assert created.items() <= given.items()
 
 
-def test_there_is_no_install_hook_when_there_is_no_secret_to_make() -> None:
-    for values in ({**MINE, **CERT, **PEN}, {**MINE, **PLAIN, **PEN}):
+def test_no_install_hook_when_no_secret_is_missing() -> None:
+    for values in ({**OWN_ADMIN, **OWN_TLS, **OWN_SIGNING}, {**OWN_ADMIN, **NO_TLS, **OWN_SIGNING}):
         objects = render("gateway", values)
         assert of_kind(objects, "Job") == []
         assert [item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")] == ["my-gateway-backup"]
 
 
-def test_the_operator_reads_only_those_identities_that_the_gateways_owner_names() -> None:
+def test_operator_can_read_only_the_listed_age_identity_secrets() -> None:
     def secrets(values: Object) -> set[str]:
         role = one(render("gateway", values), "Role", "my-gateway-backup-operator")
-        return {right[3] for right in grants(role) if right[2] == "secrets"}
+        return {rule[3] for rule in grants(role) if rule[2] == "secrets"}
 
     assert secrets({}) == {ADMIN}
-    assert secrets({"restore": {"identitySecrets": ["restore-key", "paper-key"]}}) == {
+    assert secrets({"restore": {"ageIdentitySecrets": ["restore-key", "paper-key"]}}) == {
         ADMIN,
         "restore-key",
         "paper-key",
     }
 
 
-def test_every_right_is_explained_on_the_page_about_security() -> None:
+def test_security_page_lists_each_permission() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     for chart in ("operator", "gateway"):
         objects = render(chart)

@@ -1,4 +1,4 @@
-"""Three lines of values turn a schedule on, and what they make is what the CRD takes."""
+"""The chart's schedule values render a GatewayBackupSchedule that is valid for the CRD."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ KIND = "GatewayBackupSchedule"
 ON = {"enabled": True}
 
 
-def made(**values: Any) -> dict[str, Any]:
-    """The schedule of some values, found valid."""
-    found = one(render("gateway", {"schedule": {**ON, **values}}), KIND)
-    jsonschema.validate(found, _schemas()[KIND], cls=jsonschema.Draft202012Validator)
-    return found
+def rendered_schedule(**values: Any) -> dict[str, Any]:
+    """The GatewayBackupSchedule that these values render, validated against the CRD."""
+    schedule = one(render("gateway", {"schedule": {**ON, **values}}), KIND)
+    jsonschema.validate(schedule, _schemas()[KIND], cls=jsonschema.Draft202012Validator)
+    return schedule
 
 
-def test_none_is_made_unless_it_is_asked_for() -> None:
+def test_no_schedule_by_default() -> None:
     assert of_kind(render("gateway"), KIND) == []
 
 
-def test_three_lines_are_a_schedule_that_is_safe() -> None:
-    found = made(cron="15 1 * * *")
-    assert found["metadata"]["name"] == "my-gateway"
-    assert found["spec"]["gatewayRef"] == {"name": "my-gateway"}
-    assert (found["spec"]["schedule"], found["spec"]["timeZone"]) == ("15 1 * * *", "UTC")
-    assert found["spec"]["retention"]["minKeep"] == 3
-    assert found["spec"]["objective"] == {"maxAge": "26h"}
+def test_defaults_of_an_enabled_schedule() -> None:
+    schedule = rendered_schedule(cron="15 1 * * *")
+    assert schedule["metadata"]["name"] == "my-gateway"
+    assert schedule["spec"]["gatewayRef"] == {"name": "my-gateway"}
+    assert (schedule["spec"]["schedule"], schedule["spec"]["timeZone"]) == ("15 1 * * *", "UTC")
+    assert schedule["spec"]["retention"]["minKeep"] == 3
+    assert schedule["spec"]["objective"] == {"maxAge": "26h"}
 
 
-def test_each_value_arrives() -> None:
+def test_each_value_is_rendered() -> None:
     retention = {"keepLast": 1, "keepYearly": 5, "keepWithin": "36h", "timeZone": "Europe/Berlin", "dryRun": True}
-    found = made(
+    schedule = rendered_schedule(
         name="other",
         timeZone="America/Argentina/Buenos_Aires",
         suspend=True,
@@ -44,16 +44,16 @@ def test_each_value_arrives() -> None:
         retention=retention,
         objective={"maxAge": "8d"},
     )
-    assert found["metadata"]["name"] == "other"
-    assert found["spec"]["suspend"] is True
-    assert found["spec"]["backupTemplate"] == {"ttl": "90d", "timeoutSeconds": 60}
-    assert found["spec"]["retention"].items() >= retention.items()
-    assert found["spec"]["objective"] == {"maxAge": "8d"}
+    assert schedule["metadata"]["name"] == "other"
+    assert schedule["spec"]["suspend"] is True
+    assert schedule["spec"]["backupTemplate"] == {"ttl": "90d", "timeoutSeconds": 60}
+    assert schedule["spec"]["retention"].items() >= retention.items()
+    assert schedule["spec"]["objective"] == {"maxAge": "8d"}
 
 
-def test_everything_can_be_kept_and_nothing_promised() -> None:
-    found = made(retention=None, objective=None)
-    assert not {"retention", "objective"} & found["spec"].keys()
+def test_retention_and_objective_can_be_null() -> None:
+    schedule = rendered_schedule(retention=None, objective=None)
+    assert not {"retention", "objective"} & schedule["spec"].keys()
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_everything_can_be_kept_and_nothing_promised() -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_before_anything_is_installed(values: dict[str, Any]) -> None:
-    done = template("gateway", {"schedule": {**ON, **values}})
-    assert done.returncode != 0
-    assert "schedule" in done.stderr
+def test_helm_refuses_invalid_schedule_values(values: dict[str, Any]) -> None:
+    result = template("gateway", {"schedule": {**ON, **values}})
+    assert result.returncode != 0
+    assert "schedule" in result.stderr
 
 
-def test_the_operator_knows_its_own_image() -> None:
+def test_operator_gets_its_own_image_for_the_pods_of_schedules() -> None:
     image = {"repository": "host.example/op", "tag": "1.2.3", "pullPolicy": "Always"}
     objects = render("operator", {"image": image, "schedules": {"imagePullSecrets": ["one", "two"]}})
     operator = container(objects, "operator")

@@ -1,4 +1,4 @@
-"""Values: a wrong one is refused with its name, every one is documented, and the schema knows them all."""
+"""values.schema.json refuses each invalid value with its path, and values.yaml documents each value of the schema."""
 
 import json
 import subprocess
@@ -61,31 +61,31 @@ REFUSED: list[tuple[str, Object, str]] = [
         "/signing/trustedKeys",
     ),
     ("gateway", {"signing": {"allowUnsignedOverride": "yes"}}, "/signing/allowUnsignedOverride"),
-    ("gateway", {"restore": {"identitySecrets": ["No_Name"]}}, "/restore/identitySecrets/0"),
+    ("gateway", {"restore": {"ageIdentitySecrets": ["No_Name"]}}, "/restore/ageIdentitySecrets/0"),
     ("gateway", {"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval"),
 ]
 
 
 @pytest.mark.parametrize(("chart", "values", "named"), REFUSED, ids=[f"{c}-{json.dumps(v)}" for c, v, _ in REFUSED])
-def test_a_wrong_value_is_refused_and_named(chart: str, values: Object, named: str) -> None:
+def test_schema_refuses_an_invalid_value_with_its_path(chart: str, values: Object, named: str) -> None:
     validator = jsonschema.Draft202012Validator(_schema(chart))
     assert not list(validator.iter_errors(_values(chart)))
     errors = list(validator.iter_errors(_merged(_values(chart), values)))
-    said = [f"/{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in _flat(errors)]
-    assert any(named in line for line in said), said
+    messages = [f"/{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in _flat(errors)]
+    assert any(named in message for message in messages), messages
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-def test_helm_refuses_what_the_schema_refuses(chart: str) -> None:
-    # The cases above ask the schema in this process; that helm obeys it is asked once.
-    done = template(chart, {"image": {"tag": "latest"}, "nonsense": 1})
-    assert done.returncode != 0
-    assert "values don't meet the specifications of the schema" in done.stderr
-    assert "nonsense" in done.stderr
+def test_helm_applies_the_schema(chart: str) -> None:
+    # The cases above validate in this process, which is faster. One run of helm shows that it uses the schema.
+    result = template(chart, {"image": {"tag": "latest"}, "nonsense": 1})
+    assert result.returncode != 0
+    assert "values don't meet the specifications of the schema" in result.stderr
+    assert "nonsense" in result.stderr
 
 
 def _merged(defaults: Object, values: Object) -> Object:
-    """Values as helm puts them over the defaults."""
+    """The defaults with values merged into them, as Helm does it."""
     merged = dict(defaults)
     for name, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(name), dict)
@@ -94,18 +94,18 @@ def _merged(defaults: Object, values: Object) -> Object:
 
 
 def _flat(errors: list[Any]) -> list[Any]:
-    """Errors, and those that they consist of."""
+    """All errors with their nested causes."""
     return [part for error in errors for part in (error, *_flat(list(error.context)))]
 
 
 @every_variant
-def test_lint_has_nothing_to_say(variant: str) -> None:
+def test_strict_lint_passes(variant: str) -> None:
     chart, values = VARIANTS[variant]
-    done = helm("lint", "--strict", "--kube-version", "1.30.0", str(CHARTS[chart]), values=values)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = helm("lint", "--strict", "--kube-version", "1.30.0", str(CHARTS[chart]), values=values)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_as_a_part_of_another_chart_helm_may_add_its_global_values() -> None:
+def test_schema_allows_global_values_of_a_parent_chart() -> None:
     assert template("gateway", {"global": {"anything": 1}}).returncode == 0
 
 
@@ -132,49 +132,49 @@ def _resolve(schema: Object, root: Object) -> Object:
 
 
 def _paths(schema: Object, root: Object, path: str = "") -> Iterator[str]:
-    """The values that a schema knows, down to what a person sets as a whole."""
+    """Paths of all values in a schema. `resources` and lists are single values."""
     for name, part in schema.get("properties", {}).items():
-        here = f"{path}.{name}".lstrip(".")
-        whole = _resolve(part, root)
-        if whole.get("properties") and name != "resources":
-            yield from _paths(whole, root, here)
+        value_path = f"{path}.{name}".lstrip(".")
+        resolved = _resolve(part, root)
+        if resolved.get("properties") and name != "resources":
+            yield from _paths(resolved, root, value_path)
         else:
-            yield here
+            yield value_path
 
 
 def _leaves(values: Object, path: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        here = f"{path}.{name}".lstrip(".")
+        value_path = f"{path}.{name}".lstrip(".")
         if isinstance(value, dict) and value and name != "resources":
-            yield from _leaves(value, here)
+            yield from _leaves(value, value_path)
         else:
-            yield here, value
+            yield value_path, value
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-def test_schema_and_values_name_the_same_things(chart: str) -> None:
+def test_schema_and_values_have_the_same_paths(chart: str) -> None:
     schema = _schema(chart)
-    known = set(_paths(schema, schema)) - {"global"}
-    assert known == {path for path, _ in _leaves(_values(chart))}
+    in_schema = set(_paths(schema, schema)) - {"global"}
+    assert in_schema == {path for path, _ in _leaves(_values(chart))}
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-def test_every_value_has_a_comment_of_its_own(chart: str) -> None:
+def test_each_value_has_a_comment(chart: str) -> None:
     lines = (CHARTS[chart] / "values.yaml").read_text().splitlines()
     names = {path.rsplit(".", 1)[-1] for path, _ in _leaves(_values(chart))}
-    bare = [
+    uncommented = [
         line.strip()
         for above, line in pairwise(lines)
         if line.strip().split(":")[0] in names and line.rstrip() != "" and not above.lstrip().startswith("#")
     ]
-    assert bare == []
+    assert uncommented == []
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-def test_no_object_of_the_schema_takes_what_it_does_not_know(chart: str) -> None:
+def test_schema_refuses_unknown_properties_everywhere(chart: str) -> None:
     def check(part: Any, path: str) -> None:
         if isinstance(part, dict):
-            # An allOf is open because the part it refers to is closed.
+            # An allOf needs no additionalProperties: the definition that it refers to refuses unknown properties.
             if "properties" in part and part.get("type") == "object":
                 assert part["additionalProperties"] is False, path
             for name, inner in part.items():
@@ -186,11 +186,11 @@ def test_no_object_of_the_schema_takes_what_it_does_not_know(chart: str) -> None
     check(_schema(chart), "")
 
 
-def test_the_page_about_the_charts_lists_the_values_as_they_are() -> None:
-    done = subprocess.run(
+def test_charts_page_is_up_to_date() -> None:
+    result = subprocess.run(
         [sys.executable, str(ROOT / "helm" / "document-values.py"), "--check"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr

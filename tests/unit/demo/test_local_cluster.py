@@ -1,4 +1,4 @@
-"""The demo on a kind or minikube cluster: which commands it runs. Small scripts stand in for the programs."""
+"""The commands that the demo runs on a kind or minikube cluster, recorded by scripts in place of the programs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from tests.cluster.paths import ClusterError
 from tests.demo import images, local_cluster
-from tests.demo.clusters import GivenCluster
+from tests.demo.clusters import ExistingCluster
 from tests.demo.images import MissingImagesError
-from tests.demo.kube import StoryError
+from tests.demo.kube import DemoError
 from tests.demo.local_cluster import LocalCluster
 from tests.demo.terminal_report import Report
 
@@ -31,7 +31,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Makes the PATH hold these programs and the shell's; returns the file with their calls."""
+    """Puts recording scripts with the given names on the PATH; returns the file with their calls."""
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
     for name in ("IMAGE_ADMIN", "IMAGE_OPERATOR", "IMAGE_GATEWAY"):
         monkeypatch.delenv(name, raising=False)
@@ -48,8 +48,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return programs
 
 
-def _place(context: str) -> GivenCluster:
-    return GivenCluster(Report(StringIO()), context)
+def _cluster(context: str) -> ExistingCluster:
+    return ExistingCluster(Report(StringIO()), context)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def _place(context: str) -> GivenCluster:
         ("production", None),
     ],
 )
-def test_a_context_name_decides_which_program_loads_images(context: str, cluster: LocalCluster | None) -> None:
+def test_context_name_selects_the_program_that_loads_images(context: str, cluster: LocalCluster | None) -> None:
     assert local_cluster.of_context(context) == cluster
 
 
@@ -72,9 +72,9 @@ def test_a_context_name_decides_which_program_loads_images(context: str, cluster
 def test_each_image_is_built_saved_and_loaded(context: str, builder: str, install: Install) -> None:
     program = "kind" if context == "kind-dev" else "minikube"
     calls = install("kubectl", "helm", builder, program)
-    place = _place(context)
-    place.prepare()
-    assert place.load_images() == images.LOCAL
+    demo = _cluster(context)
+    demo.prepare()
+    assert demo.load_images() == images.LOCAL
     lines = calls.read_text().splitlines()
     for source in images.SOURCES:
         assert f"{builder} build -t {source.tag} -f {source.dockerfile} {source.context}" in lines
@@ -88,38 +88,38 @@ def test_each_image_is_built_saved_and_loaded(context: str, builder: str, instal
         assert not Path(archive).exists()
 
 
-def test_images_that_the_person_names_are_used_as_they_are(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_environment_variables_are_not_built(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = install("kubectl", "helm")
     for name in ("ADMIN", "OPERATOR", "GATEWAY"):
         monkeypatch.setenv(f"IMAGE_{name}", f"registry.example/{name.lower()}:1")
-    place = _place("kind-dev")
-    place.prepare()
-    assert place.load_images().admin == "registry.example/admin:1"
+    demo = _cluster("kind-dev")
+    demo.prepare()
+    assert demo.load_images().admin == "registry.example/admin:1"
     assert not calls.exists()
 
 
 @pytest.mark.parametrize(
     ("programs", "missing"), [(("docker",), "kind is not on the PATH"), (("kind",), "neither docker nor podman")]
 )
-def test_a_missing_program_is_named_before_anything_is_built(
+def test_missing_program_is_reported_before_any_build(
     programs: tuple[str, ...], missing: str, install: Install
 ) -> None:
     install("kubectl", "helm", *programs)
-    with pytest.raises(StoryError, match=missing):
-        _place("kind-dev").prepare()
+    with pytest.raises(DemoError, match=missing):
+        _cluster("kind-dev").prepare()
 
 
-def test_another_cluster_needs_images_with_names(install: Install) -> None:
+def test_other_clusters_need_image_environment_variables(install: Install) -> None:
     install("kubectl", "helm", "docker", "kind")
     with pytest.raises(MissingImagesError, match="IMAGE_ADMIN, IMAGE_OPERATOR, IMAGE_GATEWAY"):
-        _place("production").prepare()
+        _cluster("production").prepare()
 
 
-def test_a_failed_build_says_what_the_program_printed(install: Install) -> None:
+def test_failed_build_reports_the_output_of_the_program(install: Install) -> None:
     install("kubectl", "helm", "docker", "kind")
     docker = Path(os.environ["PATH"]) / "docker"
     docker.write_text("#!/bin/sh\necho 'cannot connect to the daemon' >&2\nexit 1\n")
-    place = _place("kind-dev")
-    place.prepare()
+    demo = _cluster("kind-dev")
+    demo.prepare()
     with pytest.raises(ClusterError, match="cannot connect to the daemon"):
-        place.load_images()
+        demo.load_images()

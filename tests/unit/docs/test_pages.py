@@ -1,4 +1,4 @@
-"""The docs say what the code does: generated pages are fresh, every code has its runbook, links lead somewhere."""
+"""The docs match the code: generated pages are up to date, the runbook has each error code, and links have a target."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ PAGES = sorted([*REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("*.md"), *REPOSI
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    answer = subprocess.run(
+    result = subprocess.run(
         [sys.executable, REPOSITORY / "docs/generate.py", "--check"], capture_output=True, text=True, check=False
     )
-    assert answer.returncode == 0, answer.stderr
+    assert result.returncode == 0, result.stderr
 
 
-def test_every_error_code_is_specified() -> None:
+def test_each_error_code_has_a_specification() -> None:
     assert set(ERRORS) == set(ErrorCode)
 
 
 @pytest.mark.parametrize("code", list(ErrorCode), ids=str)
-def test_every_error_code_has_a_paragraph_in_the_runbook(code: ErrorCode) -> None:
+def test_runbook_has_a_section_for_each_error_code(code: ErrorCode) -> None:
     runbook = (REPOSITORY / "docs/runbook.md").read_text()
     assert re.search(rf"^### {code.value}\n\S", runbook, re.MULTILINE), f"docs/runbook.md has no '### {code.value}'"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
-def test_every_link_between_pages_leads_to_a_file(page: Path) -> None:
+def test_links_between_pages_have_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"

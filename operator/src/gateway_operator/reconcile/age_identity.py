@@ -29,7 +29,9 @@ async def read_identity(
         secret = await ports.cluster.secret(namespace, identity_ref.name)
     except ForbiddenError as error:
         line = identity_grant_line(namespace, gateway.name, identity_ref.name, ports.operator)
-        message = f"{error}. To grant it, list the Secret in restore.identitySecrets of the gateway's chart, or: {line}"
+        message = (
+            f"{error}. To grant it, list the Secret in restore.ageIdentitySecrets of the gateway's chart, or: {line}"
+        )
         return GatewayProblem(Reason.NotAuthorized, message, forbidden=True)
     if secret is None:
         message = f"Secret {identity_ref.name}, named in spec.identitySecretRef, does not exist."

@@ -1,10 +1,11 @@
-// The twin: what the operator does for one GatewayBackup, written with controller-runtime.
+// The Go baseline: the operator's work for one GatewayBackup, with controller-runtime.
 //
-// It makes the calls of gateway_operator's reconcile, in the same order and with the same bodies: its own read of the
-// object, one look at the gateway (workload, ReplicaSet, pod, Secret: by lists the first time, then by the names that were
-// found; shared between the backups of a gateway for as long as the operator shares it), the health, three status patches on top of the version that was seen, the backup, the
-// record read back, one event. One call at a time to each gateway, a bounded number in flight, no finalizer.
-// It handles the good path alone: it is a measure, not an operator.
+// It sends the requests of the previous version of gateway_operator's reconcile, in the same order and with the same
+// bodies. It reads the object and resolves the gateway: workload, ReplicaSet, pod and Secret, by lists the first time and
+// then by name. Backups of one gateway share the result as long as the operator shares it. Then follow the health, three
+// status patches with the resourceVersion that was read, the backup, a read of the record, and one event. There is one
+// call at a time per gateway, a limit on concurrent calls, and no finalizer. It implements only the successful case,
+// because it is for measurements alone.
 package main
 
 import (
@@ -51,9 +52,9 @@ type object = map[string]any
 
 func main() {
 	namespace := flag.String("namespace", "", "the namespace to watch")
-	share := flag.Duration("share", 0, "how long a look at a gateway is shared")
-	inFlight := flag.Int("calls-in-flight", 32, "calls to admin APIs at once")
-	workers := flag.Int("workers", 1000, "reconciles at once, as those that wait for their gateway's turn hold a worker")
+	share := flag.Duration("share", 0, "how long backups of a gateway share the resolved pod")
+	inFlight := flag.Int("calls-in-flight", 32, "maximum number of concurrent calls to admin APIs")
+	workers := flag.Int("workers", 1000, "maximum number of concurrent reconciles; one that waits for its gateway's lock occupies a worker")
 	flag.Parse()
 	if err := run(*namespace, *share, *inFlight, *workers); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -63,23 +64,23 @@ func main() {
 
 func run(namespace string, share time.Duration, inFlight, workers int) error {
 	ctrl.SetLogger(zap.New())
-	config, err := ctrl.GetConfig() // of the flag -kubeconfig, which is controller-runtime's own
+	config, err := ctrl.GetConfig() // reads the flag -kubeconfig, which controller-runtime defines
 	if err != nil {
 		return err
 	}
-	config.QPS = -1 // the operator does not hold itself back either
+	config.QPS = -1 // no client-side rate limit, as in the operator
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  runtime.NewScheme(),
 		Metrics: server.Options{BindAddress: "0"},
 		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
-		// Else objects without a Go type are read from the API server each time, what is watched notwithstanding.
+		// Without this, objects without a Go type are always read from the API server, even if they are watched.
 		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 	})
 	if err != nil {
 		return err
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second}
-	twin := &reconciler{
+	baseline := &reconciler{
 		write: manager.GetClient(), read: manager.GetAPIReader(), share: share,
 		http: &http.Client{Timeout: 120 * time.Second, Transport: transport},
 		free: make(chan struct{}, inFlight), gateways: map[string]*gateway{},
@@ -92,7 +93,7 @@ func run(namespace string, share time.Duration, inFlight, workers int) error {
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}
 	err = ctrl.NewControllerManagedBy(manager).Named("gatewaybackup").For(watched).WithEventFilter(unfinished).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).Complete(twin)
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).Complete(baseline)
 	if err != nil {
 		return err
 	}
@@ -110,14 +111,15 @@ func finished(o client.Object) bool {
 	return phase == "Completed" || phase == "Failed"
 }
 
-// gateway is what is known of one: whose turn it is, and the last look at it.
+// gateway serializes the backups of one gateway and caches its resolved target.
 type gateway struct {
-	turn   sync.Mutex
-	seen   view
-	looked time.Time
+	lock       sync.Mutex
+	resolved   target
+	resolvedAt time.Time
 }
 
-type view struct{ pod, replicaSet, address, key string }
+// target is the pod to call, its ReplicaSet and address, and the admin key.
+type target struct{ pod, replicaSet, address, key string }
 
 type reconciler struct {
 	write    client.Client
@@ -132,13 +134,13 @@ type reconciler struct {
 func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	cached := &unstructured.Unstructured{}
 	cached.SetGroupVersionKind(backupKind)
-	if err := r.write.Get(ctx, request.NamespacedName, cached); err != nil { // from memory, as kopf's own body
+	if err := r.write.Get(ctx, request.NamespacedName, cached); err != nil { // from the cache, as the body that kopf passes
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	name, _, _ := unstructured.NestedString(cached.Object, "spec", "gatewayRef", "name")
 	of := r.gateway(name)
-	of.turn.Lock()
-	defer of.turn.Unlock()
+	of.lock.Lock()
+	defer of.lock.Unlock()
 	backup := &unstructured.Unstructured{}
 	backup.SetGroupVersionKind(backupKind)
 	if err := r.read.Get(ctx, request.NamespacedName, backup); err != nil {
@@ -160,15 +162,15 @@ func (r *reconciler) gateway(name string) *gateway {
 }
 
 func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backup *unstructured.Unstructured) error {
-	if time.Since(of.looked) >= r.share {
-		seen, err := r.look(ctx, backup.GetNamespace(), name, of.seen)
+	if time.Since(of.resolvedAt) >= r.share {
+		resolved, err := r.resolve(ctx, backup.GetNamespace(), name, of.resolved)
 		if err != nil {
 			return err
 		}
-		of.seen, of.looked = seen, time.Now()
+		of.resolved, of.resolvedAt = resolved, time.Now()
 	}
-	seen := of.seen
-	health, err := r.call(ctx, seen, "GET", "/api/v1/system/health", nil)
+	resolved := of.resolved
+	health, err := r.call(ctx, resolved, "GET", "/api/v1/system/health", nil)
 	if err != nil {
 		return err
 	}
@@ -178,15 +180,15 @@ func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backu
 	path := fmt.Sprintf("manual/%s-%s-%s.json.zst",
 		backup.GetCreationTimestamp().UTC().Format("20060102T150405Z"), backup.GetName(), uid[:8])
 	err = r.status(ctx, backup, object{
-		"phase": "Running", "reason": "InProgress", "message": "Pod " + seen.pod + " has been asked for the backup.",
+		"phase": "Running", "reason": "InProgress", "message": "Pod " + resolved.pod + " has been asked for the backup.",
 		"observedGeneration": backup.GetGeneration(), "startTime": now.Format(time.RFC3339), "attempt": 1,
-		"nextRetryTime": nil, "pod": seen.pod, "path": path, "backupID": hex.EncodeToString(sum[:])[:32],
+		"nextRetryTime": nil, "pod": resolved.pod, "path": path, "backupID": hex.EncodeToString(sum[:])[:32],
 		"volumeID": volume, "gatewayID": health["gateway_id"],
 	})
 	if err != nil {
 		return err
 	}
-	made, err := r.call(ctx, seen, "POST", "/api/v1/system/backup", object{
+	record, err := r.call(ctx, resolved, "POST", "/api/v1/system/backup", object{
 		"path": path, "request_id": uid,
 		"metadata": object{
 			"namespace": backup.GetNamespace(), "name": backup.GetName(), "uid": uid, "group": "manual",
@@ -196,14 +198,14 @@ func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backu
 	if err != nil {
 		return err
 	}
-	verification := object{"level": made["level"], "time": time.Now().UTC().Format(time.RFC3339)}
-	counts, _ := made["counts"].(object)
+	verification := object{"level": record["level"], "time": time.Now().UTC().Format(time.RFC3339)}
+	counts, _ := record["counts"].(object)
 	err = r.status(ctx, backup, object{
-		"phase": "Verifying", "reason": "Verifying", "message": "The backup is made; its record is being read back.",
-		"observedGeneration": backup.GetGeneration(), "nextRetryTime": nil, "snapshotTime": made["created"],
-		"backupID": made["backup_id"], "volumeID": made["volume_id"], "gatewayID": made["gateway_id"],
-		"gatewayVersion": made["gateway_version"], "path": made["path"], "sizeBytes": made["stored_bytes"],
-		"sha256": made["stored_sha256"], "contentDigest": made["content_sha256"], "verification": verification,
+		"phase": "Verifying", "reason": "Verifying", "message": "The backup is complete; its record is being read back.",
+		"observedGeneration": backup.GetGeneration(), "nextRetryTime": nil, "snapshotTime": record["created"],
+		"backupID": record["backup_id"], "volumeID": record["volume_id"], "gatewayID": record["gateway_id"],
+		"gatewayVersion": record["gateway_version"], "path": record["path"], "sizeBytes": record["stored_bytes"],
+		"sha256": record["stored_sha256"], "contentDigest": record["content_sha256"], "verification": verification,
 		"counts": object{
 			"configs": counts["configs"], "projects": counts["projects"], "users": counts["users"],
 			"apiKeys": counts["api_keys"], "disabledApiKeys": counts["disabled_api_keys"],
@@ -212,11 +214,11 @@ func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backu
 	if err != nil {
 		return err
 	}
-	stored, err := r.call(ctx, seen, "GET", "/api/v1/system/backups/"+made["backup_id"].(string), nil)
+	stored, err := r.call(ctx, resolved, "GET", "/api/v1/system/backups/"+record["backup_id"].(string), nil)
 	if err != nil {
 		return err
 	}
-	if stored["stored_sha256"] != made["stored_sha256"] {
+	if stored["stored_sha256"] != record["stored_sha256"] {
 		return fmt.Errorf("the record of %s changed", path)
 	}
 	message := fmt.Sprintf("%v, %v bytes, %v.", stored["path"], stored["stored_bytes"], stored["level"])
@@ -238,8 +240,8 @@ func (r *reconciler) backUp(ctx context.Context, of *gateway, name string, backu
 	return r.event(ctx, backup, message, end)
 }
 
-// look finds the gateway's pod and the key that opens its admin API. What was seen before is asked for by name.
-func (r *reconciler) look(ctx context.Context, namespace, name string, before view) (view, error) {
+// resolve returns the gateway's pod and admin key. With a previous target it reads the objects by name, else it lists them.
+func (r *reconciler) resolve(ctx context.Context, namespace, name string, before target) (target, error) {
 	workload, key := typed(deployment), typed(secret)
 	sets, pods := []unstructured.Unstructured{*typed(replicaSet)}, []unstructured.Unstructured{*typed(pod)}
 	get := func(into *unstructured.Unstructured, name string) error {
@@ -252,16 +254,16 @@ func (r *reconciler) look(ctx context.Context, namespace, name string, before vi
 		all.Go(func() error { return get(&pods[0], before.pod) })
 	} else {
 		if err := get(workload, name); err != nil {
-			return view{}, err
+			return target{}, err
 		}
 		match, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
 		list := func(kind schema.GroupVersionKind, into *[]unstructured.Unstructured) func() error {
 			return func() error {
-				found := &unstructured.UnstructuredList{}
-				found.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+				objects := &unstructured.UnstructuredList{}
+				objects.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 				selected := client.MatchingLabelsSelector{Selector: labels.SelectorFromSet(match)}
-				err := r.read.List(ctx, found, client.InNamespace(namespace), selected, client.Limit(500))
-				*into = found.Items
+				err := r.read.List(ctx, objects, client.InNamespace(namespace), selected, client.Limit(500))
+				*into = objects.Items
 				return err
 			}
 		}
@@ -269,32 +271,32 @@ func (r *reconciler) look(ctx context.Context, namespace, name string, before vi
 		all.Go(list(pod, &pods))
 	}
 	if err := all.Wait(); err != nil {
-		return view{}, err
+		return target{}, err
 	}
 	holder := workload.GetAnnotations()["mcpgateway.dev/admin-key-secret"]
 	if err := get(key, holder); err != nil {
-		return view{}, err
+		return target{}, err
 	}
 	encoded, _, _ := unstructured.NestedString(key.Object, "data", "admin-key")
 	decoded, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		return view{}, err
+		return target{}, err
 	}
 	for _, set := range sets {
 		for _, one := range pods {
 			address, _, _ := unstructured.NestedString(one.Object, "status", "podIP")
 			if owned(&set, workload) && owned(&one, &set) && address != "" {
-				return view{one.GetName(), set.GetName(), address, string(bytes.TrimSpace(decoded))}, nil
+				return target{one.GetName(), set.GetName(), address, string(bytes.TrimSpace(decoded))}, nil
 			}
 		}
 	}
-	return view{}, fmt.Errorf("%s has no pod", name)
+	return target{}, fmt.Errorf("%s has no pod", name)
 }
 
 func typed(kind schema.GroupVersionKind) *unstructured.Unstructured {
-	made := &unstructured.Unstructured{}
-	made.SetGroupVersionKind(kind)
-	return made
+	empty := &unstructured.Unstructured{}
+	empty.SetGroupVersionKind(kind)
+	return empty
 }
 
 func owned(one, by *unstructured.Unstructured) bool {
@@ -306,7 +308,7 @@ func owned(one, by *unstructured.Unstructured) bool {
 	return false
 }
 
-// status merges into the status of exactly the version that was read; the answer is the new version.
+// status patches the status only if the object still has the resourceVersion that was read, and stores the new version.
 func (r *reconciler) status(ctx context.Context, backup *unstructured.Unstructured, status object) error {
 	body, err := json.Marshal(object{
 		"metadata": object{"uid": backup.GetUID(), "resourceVersion": backup.GetResourceVersion()},
@@ -320,21 +322,21 @@ func (r *reconciler) status(ctx context.Context, backup *unstructured.Unstructur
 
 func (r *reconciler) event(ctx context.Context, backup *unstructured.Unstructured, message, at string) error {
 	sum := sha256.Sum256([]byte(string(backup.GetUID()) + message))
-	told := &unstructured.Unstructured{Object: object{
+	created := &unstructured.Unstructured{Object: object{
 		"metadata": object{"name": backup.GetName() + "." + hex.EncodeToString(sum[:8]), "namespace": backup.GetNamespace()},
 		"involvedObject": object{
 			"apiVersion": "mcpgateway.dev/v1alpha1", "kind": "GatewayBackup", "namespace": backup.GetNamespace(),
 			"name": backup.GetName(), "uid": string(backup.GetUID()),
 		},
-		"type": "Normal", "reason": "BackedUp", "message": message, "source": object{"component": "twin"},
-		"reportingComponent": "twin", "reportingInstance": "twin", "firstTimestamp": at, "lastTimestamp": at,
+		"type": "Normal", "reason": "BackedUp", "message": message, "source": object{"component": "go-baseline"},
+		"reportingComponent": "go-baseline", "reportingInstance": "go-baseline", "firstTimestamp": at, "lastTimestamp": at,
 		"count": int64(1),
 	}}
-	told.SetGroupVersionKind(eventKind)
-	return r.write.Create(ctx, told)
+	created.SetGroupVersionKind(eventKind)
+	return r.write.Create(ctx, created)
 }
 
-func (r *reconciler) call(ctx context.Context, at view, method, path string, body any) (object, error) {
+func (r *reconciler) call(ctx context.Context, at target, method, path string, body any) (object, error) {
 	r.free <- struct{}{}
 	defer func() { <-r.free }()
 	sent, err := json.Marshal(body)

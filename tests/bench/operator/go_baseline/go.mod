@@ -1,5 +1,5 @@
-// The Go twin of the operator's backup reconcile, for `make bench-operator` alone: see main.go.
-module gateway-backup-operator/tests/bench/operator/twin
+// The Go baseline of the operator's backup reconcile, only for `make bench-operator`: see main.go.
+module gateway-backup-operator/tests/bench/operator/go_baseline
 
 go 1.24.0
 
