@@ -13,8 +13,8 @@ import pytest
 from tests.cluster import Cluster
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway, real_gateway
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, loopback
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import GatewayDeployment, Kube, random_loopback_address
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "gateway-backup-operator:test"
@@ -61,16 +61,16 @@ def kubeconfig_env(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def admin() -> Iterator[ScriptedAdmin]:
+def admin() -> Iterator[ScriptedAdminApi]:
     """An admin API whose faults the test controls."""
-    with ScriptedAdmin(loopback()) as server:
+    with ScriptedAdminApi(random_loopback_address()) as server:
         yield server
 
 
 @pytest.fixture
-def gateway(kube: Kube, admin: ScriptedAdmin) -> Gateway:
+def gateway(kube: Kube, admin: ScriptedAdminApi) -> GatewayDeployment:
     """A gateway whose pod is ready and has the address of `admin`."""
-    return Gateway(kube, admin.host, admin.key).create()
+    return GatewayDeployment(kube, admin.host, admin.key).create()
 
 
 @pytest.fixture

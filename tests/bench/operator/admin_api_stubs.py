@@ -11,7 +11,7 @@ import sys
 
 from aiohttp import web
 
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
 
 WORK_SECONDS = 0.02
 
@@ -19,8 +19,8 @@ WORK_SECONDS = 0.02
 async def _serve(hosts: list[str]) -> None:
     runners = []
     for host in hosts:
-        admin = ScriptedAdmin(host)
-        admin.slow = WORK_SECONDS
+        admin = ScriptedAdminApi(host)
+        admin.backup_seconds = WORK_SECONDS
         runner = web.AppRunner(_with_count(admin), access_log=None, shutdown_timeout=0)
         await runner.setup()
         await web.TCPSite(runner, host, admin.port).start()
@@ -29,11 +29,11 @@ async def _serve(hosts: list[str]) -> None:
     await asyncio.Event().wait()
 
 
-def _with_count(admin: ScriptedAdmin) -> web.Application:
+def _with_count(admin: ScriptedAdminApi) -> web.Application:
     async def made(_: web.Request) -> web.Response:
         return web.json_response(len(admin.backups))
 
-    app = admin.app()
+    app = admin.build_app()
     app.router.add_get("/made", made)
     return app
 

@@ -21,8 +21,8 @@ from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
 from tests.cluster.processes import Processes
 from tests.cluster.slots import claim_name
-from tests.operator.support.scripted_admin_api import KEY
-from tests.operator.support.workloads import loopback
+from tests.operator.support.scripted_admin_api import ADMIN_KEY
+from tests.operator.support.workloads import random_loopback_address
 
 ROOT = Path(__file__).resolve().parents[3]
 GATEWAYS = 20
@@ -116,7 +116,7 @@ class Environment:
 
     async def _check(self, expected: int) -> None:
         """Assert that there are as many files as backups: a subject must not create two files for one backup."""
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as session:
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False) as session:
             files = 0
             for host in self.hosts:
                 async with session.get(f"http://{host}:8001/made") as response:
@@ -133,10 +133,10 @@ async def start_environment(log: Log) -> AsyncIterator[Environment]:
         cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         create_namespace(cluster, "bench")
-        hosts = [loopback() for _ in range(GATEWAYS)]
+        hosts = [random_loopback_address() for _ in range(GATEWAYS)]
         with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
             async with ApiServer.of(cluster) as api:
-                gateways = await create_gateways(cluster, api, "bench", hosts, [KEY] * GATEWAYS)
+                gateways = await create_gateways(cluster, api, "bench", hosts, [ADMIN_KEY] * GATEWAYS)
                 yield Environment(cluster, api, "bench", hosts, gateways, Path(folder))
     finally:
         await asyncio.to_thread(lifecycle.stop, name, log, keep_images=False)

@@ -13,7 +13,7 @@ from typing import Any
 from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
 from tests.bench.operator.api_server import MERGE, ApiServer
 from tests.cluster import Cluster
-from tests.operator.support.workloads import Gateway, Kube, loopback, pod_status
+from tests.operator.support.workloads import GatewayDeployment, Kube, random_loopback_address, running_pod_status
 
 
 @dataclass
@@ -38,9 +38,9 @@ async def create_gateways(
     collected = _Collected(cluster, namespace)
     host_of = dict(zip(names(len(hosts)), hosts, strict=True))
     for (name, host), key in zip(host_of.items(), keys, strict=True):
-        gateway = Gateway(collected, host, key, name, config_folder=folder)
-        gateway.secret()
-        gateway.deployment()
+        gateway = GatewayDeployment(collected, host, key, name, config_folder=folder)
+        gateway.apply_secret()
+        gateway.apply_deployment()
     Kube(cluster, namespace).apply({"apiVersion": "v1", "kind": "List", "items": collected.bodies})
     pods = f"/api/v1/namespaces/{namespace}/pods"
     ready: set[str] = set()
@@ -48,7 +48,7 @@ async def create_gateways(
         for pod in (await api.call("GET", pods))["items"]:
             name, app = pod["metadata"]["name"], pod["metadata"]["labels"]["app"]
             if app not in ready:
-                status = {"status": pod_status(host_of[app])}
+                status = {"status": running_pod_status(host_of[app])}
                 await api.call("PATCH", f"{pods}/{name}/status", status, content_type=MERGE)
                 ready.add(app)
         if ready == set(host_of):
@@ -68,7 +68,7 @@ def real_admins(folder: Path, count: int = 5) -> Iterator[tuple[list[str], list[
             config.parent.mkdir(parents=True)
             backups.mkdir()
             config.write_text(json.dumps(gateway_config(key)))
-            process = stack.enter_context(AdminProcess(config, backups, loopback(), 8001))
+            process = stack.enter_context(AdminProcess(config, backups, random_loopback_address(), 8001))
             hosts.append(process.host)
             keys.append(key)
             volumes.append(backups)

@@ -17,7 +17,7 @@ from tests.cluster import images, lifecycle
 from tests.cluster.fixtures import create_namespace
 from tests.cluster.output import Log
 from tests.cluster.slots import claim_name
-from tests.operator.support.scripted_admin_api import KEY
+from tests.operator.support.scripted_admin_api import ADMIN_KEY
 
 _JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 _ASK = """
@@ -73,7 +73,7 @@ def _job(name: str, image: str, host: str) -> dict[str, Any]:
         "name": "ask",
         "image": image,
         "imagePullPolicy": "Never",
-        "command": ["python3", "-c", _ASK, f"http://{host}:8001", name, KEY],
+        "command": ["python3", "-c", _ASK, f"http://{host}:8001", name, ADMIN_KEY],
     }
     pod = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]}
     spec = {"backoffLimit": 0, "template": {"spec": pod}}

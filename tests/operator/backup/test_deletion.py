@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from gateway_api.contract import ErrorCode
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, wait_for
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import GatewayDeployment, Kube, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 
-def test_delete_keeps_the_file_and_sets_no_finalizer(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+def test_delete_keeps_the_file_and_sets_no_finalizer(
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi
+) -> None:
     kube.complete_backup("kept")
     assert "finalizers" not in kube.require("gwb", "kept")["metadata"]
     kube.kubectl("delete", "gwb/kept", "--timeout=10s")
@@ -19,14 +21,18 @@ def test_delete_keeps_the_file_and_sets_no_finalizer(kube: Kube, gateway: Gatewa
     assert "DELETE" not in {method for method, _ in admin.calls}
 
 
-def test_delete_file_deletes_the_file_with_the_object(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+def test_delete_file_deletes_the_file_with_the_object(
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi
+) -> None:
     kube.complete_backup("brief")
     kube.delete_with_file("brief", "--timeout=20s")
     assert admin.backups == {}
     assert ("Normal", "FileDeleted") in kube.events("brief")
 
 
-def test_finalizer_is_added_and_removed_with_delete_file(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+def test_finalizer_is_added_and_removed_with_delete_file(
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi
+) -> None:
     """A user may set the field without a finalizer, and unset it later."""
     kube.complete_backup("later")
     kube.patch_spec("gwb", "later", {"deleteFile": True})
@@ -37,7 +43,7 @@ def test_finalizer_is_added_and_removed_with_delete_file(kube: Kube, gateway: Ga
     assert len(admin.backups) == 1
 
 
-def test_file_on_another_volume_is_kept(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+def test_file_on_another_volume_is_kept(kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi) -> None:
     kube.complete_backup("moved")
     admin.volume_id = "3" * 32
     kube.delete_with_file("moved", "--timeout=20s")
@@ -45,7 +51,9 @@ def test_file_on_another_volume_is_kept(kube: Kube, gateway: Gateway, admin: Scr
     assert ("Warning", "FileKept") in kube.events("moved")
 
 
-def test_deletion_is_retried_until_the_volume_is_available(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+def test_deletion_is_retried_until_the_volume_is_available(
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi
+) -> None:
     kube.complete_backup("patient")
     admin.delete_error = ErrorCode.VolumeUnavailable
     kube.delete_with_file("patient", "--wait=false")
@@ -57,7 +65,7 @@ def test_deletion_is_retried_until_the_volume_is_available(kube: Kube, gateway: 
     assert admin.backups == {}
 
 
-def test_changed_file_is_kept(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+def test_changed_file_is_kept(kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi) -> None:
     kube.complete_backup("changed")
     admin.delete_error = ErrorCode.BackupChanged
     kube.delete_with_file("changed", "--timeout=20s")

@@ -15,8 +15,8 @@ import pytest
 from gateway_api.contract import ErrorCode
 from gateway_operator.cli.main import parser
 from tests.operator.support.kubectl_gateway import MODULE, KubectlGateway, wait_for_exit
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, wait_for
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import GatewayDeployment, Kube, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
@@ -27,7 +27,7 @@ def cli(kube: Kube) -> KubectlGateway:
     return KubectlGateway.as_admin(kube)
 
 
-def test_backup_create_waits_for_completion(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
+def test_backup_create_waits_for_completion(kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway) -> None:
     done = cli.run(
         "backup", "create", "first", "--gateway=gw", "--wait", "--description=by hand", "--pin", "--group=own"
     )
@@ -41,14 +41,14 @@ def test_backup_create_waits_for_completion(kube: Kube, gateway: Gateway, cli: K
     assert "GatewayBackup first already exists" in again.stderr
 
 
-def test_backup_create_generates_unique_names(gateway: Gateway, cli: KubectlGateway) -> None:
+def test_backup_create_generates_unique_names(gateway: GatewayDeployment, cli: KubectlGateway) -> None:
     names = {cli.run("backup", "create", "--gateway=gw", "-o", "name").stdout for _ in range(2)}
     assert len(names) == 2
     assert all(re.fullmatch(r"gatewaybackup\.mcpgateway\.dev/gw-\d{8}-\d{6}-[0-9a-f]{4}\n", name) for name in names)
 
 
 def test_backup_create_writes_retention_options_into_the_spec(
-    kube: Kube, gateway: Gateway, cli: KubectlGateway
+    kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway
 ) -> None:
     rules = ("keepLast=7", "keepDaily=14", "failed.maxAge=30d", "timeZone=Europe/Berlin")
     cli.run("backup", "create", "p", "--gateway=gw", "--group=own", *(f"--retention={rule}" for rule in rules))
@@ -59,7 +59,9 @@ def test_backup_create_writes_retention_options_into_the_spec(
     }  # fmt: skip
 
 
-def test_failed_backup_exits_1_with_its_reason(gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway) -> None:
+def test_failed_backup_exits_1_with_its_reason(
+    gateway: GatewayDeployment, admin: ScriptedAdminApi, cli: KubectlGateway
+) -> None:
     admin.backup_errors = [ErrorCode.ConfigInvalid]
     done = cli.run("backup", "create", "bad", "--gateway=gw", "--wait", code=1)
     assert "GatewayBackup bad is Failed (ConfigInvalid)" in done.stderr
@@ -73,9 +75,9 @@ def test_wait_timeout_exits_3_and_the_backup_continues(kube: Kube, cli: KubectlG
 
 
 def test_wait_survives_an_api_server_restart(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, cli: KubectlGateway
 ) -> None:
-    admin.slow = 6
+    admin.backup_seconds = 6
     process = cli.start("backup", "create", "long", "--gateway=gw", "--wait", "-n", kube.namespace)
     wait_for("the backup call", lambda: admin.backup_requests)
     kube.cluster.restart_api_server()
@@ -94,7 +96,7 @@ def test_wait_ends_when_the_object_is_deleted(kube: Kube, cli: KubectlGateway) -
     assert "was deleted" in output
 
 
-def test_lists_print_tables_names_and_json(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
+def test_lists_print_tables_names_and_json(kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway) -> None:
     nothing = cli.run("backup", "list")
     assert nothing.stdout == ""
     assert "No GatewayBackup found in namespace" in nothing.stderr
@@ -111,7 +113,7 @@ def test_lists_print_tables_names_and_json(kube: Kube, gateway: Gateway, cli: Ku
     assert table[1].split()[:2] == ["nightly", "gw"]
 
 
-def test_pin_and_suspend_change_the_spec(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
+def test_pin_and_suspend_change_the_spec(kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway) -> None:
     cli.run("backup", "create", "one", "--gateway=gw", "--wait")
     cli.run("backup", "pin", "one")
     assert kube.require("gwb", "one")["spec"]["pinned"] is True
@@ -125,7 +127,7 @@ def test_pin_and_suspend_change_the_spec(kube: Kube, gateway: Gateway, cli: Kube
 
 
 def test_backup_delete_asks_first_and_deletes_the_file(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, cli: KubectlGateway
 ) -> None:
     for name in ("one", "two", "kept"):
         cli.run("backup", "create", name, "--gateway=gw", "--wait")
@@ -140,7 +142,7 @@ def test_backup_delete_asks_first_and_deletes_the_file(
 
 
 def test_backup_delete_reports_a_file_that_it_could_not_delete(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, cli: KubectlGateway
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, cli: KubectlGateway
 ) -> None:
     cli.run("backup", "create", "stays", "--gateway=gw", "--wait")
     kube.kubectl("delete", "deployment", "gw")
@@ -157,7 +159,7 @@ def test_backup_adopt_creates_a_backup_of_an_existing_file(kube: Kube, cli: Kube
 
 
 def test_retention_explain_shows_the_policy_and_tries_another(
-    kube: Kube, gateway: Gateway, cli: KubectlGateway
+    kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway
 ) -> None:
     kube.apply_schedule("nightly", retention={"keepLast": 5, "minKeep": 1}, suspend=True)
     for name in ("one", "two", "three"):
@@ -186,7 +188,7 @@ def test_backup_import_creates_an_import_that_runs_once(kube: Kube, cli: Kubectl
     assert "runs once" in cli.run("backup", "import", "again", "--gateway=gw", code=1).stderr
 
 
-def test_restore_create_refuses_an_existing_name(kube: Kube, gateway: Gateway, cli: KubectlGateway) -> None:
+def test_restore_create_refuses_an_existing_name(kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway) -> None:
     options = ("--gateway=gw", "--latest", "--group=nightly", "--on-failure=Leave", "--safety-backup=Required")
     encryption = (
         "--identity-secret=key",

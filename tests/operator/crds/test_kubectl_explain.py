@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import GatewayDeployment, Kube
 
 pytestmark = pytest.mark.cluster
 
@@ -39,7 +39,9 @@ def test_every_field_has_a_description(kube: Kube, kind: str) -> None:
 
 
 @pytest.mark.usefixtures("operator")
-def test_printer_columns_show_the_state_of_a_backup(kube: Kube, gateway: Gateway, admin: ScriptedAdmin) -> None:
+def test_printer_columns_show_the_state_of_a_backup(
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi
+) -> None:
     kube.complete_backup("readable", pinned=True, group="daily")
     header, line = kube.kubectl("get", "gwb").splitlines()
     assert header.split() == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Kube, loopback, pod_status, wait_for
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import Kube, random_loopback_address, running_pod_status, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture
-def second() -> Iterator[ScriptedAdmin]:
+def second() -> Iterator[ScriptedAdminApi]:
     """The admin API of the second pod, with a volume of its own."""
-    with ScriptedAdmin(loopback()) as server:
+    with ScriptedAdminApi(random_loopback_address()) as server:
         server.volume_id = "9" * 32
         yield server
 
@@ -45,12 +45,12 @@ def stateful_set(key: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_ordinal_selects_the_pod(kube: Kube, admin: ScriptedAdmin, second: ScriptedAdmin) -> None:
+def test_ordinal_selects_the_pod(kube: Kube, admin: ScriptedAdminApi, second: ScriptedAdminApi) -> None:
     for body in stateful_set(admin.key):
         kube.apply(body)
     for number, server in enumerate((admin, second)):
         wait_for("the pod", lambda number=number: kube.get("pod", f"gws-{number}"))  # type: ignore[misc]
-        kube.patch_status("pod", f"gws-{number}", pod_status(server.host))
+        kube.patch_status("pod", f"gws-{number}", running_pod_status(server.host))
     kube.apply_backup("first", gatewayRef={"kind": "StatefulSet", "name": "gws"})
     kube.apply_backup("second", gatewayRef={"kind": "StatefulSet", "name": "gws", "ordinal": 1})
     kube.apply_backup(

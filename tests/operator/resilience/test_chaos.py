@@ -19,15 +19,15 @@ from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.operator.support.clocks import ShiftedClock
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import real_gateway
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, loopback, wait_for
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import GatewayDeployment, Kube, random_loopback_address, wait_for
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
 log = logging.getLogger("tests.chaos")
 
 
-def assert_completes_once(kube: Kube, admin: ScriptedAdmin, name: str) -> None:
+def assert_completes_once(kube: Kube, admin: ScriptedAdminApi, name: str) -> None:
     """Wait until the backup is Completed. There must be one file and one request id."""
     kube.wait_phase("gwb", name, "Completed", timeout=90)
     assert len(admin.backups) == 1
@@ -35,19 +35,19 @@ def assert_completes_once(kube: Kube, admin: ScriptedAdmin, name: str) -> None:
 
 
 def test_api_server_outage_during_a_backup_causes_no_second_call(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
-    admin.slow = 3
+    admin.backup_seconds = 3
     kube.apply_backup("b")
     wait_for("the backup call", lambda: admin.backup_requests)
     with kube.cluster.api_server_down():
         wait_for("the backup, whose status cannot be written", lambda: admin.backups)
     assert_completes_once(kube, admin, "b")
-    assert namespace_operator.alive()
+    assert namespace_operator.is_alive()
 
 
 def test_expired_watch_is_replaced_by_a_new_list(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     """410 Gone: changes during the pause are no longer in the watch history, and a new list finds them."""
     kube.complete_backup("old")
@@ -62,7 +62,7 @@ def test_expired_watch_is_replaced_by_a_new_list(
 
 
 def test_conflicting_writes_cause_no_second_backup(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     """Status writes carry the resourceVersion that was read, so writes by others cause conflicts."""
     stop = threading.Event()
@@ -73,7 +73,7 @@ def test_conflicting_writes_cause_no_second_backup(
             number += 1
             kube.kubectl("label", "gwb/b", f"number={number}", "--overwrite", check=False)
 
-    admin.slow = 1
+    admin.backup_seconds = 1
     kube.apply_backup("b")
     writers = [threading.Thread(target=write_labels) for _ in range(2)]
     for writer in writers:
@@ -88,9 +88,13 @@ def test_conflicting_writes_cause_no_second_backup(
 
 @pytest.mark.parametrize("with_file", [False, True])
 def test_backup_deleted_while_running_obeys_delete_file(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess, with_file: bool
+    kube: Kube,
+    gateway: GatewayDeployment,
+    admin: ScriptedAdminApi,
+    namespace_operator: OperatorProcess,
+    with_file: bool,
 ) -> None:
-    admin.slow = 2
+    admin.backup_seconds = 2
     kube.apply_backup("b")
     wait_for("the backup call", lambda: admin.backup_requests)
     if with_file:
@@ -98,14 +102,14 @@ def test_backup_deleted_while_running_obeys_delete_file(
     else:
         kube.kubectl("delete", "gwb/b", "--timeout=40s")
     wait_for("the file is kept or deleted", lambda: len(admin.backups) == (0 if with_file else 1))
-    assert namespace_operator.alive()
+    assert namespace_operator.is_alive()
 
 
 def test_recreated_backup_of_the_same_name_is_a_new_backup(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     """The two objects have different uids and so different request ids and files."""
-    admin.slow = 1
+    admin.backup_seconds = 1
     kube.apply_backup("b")
     wait_for("the backup call", lambda: admin.backup_requests)
     kube.kubectl("delete", "gwb/b", "--timeout=20s")
@@ -122,7 +126,7 @@ def test_admin_api_crash_during_a_backup_leaves_one_file(
         gw.process.send_signal(signal.SIGSTOP)
         kube.apply_backup("b", retryLimit=10)
         # The admin API is frozen: the operator waits for the answer of the health call, or is about to make it.
-        wait_for("the operator is alive", lambda: namespace_operator.alive())
+        wait_for("the operator is alive", lambda: namespace_operator.is_alive())
         gw.process.stop(signal.SIGKILL)
         gw.process.start()
         kube.wait_phase("gwb", "b", "Completed", timeout=90)
@@ -130,12 +134,12 @@ def test_admin_api_crash_during_a_backup_leaves_one_file(
 
 
 def test_groups_of_two_gateways_are_independent(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     """A backup set belongs to one gateway: content is compared within it only, and all backups are kept."""
-    with ScriptedAdmin(loopback()) as other:
+    with ScriptedAdminApi(random_loopback_address()) as other:
         other.volume_id = "4" * 32
-        Gateway(kube, other.host, other.key, name="gw2").create()
+        GatewayDeployment(kube, other.host, other.key, name="gw2").create()
         for number in range(2):
             kube.apply_backup(f"a{number}", group="daily")
             kube.apply_backup(f"b{number}", group="daily", gatewayRef={"name": "gw2"})

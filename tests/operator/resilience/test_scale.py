@@ -21,8 +21,8 @@ from tests.bench.operator.gateways import create_gateways
 from tests.bench.operator.load import run_concurrently
 from tests.cluster import Cluster
 from tests.operator.support.operator_process import OperatorProcess
-from tests.operator.support.scripted_admin_api import VOLUME, ScriptedAdmin
-from tests.operator.support.workloads import loopback
+from tests.operator.support.scripted_admin_api import VOLUME_ID, ScriptedAdminApi
+from tests.operator.support.workloads import random_loopback_address
 
 pytestmark = pytest.mark.cluster
 
@@ -35,13 +35,13 @@ MAX_GROWTH = 24.0
 
 
 @pytest.fixture
-def admins() -> Iterator[list[ScriptedAdmin]]:
+def admins() -> Iterator[list[ScriptedAdminApi]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(ScriptedAdmin(loopback())) for _ in range(GATEWAYS)]
+        yield [stack.enter_context(ScriptedAdminApi(random_loopback_address())) for _ in range(GATEWAYS)]
 
 
 async def test_each_backup_runs_once_at_bounded_cost(
-    cluster_with_crds: Cluster, namespace: str, operator: OperatorProcess, admins: list[ScriptedAdmin]
+    cluster_with_crds: Cluster, namespace: str, operator: OperatorProcess, admins: list[ScriptedAdminApi]
 ) -> None:
     half = COUNT // 2
     async with ApiServer.of(cluster_with_crds) as api:
@@ -49,9 +49,9 @@ async def test_each_backup_runs_once_at_bounded_cost(
         gateways = await create_gateways(cluster_with_crds, api, namespace, hosts, keys)
         before = await api.counted()
         await run_concurrently(api, namespace, gateways, half)
-        first = operator.rss()
+        first = operator.resident_mib()
         await run_concurrently(api, namespace, gateways, half, first=half)
-        second = operator.rss()
+        second = operator.resident_mib()
         await asyncio.sleep(1)  # until the last events are written
         written, kinds = writes(before, await api.counted(), created=2 * half)
         listed: list[dict[str, Any]] = (await api.call("GET", BACKUPS.format(namespace)))["items"]
@@ -63,13 +63,13 @@ async def test_each_backup_runs_once_at_bounded_cost(
 
 
 def _assert_one_file_each(
-    listed: list[dict[str, Any]], admins: list[ScriptedAdmin], admin_of: dict[str, ScriptedAdmin]
+    listed: list[dict[str, Any]], admins: list[ScriptedAdminApi], admin_of: dict[str, ScriptedAdminApi]
 ) -> None:
     expected: dict[str, set[str]] = {admin.host: set() for admin in admins}
     for one in listed:
         assert one["status"]["attempt"] == 1
         host = admin_of[one["spec"]["gatewayRef"]["name"]].host
-        expected[host].add(contract.backup_id_for(VOLUME, one["metadata"]["uid"]))
+        expected[host].add(contract.backup_id_for(VOLUME_ID, one["metadata"]["uid"]))
     assert {admin.host: set(admin.backups) for admin in admins} == expected
     request_ids = [body["request_id"] for admin in admins for body in admin.backup_requests]
     assert len(request_ids) == len(set(request_ids)) == len(listed)

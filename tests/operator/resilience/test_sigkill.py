@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.operator.support.operator_process import OperatorProcess
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, wait_for
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import GatewayDeployment, Kube, wait_for
 
 pytestmark = pytest.mark.cluster
 
 
 def test_operator_killed_during_a_call_creates_one_backup(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
-    admin.slow = 3
+    admin.backup_seconds = 3
     kube.apply_backup("cut")
     wait_for("the backup call", lambda: admin.backup_requests)
     assert kube.status("gwb", "cut")["phase"] == "Running"
@@ -35,7 +35,7 @@ def test_operator_killed_during_a_call_creates_one_backup(
 
 
 def test_changes_during_downtime_are_reconciled_after_the_start(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     kube.complete_backup("old")
     namespace_operator.kill()
@@ -48,19 +48,19 @@ def test_changes_during_downtime_are_reconciled_after_the_start(
 
 
 def test_operator_survives_api_server_restart_and_stops_within_10_s(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     kube.cluster.restart_api_server()
     kube.apply_backup("after")
     kube.wait_phase("gwb", "after", "Completed", timeout=60)
-    assert namespace_operator.alive()
+    assert namespace_operator.is_alive()
     started = time.monotonic()
     assert namespace_operator.stop() == 0
     assert time.monotonic() - started < 10
 
 
 def test_watched_namespace_can_be_deleted(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     """The watch must work until the last finalizer is removed. Only a file with deleteFile may be deleted."""
     for number in range(3):
@@ -73,7 +73,7 @@ def test_watched_namespace_can_be_deleted(
 
 
 def test_operator_start_makes_no_calls_for_finished_backups(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     for number in range(3):
         kube.apply_backup(f"done-{number}")
@@ -88,7 +88,7 @@ def test_operator_start_makes_no_calls_for_finished_backups(
 
 
 def test_two_operators_create_each_backup_once(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess, tmp_path: Path
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess, tmp_path: Path
 ) -> None:
     with OperatorProcess(kube.cluster, tmp_path / "second.log", kube.namespace):
         for number in range(5):
@@ -119,10 +119,10 @@ def has_final_event(kube: Kube, name: str) -> bool:
 
 
 def test_memory_at_rest_and_writes_per_backup_are_bounded(
-    kube: Kube, gateway: Gateway, admin: ScriptedAdmin, namespace_operator: OperatorProcess
+    kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
     """At most 100 MiB at rest, and five writes a backup including its event. No finalizer and no annotation."""
-    assert namespace_operator.rss() <= 100
+    assert namespace_operator.resident_mib() <= 100
     with record_writes(kube) as writes:
         kube.complete_backup("plain")
         wait_for("the last write", partial(has_final_event, kube, "plain"))
@@ -131,5 +131,5 @@ def test_memory_at_rest_and_writes_per_backup_are_bounded(
     metadata = kube.require("gwb", "plain")["metadata"]
     assert list(metadata["annotations"]) == ["kubectl.kubernetes.io/last-applied-configuration"]
     assert "finalizers" not in metadata
-    print(f"writes: {total}; RSS {namespace_operator.rss():.1f} MiB")
+    print(f"writes: {total}; RSS {namespace_operator.resident_mib():.1f} MiB")
     assert total <= 5

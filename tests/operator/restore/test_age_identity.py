@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway_api.codec.encryption import recipient_fingerprint
-from gateway_operator.jobs.signing_keys import new_private_key, public_half
+from gateway_operator.jobs.signing_keys import new_private_key, public_key
 from tests.api.support.requirements import require_programs
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import AgeKey, RealGateway, encrypted_gateway, real_gateway
@@ -186,7 +186,7 @@ def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
     for folder in (old, new):
         folder.mkdir()
         (folder / "signing-key.pem").write_text(new_private_key())
-    (old / "public.pem").write_text(public_half((old / "signing-key.pem").read_text())[0])
+    (old / "public.pem").write_text(public_key((old / "signing-key.pem").read_text())[0])
     (new / "trusted.pem").write_text("")
     with encrypted_gateway(kube, old, key, admin_signing_key_file=old / "signing-key.pem") as gw:
         path = kube.complete_backup("good")["path"]
@@ -212,7 +212,7 @@ def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
         done = kube.wait_phase("gwr", "trusted", "Failed", "Completed", timeout=60)
         assert (done["phase"], gw.count_users()) == ("Completed", 2), done
         signed = kube.complete_backup("by-the-new-key", gatewayRef={"name": "gw2"})["signature"]
-        assert signed == {"keyIDs": [public_half((new / "signing-key.pem").read_text())[1]]}
+        assert signed == {"keyIDs": [public_key((new / "signing-key.pem").read_text())[1]]}
 
 
 @pytest.mark.parametrize(

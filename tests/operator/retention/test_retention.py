@@ -22,7 +22,7 @@ from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.reconcile_in_process import in_process_operator, log, reconcile_to_end
 from tests.operator.support.workloads import Kube, wait_for
-from tests.unit.gateway_operator.retention.test_sweep import Meanwhile
+from tests.unit.gateway_operator.retention.test_sweep import ActBeforeCall
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
@@ -196,7 +196,7 @@ async def test_backup_pinned_during_a_pass_is_kept(kube: Kube, tmp_path: Path, k
             kube.patch_spec("gwb", "b0", {"pinned": True})
 
         async with in_process_operator(ShortSleepClock(), Faults()) as (_, healthy):
-            stale = Ports(Meanwhile(healthy.cluster, call, pin), healthy.admin_api, healthy.clock)
+            stale = Ports(ActBeforeCall(healthy.cluster, call, pin), healthy.admin_api, healthy.clock)
             await run_passes(kube, stale, 2)
         assert backup_names(kube) == file_names(gw) == {"b0", "b2"}
         assert kube.status("gwb", "b0")["keptBy"] == ["pinned"]

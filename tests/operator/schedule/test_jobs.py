@@ -18,8 +18,8 @@ from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model.names import JOB_UID, SCHEDULE_LABEL
 from tests.operator.support.kubectl_gateway import KubectlGateway, wait_for_exit
 from tests.operator.support.operator_process import OperatorProcess
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import Gateway, Kube, wait_for
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import GatewayDeployment, Kube, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 ROLE = {
@@ -40,7 +40,7 @@ def create_backup_account(kube: Kube) -> None:
 
 
 @pytest.fixture
-def pod_cli(kube: Kube, gateway: Gateway, tmp_path: Path) -> KubectlGateway:
+def pod_cli(kube: Kube, gateway: GatewayDeployment, tmp_path: Path) -> KubectlGateway:
     """``kubectl-gateway`` with the permissions of the Jobs' ServiceAccount."""
     create_backup_account(kube)
     return KubectlGateway.as_account(kube, "gw-backup", tmp_path)
@@ -124,11 +124,11 @@ def test_schedule_run_starts_a_job_and_waits(kube: Kube, pod_cli: KubectlGateway
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGKILL, signal.SIGTERM])
 def test_retried_pod_continues_the_backup_of_its_job(
-    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin, stop_signal: signal.Signals
+    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi, stop_signal: signal.Signals
 ) -> None:
     create_schedule(kube)
     pod = start_job(kube, "retried")
-    admin.slow = 4
+    admin.backup_seconds = 4
     process = pod_cli.start_as_pod(pod)
     wait_for("the backup call", lambda: admin.backup_requests)
     process.send_signal(stop_signal)
@@ -145,7 +145,7 @@ def test_retried_pod_continues_the_backup_of_its_job(
 
 
 def test_pod_killed_at_any_moment_creates_no_second_backup(
-    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin
+    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi
 ) -> None:
     """The process is killed at different moments of its start, then runs once to its end."""
     create_schedule(kube)
@@ -161,7 +161,7 @@ def test_pod_killed_at_any_moment_creates_no_second_backup(
 
 
 def test_concurrent_pods_of_one_job_create_one_backup(
-    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin
+    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi
 ) -> None:
     create_schedule(kube)
     pod = start_job(kube, "twice")
@@ -172,7 +172,7 @@ def test_concurrent_pods_of_one_job_create_one_backup(
     assert len(admin.backups) == 1
 
 
-def test_new_job_of_a_used_name_fails(kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin) -> None:
+def test_new_job_of_a_used_name_fails(kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi) -> None:
     create_schedule(kube)
     pod = start_job(kube, "again")
     run_pod(pod_cli, pod)
@@ -191,7 +191,9 @@ def test_new_job_of_a_used_name_fails(kube: Kube, pod_cli: KubectlGateway, admin
     assert "was created by another user or controller" in output
 
 
-def test_job_of_a_failed_backup_fails_without_retry(kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin) -> None:
+def test_job_of_a_failed_backup_fails_without_retry(
+    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi
+) -> None:
     create_schedule(kube)
     admin.backup_errors = [ErrorCode.ConfigInvalid]
     pod = start_job(kube, "fails")
@@ -203,11 +205,11 @@ def test_job_of_a_failed_backup_fails_without_retry(kube: Kube, pod_cli: Kubectl
 
 
 def test_operator_killed_during_a_job_creates_no_second_backup(
-    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin, operator: OperatorProcess
+    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi, operator: OperatorProcess
 ) -> None:
     create_schedule(kube)
     pod = start_job(kube, "crash")
-    admin.slow = 3
+    admin.backup_seconds = 3
     process = pod_cli.start_as_pod(pod)
     wait_for("the backup call", lambda: admin.backup_requests)
     operator.kill()
@@ -219,11 +221,11 @@ def test_operator_killed_during_a_job_creates_no_second_backup(
 
 
 def test_deleting_a_schedule_keeps_its_running_backup(
-    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdmin
+    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi
 ) -> None:
     create_schedule(kube)
     pod = start_job(kube, "flight")
-    admin.slow = 4
+    admin.backup_seconds = 4
     process = pod_cli.start_as_pod(pod)
     wait_for("the backup call", lambda: admin.backup_requests)
     kube.kubectl("delete", "gwbs", "nightly")

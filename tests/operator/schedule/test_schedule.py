@@ -11,8 +11,8 @@ from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model.names import BACKUP_TEMPLATE
 from tests.operator.conftest import IMAGE
 from tests.operator.support.operator_process import OperatorProcess
-from tests.operator.support.scripted_admin_api import ScriptedAdmin
-from tests.operator.support.workloads import ClusterError, Gateway, Kube, wait_for
+from tests.operator.support.scripted_admin_api import ScriptedAdminApi
+from tests.operator.support.workloads import ClusterError, GatewayDeployment, Kube, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
@@ -238,7 +238,7 @@ def test_longest_name_is_accepted(kube: Kube, backup_account: None) -> None:
 
 
 def test_backups_are_counted_by_group_and_kept_without_the_schedule(
-    kube: Kube, backup_account: None, gateway: Gateway, admin: ScriptedAdmin
+    kube: Kube, backup_account: None, gateway: GatewayDeployment, admin: ScriptedAdminApi
 ) -> None:
     kube.apply_schedule("counts")
     kube.wait_schedule_ready("counts", "Scheduled")
@@ -260,7 +260,7 @@ def test_backups_are_counted_by_group_and_kept_without_the_schedule(
 
 
 def test_failed_backup_is_reported_in_the_status(
-    kube: Kube, backup_account: None, gateway: Gateway, admin: ScriptedAdmin
+    kube: Kube, backup_account: None, gateway: GatewayDeployment, admin: ScriptedAdminApi
 ) -> None:
     kube.apply_schedule("fails")
     kube.wait_schedule_ready("fails", "Scheduled")

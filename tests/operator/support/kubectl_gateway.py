@@ -55,12 +55,14 @@ class KubectlGateway:
         """Start the command of a pod's container, with the environment that the kubelet would set."""
         (container,) = pod["spec"]["containers"]
         assert container["command"] == ["kubectl-gateway"]
-        environment = {one["name"]: field(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]}
+        environment = {
+            one["name"]: downward_api_value(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]
+        }
         assert not any("$" in word for word in container["args"])  # the kubelet would expand $(NAME)
         return self.start(*container["args"], environment=environment)
 
 
-def field(pod: Mapping[str, Any], path: str) -> str:
+def downward_api_value(pod: Mapping[str, Any], path: str) -> str:
     """A label or annotation of a pod, as the downward API passes it to a container."""
     match = re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path)
     assert match is not None, path

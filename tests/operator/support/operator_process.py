@@ -66,13 +66,13 @@ class OperatorProcess:
 
     def wait_alive(self, timeout: float = 30) -> None:
         deadline = time.monotonic() + timeout
-        while not self.alive():
+        while not self.is_alive():
             assert self._process is not None
             assert self._process.poll() is None, f"the operator ended:\n{self.log()[-4000:]}"
             assert time.monotonic() < deadline, f"no probe within {timeout} s:\n{self.log()[-4000:]}"
             time.sleep(0.1)
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the liveness probe succeeds."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as response:
@@ -122,7 +122,7 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.pid
 
-    def rss(self) -> float:
+    def resident_mib(self) -> float:
         """Resident memory of the process in MiB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024

@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway_operator.jobs.certificates import make
 from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
-from tests.operator.support.workloads import Gateway, Kube, loopback
+from tests.operator.support.workloads import GatewayDeployment, Kube, random_loopback_address
 
 
 @dataclass
@@ -24,7 +24,7 @@ class RealGateway:
     """The admin API process, its files, and the Deployment whose pod has its address."""
 
     process: AdminProcess
-    gateway: Gateway
+    gateway: GatewayDeployment
     config: Path
     backups: Path
     key: str
@@ -58,7 +58,7 @@ def config_with_users(key: str, users: int) -> dict[str, Any]:
 def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: Any) -> Iterator[RealGateway]:
     """Start an admin API and, with `create`, create its Deployment.
 
-    Settings that begin with ``admin_`` are settings of the admin API; all others are fields of `Gateway`.
+    Settings that begin with ``admin_`` are settings of the admin API; all others are fields of `GatewayDeployment`.
     """
     admin_settings = {name[6:]: settings.pop(name) for name in list(settings) if name.startswith("admin_")}
     key = admin_key()
@@ -67,10 +67,10 @@ def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: A
     backups.mkdir()
     key_file.write_text(key)
     config.write_text(json.dumps(config_with_users(key, 2)))
-    host = loopback()
+    host = random_loopback_address()
     settings.setdefault("config_folder", str(config.parent))
     with AdminProcess(config, backups, host, 8001, admin_key_file=key_file, **admin_settings) as process:
-        gateway = Gateway(kube, host, key, **settings)
+        gateway = GatewayDeployment(kube, host, key, **settings)
         if create:
             gateway.create()
         yield RealGateway(process, gateway, config, backups, key)

@@ -17,20 +17,20 @@ from aiohttp import web
 from gateway_api import contract
 from gateway_api.contract import ErrorCode
 
-KEY = "scripted-admin-key-0123456789abcdefghij"
-VOLUME = "11111111111111111111111111111111"
-GATEWAY = "22222222222222222222222222222222"
-CONFIG = "a" * 64
+ADMIN_KEY = "scripted-admin-key-0123456789abcdefghij"
+VOLUME_ID = "11111111111111111111111111111111"
+GATEWAY_ID = "22222222222222222222222222222222"
+CONFIG_DIGEST = "a" * 64
 
 
-class ScriptedAdmin:
+class ScriptedAdminApi:
     """The server in a thread with its own event loop, on one loopback address. Use as a context manager."""
 
     def __init__(self, host: str, port: int = 8001) -> None:
         self.host = host
         self.port = port
-        self.volume_id: str | None = VOLUME
-        self.key = KEY
+        self.volume_id: str | None = VOLUME_ID
+        self.key = ADMIN_KEY
         self.backups: dict[str, contract.BackupRecord] = {}
         """Backups by their id."""
         self.calls: list[tuple[str, str]] = []
@@ -43,7 +43,7 @@ class ScriptedAdmin:
         """The error for every backup call."""
         self.hang = False
         """Whether requests get no answer."""
-        self.slow = 0.0
+        self.backup_seconds = 0.0
         """Duration of a backup call in seconds."""
         self.drop_responses = 0
         """How many of the next backup calls succeed, with the connection closed before the answer."""
@@ -54,7 +54,7 @@ class ScriptedAdmin:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._error: BaseException | None = None
 
-    def __enter__(self) -> ScriptedAdmin:
+    def __enter__(self) -> ScriptedAdminApi:
         self._thread.start()
         self._started.wait(10)
         if self._error is not None:
@@ -67,7 +67,7 @@ class ScriptedAdmin:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        runner = web.AppRunner(self.app(), shutdown_timeout=0)
+        runner = web.AppRunner(self.build_app(), shutdown_timeout=0)
         try:
             self._loop.run_until_complete(runner.setup())
             self._loop.run_until_complete(web.TCPSite(runner, self.host, self.port).start())
@@ -79,7 +79,7 @@ class ScriptedAdmin:
         self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
 
-    def app(self) -> web.Application:
+    def build_app(self) -> web.Application:
         """The application, for callers that run several of them in one event loop."""
         app = web.Application(middlewares=[self._authenticate])
         app.add_routes(
@@ -110,8 +110,8 @@ class ScriptedAdmin:
                 version="0.1.0",
                 config_path="/config/config.json",
                 config_valid=True,
-                config_digest=CONFIG,
-                sections_digest=CONFIG,
+                config_digest=CONFIG_DIGEST,
+                sections_digest=CONFIG_DIGEST,
                 total_configs=1,
                 total_projects=1,
                 total_users=1,
@@ -121,7 +121,7 @@ class ScriptedAdmin:
                 telemetry_enabled=False,
                 guardrails_configured=False,
                 uptime_seconds=1.0,
-                gateway_id=GATEWAY,
+                gateway_id=GATEWAY_ID,
                 volume_id=self.volume_id,
             )
         )
@@ -129,7 +129,7 @@ class ScriptedAdmin:
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         body = contract.BackupRequest.model_validate(await request.json())
         self.backup_requests.append(body.model_dump())
-        await asyncio.sleep(self.slow)
+        await asyncio.sleep(self.backup_seconds)
         if self.permanent_error is not None:
             return error_response(self.permanent_error)
         if self.backup_errors:
@@ -146,9 +146,9 @@ class ScriptedAdmin:
                 path=body.path,
                 request_id=body.request_id,
                 created=datetime.now(UTC),
-                gateway_id=GATEWAY,
+                gateway_id=GATEWAY_ID,
                 volume_id=self.volume_id,
-                content_sha256=CONFIG,
+                content_sha256=CONFIG_DIGEST,
                 content_bytes=100,
                 stored_sha256=digest,
                 stored_bytes=80,

@@ -24,7 +24,7 @@ QUICK_HEALTH_CHECK = {"timeoutSeconds": 8, "consecutive": 2}
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def loopback() -> str:
+def random_loopback_address() -> str:
     """A random address in 127.0.0.0/8, so that tests running at the same time can all use the same port."""
     one, two, three = (secrets.randbelow(253) + 1 for _ in range(3))
     return f"127.{one}.{two}.{three}"
@@ -186,7 +186,7 @@ def custom_resource(kind: str, name: str, spec: Any) -> dict[str, Any]:
 
 
 @dataclass
-class Gateway:
+class GatewayDeployment:
     """A Deployment of a gateway, its Secret, and the status of its pod. The address is that of its admin API."""
 
     kube: Kube
@@ -204,20 +204,20 @@ class Gateway:
     annotated: bool = True
     replicas: int = 1
 
-    def create(self) -> Gateway:
+    def create(self) -> GatewayDeployment:
         """Create the Secret and the Deployment, and make the pod ready."""
-        self.secret()
-        self.deployment()
+        self.apply_secret()
+        self.apply_deployment()
         self.set_pod_ready()
         return self
 
-    def secret(self) -> None:
+    def apply_secret(self) -> None:
         """Apply the Secret with the admin key and, for TLS, the CA."""
         fields = {"admin-key": self.key, **({"ca.crt": self.ca} if self.ca else {})}
         meta = {"name": f"{self.name}-admin"}
         self.kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": fields})
 
-    def deployment(self) -> None:
+    def apply_deployment(self) -> None:
         """Apply the Deployment. Its pod is not ready."""
         annotations = {CONFIG_RELOAD: self.reload}
         if self.annotated:
@@ -252,14 +252,14 @@ class Gateway:
             }
         )
 
-    def pods(self) -> list[dict[str, Any]]:
+    def list_pods(self) -> list[dict[str, Any]]:
         return self.kube.items("pods", labels=f"app={self.name}")
 
     def pod_name(self) -> str:
         """Wait for a pod that is not being deleted, and return its name."""
         pod: dict[str, Any] = wait_for(
             f"a pod of {self.name}",
-            lambda: next((pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]), None),
+            lambda: next((pod for pod in self.list_pods() if "deletionTimestamp" not in pod["metadata"]), None),
             timeout=120,  # controllers retry up to 30 s after they lost the API server
         )
         return str(pod["metadata"]["name"])
@@ -271,9 +271,9 @@ class Gateway:
 
         def make_pods_ready() -> None:
             while not stop.wait(0.3):
-                for pod in self.pods():
+                for pod in self.list_pods():
                     if "podIP" not in pod["status"] and "deletionTimestamp" not in pod["metadata"]:
-                        status = pod_status(self.address, gateway=gateway)
+                        status = running_pod_status(self.address, gateway=gateway)
                         with suppress(ClusterError):
                             self.kube.patch_status("pod", pod["metadata"]["name"], status)
 
@@ -288,11 +288,11 @@ class Gateway:
     def set_pod_ready(self, *, gateway: bool = True, admin: bool = True) -> str:
         """Write the pod's status with its address and the readiness of its two containers. Returns its name."""
         name = self.pod_name()
-        self.kube.patch_status("pod", name, pod_status(self.address, gateway=gateway, admin=admin))
+        self.kube.patch_status("pod", name, running_pod_status(self.address, gateway=gateway, admin=admin))
         return name
 
 
-def pod_status(address: str, *, gateway: bool = True, admin: bool = True) -> dict[str, Any]:
+def running_pod_status(address: str, *, gateway: bool = True, admin: bool = True) -> dict[str, Any]:
     """The status of a running pod at this address, with the readiness of its two containers."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     pod_ready = "True" if gateway and admin else "False"
@@ -321,11 +321,11 @@ def pod_status(address: str, *, gateway: bool = True, admin: bool = True) -> dic
 __all__ = [
     "QUICK_HEALTH_CHECK",
     "ClusterError",
-    "Gateway",
+    "GatewayDeployment",
     "Kube",
     "condition_states",
     "custom_resource",
-    "loopback",
-    "pod_status",
+    "random_loopback_address",
+    "running_pod_status",
     "wait_for",
 ]

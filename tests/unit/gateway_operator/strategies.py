@@ -252,6 +252,6 @@ restore_views = st.builds(
     healthy_streak=st.integers(0, 5),
     starting=st.booleans(),
     pending_owner=st.none() | st.just("other"),
-    identity=st.none() | problems,
+    identity_problem=st.none() | problems,
     answer=st.none() | records | failures,
 )

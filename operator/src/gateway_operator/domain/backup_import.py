@@ -52,7 +52,7 @@ class ImportPlan:
     ``already_owned`` counts files with another GatewayBackup and copies of the same backup.
     """
 
-    found: int
+    files: int
     create: tuple[Adoption, ...]
     waiting: int
     adopted: int
@@ -151,7 +151,7 @@ def _name(original_name: str, file: BackupEntry, names: set[str]) -> str:
     raise AssertionError("unreachable")
 
 
-def body(import_: Import, adoption: Adoption) -> dict[str, Any]:
+def backup_body(import_: Import, adoption: Adoption) -> dict[str, Any]:
     """The GatewayBackup to create, without kind and apiVersion."""
     spec: dict[str, Any] = {
         "gatewayRef": {

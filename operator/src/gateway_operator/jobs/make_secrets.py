@@ -21,7 +21,7 @@ from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.model.names import ADMIN_KEY_FIELD, CA_FIELD
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.jobs.certificates import make
-from gateway_operator.jobs.signing_keys import BadKeyError, new_private_key, public_half
+from gateway_operator.jobs.signing_keys import BadKeyError, new_private_key, public_key
 from gateway_operator.ports import MissingError
 
 KEY_BYTES: Final = 48
@@ -114,7 +114,7 @@ class SecretProvisioner:
     async def _publish(self, name: str, pem: str) -> None:
         """Write the public key to the ConfigMap if it differs, also after a crash or a change of the private key."""
         try:
-            public, key_id = public_half(pem)
+            public, key_id = public_key(pem)
         except BadKeyError as error:
             log.warning(
                 "Secret %s has an invalid key %s: %s. The admin API cannot start with it.", name, SIGNING_FIELD, error

@@ -22,7 +22,7 @@ def new_private_key() -> str:
     )
 
 
-def public_half(pem: str) -> tuple[str, str]:
+def public_key(pem: str) -> tuple[str, str]:
     """The public key as PEM, and the key id in signatures: the first 32 hex digits of the SHA-256 of its raw bytes.
 
     Raises BadKeyError if ``pem`` is not an Ed25519 private key.

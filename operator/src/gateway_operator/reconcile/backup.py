@@ -108,7 +108,7 @@ class _BackupRun:
                     return None
                 case Finish():
                     written = await self._write(backup, action.status)
-                    self.event = action.note
+                    self.event = action.event
                     # Do not wait for the watch event: the next backup in the queue is compared with this one.
                     if self._ports.backup_index is not None:
                         self._ports.backup_index.upsert(written)
@@ -117,7 +117,7 @@ class _BackupRun:
                     # The status first: it tells a user what the backup waits for. Then requeue, because no watch
                     # event announces that the gateway can be called again.
                     await self._write(backup, action.status)
-                    self.event = action.note
+                    self.event = action.event
                     return action.seconds
                 case ReadRecord():
                     call = self._ports.admin_api.read_backup(self._target(), action.backup_id)

@@ -89,7 +89,7 @@ class _ImportRun:
             "volumeID": volume_id,
             "pod": target.endpoint.pod,
             "startTime": timestamps.text(self._import.time("startTime") or now),
-            "found": plan.found,
+            "found": plan.files,
             "alreadyOwned": plan.already_owned,
             "failed": len(plan.failed),
             "ignored": ignored,
@@ -103,27 +103,27 @@ class _ImportRun:
         if self._import.dry_run:
             paths = [one.path for one in plan.create]
             progress.update(adopted=len(paths), wouldAdopt=paths[:_MAX_PATHS_IN_STATUS])
-            message = f"{len(paths)} of {plan.found} backups would be adopted; nothing was created."
+            message = f"{len(paths)} of {plan.files} backups would be adopted; nothing was created."
             return await self._finish(True, Reason.WouldImport, message, progress)
         progress["adopted"] = plan.adopted
         remaining = len(plan.create) + plan.waiting
         if remaining:
             # The status comes before the objects: a user can then see which import creates them.
-            message = f"{remaining} of {plan.found} backups are being adopted."
+            message = f"{remaining} of {plan.files} backups are being adopted."
             await self._write({**self._unfinished_status(Reason.Importing, message), **progress}, None)
         for adoption in plan.create:
             try:
                 await self._ports.cluster.create_ours(
-                    BACKUP_KIND, namespace, backup_import.body(self._import, adoption)
+                    BACKUP_KIND, namespace, backup_import.backup_body(self._import, adoption)
                 )
             except ConflictError:
                 # An object of this name was created in the meantime. Requeue: the next run plans with it.
                 return _CONFLICT_DELAY
         if remaining:
             # Requeue: the adoptions run in the reconciles of their own objects, and their events do not come here.
-            return timestamps.look_again(self._import.time("startTime") or now, now)
+            return timestamps.recheck_delay(self._import.time("startTime") or now, now)
         message = (
-            f"{plan.adopted} of {plan.found} backups were adopted; {plan.already_owned} already had a GatewayBackup."
+            f"{plan.adopted} of {plan.files} backups were adopted; {plan.already_owned} already had a GatewayBackup."
         )
         if plan.failed:
             message = f"{message} {len(plan.failed)} could not be adopted; see status.problems."
@@ -170,7 +170,7 @@ class _ImportRun:
         event = None if already_reported else KubernetesEvent(str(reason), message, warning=True)
         await self._write(self._unfinished_status(reason, message), event)
         # Requeue: no watch event announces that the gateway can be called again.
-        return timestamps.look_again(self._import.meta.created, now)
+        return timestamps.recheck_delay(self._import.meta.created, now)
 
     async def _finish(self, succeeded: bool, reason: str, message: str, extra_status: dict[str, Any]) -> float | None:
         now, generation = self._ports.clock.now(), self._import.meta.generation

@@ -92,13 +92,13 @@ async def delete_file(ports: Ports, ref: Ref, log: Log) -> Wait | None:
             match action:
                 case RemoveFinalizer():
                     # The event comes before the finalizer is removed: afterwards the object no longer exists.
-                    if action.note is not None:
-                        log.info("%s: %s", action.note.reason, action.note.message)
-                        await ports.cluster.event(ref, action.note, ports.clock.now())
+                    if action.event is not None:
+                        log.info("%s: %s", action.event.reason, action.event.message)
+                        await ports.cluster.event(ref, action.event, ports.clock.now())
                     return None
                 case Wait():
                     # The status first: it tells a user why the object is still there. The caller then requeues.
-                    await update_status(ports, Backup.parse, backup, action.status, action.note, log)
+                    await update_status(ports, Backup.parse, backup, action.status, action.event, log)
                     return action
                 case DeleteFile():
                     # The status before the call: from now on the file may be deleted, also if the operator crashes.

@@ -114,7 +114,7 @@ class _RestoreRun:
                 continue
 
     async def _write(self, restore: Restore, action: Write | Finish | Wait) -> Restore:
-        event: KubernetesEvent | None = action.note
+        event: KubernetesEvent | None = action.event
         return await update_status(self._ports, Restore.parse, restore, action.status, event, self._log)
 
     async def _act(self, restore: Restore, action: RestoreAction) -> None:
@@ -220,7 +220,7 @@ class _RestoreRun:
             starting=still_starting(resolved.owned),
             healthy_streak=self._streak,
             pending_owner=await self._pending_owner(pending, restore),
-            identity=await self._identity_problem(restore, resolved.target),
+            identity_problem=await self._identity_problem(restore, resolved.target),
             answer=self._answer,
         )
 

@@ -65,7 +65,7 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
                 case ScheduleStatusUpdate():
                     # The status comes after the CronJob: Ready must describe the CronJob that really exists.
                     await update_status(
-                        parts.ports, GatewayBackupSchedule.parse, schedule, action.status, action.note, log
+                        parts.ports, GatewayBackupSchedule.parse, schedule, action.status, action.event, log
                     )
                     return
                 case CreateCronJob() | CorrectCronJob():
@@ -109,8 +109,8 @@ async def _act(
     except (ForbiddenError, InvalidError) as error:
         return _cron_job_error(parts, schedule, error)
     # The event comes after the write: it reports a change that was really made.
-    log.info("%s", action.note.message)
-    await parts.ports.cluster.event(ref, action.note, parts.ports.clock.now())
+    log.info("%s", action.event.message)
+    await parts.ports.cluster.event(ref, action.event, parts.ports.clock.now())
     return None
 
 

@@ -18,8 +18,8 @@ from gateway_operator.cli.backups import _body
 from gateway_operator.cli.main import parser
 from gateway_operator.cli.session import Session, UsageError
 from gateway_operator.domain.model.names import JOB_UID, SCHEDULE_LABEL
-from gateway_operator.domain.schedule.cronjob import Image, wanted
-from tests.operator.support.kubectl_gateway import field
+from gateway_operator.domain.schedule.cronjob import Image, desired_cron_job
+from tests.operator.support.kubectl_gateway import downward_api_value
 from tests.unit.gateway_operator.schedule.test_decide import schedule
 
 CRDS: Final = Path(__file__).parents[4] / "crds"
@@ -48,7 +48,7 @@ GATEWAYS = st.one_of(
 @given(TEMPLATES, GATEWAYS)
 def test_pod_creates_the_backup_of_the_template(template: dict[str, Any], gateway: dict[str, Any]) -> None:
     one = schedule(gatewayRef=gateway, backupTemplate=template)
-    pod = wanted(one, Image("operator:1"))["spec"]["jobTemplate"]["spec"]["template"]
+    pod = desired_cron_job(one, Image("operator:1"))["spec"]["jobTemplate"]["spec"]["template"]
     pod["metadata"]["labels"] |= {
         "batch.kubernetes.io/job-name": "nightly-1",
         "batch.kubernetes.io/controller-uid": "j-1",
@@ -56,7 +56,9 @@ def test_pod_creates_the_backup_of_the_template(template: dict[str, Any], gatewa
     (container,) = pod["spec"]["containers"]
     assert not any("$" in word for word in container["args"])
     assert all(variable.keys() == {"name", "valueFrom"} for variable in container["env"])
-    environment = {one["name"]: field(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]}
+    environment = {
+        one["name"]: downward_api_value(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]
+    }
     parsed = parser().parse_args(container["args"])
     assert _body(parsed, environment) == {
         "metadata": {"name": "nightly-1", "labels": {SCHEDULE_LABEL: "nightly"}, "annotations": {JOB_UID: "j-1"}},

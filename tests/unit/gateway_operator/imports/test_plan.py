@@ -147,7 +147,7 @@ def test_names_are_valid_unique_and_stable_after_a_crash(entries: list[BackupEnt
         assert backup_import._NAME.fullmatch(one.name)
         assert len(one.name) <= 63
         assert backup_import._GROUP.fullmatch(one.group)
-    bodies = [backup_import.body(THING, one) for one in plan.create[:created]]
+    bodies = [backup_import.backup_body(THING, one) for one in plan.create[:created]]
     existing = [Backup.parse({**body, "metadata": {**body["metadata"], "namespace": "prod"}}) for body in bodies]
     second = backup_import.plan(THING, reversed(entries), existing, "v")
     assert second.create == plan.create[created:]
@@ -158,7 +158,7 @@ def test_copy_of_a_backup_gets_no_object() -> None:
     first = listed("daily/x.json.zst", "x", "daily", 1)
     plan = backup_import.plan(THING, [first, first.model_copy(update={"path": "copy/x.json.zst"})], [], "v")
     assert [one.path for one in plan.create] == ["copy/x.json.zst"]
-    assert (plan.found, plan.already_owned) == (2, 1)
+    assert (plan.files, plan.already_owned) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.unit.gateway_operator.retention.test_plan_properties import histories
 from tests.unit.gateway_operator.summaries import summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-FINE = SetObservation(True, NOW, NOW, 7, 8, hint="gwbs nightly")
+FINE = SetObservation(True, NOW, NOW, 7, 8, annotate_target="gwbs nightly")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, Wo
 DAY = timedelta(days=1)
 
 
-class Place(World):
+class RetentionWorld(World):
     """Simulated ports with finished backups, and retention passes over them."""
 
     def __init__(self, faults: Faults | None = None) -> None:
@@ -114,7 +114,7 @@ class Place(World):
 
 
 def test_pass_deletes_and_explains_and_second_pass_writes_nothing() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 2, "keepDaily": 3})
     world.daily(6)
     world.add("broken", 2 * DAY, phase="Failed")
@@ -137,7 +137,7 @@ def test_pass_deletes_and_explains_and_second_pass_writes_nothing() -> None:
 
 
 def test_without_a_policy_no_backup_is_deleted_or_written() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule()
     world.daily(5)
     world.daily(5, group="manual")
@@ -157,7 +157,7 @@ def test_without_a_policy_no_backup_is_deleted_or_written() -> None:
 
 
 def test_ttl_works_without_a_schedule_and_keeps_the_last_verified() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.add("brief", 3 * DAY, group="manual", ttl="1d")
     world.add("last", 2 * DAY, group="manual", ttl="1d")
     world.add("young", timedelta(hours=1), group="other", ttl="1d")
@@ -170,7 +170,7 @@ def test_ttl_works_without_a_schedule_and_keeps_the_last_verified() -> None:
 
 
 def test_set_without_a_schedule_uses_its_newest_policy() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.daily(3, group="byhand", retention={"keepLast": 2})
     world.add("other", 9 * DAY, group="byhand")
     world.sweep()
@@ -178,7 +178,7 @@ def test_set_without_a_schedule_uses_its_newest_policy() -> None:
 
 
 def test_five_safety_backups_are_kept() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.daily(7, group="safety", annotations={RESTORE_UID: "r"})
     world.add("mine", 99 * DAY, group="safety")
     world.sweep()
@@ -186,7 +186,7 @@ def test_five_safety_backups_are_kept() -> None:
 
 
 def test_failed_backup_is_deleted_without_a_gateway_call() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"failed": {"keepLast": 0}})
     world.daily(2)
     world.add("broken", DAY, phase="Failed")
@@ -199,7 +199,7 @@ def test_failed_backup_is_deleted_without_a_gateway_call() -> None:
 
 
 def test_incomplete_list_deletes_nothing_and_keeps_the_inventory() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 5}, objective={"maxAge": "26h"})
     world.daily(5)
     world.sweep()
@@ -222,7 +222,7 @@ def test_incomplete_list_deletes_nothing_and_keeps_the_inventory() -> None:
     [(timedelta(days=-1), "ClockBehind"), (timedelta(days=-400), "ClockBehind"), (timedelta(days=365), "ClockDiffers")],
 )
 def test_clock_jump_deletes_nothing(step: timedelta, reason: str) -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"maxAge": "30d"})
     world.daily(5, ttl="90d")
     world.sweep()
@@ -237,7 +237,7 @@ def test_clock_jump_deletes_nothing(step: timedelta, reason: str) -> None:
 
 
 def test_shrunk_inventory_holds_until_acknowledged_across_restarts() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 8})
     world.daily(8)
     world.sweep()
@@ -259,7 +259,7 @@ def test_shrunk_inventory_holds_until_acknowledged_across_restarts() -> None:
 def test_own_deletions_are_no_loss_after_a_crash() -> None:
     """From eight to one: after a crash in the middle, its own deletions must not cause a hold."""
     for crash in range(1, 200):
-        world = Place()
+        world = RetentionWorld()
         world.schedule(retention={"keepLast": 8})
         world.daily(8)
         world.sweep()
@@ -279,7 +279,7 @@ def test_own_deletions_are_no_loss_after_a_crash() -> None:
 
 
 def test_unknown_time_zone_deletes_nothing_and_is_reported() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1, "timeZone": "Mars/Olympus"})
     world.daily(5, ttl="1d")
     world.sweep()
@@ -288,7 +288,7 @@ def test_unknown_time_zone_deletes_nothing_and_is_reported() -> None:
 
 
 def test_dry_run_reports_the_number_of_deletions() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1, "dryRun": True})
     world.daily(5)
     world.sweep(passes=2)
@@ -300,7 +300,7 @@ def test_dry_run_reports_the_number_of_deletions() -> None:
 # changes by other clients during a pass
 
 
-class Meanwhile:
+class ActBeforeCall:
     """A port that runs an action of another client before one of its calls."""
 
     def __init__(self, port: Any, name: str, act: Callable[[], Any], nth: int = 1) -> None:
@@ -323,28 +323,28 @@ class Meanwhile:
 @pytest.mark.parametrize("call", ["read", "list_ours", "write_status"])
 def test_backup_pinned_after_the_list_stays(call: str) -> None:
     """The pin comes after the list, at each call until the deletion."""
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
 
     def pin() -> None:
         world.edit("d2", lambda body: body["spec"].update(pinned=True))
 
-    ports = Ports(Meanwhile(world.cluster, call, pin), world.admin, world.clock)
+    ports = Ports(ActBeforeCall(world.cluster, call, pin), world.admin, world.clock)
     world.sweep(ports=ports, passes=2)
     assert world.names() == world.files() == {"d0", "d2"}
     assert world.status_of("d2")["keptBy"] == ["pinned"]
 
 
 def test_backup_used_by_a_new_restore_stays_until_its_end() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
 
     def restore() -> None:
         world.cluster.add("GatewayRestore", "again", {"backupName": "d2"})
 
-    ports = Ports(Meanwhile(world.cluster, "read", restore), world.admin, world.clock)
+    ports = Ports(ActBeforeCall(world.cluster, "read", restore), world.admin, world.clock)
     world.sweep(ports=ports, passes=2)
     assert world.names() == {"d0", "d2"}
     assert world.status_of("d2")["keptBy"] == ["restore again"]
@@ -354,7 +354,7 @@ def test_backup_used_by_a_new_restore_stays_until_its_end() -> None:
 
 
 def test_nothing_is_deleted_while_a_restore_is_unresolved() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
     world.cluster.add("GatewayRestore", "back", {"before": "2025-12-31T00:00:00Z"})
@@ -368,7 +368,7 @@ def test_nothing_is_deleted_while_a_restore_is_unresolved() -> None:
 
 
 def test_new_backup_with_a_reused_name_stays() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(2)
 
@@ -378,13 +378,13 @@ def test_new_backup_with_a_reused_name_stays() -> None:
         world.add("d1", timedelta(0))
         del world.cluster.objects["GatewayBackup", "filler"]
 
-    ports = Ports(Meanwhile(world.cluster, "read", recreate), world.admin, world.clock)
+    ports = Ports(ActBeforeCall(world.cluster, "read", recreate), world.admin, world.clock)
     world.sweep(ports=ports)
     assert world.names() == {"d0", "d1"}
 
 
 def test_two_operators_delete_once() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 2})
     world.daily(6)
 
@@ -417,7 +417,7 @@ class Slow:
         return call
 
 
-def _away(world: Place) -> Callable[[], None]:
+def _away(world: RetentionWorld) -> Callable[[], None]:
     """Make the gateway unreachable until the returned function is called."""
     answer = world.admin.health
 
@@ -429,7 +429,7 @@ def _away(world: Place) -> Callable[[], None]:
 
 
 def test_no_deletion_is_committed_without_the_gateway() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 2, "failed": {"keepLast": 0}})
     world.daily(4)
     world.add("broken", DAY, phase="Failed")
@@ -448,7 +448,7 @@ def test_no_deletion_is_committed_without_the_gateway() -> None:
 
 
 def test_without_a_schedule_one_event_reports_a_blocked_deletion() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.add("brief", 3 * DAY, group="manual", ttl="1d")
     world.add("last", 2 * DAY, group="manual")
     world.cluster.present = False
@@ -458,7 +458,7 @@ def test_without_a_schedule_one_event_reports_a_blocked_deletion() -> None:
 
 
 def test_deleted_gateway_keeps_its_backups() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
     world.cluster.present = False
@@ -466,14 +466,14 @@ def test_deleted_gateway_keeps_its_backups() -> None:
     assert world.names() == world.files() == {"d0", "d1", "d2"}
 
 
-def _committed(world: Place, name: str, reason: str = "Retention") -> None:
+def _committed(world: RetentionWorld, name: str, reason: str = "Retention") -> None:
     """Set the status as a pass leaves it that crashed after the commit."""
     status = {"phase": "Deleting", "deletion": {"reason": reason, "time": timestamps.text(world.clock.now())}}
     world.edit(name, lambda body: body["status"].update(status))
 
 
 def test_committed_deletion_is_always_completed() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule()
     world.daily(3)
     world.add("brief", DAY, group="manual", ttl="1d")
@@ -486,7 +486,7 @@ def test_committed_deletion_is_always_completed() -> None:
 
 
 def test_committed_deletion_keeps_the_file_after_24_hours_without_gateway() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule()
     world.daily(2)
     _committed(world, "d1")
@@ -505,7 +505,7 @@ def test_committed_deletion_keeps_the_file_after_24_hours_without_gateway() -> N
 
 def test_person_who_deletes_a_committed_backup_triggers_nothing_more() -> None:
     """A finalizer of another controller holds the object: the pass deletes neither the object nor its file."""
-    world = Place()
+    world = RetentionWorld()
     world.schedule()
     world.daily(2)
     _committed(world, "d1")
@@ -516,7 +516,7 @@ def test_person_who_deletes_a_committed_backup_triggers_nothing_more() -> None:
 
 
 def test_deletion_denied_by_kubernetes_is_completed_later() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
     allowed = world.cluster.delete_by_uid
@@ -536,7 +536,7 @@ def test_deletion_denied_by_kubernetes_is_completed_later() -> None:
 
 
 def test_unowned_files_are_counted_and_never_deleted() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule()
     world.daily(2)
     world.add("mine", DAY, group="manual")
@@ -563,7 +563,7 @@ def test_unowned_files_are_counted_and_never_deleted() -> None:
 
 
 def test_large_deletion_takes_several_passes_without_a_hold() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 250})
     world.daily(250)
     world.sweep()
@@ -578,7 +578,7 @@ def test_large_deletion_takes_several_passes_without_a_hold() -> None:
 
 
 def test_empty_set_starts_with_a_new_inventory() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.daily(8, group="byhand", retention={"keepLast": 1})
     controller = world.sweep()
     del world.cluster.objects["GatewayBackup", "d0"]
@@ -589,7 +589,7 @@ def test_empty_set_starts_with_a_new_inventory() -> None:
 
 
 def test_adopted_backup_from_the_future_causes_no_hold() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
     world.add("alien", timedelta(days=-400), labels={"mcpgateway.dev/adopted": "true"})
@@ -598,7 +598,7 @@ def test_adopted_backup_from_the_future_causes_no_hold() -> None:
 
 
 def test_explain_equals_what_a_pass_does() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(retention={"keepLast": 2})
     world.daily(4)
     world.add("mine", DAY, group="manual")
@@ -618,7 +618,7 @@ def test_explain_equals_what_a_pass_does() -> None:
 
 
 def test_objective_is_missed_met_and_removed() -> None:
-    world = Place()
+    world = RetentionWorld()
     world.schedule(objective={"maxAge": "26h"})
     world.sweep()
     assert world.condition("ObjectiveMet") == ("True", "ObjectiveMet")
@@ -653,8 +653,8 @@ def test_crash_at_any_call_ends_like_an_undisturbed_pass() -> None:
             assert world.condition() == ("True", "Applied")
 
 
-def _many(faults: Faults) -> Place:
-    world = Place(faults)
+def _many(faults: Faults) -> RetentionWorld:
+    world = RetentionWorld(faults)
     world.schedule(retention={"keepLast": 2, "failed": {"keepLast": 0}}, objective={"maxAge": "2d"})
     world.daily(4)
     world.add("pinned", 9 * DAY, pinned=True)

@@ -20,7 +20,13 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule.backup_summaries import progress
-from gateway_operator.domain.schedule.cronjob import Image, correction, differences, max_backup_seconds, wanted
+from gateway_operator.domain.schedule.cronjob import (
+    Image,
+    correction,
+    desired_cron_job,
+    differences,
+    max_backup_seconds,
+)
 from gateway_operator.domain.schedule.decide import (
     CorrectCronJob,
     CreateCronJob,
@@ -56,7 +62,7 @@ def schedule(**spec: Any) -> GatewayBackupSchedule:
 
 def stored(one: GatewayBackupSchedule, image: Image = IMAGE) -> dict[str, Any]:
     """Its CronJob with the defaults that the API server adds."""
-    body = copy.deepcopy(wanted(one, image))
+    body = copy.deepcopy(desired_cron_job(one, image))
     body["metadata"] |= {"uid": "c-1", "resourceVersion": "7", "generation": 1}
     body["spec"]["jobTemplate"]["metadata"]["creationTimestamp"] = None
     pod = body["spec"]["jobTemplate"]["spec"]["template"]["spec"]
@@ -91,7 +97,7 @@ def ready(status: Mapping[str, Any]) -> tuple[bool, str]:
 @pytest.mark.parametrize("image", [IMAGE, Image("operator:1")])
 def test_defaults_of_the_api_server_are_no_drift(image: Image) -> None:
     one = schedule()
-    assert differences(wanted(one, image), stored(one, image)) == []
+    assert differences(desired_cron_job(one, image), stored(one, image)) == []
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -103,7 +109,7 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path]
 
 
-LEAVES = paths(wanted(schedule(backupTemplate={"ttl": "30d"}), IMAGE)["spec"])
+LEAVES = paths(desired_cron_job(schedule(backupTemplate={"ttl": "30d"}), IMAGE)["spec"])
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: ".".join(map(str, leaf)))
@@ -114,11 +120,11 @@ def test_change_of_any_managed_field_is_corrected(leaf: tuple[Any, ...]) -> None
     for step in leaf[:-1]:
         part = part[step]
     part[leaf[-1]] = "else"
-    want = wanted(one, IMAGE)
+    want = desired_cron_job(one, IMAGE)
     assert len(differences(want, have)) == 1
     action = decide(observation(one, have), START)
     assert isinstance(action, CorrectCronJob)
-    assert action.note.reason == Reason.CronJobRestored
+    assert action.event.reason == Reason.CronJobRestored
     assert action.patch["metadata"]["resourceVersion"] == "7"
     assert action.patch["spec"] == want["spec"]
 
@@ -133,7 +139,7 @@ def test_correction_removes_all_differences(leaves: set[tuple[Any, ...]]) -> Non
         for step in leaf[:-1]:
             part = part[step]
         part[leaf[-1]] = None
-    want = wanted(one, IMAGE)
+    want = desired_cron_job(one, IMAGE)
     assert differences(want, merged(have, correction(want, have))) == []
 
 
@@ -148,14 +154,14 @@ def test_additional_container_is_drift() -> None:
     one = schedule()
     have = stored(one)
     have["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"].append({"name": "evil"})
-    assert differences(wanted(one, IMAGE), have) == ["spec.jobTemplate.spec.template.spec.containers"]
+    assert differences(desired_cron_job(one, IMAGE), have) == ["spec.jobTemplate.spec.template.spec.containers"]
 
 
 def test_new_operator_image_is_an_update_without_a_warning() -> None:
     one = schedule()
     action = decide(observation(one, stored(one, Image("operator:0"))), START)
     assert isinstance(action, CorrectCronJob)
-    assert (action.note.reason, action.note.warning) == (Reason.CronJobUpdated, False)
+    assert (action.event.reason, action.event.warning) == (Reason.CronJobUpdated, False)
 
 
 def test_two_edits_of_one_field_are_two_events() -> None:
@@ -167,7 +173,7 @@ def test_two_edits_of_one_field_are_two_events() -> None:
         have["metadata"]["generation"] = generation
         action = decide(observation(one, have), START)
         assert isinstance(action, CorrectCronJob)
-        texts.add(action.note.message)
+        texts.add(action.event.message)
     assert len(texts) == 2
 
 
@@ -227,7 +233,7 @@ def test_recreated_cronjob_keeps_the_last_schedule_time() -> None:
 def test_job_deadline_exceeds_the_longest_backup() -> None:
     for template in ({}, {"timeoutSeconds": 3600, "startingDeadlineSeconds": 7200}):
         one = schedule(backupTemplate=template)
-        job = wanted(one, IMAGE)["spec"]["jobTemplate"]["spec"]
+        job = desired_cron_job(one, IMAGE)["spec"]["jobTemplate"]["spec"]
         own = template.get("timeoutSeconds", 600) + template.get("startingDeadlineSeconds", 300)
         assert own < max_backup_seconds(template) < job["activeDeadlineSeconds"]
 

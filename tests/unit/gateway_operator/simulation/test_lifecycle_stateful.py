@@ -26,7 +26,7 @@ from gateway_operator.domain.model.names import ADOPTED_LABEL, FINALIZER, SHRINK
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.retention.sweep import RetentionController
-from tests.unit.gateway_operator.retention.test_sweep import Place
+from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, log
 
@@ -54,7 +54,7 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.place = Place()
+        self.place = RetentionWorld()
         self.place.schedule(retention={"keepLast": 2})
         self.number = 0
         self.records: dict[str, dict[str, Any]] = {}

@@ -34,7 +34,7 @@ class Write:
     """Write the status, then decide again at once."""
 
     status: Patch
-    note: KubernetesEvent | None = None
+    event: KubernetesEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Finish:
     """Write a terminal status, then stop."""
 
     status: Patch
-    note: KubernetesEvent
+    event: KubernetesEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Wait:
 
     seconds: float
     status: Patch = field(default_factory=dict)
-    note: KubernetesEvent | None = None
+    event: KubernetesEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class DeleteFile:
 class RemoveFinalizer:
     """Remove the finalizer, so that Kubernetes deletes the object. The event reports whether the file was deleted."""
 
-    note: KubernetesEvent | None = None
+    event: KubernetesEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)

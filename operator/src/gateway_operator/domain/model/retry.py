@@ -75,7 +75,7 @@ def _delay(resource: Backup | Restore, failure: Failure, attempt: int, now: date
     if failure.exempt_from_retry_limit:
         requested = failure.retry_after if failure.retry_after is not None else 0.0
         started = resource.time("startTime") or now
-        return max(1.0, min(60.0, max(requested, timestamps.look_again(started, now))))
+        return max(1.0, min(60.0, max(requested, timestamps.recheck_delay(started, now))))
     return max(timestamps.backoff(attempt, resource.meta.ref.uid), min(failure.retry_after or 0.0, 60.0))
 
 
@@ -122,4 +122,4 @@ def wait_for_gateway(
     event = KubernetesEvent(str(problem.reason), problem.message, warning=True) if new else None
     since = resource.time("startTime") or resource.meta.created
     left = max(0.5, timestamps.seconds_until(until, now))
-    return Wait(min(timestamps.look_again(since, now), left), status, event)
+    return Wait(min(timestamps.recheck_delay(since, now), left), status, event)

@@ -33,7 +33,7 @@ def precise(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def look_again(waiting_since: datetime, now: datetime) -> float:
+def recheck_delay(waiting_since: datetime, now: datetime) -> float:
     """Seconds until the next check of an awaited state: half of the time already waited, from 2 to 15.
 
     So no number of checks has to be counted or stored.

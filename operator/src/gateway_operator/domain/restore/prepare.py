@@ -51,7 +51,7 @@ def _unusable(observed: RestoreObservation, now: datetime) -> RestoreAction | No
     if isinstance(observed.answer, Failure):
         return _failed(observed, observed.answer, now)
     if now >= deadline(restore):
-        return deadline_exceeded(restore, observed.identity or observed.gateway, now)
+        return deadline_exceeded(restore, observed.identity_problem or observed.gateway, now)
     if not isinstance(observed.gateway, Endpoint):
         return retry.wait_for_gateway(restore, observed.gateway, deadline(restore), now)
     if isinstance(observed.health, Failure):
@@ -111,8 +111,8 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return _resume_from_record(restore, observed.journal, now)
     if not restore.source:
         return _resolve(observed, health, health.volume_id, now)
-    if observed.identity is not None:
-        return _without_identity(restore, observed.identity, now)
+    if observed.identity_problem is not None:
+        return _without_identity(restore, observed.identity_problem, now)
     fixed = retry.authorized_conditions(restore, None, now)
     message = "The live config is being backed up before it is replaced."
     extra_status = {"conditions": fixed} if fixed is not None else {}

@@ -149,6 +149,6 @@ class RestoreObservation:
     starting: bool = False
     healthy_streak: int = 0
     pending_owner: str | None = None
-    identity: GatewayProblem | None = None
+    identity_problem: GatewayProblem | None = None
     """Why the age identity that the spec names cannot be used. It is checked before the config is replaced."""
     answer: RestoreResult | Failure | None = None

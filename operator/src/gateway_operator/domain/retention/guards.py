@@ -41,7 +41,7 @@ class SetObservation:
     """The number after the previous pass; None if there was none."""
     accepted: str = ""
     """The annotation by which a person acknowledges a smaller inventory, as ``NOW/BEFORE``; empty without one."""
-    hint: str = ""
+    annotate_target: str = ""
     """The arguments of ``kubectl annotate`` that name the schedule."""
 
 
@@ -72,7 +72,7 @@ def first_hold(observed: SetObservation, now: datetime) -> DeletionHold | None:
         left, before = observed.inventory, observed.before
         message = (
             f"Nothing is deleted: {left} of {before} good backups are left since the last pass. To acknowledge this "
-            f"change: kubectl annotate {observed.hint} --overwrite {ACCEPT_INVENTORY}={left}/{before}"
+            f"change: kubectl annotate {observed.annotate_target} --overwrite {ACCEPT_INVENTORY}={left}/{before}"
         )
         return DeletionHold(Reason.InventoryShrank, message)
     return None

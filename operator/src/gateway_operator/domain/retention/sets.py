@@ -32,7 +32,7 @@ class BackupSet:
     """A sentence if the policy is invalid."""
     members: dict[str, BackupSummary]
     """The rows by the names of the backups."""
-    choosing: str = ""
+    unresolved_restore: str = ""
     """The name of a restore of this gateway that has not resolved its source and may use any of them; or empty."""
 
     @property

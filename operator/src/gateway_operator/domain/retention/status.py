@@ -54,11 +54,11 @@ _QUIET: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ScheduleRetentionStatus:
     """The status to write, and the events for its transitions."""
 
     status: Mapping[str, Any]
-    notes: list[KubernetesEvent] = field(default_factory=list)
+    events: list[KubernetesEvent] = field(default_factory=list)
 
 
 def next_retention_status(
@@ -97,7 +97,7 @@ def schedule_status(
     deleted: int,
     now: datetime,
     unowned: int | None = None,
-) -> Standing:
+) -> ScheduleRetentionStatus:
     """The status of a schedule after a pass.
 
     ``backups`` is None if they could not be listed; the condition ObjectiveMet then stays as it is. ``unowned`` is the
@@ -123,4 +123,4 @@ def schedule_status(
         status["retention"] = next_retention_status(schedule, outcome, deleted, now)
     if unowned is not None:
         status["unownedFiles"] = unowned
-    return Standing(status, notes)
+    return ScheduleRetentionStatus(status, notes)

@@ -47,7 +47,7 @@ class Image:
     pull_secrets: tuple[str, ...] = ()
 
 
-def wanted(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
+def desired_cron_job(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
     """The complete CronJob for a schedule."""
     ref = schedule.meta.ref
     labels = {**_MANAGED_BY, SCHEDULE_LABEL: ref.name}

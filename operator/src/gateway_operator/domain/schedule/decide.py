@@ -20,7 +20,14 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.backup_summaries import progress
 from gateway_operator.domain.schedule.cron import next_time
-from gateway_operator.domain.schedule.cronjob import Image, correction, differences, is_owned_by, spec_digest, wanted
+from gateway_operator.domain.schedule.cronjob import (
+    Image,
+    correction,
+    desired_cron_job,
+    differences,
+    is_owned_by,
+    spec_digest,
+)
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 READY: Final = "Ready"
@@ -45,7 +52,7 @@ class ScheduleObservation:
     has_account: bool | None
     backups: Sequence[BackupSummary]
     image: Image
-    trouble: CronJobError | None = None
+    cron_job_error: CronJobError | None = None
     corrected: bool = False
     """Whether this run has written the CronJob already."""
 
@@ -55,7 +62,7 @@ class CreateCronJob:
     """Create the CronJob of the schedule."""
 
     body: Json
-    note: KubernetesEvent
+    event: KubernetesEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class CorrectCronJob:
     """Correct the CronJob with a merge patch."""
 
     patch: Json
-    note: KubernetesEvent
+    event: KubernetesEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class ScheduleStatusUpdate:
     """Write the status, then end this run."""
 
     status: dict[str, Any]
-    note: KubernetesEvent | None
+    event: KubernetesEvent | None
 
 
 ScheduleAction = Done | CreateCronJob | CorrectCronJob | ScheduleStatusUpdate
@@ -96,8 +103,8 @@ def decide(observed: ScheduleObservation, now: datetime) -> ScheduleAction:
 
 def _check(observed: ScheduleObservation) -> _ReadyCondition | CreateCronJob | CorrectCronJob:
     schedule, cron_job = observed.schedule, observed.cron_job
-    if observed.trouble is not None:
-        return _ReadyCondition(observed.trouble.reason, observed.trouble.message)
+    if observed.cron_job_error is not None:
+        return _ReadyCondition(observed.cron_job_error.reason, observed.cron_job_error.message)
     if cron_job is not None and not is_owned_by(schedule, cron_job):
         return _ReadyCondition(
             Reason.NameConflict,
@@ -112,7 +119,7 @@ def _check(observed: ScheduleObservation) -> _ReadyCondition | CreateCronJob | C
             Reason.ImageUnknown,
             "The operator does not know its own image, which the CronJob's pods use: set GATEWAY_OPERATOR_IMAGE.",
         )
-    want = wanted(schedule, observed.image)
+    want = desired_cron_job(schedule, observed.image)
     if cron_job is None:
         return _missing_account(observed) or _create(schedule, want)
     different = differences(want, cron_job)
@@ -174,7 +181,7 @@ def _status_update(observed: ScheduleObservation, condition: _ReadyCondition, no
     ready = conditions.with_condition(
         schedule.conditions, READY, fine, str(condition.reason), condition.message, generation, now
     )
-    if observed.trouble is not None and observed.trouble.reason is Reason.NotAuthorized:
+    if observed.cron_job_error is not None and observed.cron_job_error.reason is Reason.NotAuthorized:
         message = condition.message
         ready = conditions.with_condition(
             ready, conditions.AUTHORIZED, False, str(Reason.NotAuthorized), message, generation, now

@@ -188,8 +188,8 @@ class RetentionController:
         else:
             decisions = await asyncio.to_thread(plan, backups.rows, policy, now)
         result = summarize(decisions, backups.policy, self._hold(backups, listing))
-        if result.deletions and backups.choosing:
-            result = summarize(decisions, backups.policy, restore_pending_hold(backups.choosing))
+        if result.deletions and backups.unresolved_restore:
+            result = summarize(decisions, backups.policy, restore_pending_hold(backups.unresolved_restore))
         if listing.complete and not isinstance(backups.policy, str):
             await self._write_kept_by(backups, decisions)
         deletions = Deletions(self._ports, backups, problems, self._log)
@@ -214,7 +214,7 @@ class RetentionController:
             inventory=backups.inventory,
             before=inventory_before(schedule) if schedule is not None else None,
             accepted=str(schedule.meta.annotations.get(ACCEPT_INVENTORY, "")) if schedule is not None else "",
-            hint=f"-n {key.namespace} gwbs {key.group}",
+            annotate_target=f"-n {key.namespace} gwbs {key.group}",
         )
         return first_hold(observation, now)
 
@@ -272,7 +272,7 @@ class RetentionController:
                     return
                 schedule = GatewayBackupSchedule.parse(body)
         # Events after the status: after a crash in between, an event is lost and the condition is still correct.
-        for event in update.notes:
+        for event in update.events:
             self._log.info("GatewayBackupSchedule %s/%s: %s", backups.id.namespace, schedule.name, event.message)
             await self._ports.cluster.event(schedule.meta.ref, event, now)
 
