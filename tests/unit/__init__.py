@@ -1,1 +1,1 @@
-"""What is tested without a cluster and without a process: functions, charts, CRDs, pages."""
+"""Tests without a cluster and without a process: pure functions, charts, CRDs, documentation."""

@@ -172,7 +172,7 @@ def test_retention_explain_shows_the_policy_and_tries_another(
     assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in ("two", "one")]
     assert "which is not in force" in other.stderr
     rows = json.loads(cli.run("retention", "explain", "--group=nightly", "-o", "json").stdout)
-    assert {row["verdict"] for row in rows} == {"keep"}
+    assert {row["decision"] for row in rows} == {"keep"}
     assert len(kube.items("gwb")) == 3
     assert "GatewayBackupSchedule nothing not found" in cli.run("retention", "explain", "nothing", code=1).stderr
     cli.run("retention", "explain", code=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.unit.conventions.rules import docstring_problems, language_problems, name_problems, test_name_problems
+from tests.unit.conventions.rules import docstring_problems, language_problems, long_test_names, name_problems
 
 
 def main(arguments: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
                 continue
             problems += language_problems(path)
             if path.suffix == ".py":
-                problems += [*docstring_problems(path), *name_problems(path), *test_name_problems(path)]
+                problems += [*docstring_problems(path), *name_problems(path), *long_test_names(path)]
     print("\n".join(problems))
     print(f"{len(problems)} problems")
     return 1 if problems else 0

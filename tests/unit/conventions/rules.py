@@ -96,7 +96,7 @@ def name_problems(path: Path) -> Iterator[str]:
             yield f"{path}:{line}: forbidden word {word!r} in the name {name!r}"
 
 
-def test_name_problems(path: Path) -> Iterator[str]:
+def long_test_names(path: Path) -> Iterator[str]:
     """Test names that are too long to read in a report."""
     for line, name in _defined_names(path):
         if name.startswith("test_") and len(name) > MAX_TEST_NAME:

@@ -14,8 +14,8 @@ from tests.unit.conventions.rules import (
     classes,
     docstring_problems,
     language_problems,
+    long_test_names,
     name_problems,
-    test_name_problems,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,7 +47,7 @@ def test_names_use_words_of_the_field(roots: tuple[Path, ...]) -> None:
 
 
 def test_test_names_fit_in_a_report() -> None:
-    assert problems(test_name_problems, files(ROOT / "tests")) == []
+    assert problems(long_test_names, files(ROOT / "tests")) == []
 
 
 def test_no_class_name_is_defined_twice() -> None:

@@ -25,6 +25,7 @@ from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository.index import load_beside, read_manifest
 from gateway_api.repository.manifest import LocatedBackup, Manifest
+from gateway_api.repository.staging import write_and_read_back
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import (
     close,
@@ -33,7 +34,6 @@ from gateway_api.storage.atomic_write import (
     read_all,
     sync_directory,
     unlink_if_exists,
-    write_temporary,
 )
 from gateway_api.storage.content import Blob, digest_and_size
 from gateway_api.storage.free_space import require_space
@@ -142,33 +142,6 @@ def import_backup(state: StateDir, manifest: Manifest, stored: Blob, raw: bytes)
     with open_parent(state.base_fd, new.parts) as parent, state.open_folder(PENDING_FOLDER) as pending:
         _check_target(parent, new)
         return _publish(state, parent, pending, new, write_and_read_back(parent, stored), manifest, raw)
-
-
-def write_and_read_back(parent: int, stored: Blob) -> str:
-    """Writes ``stored`` to a temporary file and reads it back from the disk. Returns the name of the file.
-
-    Raises ``VolumeUnavailable`` if the disk returns other bytes, ``OSError``.
-    """
-    # Fsynced before it is read back: only then the disk has the bytes.
-    temporary = write_temporary(parent, stored)
-    try:
-        # Before the file gets its name: a defective disk then costs this backup, and not the one that it replaces.
-        if not _reads_back(parent, temporary, stored):
-            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume returned other bytes than were written")
-    except BaseException:
-        unlink_if_exists(parent, temporary)
-        raise
-    return temporary
-
-
-def _reads_back(parent: int, temporary: str, stored: Blob) -> bool:
-    fd = open_file(parent, temporary)
-    try:
-        # Drops the file from the page cache. Otherwise the kernel would return the cached bytes and not read the disk.
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        return digest_and_size(fd, stored.size) == (stored.sha256, stored.size)
-    finally:
-        close(fd)
 
 
 def _check_target(parent: int, new: NewBackup) -> None:

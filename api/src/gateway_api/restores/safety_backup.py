@@ -16,7 +16,8 @@ from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.idempotency import canonical_digest
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository import store
-from gateway_api.repository.store import NewBackup, write_and_read_back
+from gateway_api.repository.staging import write_and_read_back
+from gateway_api.repository.store import NewBackup
 from gateway_api.storage.atomic_write import link_exclusive, sync_directory, unlink_if_exists
 from gateway_api.storage.content import Blob
 from gateway_api.storage.layout import GATEWAY_ID_FILE, SAFETY_FOLDER, VOLUME_ID_FILE

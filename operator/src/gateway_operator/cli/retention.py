@@ -21,7 +21,7 @@ from gateway_operator.domain.retention.sets import BackupSet, gather
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
 
-_HEAD: Final = ("NAME", "TIME", "PHASE", "VERIFIED", "VERDICT", "WHY", "EXPIRES")
+_HEAD: Final = ("NAME", "TIME", "PHASE", "VERIFIED", "DECISION", "WHY", "EXPIRES")
 
 
 async def show(session: Session, arguments: argparse.Namespace) -> None:
@@ -30,7 +30,7 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     policy = _policy(backup_set, arguments)
     rows = explain(plan(backup_set.rows, policy, datetime.now(UTC)))
     _print(session, rows)
-    deletions = sum(row.verdict == "delete" for row in rows)
+    deletions = sum(row.decision == "delete" for row in rows)
     session.stderr(
         f"{backup_set.id.gateway}, group {backup_set.id.group}: {len(rows)} backups, "
         f"{len(rows) - deletions} to keep, {deletions} to delete."
@@ -85,7 +85,7 @@ def _print(session: Session, rows: Sequence[ExplainRow]) -> None:
         session.stdout(json.dumps([row._asdict() for row in rows], indent=2))
     elif session.output == "name":
         for row in rows:
-            if row.verdict == "delete":
+            if row.decision == "delete":
                 session.stdout(f"{BACKUP_KIND.lower()}.{GROUP}/{row.name}")
     else:
         session.table(_HEAD, rows)

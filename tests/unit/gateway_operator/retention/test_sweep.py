@@ -611,7 +611,7 @@ def test_explain_equals_what_a_pass_does() -> None:
     sets = gather(backups, schedules, [])
     rows = [row for one in sets for row in explain(plan(one.rows, one.policy, world.clock.now()))]  # type: ignore[arg-type]
     world.sweep()
-    assert {row.name for row in rows if row.verdict == "keep"} == world.names()
+    assert {row.name for row in rows if row.decision == "keep"} == world.names()
 
 
 # objectives

@@ -21,7 +21,7 @@ class ExplainRow(NamedTuple):
     time: str
     phase: str
     level: str
-    verdict: str
+    decision: str
     """``keep`` or ``delete``."""
     why: str
     expires: str
@@ -36,7 +36,7 @@ def explain(decisions: Sequence[RetentionDecision]) -> list[ExplainRow]:
             time=timestamps.text(one.backup.time),
             phase=one.backup.phase or "Pending",
             level=one.backup.level,
-            verdict="keep" if one.keep else "delete",
+            decision="keep" if one.keep else "delete",
             why=", ".join(one.reasons) or "no rule deletes it",
             expires=timestamps.text(one.expires_at) if one.expires_at is not None else "",
         )
