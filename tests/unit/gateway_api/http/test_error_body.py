@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from gateway_api.contract import ERRORS, ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.http.error_body import error_body, error_headers, error_status
-from gateway_api.http.validation import describe
 
 
 def test_every_code_has_a_status_and_a_remedy() -> None:
@@ -29,14 +28,3 @@ def test_headers_say_when_to_retry_and_how_to_authenticate() -> None:
     assert error_headers(ApiError(ErrorCode.Unauthorized)) == {"WWW-Authenticate": "Bearer"}
     assert error_headers(ApiError(ErrorCode.BackupExists)) == {}
     assert error_status(ApiError(ErrorCode.BackupExists)) == 409
-
-
-def test_validation_message_shows_only_declared_field_names() -> None:
-    errors = [
-        {"loc": ("body", "metadata", "secret"), "type": "string_type", "msg": "Input should be a valid string"},
-        {"loc": ("body", "path"), "type": "missing", "msg": "Field required"},
-    ]
-    text = describe(errors * 3)
-    assert text.startswith("metadata.…: Input should be a valid string; path: Field required")
-    assert text.endswith("and 3 more")
-    assert "secret" not in text
