@@ -209,7 +209,9 @@ def test_cronjob_changed_on_write_is_reported_without_a_loop() -> None:
 
 def test_authorized_condition_follows_the_permission() -> None:
     one = schedule()
-    denied = written_status(observation(one, None, trouble=CronJobError(Reason.NotAuthorized, "forbidden; kubectl …")))
+    denied = written_status(
+        observation(one, None, cron_job_error=CronJobError(Reason.NotAuthorized, "forbidden; kubectl …"))
+    )
     assert conditions.condition_status(denied["conditions"], "Authorized") is False
     later = written_status(observation(replace(one, status=denied), stored(one)))
     assert conditions.condition_status(later["conditions"], "Authorized") is True
