@@ -15,7 +15,8 @@ FAULT_ARGS ?=
 # Duration and arguments of the stateful test: make stateful-test MINUTES=60 STATEFUL_ARGS="--seed 7 --steps 100"
 MINUTES ?= 10
 STATEFUL_ARGS ?=
-# Arguments for pytest: make test ARGS="-k restore -x"
+# Folders and arguments for pytest: make test TESTS=tests/api ARGS="-k restore -x"
+TESTS ?=
 ARGS ?=
 
 STAMP := $(VENV)/.installed-from-lock
@@ -28,7 +29,7 @@ demo: $(STAMP) ## Back up, break and restore a real gateway on a real cluster (C
 
 .PHONY: test
 test: $(STAMP) ## Run all tests that this machine supports; a skipped test prints the reason
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(TESTS) $(ARGS)
 
 ##@ Daily work
 .PHONY: check
