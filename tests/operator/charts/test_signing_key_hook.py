@@ -68,5 +68,5 @@ def test_invalid_key_is_kept_and_logged_without_its_content(
     assert main(command) == 0
     assert private_key(kube) == "canary-no-key"
     assert kube.get("configmap", NAME) is None
-    assert "holds no private key" in caplog.text
+    assert "is not a private key" in caplog.text
     assert "canary" not in caplog.text

@@ -147,7 +147,7 @@ def test_backup_delete_reports_a_file_that_it_could_not_delete(
     cli.run("backup", "create", "stays", "--gateway=gw", "--wait")
     kube.kubectl("delete", "deployment", "gw")
     done = cli.run("backup", "delete", "stays", "--yes", code=1)
-    assert "Deployment gw is gone" in done.stderr
+    assert "Deployment gw no longer exists" in done.stderr
     assert kube.get("gwb", "stays") is None
 
 

@@ -218,8 +218,8 @@ def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
 @pytest.mark.parametrize(
     ("ref", "message"),
     [
-        ({"name": "No_Name"}, "the name of a Secret has lower-case letters"),
-        ({"name": "a", "key": "../x"}, "a key of a Secret has letters"),
+        ({"name": "No_Name"}, "the name of a Secret may contain lower-case letters"),
+        ({"name": "a", "key": "../x"}, "a key of a Secret may contain letters"),
         ({"key": "identity"}, "identitySecretRef.name: Required value"),
     ],
 )
