@@ -50,6 +50,7 @@ def test_changes_during_downtime_are_reconciled_after_the_start(
 def test_operator_survives_api_server_restart_and_stops_within_10_s(
     kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
+    kube.complete_backup("before")  # the watches exist: the probe succeeds before kopf has started them
     kube.cluster.restart_api_server()
     kube.apply_backup("after")
     kube.wait_phase("gwb", "after", "Completed", timeout=60)
