@@ -40,6 +40,14 @@ PLURALS: Final = {
 class CustomResources(KubernetesApi):
     """The part of the port Cluster that works on custom resources. The port documents the methods."""
 
+    async def kinds_are_served(self) -> bool:
+        """Whether the API server serves all kinds of ours. False while it starts and while a CRD is missing."""
+        try:
+            body = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
+        except ClusterError:
+            return False
+        return set(PLURALS.values()) <= {resource["name"] for resource in body.get("resources", ())}
+
     async def read(self, ref: Ref) -> Json | None:
         try:
             body = await self.request("GET", custom_resource_path(ref.kind, ref.namespace, ref.name))

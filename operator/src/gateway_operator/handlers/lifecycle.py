@@ -6,6 +6,7 @@ stops them in the reverse order.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import kopf
@@ -15,7 +16,7 @@ from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.index.backup_index import BackupIndex
-from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Backup, Import, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers import backups, sweep_task
@@ -33,6 +34,18 @@ from gateway_operator.settings import OperatorSettings
 
 _SCHEDULE_DELAY: Final = 0.5
 """Seconds from an event to the reconcile of a schedule, so that many changes of its backups cause one run."""
+
+
+_MAX_SECONDS_FOR_KINDS: Final = 30
+
+
+async def _wait_until_kinds_are_served(cluster: KubernetesCluster) -> None:
+    """kopf looks for the kinds once, after the startup handlers, and never watches a kind that is missing then."""
+    for _ in range(_MAX_SECONDS_FOR_KINDS):
+        if await cluster.kinds_are_served():
+            return
+        await asyncio.sleep(1)
+    raise kopf.PermanentError(f"The API server serves no {GROUP} kinds. Apply the CRDs; the operator then starts.")
 
 
 def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDependencies:
@@ -65,6 +78,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     configure(settings)
     operator_settings: OperatorSettings = memo.settings
     memo.cluster = await KubernetesCluster.connect()
+    await _wait_until_kinds_are_served(memo.cluster)
     memo.admin_api = HttpAdminApi(
         calls_in_flight=operator_settings.calls_in_flight, long_timeout=operator_settings.call_timeout
     )
