@@ -139,6 +139,15 @@ class AdminProcess:
             time.sleep(0.03)
         raise RuntimeError(f"gateway-admin does not answer:\n{self.log}")
 
+    def own_memory_kib(self) -> int:
+        """Resident anonymous memory in KiB, which the kernel cannot take back.
+
+        Pages of shared libraries are left out: the machine's page cache decides how many of them are resident.
+        """
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("RssAnon:")[1].split()[0])
+
     def client(self, key: str | None, *, timeout: float = 30.0) -> httpx.Client:
         """An HTTP client that sends ``key``; the caller closes it."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
