@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, SetKind
 
-SET_ID: Final = BackupSetId("prod", GatewayRef("Deployment", "gw"), "nightly")
+SET_ID: Final = BackupSetId("prod", GatewayRef("Deployment", "gw"), SetKind.Schedule, "nightly")
 
 
 def summary(

@@ -12,7 +12,8 @@ from gateway_operator.adapters.custom_resources import custom_resource_path
 from gateway_operator.cli.argument_types import retention
 from gateway_operator.cli.session import FailedError, Session, UsageError
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.identifiers import SetKind
+from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, RESTORE_KIND, SAFETY_GROUP, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Backup, Restore
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import RetentionPolicy, parse
@@ -32,7 +33,7 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     _print(session, rows)
     deletions = sum(row.decision == "delete" for row in rows)
     session.stderr(
-        f"{backup_set.id.gateway}, group {backup_set.id.group}: {len(rows)} backups, "
+        f"{backup_set.id.gateway}, {backup_set.id.kind} {backup_set.id.name}: {len(rows)} backups, "
         f"{len(rows) - deletions} to keep, {deletions} to delete."
     )
     if arguments.policy:
@@ -55,17 +56,19 @@ async def _select_set(session: Session, arguments: argparse.Namespace) -> Backup
     schedules = [GatewayBackupSchedule.parse(body) for body in await session.list(SCHEDULE_KIND)]
     backups = [BackupSummary.from_backup(Backup.parse(body)) for body in await session.list(BACKUP_KIND)]
     restores = [Restore.parse(body) for body in await session.list(RESTORE_KIND)]
-    group = arguments.schedule or arguments.group
-    sets = [one for one in gather(backups, schedules, restores) if one.id.group == group]
+    name, kinds = arguments.schedule or arguments.group, {SetKind.Schedule}
+    if arguments.group:
+        kinds = {SetKind.Safety if name == SAFETY_GROUP else SetKind.Group}
+    sets = [one for one in gather(backups, schedules, restores) if one.id.name == name and one.id.kind in kinds]
     if arguments.schedule:
         sets = [one for one in sets if one.schedule is not None]
     if arguments.gateway:
         sets = [one for one in sets if one.id.gateway.name == arguments.gateway]
     if not sets:
-        raise FailedError(f"no backups of the group {group} found in namespace {session.namespace}")
+        raise FailedError(f"no backups of the group {name} found in namespace {session.namespace}")
     if len(sets) > 1:
         names = ", ".join(sorted({one.id.gateway.name for one in sets}))
-        raise UsageError(f"several gateways have a group {group}: select one with --gateway ({names})")
+        raise UsageError(f"several gateways have a group {name}: select one with --gateway ({names})")
     return sets[0]
 
 

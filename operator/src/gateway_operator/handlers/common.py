@@ -30,7 +30,7 @@ class HandlerDependencies:
 
         If there is no such schedule, the queue ignores the name.
         """
-        self.schedules.add(NamespacedName(backup.meta.ref.namespace, backup.group))
+        self.schedules.add(NamespacedName(backup.meta.ref.namespace, backup.schedule or backup.group))
 
     @property
     def backup_index(self) -> BackupIndex:

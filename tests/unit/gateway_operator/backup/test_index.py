@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from gateway_operator.domain.index.backup_index import BackupIndex
-from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, NamespacedGateway, SetKind
 from gateway_operator.domain.model.resources import Backup
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,7 +85,7 @@ def test_index_equals_a_scan_of_all_backups(history: list[Backup | int], at: int
     there.sort(key=lambda pair: pair[0])
     before = [one for when, one in there if when < moment and one.group == group]
     same = [one for when, one in there if when < moment and one.status["contentDigest"] == digest]
-    set_id = BackupSetId("prod", GATEWAY.gateway, group)
+    set_id = BackupSetId("prod", GATEWAY.gateway, SetKind.Group, group)
     previous = index.previous(set_id, moment)
     assert (previous and previous.uid) == (before[-1].meta.ref.uid if before else None)
     first = index.first_with_same_content(GATEWAY, "v", digest, moment)
@@ -103,14 +103,16 @@ def test_index_equals_a_scan_of_all_backups(history: list[Backup | int], at: int
 
 def test_row_has_the_fields_for_comparisons() -> None:
     index = BackupIndex([backup(3, at=1)])
-    row = index.previous(BackupSetId("prod", GATEWAY.gateway, "manual"), (DAWN + timedelta(seconds=2), ""))
+    row = index.previous(
+        BackupSetId("prod", GATEWAY.gateway, SetKind.Group, "manual"), (DAWN + timedelta(seconds=2), "")
+    )
     assert row is not None
     assert row.counts == {"configs": 0, "projects": 0, "users": 3, "apiKeys": 0, "disabledApiKeys": 0}
     assert (row.name, row.content_bytes) == ("b3", 10)
 
 
 def test_row_holds_no_model() -> None:
-    (row,) = BackupIndex([backup(3)]).in_set(BackupSetId("prod", GATEWAY.gateway, "manual"))
+    (row,) = BackupIndex([backup(3)]).in_set(BackupSetId("prod", GATEWAY.gateway, SetKind.Group, "manual"))
     assert not [name for name in row.__slots__ if isinstance(getattr(row, name), BaseModel)]
 
 
@@ -118,5 +120,5 @@ def test_backup_being_deleted_is_not_compared() -> None:
     index = BackupIndex([backup(1, at=1)])
     index.upsert(backup(1, at=1, phase="Deleting"))
     moment = (DAWN + timedelta(seconds=2), "")
-    assert index.previous(BackupSetId("prod", GATEWAY.gateway, "manual"), moment) is None
+    assert index.previous(BackupSetId("prod", GATEWAY.gateway, SetKind.Group, "manual"), moment) is None
     assert index.first_with_same_content(GATEWAY, "v", "a", moment) is None

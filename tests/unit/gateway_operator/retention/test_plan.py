@@ -11,9 +11,10 @@ import pytest
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.durations import span
+from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.retention.plan import DeletionCause, RetentionDecision, plan
 from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy, parse
-from tests.unit.gateway_operator.summaries import summary
+from tests.unit.gateway_operator.summaries import SET_ID, summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -115,7 +116,6 @@ def test_ttl_works_without_a_policy_and_keeps_nothing() -> None:
     [
         ({"pinned": True}, "pinned"),
         ({"restores": ("again",)}, "restore again"),
-        ({"adopted": True}, "adopted"),
         ({"suspicious": True}, "suspicious"),
     ],
 )
@@ -213,20 +213,11 @@ def test_backup_being_deleted_counts_for_nothing(fields: dict[str, Any]) -> None
     assert names(plan(entries, RetentionPolicy(keep_last=1), NOW)) == ["d1"]
 
 
-def test_adopted_backups_are_kept_unless_included() -> None:
-    entries = [
-        *daily(1),
-        *(replace(one, name=f"a{one.name}", snapshot_time=one.time - DAY, adopted=True) for one in daily(3)),
-    ]
-    assert len(names(plan(entries, RetentionPolicy(keep_last=2), NOW))) == 4
-    assert names(plan(entries, RetentionPolicy(keep_last=2, include_adopted=True), NOW)) == ["d0", "ad0"]
-
-
-def test_policy_of_a_backup_applies_to_backups_with_a_policy() -> None:
-    entries = [replace(one, policy={} if number % 2 == 0 else None) for number, one in enumerate(daily(6))]
-    decisions = plan(entries, RetentionPolicy(keep_last=2, own_only=True), NOW)
-    assert names(decisions) == ["d0", "d1", "d2", "d3", "d5"]
-    assert decision_about(decisions, "d3").reasons == ("no policy of its own",)
+def test_failures_of_others_push_out_no_failure_of_the_schedule() -> None:
+    group = replace(SET_ID, kind=SetKind.Group)
+    others = [summary(f"o{number}", NOW - HOUR, phase="Failed", set_id=group) for number in range(5)]
+    decisions = plan([*daily(2, phase="Failed"), *others], RetentionPolicy(failed=FailedLimits(keep_last=2)), NOW)
+    assert names(decisions) == ["o4", "o3", "d0", "d1"]
 
 
 def test_dry_run_shows_no_expiry() -> None:
@@ -310,9 +301,8 @@ def test_all_policy_fields_are_parsed() -> None:
         "keepWithin": "7d", "maxAge": "52w", "minKeep": 8, "timeZone": "Europe/Berlin",
         "failed": {"keepLast": 0, "maxAge": "2d"}, "includeAdopted": True, "dryRun": True,
     }  # fmt: skip
-    assert parse(spec, own_only=True) == RetentionPolicy(
+    assert parse(spec) == RetentionPolicy(
         1, 2, 3, 4, 5, 6, 7 * DAY, 364 * DAY, 8, BERLIN, FailedLimits(0, 2 * DAY), include_adopted=True, dry_run=True,
-        own_only=True,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.retention.plan import plan, policy_applies
+from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
 from tests.unit.gateway_operator.summaries import summary
 
@@ -53,9 +53,7 @@ def history(number: int, seed: int) -> list[BackupSummary]:
             ttl=timedelta(hours=dice.randint(0, 900) ** 2) if rare() else None,
             restores=("r",) if rare() else (),
             suspicious=rare(),
-            adopted=rare(),
             accepted=dice.random() < 0.3,
-            policy={} if dice.random() < 0.5 else None,
             volume_id=dice.choice(["", "", "other"]),
             deleting_since=NOW if rare() else None,
         )
@@ -70,7 +68,7 @@ policies = st.builds(
     keep_last=numbers, keep_hourly=numbers, keep_daily=numbers, keep_weekly=numbers, keep_monthly=numbers,
     keep_yearly=numbers, keep_within=st.just(timedelta(0)) | lengths, max_age=maybe_lengths, min_keep=st.integers(1, 5),
     zone=st.sampled_from(ZONES), failed=st.builds(FailedLimits, st.none() | numbers, maybe_lengths),
-    include_adopted=st.booleans(), dry_run=st.booleans(), own_only=st.booleans(),
+    include_adopted=st.booleans(), dry_run=st.booleans(),
 )  # fmt: skip
 
 
@@ -96,11 +94,8 @@ def test_protected_backups_always_stay(entries: list[BackupSummary], policy: Ret
         entry = one.backup
         if entry.pinned or entry.restores or entry.phase not in ("Completed", "Failed"):
             assert one.keep, entry
-        if entry.adopted and not policy.include_adopted:
-            assert one.keep, entry
         if not one.keep:
             assert one.reasons
-            assert policy_applies(entry, policy) or entry.ttl is not None
         if one.expires_at is not None and not policy.dry_run and not one.reasons:
             assert one.expires_at > NOW, "it would have been deleted"
         assert len(one.reasons) <= 32
@@ -174,14 +169,6 @@ def test_failed_backups_do_not_change_the_others(
     good = [entry for entry in entries if entry.phase != "Failed"]
     bad = [summary(f"f{index}", NOW - timedelta(hours=index), phase="Failed") for index in range(number)]
     assert kept(good, policy) == {name for name in kept([*good, *bad], policy) if not name.startswith("f")}
-
-
-@given(histories, policies)
-@settings(max_examples=300, deadline=None)
-def test_backup_without_own_policy_expires_only_by_ttl(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
-    policy = replace(policy, own_only=True)
-    for one in plan(entries, policy, NOW):
-        assert one.keep or one.backup.carries_policy or one.cause == "ttl"
 
 
 @given(histories, policies, st.integers(1, 400))

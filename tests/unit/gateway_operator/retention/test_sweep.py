@@ -13,7 +13,7 @@ from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import ACCEPT_INVENTORY, FINALIZER, RESTORE_UID
+from gateway_operator.domain.model.names import ACCEPT_INVENTORY, FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.result import explain
@@ -39,12 +39,16 @@ class RetentionWorld(World):
     def add(self, name: str, age: timedelta, *, group: str = "nightly", phase: str = "Completed", **spec: Any) -> Ref:
         """Add a finished backup of this age, with its file."""
         meta = {key: spec.pop(key) for key in ("labels", "annotations") if key in spec}
+        origin = spec.pop("origin", {"nightly": "Schedule", "safety": "Restore"}.get(group, "Manual"))
+        schedule = spec.pop("schedule", group if origin == "Schedule" else "")
         ref = self.cluster.add("GatewayBackup", name, {"group": group, **spec}, **meta)
         made, backup_id = self.clock.now() - age, self.admin.backup_id(VOLUME, ref.uid)
         status: dict[str, Any] = {
             "phase": phase,
             "completionTime": timestamps.text(made),
             "startTime": timestamps.text(made),
+            "origin": origin,
+            "schedule": schedule,
         }
         if phase == "Completed":
             status |= {
@@ -169,20 +173,11 @@ def test_ttl_works_without_a_schedule_and_keeps_the_last_verified() -> None:
     assert [note.reason for note in world.cluster.events].count("DeletedByTTL") == 1
 
 
-def test_set_without_a_schedule_uses_its_newest_policy() -> None:
-    world = RetentionWorld()
-    world.daily(3, group="byhand", retention={"keepLast": 2})
-    world.add("other", 9 * DAY, group="byhand")
-    world.sweep()
-    assert world.names() == {"d0", "d1", "other"}
-
-
 def test_five_safety_backups_are_kept() -> None:
     world = RetentionWorld()
-    world.daily(7, group="safety", annotations={RESTORE_UID: "r"})
-    world.add("mine", 99 * DAY, group="safety")
+    world.daily(7, group="safety")
     world.sweep()
-    assert world.names() == {"d0", "d1", "d2", "d3", "d4", "mine"}
+    assert world.names() == {"d0", "d1", "d2", "d3", "d4"}
 
 
 def test_failed_backup_is_deleted_without_a_gateway_call() -> None:
@@ -577,22 +572,11 @@ def test_large_deletion_takes_several_passes_without_a_hold() -> None:
     assert remembered["deletedTotal"] == 248
 
 
-def test_empty_set_starts_with_a_new_inventory() -> None:
-    world = RetentionWorld()
-    world.daily(8, group="byhand", retention={"keepLast": 1})
-    controller = world.sweep()
-    del world.cluster.objects["GatewayBackup", "d0"]
-    world.sweep(controller=controller)
-    world.daily(3, group="byhand", retention={"keepLast": 1})
-    world.sweep(controller=controller)
-    assert world.names() == {"d0"}
-
-
 def test_adopted_backup_from_the_future_causes_no_hold() -> None:
     world = RetentionWorld()
-    world.schedule(retention={"keepLast": 1})
+    world.schedule(retention={"keepLast": 1, "includeAdopted": True})
     world.daily(3)
-    world.add("alien", timedelta(days=-400), labels={"mcpgateway.dev/adopted": "true"})
+    world.add("alien", timedelta(days=-400), origin="Adopted", schedule="nightly")
     world.sweep()
     assert world.names() == {"d0", "alien"}
 

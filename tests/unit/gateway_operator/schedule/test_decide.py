@@ -392,11 +392,13 @@ def test_reconcile_without_changes_writes_nothing() -> None:
 def test_backups_of_a_schedule_come_from_the_index_or_a_list() -> None:
     world = World()
     world.cluster.add("GatewayBackup", "a", {"group": "nightly"})
-    world.cluster.add("GatewayBackup", "b", {"group": "manual"})
+    world.cluster.add("GatewayBackup", "b", {"group": "nightly"})
+    status = {"origin": "Schedule", "schedule": "nightly"}
+    world.cluster.objects["GatewayBackup", "a"]["status"] = status
     world.run()
     assert world.cluster.status(world.ref)["backups"]["total"] == 1
-    spec = {"gatewayRef": {"name": "gw"}, "group": "nightly"}
-    backups = [Backup.parse({"metadata": {"namespace": NAMESPACE, "uid": uid}, "spec": spec}) for uid in ("one", "two")]
+    body = {"spec": {"gatewayRef": {"name": "gw"}, "group": "nightly"}, "status": status}
+    backups = [Backup.parse({"metadata": {"namespace": NAMESPACE, "uid": uid}, **body}) for uid in ("one", "two")]
     world.parts = replace(world.parts, ports=replace(world.parts.ports, backup_index=BackupIndex(backups)))
     world.run()
     assert world.cluster.status(world.ref)["backups"]["total"] == 2

@@ -137,6 +137,8 @@ class Life(RuleBasedStateMachine):
         self._restart(crashes)
         self.place.run(self._ref(name))
         status = self.place.status_of(name)
+        if group == "nightly":
+            self._edited(name)["status"].update(origin="Schedule", schedule=group)
         assert status["phase"] in ("Completed", "Failed")
         assert before <= self._files()
         assert self.place.admin.made - made <= 1

@@ -15,8 +15,9 @@ from typing import Final, TypeVar
 
 from gateway_operator.domain.model import conditions, durations
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
-from gateway_operator.domain.model.names import ADOPTED_LABEL, RESTORE_UID, SAFETY_GROUP, SHRINK_ACCEPTED
-from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.names import RESTORE_UID, SHRINK_ACCEPTED
+from gateway_operator.domain.model.origin import Origin
+from gateway_operator.domain.model.resources import Backup
 
 TERMINAL_BACKUP_PHASES: Final = frozenset({"Completed", "Failed", "Deleting"})
 
@@ -48,10 +49,12 @@ class BackupSummary:
     """A person has acknowledged that it is Suspicious."""
     pinned: bool = False
     ttl: timedelta | None = None
-    policy: Json | None = None
-    """``spec.retention``."""
     adopted: bool = False
-    """It has the label of an adopted backup."""
+    """Its file existed before the object."""
+    schedule: str = ""
+    """``status.schedule``: the schedule that made it or, for an adopted file, that its manifest names."""
+    group: str = ""
+    """``spec.group``. Only failed backups and open groups are selected by it."""
     adopts: bool = False
     """Its spec names an existing file."""
     restore_uid: str = ""
@@ -93,8 +96,9 @@ class BackupSummary:
             accepted=meta.annotations.get(SHRINK_ACCEPTED) == "true",
             pinned=backup.pinned,
             ttl=durations.parse_or_none(backup.ttl),
-            policy=backup.retention if isinstance(backup.retention, Mapping) else None,
-            adopted=meta.labels.get(ADOPTED_LABEL) == "true",
+            adopted=backup.origin is Origin.Adopted,
+            schedule=backup.schedule,
+            group=backup.group,
             adopts=backup.existing is not None,
             restore_uid=str(meta.annotations.get(RESTORE_UID) or ""),
             volume_id=str(status.get("volumeID") or ""),
@@ -124,11 +128,6 @@ class BackupSummary:
     def needs_review(self) -> bool:
         """Whether it is Suspicious and no person has accepted that."""
         return self.suspicious and not self.accepted
-
-    @property
-    def carries_policy(self) -> bool:
-        """Whether a policy that comes from backups, and not from a schedule, applies to it."""
-        return bool(self.restore_uid) if self.set_id.group == SAFETY_GROUP else self.policy is not None
 
     @property
     def moment(self) -> Moment | None:

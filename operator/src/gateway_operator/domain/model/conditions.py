@@ -16,6 +16,8 @@ COMPLETED: Final = "Completed"
 FAILED: Final = "Failed"
 AUTHORIZED: Final = "Authorized"
 SUSPICIOUS: Final = "Suspicious"
+FILE_PRESENT: Final = "FilePresent"
+"""On a Completed backup, only ever False: its file is not on the volume. It is removed when the file is back."""
 
 Conditions = list[dict[str, Any]]
 _MESSAGE_LIMIT: Final = 32_000

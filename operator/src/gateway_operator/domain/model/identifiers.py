@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from gateway_operator.domain.model.names import DEFAULT_IDENTITY_KEY
@@ -55,13 +56,25 @@ class NamespacedGateway:
     gateway: GatewayRef
 
 
+class SetKind(StrEnum):
+    """The kinds of backup sets. They differ in the policy that may delete a member."""
+
+    Schedule = "schedule"
+    """The backups that a schedule made. The policy is the schedule's."""
+    Safety = "safety set"
+    """The backups that restores made before a change. The policy is fixed."""
+    Group = "group"
+    """All other backups, by ``spec.group``. Anyone who creates backups chooses the group, so only ``ttl`` deletes."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackupSetId:
-    """The backup set of a backup: its namespace, its gateway and its ``spec.group``. All three are immutable."""
+    """The backup set of a backup. ``name`` is the schedule's name, ``safety`` or ``spec.group``."""
 
     namespace: str
     gateway: GatewayRef
-    group: str
+    kind: SetKind
+    name: str
 
     @property
     def namespaced_gateway(self) -> NamespacedGateway:

@@ -8,8 +8,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway_operator.domain.model import conditions, timestamps
-from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, IdentityRef, NamespacedGateway, Ref
-from gateway_operator.domain.model.names import BACKUP_KIND, ENCRYPTED, IMPORT_KIND, RESTORE_KIND
+from gateway_operator.domain.model.identifiers import (
+    BackupSetId,
+    GatewayRef,
+    IdentityRef,
+    NamespacedGateway,
+    Ref,
+    SetKind,
+)
+from gateway_operator.domain.model.names import BACKUP_KIND, ENCRYPTED, IMPORT_KIND, RESTORE_KIND, SAFETY_GROUP
+from gateway_operator.domain.model.origin import Origin
 
 Json = Mapping[str, Any]
 COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
@@ -102,7 +110,6 @@ class Backup(_Status):
     delete_file: bool = False
     """A person requested that the file is deleted with the object."""
     ttl: str | None = None
-    retention: Json | None = None
     required_level: str = "Verified"
     max_shrink: int = 50
     existing: str | None = None
@@ -125,7 +132,6 @@ class Backup(_Status):
             pinned=bool(spec.get("pinned", False)),
             delete_file=spec.get("deleteFile") is True,
             ttl=spec.get("ttl"),
-            retention=spec.get("retention"),
             required_level=str(verification.get("level", "Verified")),
             max_shrink=int(verification.get("maxShrinkPercent", 50)),
             existing=(spec.get("existing") or {}).get("path"),
@@ -133,8 +139,27 @@ class Backup(_Status):
 
     @property
     def set_id(self) -> BackupSetId:
-        """The backup set that the backup belongs to."""
-        return BackupSetId(self.meta.ref.namespace, self.gateway, self.group)
+        """The backup set that the backup belongs to.
+
+        It follows from the origin that the operator has verified. ``spec.group`` decides only for open groups.
+        """
+        if self.origin is Origin.Schedule and self.schedule:
+            kind, name = SetKind.Schedule, self.schedule
+        elif self.origin is Origin.Restore:
+            kind, name = SetKind.Safety, SAFETY_GROUP
+        else:
+            kind, name = SetKind.Group, self.group
+        return BackupSetId(self.meta.ref.namespace, self.gateway, kind, name)
+
+    @property
+    def origin(self) -> Origin:
+        """The verified origin: ``status.origin``."""
+        return Origin.parse(self.status.get("origin"))
+
+    @property
+    def schedule(self) -> str:
+        """The schedule that made it or, for an adopted file, that its manifest names; empty without one."""
+        return str(self.status.get("schedule") or "")
 
     @property
     def counts(self) -> Mapping[str, int] | None:

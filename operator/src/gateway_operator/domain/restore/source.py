@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.names import SAFETY_GROUP
+from gateway_operator.domain.model import conditions, timestamps
+from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore
 
@@ -88,7 +88,9 @@ def _fits(restore: Restore, backup: Backup, volume_id: str) -> bool:
     group = restore.latest_group
     if group is not None and backup.group != group:
         return False
-    if group is None and backup.group == SAFETY_GROUP:
+    if group is None and backup.set_id.kind is SetKind.Safety:
+        return False
+    if conditions.condition_status(backup.conditions, conditions.FILE_PRESENT) is False:
         return False
     return restore.before is None or snapshot_time(backup) < restore.before
 

@@ -8,7 +8,7 @@ that is deleted never counts for a rule in place of one that stays, and a larger
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
@@ -16,7 +16,9 @@ from typing import Final, NamedTuple
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.durations import span
+from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.retention import periods as calendar
+from gateway_operator.domain.retention.guards import TOLERANCE
 from gateway_operator.domain.retention.policy import RetentionPolicy
 
 COMPLETED: Final = "Completed"
@@ -63,50 +65,52 @@ def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetim
     ordered.sort(key=attrgetter("name"), reverse=True)
     ordered.sort(key=lambda backup: backup.time.timestamp(), reverse=True)
     kept: _KeepReasons = defaultdict(list)
-    _protect(ordered, policy, kept)
+    future = frozenset(index for index, backup in enumerate(ordered) if backup.time - now > TOLERANCE)
+    _protect(ordered, policy, future, kept)
     protected = frozenset(kept)
     expired: _Expired = {}
     good, failed = [], []
     for index, backup in enumerate(ordered):
-        if backup.phase not in (COMPLETED, FAILED):
+        if backup.phase not in (COMPLETED, FAILED) or index in future:
             continue
         outlived = _expired(backup, policy, now)
         if outlived is not None:
             expired[index] = outlived
-        elif policy_applies(backup, policy):
-            if backup.phase == FAILED:
-                failed.append(index)
-            elif not backup.needs_review:
-                good.append(index)
+        elif backup.phase == FAILED:
+            failed.append(index)
+        elif not backup.needs_review:
+            good.append(index)
     if policy.has_rules:
         _by_rules(ordered, good, policy, now, kept, expired)
     if policy.failed.keep_last is not None:
-        _keep_newest_failed(failed, policy.failed.keep_last, kept, expired)
+        # Anyone can create backups that fail. They are counted apart, so that they push out no failure of the schedule.
+        for own in (True, False):
+            which = [index for index in failed if (ordered[index].set_id.kind is SetKind.Schedule) is own]
+            _keep_newest_failed(which, policy.failed.keep_last, kept, expired)
     return [
         _decision(backup, kept.get(index), expired.get(index), index in protected, policy)
         for index, backup in enumerate(ordered)
     ]
 
 
-def policy_applies(backup: BackupSummary, policy: RetentionPolicy) -> bool:
-    """Whether the policy may delete this backup."""
-    return (not policy.own_only or backup.carries_policy) and (policy.include_adopted or not backup.adopted)
-
-
-def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, kept: _KeepReasons) -> None:
+def _protect(
+    ordered: Sequence[BackupSummary], policy: RetentionPolicy, future: Collection[int], kept: _KeepReasons
+) -> None:
     """Find the backups that neither a rule nor ``maxAge`` nor ``ttl`` deletes."""
     verified: Counter[str] = Counter()
     after: BackupSummary | None = None
     for index, backup in enumerate(ordered):
         completed = backup.phase == COMPLETED
+        if index in future:
+            # Its time is wrong, so its place in the order is wrong as well: it must not push out another backup.
+            kept[index].append("newer than now")
+            continue
         suspicious = completed and backup.needs_review
         if backup.pinned:
             kept[index].append("pinned")
         if backup.restores:
             kept[index].extend(f"restore {name}" for name in backup.restores[:_RESTORES_SHOWN])
-        if backup.adopted and not policy.include_adopted:
-            kept[index].append("adopted")
-        elif suspicious:
+        if suspicious:
             kept[index].append("suspicious")
         elif completed and backup.level == VERIFIED and verified[backup.volume_id] < policy.min_keep:
             verified[backup.volume_id] += 1
@@ -122,11 +126,11 @@ def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, kept: _K
 def _expired(backup: BackupSummary, policy: RetentionPolicy, now: datetime) -> tuple[DeletionCause, str] | None:
     """The age limit that a finished backup has reached; None if none."""
     ttl = backup.ttl
-    if ttl is not None and now - backup.time >= ttl and (policy.include_adopted or not backup.adopted):
+    if ttl is not None and now - backup.time >= ttl:
         return DeletionCause.ttl, f"older than its ttl {span(ttl)}"
     failed = backup.phase == FAILED
     limit = policy.failed.max_age if failed else policy.max_age
-    if limit is None or now - backup.time < limit or not policy_applies(backup, policy):
+    if limit is None or now - backup.time < limit:
         return None
     if failed:
         return DeletionCause.failed, f"older than failed.maxAge {span(limit)}"
@@ -185,16 +189,13 @@ def _decision(
         return RetentionDecision(backup, expired[0], (expired[1],), None)
     if protected:
         return RetentionDecision(backup, None, tuple(kept or ()), None)
-    reasons = tuple(kept or ())
-    if policy.own_only and policy.has_rules and not backup.carries_policy and backup.phase == COMPLETED:
-        reasons = ("no policy of its own",)
-    return RetentionDecision(backup, None, reasons, _limit(backup, policy))
+    return RetentionDecision(backup, None, tuple(kept or ()), _limit(backup, policy))
 
 
 def _limit(backup: BackupSummary, policy: RetentionPolicy) -> datetime | None:
     """When the first age limit of a kept backup is reached; None without one."""
     least = backup.ttl
-    if not policy.dry_run and policy_applies(backup, policy):
+    if not policy.dry_run:
         if backup.phase == FAILED:
             least = _smaller(least, policy.failed.max_age)
         else:

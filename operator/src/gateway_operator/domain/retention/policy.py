@@ -36,9 +36,8 @@ class RetentionPolicy:
     zone: tzinfo = UTC
     failed: FailedLimits = FailedLimits()
     include_adopted: bool = False
+    """Whether adopted backups whose manifest names the schedule belong to its set."""
     dry_run: bool = False
-    own_only: bool = False
-    """The policy comes from a backup and not from a schedule. It applies only to backups with a policy of their own."""
 
     @property
     def counts(self) -> bool:
@@ -63,12 +62,12 @@ class RetentionPolicy:
 
 
 KEEP_ALL: Final = RetentionPolicy()
-"""The policy of a set that has none."""
+"""The policy of a set that has none. ``ttl`` still deletes, but never the newest Verified backup."""
 SAFETY: Final = RetentionPolicy(keep_last=5)
 """The policy of safety backups, which restores create before they replace a config."""
 
 
-def parse(spec: Mapping[str, Any], *, own_only: bool = False) -> RetentionPolicy:
+def parse(spec: Mapping[str, Any]) -> RetentionPolicy:
     """The policy from ``spec.retention``. Raises ``ValueError`` with a sentence about the invalid field.
 
     The schema of the CRD rejects most invalid values earlier. It cannot check a time zone, and an object may be older
@@ -91,7 +90,6 @@ def parse(spec: Mapping[str, Any], *, own_only: bool = False) -> RetentionPolicy
         ),
         include_adopted=spec.get("includeAdopted") is True,
         dry_run=spec.get("dryRun") is True,
-        own_only=own_only,
     )
 
 

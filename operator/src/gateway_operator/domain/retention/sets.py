@@ -1,30 +1,30 @@
 """Groups backups into backup sets and finds the policy of each set.
 
-A set holds the backups of one gateway and one ``spec.group``. A pass reads all GatewayBackups, so a set holds a row of
-each and not the object.
+The origin that the operator has verified decides to which set a backup belongs, and only schedules carry a policy. So a
+person who creates a GatewayBackup cannot make the policy of others delete more. A pass reads all GatewayBackups, so a
+set holds a row of each and not the object.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
-from gateway_operator.domain.model.names import MANUAL_GROUP, SAFETY_GROUP
+from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, SetKind
 from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore.status import is_terminal
-from gateway_operator.domain.retention.plan import VERIFIED
+from gateway_operator.domain.retention.plan import FAILED, VERIFIED
 from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSet:
-    """The backups of one gateway and one ``spec.group``."""
+    """The backups that one policy governs."""
 
     id: BackupSetId
     schedule: GatewayBackupSchedule | None
@@ -62,23 +62,43 @@ def gather(
     backups: Iterable[BackupSummary], schedules: Iterable[GatewayBackupSchedule], restores: Iterable[Restore]
 ) -> list[BackupSet]:
     """All sets, including those of schedules without a backup."""
-    by_id: dict[BackupSetId, list[BackupSummary]] = defaultdict(list)
-    for backup in backups:
-        by_id[backup.set_id].append(backup)
     owners = {schedule.set_id: schedule for schedule in schedules if schedule.meta.deleting_since is None}
-    for set_id in owners:
-        by_id.setdefault(set_id, [])
+    policies = {set_id: _schedule_policy(schedule) for set_id, schedule in owners.items()}
+    by_id: dict[BackupSetId, list[BackupSummary]] = {set_id: [] for set_id in owners}
+    for backup in backups:
+        by_id.setdefault(_set_for_policy(backup, policies), []).append(backup)
     unfinished: dict[NamespacedGateway, list[Restore]] = defaultdict(list)
     for restore in restores:
         if not is_terminal(restore):
             unfinished[restore.namespaced_gateway].append(restore)
     sets = []
-    for set_id, rows in sorted(by_id.items(), key=lambda one: (one[0].namespace, str(one[0].gateway), one[0].group)):
-        owner, users = owners.get(set_id), unfinished[set_id.namespaced_gateway]
+    for set_id, rows in sorted(by_id.items(), key=lambda one: (str(one[0]), one[0].namespace)):
+        users = unfinished[set_id.namespaced_gateway]
         members = {one.name: with_restores(one, users) for one in rows}
         choosing = next((one.meta.ref.name for one in users if has_unresolved_source(one)), "")
-        sets.append(BackupSet(set_id, owner, _policy(set_id, owner, rows), members, choosing))
+        fixed = SAFETY if set_id.kind is SetKind.Safety else KEEP_ALL
+        sets.append(BackupSet(set_id, owners.get(set_id), policies.get(set_id, fixed), members, choosing))
     return sets
+
+
+def _set_for_policy(backup: BackupSummary, policies: Mapping[BackupSetId, RetentionPolicy | str]) -> BackupSetId:
+    """The set whose policy governs the backup: its own one, with two exceptions that need a schedule.
+
+    A failed backup belongs to the schedule that its group names: only its record can be deleted. An adopted backup
+    belongs to the schedule that its manifest names, if that schedule's policy includes adopted backups.
+    """
+    own = backup.set_id
+    if own.kind is not SetKind.Group:
+        return own
+    if backup.phase == FAILED:
+        governing = replace(own, kind=SetKind.Schedule)
+    elif backup.adopted and backup.schedule:
+        governing = replace(own, kind=SetKind.Schedule, name=backup.schedule)
+    else:
+        return own
+    policy = policies.get(governing)
+    included = backup.phase == FAILED or (isinstance(policy, RetentionPolicy) and policy.include_adopted)
+    return governing if policy is not None and included else own
 
 
 def with_restores(backup: BackupSummary, restores: Sequence[Restore]) -> BackupSummary:
@@ -117,21 +137,9 @@ def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:
     return None
 
 
-def _policy(
-    set_id: BackupSetId, schedule: GatewayBackupSchedule | None, members: Sequence[BackupSummary]
-) -> RetentionPolicy | str:
+def _schedule_policy(schedule: GatewayBackupSchedule) -> RetentionPolicy | str:
     try:
-        if schedule is not None and schedule.retention is not None:
-            return parse(schedule.retention)
-        if set_id.group == SAFETY_GROUP:
-            return replace(SAFETY, own_only=True)
-        if set_id.group == MANUAL_GROUP:
-            return KEEP_ALL
-        # The policy of a backup that is not Completed does not apply to the others.
-        good = (one for one in members if one.phase == "Completed" and not one.is_deleting)
-        carrying = [one for one in good if one.policy is not None]
-        newest = max(carrying, key=lambda one: (one.time, one.name), default=None)
-        return KEEP_ALL if newest is None or newest.policy is None else parse(newest.policy, own_only=True)
+        return KEEP_ALL if schedule.retention is None else parse(schedule.retention)
     except ValueError as error:
         return str(error)
 

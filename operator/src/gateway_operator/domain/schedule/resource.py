@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway_operator.domain.model import conditions
-from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef
+from gateway_operator.domain.model.identifiers import BackupSetId, GatewayRef, SetKind
 from gateway_operator.domain.model.names import SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Json, Meta
 
@@ -60,7 +60,7 @@ class GatewayBackupSchedule:
     @property
     def set_id(self) -> BackupSetId:
         """The set of its backups."""
-        return BackupSetId(self.meta.ref.namespace, self.gateway, self.name)
+        return BackupSetId(self.meta.ref.namespace, self.gateway, SetKind.Schedule, self.name)
 
     @property
     def retention_status(self) -> Json:

@@ -142,7 +142,7 @@ class Deletions:
 
     async def _emit_event(self, ref: Ref, decision: RetentionDecision) -> None:
         event, now = deletion_event(decision), self._ports.clock.now()
-        self._log.info("Namespace %s, group %s: %s", ref.namespace, self._set.id.group, event.message)
+        self._log.info("Namespace %s, %s %s: %s", ref.namespace, self._set.id.kind, self._set.id.name, event.message)
         await self._ports.cluster.event(ref, event, now)
         if self._set.schedule is not None:
             await self._ports.cluster.event(self._set.schedule.meta.ref, event, now)

@@ -214,7 +214,7 @@ class RetentionController:
             inventory=backups.inventory,
             before=inventory_before(schedule) if schedule is not None else None,
             accepted=str(schedule.meta.annotations.get(ACCEPT_INVENTORY, "")) if schedule is not None else "",
-            annotate_target=f"-n {key.namespace} gwbs {key.group}",
+            annotate_target=f"-n {key.namespace} gwbs {key.name}",
         )
         return first_hold(observation, now)
 
@@ -293,7 +293,7 @@ class RetentionController:
 
 
 def _describe(key: BackupSetId) -> str:
-    return f"Group {key.group} of {key.gateway} in namespace {key.namespace}"
+    return f"The {key.kind} {key.name} of {key.gateway} in namespace {key.namespace}"
 
 
 def _version(ref: Ref, resource_version: str) -> Meta:
