@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from gateway_api.contract import ERRORS, ErrorCode
+from gateway_api.contract import ERRORS, ErrorCode, ExistingBackup
 
 FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The errnos of a full volume or an exhausted quota."""
@@ -20,13 +20,22 @@ class ApiError(Exception):
     """An expected failure.
 
     ``detail`` defaults to the remedy of ``code``. The caller sees it, so it holds no value from a config.
-    ``retry_after`` is the number of seconds until a retry makes sense; None leaves it to the code.
+    ``retry_after`` is the number of seconds until a retry makes sense; None leaves it to the code. ``existing`` is
+    the backup that has the requested record name.
     """
 
-    def __init__(self, code: ErrorCode, detail: str | None = None, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str | None = None,
+        *,
+        retry_after: int | None = None,
+        existing: ExistingBackup | None = None,
+    ) -> None:
         self.code = code
         self.detail = detail or ERRORS[code].remedy
         self.retry_after = retry_after
+        self.existing = existing
         super().__init__(f"{code.value}: {self.detail}")
 
 

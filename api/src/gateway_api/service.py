@@ -19,8 +19,8 @@ from gateway_api.backups import inspection, listing, upload, verification
 from gateway_api.backups.create import create_backup
 from gateway_api.backups.deletion import delete_by_id
 from gateway_api.backups.download import Download, open_download
+from gateway_api.backups.listing import ListedPage
 from gateway_api.contract import (
-    BackupPage,
     BackupRecord,
     BackupRequest,
     BackupResult,
@@ -128,7 +128,7 @@ class Service:
             "backup", request.request_id, requested_by, lambda context: create_backup(context, request)
         )
 
-    async def list_backups(self, limit: int, token: str | None, path: str | None) -> BackupPage:
+    async def list_backups(self, limit: int, token: str | None, path: str | None) -> ListedPage:
         """A page of the files in the backup directory, or the file at ``path``."""
         return await self._read(partial(listing.list_page, self.settings, self._index, limit, token, path))
 

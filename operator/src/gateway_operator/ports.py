@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from gateway_api.contract import BackupPage, BackupRecord, RestoreResult, SystemHealthData
+from gateway_api.contract import BackupPage, BackupRecord, ExistingBackup, RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.actions import CallBackup, CallRestore, KubernetesEvent
@@ -24,7 +24,7 @@ class AdminApiError(Exception):
     """A call to an admin API failed. The text never contains a key.
 
     ``outcome_unknown``: the call may have been executed. ``retry_after`` is a number of seconds. ``status`` is the HTTP
-    status, or None if there was no answer.
+    status, or None if there was no answer. ``existing``: with NameUsed, the backup that has the name.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class AdminApiError(Exception):
         remedy: str = "",
         retry_after: float | None = None,
         outcome_unknown: bool = False,
+        existing: ExistingBackup | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
@@ -46,6 +47,7 @@ class AdminApiError(Exception):
         self.remedy = remedy
         self.retry_after = retry_after
         self.outcome_unknown = outcome_unknown
+        self.existing = existing
 
 
 class ClusterError(Exception):

@@ -116,7 +116,7 @@ def test_two_servers_write_one_chain(dirs: GatewayDirs, fork_server: ForkServer)
         for thread in threads:
             thread.join()
     assert _verify(dirs)[0] == 0
-    created = len(list(dirs.backups.rglob("*.manifest.json")))
+    created = len(list(dirs.backups.rglob("*.manifest")))
     assert sum(one.get("result") == "ok" and one["operation"] == "backup" for one in _records(dirs)) == created > 0
 
 

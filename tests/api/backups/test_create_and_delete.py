@@ -130,7 +130,7 @@ def test_file_that_differs_from_its_manifest_is_not_deleted(api: httpx.Client, d
     (dirs.backups / "a.json").write_bytes(b"precious")
     assert_error(api.delete(f"{ALL}/{created['backup_id']}"), "BackupChanged")
     assert (dirs.backups / "a.json").read_bytes() == b"precious"
-    assert (dirs.backups / "a.json.manifest.json").exists()
+    assert (dirs.backups / "a.json.manifest").exists()
 
 
 def test_file_removed_by_a_user_is_not_found(api: httpx.Client, dirs: GatewayDirs) -> None:
@@ -144,7 +144,7 @@ def test_file_removed_by_a_user_is_not_found(api: httpx.Client, dirs: GatewayDir
 def test_backup_moved_with_its_manifest_keeps_its_id(api: httpx.Client, dirs: GatewayDirs) -> None:
     created = assert_ok(api.post(URL, json={"path": "a.json"}))
     (dirs.backups / "elsewhere").mkdir()
-    for name in ("a.json", "a.json.manifest.json"):
+    for name in ("a.json", "a.json.manifest"):
         (dirs.backups / name).rename(dirs.backups / "elsewhere" / name)
     assert assert_ok(api.get(f"{ALL}/{created['backup_id']}"))["path"] == "elsewhere/a.json"
     assert assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
@@ -157,12 +157,12 @@ def test_config_issues_are_recorded_without_keys(api: httpx.Client, dirs: Gatewa
     created = assert_ok(api.post(URL, json={"path": "a.json"}))
     assert [issue["code"] for issue in created["issues"]] == ["DanglingProject"]
     assert "secret-gateway-key" not in json.dumps(created)
-    assert "secret-gateway-key" not in (dirs.backups / "a.json.manifest.json").read_text()
+    assert "secret-gateway-key" not in (dirs.backups / "a.json.manifest").read_text()
 
 
 def test_invalid_manifest_is_ignored(api: httpx.Client, dirs: GatewayDirs) -> None:
     created = assert_ok(api.post(URL, json={"path": "a.json"}))
-    manifest = dirs.backups / "a.json.manifest.json"
+    manifest = dirs.backups / "a.json.manifest"
     manifest.write_text(manifest.read_text().replace('"counts"', '"created": "2020-01-01T00:00:00Z", "counts"'))
     assert_error(api.get(f"{ALL}/{created['backup_id']}"), "BackupNotFound")
     assert_error(api.post("/api/v1/system/restore", json={"input_file": "a.json"}), "BackupCorrupt")

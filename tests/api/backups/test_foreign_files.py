@@ -37,7 +37,7 @@ def test_unrepresentable_manifest_is_ignored_and_hides_no_file(
     data = dirs.config.read_bytes()
     assert_ok(api.post(BACKUP, json={"path": "ours.json"}))
     (dirs.backups / "x.json").write_bytes(data)
-    (dirs.backups / "x.json.manifest.json").write_text(json.dumps(build_manifest(data, **strange)))
+    (dirs.backups / "x.json.manifest").write_text(json.dumps(build_manifest(data, **strange)))
     items = assert_ok(api.get(ALL))["items"]
     assert [(item["path"], item["kind"]) for item in items] == [("ours.json", "backup"), ("x.json", "foreign")]
     assert_error(api.get(f"{ALL}/x"), "BackupNotFound")
@@ -58,7 +58,7 @@ def test_manifest_of_a_later_version_is_kept_unchanged(api: httpx.Client, dirs: 
     sent = json.dumps(build_manifest(data, **later)).encode()
     assert_ok(api.put(f"{ALL}/x/content?part=manifest", content=sent))
     assert_ok(api.put(f"{ALL}/x/content", content=data))
-    assert (dirs.backups / "x.json.manifest.json").read_bytes() == sent
+    assert (dirs.backups / "x.json.manifest").read_bytes() == sent
     assert assert_ok(api.get(ALL))["items"][0]["kind"] == "backup"
     assert assert_ok(api.get(f"{ALL}/x"))["path"] == "x.json"
     assert assert_ok(api.delete(f"{ALL}/x"))["existed"]
@@ -70,7 +70,7 @@ def test_file_whose_name_no_request_can_use_is_not_listed(name: bytes, api: http
     created = assert_ok(api.post(BACKUP, json=request))
     folder = os.path.join(os.fsencode(dirs.backups), name)
     os.mkdir(folder)
-    for file in (b"a.json", b"a.json.manifest.json"):
+    for file in (b"a.json", b"a.json.manifest"):
         os.rename(os.path.join(os.fsencode(dirs.backups), file), os.path.join(folder, file))
     one = f"{ALL}/{created['backup_id']}"
     assert assert_ok(api.get(ALL))["items"] == []

@@ -26,8 +26,8 @@ NAMES = [
     "a/.b/x.json",
     "x\0.json",
     "x\n.json",
-    "x.manifest.json",
-    "x.json.verification.json",
+    "x.manifest",
+    "x.json.verification",
     "X.MANIFEST.JSON",
     "x.tmp",
     "y" * 176 + ".json",
@@ -93,7 +93,7 @@ def test_only_regular_files_with_one_link_are_changed(kind: str, api: httpx.Clie
 
 def test_manifest_that_is_a_symlink_is_not_followed(api: httpx.Client, dirs: GatewayDirs) -> None:
     created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
-    manifest = dirs.backups / "a.json.manifest.json"
+    manifest = dirs.backups / "a.json.manifest"
     moved = dirs.backups.parent / "moved"
     manifest.rename(moved)
     manifest.symlink_to(moved)

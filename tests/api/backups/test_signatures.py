@@ -56,7 +56,7 @@ def test_any_changed_byte_in_manifest_or_file_is_detected(dirs: GatewayDirs, for
         body = {"input_file": "a.json.gz", "safety_backup": False, "expected_sha256": "0" * 64}
         assert_error(api.post(RESTORE, json=body), "DigestMismatch")
         expected = {"BackupCorrupt", "SignatureInvalid", "SignatureRequired", "KeyNotTrusted"}
-        for target in (dirs.backups / "a.json.gz.manifest.json", dirs.backups / "a.json.gz"):
+        for target in (dirs.backups / "a.json.gz.manifest", dirs.backups / "a.json.gz"):
             good = target.read_bytes()
             for offset in range(len(good)):
                 target.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
@@ -70,7 +70,7 @@ def test_rewritten_manifest_is_invalid_under_every_policy(dirs: GatewayDirs, for
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert_ok(api.post(BACKUP, json={"path": "a.json"}))
         planted = dirs.config.read_bytes().replace(b"user-0@", b"evil-0@")
-        manifest = dirs.backups / "a.json.manifest.json"
+        manifest = dirs.backups / "a.json.manifest"
         value = json.loads(manifest.read_text())
         value["content_sha256"] = value["stored_sha256"] = digest(planted)
         (dirs.backups / "a.json").write_bytes(planted)
@@ -138,8 +138,8 @@ def test_jq_and_openssl_verify_a_signature_as_documented(
         created = assert_ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"why": "ünï"}}))
     script = f"""
     openssl pkey -in {dirs.state}/signing_key.pem -pubout -out {tmp_path}/public.pem
-    {{ echo mcpgateway-manifest-v1; jq -cjS 'del(.signatures)' a.json.manifest.json; }} > {tmp_path}/message
-    jq -r '.signatures[0].sig' a.json.manifest.json | base64 -d > {tmp_path}/sig
+    {{ echo mcpgateway-manifest-v1; jq -cjS 'del(.signatures)' a.json.manifest; }} > {tmp_path}/message
+    jq -r '.signatures[0].sig' a.json.manifest | base64 -d > {tmp_path}/sig
     openssl pkeyutl -verify -pubin -inkey {tmp_path}/public.pem -rawin -in {tmp_path}/message -sigfile {tmp_path}/sig
     openssl pkey -pubin -in {tmp_path}/public.pem -outform DER | tail -c 32 | sha256sum | cut -c1-32
     """

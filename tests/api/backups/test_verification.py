@@ -35,11 +35,11 @@ def test_verification_is_shown_until_the_backup_is_deleted(dirs: GatewayDirs, fo
         assert result["problems"] == []
         shown = assert_ok(api.get(one))["verification"]
         assert shown == {key: value for key, value in result.items() if key != "recorded"}
-        assert (dirs.backups / "a.json.zst.verification.json").stat().st_mode & 0o777 == 0o600
+        assert (dirs.backups / "a.json.zst.verification").stat().st_mode & 0o777 == 0o600
         assert_ok(api.post(BACKUP, json={"path": "a.json.zst", "overwrite": True}))
         assert_error(api.get(one), "BackupNotFound")
         assert_error(api.post(f"{one}/verify"), "BackupNotFound")
-        new = manifests.load((dirs.backups / "a.json.zst.manifest.json").read_bytes()).id
+        new = manifests.load((dirs.backups / "a.json.zst.manifest").read_bytes()).id
         assert assert_ok(api.get(f"/api/v1/system/backups/{new}"))["verification"] is None
         _verify(api, new)
         assert_ok(api.delete(f"/api/v1/system/backups/{new}"))
@@ -65,7 +65,7 @@ def test_list_show_inspect_and_verify_agree_also_after_a_restart(dirs: GatewayDi
         plain = assert_ok(api.post(BACKUP, json={"path": "d/a.json"}))["backup_id"]
         sealed = assert_ok(api.post(BACKUP, json={"path": "d/b.json.age"}))["backup_id"]
         unsigned = assert_ok(api.post(BACKUP, json={"path": "d/c.json.age"}))["backup_id"]
-        manifest = dirs.backups / "d/c.json.age.manifest.json"
+        manifest = dirs.backups / "d/c.json.age.manifest"
         described = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
         _verify(api, plain)
@@ -105,7 +105,7 @@ def test_corrupt_file_is_not_verified_until_verified_again(dirs: GatewayDirs, fo
 def test_verify_reports_problems(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
-        file, manifest = dirs.backups / "a.json", dirs.backups / "a.json.manifest.json"
+        file, manifest = dirs.backups / "a.json", dirs.backups / "a.json.manifest"
         good, described = file.read_bytes(), json.loads(manifest.read_text())
         file.write_bytes(good.replace(b"user-0@", b"user-9@"))
         result = _verify(api, created["backup_id"])
@@ -137,7 +137,7 @@ def test_unsigned_manifest_of_an_encrypted_file_proves_nothing(dirs: GatewayDirs
     settings: dict[str, Any] = {"age_recipients": [str(identity.to_public())], "encryption": "require"}
     with fork_server.server(dirs.config, dirs.backups, dirs.key, **settings) as api:
         created = assert_ok(api.post(BACKUP, json={"path": "a.json.age"}))
-        manifest = dirs.backups / "a.json.age.manifest.json"
+        manifest = dirs.backups / "a.json.age.manifest"
         described = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({key: value for key, value in described.items() if key != "signatures"}))
         result = _verify(api, created["backup_id"])
@@ -161,7 +161,7 @@ def test_forged_verification_file_is_ignored(dirs: GatewayDirs, fork_server: For
     with fork_server.server(dirs.config, dirs.backups, dirs.key, signature_policy="require") as api:
         created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
         _verify(api, created["backup_id"])
-        note = dirs.backups / "a.json.verification.json"
+        note = dirs.backups / "a.json.verification"
         forged = json.loads(note.read_text())
         for content in ("", "{", json.dumps({**forged, "stored_sha256": "0" * 64}), "x" * 100_000):
             note.write_text(content)

@@ -94,7 +94,7 @@ def prepare_scenarios(fork_server: ForkServer, folder: Path) -> dict[str, Scenar
         _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/old.json.gz", "request_id": "old"}))
         _ok(client.post(f"{PREFIX}/backup", json={"path": "manual/spare.json", "request_id": "spare"}))
         _ok(client.post(f"{PREFIX}/backup", json={"output_file": str(backups / "daily.json")}))
-    spare = json.loads((backups / "manual/spare.json.manifest.json").read_text())["id"]
+    spare = json.loads((backups / "manual/spare.json.manifest").read_text())["id"]
     restore = {"backup_id": new["backup_id"], "request_id": "restore"}
     body = {"path": "manual/fresh.json.zst", "request_id": "fresh"}
     scenarios["backup"] = Scenario(base, "POST", "/backup", body)
@@ -142,7 +142,7 @@ def backdate_configs(folder: Path) -> None:
 def _prepare_upload(fork_server: ForkServer, base: Path, backups: Path, folder: Path) -> Scenario:
     """A scenario in which a manifest from another volume was uploaded; the request uploads its file."""
     stored = compress_bytes(NEW, "zstd")
-    manifest = json.loads((backups / "manual/new.json.zst.manifest.json").read_text())
+    manifest = json.loads((backups / "manual/new.json.zst.manifest").read_text())
     del manifest["signatures"]
     manifest |= {
         "id": "elsewhere",
@@ -174,9 +174,9 @@ def check_backups(backups: Path, scenario: Scenario, *, except_for: str = "") ->
         if scenario.parses_in_worker
         else (OLD[:100], True)
     )
-    for manifest_file in backups.rglob("*.manifest.json"):
+    for manifest_file in backups.rglob("*.manifest"):
         manifest = json.loads(manifest_file.read_text())
-        stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest.json")).read_bytes()
+        stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest")).read_bytes()
         assert digest(stored) == manifest["stored_sha256"]
         form = compression.format_for_name(manifest["path"])
         assert form.encrypted == bool(manifest["recipients"])
@@ -185,7 +185,7 @@ def check_backups(backups: Path, scenario: Scenario, *, except_for: str = "") ->
     for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
         if name != except_for:
             assert (backups / name).is_file()
-            assert (backups / f"{name}.manifest.json").is_file()
+            assert (backups / f"{name}.manifest").is_file()
     for raw in backups.rglob("*.invalid*"):
         assert decode_file(raw.read_bytes(), compression.format_for_name(raw.name), str(IDENTITY), 1 << 20) == unparsed
         assert raw.name.endswith(".age") is encrypted
@@ -246,7 +246,7 @@ def check_promises(
     if name in ("backup", "replace", "encrypted", "rotate_audit_log"):
         named = [
             manifest
-            for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest.json")))
+            for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest")))
             if manifest["request_id"] == done["request_id"]
         ]
         assert len(named) == 1

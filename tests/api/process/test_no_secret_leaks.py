@@ -96,7 +96,7 @@ def test_canary_appears_only_where_it_was_put(dirs: GatewayDirs, tmp_path: Path)
         dirs.config.write_bytes(good)
         verify = f"{PREFIX}/backups/{created['backup_id']}/verify"
         answers += [client.post(verify), client.post(verify, json={"identity": SECRET})]
-        assert (dirs.backups / f"{WORD}.json.zst.verification.json").exists()
+        assert (dirs.backups / f"{WORD}.json.zst.verification").exists()
         answers += [client.get("/metrics"), client.get("/ready"), client.get("/health"), client.get("/openapi.json")]
         assert process.process is not None
         for number in process_tree(process.process.pid):

@@ -57,7 +57,7 @@ def test_no_backup_is_torn_while_the_gateway_writes(dirs: GatewayDirs, fork_serv
                     assert answer.json()["code"] in ("ConfigUnstable", "ConfigInvalid")
         assert created > 0
         for file in dirs.backups.glob("*.json"):
-            if not file.name.endswith(".manifest.json"):
+            if not file.name.endswith(".manifest"):
                 assert file.read_bytes() in written
         assert api.get("/health").status_code == 200
 

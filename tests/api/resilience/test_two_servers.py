@@ -61,7 +61,7 @@ def test_same_request_to_both_servers_creates_one_backup(
     assert {answer.json().get("code") for answer in answers if answer.status_code != 200} <= {"Busy", "InProgress"}
     assert sum(not one["replayed"] for one in good) == 1
     assert len({one["backup_id"] for one in good}) == 1
-    assert len(list(dirs.backups.rglob("*.manifest.json"))) == 1
+    assert len(list(dirs.backups.rglob("*.manifest"))) == 1
 
 
 def test_different_requests_to_both_servers_succeed(two: tuple[httpx.Client, httpx.Client], dirs: GatewayDirs) -> None:
@@ -78,7 +78,7 @@ def test_different_requests_to_both_servers_succeed(two: tuple[httpx.Client, htt
         thread.join()
     done = [answer for answer in answers if answer.status_code == 200]
     assert {answer.json()["code"] for answer in answers if answer.status_code != 200} <= {"Busy"}
-    assert len(list(dirs.backups.rglob("*.manifest.json"))) == len(done) > 0
+    assert len(list(dirs.backups.rglob("*.manifest"))) == len(done) > 0
 
 
 def test_lock_holder_makes_others_wait_and_then_fail_as_busy(api: httpx.Client, dirs: GatewayDirs) -> None:

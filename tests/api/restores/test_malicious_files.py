@@ -110,9 +110,9 @@ def test_backup_with_one_changed_byte_is_not_restored(
     at: int, byte: int, what: str, served: tuple[GatewayDirs, httpx.Client]
 ) -> None:
     dirs, client = served
-    for name in ("good.json.zst", "good.json.zst.manifest.json"):
+    for name in ("good.json.zst", "good.json.zst.manifest"):
         (dirs.backups / name.replace("good", "changed")).write_bytes((dirs.backups / name).read_bytes())
-    changed = dirs.backups / ("changed.json.zst" + (".manifest.json" if what == "manifest" else ""))
+    changed = dirs.backups / ("changed.json.zst" + (".manifest" if what == "manifest" else ""))
     data = bytearray(changed.read_bytes())
     if data[at % len(data)] == byte:
         return
@@ -123,7 +123,7 @@ def test_backup_with_one_changed_byte_is_not_restored(
         # The change only replaced whitespace: the JSON value, and so the signature, is the same.
         changed = json.loads(bytes(data))
         assert what == "manifest"
-        assert changed == json.loads((dirs.backups / "good.json.zst.manifest.json").read_bytes())
+        assert changed == json.loads((dirs.backups / "good.json.zst.manifest").read_bytes())
     else:
         _check_declared(answer)
 

@@ -209,7 +209,7 @@ class BackupRules(RuleBasedStateMachine):
         if (overwritten := model.backup_at(path)) is not None:
             overwritten.state = "removed"
         model.foreign.pop(path, None)
-        manifest = (self.system.dirs.backups / f"{path}.manifest.json").read_bytes()
+        manifest = (self.system.dirs.backups / f"{path}.manifest").read_bytes()
         stored = (self.system.dirs.backups / path).read_bytes()
         model.backups[backup_id] = Backup(backup_id, path, path, content, request, manifest, stored)
         self.system.check_file(model.backups[backup_id])

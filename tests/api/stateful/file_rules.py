@@ -111,7 +111,7 @@ class FileRules(BackupRules):
         if backup is None:
             return
         root = self.system.dirs.backups
-        file, manifest_file = root / backup.path, root / f"{backup.owner}.manifest.json"
+        file, manifest_file = root / backup.path, root / f"{backup.owner}.manifest"
         if action == "gzip":
             target = f"{backup.path}.gz"
             plain = not backup.path.endswith((".gz", ".zst", ".age"))
@@ -130,7 +130,7 @@ class FileRules(BackupRules):
             target = f"m{self.counter}/{backup.path.rpartition('/')[2]}"
             (root / target).parent.mkdir()
             file.rename(root / target)
-            manifest_file.rename(root / f"{target}.manifest.json")
+            manifest_file.rename(root / f"{target}.manifest")
             backup.path = backup.owner = target
         elif action == "corrupt":
             offset = number * 7919 % len(backup.stored)

@@ -195,7 +195,7 @@ class AdminApiStateMachine(FileRules):
         if kind == "backup" and saved["backup_id"] not in self.model.backups:
             assert live is not None
             root = self.system.dirs.backups
-            manifest, stored = (root / f"{path}.manifest.json").read_bytes(), (root / path).read_bytes()
+            manifest, stored = (root / f"{path}.manifest").read_bytes(), (root / path).read_bytes()
             backup = Backup(saved["backup_id"], path, path, live, None, manifest, stored)
             self.model.backups[backup.id] = backup
             self.system.check_file(backup)

@@ -260,7 +260,7 @@ class SystemUnderTest:
             assert self.open(stored, one.path) == one.content.data
         manifest = json.loads(one.manifest)
         assert (manifest["content_sha256"], manifest["content_bytes"]) == (sha(one.content.data), len(one.content.data))
-        assert (self.dirs.backups / f"{one.owner}.manifest.json").read_bytes() == one.manifest
+        assert (self.dirs.backups / f"{one.owner}.manifest").read_bytes() == one.manifest
 
     def check_all_files(self) -> None:
         """Checks every backup, and that foreign files are unchanged."""

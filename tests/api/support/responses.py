@@ -21,7 +21,8 @@ def assert_error(answer: httpx.Response, code: str) -> str:
     from gateway_api.contract import ERRORS, ErrorCode
 
     body = answer.json()
-    assert set(body) == {"error", "detail", "code", "timestamp"}
+    assert set(body) - {"existing"} == {"error", "detail", "code", "timestamp"}
+    assert ("existing" in body) == (code == "NameUsed")
     assert body["code"] == code, body
     assert answer.status_code == ERRORS[ErrorCode(code)].status
     assert answer.headers["x-request-id"]

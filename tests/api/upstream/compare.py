@@ -153,7 +153,7 @@ def run_our_backups(seconds: float) -> dict[str, object]:
         load.add("backup", backup(1), 0.01)
         load.add("reset or restore", replace, 2.0)
         down = load.run(seconds, upstream)
-        files = [file for file in backups.rglob("*.json") if not file.name.endswith(".manifest.json")]
+        files = list(backups.rglob("*.json"))
         return _figures(load, [file for file in files if ".gateway" not in file.parts], upstream, down, ours=client)
 
 

@@ -72,4 +72,4 @@ def real_admins(folder: Path, count: int = 5) -> Iterator[tuple[list[str], list[
             hosts.append(process.host)
             keys.append(key)
             volumes.append(backups)
-        yield hosts, keys, lambda: sum(len(list(volume.rglob("*.manifest.json"))) for volume in volumes)
+        yield hosts, keys, lambda: sum(len(list(volume.rglob("*.manifest"))) for volume in volumes)

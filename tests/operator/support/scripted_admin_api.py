@@ -86,6 +86,7 @@ class ScriptedAdminApi:
             [
                 web.get(contract.SYSTEM_HEALTH_PATH, self._health),
                 web.post(contract.BACKUP_PATH, self._backup),
+                web.get(contract.BACKUPS_PATH, self._list),
                 web.get(contract.BACKUPS_PATH + "/{id}", self._read),
                 web.delete(contract.BACKUPS_PATH + "/{id}", self._delete),
                 web.get(contract.RESTORES_PATH + "/{id}", self._no_restore),
@@ -139,6 +140,9 @@ class ScriptedAdminApi:
         assert body.path is not None
         backup_id = contract.backup_id_for(self.volume_id, body.request_id)
         replayed = backup_id in self.backups
+        for holder in self.backups.values():
+            if body.record_name and holder.record_name == body.record_name and holder.request_id != body.request_id:
+                return error_response(ErrorCode.NameUsed, holder)
         if not replayed:
             digest = hashlib.sha256(body.request_id.encode()).hexdigest()
             self.backups[backup_id] = contract.BackupRecord(
@@ -156,12 +160,36 @@ class ScriptedAdminApi:
                 counts=contract.Counts(configs=1, projects=1, users=1, api_keys=1),
                 level=contract.BackupLevel.Verified,
                 metadata=body.metadata,
+                record_name=body.record_name,
             )
         if self.drop_responses:
             self.drop_responses -= 1
             assert request.transport is not None
             request.transport.close()
         return success_response(contract.BackupResult(**self.backups[backup_id].model_dump(), replayed=replayed))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """All backups in one page, or 304 if the client has this list already."""
+        items = [
+            contract.BackupEntry(
+                kind="backup",
+                path=one.path,
+                size_bytes=one.stored_bytes,
+                modified=one.created,
+                backup_id=one.backup_id,
+                record=one,
+            )
+            for one in sorted(self.backups.values(), key=lambda one: one.path)
+            if request.query.get("path") in (None, one.path)
+        ]
+        page = contract.BackupPage(items=items, volume_id=self.volume_id, listed_at=datetime.now(UTC))
+        content = page.model_dump_json(exclude={"listed_at"})
+        etag = f'W/"{hashlib.sha256(content.encode()).hexdigest()}"'
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304, headers={"ETag": etag})
+        response = success_response(page)
+        response.headers["ETag"] = etag
+        return response
 
     async def _read(self, request: web.Request) -> web.Response:
         record = self.backups.get(request.match_info["id"])
@@ -179,10 +207,18 @@ class ScriptedAdminApi:
 
 
 def success_response(data: Any) -> web.Response:
-    body = {"message": "done", "data": data.model_dump(mode="json"), "timestamp": datetime.now(UTC).isoformat()}
+    body = {
+        "message": "done",
+        "data": data.model_dump(mode="json", by_alias=True),
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
     return web.json_response(body)
 
 
-def error_response(code: ErrorCode) -> web.Response:
+def error_response(code: ErrorCode, existing: contract.BackupRecord | None = None) -> web.Response:
     body = {**contract.example_error(code), "detail": f"the test says {code.value}"}
+    if existing is not None:
+        body["existing"] = contract.ExistingBackup(
+            backup_id=existing.backup_id, path=existing.path, created=existing.created
+        ).model_dump(mode="json")
     return web.json_response(body, status=contract.ERRORS[code].status)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 
-from gateway_api.contract import BackupRequest, BackupResult, ErrorCode, backup_id_for
+from gateway_api.clock import rfc3339
+from gateway_api.contract import BackupRequest, BackupResult, ErrorCode, ExistingBackup, backup_id_for
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.idempotency import request_digest
 from gateway_api.operation_context import OperationContext, gateway_and_volume_ids
@@ -32,6 +33,8 @@ def create_backup(context: OperationContext, request: BackupRequest) -> BackupRe
         backup_id = backup_id_for(volume_id, request.request_id)
         if (existing := _existing_result(context, parts, backup_id, body_sha256)) is not None:
             return existing
+    if request.record_name is not None:
+        _refuse_used_name(context, request.record_name, request.request_id)
     recipients = context.protection.recipients_for(parts[-1])
     live = context.config.read()
     if live.kind != "valid":
@@ -49,9 +52,31 @@ def create_backup(context: OperationContext, request: BackupRequest) -> BackupRe
         requested_by=context.requested_by,
         audit_head=context.audit_head,
         metadata=tuple(request.metadata.items()),
+        record_name=request.record_name,
     )
     record = to_backup_record(store.create(context.volume, new, live, recipients=recipients, sign=context.sign))
     return BackupResult.model_validate(record.model_dump())
+
+
+def _refuse_used_name(context: OperationContext, record_name: str, request_id: str | None) -> None:
+    """Raises ``NameUsed`` if another request has made a backup of this record name whose file is still there.
+
+    A manifest without its file does not count: deleting the file by any means frees the name.
+    """
+    try:
+        holders = context.index.backups_of_record(context.volume.base_fd, record_name)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    for holder in holders:
+        manifest = holder.manifest
+        # The same request on a copy of the volume has another backup id, but it is not another request.
+        if request_id is not None and manifest.request_id == request_id:
+            continue
+        raise ApiError(
+            ErrorCode.NameUsed,
+            f"the backup {holder.path} of {rfc3339(manifest.created)} has this record name",
+            existing=ExistingBackup(backup_id=manifest.id, path=holder.path, created=manifest.created),
+        )
 
 
 def _existing_result(

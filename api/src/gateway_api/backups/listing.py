@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import stat
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
+from gateway_api.clock import utc_now
 from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
@@ -31,7 +33,18 @@ from gateway_api.storage.paths import (
     open_parent,
     parse_relative,
 )
-from gateway_api.storage.state_dir import StateDir
+from gateway_api.storage.state_dir import StateDir, read_volume_id
+
+
+class ListedPage(NamedTuple):
+    """A page with its ETag, which is equal only if nothing has changed.
+
+    The ETag of the first page covers the whole list, that of a later page or of a single path only this page.
+    """
+
+    page: BackupPage
+    etag: str
+
 
 BATCH_FILES: Final = 200
 """Number of files that are taken from the index at a time."""
@@ -91,7 +104,7 @@ def parse_token(token: str | None) -> tuple[str, ...]:
 
 def list_page(
     settings: AdminSettings, index: RepositoryIndex, limit: int, token: str | None, path: str | None = None
-) -> BackupPage:
+) -> ListedPage:
     """The next ``limit`` files; with ``path`` the file at exactly that path, or an empty page.
 
     Raises ``InvalidRequest`` for a bad token, ``PathNotAllowed``, ``VolumeUnavailable``.
@@ -102,16 +115,37 @@ def list_page(
         root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise backup_volume_error(error) from None
+    # Taken before the first look at the volume: a change after this time may be missing from the page.
+    listed_at = utc_now()
     try:
         index.refresh(root_fd)
+        # Before the page, for the same reason: a change in between then leads to another ETag at the next request.
+        state = index.fingerprint(root_fd) if requested is None and not after else ""
+        continuation: str | None = None
         if requested is not None:
             entry = entry_at(root_fd, index, requested)
-            return BackupPage.model_validate({"items": [] if entry is None else [entry], "continue": None})
-        return _collect_page(root_fd, index, limit, after)
+            items = [] if entry is None else [entry]
+        else:
+            items, continuation = _collect_page(root_fd, index, limit, after)
+        page = BackupPage.model_validate(
+            {
+                "items": items,
+                "continue": continuation,
+                "volume_id": read_volume_id(settings.backup_dir),
+                "listed_at": listed_at,
+            }
+        )
+        return ListedPage(page, _etag(page, state))
     except OSError as error:
         raise backup_volume_error(error) from None
     finally:
         close(root_fd)
+
+
+def _etag(page: BackupPage, state: str) -> str:
+    """A weak ETag, because the answer also holds the current time. ``state`` is the digest of the whole list."""
+    content = state + page.model_dump_json(by_alias=True, exclude={"listed_at"})
+    return f'W/"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
 
 
 def entry_at(root_fd: int, index: RepositoryIndex, parts: tuple[str, ...]) -> BackupEntry | None:
@@ -120,7 +154,10 @@ def entry_at(root_fd: int, index: RepositoryIndex, parts: tuple[str, ...]) -> Ba
     return None if file is None else _read_entry(root_fd, index, file)
 
 
-def _collect_page(root_fd: int, index: RepositoryIndex, limit: int, after: tuple[str, ...]) -> BackupPage:
+def _collect_page(
+    root_fd: int, index: RepositoryIndex, limit: int, after: tuple[str, ...]
+) -> tuple[list[BackupEntry], str | None]:
+    """The items of the page after the path ``after``, and the token of the next page."""
     items: list[BackupEntry] = []
     last: tuple[str, ...] = ()
     while batch := index.files_after(after, BATCH_FILES):
@@ -130,10 +167,10 @@ def _collect_page(root_fd: int, index: RepositoryIndex, limit: int, after: tuple
             if entry is None:
                 continue
             if len(items) == limit:
-                return BackupPage.model_validate({"items": items, "continue": encode_token(last)})
+                return items, encode_token(last)
             items.append(entry)
             last = file.parts
-    return BackupPage.model_validate({"items": items, "continue": None})
+    return items, None
 
 
 def _read_entry(root_fd: int, index: RepositoryIndex, file: DataFile) -> BackupEntry | None:

@@ -18,6 +18,7 @@ from .backups import (
     InspectRequest,
     Problem,
     Proof,
+    RecordName,
     UploadResult,
     Verification,
     VerificationResult,
@@ -36,7 +37,7 @@ from .common import (
     Sha256,
     SignatureState,
 )
-from .errors import ERRORS, ErrorBody, ErrorCode, ErrorSpec, example_error
+from .errors import ERRORS, ErrorBody, ErrorCode, ErrorSpec, ExistingBackup, example_error
 from .health import HealthData, PendingRestore, ReadyData, SystemHealthData, SystemStatus, VolumeSpace
 from .paths import (
     API_PREFIX,
@@ -98,6 +99,7 @@ __all__ = [
     "ErrorBody",
     "ErrorCode",
     "ErrorSpec",
+    "ExistingBackup",
     "FileInspection",
     "HealthData",
     "Identity",
@@ -109,6 +111,7 @@ __all__ = [
     "Problem",
     "Proof",
     "ReadyData",
+    "RecordName",
     "RequestId",
     "ResetRequest",
     "RestorePlan",

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from .common import OPEN, STRICT, Counts, Identity, Issue, RequestId, SignatureState
 
 METADATA_LIMIT_BYTES: Final = 4096
+
+RecordName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$")
+]
+"""``NAMESPACE/NAME``: the Kubernetes object that records the backup."""
 
 
 class BackupRequest(BaseModel):
@@ -39,6 +44,11 @@ class BackupRequest(BaseModel):
         default=None, description="A repeated request with the same id returns the first result."
     )
     metadata: dict[str, str] = Field(default={}, description="At most 4096 bytes of keys and values together.")
+    record_name: RecordName | None = Field(
+        default=None,
+        description="`NAMESPACE/NAME` of the object that records the backup. `NameUsed` if the volume holds a backup "
+        "of this name that another request made.",
+    )
 
     @model_validator(mode="after")
     def _one_target_and_small_metadata(self) -> BackupRequest:
@@ -125,6 +135,7 @@ class BackupRecord(BaseModel):
     )
     proof: Proof | None = None
     metadata: dict[str, str] = {}
+    record_name: str | None = Field(default=None, description="`record_name` of the request that created it.")
     verification: Verification | None = Field(default=None, description="The result of the last verification.")
 
 
@@ -136,6 +147,9 @@ class BackupResult(BackupRecord):
     )
 
 
+FileKind = Literal["backup", "compressed", "changed", "foreign", "unusable"]
+
+
 class BackupEntry(BaseModel):
     """A file in the backup directory.
 
@@ -145,15 +159,19 @@ class BackupEntry(BaseModel):
     - ``compressed``: it is a backup that a person has gzipped.
     - ``changed``: it differs from the manifest beside it.
     - ``foreign``: it has no manifest. It can be restored if its content is a config.
+    - ``unusable``: it is there, but it cannot be read. ``problems`` has the reason.
+
+    ``problems`` is not empty if the file is present but cannot be restored as it is, whatever its kind.
     """
 
     model_config = OPEN
-    kind: Literal["backup", "compressed", "changed", "foreign"]
+    kind: FileKind
     path: str
     size_bytes: int
     modified: datetime
     backup_id: str | None = None
     record: BackupRecord | None = Field(default=None, description="Present for the kinds `backup` and `compressed`.")
+    problems: list[Problem] = Field(default=[], description="Why the file cannot be restored as it is.")
 
 
 class BackupPage(BaseModel):
@@ -161,6 +179,8 @@ class BackupPage(BaseModel):
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
     items: list[BackupEntry]
+    volume_id: str | None = Field(default=None, description="The id of the volume. Absent if it has none.")
+    listed_at: datetime = Field(description="The page shows every change of the volume before this time.")
     continue_token: str | None = Field(
         default=None, alias="continue", description="Token of the next page. Absent on the last page."
     )
@@ -182,7 +202,7 @@ class FileInspection(BaseModel):
 
     model_config = OPEN
     path: str
-    kind: Literal["backup", "compressed", "changed", "foreign"]
+    kind: FileKind
     backup_id: str | None = None
     gateway_id: str | None = None
     volume_id: str | None = Field(default=None, description="The id of the volume that contains the file now.")

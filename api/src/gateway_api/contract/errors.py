@@ -35,6 +35,7 @@ class ErrorCode(StrEnum):
     Deleted = "Deleted"
     PathNotAllowed = "PathNotAllowed"
     BackupExists = "BackupExists"
+    NameUsed = "NameUsed"
     BackupNotFound = "BackupNotFound"
     BackupChanged = "BackupChanged"
     BackupCorrupt = "BackupCorrupt"
@@ -107,6 +108,11 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
         400, False, "Use a path inside the backup directory, without links and without names that begin with a dot."
     ),
     ErrorCode.BackupExists: ErrorSpec(409, False, "Choose another name or set `overwrite: true`."),
+    ErrorCode.NameUsed: ErrorSpec(
+        409,
+        False,
+        "Use another record_name, use the existing backup that the answer names, or delete its file.",
+    ),
     ErrorCode.BackupNotFound: ErrorSpec(
         404, False, "The file was moved, renamed or deleted. List the backups to find it."
     ),
@@ -193,6 +199,15 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
 }
 
 
+class ExistingBackup(BaseModel):
+    """The backup that holds the ``record_name`` of a refused request."""
+
+    model_config = OPEN
+    backup_id: str
+    path: str = Field(description="The current path, relative to the backup directory.")
+    created: datetime
+
+
 class ErrorBody(BaseModel):
     """The body of every error."""
 
@@ -201,13 +216,21 @@ class ErrorBody(BaseModel):
     detail: str = Field(description="The cause, or the remedy. Never holds a key or a value from a config.")
     code: str = Field(description="One of the codes in docs/error-codes.md. Codes are stable.")
     timestamp: datetime
+    existing: ExistingBackup | None = Field(default=None, description="Only with the code `NameUsed`.")
 
 
 def example_error(code: ErrorCode) -> dict[str, Any]:
     """An example body with ``code`` for the OpenAPI document."""
-    return {
+    example: dict[str, Any] = {
         "error": "System restore failed",
         "detail": ERRORS[code].remedy,
         "code": code.value,
         "timestamp": "2026-01-01T12:00:00.000000Z",
     }
+    if code is ErrorCode.NameUsed:
+        example["existing"] = {
+            "backup_id": "0123456789abcdef0123456789abcdef",
+            "path": "manual/first.json.zst",
+            "created": "2026-01-01T12:00:00.000000Z",
+        }
+    return example

@@ -33,12 +33,15 @@ def operation_failed(path: str) -> str:
 
 def error_body(path: str, error: ApiError, now: datetime) -> dict[str, Any]:
     """The error body that the contract defines. ``now`` becomes its timestamp."""
-    return {
+    body: dict[str, Any] = {
         "error": operation_failed(path),
         "detail": error.detail,
         "code": error.code.value,
         "timestamp": rfc3339(now),
     }
+    if error.existing is not None:
+        body["existing"] = error.existing.model_dump(mode="json")
+    return body
 
 
 def error_status(error: ApiError) -> int:

@@ -8,11 +8,12 @@ before it uses the backup.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,7 @@ from gateway_api.storage.paths import (
     FileStamp,
     file_stamp,
     is_valid_component,
+    lstat_below,
     lstat_if_exists,
     open_file,
     open_parent,
@@ -43,15 +45,17 @@ SMALL_BYTES: Final = 4096
 _IGNORED_ERRNOS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR})
 """Errors of files and folders that do not belong to this server, like `lost+found`. Any other error may hide a backup
 of this server."""
+_Locations = dict[str, list[tuple[str, ...]]]
 ParsedManifest = tuple[dict[str, Any], Manifest]
 """A manifest as the JSON object in the file, which the signatures cover, and as a model."""
 
 
 class CachedManifest(NamedTuple):
-    """A manifest in the index: the stat data of its file, the backup's id, and the JSON unless it is large."""
+    """A manifest in the index: the stat data of its file, its id and record name, and the JSON unless it is large."""
 
     stamp: FileStamp
     id: str
+    record_name: str | None
     content: bytes | None
 
 
@@ -80,7 +84,8 @@ class RepositoryIndex:
 
     def __init__(self) -> None:
         self._root = _Directory()
-        self._by_id: dict[str, list[tuple[str, ...]]] = {}
+        self._by_id: _Locations = {}
+        self._by_record_name: _Locations = {}
         self._unreadable = False
         self._lock = threading.Lock()
         self.digests = DigestCache()
@@ -93,13 +98,14 @@ class RepositoryIndex:
         Raises ``OSError`` when the backup directory itself cannot be listed.
         """
         with self._lock:
-            by_id: dict[str, list[tuple[str, ...]]] = {}
+            by_id: _Locations = {}
+            by_record_name: _Locations = {}
             self._unreadable = False
-            self._visit(os.dup(root_fd), self._root, (), by_id, clean)
-            self._by_id = by_id
+            self._visit(os.dup(root_fd), self._root, (), (by_id, by_record_name), clean)
+            self._by_id, self._by_record_name = by_id, by_record_name
 
     def _visit(
-        self, fd: int, node: _Directory, at: tuple[str, ...], by_id: dict[str, list[tuple[str, ...]]], clean: bool
+        self, fd: int, node: _Directory, at: tuple[str, ...], located: tuple[_Locations, _Locations], clean: bool
     ) -> None:
         """Updates ``node`` and everything below it, and closes ``fd``. ``at`` are the components of its path."""
         try:
@@ -111,14 +117,18 @@ class RepositoryIndex:
                 complete = self._list(fd, node, clean)
                 node.stamp = stamp if complete else None
             for name, manifest in node.manifests.items():
-                by_id.setdefault(manifest.id, []).append((*at, name.removesuffix(MANIFEST_SUFFIX)))
+                by_id, by_record_name = located
+                parts = (*at, name.removesuffix(MANIFEST_SUFFIX))
+                by_id.setdefault(manifest.id, []).append(parts)
+                if manifest.record_name is not None:
+                    by_record_name.setdefault(manifest.record_name, []).append(parts)
             for name, below in node.below.items() if len(at) + 1 < MAX_DEPTH else ():
                 try:
                     child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
                 except OSError as error:
                     self._unreadable |= error.errno not in _IGNORED_ERRNOS
                     continue
-                self._visit(child, below, (*at, name), by_id, clean)
+                self._visit(child, below, (*at, name), located, clean)
         finally:
             close(fd)
 
@@ -166,7 +176,8 @@ class RepositoryIndex:
         if manifest is None:
             return None
         content = manifest.model_dump_json(exclude_defaults=True).encode()
-        return CachedManifest(file_stamp(info), manifest.id, content if len(content) <= SMALL_BYTES else None)
+        small = content if len(content) <= SMALL_BYTES else None
+        return CachedManifest(file_stamp(info), manifest.id, manifest.record_name, small)
 
     def files_after(self, after: tuple[str, ...], most: int) -> list[DataFile]:
         """At most ``most`` data files after the path ``after``, in the order of paths, as of the last refresh."""
@@ -190,6 +201,35 @@ class RepositoryIndex:
         """The paths of the data files whose manifests have this id, as of the last refresh."""
         with self._lock:
             return sorted(self._by_id.get(backup_id, []))
+
+    def backups_of_record(self, root_fd: int, record_name: str) -> list[LocatedBackup]:
+        """The backups with this record name whose data file is there, with manifests read from the volume.
+
+        Raises ``OSError`` when a manifest cannot be read.
+        """
+        with self._lock:
+            locations = sorted(self._by_record_name.get(record_name, []))
+        backups: list[LocatedBackup] = []
+        for parts in locations:
+            manifest = load_beside(root_fd, parts)
+            if manifest is None or manifest.record_name != record_name:
+                continue
+            # Only names count here: a file that cannot be read, or that was changed, still holds the record name.
+            for path in (parts, (*parts[:-1], parts[-1] + SUFFIX)):
+                if lstat_below(root_fd, path) is not None:
+                    backups.append(LocatedBackup(manifest, path))
+                    break
+        return backups
+
+    def fingerprint(self, root_fd: int) -> str:
+        """A digest of the stat data of all files that a listing shows or reads. Equal digests: nothing has changed.
+
+        Raises ``OSError`` when a directory cannot be listed.
+        """
+        hasher = hashlib.sha256(self.verification_records.unwritten_state())
+        with self._lock:
+            _add_stat_data(hasher.update, os.dup(root_fd), self._root, 0)
+        return hasher.hexdigest()
 
     def all_locations(self) -> list[tuple[str, ...]]:
         """The paths of all data files with a manifest, as of the last refresh."""
@@ -230,6 +270,28 @@ class RepositoryIndex:
         if gzipped is None:
             return located
         return LocatedBackup(gzipped, (*located.parts[:-1], located.parts[-1] + SUFFIX))
+
+
+def _add_stat_data(add: Callable[[bytes], None], fd: int, node: _Directory, depth: int) -> None:
+    """Passes the names and stat data of all files below ``node`` to ``add``, and closes ``fd``."""
+    try:
+        with os.scandir(fd) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        for name in names:
+            info = lstat_if_exists(fd, name)
+            if info is None:
+                continue
+            add(repr((depth, name, info.st_mode, info.st_nlink, file_stamp(info))).encode())
+            if name in node.below and depth < MAX_DEPTH:
+                try:
+                    child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
+                except OSError as error:
+                    if error.errno not in _IGNORED_ERRNOS:
+                        raise
+                    continue
+                _add_stat_data(add, child, node.below[name], depth + 1)
+    finally:
+        close(fd)
 
 
 def _data_files_after(node: _Directory, at: tuple[str, ...], after: tuple[str, ...]) -> Iterator[DataFile]:

@@ -59,6 +59,7 @@ class Manifest(BaseModel):
     proof: str | None = None
     audit_head: Sha256 | None = None
     metadata: dict[str, str] = {}
+    record_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class NewBackup:
     requested_by: str | None = None
     audit_head: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    record_name: str | None = None
 
 
 def build_manifest(new: NewBackup, live: ConfigRead, stored: Blob, recipients: Sequence[str]) -> Manifest:
@@ -93,6 +94,7 @@ def build_manifest(new: NewBackup, live: ConfigRead, stored: Blob, recipients: S
         audit_head=new.audit_head,
         proof="payload",
         metadata=dict(new.metadata),
+        record_name=new.record_name,
     )
 
 

@@ -1,4 +1,4 @@
-"""Stores the result of the last verification of each backup, in `NAME.verification.json` beside the data file.
+"""Stores the result of the last verification of each backup, in `NAME.verification` beside the data file.
 
 A manifest is signed and never changes, so later results need a file of their own. Listings, a single backup and an
 inspection show the last result. The file is not signed. A restore never reads it and does all checks itself.
@@ -55,6 +55,11 @@ class VerificationRecords:
             else:
                 self._unwritten[verification.backup_id] = verification
         return written
+
+    def unwritten_state(self) -> bytes:
+        """The results in memory, as bytes that differ after each change."""
+        with self._lock:
+            return repr(sorted((key, str(value.checked)) for key, value in self._unwritten.items())).encode()
 
     def get(self, parent: int, name: str, backup_id: str) -> Verification | None:
         """The verification record of the data file ``name``. None if it does not exist, is invalid or unreadable."""

@@ -18,8 +18,8 @@ The server writes to two directories. Each has a state folder, which requests ca
 
         BACKUP DIRECTORY
           any/folder/NAME                         the data of a backup
-          any/folder/NAME.manifest.json           its manifest, written after the data and never changed
-          any/folder/NAME.verification.json       the result of the last verification
+          any/folder/NAME.manifest                its manifest, written after the data and never changed
+          any/folder/NAME.verification            the result of the last verification
           safety/                                 backups that the server takes before a restore
           .gateway/
             lock                                  flock: one operation at a time
@@ -71,8 +71,8 @@ DELETION_STARTED_SUFFIX: Final = ".deleting"
 
 # Beside a backup.
 SAFETY_FOLDER: Final = "safety"
-MANIFEST_SUFFIX: Final = ".manifest.json"
-VERIFICATION_SUFFIX: Final = ".verification.json"
+MANIFEST_SUFFIX: Final = ".manifest"
+VERIFICATION_SUFFIX: Final = ".verification"
 RESERVED_SUFFIXES: Final = (MANIFEST_SUFFIX, VERIFICATION_SUFFIX, ".tmp")
 """No backup may have a name with one of these suffixes, in any case."""
 GZIP_SUFFIX: Final = ".gz"

@@ -177,6 +177,15 @@ def open_file(parent_fd: int, name: str) -> int:
     return fd
 
 
+def lstat_below(root_fd: int, parts: tuple[str, ...]) -> os.stat_result | None:
+    """The lstat of whatever is at the path ``parts``, or None if nothing is there. Raises other ``OSError``."""
+    try:
+        with open_parent(root_fd, parts) as parent:
+            return lstat_if_exists(parent, parts[-1])
+    except (FileNotFoundError, ApiError):
+        return None
+
+
 def lstat_if_exists(parent_fd: int, name: str) -> os.stat_result | None:
     """The lstat of ``name``, or None if it does not exist."""
     try:

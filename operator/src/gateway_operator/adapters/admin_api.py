@@ -52,7 +52,12 @@ class HttpAdminApi:
         return await self._call(target, "GET", contract.SYSTEM_HEALTH_PATH, contract.SystemHealthData)
 
     async def backup(self, target: AdminTarget, call: CallBackup) -> contract.BackupRecord:
-        body = {"path": call.path, "request_id": call.request_id, "metadata": dict(call.metadata)}
+        body = {
+            "path": call.path,
+            "request_id": call.request_id,
+            "metadata": dict(call.metadata),
+            "record_name": call.record_name,
+        }
         limit = min(call.timeout, self._long)
         return await self._call(target, "POST", contract.BACKUP_PATH, contract.BackupResult, body, limit)
 

@@ -44,6 +44,7 @@ def error_from_response(status: int, headers: Mapping[str, str], raw: bytes) -> 
         remedy=KEY_REMEDY if unauthorized else spec.remedy if spec else "",
         retry_after=_seconds(headers.get("Retry-After")),
         outcome_unknown=status >= 500 or body.code == contract.ErrorCode.InProgress,
+        existing=body.existing,
     )
 
 

@@ -19,7 +19,7 @@ def test_paths_are_stable_and_within_the_limits(group: str, name: str, uid: Any,
     path = names.backup_path(group, created.replace(tzinfo=UTC), name, str(uid))
     folder, file = path.split("/")
     assert folder == group
-    assert len(f"{file}.verification.json".encode()) <= 180
+    assert len(f"{file}.verification".encode()) <= 180
     assert file.endswith(f"-{str(uid)[:8]}.json.zst")
     assert path == names.backup_path(group, created.replace(tzinfo=UTC), name, str(uid))
     safety = names.safety_backup_name(name, str(uid))

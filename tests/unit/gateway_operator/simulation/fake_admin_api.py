@@ -14,6 +14,7 @@ from gateway_api.contract import (
     BackupPage,
     BackupRecord,
     Counts,
+    ExistingBackup,
     FileInspection,
     PendingRestore,
     Problem,
@@ -132,6 +133,10 @@ class Admin:
         self._gate()
         backup_id = self.backup_id(self.volume, call.request_id)
         if backup_id not in self.backups:
+            for holder, _ in self.backups.values():
+                if holder.record_name == call.record_name:
+                    existing = ExistingBackup(backup_id=holder.backup_id, path=holder.path, created=holder.created)
+                    raise AdminApiError("NameUsed", "used", retryable=False, existing=existing)
             if self.live in (None, "broken"):
                 raise AdminApiError("ConfigInvalid", "broken", retryable=False)
             self.made += 1
@@ -149,6 +154,7 @@ class Admin:
                 content_bytes=len(content),
                 proof="payload",
                 metadata=dict(call.metadata),
+                record_name=call.record_name,
             )
             self.backups[backup_id] = (made, content)
         return self.backups[backup_id][0]
@@ -193,7 +199,14 @@ class Admin:
             for path, one in self.foreign.items()
         ]
         later = sorted((one for one in files if one.path > (token or "")), key=lambda one: one.path)
-        return BackupPage.model_validate({"items": later[:2], "continue": later[1].path if len(later) > 2 else None})
+        return BackupPage.model_validate(
+            {
+                "items": later[:2],
+                "continue": later[1].path if len(later) > 2 else None,
+                "volume_id": self.volume,
+                "listed_at": self.clock.now(),
+            }
+        )
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         self._gate()

@@ -97,7 +97,7 @@ def test_backup_decisions_are_valid(view: backup.BackupObservation, now: datetim
             assert action.request_id == thing.meta.ref.uid
             assert isinstance(view.gateway, Endpoint)
             assert action.timeout > 0
-            assert len(action.path.split("/")[1].encode()) + len(".verification.json") <= 180
+            assert len(action.path.split("/")[1].encode()) + len(".verification") <= 180
         case ReadRecord():
             assert isinstance(view.gateway, Endpoint)
             assert view.stored is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Response
 
 from gateway_api.contract import (
     BACKUP_PATH,
@@ -31,6 +31,7 @@ CREATE_ERRORS = (
     ErrorCode.Deleted,
     ErrorCode.PathNotAllowed,
     ErrorCode.BackupExists,
+    ErrorCode.NameUsed,
     ErrorCode.EncryptionRequired,
     ErrorCode.EncryptionNotConfigured,
     ErrorCode.SigningKeyUnusable,
@@ -53,21 +54,34 @@ async def create_backup(service: ServiceDep, requested_by: RequestedBy, body: Ba
 
 @router.get(
     BACKUPS_PATH,
-    responses=declares(*KEYED, *BODY, ErrorCode.PathNotAllowed, ErrorCode.VolumeUnavailable),
+    response_model=Envelope[BackupPage],
+    responses={
+        304: {"description": "The list has not changed since the `ETag` in `If-None-Match`."},
+        **declares(*KEYED, *BODY, ErrorCode.PathNotAllowed, ErrorCode.VolumeUnavailable),
+    },
     summary="List backups",
 )
 async def list_backups(
     service: ServiceDep,
+    response: Response,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     token: Annotated[str | None, Query(alias="continue", max_length=8192)] = None,
     path: Annotated[str | None, Query(min_length=1, max_length=4096)] = None,
-) -> Envelope[BackupPage]:
+    if_none_match: Annotated[str | None, Header(alias="If-None-Match", max_length=4096)] = None,
+) -> Response | Envelope[BackupPage]:
     """Lists all files in the backup directory, sorted by path, in pages of `limit`.
 
     `continue` is the token that the previous page returned. `path`, relative to the backup directory, selects only
     the file at exactly that path. The list is empty if there is none.
+
+    Every answer has an `ETag`. The ETag of the first page changes with any change of the whole list. The ETag of a
+    later page or of a single `path` covers only that page. With `If-None-Match` an unchanged list is answered with 304.
     """
-    return envelope("Backups listed", await service.list_backups(limit, token, path))
+    page, etag = await service.list_backups(limit, token, path)
+    response.headers["ETag"] = etag
+    if etag in (value.strip() for value in (if_none_match or "").split(",")):
+        return Response(status_code=304, headers={"ETag": etag})
+    return envelope("Backups listed", page)
 
 
 @router.post(

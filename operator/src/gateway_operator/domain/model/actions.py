@@ -71,6 +71,11 @@ class CallBackup:
     timeout: float
     status: Patch
 
+    @property
+    def record_name(self) -> str:
+        """The name that only one backup of a volume may have: that of the GatewayBackup."""
+        return f"{self.metadata['namespace']}/{self.metadata['name']}"
+
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:

@@ -76,7 +76,7 @@ COMPONENT_LIMIT: Final = 180
 """Bytes of one path component: the admin API rejects longer ones."""
 _SUFFIX: Final = ".json.zst"
 ENCRYPTED: Final = ".age"
-_LONGEST_COMPANION: Final = ".verification.json"
+_LONGEST_COMPANION: Final = ".verification"
 """The longest suffix of a file that the admin API writes beside a backup. It must fit as well."""
 _NAME_LIMIT: Final = 63
 
