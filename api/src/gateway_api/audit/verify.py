@@ -15,8 +15,9 @@ from gateway_api.audit import chain
 from gateway_api.audit.chain import BrokenRecord, Head
 from gateway_api.audit.log import segments
 from gateway_api.clock import rfc3339
-from gateway_api.repository.index import RepositoryIndex, load_beside
+from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.manifest import LocatedBackup
+from gateway_api.repository.manifest_files import load_beside
 from gateway_api.storage.atomic_write import close, read_all
 from gateway_api.storage.layout import AUDIT_LOG_FILE, VOLUME_ID_FILE
 from gateway_api.storage.paths import FILE_FLAGS

@@ -20,8 +20,9 @@ from gateway_api.clock import utc_now
 from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
-from gateway_api.repository.index import CachedManifest, DataFile, RepositoryIndex, read_manifest
+from gateway_api.repository.index import CachedManifest, DataFile, RepositoryIndex
 from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_name, to_backup_record
+from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.repository.verification_records import with_verification
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close

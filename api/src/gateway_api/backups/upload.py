@@ -22,8 +22,8 @@ from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository import store
-from gateway_api.repository.index import read_manifest_with_json
 from gateway_api.repository.manifest import InvalidManifest, Manifest, to_backup_record
+from gateway_api.repository.manifest_files import read_manifest_with_json
 from gateway_api.repository.reader import parse_config
 from gateway_api.settings import AdminSettings
 from gateway_api.storage import atomic_write

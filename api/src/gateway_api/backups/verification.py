@@ -22,8 +22,8 @@ from gateway_api.contract import (
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.gzipped import SUFFIX
-from gateway_api.repository.index import ParsedManifest, read_manifest_with_json
 from gateway_api.repository.manifest import Manifest, manifest_name
+from gateway_api.repository.manifest_files import ParsedManifest, read_manifest_with_json
 from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.repository.signature_policy import SignatureOverrides, require_trusted
 from gateway_api.repository.signing import SignatureCheck

@@ -13,8 +13,8 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository.gzipped import SUFFIX
-from gateway_api.repository.index import read_manifest
 from gateway_api.repository.manifest import LocatedBackup
+from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.repository.store import digest_data_file
 from gateway_api.repository.verification_records import record_name
 from gateway_api.storage import atomic_write

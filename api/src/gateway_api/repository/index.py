@@ -16,15 +16,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
-from gateway_api.repository.manifest import InvalidManifest, LocatedBackup, Manifest
+from gateway_api.repository.manifest import LocatedBackup
+from gateway_api.repository.manifest_files import load_beside, read_manifest
 from gateway_api.repository.verification_records import VerificationRecords
-from gateway_api.storage.atomic_write import close, read_all, unlink_if_exists
+from gateway_api.storage.atomic_write import close, unlink_if_exists
 from gateway_api.storage.layout import MANIFEST_SUFFIX, TEMPORARY_NAME
 from gateway_api.storage.paths import (
     DIRECTORY_FLAGS,
@@ -34,7 +35,6 @@ from gateway_api.storage.paths import (
     is_valid_component,
     lstat_below,
     lstat_if_exists,
-    open_file,
     open_parent,
 )
 
@@ -46,8 +46,6 @@ _IGNORED_ERRNOS: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, err
 """Errors of files and folders that do not belong to this server, like `lost+found`. Any other error may hide a backup
 of this server."""
 _Locations = dict[str, list[tuple[str, ...]]]
-ParsedManifest = tuple[dict[str, Any], Manifest]
-"""A manifest as the JSON object in the file, which the signatures cover, and as a model."""
 
 
 class CachedManifest(NamedTuple):
@@ -307,41 +305,3 @@ def _data_file(node: _Directory, at: tuple[str, ...], name: str) -> DataFile:
     stem = name.removesuffix(SUFFIX)
     beside = None if stem == name else node.manifests.get(manifests.manifest_name(stem))
     return DataFile((*at, name), node.manifests.get(manifests.manifest_name(name)), beside)
-
-
-def read_manifest(dir_fd: int, name: str) -> Manifest | None:
-    """The manifest in the file ``name``. None when the file does not exist or is not a valid manifest.
-
-    Raises ``OSError`` when the file exists but cannot be read. The caller must not treat that as a missing manifest.
-    """
-    parsed = read_manifest_with_json(dir_fd, name)
-    return None if parsed is None else parsed[1]
-
-
-def read_manifest_with_json(dir_fd: int, name: str) -> ParsedManifest | None:
-    """As :func:`read_manifest`, with the JSON object of the file, which is needed to check signatures."""
-    try:
-        fd = open_file(dir_fd, name)
-    except (FileNotFoundError, ApiError):
-        return None
-    try:
-        data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
-        if len(data) > manifests.MAX_MANIFEST_BYTES:
-            return None
-        received = manifests.parse_json(data)
-        return received, manifests.validate(received)
-    except InvalidManifest:
-        return None
-    finally:
-        close(fd)
-
-
-def load_beside(root_fd: int, parts: tuple[str, ...]) -> Manifest | None:
-    """The manifest of the data file at ``parts``, or None. Raises ``OSError`` when it exists but cannot be read."""
-    if len(parts) > MAX_DEPTH:
-        return None
-    try:
-        with open_parent(root_fd, parts) as parent:
-            return read_manifest(parent, manifests.manifest_name(parts[-1]))
-    except (FileNotFoundError, ApiError):
-        return None

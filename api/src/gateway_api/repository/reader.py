@@ -19,8 +19,8 @@ from gateway_api.gateway_config.parser import ConfigParser
 from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
-from gateway_api.repository.index import ParsedManifest, read_manifest_with_json
 from gateway_api.repository.manifest import manifest_name
+from gateway_api.repository.manifest_files import ParsedManifest, read_manifest_with_json
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.content import Blob, read_blob
 from gateway_api.storage.paths import file_stamp, lstat_if_exists, open_file, open_parent

@@ -23,8 +23,8 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.repository import manifest as manifests
-from gateway_api.repository.index import load_beside, read_manifest
 from gateway_api.repository.manifest import LocatedBackup, Manifest
+from gateway_api.repository.manifest_files import load_beside, read_manifest
 from gateway_api.repository.staging import write_and_read_back
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import (

@@ -38,7 +38,7 @@ ROOT = Path("/data/backups")
         "x" * 181,
         "ä" * 91,
         "a.manifest",
-        "a.MANIFEST.json",
+        "a.MANIFEST",
         "a.verification",
         "a.tmp",
         "/".join("a" * 17),

@@ -53,12 +53,14 @@ async def test_find_file_gives_the_record_the_inspection_or_not_found() -> None:
     record = backup_record()
     file = inspection_of(record)
     entry = {"path": record.path, "size_bytes": 1, "modified": "2026-01-01T00:00:00Z"}
-    described = {"items": [{**entry, "kind": "backup", "record": record.model_dump(mode="json")}]}
-    changed = {"items": [{**described["items"][0], "kind": "changed"}]}
+    page = {"listed_at": "2026-01-01T00:00:00Z"}
+    item = {**entry, "kind": "backup", "record": record.model_dump(mode="json")}
+    described = {**page, "items": [item]}
+    changed = {**page, "items": [{**item, "kind": "changed"}]}
     inspection = file.model_dump(mode="json")
     assert await Answers(described).find_file(TARGET, record.path) == record
     assert await Answers(changed, inspection).find_file(TARGET, record.path) == file
-    assert await Answers({"items": []}).find_file(TARGET, "x") == NotFound()
+    assert await Answers({**page, "items": []}).find_file(TARGET, "x") == NotFound()
     damaged = {**inspection, "problems": [{"code": "BackupCorrupt", "message": "torn"}]}
     with pytest.raises(AdminApiError, match="BackupCorrupt"):
         await Answers(changed, damaged).find_file(TARGET, record.path)
