@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -243,10 +242,10 @@ def test_missing_permission_is_named_with_its_cluster_role(kube: Kube, tmp_path:
     assert "gateway-backup-edit" in errors
 
 
-def test_missing_kubeconfig_is_one_error_line(tmp_path: Path) -> None:
+def test_missing_kubeconfig_ends_with_one_error_line(kube: Kube, tmp_path: Path) -> None:
     for kubeconfig in (tmp_path / "absent", tmp_path / "empty"):
         (tmp_path / "empty").write_text("")
-        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path)}
+        environment = {**kube.cluster.environment, "KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path)}
         done = subprocess.run([*MODULE, "backup", "list"], env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("error: ")

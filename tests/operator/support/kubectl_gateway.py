@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -41,7 +40,7 @@ class KubectlGateway:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), **(environment or {})},
+            env={**self.kube.cluster.environment, "KUBECONFIG": str(self.kubeconfig), **(environment or {})},
         )
 
     def run(self, *words: str, code: int = 0, timeout: float = 90) -> subprocess.CompletedProcess[str]:

@@ -36,37 +36,55 @@ _ERRORS_BY_STATUS: Final = {403: ForbiddenError, 404: MissingError, 409: Conflic
 class KubernetesApi:
     """One connection to the Kubernetes API, and its requests. Every call may raise ClusterError."""
 
-    def __init__(self, client: ApiClient, namespace: str = "default") -> None:
+    def __init__(
+        self, client: ApiClient, namespace: str = "default", connector: aiohttp.BaseConnector | None = None
+    ) -> None:
         self._client = client
+        self._connector = connector
         self.namespace = namespace
         """The namespace of the operator's pod, or the one of the kubeconfig's context."""
 
     @classmethod
-    async def connect(cls, context: str | None = None) -> Self:
-        """Connect with the pod's service account if there is one and no context is given, or else with the kubeconfig.
+    async def connect(cls) -> Self:
+        """Connect as the operator: with KUBECONFIG if it is set, the pod's service account, or the user's kubeconfig.
 
-        Raises ClusterError if there is neither.
+        Raises ClusterError if there is none of them.
         """
         configuration = Configuration()
         configuration.connection_pool_maxsize = 64
         # trust_env makes each request look for a proxy and a .netrc file in two threads, a third of a request's cost; a
         # pod has neither. The Kubernetes API sets no cookies, so the cookie jar is a dummy.
         configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
-        if _SERVICE_ACCOUNT.exists() and context is None:
+        # The client itself reads KUBECONFIG only once, at import.
+        config_file = os.environ.get("KUBECONFIG") or None
+        if config_file is None and _SERVICE_ACCOUNT.exists():
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return cls(ApiClient(configuration), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
         try:
-            # The client itself reads KUBECONFIG only once, at import.
-            config_file = os.environ.get("KUBECONFIG") or None
             loader = await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=config_file, context=context, client_configuration=configuration
+                config_file=config_file, client_configuration=configuration
             )
         except (ConfigException, OSError, TypeError, ValueError) as error:  # TypeError: the file is empty
             raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
         return cls(ApiClient(configuration), str(loader.current_context["context"].get("namespace") or "default"))
 
+    @classmethod
+    def through_socket(cls, socket: Path, namespace: str) -> Self:
+        """Connect through a proxy that listens on a Unix socket and adds the credentials itself."""
+        configuration = Configuration()
+        configuration.host = "http://localhost"
+        connector = aiohttp.UnixConnector(path=str(socket))
+        configuration.client_session_kwargs = {
+            "trust_env": False,
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "connector": connector,
+        }
+        return cls(ApiClient(configuration), namespace, connector)
+
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
+        if self._connector is not None:  # the library closes only connectors that it has made
+            await self._connector.close()
 
     async def request(
         self,
@@ -116,7 +134,7 @@ class KubernetesApi:
         try:
             answer = json.loads(raw) if raw else {}
         except ValueError:
-            answer = {"message": raw[:200].decode("utf-8", "replace")}
+            answer = {"message": raw[:200].decode("utf-8", "replace").strip()}
         if response.status < 400:
             return answer, response.headers
         message = str(answer.get("message") or f"HTTP {response.status}")

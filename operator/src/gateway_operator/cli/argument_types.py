@@ -5,6 +5,7 @@ A value that the API server would reject is reported here, before the command ch
 
 from __future__ import annotations
 
+import json
 import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterable
@@ -27,6 +28,30 @@ def fields(arguments: Namespace, options: Iterable[str]) -> dict[str, Any]:
         if (value := getattr(arguments, option)) is not None:
             first, *others = option.split("_")
             spec[first + "".join(word.capitalize() for word in others)] = value
+    return spec
+
+
+def setting(value: str) -> tuple[list[str], Any]:
+    """``FIELD=VALUE`` for any field of a spec, such as ``verification.level=Stored``. The value may be JSON."""
+    field, equals, text = value.partition("=")
+    path = field.removeprefix("spec.").split(".")
+    if not equals or not all(path):
+        raise ArgumentTypeError(f"{value!r} is not FIELD=VALUE, for example ttl=30d or verification.level=Stored")
+    try:
+        return path, json.loads(text)
+    except ValueError:
+        return path, text
+
+
+def with_settings(spec: dict[str, Any], settings: Iterable[tuple[list[str], Any]]) -> dict[str, Any]:
+    """The spec with the fields of ``--set``, which win over the other options. The API server checks them."""
+    for (*parents, last), value in settings:
+        field = spec
+        for parent in parents:
+            below = field.get(parent)
+            field[parent] = dict(below) if isinstance(below, dict) else {}
+            field = field[parent]
+        field[last] = value
     return spec
 
 

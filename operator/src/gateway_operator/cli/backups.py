@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from gateway_operator.adapters.conflicts import retry_on_conflict
-from gateway_operator.cli.argument_types import fields, retention
+from gateway_operator.cli.argument_types import fields, retention, with_settings
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model.identifiers import Ref
@@ -54,7 +54,7 @@ def _generate_name(gateway: str) -> str:
 def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
     """The GatewayBackup to create, from the options or from the template in a Job's pod."""
     if not arguments.from_job:
-        spec = _spec(arguments)
+        spec = with_settings(_spec(arguments), arguments.set)
         return {"metadata": {"name": arguments.name or _generate_name(arguments.gateway)}, "spec": spec}
     job, uid = environment.get("JOB_NAME", ""), environment.get("JOB_UID", "")
     if not job or not uid:
@@ -144,6 +144,7 @@ async def adopt(session: Session, arguments: argparse.Namespace) -> None:
         **fields(arguments, ("group", *_COMMON_FIELDS)),
         **_retention_options(arguments, {"level": arguments.verification}),
     }
+    spec = with_settings(spec, arguments.set)
     try:
         body = await session.create(BACKUP_KIND, {"metadata": {"name": arguments.name}, "spec": spec})
     except ConflictError:
@@ -162,6 +163,7 @@ async def import_(session: Session, arguments: argparse.Namespace) -> None:
         spec["paths"] = arguments.under
     if arguments.dry_run:
         spec["dryRun"] = True
+    spec = with_settings(spec, arguments.set)
     try:
         body = await session.create(IMPORT_KIND, {"metadata": {"name": name}, "spec": spec})
     except ConflictError:
@@ -215,6 +217,7 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
     """``backup delete``: deletes objects and their files. FailedError if the operator has kept a file."""
     # All objects are read first: a misspelt name must not leave the deletion half done.
     bodies = [await session.get(BACKUP_KIND, name) for name in arguments.names]
+    session.print_target()
     if not arguments.yes:
         _confirm([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in bodies])
     kept_files: list[str] = []

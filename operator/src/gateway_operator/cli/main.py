@@ -21,10 +21,20 @@ from gateway_operator.cli.argument_types import (
     positive,
     secret_key,
     secret_name,
+    setting,
     since,
     text,
 )
 
+_CONNECTION_FLAGS: Final = (
+    ("--kubeconfig", "path of the kubeconfig; default: the files in KUBECONFIG, or ~/.kube/config"),
+    ("--context", "the kubeconfig context to use"),
+    ("--cluster", "the kubeconfig cluster to use"),
+    ("--user", "the kubeconfig user to use"),
+    ("--as", "the user to impersonate"),
+    ("--as-group", "a group to impersonate (repeatable)"),
+    ("--as-uid", "the uid to impersonate"),
+)
 _GENERATED_NAME: Final = "default: generated from the gateway's name and the time"
 
 
@@ -58,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
     cluster = common.add_argument_group("cluster")
     cluster.add_argument("-n", "--namespace", help="default: the namespace of the context, or of the pod")
-    cluster.add_argument("--context", help="the kubeconfig context to use")
+    for flag, summary in _CONNECTION_FLAGS:
+        # kubectl itself interprets these flags, so the command has the same cluster, user and proxy as kubectl.
+        cluster.add_argument(
+            flag, dest="connection", action="append", default=[], type=f"{flag}={{}}".format,
+            metavar=flag.removeprefix("--").upper(), help=summary,
+        )  # fmt: skip
     output = _Parser(add_help=False)
     output.add_argument("-o", "--output", choices=["json", "name"], help="output format; default: text")
     top = _Parser(prog="kubectl gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     _add_gateway_options(adopt)
     adopt.add_argument("--path", required=True, type=text, help="path of the file in the gateway's backup directory")
     adopt.add_argument("--group", type=name, help="group of the backup, the unit of retention; default manual")
-    _add_wait_options(adopt)
+    _add_create_options(adopt)
     _add_spec_options(adopt.add_argument_group("retention and verification"))
     details = "The command creates a GatewayBackupImport, which deletes nothing."
     import_ = command(
@@ -109,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     ))  # fmt: skip
     import_.add_argument("--dry-run", action="store_true", help="report the files to adopt, and create nothing")
     import_.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help="timeout of the import")
-    _add_wait_options(import_)
+    _add_create_options(import_)
     for word, act, summary in (
         ("pin", "backups:pin", "protect backups from retention"),
         ("unpin", "backups:unpin", "let retention delete backups again"),
@@ -158,6 +173,13 @@ def _add_gateway_options(command: argparse.ArgumentParser, *, required: bool = T
     command.add_argument("--ordinal", type=int, default=0, help="ordinal of the pod of a StatefulSet; default 0")
 
 
+def _add_create_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--set", action="append", default=[], type=setting, metavar="FIELD=VALUE", help=(
+        "set any field of the spec, for example verification.level=Stored (repeatable)"
+    ))  # fmt: skip
+    _add_wait_options(command)
+
+
 def _add_wait_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--wait", action="store_true", help="wait until it is finished; exit code 1 if it failed")
     command.add_argument(
@@ -168,7 +190,7 @@ def _add_wait_options(command: argparse.ArgumentParser) -> None:
 def _add_backup_create(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
     _add_gateway_options(command, required=False)  # the pods of a schedule have the gateway in their template
-    _add_wait_options(command)
+    _add_create_options(command)
     spec = command.add_argument_group("spec of the backup")
     spec.add_argument("--group", type=name, help="group of the backup, the unit of retention; default manual")
     _add_spec_options(spec)
@@ -204,7 +226,7 @@ def _add_spec_options(spec: argparse._ArgumentGroup) -> None:
 def _add_restore_create(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME", type=name, help="a restore runs once, so each needs a new name")
     _add_gateway_options(command)
-    _add_wait_options(command)
+    _add_create_options(command)
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--backup", type=name, metavar="NAME", help="restore this GatewayBackup")
     source.add_argument("--latest", action="store_true", help="restore the newest Verified backup")

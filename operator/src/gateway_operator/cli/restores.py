@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from gateway_operator.cli.argument_types import fields
+from gateway_operator.cli.argument_types import fields, with_settings
 from gateway_operator.cli.session import FailedError, Session, UsageError, age
 from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model.names import RESTORE_KIND
@@ -25,7 +25,7 @@ _FIELDS: Final = (
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
     """``restore create``: creates a GatewayRestore, and waits for it with ``--wait``."""
-    body = {"metadata": {"name": arguments.name}, "spec": _spec(arguments)}
+    body = {"metadata": {"name": arguments.name}, "spec": with_settings(_spec(arguments), arguments.set)}
     try:
         created = await session.create(RESTORE_KIND, body)
     except ConflictError:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.custom_resources import PLURALS, custom_resource_path
+from gateway_operator.adapters.kubectl_proxy import KubectlContext, current_context, kubectl_proxy, pod_namespace
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.model.names import API_VERSION, GROUP
 from gateway_operator.domain.model.resources import Json
@@ -44,6 +48,8 @@ class Session:
     cluster: KubernetesCluster
     namespace: str
     output: str | None
+    context: str = ""
+    """The name of the kubeconfig context; empty in a pod."""
 
     def stderr(self, line: str) -> None:
         sys.stderr.write(f"{line}\n")
@@ -52,6 +58,11 @@ class Session:
     def stdout(self, line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+    def print_target(self) -> None:
+        """Print the context and namespace to stderr. Each command that deletes or overwrites does so first."""
+        context = f"context {self.context}" if self.context else "the pod's own cluster"
+        self.stderr(f"In {context}, namespace {self.namespace}:")
 
     def print_object(self, kind: str, body: Json, action: str) -> None:
         """Print one object in the selected format. ``action`` is a past participle, for example ``created``."""
@@ -89,9 +100,11 @@ class Session:
         return await self.cluster.list_ours(kind, self.namespace)
 
     async def create(self, kind: str, body: dict[str, Any]) -> Json:
-        """Create an object. ConflictError if the name is taken."""
+        """Create an object. ConflictError if the name is taken, InvalidError for an unknown field."""
         body = {"apiVersion": API_VERSION, "kind": kind, **body}
-        return await self.cluster.request("POST", custom_resource_path(kind, self.namespace), body)
+        # Without strict validation the API server drops a misspelt field and accepts the rest.
+        query = {"fieldValidation": "Strict"}
+        return await self.cluster.request("POST", custom_resource_path(kind, self.namespace), body, query=query)
 
     async def patch(self, kind: str, name: str, patch: dict[str, Any]) -> Json:
         """Send a merge patch. Only a patch with a resourceVersion can conflict."""
@@ -110,11 +123,9 @@ Command = Callable[[Session, argparse.Namespace], Awaitable[int | None]]
 
 async def run(command: Command, arguments: argparse.Namespace) -> int:
     """Connect, run the command, and convert each error to a message on stderr and an exit code."""
-    cluster: KubernetesCluster | None = None
     try:
-        cluster = await KubernetesCluster.connect(arguments.context)
-        session = Session(cluster, arguments.namespace or cluster.namespace, arguments.output)
-        return await command(session, arguments) or EXIT_OK
+        async with _connect(arguments) as session:
+            return await command(session, arguments) or EXIT_OK
     except NotInTimeError as error:
         return _fail(f"{error}", EXIT_TIMED_OUT)
     except UsageError as error:
@@ -125,9 +136,24 @@ async def run(command: Command, arguments: argparse.Namespace) -> int:
         return _fail(f"the API server rejected the object: {error}", EXIT_FAILED)
     except (FailedError, ClusterError) as error:
         return _fail(f"{error}", EXIT_FAILED)
-    finally:
-        if cluster is not None:
-            await cluster.close()
+
+
+@asynccontextmanager
+async def _connect(arguments: argparse.Namespace) -> AsyncIterator[Session]:
+    """Connect through kubectl if it is installed, or else with the pod's service account."""
+    flags: list[str] = arguments.connection
+    kubectl = shutil.which("kubectl")
+    async with AsyncExitStack() as stack:
+        if kubectl is not None:
+            socket = await stack.enter_async_context(kubectl_proxy(kubectl, flags))
+            context = await current_context(kubectl, flags)
+            cluster = KubernetesCluster.through_socket(socket, context.namespace)
+        elif flags or os.environ.get("KUBECONFIG") or not pod_namespace(os.environ):
+            raise FailedError("kubectl is not installed: outside a pod, the connection comes from kubectl.")
+        else:
+            cluster, context = await KubernetesCluster.connect(), KubectlContext("", "")
+        stack.push_async_callback(cluster.close)
+        yield Session(cluster, arguments.namespace or cluster.namespace, arguments.output, context.name)
 
 
 def _fail(message: str, code: int) -> int:

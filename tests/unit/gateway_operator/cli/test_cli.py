@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from argparse import ArgumentTypeError
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -107,6 +108,7 @@ def test_from_job_accepts_options_instead_of_a_template() -> None:
             ["keepLast", "keepLast=x", "failed.keepDaily=1", "keepEver=1", "dryRun=yes", "maxAge=1", "=1"],
         ),
         (argument_types.text, ["x"], [""]),
+        (argument_types.setting, ["a=1", "a.b=", "spec.a=x=y"], ["", "a", "=1", "a.=1", ".a=1", "spec.=1"]),
         (argument_types.digest, ["a" * 64, "A" * 64], ["", "a" * 63, "g" * 64]),
         (argument_types.secret_key, ["identity", "key.txt"], ["", "a/b", "x" * 254]),
         (argument_types.secret_name, ["x" * 253], ["", "A", "x" * 254, "AGE-SECRET-KEY-1X"]),
@@ -148,15 +150,19 @@ def _created(act: Any, words: list[str]) -> dict[str, Any]:
     return dict(session.spec)
 
 
-def _leaves(properties: dict[str, Any], spec: dict[str, Any], at: str = "") -> set[str]:
-    """The paths of schema fields that are missing in the spec."""
-    missing: set[str] = set()
+def _leaves(properties: dict[str, Any], at: str = "") -> Iterator[str]:
+    """The paths of all fields of a spec."""
     for name, schema in properties.items():
-        if name not in spec:
-            missing.add(at + name)
-        elif name != "retention" and isinstance(spec[name], dict):
-            missing |= _leaves(schema["properties"], spec[name], f"{at}{name}.")
-    return missing
+        if schema.get("properties"):
+            yield from _leaves(schema["properties"], f"{at}{name}.")
+        else:
+            yield at + name
+
+
+def _field(spec: dict[str, Any], path: str) -> Any:
+    for name in path.split("."):
+        spec = spec[name]
+    return spec
 
 
 def _schema(plural: str) -> dict[str, Any]:
@@ -166,38 +172,41 @@ def _schema(plural: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("plural", "act", "words", "left_out"),
+    ("plural", "act", "words"),
     [
-        (
-            "gatewaybackups",
-            backups.create,
-            ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE],
-            {"existing", "deleteFile"},
-        ),
-        (
-            "gatewaybackups",
-            backups.adopt,
-            ["backup", "adopt", "x", "--group=g", "--path=a", *WHERE, *CARE],
-            {"deleteFile", "verification.maxShrinkPercent"},
-        ),
-        (
-            "gatewaybackupimports",
-            backups.import_,
-            ["backup", "import", "x", "--under=a", "--dry-run", "--timeout-seconds=60", *WHERE],
-            set(),
-        ),
-        (
-            "gatewayrestores",
-            restores.create,
-            ["restore", "create", "x", "--latest", "--group=g", *WHERE, *RESTORE],
-            {"backupName", "before", "path"},
-        ),
+        ("gatewaybackups", backups.create, ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE]),
+        ("gatewaybackups", backups.adopt, ["backup", "adopt", "x", "--group=g", "--path=a", *WHERE, *CARE]),
+        ("gatewaybackupimports", backups.import_, ["backup", "import", "x", "--under=a", "--dry-run", *WHERE]),
+        ("gatewayrestores", restores.create, ["restore", "create", "x", "--latest", "--group=g", *WHERE, *RESTORE]),
     ],
 )
-def test_every_field_of_a_spec_can_be_given_on_the_command_line(
-    plural: str, act: Any, words: list[str], left_out: set[str]
-) -> None:
-    assert _leaves(_schema(plural), _created(act, words)) == left_out
+def test_set_reaches_every_field_of_a_spec_and_changes_no_other(plural: str, act: Any, words: list[str]) -> None:
+    by_options = _created(act, words)
+    for leaf in _leaves(_schema(plural)):
+        spec = _created(act, [*words, f'--set={leaf}={{"a": 1}}'])
+        assert _field(spec, leaf) == {"a": 1}
+        parent, _, last = leaf.rpartition(".")
+        (_field(spec, parent) if parent else spec).pop(last)
+        expected = _created(act, [*words, f"--set={leaf}=x"])
+        (_field(expected, parent) if parent else expected).pop(last)
+        assert spec == expected
+    assert by_options == _created(act, words)
+
+
+def test_options_set_the_fields_of_their_names() -> None:
+    assert _created(backups.create, ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE]) == {
+        "gatewayRef": {"kind": "StatefulSet", "name": "gw", "ordinal": 1},
+        "group": "g", "description": "x", "pinned": True, "ttl": "30d", "retention": {"keepLast": 1},
+        "verification": {"level": "Stored", "maxShrinkPercent": 10},
+        "timeoutSeconds": 60, "retryLimit": 1, "startingDeadlineSeconds": 60,
+    }  # fmt: skip
+    assert _created(restores.create, ["restore", "create", "x", "--latest", "--group=g", *WHERE, *RESTORE]) == {
+        "gatewayRef": {"kind": "StatefulSet", "name": "gw", "ordinal": 1},
+        "latest": {"group": "g"}, "expectedSha256": "a" * 64, "acceptUnsigned": True,
+        "identitySecretRef": {"name": "s", "key": "k"}, "safetyBackup": "Skip", "onFailure": "Leave",
+        "restart": "Never", "healthCheck": {"timeoutSeconds": 60, "consecutive": 2},
+        "timeoutSeconds": 60, "startingDeadlineSeconds": 60, "description": "x",
+    }  # fmt: skip
 
 
 def test_restore_spec_contains_only_the_given_options() -> None:
