@@ -86,6 +86,10 @@ class Rest:
         if answer.status_code != _NOT_FOUND:
             _body(answer)
 
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send any request and return the answer, also a refusal. Headers in the options replace those of the admin."""
+        return self._send(method, path, **options)
+
     @cached_property
     def _client(self) -> httpx.Client:
         context = ssl.create_default_context(cafile=str(self._authority))

@@ -58,8 +58,12 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
 - apiGroups: [mcpgateway.dev]
   resources: [gatewayrestores, gatewaybackupschedules, gatewaybackupimports]
   verbs: [get, list, watch]
+# update: the admission policies recognize the operator by it. The operator itself sends only patches.
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewaybackups/status, gatewayrestores/status, gatewaybackupschedules/status, gatewaybackupimports/status]
+  resources: [gatewaybackups/status]
+  verbs: [update, patch]
+- apiGroups: [mcpgateway.dev]
+  resources: [gatewayrestores/status, gatewaybackupschedules/status, gatewaybackupimports/status]
   verbs: [patch]
 # For ownerReferences with blockOwnerDeletion: the admission plugin OwnerReferencesPermissionEnforcement requires this permission.
 - apiGroups: [mcpgateway.dev]
@@ -68,6 +72,10 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
 - apiGroups: [batch]
   resources: [cronjobs]
   verbs: [get, list, watch]
+# A backup is a scheduled one only if the Job that it names exists.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

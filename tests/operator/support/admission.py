@@ -1,0 +1,51 @@
+"""The admission policies of the operator's chart, installed in the test cluster for one module."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from tests.cluster import Cluster
+from tests.operator.support.callers import Caller, grant_user, rule
+from tests.operator.support.rbac import ROOT
+from tests.operator.support.workloads import Kube, wait_for
+
+KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+
+
+def render_policies(cluster: Cluster, *values: str) -> list[dict[str, Any]]:
+    """The policies and bindings of the operator's chart."""
+    settings = [word for value in values for word in ("--set", value)]
+    chart = str(ROOT / "helm" / "operator")
+    text = cluster.helm("template", "op", chart, "-n", "default", "--kube-version", "1.34.0", *settings)
+    return [one for one in yaml.safe_load_all(text) if one and one["kind"] in KINDS]
+
+
+@contextmanager
+def installed_policies(kube: Kube, image: str) -> Iterator[None]:
+    """Install the policies for an operator with this image, wait until they act, and delete them afterwards.
+
+    The policies hold in all namespaces. A cluster-admin passes them all.
+    """
+    repository, _, tag = image.rpartition(":")
+    items = render_policies(kube.cluster, f"image.repository={repository}", f"image.tag={tag}")
+    body = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    kube.cluster.kubectl("apply", "-f", "-", input=body)
+    try:
+        stranger = grant_user(kube, "stranger", rule("mcpgateway.dev", "gatewaybackups", "create"))
+        # The API server loads all policies at once, so one that acts proves that all act.
+        wait_for("the policies act", lambda: not _creates_with_finalizer(stranger), timeout=30)
+        yield
+    finally:
+        kube.cluster.kubectl("delete", "-f", "-", "--wait=false", input=body)
+        # The next module must not begin while they still act.
+        wait_for("the policies are gone", lambda: _creates_with_finalizer(stranger), timeout=30)
+
+
+def _creates_with_finalizer(caller: Caller) -> bool:
+    body = {"metadata": {"name": "probe", "finalizers": ["a.example/b"]}, "spec": {"gatewayRef": {"name": "gw"}}}
+    return caller.create("gatewaybackups", body, dryRun="All").allowed
