@@ -21,7 +21,10 @@ LABELS = {"app": "gw"}
 
 def workload(kind: str, **template: Any) -> dict[str, Any]:
     """A workload of the name that the operator may patch."""
-    spec = {"selector": {"matchLabels": LABELS}, "template": {"metadata": {"labels": LABELS, **template}, "spec": POD}}
+    spec: dict[str, Any] = {
+        "selector": {"matchLabels": LABELS},
+        "template": {"metadata": {"labels": LABELS, **template}, "spec": POD},
+    }
     if kind == "StatefulSet":
         spec["serviceName"] = "gw"
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "gw"}, "spec": spec}

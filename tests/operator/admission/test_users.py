@@ -86,8 +86,11 @@ def test_creators_cannot_set_owners_finalizers_or_approvals(
         refused(caller.create(plural, body(plural, next(names), metadata)), message, OUR_KINDS[plural])
         # A create by server-side apply and one with generateName are creates as well.
         name = next(names)
-        apply = {"body": body(plural, name, metadata), "content_type": APPLY, "fieldManager": "them"}
-        refused(caller.send("PATCH", plural, name, **apply), message)
+        forged = body(plural, name, metadata)
+        refused(
+            caller.send("PATCH", plural, name, body=forged, content_type=APPLY, fieldManager="them"),
+            message,
+        )
         generated = {**body(plural, "", metadata), "metadata": {"generateName": "it-", **metadata}}
         refused(caller.create(plural, generated), message)
     # A restore by Velero runs as cluster-admin. It keeps finalizers, labels and annotations.

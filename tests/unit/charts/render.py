@@ -133,7 +133,12 @@ VARIANTS: dict[str, tuple[str, Object]] = {
     "operator, Role-only": ("operator", {"watchNamespaces": ["team-a", "team-b"]}),
     "operator, bare": (
         "operator",
-        {"crds": {"install": False}, "rbac": {"userRoles": False}, "uninstall": {"removeFinalizers": False}},
+        {
+            "crds": {"install": False},
+            "rbac": {"userRoles": False},
+            "uninstall": {"removeFinalizers": False},
+            "admissionPolicies": {"enabled": False},
+        },
     ),
     "operator, all": (
         "operator",

@@ -25,7 +25,13 @@ from tests.unit.charts.render import (
     template,
 )
 
-CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+CLUSTER_SCOPED = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
 
 
 @every_variant
@@ -37,7 +43,7 @@ def test_renders_are_deterministic(variant: str) -> None:
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_templates_use_no_cluster_lookup_time_or_randomness(chart: str) -> None:
-    for path in (CHARTS[chart] / "templates").iterdir():
+    for path in (CHARTS[chart] / "templates").rglob("*.*"):
         calls = re.findall(
             r"\b(lookup|rand\w+|gen[A-Z]\w+|uuidv4|now|htpasswd|derivePassword|bcrypt)\b", _code(path.read_text())
         )

@@ -34,7 +34,8 @@ OPERATOR = (
     | may("patch", OURS, "gatewaybackupimports/status")
     | may("update", OURS, "gatewaybackupschedules/finalizers")
     | may("get list watch", "batch", "cronjobs")
-    | may("patch", OURS, "gatewaybackups/status")
+    | may("get", "batch", "jobs")
+    | may("update patch", OURS, "gatewaybackups/status")
     | may("patch", OURS, "gatewayrestores/status")
     | may("create", "", "events")
     | may("get list", "", "pods")
@@ -116,12 +117,20 @@ def test_operator_can_read_the_gateways_secrets_and_restart_it() -> None:
         may("get", "", "secrets", "my-gateway-admin")
         | may("get", "", "secrets", "ca")
         | may("get patch", "apps", "deployments", "my-gateway")
-        | may("create patch", "batch", "cronjobs")
-        | may("get", "", "serviceaccounts", "my-gateway-backup")
     )
     binding = one(objects, "RoleBinding", "my-gateway-backup-operator")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAME}]
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+@pytest.mark.parametrize("values", [{"schedule": {"enabled": True}}, {"operator": {"rbac": {"cronJobs": True}}}])
+def test_operator_can_write_cron_jobs_only_where_schedules_are_enabled(values: Object) -> None:
+    def role(values: Object) -> set[Rule]:
+        return grants(one(render("gateway", values), "Role", "my-gateway-backup-operator"))
+
+    more = may("create patch", "batch", "cronjobs") | may("get", "", "serviceaccounts", "my-gateway-backup")
+    assert role(values) == role({}) | more
+    assert not role({}) & more
 
 
 def test_operator_cannot_read_the_tls_private_key() -> None:
@@ -203,7 +212,7 @@ def test_operator_can_read_only_the_listed_age_identity_secrets() -> None:
 def test_security_page_lists_each_permission() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     for chart in ("operator", "gateway"):
-        objects = render(chart)
+        objects = render(chart, {"schedule": {"enabled": True}} if chart == "gateway" else {})
         for role in [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]:
             for rule in role["rules"]:
                 for resource in rule["resources"]:

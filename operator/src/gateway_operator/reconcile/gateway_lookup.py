@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway_api.contract import SystemHealthData
-from gateway_operator.domain.gateway.grants import role_binding_line
+from gateway_operator.domain.gateway.grants import OPERATOR_CHART, secrets_grant_line
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm, owned_pods
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
@@ -62,7 +62,7 @@ async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workl
     try:
         workload = await ports.cluster.workload(namespace, ref)
     except ForbiddenError as error:
-        return ResolvedGateway(_not_authorized(ports, namespace, ref, error))
+        return ResolvedGateway(_operator_role_is_incomplete(error))
     if workload is None:
         return ResolvedGateway(GatewayProblem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
     return workload
@@ -72,11 +72,10 @@ async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -
     """``cached``: the pods may be listed from the API server's cache; a fresh read then confirms the chosen pod."""
     try:
         (chosen, owned), credentials = await asyncio.gather(
-            _find_pod(ports, workload, cached), _read_credentials(ports, workload)
+            _find_pod(ports, workload, cached), _credentials_or_problem(ports, workload)
         )
     except ForbiddenError as error:
-        problem = _not_authorized(ports, workload.namespace, workload.ref, error)
-        return ResolvedGateway(problem, workload=workload)
+        return ResolvedGateway(_operator_role_is_incomplete(error), workload=workload)
     # A missing Secret is reported before a missing pod, because it is often the reason why no pod is ready.
     if isinstance(credentials, GatewayProblem):
         return ResolvedGateway(credentials, workload=workload, owned=owned)
@@ -87,9 +86,9 @@ async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -
     return ResolvedGateway(endpoint, target, workload, pod, owned)
 
 
-def _not_authorized(ports: Ports, namespace: str, ref: GatewayRef, error: ForbiddenError) -> GatewayProblem:
-    line = role_binding_line(namespace, ref.name, ports.operator)
-    return GatewayProblem(Reason.NotAuthorized, f"{error}. To grant it: {line}", forbidden=True)
+def _operator_role_is_incomplete(error: ForbiddenError) -> GatewayProblem:
+    """The operator may not read workloads or pods, which its own chart grants."""
+    return GatewayProblem(Reason.NotAuthorized, f"{error}. {OPERATOR_CHART}", forbidden=True)
 
 
 async def _find_pod(
@@ -112,6 +111,18 @@ async def _find_pod(
     # A problem is reported only after a list that does not come from the cache.
     replica_sets, pods = await ports.cluster.pods(workload)
     return choose(workload, replica_sets, pods), owned_pods(workload, replica_sets, pods)
+
+
+async def _credentials_or_problem(ports: Ports, workload: Workload) -> _Credentials | GatewayProblem:
+    try:
+        return await _read_credentials(ports, workload)
+    except ForbiddenError as error:
+        secrets = dict.fromkeys(name for name in (workload.key_secret, workload.ca_secret) if name is not None)
+        line = secrets_grant_line(workload.namespace, workload.ref.name, secrets, ports.operator)
+        message = (
+            f"{error}. The gateway's chart grants it to the ServiceAccount in operator.serviceAccount; by hand: {line}"
+        )
+        return GatewayProblem(Reason.NotAuthorized, message, forbidden=True)
 
 
 async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | GatewayProblem:

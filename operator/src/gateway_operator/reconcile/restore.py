@@ -8,7 +8,7 @@ call to the admin API is made under the gateway's lock and is safe to repeat, be
 from __future__ import annotations
 
 from gateway_api.contract import RestoreResult, SystemHealthData
-from gateway_operator.domain.gateway.grants import role_binding_line
+from gateway_operator.domain.gateway.grants import restart_grant_line
 from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model.actions import (
@@ -166,7 +166,7 @@ class _RestoreRun:
         try:
             await self._ports.cluster.restart(self._resolved.workload, mark)
         except ForbiddenError as error:
-            line = role_binding_line(self._ref.namespace, restore.gateway.name, self._ports.operator)
+            line = restart_grant_line(self._ref.namespace, restore.gateway, self._ports.operator)
             return Failure(Reason.NotAuthorized, f"{error}. To grant it: {line}", retryable=True)
         return None
 

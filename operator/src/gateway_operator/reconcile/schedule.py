@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from gateway_operator.domain.gateway.grants import grant_line
+from gateway_operator.domain.gateway.grants import schedules_grant_line
 from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.model.actions import Done
 from gateway_operator.domain.model.identifiers import Ref
@@ -119,5 +119,6 @@ def _cron_job_error(
 ) -> CronJobError:
     if isinstance(error, InvalidError):
         return CronJobError(Reason.ScheduleRefused, f"The API server refuses the CronJob: {error}")
-    line = grant_line(schedule.meta.ref.namespace, schedule.gateway.name, parts.ports.operator)
-    return CronJobError(Reason.NotAuthorized, f"{error}. To grant it: {line}")
+    line = schedules_grant_line(schedule.meta.ref.namespace, schedule.gateway.name, parts.ports.operator)
+    message = f"{error}. The gateway's chart grants it with operator.rbac.cronJobs or schedule.enabled; by hand: {line}"
+    return CronJobError(Reason.NotAuthorized, message)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.gateway.grants import role_binding_line
 from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm
 from gateway_operator.domain.model.identifiers import GatewayRef
@@ -194,13 +193,6 @@ def test_progress_of_a_rollout() -> None:
     assert at("uid", 2, 0) == (True, False)
     assert at("uid", 2, 1, old, new) == (True, False)
     assert at("uid", 2, 1, new) == (True, True)
-
-
-def test_grant_command_names_role_and_service_account() -> None:
-    assert role_binding_line("prod", "gw", "ops:operator") == (
-        "kubectl create rolebinding gw-backup-operator --namespace prod --role gw-backup-operator "
-        "--serviceaccount ops:operator"
-    )
 
 
 def listed(**meta: Any) -> dict[str, Any]:
