@@ -60,7 +60,7 @@ def test_identity_decrypts_the_backup_and_is_never_written() -> None:
         ("no label", "IdentityNotAllowed", "not have the label mcpgateway.dev/gateway=gw"),
         ("another gateway's", "IdentityNotAllowed", "not have the label mcpgateway.dev/gateway=gw"),
         ("plain HTTP", "IdentityNeedsTLS", "never sent over plain HTTP"),
-        ("no right", "NotAuthorized", "--resource-name restore-key"),
+        ("no right", "NotAuthorized", "--resource-name=restore-key"),
         ("the wrong one", "WrongIdentity", "stays closed"),
     ],
 )
