@@ -2,8 +2,9 @@
 
 `operation_runner` calls `recover` with the locks of both volumes held, so no other server works on them. First the
 config volume: leftover temporary files, then the unfinished restore. Then the backup volume: leftover temporary
-files, backups whose manifest is not in place, deletions that are not complete, the reserve, and old uploads. Every
-step is safe to repeat, and an operation that was not recovered fully is recovered before the next one.
+files, backups whose manifest is not in place, deletions that are not complete, the reserve, and old uploads. Last, the
+previous configs that are in no backup yet are backed up. Every step is safe to repeat, and an operation that was not
+recovered fully is recovered before the next one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from gateway_api.errors import ApiError
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.deletion import finish_deletions
 from gateway_api.repository.store import finish_pending
+from gateway_api.restores.previous import save_previous_configs
 from gateway_api.restores.recovery import recover_restores
 from gateway_api.storage.atomic_write import remove_temporaries
 from gateway_api.storage.free_space import ensure_reserve
@@ -49,7 +51,10 @@ def recover(context: OperationContext) -> OperationContext:
     recover_restores(context)
     if context.backup_state is None:
         return context
-    return _recover_backup_volume(context, context.backup_state)
+    context = _recover_backup_volume(context, context.backup_state)
+    # After the volume, because it writes backups there and relies on the index.
+    save_previous_configs(context)
+    return context
 
 
 def _clean_config_volume(config_state: StateDir) -> None:

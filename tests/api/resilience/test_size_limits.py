@@ -65,7 +65,7 @@ def test_forced_rollback_keeps_an_oversized_config_until_it_ends(limited: httpx.
     assert_error(limited.post("/api/v1/system/restores/r/rollback"), "ConfigChanged")
     assert_ok(limited.post("/api/v1/system/restores/r/rollback", json={"force": True}))
     assert dirs.config.read_bytes() == before
-    assert large in [file.read_bytes() for file in dirs.state.glob("replaced-*")]
+    assert large in [file.read_bytes() for file in dirs.state.glob("previous-*")]
 
 
 def _nested(key: str, depth: int) -> str:

@@ -100,11 +100,14 @@ def test_lock_holder_makes_others_wait_and_then_fail_as_busy(api: httpx.Client, 
 def test_damaged_journal_is_reported_until_superseded(api: httpx.Client, dirs: GatewayDirs) -> None:
     created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     (dirs.state / "restore.json").write_text("{")
-    (dirs.state / "kept-x").write_text("precious")
+    (dirs.state / "previous-x").write_text("precious")
     assert_error(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "RestoreStateUnknown")
     assert_ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "supersede": True}))
-    kept = [entry for entry in dirs.state.iterdir() if entry.name.startswith("damaged-")]
-    assert sorted(entry.read_text() for entry in kept) == ["precious", "{"]
+    assert [entry.read_text() for entry in dirs.state.iterdir() if entry.name.startswith("damaged-")] == ["{"]
+    assert (dirs.state / "previous-x").read_text() == "precious"
+    assert_ok(api.post(BACKUP, json={"path": "b.json"}))
+    assert not (dirs.state / "previous-x").exists()
+    assert (dirs.backups / "safety" / "previous-x.json.invalid").read_text() == "precious"
 
 
 def test_unknown_restore_state_is_reported_not_guessed(api: httpx.Client, dirs: GatewayDirs) -> None:

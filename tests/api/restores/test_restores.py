@@ -83,7 +83,7 @@ def test_commit_ends_a_restore_and_is_repeatable(api: httpx.Client, dirs: Gatewa
     assert_error(
         api.post(URL, json={"backup_id": backup_id, "request_id": "r", "allow_issues": True}), "RequestIdReused"
     )
-    assert not [name for name in dirs.state.iterdir() if name.name.startswith(("kept-", "staged-"))]
+    assert not [name for name in dirs.state.iterdir() if name.name.startswith(("previous-", "staged-"))]
 
 
 def test_rollback_restores_the_previous_config_and_is_repeatable(api: httpx.Client, dirs: GatewayDirs) -> None:

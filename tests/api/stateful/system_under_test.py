@@ -219,9 +219,7 @@ class SystemUnderTest:
         pending = self.model.pending
         waits = health["pending_restore"]
         assert (waits and waits["request_id"]) == (pending and pending.request_id)
-        state = {name for name in os.listdir(self.dirs.state) if name.startswith(("staged-", "kept-", "replaced-"))}
-        allowed = set() if pending is None else {f"kept-{pending.request_id}"}
-        assert {name for name in state if not name.startswith("replaced-")} <= allowed
+        self.check_previous_configs()
 
     def check_list(self, slot: int) -> None:
         """Every file is listed exactly once with its kind, and no partial file is left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
@@ -19,6 +19,12 @@ T = TypeVar("T")
 
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+ExpectedSha256 = Annotated[
+    str,
+    StringConstraints(pattern=r"^([Ss][Hh][Aa]256:)?[0-9A-Fa-f]{64}$"),
+    AfterValidator(lambda text: text[-64:].lower()),
+]
+"""A SHA-256 as people and tools write it; parsed to lower-case hex without the prefix."""
 KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 """The first 32 hex digits of the SHA-256 of an Ed25519 public key."""
 

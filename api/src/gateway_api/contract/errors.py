@@ -63,6 +63,7 @@ class ErrorCode(StrEnum):
     RestoreNotFound = "RestoreNotFound"
     RestoreEnded = "RestoreEnded"
     RestoreStateUnknown = "RestoreStateUnknown"
+    RollbackImpossible = "RollbackImpossible"
     ResetNotConfirmed = "ResetNotConfirmed"
     AdminKeyUnknown = "AdminKeyUnknown"
     VolumeFull = "VolumeFull"
@@ -181,6 +182,11 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
         409,
         False,
         "The config is neither the one before the restore nor the restored one. Check it, then restore again.",
+    ),
+    ErrorCode.RollbackImpossible: ErrorSpec(
+        409,
+        False,
+        "No intact copy of the previous config is left for a rollback; nothing was changed. Restore another backup.",
     ),
     ErrorCode.ResetNotConfirmed: ErrorSpec(400, False, "Reset requires confirm=true"),
     ErrorCode.AdminKeyUnknown: ErrorSpec(

@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool, WithJsonSchema, model_validator
 
-from .common import OPEN, REQUEST_ID_PATTERN, STRICT, Counts, Identity, Issue, KeyId, RequestId, Sha256, SignatureState
+from .common import (
+    OPEN,
+    REQUEST_ID_PATTERN,
+    STRICT,
+    Counts,
+    ExpectedSha256,
+    Identity,
+    Issue,
+    KeyId,
+    RequestId,
+    SignatureState,
+)
 
 
 class RestoreRequest(BaseModel):
@@ -19,11 +30,15 @@ class RestoreRequest(BaseModel):
         default=None, min_length=1, max_length=4096, description="Absolute, or relative to the backup directory."
     )
     backup_id: str | None = Field(default=None, pattern=REQUEST_ID_PATTERN)
-    expected_sha256: Sha256 | None = Field(
-        default=None, description="Refuse the restore if the file has another SHA-256."
+    expected_sha256: ExpectedSha256 | None = Field(
+        default=None,
+        description="Refuse the restore if neither the file nor the config in it has this SHA-256. Upper case and the "
+        "prefix `sha256:` are accepted.",
     )
     safety_backup: bool | Literal["required"] = Field(
-        default=True, description="Back up the live config first. `required`: refuse the restore if that fails."
+        default=True,
+        description="Back up the live config first. `required`: refuse the restore if that fails. `false`: make no "
+        "backup first; the previous config is kept until a backup holds it.",
     )
     dry_run: bool = Field(default=False, description="Only return what the restore would change.")
     supersede: bool = Field(default=False, description="Commit an earlier restore that is still pending.")
@@ -123,20 +138,22 @@ class RestoreState(StrEnum):
 
 
 class SafetyBackup(BaseModel):
-    """The copy of the live config that was made before a restore.
+    """Where the config that was live before a restore is.
 
     Values of ``kind``:
 
-    - ``backup``: a complete backup.
-    - ``raw``: the bytes of a config that cannot be parsed.
+    - ``backup``: in a complete backup.
+    - ``raw``: its bytes are in a file without a manifest, because it cannot be parsed.
     - ``missing``: there was no config.
-    - ``kept``: only the previous config in the state folder, because the backup volume failed or was full.
-    - ``none``: the request did not ask for one.
+    - ``kept``: only in a file beside the live config. It stays there until the server could make a backup of it, which
+      is then `safety/` and the name of that file.
     """
 
     model_config = OPEN
-    kind: Literal["backup", "raw", "missing", "kept", "none"]
-    path: str | None = None
+    kind: Literal["backup", "raw", "missing", "kept"]
+    path: str | None = Field(
+        default=None, description="Relative to the backup directory; of `kept` the absolute path of the file."
+    )
     backup_id: str | None = None
 
 

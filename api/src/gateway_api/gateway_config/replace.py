@@ -10,16 +10,24 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import Final
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
-from gateway_api.gateway_config.live import ConfigFile
-from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_if_exists, write_temporary
-from gateway_api.storage.content import Blob, read_blob
-from gateway_api.storage.paths import FILE_FLAGS, file_stamp, lstat_if_exists
+from gateway_api.storage.access import FileAccess, read_access
+from gateway_api.storage.atomic_write import (
+    NO_HARD_LINKS,
+    close,
+    list_names,
+    sync_directory,
+    unlink_if_exists,
+    write_temporary,
+)
+from gateway_api.storage.content import Blob, digest_and_size, read_blob
+from gateway_api.storage.paths import FILE_FLAGS, FileStamp, file_stamp, lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
 NO_LIMIT: Final = 1 << 40
@@ -40,32 +48,62 @@ class ConfigReplacer:
 
     def exists(self, name: str) -> bool:
         """Whether the state folder contains ``name``."""
-        return lstat_if_exists(self.state.fd, name) is not None
+        return self._info(self.state.fd, name) is not None
 
     @property
     def has_config(self) -> bool:
         """Whether something exists at the config's path, valid or not."""
+        return self._info(self.state.base_fd, self.name) is not None
+
+    @staticmethod
+    def _info(dir_fd: int, name: str) -> os.stat_result | None:
         try:
-            return lstat_if_exists(self.state.base_fd, self.name) is not None
+            return lstat_if_exists(dir_fd, name)
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def stage(self, name: str, content: Blob, *, mode: int, gid: int | None) -> None:
-        """Writes ``content`` durably to ``name`` in the state folder, with the mode and group for the live config."""
+    def access(self) -> FileAccess:
+        """The access of the live config, without permissions for others; access for the owner if there is none."""
+        try:
+            fd = os.open(self.name, FILE_FLAGS, dir_fd=self.state.base_fd)
+        except FileNotFoundError:
+            return FileAccess()
+        except OSError as error:
+            raise config_volume_error(error) from None
+        try:
+            return read_access(fd)
+        except OSError as error:
+            raise config_volume_error(error) from None
+        finally:
+            close(fd)
+
+    def digest(self, name: str) -> str | None:
+        """SHA-256 of ``name`` in the state folder, None if it cannot be read or changes during the read.
+
+        Two unknown digests are not equal.
+        """
+        return _digest(self.state.fd, name)
+
+    def live_digest(self) -> str | None:
+        """SHA-256 of the live config of any size, complete or not. None as for :meth:`digest`."""
+        return _digest(self.state.base_fd, self.name)
+
+    def stage(self, name: str, content: Blob, access: FileAccess) -> None:
+        """Writes ``content`` durably to ``name`` in the state folder, with the access for the live config."""
         try:
             # The bytes are fsynced under a temporary name. After the rename ``name`` is complete or absent.
-            temporary = write_temporary(self.state.fd, content, mode=mode & 0o770, gid=gid)
+            temporary = write_temporary(self.state.fd, content, access)
             os.rename(temporary, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
             # Before the caller's next step: its journal refers to this file, also after a power failure.
             sync_directory(self.state.fd)
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def keep_previous(self, name: str, *, content: Blob | None) -> None:
+    def keep_previous(self, name: str) -> None:
         """Keeps the live config as ``name`` in the state folder, so that a rollback can restore it.
 
         It is a hard link, so a write of the gateway to the open file is kept too. Where the file system has no hard
-        links, ``name`` gets the bytes ``content``, or those of the live config if that is None.
+        links, ``name`` gets the bytes of the live config. Does nothing if there is no live config.
         """
         fd = self.state.fd
         # A file of an interrupted attempt may have the name, and link() does not replace it.
@@ -74,23 +112,37 @@ class ConfigReplacer:
             os.link(self.name, name, src_dir_fd=self.state.base_fd, dst_dir_fd=fd, follow_symlinks=False)
             # Before the live config is replaced: after that, this name is the only one of the previous config.
             sync_directory(fd)
+        except FileNotFoundError:
+            return
         except OSError as error:
-            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK):
-                self._copy(name, content)
-                return
-            raise config_volume_error(error) from None
+            if error.errno not in (errno.EXDEV, *NO_HARD_LINKS):
+                raise config_volume_error(error) from None
+            self._copy(name)
 
-    def _copy(self, name: str, content: Blob | None) -> None:
+    def _copy(self, name: str) -> None:
         try:
-            if content is None:
-                content = self._read(self.state.base_fd, self.name)
+            content = self._read(self.state.base_fd, self.name)
             # Complete and fsynced before it gets its name: a rollback must never activate half a config.
             temporary = write_temporary(self.state.fd, content)
             os.rename(temporary, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
             # Before the live config is replaced, for the same reason as in keep_previous().
             sync_directory(self.state.fd)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise config_volume_error(error) from None
+
+    def is_same_file(self, name: str) -> bool:
+        """Whether ``name`` in the state folder is another name of the live config."""
+        kept, live = self._info(self.state.fd, name), self._info(self.state.base_fd, self.name)
+        return kept is not None and live is not None and (kept.st_dev, kept.st_ino) == (live.st_dev, live.st_ino)
+
+    def is_live(self, name: str) -> bool:
+        """Whether ``name`` in the state folder is the live config or has the same bytes; false if that is unknown."""
+        if self.is_same_file(name):
+            return True
+        digest = self.digest(name)
+        return digest is not None and digest == self.live_digest()
 
     @staticmethod
     def _read(dir_fd: int, name: str) -> Blob:
@@ -146,56 +198,65 @@ class ConfigReplacer:
                 # A file that returns after a power failure is unused and is discarded again by the next restore.
                 return
 
-    def quarantine(self, *prefixes: str) -> None:
-        """Renames files that begin with one of ``prefixes`` to ``damaged-…``. An admin can inspect them.
-
-        The server does not read them again.
-        """
+    def quarantine(self, name: str) -> None:
+        """Renames ``name`` to `damaged-…`. An admin can inspect it. The server does not read it again."""
         fd = self.state.fd
         try:
-            for name in list_names(fd):
-                if name.startswith(prefixes):
-                    aside = f"damaged-{secrets.token_hex(4)}-{name}"
-                    os.rename(name, aside, src_dir_fd=fd, dst_dir_fd=fd)
-            # Before a new restore uses these names: a power failure must not bring the damaged files back under them.
+            os.rename(name, f"damaged-{secrets.token_hex(4)}-{name}", src_dir_fd=fd, dst_dir_fd=fd)
+            # Before a new file gets the name: a power failure must not bring the damaged file back under it.
             sync_directory(fd)
         except OSError as error:
             raise config_volume_error(error) from None
 
-    def discard_matching(self, prefix: str, *, but: str) -> None:
-        """Removes every file that begins with ``prefix``, except the file ``but``."""
+    def names_with(self, prefix: str) -> list[str]:
+        """The names in the state folder that begin with ``prefix``, sorted."""
         try:
-            names = list_names(self.state.fd)
-        except OSError:
-            # The files are unused, so the next call may remove them.
-            return
-        self.discard(*(name for name in names if name.startswith(prefix) and name != but))
+            return sorted(name for name in list_names(self.state.fd) if name.startswith(prefix))
+        except OSError as error:
+            raise config_volume_error(error) from None
+
+    def wait_until_settled(self, settle: float) -> str | None:
+        """Waits until the live config has not changed for ``settle`` seconds, then returns its digest.
+
+        The gateway may have been in the middle of its own read-modify-write when the config was replaced. It then
+        writes the previous data over the restored file, and the digest shows it. None means that there is no config.
+        Raises ``ConfigChangedDuringRestore`` if the file keeps changing, ``VolumeUnavailable`` if it cannot be read.
+        """
+        end = time.monotonic() + 4 * settle + 2.0
+        unchanged_since = time.monotonic()
+        stamp: FileStamp | None = None
+        while True:
+            try:
+                info = lstat_if_exists(self.state.base_fd, self.name)
+            except OSError:
+                info = None
+            current = None if info is None else file_stamp(info)
+            now = time.monotonic()
+            if current != stamp:
+                stamp, unchanged_since = current, now
+            if now - unchanged_since >= settle:
+                digest = self.live_digest()
+                if digest is None and stamp is not None:
+                    raise ApiError(ErrorCode.VolumeUnavailable, "the config cannot be read")
+                return digest
+            if now >= end:
+                raise ApiError(ErrorCode.ConfigChangedDuringRestore)
+            time.sleep(min(POLL_SECONDS, max(settle / 4, 0.002)))
 
 
-def wait_until_settled(config: ConfigFile, settle: float, *, at_least: int = 0) -> str | None:
-    """Waits until the config file has not changed for ``settle`` seconds, then returns its digest.
-
-    The gateway may have been in the middle of its own read-modify-write when the config was replaced. It then writes
-    the previous data over the restored file, and the digest shows it. None means that the file does not exist. A file
-    of up to ``at_least`` bytes is read even if that exceeds the limit of a config.
-    Raises ``ConfigChangedDuringRestore`` if the file keeps changing, ``VolumeUnavailable`` if it cannot be read.
-    """
-    end = time.monotonic() + 4 * settle + 2.0
-    unchanged_since = time.monotonic()
-    stamp: object = None
-    while True:
-        try:
-            current: object = file_stamp(config.path.lstat())
-        except OSError:
-            current = None
-        now = time.monotonic()
-        if current != stamp:
-            stamp, unchanged_since = current, now
-        if now - unchanged_since >= settle:
-            digest = config.digest(at_least=at_least)
-            if digest is None and stamp is not None:
-                raise ApiError(ErrorCode.VolumeUnavailable, "the config cannot be read")
-            return digest
-        if now >= end:
-            raise ApiError(ErrorCode.ConfigChangedDuringRestore)
-        time.sleep(min(POLL_SECONDS, max(settle / 4, 0.002)))
+def _digest(dir_fd: int, name: str) -> str | None:
+    try:
+        fd = os.open(name, FILE_FLAGS, dir_fd=dir_fd)
+    except OSError:
+        return None
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            return None
+        sha256, size = digest_and_size(fd, NO_LIMIT)
+        unchanged = file_stamp(os.fstat(fd)) == file_stamp(before) and size == before.st_size
+        return sha256 if unchanged else None
+    except OSError:
+        return None
+    finally:
+        close(fd)

@@ -31,8 +31,9 @@ from gateway_api.storage.state_dir import StateDir
 class StoredFile:
     """A valid config that may be restored.
 
-    ``content`` are the bytes for the config file. ``backup_id`` is None for a file without a manifest. ``known_issues``
-    are the issues in the manifest. ``signature`` is None if no file was read, as for a reset.
+    ``content`` are the bytes for the config file. ``backup_id`` is None for a file without a manifest. The
+    ``recorded_issues`` are those in the manifest. ``signature`` and ``stored_sha256``, the digest of the file, are None
+    if no file was read, as for a reset.
     """
 
     path: str
@@ -41,6 +42,7 @@ class StoredFile:
     summary: ConfigSummary
     recorded_issues: tuple[Issue, ...]
     signature: SignatureState | None = None
+    stored_sha256: str | None = None
 
     @property
     def sections_digest(self) -> str:
@@ -104,6 +106,7 @@ def open_stored_file(
         summary=summary,
         recorded_issues=() if manifest is None else tuple(manifest.issues),
         signature=signature,
+        stored_sha256=stored.sha256,
     )
 
 

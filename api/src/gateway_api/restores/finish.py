@@ -1,21 +1,27 @@
 """Ends a restore: commit keeps the restored config, rollback puts the previous config back.
 
-A rollback is a second replacement of the config with its own crash points. Its order is: stage a copy of the kept
-config, journal `rolling_back`, keep the restored config, rename, wait until the gateway leaves the file alone,
+A rollback is a second replacement of the config with its own crash points. Its order is: check the kept config, stage a
+copy of it, journal `rolling_back`, keep the restored config, rename, wait until the gateway leaves the file alone,
 journal `rolled_back`.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway_api.contract import ErrorCode, RestoreResult, RestoreState
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import replace_problem
-from gateway_api.gateway_config.replace import wait_until_settled
 from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
+from gateway_api.restores.copies import prove_copy, read_copy
 from gateway_api.restores.journal import Journal
+from gateway_api.restores.previous import require_room
 from gateway_api.restores.steps import abort_rollback, after_rename, finish
 from gateway_api.storage.content import Blob
+
+ATTEMPTS: Final = 3
+"""How often a rollback keeps the replaced config before it gives up."""
 
 
 def _replay_finished(journal: Journal, requested: RestoreState) -> RestoreResult:
@@ -25,7 +31,7 @@ def _replay_finished(journal: Journal, requested: RestoreState) -> RestoreResult
 
 
 def commit(context: OperationContext, request_id: str) -> RestoreResult:
-    """Keeps the restored config and deletes the kept previous one.
+    """Keeps the restored config. The kept previous one is removed if a backup holds it.
 
     Raises ``RestoreNotFound``, ``RestoreEnded`` after a rollback, ``RestoreStateUnknown``.
     """
@@ -38,10 +44,10 @@ def commit(context: OperationContext, request_id: str) -> RestoreResult:
 
 
 def rollback(context: OperationContext, request_id: str, *, force: bool) -> RestoreResult:
-    """Makes a copy of the kept config the live one, or removes the config if there was none before the restore.
+    """Makes a copy of the previous config the live one, or removes the config if there was none before the restore.
 
-    Raises ``RestoreNotFound``, ``RestoreEnded`` after a commit, ``ConfigChanged`` unless ``force``,
-    ``RestoreStateUnknown`` when the kept config is missing.
+    Raises ``RestoreNotFound``, ``RestoreEnded`` after a commit, ``RollbackImpossible`` without an intact copy. Unless
+    ``force``, raises ``RestoreStateUnknown``, and ``ConfigChanged`` if the live config is not what the restore wrote.
     """
     journal = records.find(context.config_state, context.backup_state, request_id)
     if journal.phase in ("committed", "rolled_back"):
@@ -50,31 +56,62 @@ def rollback(context: OperationContext, request_id: str, *, force: bool) -> Rest
         raise ApiError(ErrorCode.RestoreStateUnknown)
     if (problem := replace_problem(context.settings.config_file)) is not None:
         raise ApiError(ErrorCode.ConfigNotReplaceable, problem)
-    live = context.config.digest()
-    if live != journal.result.restored_sha256 and not force:
+    changed = context.config_replacer.live_digest() != journal.result.restored_sha256
+    if changed and not force and not _has_restored_sections(context, journal):
         raise ApiError(ErrorCode.ConfigChanged)
+    previous = _intact_previous(context, journal) if journal.had_config else None
+    if changed and previous is None:
+        # Only then one more file stays: otherwise the kept config is live again and its file is removed.
+        require_room(context)
+    return _replace(context, journal.model_copy(update={"rolled_back_at": context.clock()}), previous)
+
+
+def _has_restored_sections(context: OperationContext, journal: Journal) -> bool:
+    """Whether the gateway has only formatted the restored config in another way."""
+    summary = context.config.read_cached(sections=True).summary
+    return summary is not None and summary.sections_digest == journal.result.sections_digest
+
+
+def _intact_previous(context: OperationContext, journal: Journal) -> Blob:
+    """The previous config, from the kept file or from its safety backup. Raises ``RollbackImpossible``."""
+    expected = journal.result.previous_sha256
+    kept = context.config_replacer.read(journal.kept_file)
+    # The kept file may be the gateway's own open file, and a write to it may have been cut short.
+    if kept is not None and kept.sha256 == expected:
+        return kept
+    copy = prove_copy(context, journal.copy_of_previous, expected)
+    content = None if copy is None else read_copy(context, copy)
+    if content is not None and content.sha256 == expected:
+        return content
+    if copy is None:
+        raise ApiError(ErrorCode.RollbackImpossible)
+    raise ApiError(
+        ErrorCode.RollbackImpossible,
+        f"the kept config is damaged and its backup {copy.path} is encrypted; nothing was changed. "
+        "Restore that backup with your age identity",
+    )
+
+
+def _replace(context: OperationContext, journal: Journal, previous: Blob | None) -> RestoreResult:
+    """The durable steps of a rollback. ``previous`` is None if there was no config before the restore."""
     replacer = context.config_replacer
-    kept: Blob | None = None
-    if journal.had_config:
-        kept = replacer.read(journal.kept_file)
-        if kept is None:
-            raise ApiError(ErrorCode.RestoreStateUnknown, "the kept previous config is missing")
+    if previous is not None:
         # A copy is staged, so that the kept file still exists if the gateway overwrites the rolled-back config.
         # A crash right after this leaves the staged file beside an `applied` journal; recovery removes it.
-        replacer.stage(journal.staged_file, kept, mode=journal.mode, gid=None)
+        replacer.stage(journal.staged_file, previous, journal.access)
     try:
         # A crash right after this: the staged file (or the live config) still exists, so recovery undoes the rollback.
         rolling = records.save_journal(context.config_state, journal.moved_to("rolling_back"))
-        if kept is None:
+        if previous is None:
             # The rename that removes the config. After a crash right after this there is no config and the replaced
             # file exists, so recovery completes the rollback.
             replacer.remove_live(journal.replaced_file)
         else:
-            if replacer.has_config:
-                # Hard link to the restored config. A crash right after this: the staged file still exists, so
-                # recovery undoes the rollback and removes the link.
-                replacer.keep_previous(journal.replaced_file, content=None)
-            # The rename. After a crash right after this the staged file is absent, so recovery completes the rollback.
+            # Hard link to the replaced config, which the gateway may have changed. A crash right after this: the
+            # staged file still exists, so recovery undoes the rollback and removes the link.
+            _keep_replaced(context, journal)
+            # The rename. After a crash right after this the staged file is absent and the config is the previous one,
+            # so recovery completes the rollback.
             replacer.activate(journal.staged_file)
     except ApiError as error:
         # The rename may have happened if only its durability is unknown: then recovery decides.
@@ -82,24 +119,33 @@ def rollback(context: OperationContext, request_id: str, *, force: bool) -> Rest
             abort_rollback(context, journal)
         raise
     with after_rename():
-        if kept is not None:
-            _settle_rollback(context, journal, kept)
+        if previous is not None:
+            _settle_rollback(context, journal, previous)
         # From here the rollback has succeeded. `finish` documents what a crash after each of its steps means.
         return finish(context, rolling, RestoreState.rolled_back).result
 
 
-def _settle_rollback(context: OperationContext, journal: Journal, kept: Blob) -> None:
+def _keep_replaced(context: OperationContext, journal: Journal) -> None:
+    """Keeps the live config, also if the gateway replaces it meanwhile. Raises ``ConfigUnstable``."""
+    replacer = context.config_replacer
+    for _ in range(ATTEMPTS):
+        replacer.keep_previous(journal.replaced_file)
+        if not replacer.has_config or replacer.is_live(journal.replaced_file):
+            return
+    raise ApiError(ErrorCode.ConfigUnstable)
+
+
+def _settle_rollback(context: OperationContext, journal: Journal, previous: Blob) -> None:
     """Waits until the gateway leaves the rolled-back config alone; raises ``ConfigChangedDuringRestore`` if not."""
     try:
-        # The kept config may exceed the size limit: that may be the reason why it was replaced.
-        settle = context.settings.settle_seconds
-        unchanged = wait_until_settled(context.config, settle, at_least=kept.size) == kept.sha256
+        settled = context.config_replacer.wait_until_settled(context.settings.settle_seconds)
+        unchanged = settled == previous.sha256
     except ApiError as error:
         if error.code is not ErrorCode.ConfigChangedDuringRestore:
             raise
         unchanged = False
     if not unchanged:
         # The restore counts as applied again, so that the caller can repeat the rollback.
-        # A crash right before this: recovery completes the rollback. Right after this: nothing is left to do.
-        records.save_journal(context.config_state, journal.model_copy(update={"phase": "applied"}))
+        # A crash right before this: recovery reports an unknown state. Right after this: nothing is left to do.
+        records.save_journal(context.config_state, journal.moved_to("applied"))
         raise ApiError(ErrorCode.ConfigChangedDuringRestore, "the gateway wrote its config over the rolled-back one")

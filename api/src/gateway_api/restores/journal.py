@@ -7,15 +7,32 @@ live config therefore determine the state after a crash.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway_api.contract import RestoreResult, RestoreState
-from gateway_api.storage.layout import kept_config_name, replaced_config_name, staged_config_name
+from gateway_api.storage.access import FileAccess
+from gateway_api.storage.layout import previous_config_name, staged_config_name
 
 Phase = Literal["prepared", "applied", "rolling_back", "committed", "rolled_back"]
+
+
+class ConfigCopy(BaseModel):
+    """A file on the backup volume that holds a config. ``path`` is relative to the backup directory.
+
+    ``content_sha256`` is the digest of the config. ``stored_*`` describe the file, which may be compressed and
+    encrypted; the size is in bytes. ``backup_id`` is None for a raw copy without a manifest.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    path: str
+    backup_id: str | None
+    content_sha256: str
+    stored_sha256: str
+    stored_bytes: int
 
 
 class Journal(BaseModel):
@@ -24,7 +41,9 @@ class Journal(BaseModel):
     ``auto_commit``: the caller gave no request_id and cannot commit, so the restore commits itself; the stored field
     is called ``bare``. ``had_config`` is false when there was no config before: then there is no kept file, and a
     rollback removes the config. ``settled``: the gateway has left the new config unchanged for the settle time.
-    ``mode`` are the permission bits of the previous config. ``result`` is returned to the caller.
+    ``access`` is the access of the previous config. ``copy_of_previous`` is the safety backup, None if there is none.
+    ``source_sha256`` is the digest of the restored file as it was stored, None for a reset. ``rolled_back_at`` is the
+    time at which the latest rollback began. ``result`` is returned to the caller.
     """
 
     model_config = ConfigDict(
@@ -36,7 +55,10 @@ class Journal(BaseModel):
     phase: Phase
     had_config: bool
     settled: bool = False
-    mode: int = 0o600
+    access: FileAccess = FileAccess()
+    copy_of_previous: ConfigCopy | None = None
+    source_sha256: str | None = None
+    rolled_back_at: datetime | None = None
     result: RestoreResult
 
     @property
@@ -51,12 +73,12 @@ class Journal(BaseModel):
     @property
     def kept_file(self) -> str:
         """Name of the previous config, kept for a rollback."""
-        return kept_config_name(self.request_id)
+        return previous_config_name(self.result.started)
 
     @property
     def replaced_file(self) -> str:
-        """Name of the restored config after a rollback has replaced it."""
-        return replaced_config_name(self.request_id)
+        """Name of the config that a rollback replaces. Empty before the first rollback begins."""
+        return "" if self.rolled_back_at is None else previous_config_name(self.rolled_back_at)
 
     def moved_to(self, phase: Phase, **changes: object) -> Journal:
         """The journal in another phase, with the matching state and ``changes`` in its result."""
@@ -77,11 +99,13 @@ class RecoveryAction(Enum):
     Archive = "committed or rolled back: finish again"
 
 
-def recovery_action(journal: Journal, *, staged: bool, replaced: bool, live: str | None) -> RecoveryAction:
+def recovery_action(
+    journal: Journal, *, staged: bool, replaced: bool, has_config: bool, live: str | None
+) -> RecoveryAction:
     """Decides how to recover an unfinished restore.
 
-    ``staged`` and ``replaced``: whether these files exist.
-    ``live``: digest of the config, None if it is missing or unreadable.
+    ``staged``, ``replaced`` and ``has_config``: whether these files exist.
+    ``live``: digest of the config, None if it is missing or unreadable. Two unknown digests are never equal.
     """
     result = journal.result
     match journal.phase:
@@ -92,21 +116,25 @@ def recovery_action(journal: Journal, *, staged: bool, replaced: bool, live: str
         case "prepared":
             if staged:
                 return RecoveryAction.DropRestore
-            if live == result.restored_sha256:
+            if _same(live, result.restored_sha256):
                 return RecoveryAction.Applied
-            if live == result.previous_sha256:
+            if _same(live, result.previous_sha256):
                 return RecoveryAction.DropRestore
             # The gateway has written a third config: it may be based on the old one or on the new one.
             return RecoveryAction.Unknown
         case "rolling_back":
+            if staged or not (replaced or journal.had_config):
+                return RecoveryAction.StillApplied
             if not journal.had_config:
                 # The rename moves the config to the replaced file; no file is staged.
-                return RecoveryAction.RolledBack if replaced and live is None else RecoveryAction.StillApplied
-            if staged:
-                return RecoveryAction.StillApplied
-            return (
-                RecoveryAction.RolledBack if replaced or live == result.previous_sha256 else RecoveryAction.StillApplied
-            )
+                return RecoveryAction.Unknown if has_config else RecoveryAction.RolledBack
+            if _same(live, result.previous_sha256):
+                return RecoveryAction.RolledBack
+            return RecoveryAction.StillApplied if _same(live, result.restored_sha256) else RecoveryAction.Unknown
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    return one is not None and one == other
 
 
 class ReplayAction(Enum):

@@ -12,7 +12,7 @@ from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import RecoveryAction, recovery_action
 from gateway_api.restores.steps import abort, abort_rollback, finish
-from gateway_api.storage.layout import KEPT_CONFIG_PREFIX, STAGED_CONFIG_PREFIX
+from gateway_api.storage.layout import STAGED_CONFIG_PREFIX
 
 
 def recover_restores(context: OperationContext) -> None:
@@ -21,6 +21,7 @@ def recover_restores(context: OperationContext) -> None:
     A restore whose state cannot be determined stays ``prepared`` and nothing is changed. Raises the error of a config
     volume that fails.
     """
+    replacer = context.config_replacer
     records.flush_deferred(context.config_state, context.backup_state)
     try:
         journal = records.load_journal(context.config_state)
@@ -31,15 +32,15 @@ def recover_restores(context: OperationContext) -> None:
         raise
     if journal is None:
         # Files without a journal: the server was killed before `prepared` or after the journal was removed.
-        # `replaced-` files stay, because a rollback keeps one for a person.
-        for orphan in (STAGED_CONFIG_PREFIX, KEPT_CONFIG_PREFIX):
-            context.config_replacer.discard_matching(orphan, but="")
+        # Previous configs are no such leftovers: `previous.py` decides about each.
+        replacer.discard(*replacer.names_with(STAGED_CONFIG_PREFIX))
         return
-    replacer, live = context.config_replacer, context.config.digest()
+    live = replacer.live_digest()
     action = recovery_action(
         journal,
         staged=replacer.exists(journal.staged_file),
-        replaced=replacer.exists(journal.replaced_file),
+        replaced=bool(journal.replaced_file) and replacer.exists(journal.replaced_file),
+        has_config=replacer.has_config,
         live=live,
     )
     match action:

@@ -1,79 +1,85 @@
-"""Backs up the live config to the backup volume before a restore replaces it.
+"""Backs up a config that a restore replaces: before the restore, or later from the kept previous config.
 
-The safety backup adds to the kept previous config, which lies on the config volume and is deleted when the restore
-ends. A valid config becomes a normal backup; an invalid one is stored as a raw copy without a manifest.
+A valid config becomes a normal backup; any other one is stored as a raw copy without a manifest. Both are proven when
+they are written, so the result may be recorded as a copy of the config.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+from datetime import datetime
 from typing import Literal
 
+from gateway_api import logs
 from gateway_api.codec.compression import format_for_name
 from gateway_api.codec.encode import encode
-from gateway_api.contract import ErrorCode, SafetyBackup
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.idempotency import canonical_digest
-from gateway_api.operation_context import OperationContext
+from gateway_api.operation_context import OperationContext, gateway_and_volume_ids
 from gateway_api.repository import store
 from gateway_api.repository.staging import write_and_read_back
 from gateway_api.repository.store import NewBackup
-from gateway_api.storage.atomic_write import link_exclusive, sync_directory, unlink_if_exists
+from gateway_api.restores.copies import copy_of, find_copy
+from gateway_api.restores.journal import ConfigCopy
+from gateway_api.storage.atomic_write import sync_directory, unlink_if_exists
 from gateway_api.storage.content import Blob
-from gateway_api.storage.layout import GATEWAY_ID_FILE, SAFETY_FOLDER, VOLUME_ID_FILE
-from gateway_api.storage.paths import lstat_if_exists, make_parents, open_parent
-
-SURVIVABLE = frozenset({ErrorCode.VolumeFull, ErrorCode.VolumeUnavailable, ErrorCode.SigningKeyUnusable})
+from gateway_api.storage.free_space import require_space
+from gateway_api.storage.layout import SAFETY_FOLDER
+from gateway_api.storage.paths import make_parents, open_parent
 
 
 def create_safety_backup(
     context: OperationContext, live: ConfigRead, request_id: str, requested: bool | Literal["required"]
-) -> SafetyBackup:
-    """Saves ``live``, or reports ``kind="kept"`` when only the kept previous config protects the caller.
+) -> ConfigCopy | None:
+    """Saves ``live``; None if there is no config, or if only the kept previous config protects the caller.
 
-    A full or failing backup volume does not prevent the restore, unless ``requested`` is ``required``. Raises every
-    error of :func:`store.create`, and the error of an unreadable config that ``required`` cannot save.
+    No failure of the backup prevents the restore, unless ``requested`` is ``required``: then the error is raised. If no
+    backup is requested or possible, an earlier backup of the same config counts.
     """
-    if requested is False:
-        return SafetyBackup(kind="none")
     if live.kind == "missing":
-        return SafetyBackup(kind="missing")
-    try:
-        if live.kind == "valid":
-            return _back_up_valid(context, live, request_id)
-        if live.content is not None:
-            return _copy_invalid(context, live.content, request_id)
-        raise live.error() if requested == "required" else ApiError(ErrorCode.VolumeUnavailable)
-    except ApiError as error:
-        if requested == "required" or error.code not in SURVIVABLE:
-            raise
-        return SafetyBackup(kind="kept")
+        return None
+    if requested is not False:
+        try:
+            now = context.clock()
+            stem = f"{now:%Y%m%dT%H%M%SZ}-{request_id[:12]}-{(live.sha256 or '')[:8]}"
+            return back_up(context, live, stem=stem, origin=request_id, created=now)
+        except ApiError as error:
+            if requested == "required":
+                raise
+            logs.event("safety_backup_failed", logging.WARNING, code=error.code.value)
+    return find_copy(context, live.sha256)
 
 
-def _name_stem(context: OperationContext, request_id: str) -> str:
-    return f"{context.clock():%Y%m%dT%H%M%SZ}-{request_id[:12]}"
+def back_up(context: OperationContext, config: ConfigRead, *, stem: str, origin: str, created: datetime) -> ConfigCopy:
+    """Writes a backup or a raw copy of the config to the safety folder.
+
+    ``stem`` is the file's name without suffixes. The same ``origin`` and config give the same backup, so a repeated
+    call writes no second one. ``created`` is the time at which the config was live.
+    Raises every error of :func:`store.create`, and the config's own error if its bytes are unknown.
+    """
+    if config.content is None:
+        raise config.error()
+    if config.kind == "valid":
+        return _back_up_valid(context, config, stem, origin, created)
+    return _copy_raw(context, config.content, stem)
 
 
-def _back_up_valid(context: OperationContext, live: ConfigRead, request_id: str) -> SafetyBackup:
+def _back_up_valid(
+    context: OperationContext, config: ConfigRead, stem: str, origin: str, created: datetime
+) -> ConfigCopy:
     volume = context.volume
-    try:
-        volume_id, gateway_id = (
-            volume.read_or_create_id(VOLUME_ID_FILE),
-            context.config_state.read_or_create_id(GATEWAY_ID_FILE),
-        )
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    # The id depends on the volume, the request and the config only: a repeated request reuses its safety backup.
-    backup_id = canonical_digest(["safety", volume_id, request_id, live.sha256])[:32]
+    gateway_id, volume_id = gateway_and_volume_ids(context)
+    backup_id = canonical_digest(["safety", volume_id, origin, config.sha256])[:32]
     located = context.index.locate(volume.base_fd, backup_id, new=True)
     if located is None or not store.data_file_exists(volume, located):
-        name = f"{_name_stem(context, request_id)}-{backup_id[:8]}.json.zst"
-        parts = (SAFETY_FOLDER, context.protection.name_for(name))
+        parts = (SAFETY_FOLDER, context.protection.name_for(f"{stem}.json.zst"))
         new = NewBackup(
             backup_id=backup_id,
             parts=parts,
             replace=True,
-            created=context.clock(),
+            created=created,
             gateway_id=gateway_id,
             volume_id=volume_id,
             gateway_version=context.settings.gateway_version,
@@ -81,32 +87,36 @@ def _back_up_valid(context: OperationContext, live: ConfigRead, request_id: str)
             audit_head=context.audit_head,
         )
         recipients = context.protection.recipients_for(parts[-1])
-        located = store.create(volume, new, live, recipients=recipients, sign=context.sign)
-    return SafetyBackup(kind="backup", path=located.path, backup_id=backup_id)
+        located = store.create(volume, new, config, recipients=recipients, sign=context.sign)
+    return copy_of(located)
 
 
-def _copy_invalid(context: OperationContext, content: Blob, request_id: str) -> SafetyBackup:
+def _copy_raw(context: OperationContext, content: Blob, stem: str) -> ConfigCopy:
     volume = context.volume
-    parts = (
-        SAFETY_FOLDER,
-        context.protection.name_for(f"{_name_stem(context, request_id)}-{content.sha256[:8]}.json.invalid"),
-    )
+    parts = (SAFETY_FOLDER, context.protection.name_for(f"{stem}.json.invalid"))
     recipients = context.protection.recipients_for(parts[-1])
     try:
         stored = encode(content, format_for_name(parts[-1]), recipients)
+        require_space(volume, stored.size)
         make_parents(volume.base_fd, parts)
         with open_parent(volume.base_fd, parts) as parent:
-            if lstat_if_exists(parent, parts[-1]) is None:
-                # A crash right after this leaves a temporary file, which recovery removes.
-                temporary = write_and_read_back(parent, stored)
-                try:
-                    # A crash right after this leaves a complete copy; a repeated request writes another one under a
-                    # name of its own time.
-                    link_exclusive(parent, temporary, parts[-1])
-                except (OSError, ApiError):
-                    unlink_if_exists(parent, temporary)
-                    raise
-                sync_directory(parent)
+            # A crash right after this leaves a temporary file, which recovery removes.
+            temporary = write_and_read_back(parent, stored)
+            try:
+                # Replaces the copy of an interrupted attempt: it may be encrypted, and then it cannot be compared.
+                # A crash right after this leaves a complete copy that no record names.
+                os.rename(temporary, parts[-1], src_dir_fd=parent, dst_dir_fd=parent)
+            except OSError:
+                unlink_if_exists(parent, temporary)
+                raise
+            # Before the copy is recorded: the only other one may be removed because of that record.
+            sync_directory(parent)
     except OSError as error:
         raise backup_volume_error(error) from None
-    return SafetyBackup(kind="raw", path="/".join(parts))
+    return ConfigCopy(
+        path="/".join(parts),
+        backup_id=None,
+        content_sha256=content.sha256,
+        stored_sha256=stored.sha256,
+        stored_bytes=stored.size,
+    )

@@ -7,12 +7,14 @@ foreign file is validated by its content alone. A manifest beside the file binds
 from __future__ import annotations
 
 from gateway_api.contract import ErrorCode, Issue, RestoreRequest
-from gateway_api.errors import ApiError
+from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.operation_context import OperationContext
-from gateway_api.repository.reader import StoredFile, open_stored_file
+from gateway_api.repository.manifest import Manifest
+from gateway_api.repository.reader import StoredFile, open_stored_file, read_stored
 from gateway_api.repository.signature_policy import SignatureOverrides
-from gateway_api.storage.paths import parse_either
+from gateway_api.restores.journal import Journal
+from gateway_api.storage.paths import open_parent, parse_either
 
 
 def new_issues(source: StoredFile, live: ConfigRead) -> tuple[Issue, ...]:
@@ -34,17 +36,10 @@ def refuse_new_issues(source: StoredFile, live: ConfigRead, *, allow_issues: boo
 
 def restore_source(context: OperationContext, request: RestoreRequest) -> StoredFile:
     """Reads, decrypts and validates the requested file. Raises every error of :func:`open_stored_file`."""
-    volume = context.volume
-    if request.input_file is not None:
-        parts = parse_either(request.input_file, context.settings.backup_dir)
-    else:
-        located = context.index.locate(volume.base_fd, request.backup_id or "")
-        if located is None:
-            raise ApiError(ErrorCode.BackupNotFound)
-        parts = located.parts
+    parts, _ = _locate(context, request)
     overrides = SignatureOverrides(request.accept_unsigned, request.trust_key_id)
     return open_stored_file(
-        volume,
+        context.volume,
         parts,
         limit=context.settings.max_config_bytes,
         expected_sha256=request.expected_sha256,
@@ -52,3 +47,34 @@ def restore_source(context: OperationContext, request: RestoreRequest) -> Stored
         admit=lambda received, encrypted: context.check_policy(received, overrides, encrypted=encrypted),
         parser=context.config.parser,
     )
+
+
+def require_same_source(context: OperationContext, request: RestoreRequest, journal: Journal) -> None:
+    """Checks before a replay that the request still names the file that the restore read.
+
+    Raises ``DigestMismatch`` for another file, and the errors of a file that cannot be found or read.
+    """
+    parts, manifest = _locate(context, request)
+    try:
+        with open_parent(context.volume.base_fd, parts) as parent:
+            stored = read_stored(parent, parts[-1], context.settings.max_config_bytes)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ApiError(ErrorCode.BackupNotFound) from None
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    if stored.sha256 == journal.source_sha256:
+        return
+    # A backup that a user compressed since has another digest. Its manifest was compared with its unpacked content.
+    compressed = manifest is not None and manifest.stored_sha256 == stored.sha256
+    if not compressed or manifest is None or manifest.content_sha256 != journal.result.restored_sha256:
+        raise ApiError(ErrorCode.DigestMismatch, f"the file that restore {journal.request_id} read is another one now")
+
+
+def _locate(context: OperationContext, request: RestoreRequest) -> tuple[tuple[str, ...], Manifest | None]:
+    """The path of the file that the request names, and the manifest if it names a backup by id."""
+    if request.input_file is not None:
+        return parse_either(request.input_file, context.settings.backup_dir), None
+    located = context.index.locate(context.volume.base_fd, request.backup_id or "")
+    if located is None:
+        raise ApiError(ErrorCode.BackupNotFound)
+    return located.parts, located.manifest

@@ -15,10 +15,11 @@ from typing import Final
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import FULL_ERRNOS, ApiError
+from gateway_api.storage.access import FileAccess, set_access
 from gateway_api.storage.content import Blob, write_pieces
 from gateway_api.storage.layout import TEMPORARY_NAME, new_temporary_name
 
-_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 """The errnos of link() on a file system without hard links, or with none left for this file."""
 
 
@@ -54,32 +55,32 @@ def unlink_if_exists(dir_fd: int, name: str) -> None:
         return
 
 
-def write_temporary(dir_fd: int, data: bytes | Blob, *, mode: int = 0o600, gid: int | None = None) -> str:
+def write_temporary(dir_fd: int, data: bytes | Blob, access: FileAccess | None = None) -> str:
     """Writes ``data`` to a new, fsynced temporary file in ``dir_fd`` and returns its name.
 
-    ``mode`` is exact under any umask. ``gid`` is the group, where this process may set it. Raises ``OSError`` and
-    leaves no file behind.
+    Without ``access`` only the owner may read and write the file, under any umask. Raises ``OSError`` and leaves no
+    file behind.
     """
     try:
-        return _write_temporary_once(dir_fd, data, mode, gid)
+        return _write_temporary_once(dir_fd, data, access)
     except OSError as error:
         if error.errno != errno.EIO:
             raise
         # After a failed fsync only a new file can be trusted. A second fsync of the same file could report success
         # although the data is lost.
-        return _write_temporary_once(dir_fd, data, mode, gid)
+        return _write_temporary_once(dir_fd, data, access)
 
 
-def _write_temporary_once(dir_fd: int, data: bytes | Blob, mode: int, gid: int | None) -> str:
+def _write_temporary_once(dir_fd: int, data: bytes | Blob, access: FileAccess | None) -> str:
     name = new_temporary_name()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
     try:
         try:
-            # The group comes first, so that the old group never gets the permissions of `mode`.
-            if gid is not None and os.fstat(fd).st_gid != gid:
-                _set_group(fd, gid)
-            os.fchmod(fd, mode)
+            if access is None:
+                os.fchmod(fd, 0o600)
+            else:
+                set_access(fd, access)
             write_pieces(fd, data.pieces() if isinstance(data, Blob) else [data])
             # The data must be durable before the rename: otherwise a power cut can leave an empty file at the target.
             os.fsync(fd)
@@ -89,14 +90,6 @@ def _write_temporary_once(dir_fd: int, data: bytes | Blob, mode: int, gid: int |
         unlink_if_exists(dir_fd, name)
         raise
     return name
-
-
-def _set_group(fd: int, gid: int) -> None:
-    """Sets the group, and keeps the process's own group where it lacks the permission."""
-    try:
-        os.fchown(fd, -1, gid)
-    except PermissionError:
-        return
 
 
 def sync_directory(dir_fd: int) -> None:
@@ -116,7 +109,7 @@ def link_exclusive(dir_fd: int, temporary: str, name: str) -> None:
         # link() fails atomically if the name exists; rename() would replace the file.
         os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
+        if error.errno not in NO_HARD_LINKS:
             raise
         # Without hard links this takes two steps. Only the lock keeps other servers from creating the name in between.
         if name in list_names(dir_fd):
@@ -131,12 +124,12 @@ def link_exclusive(dir_fd: int, temporary: str, name: str) -> None:
         raise
 
 
-def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600, exclusive: bool = False) -> None:
+def write_file(dir_fd: int, name: str, data: bytes, *, exclusive: bool = False) -> None:
     """Writes ``data`` to ``name`` atomically and durably. ``exclusive``: raises ``FileExistsError`` if it exists.
 
     Raises ``OSError``, with the old file unchanged, or ``DurabilityUnknown``.
     """
-    temporary = write_temporary(dir_fd, data, mode=mode)
+    temporary = write_temporary(dir_fd, data)
     try:
         if exclusive:
             link_exclusive(dir_fd, temporary, name)

@@ -11,8 +11,7 @@ The server writes to two directories. Each has a state folder, which requests ca
             signing_key.pem                       only if no setting names a signing key file
             restore.json                          journal of the latest restore
             staged-{request_id}                   the config that a restore is about to activate
-            kept-{request_id}                     the config before the restore
-            replaced-{request_id}                 the config that a rollback replaced
+            previous-{time}                       a config that a restore or a rollback replaced
             requests/                             records of finished restores until the backup volume takes them
             audit_gap                             number and first time of audit lines that are not on the volume
 
@@ -41,6 +40,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from datetime import UTC, datetime
 from typing import Final
 
 # Both state folders.
@@ -55,8 +55,8 @@ SIGNING_KEY_FILE: Final = "signing_key.pem"
 """Never on the backup volume: a key beside the files that it signs would prove nothing."""
 JOURNAL_FILE: Final = "restore.json"
 STAGED_CONFIG_PREFIX: Final = "staged-"
-KEPT_CONFIG_PREFIX: Final = "kept-"
-REPLACED_CONFIG_PREFIX: Final = "replaced-"
+PREVIOUS_CONFIG_PREFIX: Final = "previous-"
+_PREVIOUS_CONFIG_TIME: Final = f"{PREVIOUS_CONFIG_PREFIX}%Y%m%dT%H%M%S.%fZ"
 AUDIT_GAP_FILE: Final = "audit_gap"
 
 # The state folder of the backup directory.
@@ -91,14 +91,17 @@ def staged_config_name(request_id: str) -> str:
     return STAGED_CONFIG_PREFIX + request_id
 
 
-def kept_config_name(request_id: str) -> str:
-    """The config before the restore, kept for a rollback."""
-    return KEPT_CONFIG_PREFIX + request_id
+def previous_config_name(replaced: datetime) -> str:
+    """The config that was live until ``replaced``, a time in UTC. It stays until a backup on the volume holds it."""
+    return f"{replaced:{_PREVIOUS_CONFIG_TIME}}"
 
 
-def replaced_config_name(request_id: str) -> str:
-    """The config that a rollback replaced."""
-    return REPLACED_CONFIG_PREFIX + request_id
+def previous_config_time(name: str) -> datetime | None:
+    """The time in UTC in the name of a previous config, None for another name."""
+    try:
+        return datetime.strptime(name, _PREVIOUS_CONFIG_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def restore_record_name(request_id: str) -> str:

@@ -70,7 +70,7 @@ def restore_result(**fields: Any) -> RestoreResult:
     """A restore whose config was replaced, and that is neither committed nor rolled back."""
     defaults: dict[str, Any] = {
         "request_id": "r", "state": RestoreState.applied, "source_path": "", "restored_sha256": "a" * 64,
-        "sections_digest": "a" * 64, "counts": ONE_OF_EACH, "safety_backup": SafetyBackup(kind="none"),
+        "sections_digest": "a" * 64, "counts": ONE_OF_EACH, "safety_backup": SafetyBackup(kind="missing"),
         "started": SOME_TIME,
     }  # fmt: skip
     return RestoreResult(**{**defaults, **fields})
@@ -235,7 +235,7 @@ class Admin:
             previous_sha256=sha(previous) if previous is not None else None,
             restored_sha256=found[0].content_sha256,
             sections_digest=found[0].content_sha256,
-            safety_backup=SafetyBackup(kind="none" if call.safety_backup is False else "raw"),
+            safety_backup=SafetyBackup(kind="backup" if call.safety_backup is False else "raw"),
         )
         self._state()
         return self.restore_record

@@ -14,6 +14,7 @@ from gateway_api.contract import (
     RestorePlan,
     RestoreRequest,
     RestoreResult,
+    RestoreState,
     RollbackRequest,
 )
 from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
@@ -73,7 +74,7 @@ async def restore_backup(
     """
     if body.dry_run:
         return envelope("System restore would succeed; nothing was changed", await service.dry_run(body))
-    return envelope("System restore completed successfully", await service.restore(body, requested_by))
+    return _replaced("System restore", await service.restore(body, requested_by))
 
 
 @router.post(
@@ -83,7 +84,13 @@ async def reset_config(
     service: ServiceDep, requested_by: RequestedBy, body: ResetRequest | None = None
 ) -> Envelope[RestoreResult]:
     """Replaces the live config by default settings without data. Uses the same transaction as a restore."""
-    return envelope("System reset completed successfully", await service.reset(body or ResetRequest(), requested_by))
+    return _replaced("System reset", await service.reset(body or ResetRequest(), requested_by))
+
+
+def _replaced(operation: str, result: RestoreResult) -> Envelope[RestoreResult]:
+    # A repeated request gets the record, and that may say that the restore was rolled back since.
+    rolled_back = result.state is RestoreState.rolled_back
+    return envelope(f"{operation} was rolled back" if rolled_back else f"{operation} completed successfully", result)
 
 
 @router.get(
@@ -111,14 +118,21 @@ async def get_restore(service: ServiceDep, request_id: ResourceId) -> Envelope[R
 async def commit_restore(
     service: ServiceDep, requested_by: RequestedBy, request_id: ResourceId
 ) -> Envelope[RestoreResult]:
-    """Makes the restored config final and discards the previous config, which was kept for a rollback."""
+    """Makes the restored config final. The previous config, kept for a rollback, is removed if a backup holds it."""
     return envelope("Restore committed", await service.commit(request_id, requested_by))
 
 
 @router.post(
     f"{REQUEST_ID_PATH}/rollback",
     responses=declares(
-        *KEYED, *BODY, *MUTATION, *FINISH_ERRORS, ErrorCode.ConfigChanged, ErrorCode.ConfigChangedDuringRestore
+        *KEYED,
+        *BODY,
+        *MUTATION,
+        *FINISH_ERRORS,
+        ErrorCode.RollbackImpossible,
+        ErrorCode.ConfigChanged,
+        ErrorCode.ConfigUnstable,
+        ErrorCode.ConfigChangedDuringRestore,
     ),
     summary="Roll back a restore",
 )
@@ -127,7 +141,8 @@ async def roll_back_restore(
 ) -> Envelope[RestoreResult]:
     """Puts the previous config back. Needs no backup and no decryption key.
 
-    `force` is required if the config has changed since the restore.
+    `force` is required if the config has changed since the restore. The changed config is then kept like a previous
+    config: it stays until a backup holds it.
     """
     force = body is not None and body.force
     return envelope("Restore rolled back", await service.rollback(request_id, requested_by, force=force))
