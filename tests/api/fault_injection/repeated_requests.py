@@ -22,6 +22,7 @@ WORKER: Final = "+worker"
 REPEATED: Final = ("backup", "replace", "delete", "restore", "upload", "rollback", "encrypted")
 INTERRUPTED: Final = (
     *("backup", "replace", "delete", "restore", "restore_over_invalid", "upload", "commit", "rollback"),
+    *("restore_unsaved", "commit_unsaved", "rollback_changed", "save_previous"),
 )
 PARSED_IN_WORKER: Final = ("backup", "encrypted", "restore")
 NAMES: Final = (

@@ -28,6 +28,8 @@ KEY = admin_key()
 IDENTITY = pyrage.x25519.Identity.generate()
 OLD = json.dumps(gateway_config(KEY, users=3), indent=2).encode()
 NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
+UNSAVED = json.dumps(gateway_config(KEY, users=7), indent=2).encode()
+"""A config that is in no backup of the prepared directories."""
 EMPTY = json.dumps(default_config(KEY), indent=2).encode()
 MUTATIONS = (
     "backup",
@@ -42,6 +44,10 @@ MUTATIONS = (
     "encrypted",
     "verify",
     "rotate_audit_log",
+    "restore_unsaved",
+    "commit_unsaved",
+    "rollback_changed",
+    "save_previous",
 )
 
 
@@ -50,6 +56,7 @@ class Scenario:
     """Prepared directories and the request during which faults are injected.
 
     ``original`` is the config before the request was sent for the first time; None if it was not sent before.
+    ``unsaved`` is a config that must be in a file at any time; None if there is none.
     """
 
     folder: Path
@@ -59,6 +66,7 @@ class Scenario:
     settings: dict[str, Any] = field(default_factory=dict)
     content: bytes | None = None
     original: bytes | None = None
+    unsaved: bytes | None = None
 
     @property
     def live_config(self) -> bytes:
@@ -126,8 +134,36 @@ def prepare_scenarios(fork_server: ForkServer, folder: Path) -> dict[str, Scenar
     # The audit record of this backup starts a new segment: the log already exceeds the limit.
     scenarios["rotate_audit_log"] = Scenario(base, "POST", "/backup", body, {"audit_bytes": 1000})
     assert (base / "backups" / ".gateway" / "audit.jsonl").stat().st_size > 1000
+    scenarios |= _prepare_unsaved(fork_server, base, folder, restore)
     backdate_configs(folder)
     return scenarios
+
+
+def _prepare_unsaved(fork_server: ForkServer, base: Path, folder: Path, restore: dict[str, Any]) -> dict[str, Scenario]:
+    """Scenarios with a config that is in no backup: the server cannot sign one, or has not made it yet."""
+    unsaved = folder / "unsaved"
+    config, _ = copy(base, unsaved)
+    config.write_bytes(UNSAVED)
+    (config.parent / ".gateway" / "signing_key.pem").write_text("no key")
+    committing = folder / "unsaved_applied"
+    config, backups = copy(unsaved, committing)
+    with fork_server.server(config, backups, KEY) as client:
+        assert _ok(client.post(f"{PREFIX}/restore", json=restore))["safety_backup"]["kind"] == "kept"
+    changed = folder / "changed"
+    config, backups = copy(base, changed)
+    with fork_server.server(config, backups, KEY) as client:
+        _ok(client.post(f"{PREFIX}/restore", json=restore))
+    config.write_bytes(UNSAVED)
+    leftover = folder / "leftover"
+    config, _ = copy(base, leftover)
+    (config.parent / ".gateway" / "previous-20260101T000000.000001Z").write_bytes(UNSAVED)
+    backup = {"path": "manual/fresh.json.zst", "request_id": "fresh"}
+    return {
+        "restore_unsaved": Scenario(unsaved, "POST", "/restore", restore, unsaved=UNSAVED),
+        "commit_unsaved": Scenario(committing, "POST", "/restores/restore/commit", None, unsaved=UNSAVED),
+        "rollback_changed": Scenario(changed, "POST", "/restores/restore/rollback", {"force": True}, unsaved=UNSAVED),
+        "save_previous": Scenario(leftover, "POST", "/backup", backup, unsaved=UNSAVED),
+    }
 
 
 def backdate_configs(folder: Path) -> None:
@@ -194,6 +230,16 @@ def check_backups(backups: Path, scenario: Scenario, *, except_for: str = "") ->
     assert whole, why
 
 
+def check_unsaved(config: Path, backups: Path, content: bytes) -> None:
+    """Checks that a config is live, kept or in a backup: nothing may remove the only copy."""
+    kept = [config, *config.parent.glob(".gateway/previous-*")]
+    if content in [file.read_bytes() for file in kept]:
+        return
+    files = [file for file in (backups / "safety").glob("*.json.zst") if file.is_file()]
+    contents = [decode_file(file.read_bytes(), compression.format_for_name(file.name), None, 1 << 20) for file in files]
+    assert content in contents, "the only copy of a config is lost"
+
+
 def check_promises(
     name: str,
     scenario: Scenario,
@@ -211,7 +257,9 @@ def check_promises(
     original_config = scenario.original_config
     live = config.read_bytes()
     assert live in {original_config, NEW, OLD, EMPTY}
-    if name in ("backup", "replace", "delete", "encrypted", "upload", "rotate_audit_log"):
+    if scenario.unsaved is not None:
+        check_unsaved(config, backups, scenario.unsaved)
+    if name in ("backup", "replace", "delete", "encrypted", "upload", "rotate_audit_log", "save_previous"):
         assert live == original_config
     if succeeded and name == "delete":
         assert not (backups / "manual/spare.json").exists(), "reported as deleted but still present"
@@ -235,6 +283,8 @@ def check_promises(
     assert again["replayed"]
     assert {**again, "replayed": done["replayed"]} == done
     check_backups(backups, scenario)
+    if scenario.unsaved is not None:
+        check_unsaved(config, backups, scenario.unsaved)
     if name == "upload":
         assert (done["state"], done["record"]["path"]) == ("stored", "uploaded/backup.json.zst")
         assert (backups / "uploaded/backup.json.zst").read_bytes() == scenario.content
@@ -243,18 +293,22 @@ def check_promises(
     if name == "encrypted":
         proven = _ok(client.post(f"{PREFIX}/backups/{done['backup_id']}/verify", json={"identity": str(IDENTITY)}))
         assert (proven["proof"], proven["signature"], proven["problems"]) == ("recipient", "valid", [])
-    if name in ("backup", "replace", "encrypted", "rotate_audit_log"):
+    if name == "save_previous":
+        assert not list(config.parent.glob(".gateway/previous-*"))
+        assert len(list((backups / "safety").glob("previous-*.json.zst"))) == 1
+    if name in ("backup", "replace", "encrypted", "rotate_audit_log", "save_previous"):
         named = [
             manifest
             for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest")))
             if manifest["request_id"] == done["request_id"]
         ]
         assert len(named) == 1
-    elif name in ("restore", "restore_over_invalid", "reset"):
+    elif name in ("restore", "restore_over_invalid", "reset", "restore_unsaved"):
         assert config.read_bytes() == (EMPTY if name == "reset" else NEW)
         assert config.stat().st_nlink == 1
         _ok(client.post(f"{PREFIX}/restores/restore/rollback"))
         assert config.read_bytes() == original_config
     else:
-        assert config.read_bytes() == (NEW if name == "commit" else OLD)
-        assert done["state"] == ("committed" if name == "commit" else "rolled_back")
+        commits = name.startswith("commit")
+        assert config.read_bytes() == (NEW if commits else OLD)
+        assert done["state"] == ("committed" if commits else "rolled_back")

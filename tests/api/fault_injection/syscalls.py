@@ -25,9 +25,10 @@ from tests.api.support.processes import kill_processes, process_tree
 CHANGING: Final[tuple[str, ...]] = (
     *("write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range", "fallocate", "ftruncate"),
     *("openat", "openat2", "creat", "close", "mkdir", "mkdirat", "rmdir", "fchmod", "fchmodat", "fchown"),
+    *("fsetxattr", "fremovexattr"),
     *("fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "symlinkat"),
 )
-READING: Final = ("pread64", "read", "getdents64", "fstatfs")
+READING: Final = ("pread64", "preadv", "read", "getdents64", "fstatfs", "fgetxattr")
 ERRORS: Final = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES", "EMFILE")
 KILL: Final = "KILL"
 GROUP: Final = "GROUP"

@@ -25,6 +25,7 @@ class RestoreAttempt:
 
     ``code``: the expected error, None for success. ``content``: the expected config, None for default settings.
     ``wrapped``: the file is an envelope, so only the JSON value of the config is known, not its bytes.
+    ``compressed``: a user compressed the backup, and the request names it by its id.
     """
 
     body: dict[str, Any]
@@ -32,6 +33,7 @@ class RestoreAttempt:
     content: Config | None = None
     stored: bytes = b""
     wrapped: bool = False
+    compressed: bool = False
 
 
 class AdminApiStateMachine(FileRules):
@@ -55,17 +57,23 @@ class AdminApiStateMachine(FileRules):
         code = {"removed": "BackupNotFound", "corrupt": "BackupCorrupt"}.get(chosen.state)
         if code is None and chosen.encrypted and key != "right":
             code = "IdentityRequired" if key is None else "WrongIdentity"
-        return RestoreAttempt(body, code, chosen.content, chosen.stored)
+        compressed = by == "id" and chosen.state == "compressed"
+        return RestoreAttempt(body, code, chosen.content, chosen.stored, compressed=compressed)
 
-    def _expected_replay(self, request: str | None, sent: tuple[str, str]) -> str | None:
+    def _expected_replay(self, request: str | None, sent: tuple[str, str], attempt: RestoreAttempt) -> str | None:
         """``replay`` or the error code for a request id that was used before; None for a new one."""
         pending = self.model.pending
         earlier = None if request is None else self.model.ended_restores.get(request)
         if pending is not None and pending.request_id == request:
-            earlier = (pending.request, "applied")
+            earlier = pending.ended("applied")
         if earlier is None:
             return None
-        return "replay" if earlier[0] == sent else "RequestIdReused"
+        if earlier.request != sent:
+            return "RequestIdReused"
+        if earlier.source and attempt.code == "BackupNotFound":
+            return "BackupNotFound"
+        same = not earlier.source or sha(attempt.stored) == earlier.source or attempt.compressed
+        return "replay" if same else "DigestMismatch"
 
     @precondition(lambda self: self.model.backups or self.model.foreign)
     @rule(slot=slots, number=picks, by=st.sampled_from(["id", "path"]), key=st.sampled_from(["right", None, "wrong"]))
@@ -152,7 +160,7 @@ class AdminApiStateMachine(FileRules):
         model = self.model
         shown = {name: value for name, value in body.items() if name != "identity"}
         sent = (url, json.dumps(shown, sort_keys=True))
-        repeats = self._expected_replay(request, sent)
+        repeats = self._expected_replay(request, sent, attempt)
         answer = self.call(slot, "POST", url, json=body)
         if repeats == "replay":
             assert assert_ok(answer)["replayed"]
@@ -165,8 +173,10 @@ class AdminApiStateMachine(FileRules):
         assert not done["replayed"]
         assert done["previous_sha256"] == (None if before is None else sha(before.data))
         self._check_safety_backup(done["safety_backup"], body.get("safety_backup", True))
+        if before is not None:
+            model.replaced.append(before)
         if model.pending is not None:
-            model.ended_restores[model.pending.request_id] = (model.pending.request, "committed")
+            model.ended_restores[model.pending.request_id] = model.pending.ended("committed")
             model.pending = None
         now = self.system.dirs.config.read_bytes()
         assert sha(now) == done["restored_sha256"]
@@ -177,17 +187,23 @@ class AdminApiStateMachine(FileRules):
         assert now == expected.data
         model.live = expected
         if request:
-            model.pending = Pending(request, sent, before, expected)
+            model.pending = Pending(request, sent, before, expected, sha(attempt.stored) if attempt.stored else "")
         assert done["state"] == ("applied" if request else "committed")
         return expected
 
     def _check_safety_backup(self, saved: dict[str, Any], expected: Any) -> None:
         """Checks the safety backup of the config that was live before: a backup, or its raw bytes if it is invalid."""
         live = self.model.live
-        if expected is False:
-            kind = "none"
-        elif live is None:
+        if live is None:
             kind = "missing"
+        elif expected is False:
+            same = [one for one in self.model.backups.values() if one.content.data == live.data]
+            intact = [one for one in same if one.state in ("intact", "compressed")]
+            kind = saved["kind"]
+            assert kind in ("kept", "backup")
+            assert kind == "kept" or saved["backup_id"] in [one.id for one in intact]
+            assert kind == "backup" or all(one.encrypted for one in intact)
+            return
         else:
             kind = "backup" if live.valid else "raw"
         assert saved["kind"] == kind
@@ -211,11 +227,11 @@ class AdminApiStateMachine(FileRules):
         pending = self.model.pending
         if pending is not None and pending.request_id == request:
             assert assert_ok(answer)["state"] == "committed"
-            self.model.ended_restores[request] = (pending.request, "committed")
+            self.model.ended_restores[request] = pending.ended("committed")
             self.model.pending = None
         elif (earlier := self.model.ended_restores.get(request)) is None:
             assert_error(answer, "RestoreNotFound")
-        elif earlier[1] == "committed":
+        elif earlier.state == "committed":
             assert assert_ok(answer)["replayed"]
         else:
             assert_error(answer, "RestoreEnded")
@@ -230,12 +246,14 @@ class AdminApiStateMachine(FileRules):
                 assert_error(answer, "ConfigChanged")
                 return
             assert assert_ok(answer)["state"] == "rolled_back"
-            self.model.ended_restores[request] = (pending.request, "rolled_back")
+            self.model.ended_restores[request] = pending.ended("rolled_back")
+            if self.model.live is not None and self.model.live != pending.after:
+                self.model.replaced.append(self.model.live)
             self.model.live = pending.before
             self.model.pending = None
         elif (earlier := self.model.ended_restores.get(request)) is None:
             assert_error(answer, "RestoreNotFound")
-        elif earlier[1] == "rolled_back":
+        elif earlier.state == "rolled_back":
             assert assert_ok(answer)["replayed"]
         else:
             assert_error(answer, "RestoreEnded")
@@ -247,6 +265,6 @@ class AdminApiStateMachine(FileRules):
         if pending is not None and pending.request_id == request:
             assert assert_ok(answer)["state"] == "applied"
         elif earlier is not None:
-            assert assert_ok(answer)["state"] == earlier[1]
+            assert assert_ok(answer)["state"] == earlier.state
         else:
             assert_error(answer, "RestoreNotFound")

@@ -81,12 +81,29 @@ class Foreign:
 
 @dataclass
 class Pending:
-    """A restore or reset that is not committed: the request, and the live config before and after it."""
+    """A restore or reset that is not committed: the request, and the live config before and after it.
+
+    ``source`` is the digest of the restored file, empty for a reset.
+    """
 
     request_id: str
     request: tuple[str, str]
     before: Config | None
     after: Config
+    source: str = ""
+
+    def ended(self, state: str) -> EndedRestore:
+        """The record of this restore after its end."""
+        return EndedRestore(self.request, state, self.source)
+
+
+@dataclass(frozen=True)
+class EndedRestore:
+    """The request, final state and digest of the restored file of a restore or reset."""
+
+    request: tuple[str, str]
+    state: str
+    source: str
 
 
 @dataclass
@@ -94,7 +111,8 @@ class Model:
     """The expected state of the system.
 
     ``requests``: body and backup id of each request id. ``deleted_ids``: ids of deleted or replaced backups.
-    ``ended_restores``: request and final state of each request id.
+    ``ended_restores``: the record of each request id. ``replaced``: configs that a restore or rollback replaced, and
+    that are in no backup yet.
     """
 
     live: Config | None = None
@@ -103,7 +121,8 @@ class Model:
     deleted_ids: set[str] = field(default_factory=set)
     requests: dict[str, tuple[str, str]] = field(default_factory=dict)
     pending: Pending | None = None
-    ended_restores: dict[str, tuple[tuple[str, str], str]] = field(default_factory=dict)
+    ended_restores: dict[str, EndedRestore] = field(default_factory=dict)
+    replaced: list[Config] = field(default_factory=list)
 
     def backup_at(self, path: str) -> Backup | None:
         """The backup whose file is at ``path``."""
@@ -173,6 +192,7 @@ class SystemUnderTest:
     def call(self, slot: int, method: str, url: str, route: str | None = None, **words: Any) -> httpx.Response:
         """Sends a request and checks that the endpoint declares the answer; returns the answer."""
         answer = self.server(slot).client.request(method, url, **words)
+        self.find_saved_configs()
         self.check_declared(answer, method, route or url)
         return answer
 
@@ -220,6 +240,43 @@ class SystemUnderTest:
         waits = health["pending_restore"]
         assert (waits and waits["request_id"]) == (pending and pending.request_id)
         self.check_previous_configs()
+
+    def find_saved_configs(self) -> None:
+        """Adds the backups that the server has made of previous configs to the model."""
+        root = self.dirs.backups
+        for file in sorted((root / "safety").glob("previous-*")):
+            path = f"safety/{file.name}"
+            content = next((one for one in self.model.replaced if self._is_copy(file, one)), None)
+            if content is None:
+                continue
+            manifest_file = next(
+                (one for one in root.glob(f"{path}.*") if b'"stored_sha256"' in one.read_bytes()), None
+            )
+            if manifest_file is None:
+                self.model.foreign.setdefault(path, Foreign(content.data, content))
+                continue
+            manifest = manifest_file.read_bytes()
+            backup_id = json.loads(manifest)["id"]
+            if backup_id not in self.model.backups:
+                self.model.backups[backup_id] = Backup(
+                    backup_id, path, path, content, None, manifest, file.read_bytes()
+                )
+
+    def _is_copy(self, file: Path, config: Config) -> bool:
+        if file.suffix not in (".zst", ".invalid"):
+            return False
+        return self.open(file.read_bytes(), file.name) == config.data
+
+    def check_previous_configs(self) -> None:
+        """Each config that was replaced is in a file. A config in a backup of the model is not checked again."""
+        previous = [file.read_bytes() for file in self.dirs.state.glob("previous-*")]
+        assert len(previous) <= 4
+        live = self.model.live
+        saved = [one.content.data for one in self.model.backups.values()]
+        saved += [one.content.data for one in self.model.foreign.values()]
+        self.model.replaced = [one for one in self.model.replaced if one.data not in saved]
+        for one in self.model.replaced:
+            assert one.data in previous or (live is not None and one.data == live.data), "a replaced config is lost"
 
     def check_list(self, slot: int) -> None:
         """Every file is listed exactly once with its kind, and no partial file is left."""
