@@ -138,7 +138,7 @@ def test_torn_write_to_the_replaced_file_is_kept_and_not_activated(
 
 
 @pytest.mark.parametrize("damage", ["torn", "removed", "empty"])
-def test_rollback_without_any_intact_copy_is_impossible_and_changes_nothing(
+def test_rollback_without_an_intact_copy_is_impossible_and_changes_nothing(
     damage: str, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:

@@ -106,7 +106,7 @@ def test_previous_config_without_a_backup_stays_until_it_has_one(
             assert_ok(api.post(BACKUP, json={"path": "a.json"}))
             before = dirs.write(users=7)
         with (
-            CAUSES[cause](dirs) as cure,
+            CAUSES[cause](dirs) as repair,
             fork_server.server(dirs.config, dirs.backups, dirs.key) as api,
         ):
             required = {"confirm": True, "safety_backup": "required"}
@@ -119,7 +119,7 @@ def test_previous_config_without_a_backup_stays_until_it_has_one(
             assert kept.parent == dirs.state
             assert kept.read_bytes() == before
             assert kept in previous_files(dirs)
-            cure()
+            repair()
             assert_ok(api.post(BACKUP, json={"path": "later.json"}))
             assert not [file for file in previous_files(dirs) if file.read_bytes() == before]
             assert holds(dirs, before) == [f"{kept.name}.json.zst"]
@@ -132,9 +132,7 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def test_previous_config_above_the_size_limit_stays_until_the_limit_is_raised(
-    dirs: GatewayDirs, fork_server: ForkServer
-) -> None:
+def test_oversized_previous_config_stays_until_the_limit_is_raised(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     keys = dirs.config.parent.parent / "keys"
     keys.write_text(dirs.key)
     settings: dict[str, Any] = {"admin_key_file": str(keys)}
@@ -160,7 +158,7 @@ def test_fourth_unsaved_config_is_refused_before_any_change(dirs: GatewayDirs, f
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     with (
-        _bad_signing_key(dirs) as cure,
+        _bad_signing_key(dirs) as repair,
         fork_server.server(dirs.config, dirs.backups, dirs.key) as api,
     ):
         contents = [dirs.write(users=number) for number in (5, 6, 7)]
@@ -173,7 +171,7 @@ def test_fourth_unsaved_config_is_refused_before_any_change(dirs: GatewayDirs, f
             assert "previous-" in detail
         assert dirs.config.read_bytes() == before
         assert [file.read_bytes() for file in previous_files(dirs)] == contents
-        cure()
+        repair()
         assert_ok(api.post(RESTORE, json={"input_file": "a.json"}))
         assert previous_files(dirs) == []
         assert all(holds(dirs, content) for content in (*contents, before))
@@ -192,9 +190,7 @@ def test_safety_backup_deleted_before_the_commit_keeps_the_previous_config(
     assert Path(committed["safety_backup"]["path"]).read_bytes() == before
 
 
-def test_restore_without_safety_backup_names_the_backup_that_holds_the_config(
-    api: httpx.Client, dirs: GatewayDirs
-) -> None:
+def test_restore_without_safety_backup_names_an_existing_backup(api: httpx.Client, dirs: GatewayDirs) -> None:
     assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     dirs.write(users=7)
     created = assert_ok(api.post(BACKUP, json={"path": "operator.json.gz"}))

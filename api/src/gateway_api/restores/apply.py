@@ -1,8 +1,11 @@
 """The durable steps that replace the config, for restores and resets.
 
 After a crash at any point the config is either the old one or the new one, and the journal tells recovery which. The
-order of the steps guarantees this: stage the new config, journal `prepared`, keep the previous config and compare it
-with the safety backup, rename, journal `applied`, wait until the gateway leaves the file alone, journal `settled`.
+order of the steps guarantees this:
+1. Stage the new config. Journal `prepared`.
+2. Keep the previous config and compare it with the safety backup.
+3. Rename the staged file. Journal `applied`.
+4. Wait until the gateway leaves the file alone. Journal `settled`.
 """
 
 from __future__ import annotations
@@ -71,9 +74,7 @@ def apply(context: OperationContext, journal: Journal, source: StoredFile, reque
     return _record_applied(context, journal, requested)
 
 
-def apply_again(
-    context: OperationContext, journal: Journal, source: StoredFile, requested: SafetyOption
-) -> RestoreResult:
+def reapply(context: OperationContext, journal: Journal, source: StoredFile, requested: SafetyOption) -> RestoreResult:
     """Replaces the config again, because the gateway overwrote it before it had settled.
 
     The journal is `applied` already, and the config that was kept at the first attempt stays the one for a rollback.

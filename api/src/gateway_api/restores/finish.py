@@ -1,8 +1,9 @@
 """Ends a restore: commit keeps the restored config, rollback puts the previous config back.
 
-A rollback is a second replacement of the config with its own crash points. Its order is: check the kept config, stage a
-copy of it, journal `rolling_back`, keep the restored config, rename, wait until the gateway leaves the file alone,
-journal `rolled_back`.
+A rollback is a second replacement of the config with its own crash points. Its order is:
+1. Check the kept config and stage a copy of it. Journal `rolling_back`.
+2. Keep the restored config and rename the staged file.
+3. Wait until the gateway leaves the file alone. Journal `rolled_back`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from gateway_api.idempotency import request_digest
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.reader import StoredFile
 from gateway_api.restores import records
-from gateway_api.restores.apply import apply, apply_again, confirm, with_previous
+from gateway_api.restores.apply import apply, reapply, confirm, with_previous
 from gateway_api.restores.journal import Journal, ReplayAction, replay_action
 from gateway_api.restores.previous import require_room
 from gateway_api.restores.source import refuse_new_issues, require_same_source, restore_source
@@ -119,7 +119,7 @@ def _repeat(context: OperationContext, replacement: ReplaceRequest, existing: Jo
     if isinstance(request, RestoreRequest) and source.summary.sha256 != existing.result.restored_sha256:
         raise ApiError(ErrorCode.DigestMismatch)
     refuse_new_issues(source, context.config.read(), allow_issues=replacement.allow_issues)
-    return apply_again(context, existing, source, request.safety_backup)
+    return reapply(context, existing, source, request.safety_backup)
 
 
 def _load_journal(context: OperationContext, *, supersede: bool) -> Journal | None:
