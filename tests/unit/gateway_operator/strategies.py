@@ -110,7 +110,7 @@ records = st.builds(
     sections_digest=digests,
     safety_backup=st.builds(
         SafetyBackup,
-        kind=st.sampled_from(["backup", "raw", "missing", "kept", "none"]),
+        kind=st.sampled_from(["backup", "raw", "missing", "kept"]),
         path=st.none() | st.just("safety/x"),
     ),
 )

@@ -19,7 +19,7 @@ from gateway_api.idempotency import request_digest
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.reader import StoredFile
 from gateway_api.restores import records
-from gateway_api.restores.apply import apply, reapply, confirm, with_previous
+from gateway_api.restores.apply import apply, confirm, reapply, with_previous
 from gateway_api.restores.journal import Journal, ReplayAction, replay_action
 from gateway_api.restores.previous import require_room
 from gateway_api.restores.source import refuse_new_issues, require_same_source, restore_source
