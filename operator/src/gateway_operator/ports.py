@@ -183,8 +183,8 @@ class Cluster(Protocol):
         """
         ...
 
-    async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
-        """Create one of our objects. ConflictError if the name is taken."""
+    async def create_ours(self, kind: str, namespace: str, body: Json) -> Json:
+        """Create one of our objects and return it. ConflictError if the name is taken."""
         ...
 
     async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
@@ -192,10 +192,6 @@ class Cluster(Protocol):
 
         ConflictError if there is a newer version.
         """
-        ...
-
-    async def put_label(self, meta: Meta, key: str, value: str) -> Json:
-        """Set a label on top of the version in ``meta``. Returns the new object."""
         ...
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
@@ -230,6 +226,14 @@ class Cluster(Protocol):
         ...
 
     async def secret(self, namespace: str, name: str) -> Secret | None: ...
+
+    async def job(self, namespace: str, name: str) -> Json | None:
+        """A Job; None if it does not exist."""
+        ...
+
+    async def cron_job(self, namespace: str, name: str) -> Json | None:
+        """A CronJob; None if it does not exist."""
+        ...
 
     async def restart(self, workload: Workload, marker: str) -> None:
         """Annotate the pod template, so that the controller replaces the pods. The same marker has no effect twice."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gateway_api.contract import ErrorCode
-from gateway_operator.domain.model.names import JOB_UID, SCHEDULE_LABEL
+from gateway_operator.domain.model.names import SCHEDULE_LABEL, job_backup_name
 from tests.operator.support.kubectl_gateway import KubectlGateway, wait_for_exit
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.scripted_admin_api import ScriptedAdminApi
@@ -57,6 +57,11 @@ def first_pod(kube: Kube, job: str) -> dict[str, Any]:
     return job_pods[0]
 
 
+def backup_of(kube: Kube, job: str) -> str:
+    """The name of the GatewayBackup of a Job."""
+    return job_backup_name(job, kube.require("job", job)["metadata"]["uid"])
+
+
 def report_exit(kube: Kube, pod: dict[str, Any], code: int) -> None:
     """Write the exit code of the pod's container into its status, as the kubelet does."""
     state = {"terminated": {"exitCode": code, "reason": "Completed" if code == 0 else "Error"}}
@@ -90,24 +95,28 @@ def create_schedule(kube: Kube, name: str = "nightly", **spec: Any) -> None:
     kube.wait_schedule_ready(name, "Scheduled")
 
 
-def test_manual_job_creates_a_backup_of_its_own_name(kube: Kube, pod_cli: KubectlGateway) -> None:
+def test_manual_job_of_the_cron_job_creates_a_scheduled_backup(kube: Kube, pod_cli: KubectlGateway) -> None:
     create_schedule(
         kube, backupTemplate={"ttl": "30d", "description": "of $(HOME)", "verification": {"level": "Verified"}}
     )
     pod = start_job(kube, "by-hand")
     run_pod(pod_cli, pod)
-    backup = kube.require("gwb", "by-hand")
-    assert backup["metadata"]["annotations"][JOB_UID] == kube.require("job", "by-hand")["metadata"]["uid"]
+    name = backup_of(kube, "by-hand")
+    backup = kube.require("gwb", name)
+    assert backup["spec"]["job"] == {"name": "by-hand", "uid": kube.require("job", "by-hand")["metadata"]["uid"]}
+    assert (backup["status"]["origin"], backup["status"]["schedule"]) == ("Schedule", "nightly")
+    cron_job = kube.require("cronjob", "nightly")["metadata"]["uid"]
+    assert kube.status("gwbs", "nightly")["cronJobUID"] == cron_job
     assert backup["metadata"]["labels"][SCHEDULE_LABEL] == "nightly"
     assert "ownerReferences" not in backup["metadata"]
     assert backup["spec"]["group"] == "nightly"
     assert (backup["spec"]["ttl"], backup["spec"]["description"]) == ("30d", "of $(HOME)")
     report_exit(kube, pod, 0)
     wait_for("the Job is complete", lambda: true_condition(kube, "by-hand", "Complete"))
-    status = kube.wait_status("gwbs", "nightly", lambda status: status.get("lastSuccessfulBackup") == "by-hand")
+    status = kube.wait_status("gwbs", "nightly", lambda status: status.get("lastSuccessfulBackup") == name)
     assert status["backups"]["completed"] == 1
     kube.kubectl("delete", "job", "by-hand")
-    assert kube.get("gwb", "by-hand") is not None
+    assert kube.get("gwb", name) is not None
 
 
 def test_schedule_run_starts_a_job_and_waits(kube: Kube, pod_cli: KubectlGateway) -> None:
@@ -119,7 +128,7 @@ def test_schedule_run_starts_a_job_and_waits(kube: Kube, pod_cli: KubectlGateway
     run_pod(pod_cli, first_pod(kube, job["metadata"]["name"]))
     code, output = wait_for_exit(process)
     assert code == 0, output
-    assert f"{job['metadata']['name']} completed" in output
+    assert f"{backup_of(kube, job['metadata']['name'])} completed" in output
 
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGKILL, signal.SIGTERM])
@@ -140,7 +149,7 @@ def test_retried_pod_continues_the_backup_of_its_job(
         lambda: [one for one in pods(kube, "retried") if one["metadata"]["uid"] != pod["metadata"]["uid"]],
     )
     run_pod(pod_cli, second[0])
-    assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["retried"]
+    assert [one["metadata"]["name"] for one in kube.items("gwb")] == [backup_of(kube, "retried")]
     assert len(admin.backups) == 1
 
 
@@ -156,7 +165,7 @@ def test_pod_killed_at_any_moment_creates_no_second_backup(
         process.kill()
         wait_for_exit(process)
     run_pod(pod_cli, pod)
-    assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["unlucky"]
+    assert [one["metadata"]["name"] for one in kube.items("gwb")] == [backup_of(kube, "unlucky")]
     assert len(admin.backups) == 1
 
 
@@ -172,23 +181,22 @@ def test_concurrent_pods_of_one_job_create_one_backup(
     assert len(admin.backups) == 1
 
 
-def test_new_job_of_a_used_name_fails(kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi) -> None:
+def test_new_job_of_a_used_name_makes_a_backup_of_its_own(
+    kube: Kube, pod_cli: KubectlGateway, admin: ScriptedAdminApi
+) -> None:
     create_schedule(kube)
     pod = start_job(kube, "again")
     run_pod(pod_cli, pod)
+    first = backup_of(kube, "again")
     kube.kubectl("delete", "job", "again")
     kube.kubectl("create", "job", "--from=cronjob/nightly", "again")
     uid = kube.require("job", "again")["metadata"]["uid"]
     pod = wait_for(
         "its pod", lambda: [one for one in pods(kube, "again") if one["metadata"]["labels"]["controller-uid"] == uid]
     )[0]
-    output = run_pod(pod_cli, pod, code=1)
-    assert "another Job of this name" in output
-    assert len(admin.backups) == 1
-    kube.apply_backup("plain")
-    pod = start_job(kube, "plain")
-    output = run_pod(pod_cli, pod, code=1)
-    assert "was created by another user or controller" in output
+    run_pod(pod_cli, pod)
+    assert {one["metadata"]["name"] for one in kube.items("gwb")} == {first, backup_of(kube, "again")}
+    assert len(admin.backups) == 2
 
 
 def test_job_of_a_failed_backup_fails_without_retry(
@@ -228,11 +236,12 @@ def test_deleting_a_schedule_keeps_its_running_backup(
     admin.backup_seconds = 4
     process = pod_cli.start_as_pod(pod)
     wait_for("the backup call", lambda: admin.backup_requests)
+    name = backup_of(kube, "flight")
     kube.kubectl("delete", "gwbs", "nightly")
     wait_for("the Job goes", lambda: kube.get("job", "flight") is None, timeout=40)
     process.kill()
     wait_for_exit(process)
-    kube.wait_phase("gwb", "flight", "Completed")
+    kube.wait_phase("gwb", name, "Completed")
     assert len(admin.backups) == 1
 
 
@@ -270,5 +279,5 @@ def test_cron_job_controller_obeys_suspend_and_concurrency_policy(kube: Kube, po
     status = kube.wait_status("gwbs", "forbid", lambda status: status.get("lastScheduleTime"))
     assert status["nextScheduleTime"] > status["lastScheduleTime"]
     run_pod(pod_cli, first_pod(kube, job))
-    assert kube.require("gwb", job)["spec"]["group"] == "forbid"
+    assert kube.require("gwb", backup_of(kube, job))["spec"]["group"] == "forbid"
     assert json.loads(kube.kubectl("get", "gwbs", "forbid", "-o", "json"))["status"]["backups"]["total"] in (0, 1)

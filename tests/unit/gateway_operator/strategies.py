@@ -20,10 +20,13 @@ from gateway_api.contract import (
 from gateway_api.contract import Problem as FileProblem
 from gateway_operator.domain.backup import decide as backup
 from gateway_operator.domain.backup import deletion
+from gateway_operator.domain.backup.origin import OriginDecision, OriginUnknown, ScheduleEvidence
 from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.admin_api import Failure, NotFound
+from gateway_operator.domain.model.identifiers import GatewayRef, Ref
+from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore
@@ -168,6 +171,7 @@ backups = st.fixed_dictionaries(
         ),
         "status": optional(
             phase=st.sampled_from(BACKUP_PHASES), backupID=st.just("id"), sha256=digests, contentDigest=digests,
+            origin=st.sampled_from(Origin).map(str), schedule=st.just("nightly"),
             path=st.just("manual/x.json.zst"), snapshotTime=texts, verification=st.just({"level": "Verified"}),
             deletion=st.fixed_dictionaries({"reason": st.sampled_from(["Retention", "TTL"]), "time": texts}), **common
         ),
@@ -197,6 +201,18 @@ restores = st.builds(
         safetyBackup=st.just({"kind": "none"}), **common
     ),
 )  # fmt: skip
+origins = st.sampled_from(
+    [
+        OriginDecision(Origin.Manual),
+        OriginDecision(Origin.Adopted),
+        OriginDecision(
+            Origin.Schedule, ScheduleEvidence("nightly", GatewayRef("Deployment", "gw"), "uid", "Stored", 5)
+        ),
+        OriginDecision(Origin.Restore, restore=Ref("GatewayRestore", "prod", "r", "uid")),
+        OriginUnknown(),
+        OriginUnknown(GatewayProblem("NotAuthorized", "No.", forbidden=True)),
+    ]
+)
 backup_views = st.builds(
     backup.BackupObservation,
     backup=backups,
@@ -207,6 +223,7 @@ backup_views = st.builds(
     stored=st.none() | stored | st.just(NotFound()) | failures,
     checked=st.none() | checks | inspections | st.just(NotFound()) | failures,
     index=st.lists(backups, max_size=3).map(BackupIndex),
+    origin=st.none() | origins,
 )
 begun_deletions = st.builds(
     lambda one, by_person: replace(

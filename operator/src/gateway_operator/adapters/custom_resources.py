@@ -73,8 +73,8 @@ class CustomResources(KubernetesApi):
             raise ClusterError(f"The Kubernetes API did not answer with a list of {kind}s.")
         return Page(items, str(meta.get("continue") or ""), server_time)
 
-    async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
-        await self.request(
+    async def create_ours(self, kind: str, namespace: str, body: Json) -> Json:
+        return await self.request(
             "POST", custom_resource_path(kind, namespace), {"apiVersion": API_VERSION, "kind": kind, **body}
         )
 
@@ -83,9 +83,6 @@ class CustomResources(KubernetesApi):
         body = {"metadata": {"uid": ref.uid, "resourceVersion": meta.resource_version}, "status": status}
         path = f"{custom_resource_path(ref.kind, ref.namespace, ref.name)}/status"
         return await self.request("PATCH", path, body, content_type=MERGE)
-
-    async def put_label(self, meta: Meta, key: str, value: str) -> Json:
-        return await self._patch_metadata(meta, {"labels": {key: value}})
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
         others = [one for one in meta.finalizers if one != FINALIZER]

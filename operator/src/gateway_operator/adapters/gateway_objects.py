@@ -1,4 +1,4 @@
-"""Requests for the objects of a gateway: its workload, ReplicaSets, pods and Secrets."""
+"""Requests for the objects of a gateway: its workload, ReplicaSets, pods and Secrets, and the Jobs of its schedules."""
 
 from __future__ import annotations
 
@@ -60,6 +60,18 @@ class GatewayObjects(KubernetesApi):
         data = body.get("data") or {}
         fields = {key: text for key, value in data.items() if (text := _decode(value)) is not None}
         return Secret(body["metadata"].get("labels") or {}, fields)
+
+    async def job(self, namespace: str, name: str) -> Json | None:
+        return await self._read_batch(namespace, "jobs", name)
+
+    async def cron_job(self, namespace: str, name: str) -> Json | None:
+        return await self._read_batch(namespace, "cronjobs", name)
+
+    async def _read_batch(self, namespace: str, plural: str, name: str) -> Json | None:
+        try:
+            return await self.request("GET", f"/apis/batch/v1/namespaces/{quote(namespace)}/{plural}/{quote(name)}")
+        except MissingError:
+            return None
 
     async def restart(self, workload: Workload, marker: str) -> None:
         # The uid is a precondition: a workload that was deleted and created again must not be restarted.

@@ -1,4 +1,4 @@
-"""The commands of ``kubectl gateway backup``: create, adopt, import, list, pin, unpin and delete."""
+"""The commands of ``kubectl gateway backup``: create, adopt, import, list, pin, unpin, accept and delete."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any, Final
 
 from gateway_operator.adapters.conflicts import retry_on_conflict
-from gateway_operator.cli.argument_types import fields, retention, with_settings
+from gateway_operator.cli.argument_types import fields, with_settings
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, JOB_UID
+from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, job_backup_name
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.domain.schedule.cronjob import TEMPLATE_VARIABLE
@@ -33,7 +33,7 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
     body = _body(arguments, os.environ)
     name = body["metadata"]["name"]
     if arguments.from_job:
-        created = await _create_once(session, name, body["metadata"]["annotations"][JOB_UID], body)
+        created = await _create_once(session, name, body["spec"]["job"]["uid"], body)
     else:
         try:
             created = await session.create(BACKUP_KIND, body)
@@ -65,7 +65,8 @@ def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict
     if template and arguments.gateway:
         raise UsageError(f"{TEMPLATE_VARIABLE} contains the whole spec: leave --gateway out")
     body = _parse_template(template) if template else {"metadata": {}, "spec": _spec(arguments)}
-    return {"metadata": {**body["metadata"], "name": job, "annotations": {JOB_UID: uid}}, "spec": body["spec"]}
+    metadata = {**body["metadata"], "name": job_backup_name(job, uid)}
+    return {"metadata": metadata, "spec": {**body["spec"], "job": {"name": job, "uid": uid}}}
 
 
 def _parse_template(template: str) -> dict[str, Any]:
@@ -82,16 +83,14 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
     spec = fields(arguments, ("group", *_COMMON_FIELDS))
-    return {"gatewayRef": gateway, **spec, **_retention_options(arguments, verification)}
+    return {"gatewayRef": gateway, **spec, **_kept_and_verified(arguments, verification)}
 
 
-def _retention_options(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields ``pinned``, ``retention`` and ``verification`` of a new or adopted backup, if they were given."""
+def _kept_and_verified(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields ``pinned`` and ``verification`` of a new or adopted backup, if they were given."""
     spec: dict[str, Any] = {}
     if arguments.pin:
         spec["pinned"] = True
-    if arguments.retention:
-        spec["retention"] = retention(arguments.retention)
     if given := {key: value for key, value in verification.items() if value is not None}:
         spec["verification"] = given
     return spec
@@ -127,8 +126,7 @@ async def _find(session: Session, name: str) -> Json | None:
 
 def _owned_by_job(existing: Json, name: str, job_uid: str) -> Json:
     """Return the object if this Job created it; raise FailedError otherwise."""
-    meta = existing["metadata"]
-    owner = (meta.get("annotations") or {}).get(JOB_UID)
+    owner = (existing["spec"].get("job") or {}).get("uid")
     if owner != job_uid:
         creator = f"another Job of this name (uid {owner})" if owner else "another user or controller"
         raise FailedError(f"GatewayBackup {name} already exists. It was created by {creator}, not by this Job.")
@@ -142,7 +140,7 @@ async def adopt(session: Session, arguments: argparse.Namespace) -> None:
         "gatewayRef": gateway,
         "existing": {"path": arguments.path},
         **fields(arguments, ("group", *_COMMON_FIELDS)),
-        **_retention_options(arguments, {"level": arguments.verification}),
+        **_kept_and_verified(arguments, {"level": arguments.verification}),
     }
     spec = with_settings(spec, arguments.set)
     try:
@@ -211,6 +209,11 @@ async def pin(session: Session, arguments: argparse.Namespace) -> None:
 async def unpin(session: Session, arguments: argparse.Namespace) -> None:
     """``backup unpin``: lets retention decide about backups again."""
     await session.set_each(BACKUP_KIND, arguments.names, "pinned", False, "unpinned")
+
+
+async def accept(session: Session, arguments: argparse.Namespace) -> None:
+    """``backup accept``: acknowledges Suspicious backups, so that later ones are compared with them."""
+    await session.set_each(BACKUP_KIND, arguments.names, "accepted", True, "accepted")
 
 
 async def delete(session: Session, arguments: argparse.Namespace) -> None:

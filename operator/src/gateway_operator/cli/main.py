@@ -128,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     for word, act, summary in (
         ("pin", "backups:pin", "protect backups from retention"),
         ("unpin", "backups:unpin", "let retention delete backups again"),
+        ("accept", "backups:accept", "acknowledge that Suspicious backups are correct"),
     ):
         command(backup, word, act, summary).add_argument("names", nargs="+", metavar="NAME", type=name)
 
@@ -199,7 +200,7 @@ def _add_backup_create(command: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     job = command.add_argument_group("in the pod of a Job")
     job.add_argument("--from-job", action="store_true", help=(
-        "name the backup after the Job (JOB_NAME) and record the Job's uid (JOB_UID), so that a retried pod makes no "
+        "name the backup after the Job (JOB_NAME, JOB_UID) and record both in spec.job, so that a retried pod makes no "
         "second backup; GATEWAY_BACKUP_TEMPLATE may contain the GatewayBackup as JSON instead of options"
     ))  # fmt: skip
 
@@ -208,9 +209,6 @@ def _add_spec_options(spec: argparse._ArgumentGroup) -> None:
     spec.add_argument("--description", type=text, help="free text for users")
     spec.add_argument("--pin", action="store_true", help="protect the backup from retention")
     spec.add_argument("--ttl", type=duration, help="delete the backup at this age, for example 30d")
-    spec.add_argument("--retention", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
-        "retention policy of a group without a schedule, for example keepLast=7 or failed.maxAge=30d (repeatable)"
-    ))  # fmt: skip
     spec.add_argument("--verification", choices=["Stored", "Verified"], help=(
         "required verification level; an adopted encrypted file can only reach Stored"
     ))  # fmt: skip

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from gateway_operator.cli.session import FailedError, Session, ago
 from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model import conditions
-from gateway_operator.domain.model.names import BACKUP_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.names import BACKUP_KIND, SCHEDULE_KIND, job_backup_name
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
@@ -63,12 +63,13 @@ async def run(session: Session, arguments: argparse.Namespace) -> None:
         detail = schedule.reason or "check that the operator is running"
         raise FailedError(f"GatewayBackupSchedule {arguments.name} has no CronJob ({detail})") from None
     name = f"{arguments.name}-run-{secrets.token_hex(3)}"
-    await session.cluster.request("POST", f"{batch}/jobs", job(cron_job, name))
+    created = await session.cluster.request("POST", f"{batch}/jobs", job(cron_job, name))
     if not arguments.wait:
         session.stdout(f"job.batch/{name}" if session.output == "name" else f"job.batch/{name} created")
         return
     # The Job's pod creates the backup, so it does not exist yet.
-    finished = await wait_until_completed(session, BACKUP_KIND, name, arguments.timeout, may_be_missing=True)
+    backup_name = job_backup_name(name, str(created["metadata"]["uid"]))
+    finished = await wait_until_completed(session, BACKUP_KIND, backup_name, arguments.timeout, may_be_missing=True)
     session.print_object(BACKUP_KIND, finished, "completed")
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway_api.contract import BackupEntry
-from gateway_operator.domain.model.names import ADOPTED_LABEL, IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
-from gateway_operator.domain.model.resources import Backup, Import
+from gateway_operator.domain.model.import_resource import Import
+from gateway_operator.domain.model.names import IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
+from gateway_operator.domain.model.resources import Backup
 
 _NAME_LIMIT: Final = 63
 _DIGEST_CHARACTERS: Final = 10
@@ -169,6 +170,6 @@ def backup_body(import_: Import, adoption: Adoption) -> dict[str, Any]:
     if adoption.description:
         spec["description"] = adoption.description
     ref = import_.meta.ref
-    labels = {ADOPTED_LABEL: "true", IMPORT_LABEL: label_value(ref.name)}
+    labels = {IMPORT_LABEL: label_value(ref.name)}
     metadata = {"name": adoption.name, "labels": labels, "annotations": {IMPORT_UID: ref.uid}}
     return {"metadata": metadata, "spec": spec}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import NamespacedName
-from gateway_operator.domain.model.resources import Backup, Import, Restore
+from gateway_operator.domain.model.import_resource import Import
+from gateway_operator.domain.model.resources import Backup, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.workqueue import WorkQueue
@@ -26,10 +27,7 @@ class HandlerDependencies:
     schedules: WorkQueue[GatewayBackupSchedule]
 
     def add_schedule_of(self, backup: Backup) -> None:
-        """Add the schedule of a changed backup to its queue. A schedule has the name of its backups' group.
-
-        If there is no such schedule, the queue ignores the name.
-        """
+        """Add the schedule of a changed backup to its queue. If there is none of that name, the queue ignores it."""
         self.schedules.add(NamespacedName(backup.meta.ref.namespace, backup.schedule or backup.group))
 
     @property

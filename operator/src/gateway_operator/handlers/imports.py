@@ -6,8 +6,8 @@ from typing import Any
 
 import kopf
 
+from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import GROUP, IMPORT_PLURAL, VERSION
-from gateway_operator.domain.model.resources import Import
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.reconcile.backup_import import TERMINAL_IMPORT_PHASES
 

@@ -16,8 +16,9 @@ from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.index.backup_index import BackupIndex
+from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.model.resources import Backup, Import, Restore
+from gateway_operator.domain.model.resources import Backup, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers import backups, sweep_task
 from gateway_operator.handlers.common import HandlerDependencies

@@ -11,6 +11,7 @@ import asyncio
 
 from gateway_api.contract import BackupRecord, SystemHealthData
 from gateway_operator.domain.backup import decide as decisions
+from gateway_operator.domain.backup.origin import OriginDecision, OriginUnknown
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.actions import (
@@ -22,14 +23,15 @@ from gateway_operator.domain.model.actions import (
     KubernetesEvent,
     Patch,
     ReadRecord,
-    SetLabel,
     Wait,
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import BACKUP_KIND
+from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
+from gateway_operator.reconcile.backup_origin import read_origin
 from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, backup_id_of, call_or_failure
 from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, update_status
@@ -75,6 +77,7 @@ class _BackupRun:
         self._answer: BackupFile | NotFound | Failure | None = None
         self._stored: BackupRecord | NotFound | Failure | None = None
         self._checked: FileCheck | NotFound | Failure | None = None
+        self._origin: OriginDecision | OriginUnknown | None = None
         self._index = ports.backup_index
         self.event: KubernetesEvent | None = None
         """The event to post after the lock is released."""
@@ -132,9 +135,6 @@ class _BackupRun:
                 case CheckFile():
                     check = self._ports.admin_api.check_file(self._target(), action.backup_id, action.path)
                     self._checked = await call_or_failure(check)
-                case SetLabel():
-                    body = await self._ports.cluster.put_label(backup.meta, action.key, action.value)
-                    backup = Backup.parse(body)
                 case CallBackup():
                     # The claim comes first. After a crash the next run repeats this request with the same path and id:
                     # the admin API then returns the backup that the first request made.
@@ -148,15 +148,22 @@ class _BackupRun:
                     backup = written
 
     async def _write(self, backup: Backup, status: Patch) -> Backup:
-        return await update_status(self._ports, Backup.parse, backup, status, None, self._log)
+        written = await update_status(self._ports, Backup.parse, backup, status, None, self._log)
+        refusal = self._origin.refusal if isinstance(self._origin, OriginDecision) else ""
+        if refusal and written.has_origin and not backup.has_origin:
+            # After the status: the event reports a decision that is durable.
+            event = KubernetesEvent(str(Reason.OriginNotConfirmed), refusal, warning=True)
+            await self._ports.cluster.event(self._ref, event, self._ports.clock.now())
+        return written
 
     async def _observe(self, backup: Backup, begun: Workload | ResolvedGateway) -> decisions.BackupObservation:
         if not decisions.needs_gateway(backup, self._ports.clock.now()):
             return decisions.BackupObservation(backup)
         if self._gateway is None:
-            self._gateway = await self._lock.resolve(self._ports, begun)
-            if self._gateway.target is not None and backup.phase != "Verifying":
-                self._health = await call_or_failure(self._ports.admin_api.health(self._gateway.target))
+            resolved, _ = await asyncio.gather(self._lock.resolve(self._ports, begun), self._read_origin(backup))
+            self._gateway = resolved
+            if resolved.target is not None and backup.phase != "Verifying":
+                self._health = await call_or_failure(self._ports.admin_api.health(resolved.target))
         return decisions.BackupObservation(
             backup=backup,
             gateway=self._gateway.gateway,
@@ -166,7 +173,12 @@ class _BackupRun:
             stored=self._stored,
             checked=self._checked,
             index=await self._backup_index(),
+            origin=self._origin,
         )
+
+    async def _read_origin(self, backup: Backup) -> None:
+        if not backup.has_origin:
+            self._origin = await read_origin(self._ports, backup)
 
     async def _backup_index(self) -> BackupIndex:
         """The other backups, for decisions that compare with them: the watch's index, or else one list per run.

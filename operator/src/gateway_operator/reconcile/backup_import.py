@@ -17,10 +17,11 @@ from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Import
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
 from gateway_operator.reconcile.status_writer import Log, update_status

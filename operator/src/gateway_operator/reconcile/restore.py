@@ -30,18 +30,15 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import (
     BACKUP_KIND,
     RESTORE_KIND,
-    RESTORE_LABEL,
-    RESTORE_UID,
-    SAFETY_GROUP,
-    label_value,
     safety_backup_name,
 )
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup, Json, Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.domain.restore.after_apply import health_problem, marker
 from gateway_operator.domain.restore.pending_restore import pending_request
+from gateway_operator.domain.restore.safety import is_usable_safety_backup, safety_backup_body
 from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
 from gateway_operator.reconcile.age_identity import as_failure, read_identity
@@ -171,31 +168,21 @@ class _RestoreRun:
         return None
 
     async def _create_safety(self, restore: Restore, name: str) -> Failure | None:
-        body = {
-            "metadata": {
-                "name": name,
-                "namespace": self._ref.namespace,
-                "labels": {RESTORE_LABEL: label_value(self._ref.name)},
-                "annotations": {RESTORE_UID: self._ref.uid},
-            },
-            "spec": {
-                "gatewayRef": restore.spec["gatewayRef"],
-                "group": SAFETY_GROUP,
-                "timeoutSeconds": max(10, min(restore.timeout, 600)),
-                "startingDeadlineSeconds": max(1, min(restore.starting_deadline, 300)),
-                "description": f"The config that GatewayRestore {self._ref.name} replaced.",
-            },
-        }
+        body = safety_backup_body(restore)
         try:
-            await self._ports.cluster.create_ours(BACKUP_KIND, self._ref.namespace, body)
+            created: Json | None = await self._ports.cluster.create_ours(BACKUP_KIND, self._ref.namespace, body)
         except ConflictError:
             # An earlier run created it and crashed before its status write. Any other object of this name is an error.
-            if await self._safety(restore) is None:
-                message = f"GatewayBackup {name} exists and does not belong to this restore."
+            created = await self._ports.cluster.read(Ref(BACKUP_KIND, self._ref.namespace, name, ""))
+            if created is not None and not is_usable_safety_backup(restore, created):
+                message = f"GatewayBackup {name} exists and is not the one that this restore creates: delete it."
                 return Failure(Reason.SafetyBackupFailed, message, retryable=False)
-            return None
         except ForbiddenError as error:
             return Failure(Reason.NotAuthorized, str(error), retryable=True)
+        if created is not None:
+            # Durable before the restore relies on it. The backup waits for this record: with it, its origin is Restore.
+            status = {"safetyBackupUID": str(created["metadata"]["uid"])}
+            await update_status(self._ports, Restore.parse, restore, status, None, self._log)
         return None
 
     async def _observe(self, restore: Restore) -> RestoreObservation:
@@ -250,12 +237,12 @@ class _RestoreRun:
         return [Backup.parse(body) for body in await self._ports.cluster.list_ours(BACKUP_KIND, self._ref.namespace)]
 
     async def _safety(self, restore: Restore) -> Backup | None:
-        if restore.phase != "SafetyBackup" or restore.safety_backup == "Skip":
+        if restore.phase != "SafetyBackup" or not restore.safety_backup_uid:
             return None
         name = safety_backup_name(self._ref.name, self._ref.uid)
-        body = await self._ports.cluster.read(Ref(BACKUP_KIND, self._ref.namespace, name, ""))
-        backup = None if body is None else Backup.parse(body)
-        return backup if backup and backup.meta.annotations.get(RESTORE_UID) == self._ref.uid else None
+        # By the recorded uid: an object of this name that someone else created is never used.
+        body = await self._ports.cluster.read(Ref(BACKUP_KIND, self._ref.namespace, name, restore.safety_backup_uid))
+        return None if body is None else Backup.parse(body)
 
     async def _pending_owner(self, request_id: str | None, restore: Restore) -> str | None:
         """The name of the GatewayRestore that left a restore unfinished at the gateway, for the message about it."""

@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 
 from gateway_operator.domain.model.actions import KubernetesEvent, Patch
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.resources import Backup, Import, Json, Meta, Restore
+from gateway_operator.domain.model.import_resource import Import
+from gateway_operator.domain.model.resources import Backup, Json, Meta, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 

@@ -12,7 +12,6 @@ from gateway_api.contract import Problem
 from gateway_operator.domain.backup.file_ownership import FileOwner, find_owner
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import ADOPTED_LABEL
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
@@ -45,13 +44,12 @@ def with_file(faults: Faults | None = None, *, foreign: bool = False, **spec: An
 def adopted(world: World, ref: Ref, *, foreign: bool = False) -> None:
     """Assert that the adoption is complete and no new backup was requested."""
     status = world.cluster.status(ref)
-    assert (status["phase"], status["reason"], status["adopted"]) == ("Completed", "Adopted", True), status
+    assert (status["phase"], status["reason"], status["origin"]) == ("Completed", "Adopted", "Adopted"), status
     assert world.admin.made == 1
     assert status["counts"]["users"] == 1
     assert status["snapshotTime"].startswith("2026-01-01T12:00:0")
     assert status["verification"]["level"] == "Verified"
     assert ("backupID" in status) is not foreign
-    assert world.cluster.objects[("GatewayBackup", "b")]["metadata"]["labels"] == {ADOPTED_LABEL: "true"}
 
 
 @pytest.mark.parametrize("foreign", [False, True])
@@ -78,14 +76,6 @@ def test_corrupt_file_is_not_adopted() -> None:
     world.admin.problems = [Problem(code="BackupCorrupt", message="torn")]
     world.run(ref)
     assert world.cluster.status(ref)["reason"] == "BackupCorrupt"
-
-
-def test_removed_adopted_label_is_not_set_again() -> None:
-    world, ref = with_file()
-    world.run(ref)
-    world.cluster.objects[("GatewayBackup", "b")]["metadata"]["labels"] = {}
-    world.run(ref)
-    assert world.cluster.objects[("GatewayBackup", "b")]["metadata"]["labels"] == {}
 
 
 def test_file_belongs_to_the_backup_that_wrote_it() -> None:

@@ -26,6 +26,9 @@ def backup(
     phase: str = "Completed",
     gateway: str = "gw",
     going: int | None = None,
+    level: str = "Verified",
+    suspicious: bool = False,
+    accepted: bool = False,
 ) -> Backup:
     """A GatewayBackup at this number of seconds after the start."""
     meta: dict[str, Any] = {"namespace": "prod", "name": f"b{number}", "uid": f"u{number:04d}"}
@@ -40,8 +43,10 @@ def backup(
         "contentBytes": 10,
         "path": f"daily/{number}",
         "backupID": f"id-{number}",
+        "verification": {"level": level},
+        "conditions": [{"type": "Suspicious", "status": str(suspicious)}],
     }
-    spec = {"gatewayRef": {"name": gateway}, "group": group}
+    spec = {"gatewayRef": {"name": gateway}, "group": group, "accepted": accepted}
     return Backup.parse({"metadata": meta, "spec": spec, "status": status})
 
 
@@ -54,10 +59,19 @@ histories = st.lists(
         group=st.sampled_from(["manual", "daily"]),
         phase=st.sampled_from(["Completed", "Completed", "Failed", "Running"]),
         going=st.none() | st.just(100),
+        level=st.sampled_from(["Verified", "Verified", "Stored"]),
+        suspicious=st.booleans(),
+        accepted=st.booleans(),
     )
     | st.integers(0, 8),
     max_size=30,
 )
+
+
+def is_reference(one: Backup) -> bool:
+    """Whether later backups of the set are compared with it."""
+    suspicious = any(condition["status"] == "True" for condition in one.conditions)
+    return one.level == "Verified" and (one.accepted or not suspicious)
 
 
 @given(histories, st.integers(0, 7), st.sampled_from("ab"), st.sampled_from(["manual", "daily"]))
@@ -83,7 +97,7 @@ def test_index_equals_a_scan_of_all_backups(history: list[Backup | int], at: int
         if one.phase == "Completed" and one.meta.deleting_since is None
     ]
     there.sort(key=lambda pair: pair[0])
-    before = [one for when, one in there if when < moment and one.group == group]
+    before = [one for when, one in there if when < moment and one.group == group and is_reference(one)]
     same = [one for when, one in there if when < moment and one.status["contentDigest"] == digest]
     set_id = BackupSetId("prod", GATEWAY.gateway, SetKind.Group, group)
     previous = index.previous(set_id, moment)

@@ -112,8 +112,11 @@ def test_suspicious_backup_is_completed_with_one_warning() -> None:
     ]
     world.admin.live = "smaller still"
     _, third = one_more(world, "third")
-    assert (third["reason"], third["changes"]["summary"]) == ("BackedUp", "content changed")
-    assert "Suspicious" not in conditions(third)
+    assert (third["reason"], third["changes"]["comparedTo"]) == ("Suspicious", "first")
+    world.cluster.objects["GatewayBackup", "third"]["spec"]["accepted"] = True
+    _, fourth = one_more(world, "fourth")
+    assert (fourth["reason"], fourth["changes"]["comparedTo"]) == ("BackedUp", "third")
+    assert "Suspicious" not in conditions(fourth)
 
 
 def test_changes_compare_within_the_set_and_content_within_the_gateway() -> None:

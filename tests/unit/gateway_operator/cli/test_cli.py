@@ -18,7 +18,7 @@ from gateway_operator.cli import argument_types, backups, restores
 from gateway_operator.cli.backups import _body
 from gateway_operator.cli.main import parser
 from gateway_operator.cli.session import Session, UsageError
-from gateway_operator.domain.model.names import JOB_UID, SCHEDULE_LABEL
+from gateway_operator.domain.model.names import SCHEDULE_LABEL
 from gateway_operator.domain.schedule.cronjob import Image, desired_cron_job
 from tests.operator.support.kubectl_gateway import downward_api_value
 from tests.unit.gateway_operator.schedule.test_decide import schedule
@@ -62,8 +62,8 @@ def test_pod_creates_the_backup_of_the_template(template: dict[str, Any], gatewa
     }
     parsed = parser().parse_args(container["args"])
     assert _body(parsed, environment) == {
-        "metadata": {"name": "nightly-1", "labels": {SCHEDULE_LABEL: "nightly"}, "annotations": {JOB_UID: "j-1"}},
-        "spec": {"gatewayRef": gateway, "group": "nightly", **template},
+        "metadata": {"name": "nightly-1-j-1", "labels": {SCHEDULE_LABEL: "nightly"}},
+        "spec": {"gatewayRef": gateway, "group": "nightly", **template, "job": {"name": "nightly-1", "uid": "j-1"}},
     }
     assert parsed.wait
     assert parsed.timeout > template.get("timeoutSeconds", 600) + template.get("startingDeadlineSeconds", 300)
@@ -91,8 +91,12 @@ def test_usage_errors_of_create(words: list[str], environment: dict[str, str], m
 
 def test_from_job_accepts_options_instead_of_a_template() -> None:
     body = _body(parser().parse_args(["backup", "create", "--from-job", "--gateway=gw", "--group=g"]), IN_JOB)
-    assert body["metadata"] == {"name": "j", "annotations": {JOB_UID: "u"}}
-    assert body["spec"] == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "group": "g"}
+    assert body["metadata"] == {"name": "j-u"}
+    assert body["spec"] == {
+        "gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0},
+        "group": "g",
+        "job": {"name": "j", "uid": "u"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_option_types_accept_valid_and_reject_invalid_values(read: Any, good: li
 
 
 WHERE = ["--gateway=gw", "--kind=StatefulSet", "--ordinal=1"]
-CARE = ["--description=x", "--pin", "--ttl=30d", "--retention=keepLast=1", "--verification=Stored"]
+CARE = ["--description=x", "--pin", "--ttl=30d", "--verification=Stored"]
 CARE += ["--timeout-seconds=60", "--retry-limit=1", "--starting-deadline-seconds=60"]
 MADE = ["--max-shrink-percent=10"]
 RESTORE = ["--expected-sha256", "a" * 64, "--accept-unsigned", "--identity-secret=s", "--identity-key=k"]
@@ -196,7 +200,7 @@ def test_set_reaches_every_field_of_a_spec_and_changes_no_other(plural: str, act
 def test_options_set_the_fields_of_their_names() -> None:
     assert _created(backups.create, ["backup", "create", "x", "--group=g", *WHERE, *CARE, *MADE]) == {
         "gatewayRef": {"kind": "StatefulSet", "name": "gw", "ordinal": 1},
-        "group": "g", "description": "x", "pinned": True, "ttl": "30d", "retention": {"keepLast": 1},
+        "group": "g", "description": "x", "pinned": True, "ttl": "30d",
         "verification": {"level": "Stored", "maxShrinkPercent": 10},
         "timeoutSeconds": 60, "retryLimit": 1, "startingDeadlineSeconds": 60,
     }  # fmt: skip

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from gateway_api.contract import BackupEntry, Problem
 from gateway_operator.domain import backup_import
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import ADOPTED_LABEL, IMPORT_UID
-from gateway_operator.domain.model.resources import Backup, Import
+from gateway_operator.domain.model.import_resource import Import
+from gateway_operator.domain.model.names import IMPORT_UID
+from gateway_operator.domain.model.resources import Backup
 from tests.unit.gateway_operator.simulation.fake_admin_api import backup_record, inspection_of
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import single_faults
@@ -50,7 +51,7 @@ def everything_is_back(world: World, ref: Ref) -> None:
         "by-hand.json.gz", *(record.path for record, _ in world.admin.backups.values())
     }  # fmt: skip
     assert all(one["status"]["phase"] == "Completed" for one in backups)
-    assert all(one["metadata"]["labels"][ADOPTED_LABEL] == "true" for one in backups)
+    assert all(one["status"]["origin"] == "Adopted" for one in backups)
     assert world.admin.made == 5
 
 

@@ -120,12 +120,13 @@ class Cluster:
         more = str(begin + 3) if begin + 3 < len(found) else ""
         return Page(found[begin : begin + 3], more, self.server_time or self.clock.now())
 
-    async def create_ours(self, kind: str, namespace: str, body: Json) -> None:
+    async def create_ours(self, kind: str, namespace: str, body: Json) -> Json:
         meta = body["metadata"]
         if (kind, meta["name"]) in self.objects:
             raise ConflictError("exists")
         extra = {"labels": meta.get("labels"), "annotations": meta.get("annotations")}
         self.add(kind, meta["name"], body["spec"], **extra)
+        return _copy(self.objects[(kind, meta["name"])])
 
     async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
         found = self.objects.get((meta.ref.kind, meta.ref.name))
@@ -147,12 +148,6 @@ class Cluster:
             raise ConflictError("newer")
         self.version += 1
         return found
-
-    async def put_label(self, meta: Meta, key: str, value: str) -> Json:
-        found = self._exactly(meta)
-        found["metadata"]["labels"] = {**(found["metadata"].get("labels") or {}), key: value}
-        found["metadata"]["resourceVersion"] = str(self.version)
-        return _copy(found)
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
         found = self._exactly(meta)
@@ -239,6 +234,12 @@ class Cluster:
         if name in self.forbidden_secrets:
             raise ForbiddenError(f'secrets "{name}" is forbidden')
         return self.secrets.get(name)
+
+    async def job(self, namespace: str, name: str) -> Json | None:
+        return await self.read(Ref("Job", namespace, name, ""))
+
+    async def cron_job(self, namespace: str, name: str) -> Json | None:
+        return await self.read(Ref("CronJob", namespace, name, ""))
 
     async def restart(self, workload: Workload, marker: str) -> None:
         if self.marker != marker:

@@ -34,7 +34,6 @@ from gateway_operator.domain.model.actions import (
     RecheckSoon,
     RemoveFinalizer,
     Restart,
-    SetLabel,
     Wait,
     Write,
 )
@@ -108,8 +107,6 @@ def test_backup_decisions_are_valid(view: backup.BackupObservation, now: datetim
         case CheckFile():
             assert isinstance(view.gateway, Endpoint)
             assert thing.phase == "Verifying"
-        case SetLabel():
-            assert thing.existing is not None
         case Write():
             assert action.status["phase"] != thing.phase
 

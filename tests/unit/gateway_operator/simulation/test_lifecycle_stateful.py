@@ -22,7 +22,7 @@ from gateway_api.contract import Counts
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model import durations, timestamps
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import ADOPTED_LABEL, FINALIZER, SHRINK_ACCEPTED
+from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.retention.sweep import RetentionController
@@ -166,8 +166,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.objects)
     @rule(number=PICK)
     def a_shrink_is_accepted(self, number: int) -> None:
-        meta = self._edited(self._pick(number))["metadata"]
-        meta["annotations"] = {**(meta.get("annotations") or {}), SHRINK_ACCEPTED: "true"}
+        self._edited(self._pick(number))["spec"]["accepted"] = True
 
     @precondition(lambda self: self.objects)
     @rule(number=PICK)
@@ -274,17 +273,17 @@ class Life(RuleBasedStateMachine):
         assert gone <= set(of_file), "a file went that no GatewayBackup named"
         for file in gone:
             name, body = of_file[file]
-            spec, meta, status = body["spec"], body["metadata"], body["status"]
+            spec, status = body["spec"], body["status"]
             ttl, age = durations.parse_or_none(spec.get("ttl")), now - timestamps.parse(status["snapshotTime"])  # type: ignore[operator]
             by_ttl = ttl is not None and age >= ttl
             by_rule = spec["group"] == "nightly" and bool(policy) and not policy.get("dryRun")
             assert by_ttl or by_rule, f"{name} went and nothing said so"
             assert not spec.get("pinned"), f"{name} was pinned"
             assert name not in used, f"{name} is being restored"
-            adopted = (meta.get("labels") or {}).get(ADOPTED_LABEL) == "true"
+            adopted = status["origin"] == "Adopted"
             assert not adopted or (spec["group"] == "nightly" and policy.get("includeAdopted")), f"{name} was adopted"
             suspicious = any(one["type"] == "Suspicious" and one["status"] == "True" for one in status["conditions"])
-            accepted = (meta.get("annotations") or {}).get(SHRINK_ACCEPTED) == "true"
+            accepted = spec.get("accepted") is True
             assert accepted or not suspicious, f"{name} was suspicious"
         for group in ("nightly", "manual"):
             good = [

@@ -5,10 +5,11 @@ The phases of a new backup, and of one that adopts a file (``spec.existing``):
     Pending    wait for a gateway that answers                                       -> Running
     Running    new: call the backup until it is answered                             -> Completed | Verifying
     Running    adopted: claim the path in the status, read the file, find its owner  -> Verifying
-    Verifying  the admin API reads the file and proves a level; adopted: set a label -> Completed
+    Verifying  the admin API reads the file and proves a level                       -> Completed
 
 Completed needs a proof of ``verification.level``. A new backup is Completed at once if the answer of the call has it.
-Every phase may end in Failed, by a deadline or by an error that no retry fixes.
+Every phase may end in Failed, by a deadline or by an error that no retry fixes. The first status of an object has its
+origin, so the origin is recorded before the gateway is called.
 
 The order of the checks matters. A terminal object never changes, and the delete handler owns an object that is being
 deleted. A backup that is on the volume is more important than a deadline. The gateway is called last.
@@ -16,13 +17,15 @@ deleted. A backup that is on the volume is more important than a deadline. The g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
 from gateway_api.contract import BackupRecord, SystemHealthData, VerificationResult
-from gateway_operator.domain.backup import file_ownership
+from gateway_operator.domain.backup import claim, file_ownership
 from gateway_operator.domain.backup import status as backup_status
+from gateway_operator.domain.backup.origin import OriginDecision, OriginUnknown
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, BackupIndex
 from gateway_operator.domain.model import retry as retry_policy
@@ -35,18 +38,17 @@ from gateway_operator.domain.model.actions import (
     FindFile,
     Finish,
     ReadRecord,
-    SetLabel,
     Wait,
     Write,
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
-from gateway_operator.domain.model.names import ADOPTED_LABEL, backup_path
+from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 
-_MIN_CALL_SECONDS: Final = 5.0
 _UNDECIDED_OWNER_SECONDS: Final = 2.0
+_ORIGIN_RETRY_SECONDS: Final = 1.0
 _LEVELS: Final = ("", "Stored", "Verified")
 
 
@@ -55,7 +57,8 @@ class BackupObservation:
     """The inputs of one decision.
 
     ``answer`` is the result of this run's last call. ``stored`` is the record that was read by id because an answer was
-    lost. ``checked`` is the result of a verification of the file. ``index`` holds the other backups.
+    lost. ``checked`` is the result of a verification of the file. ``index`` holds the other backups. ``origin`` is
+    None if the status has the origin or the run has not read it.
     """
 
     backup: Backup
@@ -66,6 +69,7 @@ class BackupObservation:
     stored: BackupRecord | NotFound | Failure | None = None
     checked: FileCheck | NotFound | Failure | None = None
     index: BackupIndex = field(default_factory=BackupIndex)
+    origin: OriginDecision | OriginUnknown | None = None
 
 
 def needs_gateway(backup: Backup, now: datetime) -> bool:
@@ -80,7 +84,25 @@ def is_terminal(backup: Backup) -> bool:
 
 
 def decide(observed: BackupObservation, now: datetime) -> BackupAction:
-    """The next action for this observation."""
+    """The next action for this observation. The first status that is written includes the origin."""
+    backup, origin = observed.backup, observed.origin
+    if backup.has_origin or not isinstance(origin, OriginDecision):
+        return _next_action(observed, now)
+    # The decision already uses the origin, which the same status write makes durable.
+    decided = replace(backup, status={**backup.status, **origin.status()})
+    return _with_status(_next_action(replace(observed, backup=decided), now), origin.status())
+
+
+def _with_status(action: BackupAction, added: Mapping[str, Any]) -> BackupAction:
+    match action:
+        case Wait(status=status) if not status:
+            return action
+        case Write() | Finish() | Wait() | CallBackup() | FindFile():
+            return replace(action, status={**added, **action.status})
+    return action
+
+
+def _next_action(observed: BackupObservation, now: datetime) -> BackupAction:
     backup = observed.backup
     if is_terminal(backup) or backup.meta.deleting_since:
         return Done()
@@ -115,9 +137,20 @@ def _start(observed: BackupObservation, now: datetime) -> BackupAction:
     if observed.health is None or observed.health.volume_id is None or observed.backup_id is None:
         message = f"The admin API in pod {observed.gateway.pod} does not say which volume it has."
         return _failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
+    if not backup.has_origin:
+        return _wait_for_origin(observed, deadline, now)
     if backup.existing is not None:
-        return _request_adoption(backup, backup.existing, observed.gateway, observed.health, now)
-    return _call(backup, observed.gateway, observed.health, observed.backup_id, deadline, now)
+        return claim.claim_existing(backup, backup.existing, observed.gateway, observed.health, now)
+    return claim.claim_new(backup, observed.gateway, observed.health, observed.backup_id, deadline, now)
+
+
+def _wait_for_origin(observed: BackupObservation, deadline: datetime, now: datetime) -> Wait:
+    """Requeue until the origin is verified. The gateway is not called before, because the call contains the origin."""
+    problem = observed.origin.problem if isinstance(observed.origin, OriginUnknown) else None
+    if problem is None:
+        # The restore that created the object records its uid within milliseconds.
+        return Wait(_ORIGIN_RETRY_SECONDS)
+    return retry_policy.wait_for_gateway(observed.backup, problem, deadline, now)
 
 
 def _deadline(backup: Backup) -> datetime:
@@ -125,61 +158,6 @@ def _deadline(backup: Backup) -> datetime:
     if started is None:
         return timestamps.later(backup.meta.created, backup.starting_deadline)
     return timestamps.later(started, backup.timeout)
-
-
-def _call(
-    backup: Backup, pod: Endpoint, health: SystemHealthData, backup_id: str, deadline: datetime, now: datetime
-) -> CallBackup:
-    meta = backup.meta
-    started = backup.time("startTime") or now
-    path = str(
-        backup.status.get("path")
-        or backup_path(
-            backup.group, meta.created, meta.ref.name, meta.ref.uid, encrypted=health.encryption == "require"
-        )
-    )
-    status = _running(backup, pod, health, path, now)
-    # The path and the backup id are durable before the call: after a crash the same file is requested again, and a lost
-    # answer is resolved by the id.
-    status.update(message=f"Pod {pod.pod} was asked for the backup.", backupID=backup_id)
-    left = timestamps.seconds_until(max(deadline, timestamps.later(started, backup.timeout)), now)
-    metadata = {
-        "namespace": meta.ref.namespace,
-        "name": meta.ref.name,
-        "uid": meta.ref.uid,
-        "group": backup.group,
-        "gateway": str(backup.gateway),
-    }
-    if backup.description:
-        metadata["description"] = backup.description
-    return CallBackup(path, meta.ref.uid, metadata, max(left, _MIN_CALL_SECONDS), status)
-
-
-def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str, now: datetime) -> dict[str, Any]:
-    status: dict[str, Any] = {
-        "phase": "Running",
-        "reason": str(Reason.InProgressNow),
-        "observedGeneration": backup.meta.generation,
-        "startTime": timestamps.text(backup.time("startTime") or now),
-        "attempt": retry_policy.attempt_number(backup),
-        "nextRetryTime": None,
-        "failure": None,
-        "pod": pod.pod,
-        "path": path,
-        "volumeID": health.volume_id,
-        "gatewayID": health.gateway_id,
-    }
-    authorized = retry_policy.authorized_conditions(backup, None, now)
-    if authorized is not None:
-        status["conditions"] = authorized
-    return status
-
-
-def _request_adoption(backup: Backup, path: str, pod: Endpoint, health: SystemHealthData, now: datetime) -> FindFile:
-    status = _running(backup, pod, health, path, now)
-    # The claim is durable before the file is read, so that two GatewayBackups cannot both adopt it.
-    status.update(message=f"Pod {pod.pod} was asked for {path}.", adopted=True)
-    return FindFile(path, status)
 
 
 def _claim_adopted(observed: BackupObservation, file: BackupFile, now: datetime) -> BackupAction:
@@ -221,8 +199,17 @@ def _start_verifying(backup: Backup, file: BackupFile, volume_id: str | None, no
             "nextRetryTime": None,
             "failure": None,
             **backup_status.file_status(file, volume_id, now),
+            **_manifest_schedule(backup, file),
         }
     )
+
+
+def _manifest_schedule(backup: Backup, file: BackupFile) -> dict[str, str]:
+    """``status.schedule`` of an adopted file: the schedule whose backup it was, if its manifest names one."""
+    metadata = file.metadata if isinstance(file, BackupRecord) else {}
+    if backup.existing is None or metadata.get("origin") != Origin.Schedule or not metadata.get(claim.SCHEDULE_KEY):
+        return {}
+    return {"schedule": metadata[claim.SCHEDULE_KEY]}
 
 
 def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
@@ -236,9 +223,6 @@ def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
         unchanged = checked.stored_sha256 == backup.status.get("sha256")
         if checked.problems or not unchanged or not _proves_level(level, backup):
             return _not_proven(backup, checked, now)
-        if backup.existing is not None and ADOPTED_LABEL not in backup.meta.labels:
-            # Before Completed: from then on retention may delete a backup without this label.
-            return SetLabel(ADOPTED_LABEL, "true")
         proof = checked.proof if isinstance(checked, VerificationResult) else None
         return backup_status.completed(backup, level, proof, observed.index, now)
     if now >= _deadline(backup):

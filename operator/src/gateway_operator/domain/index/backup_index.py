@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 
 from gateway_operator.domain.model import conditions, durations
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
-from gateway_operator.domain.model.names import RESTORE_UID, SHRINK_ACCEPTED
 from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.resources import Backup
 
@@ -93,14 +92,14 @@ class BackupSummary:
             completion_time=backup.time("completionTime"),
             level=backup.level,
             suspicious=conditions.condition_status(backup.conditions, conditions.SUSPICIOUS) is True,
-            accepted=meta.annotations.get(SHRINK_ACCEPTED) == "true",
+            accepted=backup.accepted,
             pinned=backup.pinned,
             ttl=durations.parse_or_none(backup.ttl),
             adopted=backup.origin is Origin.Adopted,
             schedule=backup.schedule,
             group=backup.group,
             adopts=backup.existing is not None,
-            restore_uid=str(meta.annotations.get(RESTORE_UID) or ""),
+            restore_uid=backup.restore_uid,
             volume_id=str(status.get("volumeID") or ""),
             path=str(status.get("path") or backup.existing or ""),
             backup_id=str(status.get("backupID") or ""),
@@ -181,11 +180,11 @@ class BackupIndex:
         return list(self._sets.get(set_id, {}).values())
 
     def previous(self, set_id: BackupSetId, moment: Moment) -> BackupSummary | None:
-        """The newest Completed backup of a set with a config from before that moment."""
+        """The newest reference of a set from before that moment: Verified, and not Suspicious unless accepted."""
         history = self._history.get(set_id, [])
         for position in range(bisect_left(history, moment) - 1, -1, -1):
             row = self._rows[history[position][1]]
-            if not row.is_deleting:
+            if row.level == "Verified" and not row.needs_review and not row.is_deleting:
                 return row
         return None
 

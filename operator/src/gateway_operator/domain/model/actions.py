@@ -101,14 +101,6 @@ class CheckFile:
 
 
 @dataclass(frozen=True, slots=True)
-class SetLabel:
-    """Set a label on the GatewayBackup itself."""
-
-    key: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
 class DeleteFile:
     """Write ``status``, then delete the file of a backup."""
 
@@ -167,7 +159,7 @@ class Restart:
     marker: str
 
 
-BackupAction = Done | Write | Finish | Wait | CallBackup | ReadRecord | FindFile | CheckFile | SetLabel
+BackupAction = Done | Write | Finish | Wait | CallBackup | ReadRecord | FindFile | CheckFile
 DeletionAction = Wait | DeleteFile | RemoveFinalizer
 RestoreAction = (
     Done | Write | Finish | Wait | RecheckSoon | CreateSafetyBackup | CallRestore | CallCommit | CallRollback | Restart

@@ -21,6 +21,7 @@ RESTORE_PLURAL: Final = "gatewayrestores"
 SCHEDULE_KIND: Final = "GatewayBackupSchedule"
 SCHEDULE_PLURAL: Final = "gatewaybackupschedules"
 
+JOB_KIND: Final = "Job"
 IMPORT_KIND: Final = "GatewayBackupImport"
 IMPORT_PLURAL: Final = "gatewaybackupimports"
 
@@ -36,24 +37,16 @@ CONFIG_RELOAD: Final = f"{GROUP}/config-reload"
 RESTORED: Final = f"{GROUP}/restored"
 """Annotation of a pod template: the restore that last restarted the pods. Setting it twice restarts once."""
 RESTORE_LABEL: Final = f"{GROUP}/restore"
-"""Label of a safety backup: the restore that created it."""
-RESTORE_UID: Final = f"{GROUP}/restore-uid"
-"""Annotation of a safety backup: the restore's uid, since a name may be reused."""
+"""Label of a safety backup: the restore that created it. Only a hint: the restore's status must name the uid."""
 
 SCHEDULE_LABEL: Final = f"{GROUP}/schedule"
 """Label of a backup and of a CronJob: the schedule that created it."""
-JOB_UID: Final = f"{GROUP}/job-uid"
-"""Annotation of a backup that a Job created: the Job's uid. A retried pod finds its backup by it."""
 BACKUP_TEMPLATE: Final = f"{GROUP}/backup-template"
 """Annotation of a schedule's pods: the GatewayBackup to create, as JSON."""
-ADOPTED_LABEL: Final = f"{GROUP}/adopted"
-"""Label, ``true`` on a backup that was adopted from a volume: retention keeps it until a person removes the label."""
 IMPORT_LABEL: Final = f"{GROUP}/import"
 """Label of a backup: the GatewayBackupImport that created it."""
 IMPORT_UID: Final = f"{GROUP}/import-uid"
 """Annotation of such a backup: the import's uid, since a name may be reused."""
-SHRINK_ACCEPTED: Final = f"{GROUP}/shrink-accepted"
-"""Annotation, ``true`` on a Suspicious backup: a person has acknowledged that it is smaller."""
 ACCEPT_INVENTORY: Final = f"{GROUP}/accept-inventory"
 """Annotation of a schedule, ``NOW/BEFORE``: a person acknowledges this smaller number of backups, and retention
 continues."""
@@ -79,6 +72,7 @@ ENCRYPTED: Final = ".age"
 _LONGEST_COMPANION: Final = ".verification"
 """The longest suffix of a file that the admin API writes beside a backup. It must fit as well."""
 _NAME_LIMIT: Final = 63
+_JOB_UID_CHARACTERS: Final = 5
 
 
 def backup_path(group: str, created: datetime, name: str, uid: str, *, encrypted: bool = False) -> str:
@@ -97,6 +91,12 @@ def safety_backup_name(restore_name: str, restore_uid: str) -> str:
     """The name of the GatewayBackup that a restore creates before it replaces the config."""
     tail = f"-safety-{restore_uid[:8]}"
     return restore_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
+
+
+def job_backup_name(job_name: str, job_uid: str) -> str:
+    """The only name that a GatewayBackup of this Job can have. Nobody knows the uid before the Job exists."""
+    tail = f"-{job_uid[:_JOB_UID_CHARACTERS]}"
+    return job_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
 
 
 def backup_account(gateway: str) -> str:

@@ -81,7 +81,7 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "The backup is complete but much smaller than the previous one (`verification.maxShrinkPercent`). The previous "
         "backup is protected from deletion.",
         "Check `status.changes`; then restore the previous backup or acknowledge the change with "
-        "`kubectl annotate gwb NAME mcpgateway.dev/shrink-accepted=true`.",
+        "`kubectl gateway backup accept NAME`.",
     ),
     Reason.NotVerified: Meaning(
         "The file exists and its digest is correct, but it does not reach `verification.level`.",
@@ -94,6 +94,14 @@ REASONS: Final[dict[Reason, Meaning]] = {
     ),
     Reason.AlreadyOwned: Meaning(
         "The file belongs to another GatewayBackup of the namespace.", "Use that GatewayBackup; the message names it."
+    ),
+    Reason.OriginUnknown: Meaning(
+        "The operator could not read the objects that prove who created the backup.",
+        "Check the message. The check is repeated until the starting deadline.",
+    ),
+    Reason.OriginNotConfirmed: Meaning(
+        "`spec.job` names a Job that is not proven to be one of a schedule. The origin of the backup is `Manual`.",
+        "Nothing, if someone copied the object. Otherwise check the Job in the message.",
     ),
     Reason.RecordMismatch: Meaning(
         "The file on the volume differs from the record of the backup, or no longer exists.",

@@ -37,6 +37,8 @@ class Reason(StrEnum):
     Adopted = "Adopted"
     FileNotFound = "FileNotFound"
     AlreadyOwned = "AlreadyOwned"
+    OriginUnknown = "OriginUnknown"
+    OriginNotConfirmed = "OriginNotConfirmed"
     RecordMismatch = "RecordMismatch"
     Deleting = "Deleting"
     FileDeleted = "FileDeleted"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,7 +16,13 @@ from gateway_operator.domain.model.identifiers import (
     Ref,
     SetKind,
 )
-from gateway_operator.domain.model.names import BACKUP_KIND, ENCRYPTED, IMPORT_KIND, RESTORE_KIND, SAFETY_GROUP
+from gateway_operator.domain.model.names import (
+    BACKUP_KIND,
+    ENCRYPTED,
+    JOB_KIND,
+    RESTORE_KIND,
+    SAFETY_GROUP,
+)
 from gateway_operator.domain.model.origin import Origin
 
 Json = Mapping[str, Any]
@@ -53,7 +59,7 @@ class Meta:
         )
 
 
-class _Status:
+class StatusFields:
     """Fields of a status that may be empty or edited by hand."""
 
     __slots__ = ()
@@ -95,7 +101,7 @@ class _Status:
 
 
 @dataclass(frozen=True)
-class Backup(_Status):
+class Backup(StatusFields):
     """A GatewayBackup. All durations are in seconds."""
 
     meta: Meta
@@ -110,18 +116,22 @@ class Backup(_Status):
     delete_file: bool = False
     """A person requested that the file is deleted with the object."""
     ttl: str | None = None
-    required_level: str = "Verified"
-    max_shrink: int = 50
     existing: str | None = None
     """The path of the file to adopt; None for a new backup."""
+    accepted: bool = False
+    """A person has acknowledged that the backup is Suspicious."""
+    job: Ref | None = None
+    """The Job that the creator names in ``spec.job``. It proves nothing until the operator has read that Job."""
+    verification: Json = field(default_factory=dict)
+    """``spec.verification``."""
 
     @classmethod
     def parse(cls, body: Json) -> Backup:
         """From an object of the API server; the defaults are those of the schema."""
         spec = body.get("spec") or {}
-        verification = spec.get("verification") or {}
+        meta, job = Meta.parse(body, BACKUP_KIND), spec.get("job")
         return cls(
-            meta=Meta.parse(body, BACKUP_KIND),
+            meta=meta,
             gateway=GatewayRef.parse(spec),
             group=str(spec.get("group", "manual")),
             timeout=int(spec.get("timeoutSeconds", 600)),
@@ -132,10 +142,38 @@ class Backup(_Status):
             pinned=bool(spec.get("pinned", False)),
             delete_file=spec.get("deleteFile") is True,
             ttl=spec.get("ttl"),
-            required_level=str(verification.get("level", "Verified")),
-            max_shrink=int(verification.get("maxShrinkPercent", 50)),
             existing=(spec.get("existing") or {}).get("path"),
+            accepted=spec.get("accepted") is True,
+            job=Ref(JOB_KIND, meta.ref.namespace, str(job.get("name")), str(job.get("uid"))) if job else None,
+            verification=spec.get("verification") or {},
         )
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether the operator has decided and recorded the origin."""
+        return bool(self.status.get("origin"))
+
+    @property
+    def restore_uid(self) -> str:
+        """The uid of the GatewayRestore whose safety backup this is; empty for any other backup."""
+        restore = self.status.get("restore")
+        return str(restore.get("uid") or "") if self.origin is Origin.Restore and isinstance(restore, Mapping) else ""
+
+    @property
+    def required_level(self) -> str:
+        """The level that the file must reach, ``Stored`` or ``Verified``."""
+        return str(self._thresholds.get("level", "Verified"))
+
+    @property
+    def max_shrink(self) -> int:
+        """The largest decrease that is not Suspicious, in percent."""
+        return int(self._thresholds.get("maxShrinkPercent", 50))
+
+    @property
+    def _thresholds(self) -> Json:
+        """Those of the schedule for a scheduled backup: its creator must not weaken the schedule's checks."""
+        recorded = self.status.get("thresholds")
+        return recorded if self.origin is Origin.Schedule and isinstance(recorded, Mapping) else self.verification
 
     @property
     def set_id(self) -> BackupSetId:
@@ -186,7 +224,7 @@ class Backup(_Status):
 
 
 @dataclass(frozen=True)
-class Restore(_Status):
+class Restore(StatusFields):
     """A GatewayRestore. All durations are in seconds."""
 
     meta: Meta
@@ -252,6 +290,11 @@ class Restore(_Status):
         return self.status.get("source") or {}
 
     @property
+    def safety_backup_uid(self) -> str:
+        """The uid of the safety backup that this restore created; empty until it is recorded."""
+        return str(self.status.get("safetyBackupUID") or "")
+
+    @property
     def needed_identity(self) -> IdentityRef | None:
         """The Secret that decrypts the source; None, and no Secret is read, unless the resolved source is encrypted."""
         return self.identity if str(self.source.get("path") or "").endswith(ENCRYPTED) else None
@@ -260,28 +303,3 @@ class Restore(_Status):
     def uid(self) -> str:
         """The uid of the object."""
         return self.meta.ref.uid
-
-
-@dataclass(frozen=True)
-class Import(_Status):
-    """A GatewayBackupImport. ``timeout`` is in seconds."""
-
-    meta: Meta
-    gateway: GatewayRef
-    paths: tuple[str, ...]
-    dry_run: bool
-    timeout: int
-    status: Json
-
-    @classmethod
-    def parse(cls, body: Json) -> Import:
-        """From an object of the API server; the defaults are those of the schema."""
-        spec = body.get("spec") or {}
-        return cls(
-            meta=Meta.parse(body, IMPORT_KIND),
-            gateway=GatewayRef.parse(spec),
-            paths=tuple(str(one) for one in spec.get("paths") or ()),
-            dry_run=bool(spec.get("dryRun", False)),
-            timeout=int(spec.get("timeoutSeconds", 3600)),
-            status=body.get("status") or {},
-        )

@@ -210,6 +210,8 @@ def _of_cron_job(observed: ScheduleObservation, fine: bool, now: datetime) -> di
     last = timestamps.parse((cron_job.get("status") or {}).get("lastScheduleTime"))
     return {
         "cronJob": schedule.name,
+        # Only the operator writes a status: a backup is a scheduled one only if this CronJob controls its Job.
+        "cronJobUID": str(cron_job["metadata"].get("uid", "")),
         # A CronJob that was created again has no lastScheduleTime.
         "lastScheduleTime": timestamps.text(last) if last else schedule.status.get("lastScheduleTime"),
         "nextScheduleTime": timestamps.text(due) if due else None,

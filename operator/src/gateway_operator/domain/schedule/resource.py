@@ -85,6 +85,21 @@ class GatewayBackupSchedule:
         return self.status.get("conditions") or ()
 
     @property
+    def cron_job_uid(self) -> str:
+        """The uid of its CronJob, as the operator has recorded it; empty before."""
+        return str(self.status.get("cronJobUID") or "")
+
+    @property
+    def required_level(self) -> str:
+        """The level that its backups must reach, ``Stored`` or ``Verified``."""
+        return str((self.template.get("verification") or {}).get("level", "Verified"))
+
+    @property
+    def max_shrink(self) -> int:
+        """The largest decrease of its backups that is not Suspicious, in percent."""
+        return int((self.template.get("verification") or {}).get("maxShrinkPercent", 50))
+
+    @property
     def wants_proof(self) -> bool:
         """Whether only a Verified backup counts as successful."""
-        return bool((self.template.get("verification") or {}).get("level", "Verified") == "Verified")
+        return self.required_level == "Verified"

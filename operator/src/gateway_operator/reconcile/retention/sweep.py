@@ -20,8 +20,9 @@ from typing import Final
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, BackupSummary
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, Ref
+from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import ACCEPT_INVENTORY, BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.model.resources import Backup, Import, Json, Meta, Restore
+from gateway_operator.domain.model.resources import Backup, Json, Meta, Restore
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
 from gateway_operator.domain.retention.guards import DeletionHold, SetObservation, first_hold, restore_pending_hold
 from gateway_operator.domain.retention.plan import RetentionDecision, plan
