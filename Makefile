@@ -70,6 +70,10 @@ test-api: $(STAMP) ## Test the admin API as a real process: endpoints, attacks, 
 fault-injection: $(STAMP) ## Inject kills and errors at every system call of every mutation (FAULT_ARGS="--one-in 20 --seed 3 --jobs 2")
 	$(BIN)/python -m tests.api.fault_injection $(FAULT_ARGS)
 
+.PHONY: refused-calls
+refused-calls: $(STAMP) ## Print the table of refused system calls: /ready, backup, restore, reset, delete (REFUSED_ARGS="--only fsync")
+	$(BIN)/python -m tests.api.fault_injection.refused_calls $(REFUSED_ARGS)
+
 .PHONY: stateful-test
 stateful-test: $(STAMP) ## Stateful property test against real servers for MINUTES minutes; prints the shortest failing sequence and its seed
 	$(BIN)/python -m tests.api.stateful --minutes $(MINUTES) $(STATEFUL_ARGS)

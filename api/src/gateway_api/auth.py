@@ -90,6 +90,19 @@ class KeyRing:
             raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")
         return kind
 
+    def key_file_problem(self) -> str | None:
+        """Why the admin key file cannot be used, as a sentence with a remedy. None if it can, or if none is set."""
+        if self._key_file is None:
+            return None
+        try:
+            fd = os.open(self._key_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            return f"the admin key file cannot be opened ({error.strerror}); check its path, its mount and its mode"
+        close(fd)
+        if not self._key_file_digests():
+            return f"the admin key file contains no key of at least {MIN_KEY_LENGTH} bytes; write one key a line"
+        return None
+
     def _config_keys(self, live: ConfigRead) -> tuple[tuple[str, str], ...]:
         """The key of a valid config, else the key of the last valid config."""
         if live.summary is not None and not live.summary.warnings:

@@ -34,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     audit = commands.add_parser("audit", help="check the audit log").add_subparsers(dest="audit_command", required=True)
     verify = audit.add_parser(
         "verify",
-        help="verify the hash chain; exit code 0: intact, 1: broken (names the first broken line), 2: unreadable",
+        help="verify the log against its witnesses; exit code 0: intact, 1: changed (names the first broken line),"
+        " 2: unreadable or no key",
     )
     verify.add_argument(
         "--backups",
@@ -42,17 +43,32 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"the backup directory; environment: {variable_name('backup_dir')}",
     )
+    for field in ("config_file", "signing_key_file", "trusted_keys_file"):
+        text = f"{AdminSettings.model_fields[field].description}; environment: {variable_name(field)}"
+        verify.add_argument(f"--{flag_name(field)}", dest=field, metavar="FILE", help=text)
     return parser
 
 
 def _verify_audit(arguments: argparse.Namespace) -> int:
     from gateway_api.audit.verify import UnreadableLog, verify_audit_log
+    from gateway_api.repository.keys import read_verification_keys
 
-    backup_dir = arguments.backup_dir or os.environ.get(variable_name("backup_dir"))
-    if not backup_dir:
+    paths = {
+        field: Path(value) if (value := getattr(arguments, field) or os.environ.get(variable_name(field))) else None
+        for field in ("backup_dir", "config_file", "signing_key_file", "trusted_keys_file")
+    }
+    backup_dir, config_file = paths["backup_dir"], paths["config_file"]
+    if backup_dir is None:
         raise SettingsError(f"set --backups or {variable_name('backup_dir')}")
+    trusted = read_verification_keys(paths["signing_key_file"], paths["trusted_keys_file"])
+    if config_file is None and not trusted:
+        # Without a key an edited manifest looks like a witness, so "intact" would prove nothing.
+        raise SettingsError(
+            f"set --config or {variable_name('config_file')}: its directory has the signing key and the end of the log;"
+            f" on another machine set --trusted-keys-file or {variable_name('trusted_keys_file')}"
+        )
     try:
-        intact, text = verify_audit_log(Path(backup_dir))
+        intact, text = verify_audit_log(backup_dir, None if config_file is None else config_file.parent, trusted)
     except UnreadableLog as error:
         raise SettingsError(str(error)) from None
     print(text)

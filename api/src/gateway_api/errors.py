@@ -8,6 +8,7 @@ process.
 from __future__ import annotations
 
 import errno
+import os
 from typing import Final
 
 from gateway_api.contract import ERRORS, ErrorCode, ExistingBackup
@@ -60,6 +61,13 @@ def config_volume_error(error: OSError) -> ApiError:
         ErrorCode.ConfigNotReplaceable,
         f"the config's directory cannot be written ({_errno_name(error)}); nothing changed",
     )
+
+
+def describe_errno(error: OSError) -> str:
+    """The text and the name of an errno, such as ``read-only file system (EROFS)``."""
+    number = error.errno or 0
+    text = os.strerror(number) if number else str(error)
+    return f"{text[:1].lower()}{text[1:]} ({errno.errorcode.get(number, 'no errno')})"
 
 
 def _errno_name(error: OSError) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from gateway_api.contract import ErrorCode, SignatureState
 from gateway_api.errors import ApiError, backup_volume_error, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.replace import ConfigReplacer
+from gateway_api.repository.identities import Identities
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.repository.manifest import Manifest
@@ -30,9 +31,12 @@ from gateway_api.storage.state_dir import StateDir
 class OperationContext:
     """Valid only while the locks are held; never stored.
 
-    ``backup_state`` is None when the backup volume is unavailable; commit and rollback work without it.
+    ``backup_state`` is None when the backup volume is unavailable, and ``volume_problem`` then says why. Commit and
+    rollback work without it.
     ``clock`` returns the time in UTC. ``requested_by`` is the kind of the admin key, never the key itself.
-    ``audit_head`` is the digest of the intent line of this operation, None if that line is not on the backup volume.
+    ``recovery_complete`` is false when a step of the recovery failed; the next operation repeats it.
+    ``audit_head`` is the digest of the intent line of this operation and ``audit_lines`` the number of lines up to it.
+    Both are None if that line is not on the backup volume.
     """
 
     settings: AdminSettings
@@ -44,7 +48,11 @@ class OperationContext:
     clock: Callable[[], datetime]
     requested_by: str
     protection: EncryptionAndSigning
+    volume_problem: str = "the backup volume cannot be opened"
+    identities: Identities = field(default_factory=Identities)
+    recovery_complete: bool = True
     audit_head: str | None = None
+    audit_lines: int | None = None
 
     def sign(self, manifest: Manifest) -> Manifest:
         """Returns the manifest with the signature of this server. Raises as :meth:`EncryptionAndSigning.sign`."""
@@ -73,20 +81,24 @@ class OperationContext:
     def volume(self) -> StateDir:
         """The state directory of the backup volume. Raises ``VolumeUnavailable`` when there is none."""
         if self.backup_state is None:
-            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume cannot be opened")
+            raise ApiError(ErrorCode.VolumeUnavailable, self.volume_problem)
         return self.backup_state
 
 
 def gateway_and_volume_ids(context: OperationContext) -> tuple[str, str]:
-    """The ids of the gateway and of the backup volume, created on first use.
+    """The ids of the gateway and of the backup volume, which recovery has created or recovered.
 
     Raises ``VolumeUnavailable`` or another error of the volume that fails.
     """
     try:
-        gateway_id = context.config_state.read_or_create_id(GATEWAY_ID_FILE)
+        gateway_id = context.config_state.read_id(GATEWAY_ID_FILE)
     except OSError as error:
         raise config_volume_error(error) from None
     try:
-        return gateway_id, context.volume.read_or_create_id(VOLUME_ID_FILE)
+        volume_id = context.volume.read_id(VOLUME_ID_FILE)
     except OSError as error:
         raise backup_volume_error(error) from None
+    if gateway_id is None or volume_id is None:
+        lost = GATEWAY_ID_FILE if gateway_id is None else VOLUME_ID_FILE
+        raise ApiError(ErrorCode.VolumeUnavailable, f"the file {lost} is lost and cannot be written again")
+    return gateway_id, volume_id

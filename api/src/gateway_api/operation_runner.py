@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
 from gateway_api import logs
 from gateway_api.audit import chain
-from gateway_api.audit.log import AuditEntry
+from gateway_api.audit.log import AuditEntry, after_intent
 from gateway_api.clock import utc_now
 from gateway_api.contract import ErrorCode
-from gateway_api.errors import ApiError, config_volume_error
+from gateway_api.errors import ApiError, config_volume_error, describe_errno
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.replace import ConfigReplacer
 from gateway_api.operation_context import OperationContext
+from gateway_api.repository.identities import Identities
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.settings import AdminSettings
@@ -46,10 +46,12 @@ class OperationRunner:
         config: ConfigFile,
         index: RepositoryIndex,
         protection: EncryptionAndSigning,
+        identities: Identities,
         executor: Executor,
     ) -> None:
         self._settings = settings
         self._protection = protection
+        self._identities = identities
         self._config = config
         self._index = index
         self._executor = executor
@@ -108,7 +110,7 @@ class OperationRunner:
             # Recovery comes before it, because it drops a backup volume that cannot be used.
             head = entry.intent()
             try:
-                result = call(replace(context, audit_head=head))
+                result = call(after_intent(context, head))
             except BaseException as error:
                 code = error.code if isinstance(error, ApiError) else ErrorCode.InternalError
                 entry.outcome(code.value, {})
@@ -129,26 +131,32 @@ class OperationRunner:
             _lock(stack, config_state, lock_owner, until)
         except OSError as error:
             raise config_volume_error(error) from None
+        backup_state, volume_problem = self._open_backup_volume(stack, lock_owner, until)
         return OperationContext(
             settings=settings,
             config=self._config,
             config_replacer=ConfigReplacer(config_state, settings.config_file),
             config_state=config_state,
-            backup_state=self._open_backup_volume(stack, lock_owner, until),
+            backup_state=backup_state,
+            volume_problem=volume_problem,
             index=self._index,
             clock=utc_now,
             requested_by=requested_by,
             protection=self._protection,
+            identities=self._identities,
         )
 
-    def _open_backup_volume(self, stack: ExitStack, lock_owner: str, until: float) -> StateDir | None:
+    def _open_backup_volume(self, stack: ExitStack, lock_owner: str, until: float) -> tuple[StateDir | None, str]:
+        """The locked volume, or None with the reason."""
+        step = "opened"
         try:
             state = stack.enter_context(StateDir(self._settings.backup_dir, create=True))
+            step = "locked"
             _lock(stack, state, lock_owner, until)
-        except OSError:
+        except OSError as error:
             logs.event("backup_volume_unusable", failed=True)
-            return None
-        return state
+            return None, f"the backup volume cannot be {step}: {describe_errno(error)}"
+        return state, ""
 
 
 def _lock_owner(operation: str, request_id: str | None) -> str:

@@ -40,10 +40,12 @@ from gateway_api.contract import (
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.parser import ConfigParser
-from gateway_api.health import HealthChecker
+from gateway_api.health.readiness import ReadinessChecker
+from gateway_api.health.report import HealthChecker
+from gateway_api.maintenance import Maintenance
 from gateway_api.metrics import Metrics
-from gateway_api.operation_context import OperationContext
 from gateway_api.operation_runner import OperationRunner
+from gateway_api.repository.identities import Identities
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records, transaction
@@ -69,9 +71,12 @@ class Service:
         self._readers = ThreadPoolExecutor(3, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
-        self._health_checker = HealthChecker(settings, self._config, self._keys)
         self._protection = EncryptionAndSigning(settings)
-        self._runner = OperationRunner(settings, self._config, self._index, self._protection, self._writer)
+        identities = Identities()
+        self._health_checker = HealthChecker(settings, self._config, self._keys, self._protection, identities)
+        self._readiness_checker = ReadinessChecker(settings, self._config, self._keys, self._protection)
+        self._runner = OperationRunner(settings, self._config, self._index, self._protection, identities, self._writer)
+        self._maintenance = Maintenance(settings, self._runner, self._readers)
         self._started = time.monotonic()
         self._readiness: tuple[float, str | None] | None = None
         self._readiness_lock = asyncio.Lock()
@@ -83,14 +88,12 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def start(self) -> None:
-        """Caches the admin key and recovers from a killed server. Failures are logged; the next request retries."""
+        """Caches the admin key and recovers from a killed server. Then maintains the state folders until cancelled."""
         try:
             await self._read(self._keys.accepted_keys)
-            await self._runner.run("start", None, "server", _no_change)
-        except ApiError as error:
-            logs.event("recovery_postponed", code=error.code.value)
         except Exception:
-            logs.event("recovery_failed", failed=True)
+            logs.event("admin_keys_not_read", failed=True)
+        await self._maintenance.run()
 
     def stop(self) -> None:
         """Waits for the running operation and for reads that have started; drops reads that have not."""
@@ -102,11 +105,11 @@ class Service:
         return await self._read(partial(self._keys.check, key))
 
     async def readiness_problem(self) -> str | None:
-        """The reason why a backup cannot be created, or None. At most five seconds old."""
+        """The reason why no backup or no restore is possible, or None. At most five seconds old."""
         async with self._readiness_lock:
             now = time.monotonic()
             if self._readiness is None or now - self._readiness[0] >= CACHE_SECONDS:
-                self._readiness = (now, await self._read(self._health_checker.readiness_problem))
+                self._readiness = (now, await self._read(self._readiness_checker.problem))
             return self._readiness[1]
 
     async def render_metrics(self) -> bytes:
@@ -121,7 +124,11 @@ class Service:
 
     async def health(self) -> SystemHealthData:
         uptime = time.monotonic() - self._started
-        return await self._read(partial(self._health_checker.health, uptime))
+        data = await self._read(partial(self._health_checker.health, uptime))
+        if data.gateway_id is None or data.volume_id is None:
+            # A caller such as the operator waits for the ids, so they are recovered now and not at the next check.
+            self._maintenance.wake()
+        return data
 
     async def create_backup(self, request: BackupRequest, requested_by: str) -> BackupResult:
         return await self._runner.run(
@@ -223,10 +230,6 @@ class Service:
         return await self._runner.run(
             "rollback", request_id, requested_by, lambda context: rollback(context, request_id, force=force)
         )
-
-
-def _no_change(_: OperationContext) -> None:
-    return
 
 
 def _read_restore_record(settings: AdminSettings, request_id: str) -> RestoreResult:

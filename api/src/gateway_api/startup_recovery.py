@@ -15,7 +15,7 @@ from typing import Final
 
 from gateway_api import logs
 from gateway_api.backups.upload import remove_stale_uploads
-from gateway_api.errors import ApiError
+from gateway_api.errors import ApiError, describe_errno
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.deletion import finish_deletions
 from gateway_api.repository.store import finish_pending
@@ -24,11 +24,9 @@ from gateway_api.restores.recovery import recover_restores
 from gateway_api.storage.atomic_write import remove_temporaries
 from gateway_api.storage.free_space import ensure_reserve
 from gateway_api.storage.layout import (
-    GATEWAY_ID_FILE,
     PENDING_FOLDER,
     REQUESTS_FOLDER,
     TOMBSTONES_FOLDER,
-    VOLUME_ID_FILE,
 )
 from gateway_api.storage.state_dir import StateDir
 
@@ -46,36 +44,54 @@ def recover(context: OperationContext) -> OperationContext:
     removed from the context, because a repeated request could not be recognised. Raises the error of a config volume
     on which an unfinished restore cannot be recovered.
     """
-    _clean_config_volume(context.config_state)
+    context = _clean_config_volume(context)
     # Restores come first: they must be recovered even when the backup volume is unavailable.
     recover_restores(context)
-    if context.backup_state is None:
-        return context
-    context = _recover_backup_volume(context, context.backup_state)
-    # After the volume, because it writes backups there and relies on the index.
-    save_previous_configs(context)
+    if context.backup_state is not None:
+        context = _recover_backup_volume(context, context.backup_state)
+    context = _recover_gateway_id(context)
+    if context.backup_state is not None:
+        # After the volume and the ids, because it writes backups there, names both ids and relies on the index.
+        save_previous_configs(context)
     return context
 
 
-def _clean_config_volume(config_state: StateDir) -> None:
+def _clean_config_volume(context: OperationContext) -> OperationContext:
     try:
-        config_state.remove_temporaries(REQUESTS_FOLDER)
-        remove_temporaries(config_state.base_fd, older_than=time.time() - PROBE_SECONDS)
-        config_state.read_or_create_id(GATEWAY_ID_FILE)
+        context.config_state.remove_temporaries(REQUESTS_FOLDER)
+        remove_temporaries(context.config_state.base_fd, older_than=time.time() - PROBE_SECONDS)
     except (OSError, ApiError):
-        logs.event("recovery_incomplete", failed=True, volume="config")
+        return _incomplete(context, "config")
+    return context
+
+
+def _recover_gateway_id(context: OperationContext) -> OperationContext:
+    """After the backup volume, because its manifests may name the id."""
+    try:
+        gateway_id = context.identities.recover_gateway_id(context.config_state, context.backup_state, context.index)
+    except (OSError, ApiError):
+        return _incomplete(context, "config")
+    return context if gateway_id is not None else replace(context, recovery_complete=False)
+
+
+def _incomplete(context: OperationContext, volume: str) -> OperationContext:
+    """Logs the exception that is being handled."""
+    logs.event("recovery_incomplete", failed=True, volume=volume)
+    return replace(context, recovery_complete=False)
 
 
 def _recover_backup_volume(context: OperationContext, volume: StateDir) -> OperationContext:
     try:
         # Removes temporary files while it walks the directories.
         context.index.refresh(volume.base_fd, clean=True)
-    except OSError:
+    except OSError as error:
         logs.event("backup_volume_unusable", failed=True)
-        return replace(context, backup_state=None)
+        problem = f"the backup volume cannot be listed: {describe_errno(error)}"
+        return replace(context, backup_state=None, volume_problem=problem, recovery_complete=False)
     try:
         volume.remove_temporaries(PENDING_FOLDER, TOMBSTONES_FOLDER, REQUESTS_FOLDER)
-        volume.read_or_create_id(VOLUME_ID_FILE)
+        # Before the steps below, which may fail: without its id no backup can be created.
+        context.identities.recover_volume_id(volume, context.index)
         # Pending backups come first, so that a deletion also removes a manifest that was still pending.
         finish_pending(volume)
         finish_deletions(volume)
@@ -85,5 +101,5 @@ def _recover_backup_volume(context: OperationContext, volume: StateDir) -> Opera
         ensure_reserve(volume)
         remove_stale_uploads(volume)
     except (OSError, ApiError):
-        logs.event("recovery_incomplete", failed=True, volume="backups")
+        return _incomplete(context, "backups")
     return context

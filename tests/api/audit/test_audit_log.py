@@ -34,7 +34,8 @@ def _records(dirs: GatewayDirs) -> list[dict[str, Any]]:
 
 
 def _verify(dirs: GatewayDirs) -> tuple[int, str]:
-    command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(dirs.backups)]
+    words = ["--backups", str(dirs.backups), "--config", str(dirs.config)]
+    command = [sys.executable, "-m", "gateway_api", "audit", "verify", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -198,7 +199,7 @@ def test_log_contains_no_key_and_no_text_of_the_caller(api: httpx.Client, dirs: 
     text = _log(dirs).read_text()
     assert canary not in text
     assert dirs.key not in text
-    assert verify.verify_audit_log(dirs.backups)[0]
+    assert verify.verify_audit_log(dirs.backups, dirs.config.parent)[0]
 
 
 def test_intent_is_durable_before_the_backup_and_outcome_after_it(

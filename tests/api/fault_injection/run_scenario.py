@@ -20,7 +20,8 @@ from typing import Final
 import httpx
 
 from gateway_api.contract import ERRORS, ErrorCode
-from tests.api.fault_injection.scenarios import KEY, PREFIX, Scenario, check_promises
+from tests.api.fault_injection.promises import check_promises
+from tests.api.fault_injection.scenarios import KEY, PREFIX, Scenario
 from tests.api.fault_injection.syscalls import FATAL, Fault, InjectionPoint, InjectionResult, inject_fault, trace_points
 from tests.api.fault_injection.worker_faults import ROLE, inject_worker_fault, surviving_processes, trace_worker_points
 from tests.api.support.fork_server import ForkServer, RunningServer, copy

@@ -99,7 +99,8 @@ def thread_roles(pid: int) -> dict[int, str]:
     return roles
 
 
-def _attach(words: list[str]) -> subprocess.Popen[bytes]:
+def attach(words: list[str]) -> subprocess.Popen[bytes]:
+    """Starts strace with ``words`` and returns once it is attached."""
     strace = subprocess.Popen(["strace", "-y", "-e", "signal=none", *words], stderr=subprocess.PIPE)
     assert strace.stderr is not None
     line = strace.stderr.readline()
@@ -110,7 +111,8 @@ def _attach(words: list[str]) -> subprocess.Popen[bytes]:
     return strace
 
 
-def _detach(strace: subprocess.Popen[bytes]) -> None:
+def detach(strace: subprocess.Popen[bytes]) -> None:
+    """Ends strace; the traced threads run on."""
     strace.send_signal(signal.SIGTERM)
     try:
         strace.communicate(timeout=10)
@@ -120,20 +122,22 @@ def _detach(strace: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def trace_points(pid: int, folder: Path) -> Iterator[list[InjectionPoint]]:
+def trace_points(
+    pid: int, folder: Path, calls: tuple[str, ...] = (*CHANGING, *READING)
+) -> Iterator[list[InjectionPoint]]:
     """Traces the server during the block; afterwards the yielded list holds the injection points in ``folder``."""
     points: list[InjectionPoint] = []
     file = Path(tempfile.mkstemp(prefix="fault-injection-", suffix=".trace")[1])
     roles = thread_roles(pid)
-    words = ["-f", "-o", str(file), "-e", f"trace={','.join('?' + call for call in [*CHANGING, *READING])}"]
-    strace = _attach([*words, *(f"-p{member}" for member in process_tree(pid))])
+    words = ["-f", "-o", str(file), "-e", f"trace={','.join('?' + call for call in calls)}"]
+    strace = attach([*words, *(f"-p{member}" for member in process_tree(pid))])
     try:
         yield points
-        _detach(strace)
+        detach(strace)
         points += parse_trace(file.read_text(errors="replace"), roles, folder)
     finally:
         if strace.poll() is None:
-            _detach(strace)
+            detach(strace)
         file.unlink()
 
 
@@ -209,13 +213,13 @@ def inject_fault(pid: int, fault: Fault) -> Iterator[InjectionResult]:
     call = fault.point.call
     inject = f"inject={call}:{action}:when={fault.point.number}"
     stop_filter = ["-e", "signal=STOP"] if fault.kind == GROUP else []
-    strace = _attach(["-o", str(file), "-e", f"trace={call}", *stop_filter, "-e", inject, f"-p{tids[0]}"])
+    strace = attach(["-o", str(file), "-e", f"trace={call}", *stop_filter, "-e", inject, f"-p{tids[0]}"])
     result = InjectionResult()
     try:
         with on_sigstop(file, lambda: kill_processes(process_tree(pid))) if fault.kind == GROUP else nullcontext():
             yield result
     finally:
-        _detach(strace)
+        detach(strace)
         text = file.read_text(errors="replace")
         result.injected = "(INJECTED)" in text or "killed by SIGKILL" in text or not os.path.exists(f"/proc/{tids[0]}")
         file.unlink()

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway_api.gateway_config.parser import COMMAND
 from tests.api.support.admin_process import AdminProcess, gateway_config
 from tests.api.support.gateway_dirs import GatewayDirs
 from tests.api.support.processes import process_tree
@@ -149,6 +150,29 @@ def test_aborted_server_leaves_no_core_file(dirs: GatewayDirs, tmp_path: Path) -
     finally:
         process.process.kill()
         process.log_file.unlink()
+
+
+def test_worker_with_a_config_is_not_dumpable() -> None:
+    config = json.dumps(gateway_config("k" * 64)).encode()
+    data = os.memfd_create("config")
+    os.write(data, config)
+    options = {"unwrap": False, "sections": False, "limit": len(config)}
+    job = {"task": "parse", "data": data, "old": None, "output": data, "options": options, "server": os.getpid()}
+    # Reports the attribute of a real worker right before it maps the config into its memory.
+    attributes = "(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))"
+    report = f"os.write(2, str({attributes}).encode())"
+    start = COMMAND[-1].replace(
+        "import main; main()",
+        "import main, _map; from gateway_api.gateway_config import parse_worker; import ctypes, os, resource; "
+        f"parse_worker._map = lambda fd: ({report} if fd else None, _map(fd))[1]; main()",
+    )
+    words = (*COMMAND[:-1], start)
+    done = subprocess.run(
+        words, input=json.dumps(job) + "\n", capture_output=True, text=True, check=True, pass_fds=[data]
+    )
+    os.close(data)
+    assert json.loads(done.stdout)["summary"]["counts"]["users"] == 2
+    assert done.stderr == "(0, (0, 0))"
 
 
 def test_process_that_forbids_core_files_is_not_dumpable() -> None:

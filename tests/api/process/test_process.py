@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -86,6 +87,27 @@ def test_renewed_certificate_is_loaded_without_a_restart(dirs: GatewayDirs, tmp_
             time.sleep(0.2)
         assert ssl.get_server_certificate(("127.0.0.1", tls_port)).strip() == cert.read_text().strip()
         assert "certificate_reloaded" in {event["event"] for event in process.events}
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_sighup_loads_a_renewed_certificate_and_never_ends_the_server(
+    tls: bool, dirs: GatewayDirs, tmp_path: Path
+) -> None:
+    cert, key = _certificate(tmp_path)
+    port = free_port()
+    settings: dict[str, Any] = {"tls_cert": cert, "tls_key": key, "tls_port": port} if tls else {}
+    with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
+        assert process.process is not None
+        _certificate(tmp_path)
+        for _ in range(3):
+            process.process.send_signal(signal.SIGHUP)
+            assert_ok(client.get("/health"))
+        end = time.monotonic() + 20
+        while tls and ssl.get_server_certificate(("127.0.0.1", port)).strip() != cert.read_text().strip():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert "reload_requested" in {event["event"] for event in process.events}
+        assert process.stop() == 0
 
 
 def test_idle_server_uses_less_than_46_mebibytes(dirs: GatewayDirs) -> None:

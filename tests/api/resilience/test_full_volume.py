@@ -64,7 +64,7 @@ def test_full_volume_fails_backups_but_allows_restore_and_delete(
         assert (volume / ".gateway" / "requests" / "restore-r.json").exists()
         assert (volume / ".gateway" / "reserve").stat().st_size == 1024 * 1024
         assert not list((dirs.state / "requests").iterdir())
-        assert verify.verify_audit_log(volume)[0]
+        assert verify.verify_audit_log(volume, dirs.config.parent)[0]
         assert not (dirs.state / "audit_gap").exists()
 
 

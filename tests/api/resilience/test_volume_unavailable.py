@@ -127,7 +127,7 @@ def _check_outage(
         dirs.write(users=7)
         assert_ok(client.post(f"{PREFIX}/restore", json={"backup_id": created["backup_id"]}))
         assert dirs.config.read_bytes() == content
-        assert verify.verify_audit_log(dirs.backups)[0]
+        assert verify.verify_audit_log(dirs.backups, dirs.config.parent)[0]
 
 
 @pytest.mark.parametrize("which", ["config", "backups"])

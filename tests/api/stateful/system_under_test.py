@@ -328,9 +328,10 @@ class SystemUnderTest:
     def check_audit_log(self, *, by_command: bool = False) -> None:
         """Verifies the hash chain of the audit log across its segments; ``by_command``: also with the CLI."""
         if (self.dirs.backups / ".gateway" / "audit.jsonl").exists():
-            intact, report = verify.verify_audit_log(self.dirs.backups)
+            intact, report = verify.verify_audit_log(self.dirs.backups, self.dirs.config.parent)
             assert intact, report
         if by_command:
-            command = [sys.executable, "-m", "gateway_api", "audit", "verify", "--backups", str(self.dirs.backups)]
+            words = ["--backups", str(self.dirs.backups), "--config", str(self.dirs.config)]
+            command = [sys.executable, "-m", "gateway_api", "audit", "verify", *words]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, done.stdout + done.stderr

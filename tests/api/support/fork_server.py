@@ -168,6 +168,7 @@ def copy(source: Path, target: Path) -> tuple[Path, Path]:
 
 
 def _serve_children() -> None:
+    from gateway_api import maintenance, service
     from gateway_api.codec import compression, encryption
     from gateway_api.http import server
     from gateway_api.repository import signing
@@ -178,6 +179,8 @@ def _serve_children() -> None:
     list(compression.compress(Blob.of(b"{}"), "zstd"))
     signing.load_signer(signing.new_key()).signature({})
     encryption.ephemeral_identity()
+    # Imports the codec that signatures use: a child of another user may not read the interpreter's files.
+    "".encode("utf-16-be")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         settings = json.loads(line)
@@ -193,6 +196,14 @@ def _serve_children() -> None:
         _name_threads()
         # Core files stay allowed, because forbidding them also stops a strace of another user from attaching.
         setattr(server, "disable_core_dumps", lambda: None)  # noqa: B010
+        if (user := settings.pop("user", None)) is not None:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+        if settings.pop("ready_uncached", False):
+            setattr(service, "CACHE_SECONDS", 0.0)  # noqa: B010
+        # The periodic checks would add system calls between those of a request.
+        setattr(maintenance, "CHECK_SECONDS", 1e6)  # noqa: B010
         if settings.pop("one_reader", False):
             _limit_readers()
         if workers := settings.pop("workers", None):

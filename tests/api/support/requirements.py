@@ -20,9 +20,13 @@ def require_programs(*programs: str) -> None:
 
 
 @contextmanager
-def mount_tmpfs(folder: Path, size: int) -> Iterator[None]:
-    """Mounts a tmpfs of ``size`` bytes on ``folder`` during the block; skips the test if mounting is not permitted."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+def mount_tmpfs(folder: Path, size: int, *, inodes: int = 0) -> Iterator[None]:
+    """Mounts a tmpfs of ``size`` bytes on ``folder`` during the block; skips the test if mounting is not permitted.
+
+    ``inodes`` limits the number of files and folders; 0 is the default of the kernel.
+    """
+    options = f"size={size}" + (f",nr_inodes={inodes}" if inodes else "")
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False, timeout=60).returncode:
         pytest.skip("a small volume needs root and the permission to mount: run as root")
     try:

@@ -183,17 +183,6 @@ def _is_truncated_end(rest: bytes) -> bool:
     return b"\n" not in rest
 
 
-def verify_segment(data: bytes, start: Head, head_digests: set[str]) -> Head | BrokenRecord:
-    """The head after a segment, or its first broken record. Adds the digest of every head to ``head_digests``."""
-    head = start
-    for item in iterate_heads(data, start):
-        if isinstance(item, BrokenRecord):
-            return item
-        head = item
-        head_digests.add(item.sha256)
-    return head
-
-
 def logged_fields(result: object) -> dict[str, Any]:
     """The ids, digests and states of a result that an outcome line holds; never text that a caller chose."""
     values = {name: getattr(result, name, None) for name in LOGGED_FIELDS}

@@ -17,20 +17,23 @@ import secrets
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway_api import logs
-from gateway_api.audit import chain
+from gateway_api.audit import chain, kept_head
 from gateway_api.audit.chain import Head, Tail
 from gateway_api.clock import rfc3339
-from gateway_api.errors import config_volume_error
+from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.operation_context import OperationContext
-from gateway_api.storage.atomic_write import close, is_volume_full, list_names, sync_directory, unlink_if_exists
+from gateway_api.storage.atomic_write import close, is_volume_full, list_names, unlink_if_exists
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import (
     AUDIT_GAP_FILE,
     AUDIT_LOG_FILE,
     AUDIT_SEGMENT_NAME,
     RESERVE_FILE,
+    VOLUME_ID_FILE,
     audit_segment_name,
 )
 from gateway_api.storage.paths import FILE_FLAGS
@@ -49,15 +52,16 @@ class AuditEntry:
         if name is not None:
             self._entry["name"] = name
 
-    def intent(self) -> str | None:
-        """Writes the intent line; returns the digest of the chain's head, or None if the volume did not take the line.
+    def intent(self) -> Head | None:
+        """Writes the intent line; returns the end of the chain after it, or None if the volume did not take the line.
 
         Raises ``ApiError`` if the line cannot be counted in the gap either. The operation must not run then.
         """
         context = self._context
         entry = {"event": "intent", **self._entry}
-        if (head := _append_to_volume(context, entry)) is not None:
-            return head.sha256
+        lost = _lost_head(context)
+        if (head := _append_to_volume(context, *lost, entry)) is not None:
+            return head
         try:
             # Counted before it is logged. A crash between the two counts a line that no log holds, never the reverse.
             _count_in_gap(context)
@@ -69,7 +73,8 @@ class AuditEntry:
     def outcome(self, result: str, details: Mapping[str, Any]) -> None:
         """Writes the outcome line. Never raises: the operation is over and its result must reach the caller."""
         entry = {**details, "event": "outcome", **self._entry, "result": result}
-        if _append_to_volume(self._context, entry) is not None:
+        if (head := _append_to_volume(self._context, entry)) is not None:
+            _keep_head(self._context, head)
             return
         try:
             _count_in_gap(self._context)
@@ -78,14 +83,76 @@ class AuditEntry:
         _write_to_server_log(entry)
 
 
-def _append_to_volume(context: OperationContext, entry: Mapping[str, Any]) -> Head | None:
+def _volume_id(context: OperationContext) -> str | None:
+    return None if context.backup_state is None else context.backup_state.read_id(VOLUME_ID_FILE)
+
+
+def _keep_head(context: OperationContext, head: Head) -> None:
+    """Keeps the end of the log in the config directory. The outcome line is durable already.
+
+    A crash right before this leaves the earlier end, which the log contains as well.
+    """
+    try:
+        if (volume_id := _volume_id(context)) is not None:
+            kept_head.keep_head(context.config_state, volume_id, head)
+    except (OSError, ApiError):
+        logs.event("audit_head_not_kept", logging.WARNING, failed=True)
+
+
+def _lost_head(context: OperationContext) -> list[dict[str, Any]]:
+    """An entry about the kept end of the log if the log does not contain it any more; else nothing."""
+    try:
+        if (volume_id := _volume_id(context)) is None or context.backup_state is None:
+            return []
+        kept = kept_head.read_kept_heads(context.config_state, volume_id).head
+        if kept is None or _contains(context.backup_state, kept.sha256):
+            return []
+        # Before the next outcome replaces the kept end: a crash in between must not forget the loss. A crash right
+        # after this leaves a loss without a line in the log; the record in the config directory is what counts.
+        kept_head.mark_lost(context.config_state, volume_id)
+    except (OSError, ApiError):
+        logs.event("audit_head_not_checked", logging.WARNING, failed=True)
+        return []
+    logs.event("audit_lines_removed", logging.ERROR, lines=kept.lines)
+    return [{"event": "lines_removed", "lines": kept.lines, "sha256": kept.sha256}]
+
+
+def _contains(volume: StateDir, digest: str) -> bool:
+    """Whether a line of the log has this digest. Reads only the end of the log unless the line is further up."""
+    for name in (AUDIT_LOG_FILE, *reversed(segments(volume))):
+        try:
+            fd = os.open(name, FILE_FLAGS, dir_fd=volume.fd)
+        except FileNotFoundError:
+            continue
+        try:
+            size = os.fstat(fd).st_size
+            for window in (TAIL_WINDOW_BYTES, size):
+                data = os.pread(fd, window, max(0, size - window))
+                # From the end, where the line usually is. The first line of the window may be cut.
+                if any(chain.line_digest(line) == digest for line in reversed(data.split(b"\n"))):
+                    return True
+                if window >= size:
+                    break
+        finally:
+            close(fd)
+    return False
+
+
+def after_intent(context: OperationContext, head: Head | None) -> OperationContext:
+    """The context of the operation whose intent line gave ``head``, for the manifests that it writes."""
+    return context if head is None else replace(context, audit_head=head.sha256, audit_lines=head.lines)
+
+
+def _append_to_volume(context: OperationContext, *new: Mapping[str, Any]) -> Head | None:
     volume = context.backup_state
     if volume is None:
         return None
     try:
         gap = _read_gap(context.config_state)
-        entries = [entry] if gap is None else [{"event": "gap", **gap}, entry]
+        identities = context.identities.unrecorded()
+        entries = [*([] if gap is None else [{"event": "gap", **gap}]), *identities, *new]
         head = _append(volume, entries, rfc3339(context.clock()), context.settings.audit_bytes)
+        context.identities.recorded(len(identities))
     except OSError:
         logs.event("audit_volume_unavailable", logging.WARNING, failed=True)
         return None

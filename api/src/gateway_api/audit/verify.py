@@ -1,124 +1,109 @@
 """Verifies the audit log for `gateway-admin audit verify`.
 
-Two checks: the chain has no broken record across all segments, and it contains the head that each manifest of this
-volume recorded. The second check detects a log that was rewritten to its end.
+First the chain: every line holds the digest of the line before it, across all segments. An attacker can compute a new
+chain, so witnesses are asked as well (`witnesses.py`). The report names the first line that no witness confirms.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-from gateway_api.audit import chain
-from gateway_api.audit.chain import BrokenRecord, Head
-from gateway_api.audit.log import segments
-from gateway_api.clock import rfc3339
-from gateway_api.repository.index import RepositoryIndex
-from gateway_api.repository.manifest import LocatedBackup
-from gateway_api.repository.manifest_files import load_beside
-from gateway_api.storage.atomic_write import close, read_all
-from gateway_api.storage.layout import AUDIT_LOG_FILE, VOLUME_ID_FILE
-from gateway_api.storage.paths import FILE_FLAGS
+from gateway_api.audit.contents import LogContents, read_log
+from gateway_api.audit.witnesses import Testimony, ask_kept_head, ask_manifests, ask_tombstones_and_requests
+from gateway_api.repository import signing
+from gateway_api.repository.signing import InvalidKey
+from gateway_api.storage.layout import SIGNING_KEY_FILE, VOLUME_ID_FILE
 from gateway_api.storage.state_dir import StateDir
 
-NO_LIMIT = 1 << 40
-GAP_MARK = b'"event":"gap"'
-"""Occurs in gap records only: JSON escapes the quotes inside every value."""
+MAX_FINDINGS: Final = 20
 
 
 class UnreadableLog(Exception):  # noqa: N818 - reads as what it says
-    """The log does not exist or cannot be read. The text is shown at the terminal."""
+    """The log, the config directory or a key cannot be read. The text is shown at the terminal."""
 
 
-@dataclass
-class _LogContents:
-    """Result of reading all segments.
+def verify_audit_log(
+    backup_dir: Path, config_dir: Path | None = None, trusted: Mapping[str, bytes] | None = None
+) -> tuple[bool, str]:
+    """Whether the log of a backup directory is intact, and the findings for the terminal, one a line.
 
-    ``removed`` is the number of records in older segments that no longer exist; ``first_time`` is the RFC 3339 time of
-    the first record that does. ``broken`` describes the first broken record, None if there is none.
+    ``config_dir`` gives the kept end of the log and the server's own signing key. ``trusted`` are further public keys
+    by key id. Without both, manifests are not compared, and the text says so. Raises ``UnreadableLog``.
     """
-
-    head_digests: set[str] = field(default_factory=set)
-    records: int = 0
-    gaps: int = 0
-    removed: int = 0
-    first_time: str = ""
-    broken: str | None = None
-
-
-def verify_audit_log(backup_dir: Path) -> tuple[bool, str]:
-    """Whether the log of a backup directory is intact, and a sentence for the terminal. Raises ``UnreadableLog``."""
+    keys = {**(trusted or {})}
+    testimony = Testimony()
     try:
         with StateDir(backup_dir, create=False) as state:
-            contents = _read_segments(state)
             volume_id = state.read_id(VOLUME_ID_FILE)
-            manifests = list(_manifest_heads(state, volume_id))
+            log = read_log(state)
+            if log.broken is not None:
+                return False, log.broken
+            if config_dir is not None:
+                with StateDir(config_dir, create=False) as config_state:
+                    keys |= _own_key(config_state)
+                    ask_kept_head(testimony, log, config_state, volume_id)
+            compared = bool(keys) or config_dir is not None
+            if compared:
+                ask_manifests(testimony, log, state, volume_id, keys)
+            ask_tombstones_and_requests(testimony, log, state)
     except OSError as error:
-        raise UnreadableLog(f"the audit log cannot be read: {error.strerror}") from None
-    if contents.broken is not None:
-        return False, contents.broken
-    older = 0
-    for located in manifests:
-        if located.manifest.audit_head in contents.head_digests:
-            continue
-        # The line may have been in a removed segment, so this manifest neither confirms nor contradicts the log.
-        if contents.removed and rfc3339(located.manifest.created) <= contents.first_time:
-            older += 1
-            continue
-        return False, (
-            f"{AUDIT_LOG_FILE}, line 1: the manifest of {located.path} names a line that is not in the log:"
-            " the log was rewritten, or belongs to another volume"
-        )
-    text = f"intact: {contents.records} records, {len(manifests) - older} manifests agree"
-    if contents.removed:
-        text += (
-            f"; it begins with record {contents.removed + 1}: older segments were removed,"
-            f" and {older} manifests are from before that record"
-        )
-    if contents.gaps:
-        text += f"; gaps: {contents.gaps}, their lines are in the log of the server (event: audit)"
-    return True, text
+        raise UnreadableLog(f"the audit log cannot be read: {error.strerror or error}") from None
+    findings = _findings(log, testimony)
+    return not findings, "\n".join(findings[:MAX_FINDINGS]) or _summary(log, testimony, compared=compared)
 
 
-def _read_segments(state: StateDir) -> _LogContents:
-    contents = _LogContents()
-    names = [*segments(state), AUDIT_LOG_FILE]
-    head: Head | None = None
-    for name in names:
-        try:
-            data = _read(state, name)
-        except FileNotFoundError:
-            if name != AUDIT_LOG_FILE or len(names) == 1:
-                raise
-            continue  # a crash between the rename of a full log and the next line
-        if head is None:
-            head, contents.first_time = chain.parse_segment_start(data)
-            contents.removed = head.lines
-        after = chain.verify_segment(data, head, contents.head_digests)
-        if isinstance(after, BrokenRecord):
-            contents.broken = f"{name}, line {after.line}: {after.reason}"
-            return contents
-        contents.gaps += data.count(GAP_MARK)
-        contents.records += after.lines - head.lines
-        head = after
-    return contents
-
-
-def _read(state: StateDir, name: str) -> bytes:
-    fd = os.open(name, FILE_FLAGS, dir_fd=state.fd)
+def _own_key(config_state: StateDir) -> dict[str, bytes]:
+    """The public key of the server's own signing key in its state folder. Raises ``UnreadableLog``."""
+    pem = config_state.read(SIGNING_KEY_FILE)
+    if pem is None:
+        return {}
     try:
-        return read_all(fd, NO_LIMIT)
-    finally:
-        close(fd)
+        signer = signing.load_signer(pem)
+    except InvalidKey as error:
+        raise UnreadableLog(f"{SIGNING_KEY_FILE} is invalid: {error}") from None
+    return {signer.key_id: signer.public}
 
 
-def _manifest_heads(state: StateDir, volume_id: str | None) -> Iterator[LocatedBackup]:
-    """Backups whose manifest records a head of the log of this volume."""
-    index = RepositoryIndex()
-    index.refresh(state.base_fd)
-    for parts in index.all_locations():
-        manifest = load_beside(state.base_fd, parts)
-        if manifest is not None and manifest.audit_head is not None and manifest.volume_id == volume_id:
-            yield LocatedBackup(manifest, parts)
+def _findings(log: LogContents, testimony: Testimony) -> list[str]:
+    """The findings, beginning with the first line of the log that differs from what the witnesses saw."""
+    numbered = sorted((number, text) for number, text in testimony.missing if number is not None)
+    # A line that the server wrote after a loss confirms nothing about the lines before the loss.
+    first_loss = min(log.losses, default=math.inf)
+    findings = []
+    if numbered or log.losses:
+        limit = min(first_loss, numbered[0][0] if numbered else math.inf)
+        # Everything up to the last confirmed line is as it was written. The change begins after it.
+        before = max((number for number in testimony.confirmed if number < limit), default=log.removed)
+        total = log.removed + log.records
+        findings.append(
+            f"{log.position_after(before)}: no witness confirms the log from here to its end, record {total}:"
+            " lines were changed, removed or cut off, or the log belongs to another volume"
+        )
+    findings += [text for _, text in numbered]
+    findings += [f"the server itself found record {last} and later ones removed" for last in log.losses.values()]
+    last_confirmed = max(testimony.confirmed, default=log.removed)
+    findings += [
+        f"{log.position_after(last_confirmed)}: {text}; lines were removed"
+        for number, text in testimony.missing
+        if number is None
+    ]
+    return findings + testimony.edited
+
+
+def _summary(log: LogContents, testimony: Testimony, *, compared: bool) -> str:
+    text = f"intact: {log.records} records, {testimony.agreeing} manifests agree"
+    if not compared:
+        text = f"intact: {log.records} records; no key was given, so no manifest was compared"
+    if log.removed:
+        text += (
+            f"; it begins with record {log.removed + 1}: older segments were removed,"
+            f" and {testimony.older} manifests are from before that record"
+        )
+    if log.gaps:
+        text += f"; gaps: {log.gaps}, their lines are in the log of the server (event: audit)"
+    if testimony.excused:
+        text += f"; {testimony.excused} deletions or restores have no line, which a gap or a removed segment explains"
+    return text

@@ -51,6 +51,7 @@ def create_backup(context: OperationContext, request: BackupRequest) -> BackupRe
         gateway_version=context.settings.gateway_version,
         requested_by=context.requested_by,
         audit_head=context.audit_head,
+        audit_lines=context.audit_lines,
         metadata=tuple(request.metadata.items()),
         record_name=request.record_name,
     )

@@ -29,7 +29,7 @@ from gateway_api.settings import AdminSettings
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, list_names, read_all, unlink_if_exists
 from gateway_api.storage.content import Blob, read_blob
-from gateway_api.storage.free_space import OVERHEAD_BYTES, free_and_total_bytes, missing_reserve_bytes
+from gateway_api.storage.free_space import OVERHEAD_BYTES, missing_reserve_bytes, read_free_space
 from gateway_api.storage.layout import UPLOADS_FOLDER, upload_data_name, upload_manifest_name
 from gateway_api.storage.paths import lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
@@ -167,7 +167,7 @@ class UploadWriter:
         self.received = start or 0
         if self.received > size:
             raise ApiError(ErrorCode.UploadOutOfOrder, f"{size} bytes have been received")
-        free, _ = free_and_total_bytes(state.base_fd)
+        free = read_free_space(state.base_fd).free_bytes
         # Room for two copies: the part file, and the temporary file that becomes the backup.
         needed = 2 * self.expected - size + OVERHEAD_BYTES + missing_reserve_bytes(state.fd)
         if needed > free:

@@ -55,6 +55,7 @@ class ErrorCode(StrEnum):
     ConfigInvalid = "ConfigInvalid"
     ConfigUnstable = "ConfigUnstable"
     ConfigTooLarge = "ConfigTooLarge"
+    ConfigNotAFile = "ConfigNotAFile"
     ConfigNotReplaceable = "ConfigNotReplaceable"
     ConfigChanged = "ConfigChanged"
     ConfigChangedDuringRestore = "ConfigChangedDuringRestore"
@@ -157,6 +158,9 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.ConfigInvalid: ErrorSpec(409, False, "The live config is not a valid config. Restore a backup."),
     ErrorCode.ConfigUnstable: ErrorSpec(409, True, "The gateway keeps rewriting its config. Retry later."),
     ErrorCode.ConfigTooLarge: ErrorSpec(413, False, "Raise GATEWAY_MAX_CONFIG_BYTES."),
+    ErrorCode.ConfigNotAFile: ErrorSpec(
+        409, False, "The config is a symbolic link or a special file. Set GATEWAY_CONFIG_FILE to a regular file."
+    ),
     ErrorCode.ConfigNotReplaceable: ErrorSpec(
         409,
         False,

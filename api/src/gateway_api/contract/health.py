@@ -26,11 +26,12 @@ class ReadyData(BaseModel):
 
 
 class VolumeSpace(BaseModel):
-    """Free and total bytes of the backup volume for an unprivileged process."""
+    """Free and total bytes and free inodes of the backup volume for an unprivileged process."""
 
     model_config = OPEN
     free_bytes: int
     total_bytes: int
+    free_inodes: int | None = Field(default=None, description="Absent if the file system has no limit of inodes.")
 
 
 class PendingRestore(BaseModel):
@@ -44,8 +45,8 @@ class PendingRestore(BaseModel):
 class SystemStatus(StrEnum):
     """The state of the config and of the backup volume.
 
-    ``degraded``: there are issues or warnings, such as dangling references or a nearly full volume. ``unhealthy``: the
-    config is missing or invalid.
+    ``degraded``: there are issues or warnings, such as dangling references, a nearly full volume, a key file that
+    cannot be used or a lost identity. ``unhealthy``: the config is missing or invalid.
     """
 
     healthy = "healthy"

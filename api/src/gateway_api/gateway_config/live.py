@@ -1,15 +1,15 @@
 """Reads the live config while the gateway may be writing to it.
 
 The gateway writes the file in place and takes no lock, so a read can return half a config. A read counts only if the
-file's stat data is the same before and after it. A file that changed recently must also pass :func:`is_stable`. The
-result is a `ConfigRead`. It holds the bytes and the summary of a valid config, or the reason why there is none.
+file's stat data is the same before and after it. The file must also pass :func:`is_stable`, by this process's own
+clock. The result is a `ConfigRead`. It holds the bytes and the summary of a valid config, or the reason why there is
+none.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import time
 from collections.abc import Callable
@@ -19,20 +19,22 @@ from typing import Final, Literal
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
+from gateway_api.gateway_config.config_path import describe_special_file
 from gateway_api.gateway_config.parser import ConfigParser
 from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.gateway_config.summary import ConfigSummary
-from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
+from gateway_api.storage.atomic_write import close
 from gateway_api.storage.content import Blob, digest_and_size, read_blob
 from gateway_api.storage.paths import FILE_FLAGS, FileStamp, file_stamp
 
-Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "not_parsed"]
-"""``unstable``: it kept changing; ``unreadable``: the volume failed; ``not_parsed``: no worker could parse it."""
+Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "not_parsed", "not_a_file"]
+"""``unstable``: it kept changing; ``unreadable``: the volume failed; ``not_parsed``: no worker could parse it.
+``not_a_file``: it is a symbolic link or a special file."""
 
 POLL_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 8.0
-_OCTAL: Final = re.compile(rb"\\([0-3][0-7]{2})")
-"""Escape sequence for a space, tab, newline or backslash in /proc/self/mountinfo."""
+COARSE_SECONDS: Final = 2.0
+"""The coarsest resolution of modification times that a file system has (FAT)."""
 
 _CODES: Final[dict[Kind, ErrorCode]] = {
     "missing": ErrorCode.ConfigMissing,
@@ -41,6 +43,7 @@ _CODES: Final[dict[Kind, ErrorCode]] = {
     "unstable": ErrorCode.ConfigUnstable,
     "unreadable": ErrorCode.VolumeUnavailable,
     "not_parsed": ErrorCode.WorkerFailed,
+    "not_a_file": ErrorCode.ConfigNotAFile,
 }
 
 
@@ -49,8 +52,7 @@ class ConfigRead:
     """The result of reading the config file.
 
     ``content`` holds the exact bytes, ``summary`` is set for a valid config. Otherwise ``problem`` gives the reason,
-    without a value of the file. ``stamp``, ``mode`` and ``gid`` come from the file's stat data. ``read_at`` is the
-    time at the end of the read, in seconds since the epoch.
+    without a value of the file. ``stamp``, ``mode`` and ``gid`` come from the file's stat data.
     """
 
     kind: Kind
@@ -60,7 +62,6 @@ class ConfigRead:
     stamp: FileStamp | None = None
     mode: int = 0o600
     gid: int | None = None
-    read_at: float = 0.0
 
     @property
     def sha256(self) -> str | None:
@@ -74,15 +75,15 @@ class ConfigRead:
         return ApiError(_CODES[self.kind], self.problem or None)
 
 
-def is_stable(*, age: float, unchanged_for: float, same_as_before: bool, is_valid: bool, settle: float) -> bool:
+def is_stable(*, unchanged_for: float, same_as_before: bool, is_valid: bool, settle: float) -> bool:
     """Whether the gateway has finished writing the bytes of a read.
 
-    ``age`` is the time since the file's mtime, ``unchanged_for`` the time that this reader has observed no change, both
-    in seconds. ``same_as_before``: the previous read returned the same bytes. ``is_valid``: the bytes are a config.
-    Half a JSON object is never valid, so two equal reads are enough for a valid file. Any other file must stay
-    unchanged for ``settle`` seconds.
+    ``unchanged_for`` is the time in seconds that this reader has observed no change, by the monotonic clock. The file's
+    own times do not count: the clock of a file server may differ. ``same_as_before``: the previous read returned the
+    same bytes. ``is_valid``: the bytes are a config. Half a JSON object is never valid, so two equal reads are enough
+    for a valid file. Any other file must stay unchanged for ``settle`` seconds.
     """
-    return age >= settle or unchanged_for >= settle or (same_as_before and is_valid)
+    return unchanged_for >= settle or (same_as_before and is_valid)
 
 
 class ConfigFile:
@@ -97,6 +98,8 @@ class ConfigFile:
         self._limit = limit
         self._settle = settle
         self._cached: tuple[FileStamp, ConfigRead] | None = None
+        # The latest state of the file: kind, stat data and digest, with the monotonic time of the first read of it.
+        self._observed: tuple[object, float] | None = None
         self.on_valid: Callable[[ConfigSummary], None] = lambda _: None
         """Called with the summary of every valid config, from the thread that read it."""
 
@@ -139,43 +142,52 @@ class ConfigFile:
 
     def _read(self, patience: float, *, use_cache: bool, sections: bool, worker: bool) -> ConfigRead:
         end = time.monotonic() + patience
-        previous: ConfigRead | None = None
-        unchanged_since = time.monotonic()
+        reads = 0
         while True:
+            began = time.monotonic()
             live = self._read_once(use_cache, sections, worker)
             now = time.monotonic()
+            reads += 1
             # Waiting does not change these results.
-            if live.kind in ("unreadable", "too_large", "not_parsed"):
+            if live.kind in ("unreadable", "too_large", "not_parsed", "not_a_file"):
                 return live
-            if previous is None or previous.stamp != live.stamp or live.kind == "unstable":
-                unchanged_since = now
-            if live.stamp is not None:
-                age = live.read_at - live.stamp[3] / 1e9
-                if live.kind != "unstable" and is_stable(
-                    age=age,
-                    unchanged_for=now - unchanged_since,
-                    same_as_before=previous is not None and previous.sha256 == live.sha256,
-                    is_valid=live.kind == "valid",
-                    settle=self._settle,
-                ):
-                    self._remember(live, age)
-                    if live.summary is not None:
-                        self.on_valid(live.summary)
-                    return live
-            elif live.kind == "missing" and previous is not None and previous.kind == "missing":
-                # Two reads are enough: a file can only be missing for longer than a rename if it was removed.
+            unchanged_for = self._observe(live, began, now)
+            if live.kind != "unstable" and is_stable(
+                unchanged_for=unchanged_for,
+                same_as_before=unchanged_for >= self._poll_seconds,
+                # A file can only be missing for longer than a rename if it was removed.
+                is_valid=live.kind in ("valid", "missing"),
+                settle=self._settle,
+            ):
+                self._remember(live, unchanged_for)
+                if live.summary is not None:
+                    self.on_valid(live.summary)
                 return live
             # One read of a large config may take longer than ``patience``. A second read is allowed in any case,
-            # because a file that changed recently needs two equal reads.
-            if now >= end and previous is not None:
+            # because a file that is read for the first time needs two equal reads.
+            if now >= end and reads > 1:
                 return ConfigRead("unstable", problem="the config kept changing while it was read")
-            previous = live
-            time.sleep(min(POLL_SECONDS, max(self._settle, 0.005)))
+            time.sleep(self._poll_seconds)
 
-    def _remember(self, live: ConfigRead, age: float) -> None:
-        # Two writes within 2 s can have the same mtime on a file system with coarse timestamps. A recently changed file
-        # is therefore not cached.
-        if live.stamp is not None and live.kind == "valid" and age >= 2.0:
+    @property
+    def _poll_seconds(self) -> float:
+        return min(POLL_SECONDS, max(self._settle, 0.005))
+
+    def _observe(self, live: ConfigRead, began: float, ended: float) -> float:
+        """The time in seconds from the first read that returned this state of the file to the begin of this read.
+
+        0 for the first such read. ``began`` and ``ended`` are the monotonic times of this read.
+        """
+        state = None if live.kind == "unstable" else (live.kind, live.stamp, live.sha256)
+        if state is None or self._observed is None or self._observed[0] != state:
+            self._observed = None if state is None else (state, ended)
+            return 0.0
+        return max(0.0, began - self._observed[1])
+
+    def _remember(self, live: ConfigRead, unchanged_for: float) -> None:
+        # On a file system with coarse timestamps a later write may leave the stat data as they are. After this time it
+        # changes them.
+        if live.stamp is not None and live.kind == "valid" and unchanged_for >= COARSE_SECONDS:
             self._cached = (live.stamp, replace(live, content=None))
 
     def _read_once(self, use_cache: bool, sections: bool, worker: bool) -> ConfigRead:
@@ -184,24 +196,23 @@ class ConfigFile:
         except FileNotFoundError:
             return ConfigRead("missing", problem="the config file does not exist")
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):
-                return ConfigRead("unreadable", problem="the config is a link or a special file")
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+                return ConfigRead("not_a_file", problem=describe_special_file(self.path))
             return ConfigRead("unreadable", problem="the config cannot be opened")
         try:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
-                return ConfigRead("unreadable", problem="the config is not a regular file")
+                return ConfigRead("not_a_file", problem=describe_special_file(self.path))
             stamp = file_stamp(before)
             cached = self._cached
             if use_cache and cached is not None and cached[0] == stamp and _has_requested_detail(cached[1], sections):
-                return replace(cached[1], read_at=time.time())
+                return cached[1]
             mode, gid = stat.S_IMODE(before.st_mode), before.st_gid
             if before.st_size > self._limit:
                 problem = f"the config is larger than {self._limit} bytes"
                 return ConfigRead("too_large", None, None, problem, stamp, mode, gid)
             content = read_blob(fd, self._limit)
             after = os.fstat(fd)
-            read_at = time.time()
         except OSError:
             return ConfigRead("unreadable", problem="the config cannot be read")
         finally:
@@ -211,66 +222,17 @@ class ConfigFile:
             return ConfigRead("unstable", None, None, "", stamp)
         if not worker and self.parser.needs_worker(content):
             problem = "the config has not been parsed yet"
-            return ConfigRead("not_parsed", content, None, problem, stamp, mode, gid, read_at)
+            return ConfigRead("not_parsed", content, None, problem, stamp, mode, gid)
         try:
             summary = self.parser.summarize(content, sections=sections)
         except InvalidConfig as error:
-            return ConfigRead("invalid", content, None, str(error), stamp, mode, gid, read_at)
+            return ConfigRead("invalid", content, None, str(error), stamp, mode, gid)
         except ApiError as error:
-            return ConfigRead("not_parsed", content, None, error.detail, stamp, mode, gid, read_at)
+            return ConfigRead("not_parsed", content, None, error.detail, stamp, mode, gid)
         except OSError:
             return ConfigRead("unreadable", problem="not enough memory to read the config")
-        return ConfigRead("valid", content, summary, "", stamp, mode, gid, read_at)
+        return ConfigRead("valid", content, summary, "", stamp, mode, gid)
 
 
 def _has_requested_detail(live: ConfigRead, sections: bool) -> bool:
     return not sections or live.summary is None or live.summary.sections_digest is not None
-
-
-def is_mount_point(path: Path) -> bool:
-    """Whether the file itself is a mount point. No other file can be renamed over a mount point."""
-    try:
-        table = Path("/proc/self/mountinfo").read_bytes()
-    except OSError:
-        return False
-    target = os.fsencode(os.path.realpath(path))
-    mount_points = (fields[4] for line in table.splitlines() if len(fields := line.split(b" ")) > 4)
-    return any(_OCTAL.sub(lambda escape: bytes([int(escape[1], 8)]), point) == target for point in mount_points)
-
-
-def replace_problem(path: Path) -> str | None:
-    """The reason why a restore cannot replace the config file, or None. Creates and removes two small test files."""
-    try:
-        info = path.lstat()
-    except FileNotFoundError:
-        info = None
-    except OSError:
-        return "the config's directory does not permit access to its files"
-    if info is not None:
-        if not stat.S_ISREG(info.st_mode):
-            return "the config is not a regular file"
-        if info.st_uid != os.geteuid():
-            return "the config is owned by another user than the one of this process"
-        if is_mount_point(path):
-            return "the config file itself is a mount point; mount its directory instead"
-    try:
-        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return "the config's directory cannot be opened"
-    try:
-        # A restore replaces the config by a rename, so the test renames one file over another.
-        source = write_temporary(fd, b"probe")
-        target = write_temporary(fd, b"")
-        try:
-            os.rename(source, target, src_dir_fd=fd, dst_dir_fd=fd)
-        finally:
-            unlink_if_exists(fd, target)
-            unlink_if_exists(fd, source)
-    except OSError as error:
-        # A full volume is reported by the restore itself, as an error code of its own.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return None
-        return "the config's directory is not writable"
-    finally:
-        close(fd)
-    return None

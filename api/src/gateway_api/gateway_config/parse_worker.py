@@ -21,6 +21,7 @@ from gateway_api.gateway_config import parse_tasks
 from gateway_api.storage.content import write_pieces
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _NICENESS = 5
 
 
@@ -34,13 +35,22 @@ def _die_with_server(server: int) -> None:
 
 
 def _lower_priority() -> None:
-    """Gives the server precedence for CPU and memory, and disables core files."""
+    """Gives the server precedence for CPU and memory."""
     os.nice(_NICENESS)
-    # The worker holds a whole config with its secrets; a core file would write them to disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # When memory runs out, the kernel kills the worker first and not the server.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 - at start
         file.write("1000")
+
+
+def forbid_dumps() -> None:
+    """Disables core files and debuggers, because the worker holds a whole config with its secrets.
+
+    The attribute of the server does not pass to a new program, so the worker sets its own.
+    """
+    import ctypes
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _map(fd: int | None) -> memoryview | None:
@@ -55,6 +65,8 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     _die_with_server(job["server"])
     _lower_priority()
+    # After the priority: the files in /proc of a process that cannot be dumped belong to root.
+    forbid_dumps()
     # The process holds one config until it ends and creates no reference cycles, so collection would only cost time.
     gc.disable()
     data, old = _map(job["data"]), _map(job["old"])

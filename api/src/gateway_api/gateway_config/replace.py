@@ -7,7 +7,6 @@ step is therefore a rename or link within one file system. The gateway reads the
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import stat
@@ -18,15 +17,9 @@ from typing import Final
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.storage.access import FileAccess, read_access
-from gateway_api.storage.atomic_write import (
-    NO_HARD_LINKS,
-    close,
-    list_names,
-    sync_directory,
-    unlink_if_exists,
-    write_temporary,
-)
+from gateway_api.storage.atomic_write import close, list_names, unlink_if_exists, write_temporary
 from gateway_api.storage.content import Blob, digest_and_size, read_blob
+from gateway_api.storage.file_system import is_unsupported, sync_directory
 from gateway_api.storage.paths import FILE_FLAGS, FileStamp, file_stamp, lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
@@ -115,7 +108,7 @@ class ConfigReplacer:
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno not in (errno.EXDEV, *NO_HARD_LINKS):
+            if not is_unsupported(error):
                 raise config_volume_error(error) from None
             self._copy(name)
 
@@ -193,8 +186,8 @@ class ConfigReplacer:
             unlink_if_exists(self.state.fd, name)
         if existing:
             try:
-                os.fsync(self.state.fd)
-            except OSError:
+                sync_directory(self.state.fd)
+            except ApiError:
                 # A file that returns after a power failure is unused and is discarded again by the next restore.
                 return
 

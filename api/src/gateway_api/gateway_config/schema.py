@@ -14,9 +14,11 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from gateway_api.gateway_config.json_location import find_constant, find_duplicate_key, find_large_number
 from gateway_api.idempotency import canonical_json
 
 SECTIONS: Final = ("mcp_configs", "projects", "users", "apikeys")
@@ -50,21 +52,29 @@ class SchemaIssue(NamedTuple):
     message: str
 
 
+class _Refused(Exception):  # noqa: N818 - reads as what it says
+    """The parser accepts this, but it is no JSON. ``find`` returns its position in the text."""
+
+    def __init__(self, reason: str, find: Callable[[str], str]) -> None:
+        self.find = find
+        super().__init__(reason)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise InvalidConfig("an object contains a duplicate key", parsed=False)
+        raise _Refused("an object contains a duplicate key", find_duplicate_key)
     return result
 
 
 def _no_constant(_: str) -> float:
-    raise InvalidConfig("NaN and Infinity are not JSON numbers", parsed=False)
+    raise _Refused("NaN and Infinity are not JSON numbers: the first one is", find_constant)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise InvalidConfig("a number is too large", parsed=False)
+        raise _Refused("a number is too large", partial(find_large_number, most_digits=sys.maxsize))
     return number
 
 
@@ -83,7 +93,7 @@ def _call_deeper(frames: int, call: Callable[[], Any]) -> Any:
 def parse(data: bytes | memoryview) -> Any:
     """The JSON value in ``data``, which must be UTF-8 without byte order mark, duplicate keys or infinite numbers.
 
-    Raises :class:`InvalidConfig` otherwise, with line and column if the JSON parser gives them.
+    Raises :class:`InvalidConfig` otherwise, with line and column.
     """
     if bytes(data[:3]) == b"\xef\xbb\xbf":
         raise InvalidConfig("the file begins with a byte order mark", parsed=False)
@@ -96,12 +106,15 @@ def parse(data: bytes | memoryview) -> Any:
             PARSING_DEPTH - _stack_depth(),
             lambda: json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite),
         )
+    except _Refused as error:
+        raise InvalidConfig(f"{error}{error.find(text)}", parsed=False) from None
     except json.JSONDecodeError as error:
         raise InvalidConfig(f"not JSON at line {error.lineno}, column {error.colno}", parsed=False) from None
     except RecursionError:
         raise InvalidConfig("the JSON is nested too deeply", parsed=False) from None
     except ValueError:
-        raise InvalidConfig("a number has too many digits", parsed=False) from None
+        position = find_large_number(text, sys.get_int_max_str_digits())
+        raise InvalidConfig(f"a number has too many digits{position}", parsed=False) from None
 
 
 def unwrap(value: Any) -> tuple[Any, bool]:

@@ -15,7 +15,8 @@ from typing import Final
 
 from gateway_api.gateway_config.defaults import default_config
 from gateway_api.gateway_config.schema import InvalidConfig, check, parse, unwrap
-from gateway_api.storage.atomic_write import close, link_exclusive, sync_directory, unlink_if_exists, write_temporary
+from gateway_api.storage.atomic_write import close, link_exclusive, unlink_if_exists, write_temporary
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import GATEWAY_ID_FILE, JOURNAL_FILE, LAST_KEY_FILE
 from gateway_api.storage.state_dir import StateDir
 

@@ -89,13 +89,19 @@ def _modification_times(*paths: Path) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns for path in paths)
 
 
-async def _reload_certificate(server: _Server, cert: Path, key: Path) -> None:
-    """Loads the certificate again when its files change. New connections use it; open ones keep the old one."""
+async def _reload_certificate(server: _Server, cert: Path, key: Path, requested: asyncio.Event) -> None:
+    """Loads the certificate again when its files change. New connections use it; open ones keep the old one.
+
+    The files are checked every five seconds, and at once when ``requested`` is set.
+    """
     context = server.config.ssl
     assert context is not None
     loaded_times = _modification_times(cert, key)
     while True:
-        await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CERTIFICATE_POLL_SECONDS):
+                await requested.wait()
+        requested.clear()
         try:
             current_times = _modification_times(cert, key)
             if current_times != loaded_times:
@@ -109,6 +115,7 @@ async def _reload_certificate(server: _Server, cert: Path, key: Path) -> None:
 
 async def _serve(settings: AdminSettings) -> None:
     service = Service(settings)
+    reload = asyncio.Event()
     app: ASGIApp = create_app(service)
     plain_socket = _listen(settings.host, settings.port)
     listeners: list[tuple[_Server, socket.socket]] = []
@@ -117,7 +124,7 @@ async def _serve(settings: AdminSettings) -> None:
         tls_socket = _listen(settings.host, settings.tls_port)
         server = _create_server(app, settings, tls=True)
         listeners.append((server, tls_socket))
-        tasks.append(asyncio.create_task(_reload_certificate(server, settings.tls_cert, settings.tls_key)))
+        tasks.append(asyncio.create_task(_reload_certificate(server, settings.tls_cert, settings.tls_key, reload)))
         app = ProbesOnlyMiddleware(app, tls_socket.getsockname()[1])
     listeners.append((_create_server(app, settings, tls=False), plain_socket))
 
@@ -125,7 +132,13 @@ async def _serve(settings: AdminSettings) -> None:
         for server, _ in listeners:
             server.should_exit = True
 
+    def request_reload() -> None:
+        # The default action of SIGHUP ends the process. Key files need no signal: they are read at each use.
+        logs.event("reload_requested")
+        reload.set()
+
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, request_reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, request_shutdown)
     # Recovery runs while the ports are open already, so that the liveness probe is answered meanwhile.

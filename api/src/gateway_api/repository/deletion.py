@@ -18,7 +18,8 @@ from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.repository.store import digest_data_file
 from gateway_api.repository.verification_records import record_name
 from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import close, list_names, sync_directory, unlink_if_exists
+from gateway_api.storage.atomic_write import close, list_names, unlink_if_exists
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.free_space import ensure_reserve
 from gateway_api.storage.layout import (
     DELETION_STARTED_SUFFIX,

@@ -45,17 +45,9 @@ class EncryptionAndSigning:
         self._signer: Signer | None = None
         self._trusted: dict[str, bytes] = {}
         if settings.signing_key_file is not None:
-            pem = _read_key_file(settings.signing_key_file, "signing key file")
-            try:
-                self._signer = signing.load_signer(pem)
-            except InvalidKey as error:
-                raise SettingsError(f"the signing key file is invalid: {error}") from None
+            self._signer = _load_signer(settings.signing_key_file)
         if settings.trusted_keys_file is not None:
-            pem = _read_key_file(settings.trusted_keys_file, "trusted keys file")
-            try:
-                self._trusted = signing.load_trusted(pem.decode("utf-8", "replace"))
-            except InvalidKey as error:
-                raise SettingsError(f"the trusted keys file is invalid: {error}") from None
+            self._trusted = _load_trusted(settings.trusted_keys_file)
 
     def recipients_for(self, name: str) -> tuple[str, ...]:
         """The age recipients of a backup with this file name; empty for a name without ``.age``.
@@ -86,6 +78,10 @@ class EncryptionAndSigning:
         unsigned = manifest.model_dump(mode="json", exclude={"signatures"})
         return manifest.model_copy(update={"signatures": [signer.signature(unsigned)]})
 
+    def check_signing_key(self, config_state: StateDir) -> None:
+        """Raises as :meth:`sign` if this server's signing key cannot be used. A missing key is created when needed."""
+        self._own_signer(config_state, create=False)
+
     def check_signatures(self, config_state: StateDir, received: Mapping[str, Any]) -> SignatureCheck:
         """Checks the signatures of a manifest's JSON object against the trusted keys and this server's own key."""
         if "signatures" not in received:
@@ -115,6 +111,31 @@ class EncryptionAndSigning:
             except InvalidKey as error:
                 raise ApiError(ErrorCode.SigningKeyUnusable, f"{SIGNING_KEY_FILE} is invalid: {error}") from None
         return self._signer
+
+
+def read_verification_keys(signing_key_file: Path | None, trusted_keys_file: Path | None) -> dict[str, bytes]:
+    """The public keys in the two files, by key id, to verify signatures. Raises :class:`SettingsError`."""
+    keys: dict[str, bytes] = {}
+    if trusted_keys_file is not None:
+        keys |= _load_trusted(trusted_keys_file)
+    if signing_key_file is not None:
+        signer = _load_signer(signing_key_file)
+        keys[signer.key_id] = signer.public
+    return keys
+
+
+def _load_signer(path: Path) -> Signer:
+    try:
+        return signing.load_signer(_read_key_file(path, "signing key file"))
+    except InvalidKey as error:
+        raise SettingsError(f"the signing key file is invalid: {error}") from None
+
+
+def _load_trusted(path: Path) -> dict[str, bytes]:
+    try:
+        return signing.load_trusted(_read_key_file(path, "trusted keys file").decode("utf-8", "replace"))
+    except InvalidKey as error:
+        raise SettingsError(f"the trusted keys file is invalid: {error}") from None
 
 
 def _read_key_file(path: Path, label: str) -> bytes:

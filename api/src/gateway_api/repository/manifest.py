@@ -58,6 +58,7 @@ class Manifest(BaseModel):
     requested_by: str | None = None
     proof: str | None = None
     audit_head: Sha256 | None = None
+    audit_lines: int | None = None
     metadata: dict[str, str] = {}
     record_name: str | None = None
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
 from gateway_api.storage.content import Blob, digest_and_size
+from gateway_api.storage.file_system import drop_page_cache
 from gateway_api.storage.paths import open_file
 
 
@@ -31,8 +30,8 @@ def write_and_read_back(parent: int, stored: Blob) -> str:
 def _reads_back(parent: int, temporary: str, stored: Blob) -> bool:
     fd = open_file(parent, temporary)
     try:
-        # Drops the file from the page cache. Otherwise the kernel would return the cached bytes and not read the disk.
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        # Otherwise the kernel would return the cached bytes and not read the disk.
+        drop_page_cache(fd)
         return digest_and_size(fd, stored.size) == (stored.sha256, stored.size)
     finally:
         close(fd)

@@ -27,15 +27,9 @@ from gateway_api.repository.manifest import LocatedBackup, Manifest
 from gateway_api.repository.manifest_files import load_beside, read_manifest
 from gateway_api.repository.staging import write_and_read_back
 from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import (
-    close,
-    link_exclusive,
-    list_names,
-    read_all,
-    sync_directory,
-    unlink_if_exists,
-)
+from gateway_api.storage.atomic_write import close, link_exclusive, list_names, read_all, unlink_if_exists
 from gateway_api.storage.content import Blob, digest_and_size
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.free_space import require_space
 from gateway_api.storage.layout import PENDING_FOLDER, TOMBSTONES_FOLDER, pending_manifest_name, tombstone_name
 from gateway_api.storage.paths import lstat_if_exists, make_parents, open_file, open_parent
@@ -47,7 +41,7 @@ class NewBackup:
     """The request for a new backup: id, path and origin. The digests and counts come from the config itself.
 
     ``parts`` are the components of the data file's path. ``replace`` permits overwriting an existing file.
-    ``audit_head`` is the hash of the audit log's last line.
+    ``audit_head`` is the hash of the audit log's last line, ``audit_lines`` the number of lines up to it.
     """
 
     backup_id: str
@@ -61,6 +55,7 @@ class NewBackup:
     gateway_version: str | None = None
     requested_by: str | None = None
     audit_head: str | None = None
+    audit_lines: int | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     record_name: str | None = None
 
@@ -92,6 +87,7 @@ def build_manifest(new: NewBackup, live: ConfigRead, stored: Blob, recipients: S
         issues=list(live.summary.issues),
         requested_by=new.requested_by,
         audit_head=new.audit_head,
+        audit_lines=new.audit_lines,
         proof="payload",
         metadata=dict(new.metadata),
         record_name=new.record_name,
@@ -174,7 +170,7 @@ def _publish(
         atomic_write.write_file(pending, pending_name, raw or manifests.dump(manifest))
         # Durable before the new data replaces the previous backup. Afterwards only the tombstone identifies the request
         # of the previous backup.
-        _tombstone_replaced(state, parent, name)
+        _tombstone_replaced(state, parent, name, new.backup_id)
         if new.replace:
             # One rename, so the name refers to the previous data or to the new data, never to a part.
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -223,7 +219,7 @@ def _finalize_manifest(pending: int, pending_name: str, parent: int, name: str) 
     sync_directory(pending)
 
 
-def _tombstone_replaced(state: StateDir, parent: int, name: str) -> None:
+def _tombstone_replaced(state: StateDir, parent: int, name: str, replaced_by: str) -> None:
     """Writes a tombstone for the backup that is about to be replaced, if a request with an id created it.
 
     A repeated request with that id finds the tombstone and does not create the backup a second time.
@@ -231,7 +227,9 @@ def _tombstone_replaced(state: StateDir, parent: int, name: str) -> None:
     old = read_manifest(parent, manifests.manifest_name(name))
     if old is not None and old.request_id is not None:
         with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
-            atomic_write.write_file(tombstones, tombstone_name(old.id), manifests.dump(old))
+            # The audit log has no line of a deletion for this one. The field leads to the line of the new backup.
+            tombstone = old.model_copy(update={"replaced_by": replaced_by})
+            atomic_write.write_file(tombstones, tombstone_name(old.id), manifests.dump(tombstone))
 
 
 def finish_pending(state: StateDir) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway_api.contract import ErrorCode, RestoreResult, RestoreState
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.live import replace_problem
+from gateway_api.gateway_config.config_path import replace_problem
 from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.copies import prove_copy, read_copy

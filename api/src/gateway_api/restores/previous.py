@@ -8,12 +8,11 @@ clock removes the only copy. Recovery makes a backup of each file that is left, 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Final
 
 from gateway_api import logs
 from gateway_api.audit import chain
-from gateway_api.audit.log import AuditEntry
+from gateway_api.audit.log import AuditEntry, after_intent
 from gateway_api.contract import ErrorCode, SafetyBackup
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import ConfigFile, ConfigRead
@@ -107,7 +106,7 @@ def _save(context: OperationContext, name: str) -> None:
         raise config.error()
     entry = AuditEntry(context, "save-previous", None)
     # The intent line is durable before the backup, as for every other backup.
-    context = replace(context, audit_head=entry.intent())
+    context = after_intent(context, entry.intent())
     try:
         created = previous_config_time(name) or context.clock()
         # A crash right after this leaves backup and file. The next recovery finds the backup and removes the file.

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.restores.journal import Journal
-from gateway_api.storage.atomic_write import list_names, sync_directory, write_file
+from gateway_api.storage.atomic_write import list_names, write_file
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import JOURNAL_FILE, REQUESTS_FOLDER, restore_record_name
 from gateway_api.storage.state_dir import StateDir, dump_record, read_record
 

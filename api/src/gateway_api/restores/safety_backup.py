@@ -23,8 +23,9 @@ from gateway_api.repository.staging import write_and_read_back
 from gateway_api.repository.store import NewBackup
 from gateway_api.restores.copies import copy_of, find_copy
 from gateway_api.restores.journal import ConfigCopy
-from gateway_api.storage.atomic_write import sync_directory, unlink_if_exists
+from gateway_api.storage.atomic_write import unlink_if_exists
 from gateway_api.storage.content import Blob
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.free_space import require_space
 from gateway_api.storage.layout import SAFETY_FOLDER
 from gateway_api.storage.paths import make_parents, open_parent
@@ -85,6 +86,7 @@ def _back_up_valid(
             gateway_version=context.settings.gateway_version,
             requested_by=context.requested_by,
             audit_head=context.audit_head,
+            audit_lines=context.audit_lines,
         )
         recipients = context.protection.recipients_for(parts[-1])
         located = store.create(volume, new, config, recipients=recipients, sign=context.sign)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from gateway_api.contract import ErrorCode, ResetRequest, RestoreRequest, RestoreResult, RestoreState, SafetyBackup
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.live import replace_problem
+from gateway_api.gateway_config.config_path import replace_problem
 from gateway_api.idempotency import request_digest
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.reader import StoredFile

@@ -11,16 +11,12 @@ import errno
 import math
 import os
 from contextlib import suppress
-from typing import Final
 
-from gateway_api.contract import ErrorCode
-from gateway_api.errors import FULL_ERRNOS, ApiError
+from gateway_api.errors import FULL_ERRNOS
 from gateway_api.storage.access import FileAccess, set_access
 from gateway_api.storage.content import Blob, write_pieces
+from gateway_api.storage.file_system import is_unsupported, sync_directory
 from gateway_api.storage.layout import TEMPORARY_NAME, new_temporary_name
-
-NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-"""The errnos of link() on a file system without hard links, or with none left for this file."""
 
 
 def close(fd: int) -> None:
@@ -55,24 +51,25 @@ def unlink_if_exists(dir_fd: int, name: str) -> None:
         return
 
 
-def write_temporary(dir_fd: int, data: bytes | Blob, access: FileAccess | None = None) -> str:
-    """Writes ``data`` to a new, fsynced temporary file in ``dir_fd`` and returns its name.
+def write_temporary(
+    dir_fd: int, data: bytes | Blob, access: FileAccess | None = None, *, name: str | None = None
+) -> str:
+    """Writes ``data`` to a new, fsynced temporary file in ``dir_fd`` and returns its name, by default a random one.
 
     Without ``access`` only the owner may read and write the file, under any umask. Raises ``OSError`` and leaves no
     file behind.
     """
     try:
-        return _write_temporary_once(dir_fd, data, access)
+        return _write_temporary_once(dir_fd, data, access, name or new_temporary_name())
     except OSError as error:
         if error.errno != errno.EIO:
             raise
         # After a failed fsync only a new file can be trusted. A second fsync of the same file could report success
         # although the data is lost.
-        return _write_temporary_once(dir_fd, data, access)
+        return _write_temporary_once(dir_fd, data, access, name or new_temporary_name())
 
 
-def _write_temporary_once(dir_fd: int, data: bytes | Blob, access: FileAccess | None) -> str:
-    name = new_temporary_name()
+def _write_temporary_once(dir_fd: int, data: bytes | Blob, access: FileAccess | None, name: str) -> str:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
     try:
@@ -92,24 +89,13 @@ def _write_temporary_once(dir_fd: int, data: bytes | Blob, access: FileAccess | 
     return name
 
 
-def sync_directory(dir_fd: int) -> None:
-    """Makes renames and unlinks in ``dir_fd`` durable.
-
-    Raises ``DurabilityUnknown``: the changes are visible, but a power cut may undo them.
-    """
-    try:
-        os.fsync(dir_fd)
-    except OSError:
-        raise ApiError(ErrorCode.DurabilityUnknown) from None
-
-
 def link_exclusive(dir_fd: int, temporary: str, name: str) -> None:
     """Renames a temporary file to ``name`` and never replaces a file: raises ``FileExistsError`` instead."""
     try:
         # link() fails atomically if the name exists; rename() would replace the file.
         os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in NO_HARD_LINKS:
+        if not is_unsupported(error):
             raise
         # Without hard links this takes two steps. Only the lock keeps other servers from creating the name in between.
         if name in list_names(dir_fd):

@@ -7,6 +7,7 @@ that space can always be freed. It is written again when there is room.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Final
 
 from gateway_api.contract import ErrorCode
@@ -19,6 +20,38 @@ from gateway_api.storage.state_dir import StateDir
 RESERVE_BYTES: Final = 1024 * 1024
 OVERHEAD_BYTES: Final = 64 * 1024
 """Room for a manifest, an audit line and the file system's own blocks beside each backup."""
+NEEDED_INODES: Final = 6
+"""Inodes that one backup needs at most at the same time: data, manifest, tombstone, audit segment and two folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSpace:
+    """Free and total space of a volume for an unprivileged process.
+
+    The inodes are None on a file system that creates them as needed, such as btrfs.
+    """
+
+    free_bytes: int
+    total_bytes: int
+    free_inodes: int | None
+    total_inodes: int | None
+
+
+def read_free_space(fd: int) -> FreeSpace:
+    """The space of the volume of ``fd``. Raises ``OSError``."""
+    info = os.fstatvfs(fd)
+    limited = info.f_files > 0
+    return FreeSpace(
+        free_bytes=info.f_bavail * info.f_frsize,
+        total_bytes=info.f_blocks * info.f_frsize,
+        free_inodes=info.f_favail if limited else None,
+        total_inodes=info.f_files if limited else None,
+    )
+
+
+def lacks_inodes(space: FreeSpace) -> bool:
+    """Whether the volume has too few free inodes for the files of one backup."""
+    return space.free_inodes is not None and space.free_inodes < NEEDED_INODES
 
 
 def ensure_reserve(state: StateDir) -> None:
@@ -27,17 +60,11 @@ def ensure_reserve(state: StateDir) -> None:
         info = lstat_if_exists(state.fd, RESERVE_FILE)
         if info is not None and info.st_size == RESERVE_BYTES:
             return
-        if free_and_total_bytes(state.base_fd)[0] > 2 * RESERVE_BYTES:
+        if read_free_space(state.base_fd).free_bytes > 2 * RESERVE_BYTES:
             # Random bytes, because a compressing file system would not set aside any blocks for zeros.
             atomic_write.write_file(state.fd, RESERVE_FILE, os.urandom(RESERVE_BYTES))
     except (OSError, ApiError):
         return
-
-
-def free_and_total_bytes(fd: int) -> tuple[int, int]:
-    """Free and total bytes of the volume of ``fd``, as an unprivileged process may use them."""
-    info = os.fstatvfs(fd)
-    return info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize
 
 
 def missing_reserve_bytes(state_fd: int) -> int:
@@ -50,6 +77,8 @@ def missing_reserve_bytes(state_fd: int) -> int:
 
 def require_space(state: StateDir, size: int) -> None:
     """Raises ``VolumeFull`` if a backup of ``size`` bytes does not fit, or ``OSError``."""
-    free, _ = free_and_total_bytes(state.base_fd)
-    if size + OVERHEAD_BYTES + missing_reserve_bytes(state.fd) > free:
+    space = read_free_space(state.base_fd)
+    if size + OVERHEAD_BYTES + missing_reserve_bytes(state.fd) > space.free_bytes:
         raise ApiError(ErrorCode.VolumeFull, "the backup volume has no room for this backup; nothing was changed")
+    if lacks_inodes(space):
+        raise ApiError(ErrorCode.VolumeFull, "the backup volume has too few free inodes; nothing was changed")

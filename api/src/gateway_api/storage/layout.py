@@ -13,7 +13,10 @@ The server writes to two directories. Each has a state folder, which requests ca
             staged-{request_id}                   the config that a restore is about to activate
             previous-{time}                       a config that a restore or a rollback replaced
             requests/                             records of finished restores until the backup volume takes them
+            audit_head                            number of audit lines on each volume and digest of the last one
             audit_gap                             number and first time of audit lines that are not on the volume
+            probe.lock                            flock: one readiness check at a time; in both state folders
+            probe, probe.*                        files of a running readiness check; in both state folders
 
         BACKUP DIRECTORY
           any/folder/NAME                         the data of a backup
@@ -33,7 +36,8 @@ The server writes to two directories. Each has a state folder, which requests ca
             audit.jsonl                           the current segment of the audit log
             audit-{lines}.jsonl                   a finished segment, named by the number of its last record
 
-Any directory above may also hold `.gateway-{16 hex digits}.tmp`: a temporary file, removed after a crash.
+Any directory above may also hold `.gateway-{16 hex digits}.tmp`: a temporary file, removed after a crash. A readiness
+check has `.gateway-probe.tmp` and the folder `.gateway-probe` in both directories for a moment.
 """
 
 from __future__ import annotations
@@ -47,6 +51,13 @@ from typing import Final
 STATE_FOLDER: Final = ".gateway"
 LOCK_FILE: Final = "lock"
 REQUESTS_FOLDER: Final = "requests"
+PROBE_LOCK_FILE: Final = "probe.lock"
+PROBE_FOLDER: Final = "probe"
+PROBE_FILES: Final = ("probe.new", "probe.published", "probe.linked", "probe.appended")
+PROBE_TARGET: Final = ".gateway-probe.tmp"
+PROBE_BASE_FOLDER: Final = ".gateway-probe"
+"""Both in the directory that contains the state folder. `TEMPORARY_NAME` does not match these names: only a readiness
+check that holds the lock of these checks may remove the files."""
 
 # The state folder of the config directory.
 GATEWAY_ID_FILE: Final = "gateway_id"
@@ -57,6 +68,7 @@ JOURNAL_FILE: Final = "restore.json"
 STAGED_CONFIG_PREFIX: Final = "staged-"
 PREVIOUS_CONFIG_PREFIX: Final = "previous-"
 _PREVIOUS_CONFIG_TIME: Final = f"{PREVIOUS_CONFIG_PREFIX}%Y%m%dT%H%M%S.%fZ"
+AUDIT_HEAD_FILE: Final = "audit_head"
 AUDIT_GAP_FILE: Final = "audit_gap"
 
 # The state folder of the backup directory.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.storage.atomic_write import close
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import GZIP_SUFFIX, RESERVED_SUFFIXES
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
                     # mkdir applies the umask, fchmod does not.
                     os.fchmod(current, 0o700)
                     # The new entry must last before a backup below it is reported as stored.
-                    os.fsync(parent)
+                    sync_directory(parent)
             finally:
                 close(parent)
     finally:

@@ -10,13 +10,13 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway_api.storage.atomic_write import close, read_all, remove_temporaries, sync_directory, write_file
+from gateway_api.storage.atomic_write import close, read_all, remove_temporaries, write_file
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import GATEWAY_ID_FILE, LOCK_FILE, STATE_FOLDER, VOLUME_ID_FILE
 from gateway_api.storage.paths import DIRECTORY_FLAGS, FILE_FLAGS
 
@@ -81,11 +81,7 @@ class StateDir:
         ``holder`` is written into the lock file. A second server can thus recognize that the same request is already
         running in the first one.
         """
-        try:
-            fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
-        except OSError:
-            # On a read-only volume the file cannot be created or written, but a restore still needs the lock.
-            fd = os.open(LOCK_FILE, FILE_FLAGS, dir_fd=self.fd)
+        fd = open_lock_file(self.fd, LOCK_FILE)
         try:
             while True:
                 try:
@@ -105,27 +101,8 @@ class StateDir:
         finally:
             close(fd)
 
-    def read_or_create_id(self, name: str) -> str:
-        """The 128-bit id in the record ``name``, as 32 hex digits. Creates it if the record does not exist.
-
-        Two servers that start at the same time return the same id. Raises ``OSError`` for a record without an id: a
-        new id would turn all its backups into backups of another volume.
-        """
-        for _ in range(2):
-            record = self.read(name)
-            text = (record or b"").decode("ascii", "replace").strip()
-            if ID_PATTERN.match(text):
-                return text
-            if record is not None:
-                raise OSError(f"{name} contains no id")
-            try:
-                write_file(self.fd, name, secrets.token_hex(16).encode() + b"\n", exclusive=True)
-            except FileExistsError:
-                continue  # another server was faster: read its id
-        raise OSError(f"{name} cannot be created")
-
     def read_id(self, name: str) -> str | None:
-        """The id in the record ``name``, or None if there is none. Never creates one."""
+        """The 128-bit id in the record ``name``, as 32 hex digits. None if the record is missing or holds no id."""
         text = (self.read(name) or b"").decode("ascii", "replace").strip()
         return text if ID_PATTERN.match(text) else None
 
@@ -175,6 +152,18 @@ class StateDir:
         for name in folders:
             with self.open_folder(name) as fd:
                 remove_temporaries(fd)
+
+
+def open_lock_file(dir_fd: int, name: str) -> int:
+    """Opens the file ``name`` for flock and creates it if it does not exist. Raises ``OSError``."""
+    try:
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    except OSError as error:
+        # On a read-only volume the file cannot be created or written, but a restore still needs the lock.
+        try:
+            return os.open(name, FILE_FLAGS, dir_fd=dir_fd)
+        except FileNotFoundError:
+            raise error from None
 
 
 def _record_owner(fd: int, holder: str) -> None:

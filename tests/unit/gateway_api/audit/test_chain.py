@@ -15,10 +15,10 @@ from gateway_api.audit.chain import (
     Head,
     Tail,
     encode_entry,
+    iterate_heads,
     logged_fields,
     parse_segment_start,
     parse_tail,
-    verify_segment,
 )
 
 NOW = "2026-01-01T00:00:00.000000Z"
@@ -36,29 +36,32 @@ def _log(lines: int) -> bytes:
     return data
 
 
+def _end(data: bytes, start: Head) -> Head | BrokenRecord:
+    *_, end = iterate_heads(data, start)
+    return end
+
+
 def _broken(data: bytes) -> BrokenRecord | None:
-    end = verify_segment(data, Head(), set())
+    end = _end(data, Head())
     return end if isinstance(end, BrokenRecord) else None
 
 
 def test_intact_log_has_a_head_for_each_line() -> None:
-    heads: set[str] = set()
-    end = verify_segment(_log(5), Head(), heads)
-    assert isinstance(end, Head)
-    assert end.lines == 5
-    assert len(heads) == 6
-    assert {GENESIS_DIGEST, end.sha256} <= heads
-    assert verify_segment(b"", Head(), set()) == Head()
+    heads = list(iterate_heads(_log(5), Head()))
+    assert all(isinstance(head, Head) for head in heads)
+    assert [head.lines for head in heads if isinstance(head, Head)] == [0, 1, 2, 3, 4, 5]
+    assert heads[0] == Head(0, GENESIS_DIGEST)
+    assert _end(b"", Head()) == Head()
 
 
 def test_oldest_kept_record_must_begin_a_segment() -> None:
     log = _log(3)
-    end = verify_segment(log, Head(), set())
+    end = _end(log, Head())
     assert isinstance(end, Head)
     segment, _ = encode_entry(Tail(end), {"event": "intent", BEGINS_SEGMENT: True}, NOW)
     assert parse_segment_start(segment) == (end, NOW)
-    assert isinstance(verify_segment(segment, end, set()), Head)
-    assert isinstance(verify_segment(segment, Head(), set()), BrokenRecord)
+    assert isinstance(_end(segment, end), Head)
+    assert isinstance(_end(segment, Head()), BrokenRecord)
     assert parse_segment_start(log.partition(b"\n")[2]) == (Head(), "")
     assert parse_segment_start(b"") == parse_segment_start(b"x\n") == (Head(), "")
 

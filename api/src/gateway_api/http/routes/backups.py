@@ -39,6 +39,7 @@ CREATE_ERRORS = (
     ErrorCode.ConfigInvalid,
     ErrorCode.ConfigUnstable,
     ErrorCode.ConfigTooLarge,
+    ErrorCode.ConfigNotAFile,
 )
 BACKUP_ID_PATH = f"{BACKUPS_PATH}/{{backup_id}}"
 

@@ -1,7 +1,6 @@
-"""Reports the detailed health, and the readiness: whether a backup could be created now.
+"""Reports the detailed health: the state of the config, of both volumes and of the keys, without a change.
 
-Both read the config (from the cache if it is unchanged) and the backup volume. Only the readiness check writes: it
-creates and removes a small file in the config's directory.
+Defects of the config are issues. Everything else that a person should fix is a warning.
 """
 
 from __future__ import annotations
@@ -15,62 +14,58 @@ from gateway_api.auth import KeyRing
 from gateway_api.codec import encryption
 from gateway_api.contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.live import ConfigFile, ConfigRead, replace_problem
+from gateway_api.gateway_config.live import ConfigFile, ConfigRead
+from gateway_api.repository.identities import Identities
+from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.free_space import OVERHEAD_BYTES, free_and_total_bytes, missing_reserve_bytes
+from gateway_api.storage.free_space import read_free_space
 from gateway_api.storage.layout import GATEWAY_ID_FILE
 from gateway_api.storage.state_dir import StateDir, read_volume_id
 
 NEARLY_FULL: Final = 0.05
 """Fraction of free space below which the volume counts as nearly full."""
-_READINESS_TEXT: Final = {
-    "missing": "the config is missing",
-    "invalid": "the config is not valid",
-    "too_large": "the config is too large",
-    "unstable": "the config keeps changing",
-    "unreadable": "the config cannot be read",
-    "not_parsed": "the process that parses the config could not be started",
-}
+FEW_INODES: Final = 1000
+"""Fewer free inodes count as nearly full: about a hundred backups."""
 
 
 class HealthChecker:
-    """Checks the config and the backup volume without locks. Methods block, so they run in a thread."""
+    """Checks the config and the volumes without locks. Methods block, so they run in a thread."""
 
-    def __init__(self, settings: AdminSettings, config: ConfigFile, keys: KeyRing) -> None:
+    def __init__(
+        self,
+        settings: AdminSettings,
+        config: ConfigFile,
+        keys: KeyRing,
+        protection: EncryptionAndSigning,
+        identities: Identities,
+    ) -> None:
         self._settings = settings
         self._config = config
         self._keys = keys
-        self._replaceable = False
-
-    def readiness_problem(self) -> str | None:
-        """The first reason why a backup cannot be created now, or None."""
-        live = self._config.read_cached()
-        if live.kind != "valid":
-            return _READINESS_TEXT[live.kind]
-        # Checked until it succeeds once: the check writes a file, and probes are frequent.
-        if not self._replaceable:
-            if (problem := replace_problem(self._settings.config_file)) is not None:
-                return problem
-            self._replaceable = True
-        if not self._keys.accepted_keys():
-            return "no admin key is available"
-        return volume_problem(self._settings.backup_dir, 0 if live.summary is None else live.summary.size)
+        self._protection = protection
+        self._identities = identities
 
     def health(self, uptime_seconds: float) -> SystemHealthData:
         """The detailed health. Never raises: defects are listed in the result. ``uptime_seconds`` is echoed."""
+        # Before the warnings: an id that was recovered in between appears together with its warning.
+        volume_id = read_volume_id(self._settings.backup_dir)
+        gateway_id, pending = self._read_config_state()
         live = self._config.read_cached(sections=True)
         summary = live.summary
         space = _read_space(self._settings.backup_dir)
-        warnings = list(summary.warnings) if summary is not None else []
+        warnings = [*(summary.warnings if summary is not None else []), *self._key_warnings()]
+        warnings += self._identities.warnings()
         if space is None:
             warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
         elif is_nearly_full(space, 0 if summary is None else summary.size):
             warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
+        if space is not None and volume_id is None and self._identities.recovery_failed:
+            message = "the id of the backup volume is lost and could not be written again; see the log of the server"
+            warnings.append(_issue("VolumeIdMissing", "volume_id", message))
         issues = list(summary.issues) if summary is not None else [_unusable_config_issue(live)]
         counts = None if summary is None else summary.counts
-        gateway_id, pending = self._read_config_state()
         return SystemHealthData(
             status=_overall_status(live, issues, warnings),
             version=__version__,
@@ -89,7 +84,7 @@ class HealthChecker:
             guardrails_configured=summary is not None and summary.guardrails_configured,
             uptime_seconds=round(uptime_seconds, 3),
             gateway_id=gateway_id,
-            volume_id=read_volume_id(self._settings.backup_dir),
+            volume_id=volume_id,
             pending_restore=pending,
             issues=issues,
             warnings=warnings,
@@ -98,6 +93,19 @@ class HealthChecker:
             recipients=[encryption.recipient_fingerprint(recipient) for recipient in self._settings.age_recipients],
             signature_policy=self._settings.signature_policy,
         )
+
+    def _key_warnings(self) -> list[Issue]:
+        warnings = []
+        if (problem := self._keys.key_file_problem()) is not None:
+            warnings.append(_issue("AdminKeyFileUnusable", "admin_key_file", problem))
+        try:
+            with StateDir(self._settings.config_dir, create=False) as state:
+                self._protection.check_signing_key(state)
+        except ApiError as error:
+            warnings.append(_issue("SigningKeyUnusable", "signing_key", error.detail))
+        except OSError:
+            pass  # the config itself cannot be read either, which is an issue
+        return warnings
 
     def _read_config_state(self) -> tuple[str | None, PendingRestore | None]:
         """The gateway id and the restore that is neither committed nor rolled back; None for each that is absent."""
@@ -120,7 +128,12 @@ def _issue(code: str, where: str, message: str) -> Issue:
 
 
 def _unusable_config_issue(live: ConfigRead) -> Issue:
-    codes = {"missing": "ConfigMissing", "unstable": "ConfigUnstable", "too_large": "ConfigTooLarge"}
+    codes = {
+        "missing": "ConfigMissing",
+        "unstable": "ConfigUnstable",
+        "too_large": "ConfigTooLarge",
+        "not_a_file": "ConfigNotAFile",
+    }
     return _issue(codes.get(live.kind, "ConfigInvalid"), "config", live.problem)
 
 
@@ -131,8 +144,9 @@ def _overall_status(live: ConfigRead, issues: list[Issue], warnings: list[Issue]
 
 
 def is_nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
-    """Whether less than 5 % is free, or less than three uncompressed backups of ``config_bytes`` need."""
-    return space.free_bytes < max(NEARLY_FULL * space.total_bytes, 3 * config_bytes)
+    """Whether few inodes or less than 5 % are free, or less than three uncompressed backups of ``config_bytes``."""
+    few_inodes = space.free_inodes is not None and space.free_inodes < FEW_INODES
+    return few_inodes or space.free_bytes < max(NEARLY_FULL * space.total_bytes, 3 * config_bytes)
 
 
 def _read_space(backup_dir: Path) -> VolumeSpace | None:
@@ -141,33 +155,9 @@ def _read_space(backup_dir: Path) -> VolumeSpace | None:
     except OSError:
         return None
     try:
-        free, total = free_and_total_bytes(fd)
+        space = read_free_space(fd)
     except OSError:
         return None
     finally:
         close(fd)
-    return VolumeSpace(free_bytes=free, total_bytes=total)
-
-
-def _read_missing_reserve(backup_dir: Path) -> int:
-    try:
-        with StateDir(backup_dir, create=False) as state:
-            return missing_reserve_bytes(state.fd)
-    except OSError:
-        return 0
-
-
-def volume_problem(backup_dir: Path, config_bytes: int) -> str | None:
-    """The reason why the volume cannot store an uncompressed backup of ``config_bytes`` now, or None."""
-    space = _read_space(backup_dir)
-    if space is None:
-        return "the backup volume cannot be opened"
-    try:
-        writable = os.access(backup_dir, os.W_OK | os.X_OK, effective_ids=True)
-    except OSError:
-        writable = False
-    if not writable:
-        return "the backup volume is read-only"
-    if space.free_bytes < config_bytes + OVERHEAD_BYTES + _read_missing_reserve(backup_dir):
-        return "the backup volume is full"
-    return None
+    return VolumeSpace(free_bytes=space.free_bytes, total_bytes=space.total_bytes, free_inodes=space.free_inodes)
