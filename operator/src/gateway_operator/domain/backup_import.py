@@ -2,6 +2,9 @@
 
 Names and groups come from the manifests, so the created GatewayBackups equal the lost ones. The same listing gives the
 same names. So a run after a crash creates nothing twice: a GatewayBackup from before the crash already owns its file.
+
+An object that was re-created without its status ended in ``NameUsed``. The import replaces it with one that adopts its
+file. After a crash between the two, the name is unused and the file has no owner, so the same object is created.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway_api.contract import BackupEntry
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
-from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.resources import NAME_USED, Backup
 
 _NAME_LIMIT: Final = 63
 _DIGEST_CHARACTERS: Final = 10
@@ -34,6 +38,9 @@ class Adoption:
     group: str
     encrypted: bool
     description: str = ""
+    replaces: Ref | None = None
+    """The object of this name that ended in ``NameUsed``. It is deleted before the new one is created."""
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ def plan(import_: Import, files: Iterable[BackupEntry], backups: Sequence[Backup
     failed: list[ImportProblem] = []
     total = waiting = adopted = owned = 0
     names = {backup.meta.ref.name for backup in backups}
+    refused = {_record_name(backup): backup for backup in backups if _is_replaceable(import_, backup)}
     owners = _owners(import_, backups, volume_id)
     ids: set[str] = set()
     for file in sorted(files, key=lambda one: (one.record.created if one.record else one.modified, one.path)):
@@ -88,9 +96,11 @@ def plan(import_: Import, files: Iterable[BackupEntry], backups: Sequence[Backup
         if owner is None and file.kind == "changed":
             failed.append(ImportProblem(file.path, "BackupCorrupt", "The file differs from the manifest beside it."))
         elif owner is None:
-            adoption = _adoption(file, names)
+            record_name = file.record.record_name if file.record is not None else None
+            adoption = _replacement(file, refused.get(record_name or ""), names) or _adoption(file, names)
             names.add(adoption.name)
-            create.append(adoption)
+            # A run before a crash may have deleted the pinned object already: its status has the names.
+            create.append(replace(adoption, pinned=adoption.pinned or adoption.name in import_.pinned_names))
         elif owner.meta.annotations.get(IMPORT_UID) != import_.meta.ref.uid and owner.phase != "Failed":
             owned += 1
         elif owner.phase == "Failed":
@@ -119,6 +129,24 @@ def _owners(import_: Import, backups: Sequence[Backup], volume_id: str) -> Mappi
             if name:
                 owners[str(name)] = backup
     return owners
+
+
+def _is_replaceable(import_: Import, backup: Backup) -> bool:
+    """Whether an object of this gateway has no file, because the volume has the file of an earlier one of its name."""
+    return backup.phase == "Failed" and backup.reason == NAME_USED and backup.gateway == import_.gateway
+
+
+def _record_name(backup: Backup) -> str:
+    return f"{backup.meta.ref.namespace}/{backup.meta.ref.name}"
+
+
+def _replacement(file: BackupEntry, refused: Backup | None, names: set[str]) -> Adoption | None:
+    """The adoption under the original name, in place of the object that ended in ``NameUsed``."""
+    if refused is None:
+        return None
+    name = refused.meta.ref.name
+    adoption = _adoption(file, names - {name})
+    return replace(adoption, name=name, replaces=refused.meta.ref, pinned=refused.pinned)
 
 
 def _adoption(file: BackupEntry, names: set[str]) -> Adoption:
@@ -167,6 +195,8 @@ def backup_body(import_: Import, adoption: Adoption) -> dict[str, Any]:
     }
     if adoption.encrypted:
         spec["verification"] = {"level": "Stored"}  # an import has no age identity, so it cannot prove more
+    if adoption.pinned:
+        spec["pinned"] = True
     if adoption.description:
         spec["description"] = adoption.description
     ref = import_.meta.ref

@@ -8,6 +8,7 @@ plan is made again in each run, so a crash between two creations needs no record
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -111,14 +112,20 @@ class _ImportRun:
         if remaining:
             # The status comes before the objects: a user can then see which import creates them.
             message = f"{remaining} of {plan.files} backups are being adopted."
-            await self._write({**self._unfinished_status(Reason.Importing, message), **progress}, None)
+            pinned = {one.name for one in plan.create if one.pinned} | self._import.pinned_names
+            # The names as well: after a crash between deletion and creation, only this status says which were pinned.
+            names = {"pinnedNames": sorted(pinned)} if pinned else {}
+            await self._write({**self._unfinished_status(Reason.Importing, message), **progress, **names}, None)
         for adoption in plan.create:
             try:
+                if adoption.replaces is not None:
+                    await self._delete(adoption.replaces)
                 await self._ports.cluster.create_ours(
                     BACKUP_KIND, namespace, backup_import.backup_body(self._import, adoption)
                 )
             except ConflictError:
-                # An object of this name was created in the meantime. Requeue: the next run plans with it.
+                # An object of this name was created in the meantime, or one with a finalizer is still being deleted.
+                # Requeue: the next run plans with it.
                 return _CONFLICT_DELAY
         if remaining:
             # Requeue: the adoptions run in the reconciles of their own objects, and their events do not come here.
@@ -131,6 +138,11 @@ class _ImportRun:
         return await self._finish(
             not plan.failed, Reason.ImportedInPart if plan.failed else Reason.Imported, message, progress
         )
+
+    async def _delete(self, ref: Ref) -> None:
+        """Delete an object that ended in ``NameUsed``. It has no file. By uid: a newer object of its name stays."""
+        with suppress(MissingError):
+            await self._ports.cluster.delete_by_uid(ref)
 
     async def _list_files(self, target: AdminTarget) -> tuple[Sequence[BackupEntry], int]:
         """The selected files that may be backups, and the number of files that contain something else."""

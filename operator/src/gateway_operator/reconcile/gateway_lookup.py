@@ -162,6 +162,7 @@ async def call_or_failure(call: Awaitable[T]) -> T | Failure:
             retry_after=error.retry_after,
             exempt_from_retry_limit=error.code in WAITING_CODES,
             outcome_unknown=error.outcome_unknown,
+            existing=error.existing,
         )
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_api.contract import BackupRecord, SystemHealthData, VerificationResult
+from gateway_api.contract import BackupRecord, ErrorCode, SystemHealthData, VerificationResult
 from gateway_operator.domain.backup import claim, file_ownership
 from gateway_operator.domain.backup import status as backup_status
 from gateway_operator.domain.backup.origin import OriginDecision, OriginUnknown
@@ -266,10 +266,25 @@ def _failed(observed: BackupObservation, failure: Failure, now: datetime) -> Bac
             return ReadRecord(str(backup.status.get("backupID")))
         if isinstance(observed.stored, BackupRecord) and backup.phase != "Verifying":
             return _complete_or_verify(observed, observed.stored, now)
+        if failure.code == ErrorCode.NameUsed:
+            return backup_status.failed(backup, failure.code, _name_used(backup, failure), now)
         message = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = retry_policy.with_error(backup, failure, now)
         return backup_status.failed(backup, failure.code, message, now, {"lastErrors": errors, "attempt": attempt})
     return retry_policy.retry(backup, failure, now)
+
+
+def _name_used(backup: Backup, failure: Failure) -> str:
+    """Why no backup was made, and the ways to continue. An object of this name was lost, and its file was not."""
+    name, existing = backup.meta.ref.name, failure.existing
+    if existing is None:
+        return failure.sentence()
+    return (
+        f"The volume has a backup of the name {name}, made for an earlier object: {existing.path} of "
+        f"{timestamps.text(existing.created)}. A name is used once, so no new backup was made. For a new backup, use "
+        f"another name. To get the earlier one back, create a GatewayBackupImport, which replaces this object, or "
+        f"create a GatewayBackup with `existing: {{path: {existing.path}}}`."
+    )
 
 
 def _can_read_record(observed: BackupObservation) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway_api.contract import BackupRecord, Counts, FileInspection, VerificationResult
+from gateway_api.contract import BackupRecord, Counts, ExistingBackup, FileInspection, VerificationResult
 
 BackupFile = BackupRecord | FileInspection
 """A file in the backup directory: one that a manifest describes, or one that was inspected because none does."""
@@ -21,7 +21,7 @@ class Failure:
 
     ``retryable``: the same call may succeed later, after ``retry_after`` seconds. ``exempt_from_retry_limit``: the
     gateway is busy, so the call does not count as an attempt. ``outcome_unknown``: no answer came, but the call may
-    have taken effect.
+    have taken effect. ``existing``: only with ``NameUsed``, the backup that has the name.
     """
 
     code: str
@@ -31,6 +31,7 @@ class Failure:
     retry_after: float | None = None
     exempt_from_retry_limit: bool = False
     outcome_unknown: bool = False
+    existing: ExistingBackup | None = None
 
     def sentence(self) -> str:
         """The problem and its remedy. Some messages already contain the remedy."""

@@ -32,3 +32,8 @@ class Import(StatusFields):
             timeout=int(spec.get("timeoutSeconds", 3600)),
             status=body.get("status") or {},
         )
+
+    @property
+    def pinned_names(self) -> frozenset[str]:
+        """The names of pinned objects that this import replaces."""
+        return frozenset(str(one) for one in self.status.get("pinnedNames") or ())

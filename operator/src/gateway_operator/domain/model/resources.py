@@ -28,6 +28,8 @@ from gateway_operator.domain.model.origin import Origin
 Json = Mapping[str, Any]
 COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
 """The fields of ``status.counts``."""
+NAME_USED: Final = "NameUsed"
+"""The reason of a backup that was not made because the volume has another one of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +214,11 @@ class Backup(StatusFields):
 
     @property
     def has_file(self) -> bool:
-        """Whether it may have a file of its own. After a failed adoption it has none: the file may be another's."""
+        """Whether it may have a file of its own. After a failed adoption or ``NameUsed`` the file is another's."""
         if self.existing is not None:
             return conditions.condition_status(self.conditions, conditions.COMPLETED) is True
+        if self.failure.get("reason") == NAME_USED:
+            return False
         return bool(self.status.get("startTime"))
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import NAME_USED, Backup, Restore
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -103,7 +103,9 @@ def _usable(restore: Restore, backup: Backup, volume_id: str) -> RestoreSource |
         )
     if backup.phase != "Completed":
         phase = backup.phase or "Pending"
-        return Refusal(Reason.BackupNotCompleted, f"GatewayBackup {name} is {phase}: it has no file to restore.")
+        cause = f" {backup.message}" if backup.reason == NAME_USED else ""
+        message = f"GatewayBackup {name} is {phase}: it has no file to restore.{cause}"
+        return Refusal(Reason.BackupNotCompleted, message)
     if status.get("volumeID") != volume_id:
         message = f"GatewayBackup {name} is on volume {status.get('volumeID')}; the gateway has volume {volume_id}."
         return Refusal(Reason.WrongVolume, message)
