@@ -15,7 +15,6 @@ from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.workloads import Kube, custom_resource, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
-ADOPTED_LABEL = "mcpgateway.dev/adopted"
 
 
 @pytest.fixture
@@ -31,21 +30,14 @@ def finished_backup(kube: Kube, name: str, **spec: Any) -> dict[str, Any]:
     return kube.wait_phase("gwb", name, "Completed", "Failed")
 
 
-def adopted_label(kube: Kube, name: str) -> str | None:
-    body = kube.require("gwb", name)
-    value: str | None = body["metadata"].get("labels", {}).get(ADOPTED_LABEL)
-    return value
-
-
 def test_adoption_copies_the_status_of_a_file_whose_object_was_deleted(kube: Kube, gw: RealGateway) -> None:
     original = finished_backup(kube, "original", group="daily", description="before")
     kube.kubectl("delete", "gwb/original", "--timeout=10s")
     status = finished_backup(kube, "again", group="daily", existing={"path": original["path"]})
-    assert (status["phase"], status["reason"], status["adopted"]) == ("Completed", "Adopted", True)
+    assert (status["phase"], status["reason"], status["origin"]) == ("Completed", "Adopted", "Adopted")
     same = ("backupID", "path", "sha256", "contentDigest", "counts", "sizeBytes", "snapshotTime", "volumeID")
     assert {name: status[name] for name in same} == {name: original[name] for name in same}
     assert status["verification"]["level"] == "Verified"
-    assert adopted_label(kube, "again") == "true"
     assert len(gw.backup_files()) == 1
 
 
@@ -129,10 +121,7 @@ def test_import_on_a_new_cluster_recreates_all_backups_of_the_volume(kube: Kube,
         assert (status["phase"], status["found"], status["adopted"], status["ignored"]) == ("Completed", 5, 5, 1)
         recreated = {one["metadata"]["name"]: one for one in fresh.items("gwb")}
         assert {name: recreated[name]["spec"]["group"] for name in groups} == groups
-        assert all(
-            one["status"]["adopted"] and one["metadata"]["labels"][ADOPTED_LABEL] == "true"
-            for one in recreated.values()
-        )
+        assert {one["status"]["origin"] for one in recreated.values()} == {"Adopted"}
         fresh.apply(custom_resource("GatewayBackupImport", "again", {"gatewayRef": {"name": "gw"}}))
         again = fresh.wait_phase("gwbi", "again", "Completed", "Failed")
         assert (again["adopted"], again["alreadyOwned"]) == (0, 5)

@@ -10,6 +10,7 @@ from tests.operator.support.workloads import ClusterError, Kube, custom_resource
 
 pytestmark = pytest.mark.cluster
 GW = {"gatewayRef": {"name": "gw"}}
+JOB = {"name": "nightly-1", "uid": "0f3c9a77-1111-4222-8333-444455556666"}
 
 INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "no gateway": (custom_resource("GatewayBackup", "a", {}), "gatewayRef"),
@@ -45,6 +46,19 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         custom_resource("GatewayBackup", "a", {**GW, "deleteFile": True}),
         "deleteFile cannot be",
     ),
+    "accepted at creation": (
+        custom_resource("GatewayBackup", "a", {**GW, "accepted": True}),
+        "accepted cannot be",
+    ),
+    "a retention policy": (
+        custom_resource("GatewayBackup", "a", {**GW, "retention": {"keepLast": 1}}),
+        "unknown field",
+    ),
+    "a job and a file": (
+        custom_resource("GatewayBackup", "a", {**GW, "job": JOB, "existing": {"path": "x"}}),
+        "job or existing, not both",
+    ),
+    "a job without a uid": (custom_resource("GatewayBackup", "a", {**GW, "job": {"name": "j"}}), "uid"),
     "an unknown field": (custom_resource("GatewayBackup", "a", {**GW, "retain": {"keepLast": 1}}), "unknown field"),
 }
 
@@ -62,6 +76,8 @@ FORBIDDEN_CHANGES: dict[str, tuple[str, str, str]] = {
     "timeoutSeconds": ("gwb", '{"timeoutSeconds":20}', "timeoutSeconds cannot change"),
     "retryLimit": ("gwb", '{"retryLimit":1}', "retryLimit cannot change"),
     "startingDeadlineSeconds": ("gwb", '{"startingDeadlineSeconds":20}', "startingDeadlineSeconds cannot change"),
+    "job": ("gwb", '{"job":{"name":"nightly-2"}}', "job cannot be added"),
+    "a removed job": ("gwb", '{"job":null}', "job cannot be added"),
     "another source": ("gwr", '{"backupName":null,"latest":{}}', "a restore runs once"),
     "another field": ("gwr", '{"restart":"Always"}', "a restore runs once"),
     "a removed field": ("gwr", '{"description":null}', "a restore runs once"),
@@ -71,7 +87,7 @@ FORBIDDEN_CHANGES: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize("case", FORBIDDEN_CHANGES)
 def test_immutable_fields_cannot_change(kube: Kube, case: str) -> None:
     kind, change, message = FORBIDDEN_CHANGES[case]
-    kube.apply_backup("it")
+    kube.apply_backup("it", job=JOB)
     kube.apply_restore("it", backupName="it", description="a note")
     with pytest.raises(ClusterError, match=message):
         kube.kubectl("patch", f"{kind}/it", "--type=merge", "-p", f'{{"spec":{change}}}')
@@ -79,7 +95,7 @@ def test_immutable_fields_cannot_change(kube: Kube, case: str) -> None:
 
 def test_mutable_fields_can_change(kube: Kube) -> None:
     kube.apply_backup("it")
-    kube.patch_spec("gwb", "it", {"deleteFile": True, "description": "x"})
+    kube.patch_spec("gwb", "it", {"deleteFile": True, "description": "x", "accepted": True})
 
 
 def test_printer_columns_and_short_names(kube: Kube) -> None:

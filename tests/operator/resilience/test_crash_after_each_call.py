@@ -1,4 +1,4 @@
-"""A crash of the operator after each write: backups, restores and schedules must still end correctly.
+"""A crash of the operator after each write: backups, restores, schedules and imports must still end correctly.
 
 A first run without faults lists the calls of the adapters. Then one run follows for each call that changes something,
 with a crash after it. Reads change nothing, so these are all states that a crash can leave. The unit tests crash at
@@ -15,17 +15,19 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.names import job_backup_name
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.reconcile_in_process import log, reconcile_to_end
-from tests.operator.support.workloads import Kube
+from tests.operator.support.workloads import Kube, custom_resource
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
-WRITES = {"write_status", "create_ours", "backup", "restore", "commit", "restart", "event", "create", "patch"}
+WRITES = {"write_status", "create_ours", "delete_by_uid", "backup", "restore", "commit", "restart", "event", "create",
+          "patch"}  # fmt: skip
 
 
 def crashes(baseline: Faults) -> list[Faults]:
@@ -75,6 +77,9 @@ async def restore_and_check(kube: Kube, gw: RealGateway, name: str, faults: Faul
     ]
     assert len(safety) == 1, (name, faults.names)
     assert safety[0]["status"]["counts"]["users"] == 5, (name, faults.names)
+    origin = safety[0]["status"]["origin"], safety[0]["status"]["restore"]["uid"]
+    assert origin == ("Restore", kube.require("gwr", name)["metadata"]["uid"]), (name, faults.names)
+    assert status["safetyBackupUID"] == safety[0]["metadata"]["uid"]
 
 
 async def reconcile_schedule_to_end(kube: Kube, name: str, faults: Faults) -> None:
@@ -118,3 +123,57 @@ async def test_schedule_survives_a_crash_after_each_write(kube: Kube, kubeconfig
     for number, faults in enumerate(crashes(baseline)):
         await change_schedule_and_check(kube, f"after-{number}", faults)
     assert len(kube.items("cronjobs")) == 1 + len(crashes(baseline))
+
+
+async def scheduled_backup_and_check(kube: Kube, job: str, faults: Faults) -> None:
+    """Start a Job of the schedule `nightly`, and reconcile its backup. Its origin must be the schedule."""
+    kube.patch_status("gwbs", "nightly", {"cronJobUID": None})
+    kube.kubectl("create", "job", "--from=cronjob/nightly", job)
+    uid = kube.require("job", job)["metadata"]["uid"]
+    name = job_backup_name(job, uid)
+    kube.apply_backup(name, group="nightly", job={"name": job, "uid": uid})
+    await reconcile_to_end(kube, "GatewayBackup", name, faults)
+    status = kube.status("gwb", name)
+    expected = ("Completed", "Schedule", "nightly")
+    assert (status["phase"], status["origin"], status["schedule"]) == expected, (faults.names, status)
+    cron_job = kube.require("cronjob", "nightly")["metadata"]["uid"]
+    assert kube.status("gwbs", "nightly")["cronJobUID"] == cron_job, faults.names
+
+
+async def test_origin_survives_a_crash_after_each_write(kube: Kube, tmp_path: Path, kubeconfig_env: None) -> None:
+    with real_gateway(kube, tmp_path) as gw:
+        kube.kubectl("create", "serviceaccount", "gw-backup")
+        kube.apply_schedule("nightly")
+        await reconcile_schedule_to_end(kube, "nightly", Faults())
+        baseline = Faults()
+        await scheduled_backup_and_check(kube, "without-crash", baseline)
+        for number, faults in enumerate(crashes(baseline)):
+            await scheduled_backup_and_check(kube, f"after-{number}", faults)
+        assert len(gw.backup_files()) == 1 + len(crashes(baseline))
+
+
+async def import_and_check(kube: Kube, name: str, faults: Faults) -> None:
+    """Create the object `kept` again, so that it ends in NameUsed, and import its file under the same name."""
+    path = kube.status("gwb", "kept")["path"]
+    kube.kubectl("delete", "gwb/kept")
+    kube.apply_backup("kept")
+    await reconcile_to_end(kube, "GatewayBackup", "kept", Faults())
+    assert kube.status("gwb", "kept")["reason"] == "NameUsed"
+    kube.apply(custom_resource("GatewayBackupImport", name, {"gatewayRef": {"name": "gw"}}))
+    await reconcile_to_end(kube, "GatewayBackupImport", name, faults)
+    status = kube.status("gwb", "kept")
+    assert (status["phase"], status["path"], status["origin"]) == ("Completed", path, "Adopted"), (faults.names, status)
+    assert [one["metadata"]["name"] for one in kube.items("gwb")] == ["kept"], faults.names
+    assert kube.status("gwbi", name)["phase"] == "Completed", faults.names
+
+
+async def test_import_survives_a_crash_after_each_write(kube: Kube, tmp_path: Path, kubeconfig_env: None) -> None:
+    with real_gateway(kube, tmp_path) as gw:
+        kube.apply_backup("kept")
+        await reconcile_to_end(kube, "GatewayBackup", "kept", Faults())
+        baseline = Faults()
+        await import_and_check(kube, "without-crash", baseline)
+        assert "delete_by_uid" in baseline.names
+        for number, faults in enumerate(crashes(baseline)):
+            await import_and_check(kube, f"after-{number}", faults)
+        assert len(gw.backup_files()) == 1

@@ -16,6 +16,7 @@ from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.ports import Clock, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore import reconcile_restore
 from tests.operator.support.clocks import ShortSleepClock
@@ -62,7 +63,7 @@ def object_ref(kube: Kube, kind: str, name: str) -> Ref:
 
 
 async def reconcile_to_end(kube: Kube, kind: str, name: str, faults: Faults) -> None:
-    """Reconcile a GatewayBackup or GatewayRestore to its end.
+    """Reconcile a GatewayBackup, a GatewayRestore or a GatewayBackupImport to its end.
 
     While it sleeps, all other unfinished backups are reconciled without faults: a restore waits for its safety backup.
     """
@@ -77,6 +78,10 @@ async def reconcile_to_end(kube: Kube, kind: str, name: str, faults: Faults) -> 
                     await reconcile_backup(healthy, GatewayLocks(), backup, log)
 
         clock.before_sleep = reconcile_unfinished_backups
+        if kind == "GatewayBackupImport":
+            wait = await reconcile_import(faulty, ref, log)
+            await reconcile_unfinished_backups()
+            return wait
         reconcile = reconcile_backup if kind == "GatewayBackup" else reconcile_restore
         return await reconcile(faulty, GatewayLocks(), ref, log)
 
