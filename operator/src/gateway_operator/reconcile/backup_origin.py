@@ -58,7 +58,12 @@ async def _job_evidence(ports: Ports, named: Ref) -> OriginEvidence:
     if schedule.cron_job_uid != owner.get("uid"):
         schedule = await _record_cron_job(ports, schedule)
     evidence = ScheduleEvidence(
-        schedule.name, schedule.gateway, schedule.cron_job_uid, schedule.required_level, schedule.max_shrink
+        name=schedule.name,
+        gateway=schedule.gateway,
+        cron_job_uid=schedule.cron_job_uid,
+        level=schedule.required_level,
+        max_shrink=schedule.max_shrink,
+        ttl=schedule.ttl,
     )
     return OriginEvidence(job=job, schedule=evidence)
 

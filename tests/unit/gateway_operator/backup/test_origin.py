@@ -26,7 +26,7 @@ JOB_UID = "0f3c9a77-1111-4222-8333-444455556666"
 NAME = job_backup_name("nightly-29000", JOB_UID)
 CREATED = "2026-03-01T02:00:05Z"
 GATEWAY = GatewayRef("Deployment", "gw")
-SCHEDULE = ScheduleEvidence("nightly", GATEWAY, "cron-uid", "Stored", 10)
+SCHEDULE = ScheduleEvidence("nightly", GATEWAY, "cron-uid", "Stored", 10, "30d")
 UNREADABLE = GatewayProblem("NotAuthorized", "jobs is forbidden", forbidden=True)
 SPEC: dict[str, Any] = {"job": {"name": "nightly-29000", "uid": JOB_UID}, "group": "nightly"}
 
@@ -61,8 +61,22 @@ def test_confirmed_job_of_a_schedule_gives_the_schedule_and_its_thresholds() -> 
     assert decision.status() == {
         "origin": "Schedule",
         "schedule": "nightly",
-        "thresholds": {"level": "Stored", "maxShrinkPercent": 10},
+        "thresholds": {"level": "Stored", "maxShrinkPercent": 10, "ttl": "30d"},
     }
+
+
+@pytest.mark.parametrize("of_schedule", ["30d", None])
+@pytest.mark.parametrize("of_object", [{}, {"ttl": "1s"}])
+def test_settings_of_a_scheduled_backup_are_those_of_the_schedule(
+    of_schedule: str | None, of_object: dict[str, Any]
+) -> None:
+    created = backup(**SPEC, verification={"level": "Verified", "maxShrinkPercent": 100}, **of_object)
+    decision = decide_origin(created, replace(GOOD, schedule=replace(SCHEDULE, ttl=of_schedule)))
+    assert isinstance(decision, OriginDecision)
+    claimed = replace(created, status=decision.status())
+    assert (claimed.required_level, claimed.max_shrink, claimed.ttl) == ("Stored", 10, of_schedule)
+    manual = replace(created, status={**decision.status(), "origin": "Manual"})
+    assert (manual.required_level, manual.max_shrink, manual.ttl) == ("Verified", 100, of_object.get("ttl"))
 
 
 @pytest.mark.parametrize(

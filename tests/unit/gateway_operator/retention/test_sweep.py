@@ -49,6 +49,7 @@ class RetentionWorld(World):
             "startTime": timestamps.text(made),
             "origin": origin,
             "schedule": schedule,
+            "thresholds": {"ttl": spec["ttl"]} if "ttl" in spec else {},
         }
         if phase == "Completed":
             status |= {

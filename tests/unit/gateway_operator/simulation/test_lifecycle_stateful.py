@@ -138,7 +138,8 @@ class Life(RuleBasedStateMachine):
         self.place.run(self._ref(name))
         status = self.place.status_of(name)
         if group == "nightly":
-            self._edited(name)["status"].update(origin="Schedule", schedule=group)
+            thresholds = {} if ttl is None else {"ttl": ttl}
+            self._edited(name)["status"].update(origin="Schedule", schedule=group, thresholds=thresholds)
         assert status["phase"] in ("Completed", "Failed")
         assert before <= self._files()
         assert self.place.admin.made - made <= 1

@@ -35,8 +35,8 @@ _FINISHED: Final = frozenset({"Complete", "Failed"})
 class ScheduleEvidence:
     """The fields of a GatewayBackupSchedule that an origin depends on.
 
-    ``cron_job_uid`` is the uid in the schedule's status, which only the operator writes. ``level`` and ``max_shrink``
-    are those of its ``backupTemplate``.
+    ``cron_job_uid`` is the uid in the schedule's status, which only the operator writes. ``level``, ``max_shrink`` and
+    ``ttl`` are those of its ``backupTemplate``.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ScheduleEvidence:
     cron_job_uid: str
     level: str = "Verified"
     max_shrink: int = 50
+    ttl: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,10 @@ class OriginDecision:
         fields: dict[str, Any] = {"origin": str(self.origin)}
         if self.schedule is not None:
             fields["schedule"] = self.schedule.name
-            # The thresholds are those of the schedule at this time, also if it is deleted during the backup.
-            fields["thresholds"] = {"level": self.schedule.level, "maxShrinkPercent": self.schedule.max_shrink}
+            # Those of the schedule at this time, also if it is deleted during the backup. The creator of the object
+            # could otherwise write a ttl that lets it push out older backups of the schedule, one after the other.
+            thresholds = {"level": self.schedule.level, "maxShrinkPercent": self.schedule.max_shrink}
+            fields["thresholds"] = thresholds | ({"ttl": self.schedule.ttl} if self.schedule.ttl is not None else {})
         if self.restore is not None:
             fields["restore"] = {"name": self.restore.name, "uid": self.restore.uid}
         return fields

@@ -117,7 +117,8 @@ class Backup(StatusFields):
     pinned: bool = False
     delete_file: bool = False
     """A person requested that the file is deleted with the object."""
-    ttl: str | None = None
+    spec_ttl: str | None = None
+    """``spec.ttl``, which does not apply to a scheduled backup."""
     existing: str | None = None
     """The path of the file to adopt; None for a new backup."""
     accepted: bool = False
@@ -143,7 +144,7 @@ class Backup(StatusFields):
             status=body.get("status") or {},
             pinned=bool(spec.get("pinned", False)),
             delete_file=spec.get("deleteFile") is True,
-            ttl=spec.get("ttl"),
+            spec_ttl=spec.get("ttl"),
             existing=(spec.get("existing") or {}).get("path"),
             accepted=spec.get("accepted") is True,
             job=Ref(JOB_KIND, meta.ref.namespace, str(job.get("name")), str(job.get("uid"))) if job else None,
@@ -172,10 +173,17 @@ class Backup(StatusFields):
         return int(self._thresholds.get("maxShrinkPercent", 50))
 
     @property
+    def ttl(self) -> str | None:
+        """The age at which it is deleted; that of the schedule for a scheduled backup. None without one."""
+        return self._thresholds.get("ttl") if self.origin is Origin.Schedule else self.spec_ttl
+
+    @property
     def _thresholds(self) -> Json:
         """Those of the schedule for a scheduled backup: its creator must not weaken the schedule's checks."""
+        if self.origin is not Origin.Schedule:
+            return self.verification
         recorded = self.status.get("thresholds")
-        return recorded if self.origin is Origin.Schedule and isinstance(recorded, Mapping) else self.verification
+        return recorded if isinstance(recorded, Mapping) else {}
 
     @property
     def set_id(self) -> BackupSetId:

@@ -100,6 +100,12 @@ class GatewayBackupSchedule:
         return int((self.template.get("verification") or {}).get("maxShrinkPercent", 50))
 
     @property
+    def ttl(self) -> str | None:
+        """The age at which its backups are deleted; None without one."""
+        value = self.template.get("ttl")
+        return None if value is None else str(value)
+
+    @property
     def wants_proof(self) -> bool:
         """Whether only a Verified backup counts as successful."""
         return self.required_level == "Verified"
