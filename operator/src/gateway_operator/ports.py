@@ -146,7 +146,7 @@ class AdminApi(Protocol):
         """Make a restore final: afterwards it cannot be rolled back."""
         ...
 
-    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreResult:
+    async def rollback(self, target: AdminTarget, request_id: str, *, force: bool) -> RestoreResult:
         """Put the previous config back. AdminApiError if the restored config has been changed since."""
         ...
 

@@ -131,10 +131,10 @@ class HttpAdminApi:
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/commit"
         return await self._call(target, "POST", path, contract.RestoreResult, {}, self._long)
 
-    async def rollback(self, target: AdminTarget, request_id: str) -> contract.RestoreResult:
+    async def rollback(self, target: AdminTarget, request_id: str, *, force: bool) -> contract.RestoreResult:
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/rollback"
-        # Without force, the admin API refuses if the restored config was changed since: that change would be lost.
-        return await self._call(target, "POST", path, contract.RestoreResult, {"force": False}, self._long)
+        # Without force, the admin API refuses if the restored config was changed since.
+        return await self._call(target, "POST", path, contract.RestoreResult, {"force": force}, self._long)
 
     def backup_id(self, volume_id: str, request_id: str) -> str:
         return contract.backup_id_for(volume_id, request_id)

@@ -125,7 +125,9 @@ class _RestoreRun:
                 case CallCommit():
                     self._answer = await call_or_failure(api.commit(self._target(), action.request_id))
                 case CallRollback():
-                    self._answer = await call_or_failure(api.rollback(self._target(), action.request_id))
+                    self._answer = await call_or_failure(
+                        api.rollback(self._target(), action.request_id, force=action.force)
+                    )
                 case Restart():
                     self._answer = await self._restart(restore, action.marker)
                 case _:

@@ -258,11 +258,11 @@ class Admin:
         self._gate()
         return self._end(request_id, RestoreState.committed)
 
-    async def rollback(self, target: AdminTarget, request_id: str) -> RestoreResult:
+    async def rollback(self, target: AdminTarget, request_id: str, *, force: bool) -> RestoreResult:
         self._gate()
         record = self.restore_record
         if record is not None and record.state is RestoreState.applied:
-            if self.live is None or sha(self.live) != record.restored_sha256:
+            if not force and (self.live is None or sha(self.live) != record.restored_sha256):
                 raise AdminApiError("ConfigChanged", "changed", retryable=False)
             self.live = self.kept
             self._state()

@@ -147,9 +147,13 @@ class CallCommit:
 
 @dataclass(frozen=True, slots=True)
 class CallRollback:
-    """Call the rollback, which puts the previous config back."""
+    """Call the rollback, which puts the previous config back.
+
+    ``force``: also if the live config has other bytes than the restored one.
+    """
 
     request_id: str
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

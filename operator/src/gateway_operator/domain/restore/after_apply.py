@@ -18,7 +18,15 @@ from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json, Restore
-from gateway_operator.domain.restore.status import RestoreObservation, finish, roll_back, step, step_started
+from gateway_operator.domain.restore.status import (
+    RestoreObservation,
+    finish,
+    kept_note,
+    roll_back,
+    safety_status,
+    step,
+    step_started,
+)
 
 POLL_SECONDS: Final = 1.0
 RELOAD_SECONDS: Final = 20.0
@@ -130,7 +138,7 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
     record = observed.journal if isinstance(observed.journal, RestoreResult) else None
     # The journal first: a commit whose answer was lost has happened, and a person may have ended the restore by hand.
     if record is not None and record.state is RestoreState.committed:
-        return _committed(restore, now)
+        return _committed(restore, record, now)
     if record is not None and record.state is RestoreState.rolled_back:
         message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now)
@@ -148,7 +156,7 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
 def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
     restore, answer = observed.restore, observed.answer
     if isinstance(answer, RestoreResult):
-        return _committed(restore, now)
+        return _committed(restore, answer, now)
     if not isinstance(answer, Failure):
         # If the answer is lost, the next run reads `committed` from the journal.
         return CallCommit(restore.request_id)
@@ -159,9 +167,10 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
     return finish(restore, "Failed", answer.code, message, now)
 
 
-def _committed(restore: Restore, now: datetime) -> RestoreAction:
+def _committed(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
     name = restore.source.get("backupName") or restore.source.get("path")
-    return finish(restore, "Completed", Reason.Restored, f"{name} is the live config of {restore.gateway}.", now)
+    message = f"{name} is the live config of {restore.gateway}.{kept_note(record)}"
+    return finish(restore, "Completed", Reason.Restored, message, now, safety_status(restore, record))
 
 
 def _unhealthy(observed: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
@@ -185,7 +194,7 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if record is not None and record.state is RestoreState.rolled_back:
         return _rolled_back(observed, over, now)
     if record is not None and record.state is RestoreState.committed:
-        message = "Someone else committed the restore through the admin API: the previous config no longer exists."
+        message = f"Someone else committed the restore through the admin API.{kept_note(record)}"
         return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
     if isinstance(observed.journal, NotFound):
         message = "The admin API has no record of this restore: its journal was lost, or the volume was replaced."
@@ -197,7 +206,7 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return _wait(restore, failure, now)
     if record is not None:
         # Only after the journal was read: if the answer is lost, the next run reads `rolled_back` there.
-        return CallRollback(restore.request_id)
+        return CallRollback(restore.request_id, force=_has_restored_config(observed))
     if over:
         message = (
             observed.gateway.message
@@ -206,6 +215,12 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
         )
         return _rollback_failed(restore, Failure(Reason.RollbackFailed, message, retryable=False), now)
     return _wait_for_gateway(restore, observed.gateway, now)
+
+
+def _has_restored_config(observed: RestoreObservation) -> bool:
+    """Whether the live config is the restored one, perhaps in another format. A rollback then loses no change."""
+    health = observed.health
+    return isinstance(health, SystemHealthData) and digest_problem(observed.restore, health) is None
 
 
 def _rollback_failed(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:

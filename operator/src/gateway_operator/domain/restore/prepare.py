@@ -28,7 +28,15 @@ from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore.pending_restore import pending_message, pending_request
 from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.domain.restore.source import Refusal, resolve
-from gateway_operator.domain.restore.status import RestoreObservation, deadline_exceeded, finish, roll_back, step
+from gateway_operator.domain.restore.status import (
+    RestoreObservation,
+    deadline_exceeded,
+    finish,
+    kept_note,
+    roll_back,
+    safety_status,
+    step,
+)
 
 SAFETY_POLL_SECONDS: Final = 1.0
 _MIN_CALL_SECONDS: Final = 5.0
@@ -169,7 +177,12 @@ def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return _to_restoring(restore, "safetyBackup is Skip: no safety backup was made.", now, {"kind": "none"})
     safety = observed.safety
     if safety is not None and safety.phase == "Completed":
-        kept = {"kind": "backup", "backupName": safety.meta.ref.name, "path": safety.status.get("path")}
+        kept = {
+            "kind": "backup",
+            "backupName": safety.meta.ref.name,
+            "path": safety.status.get("path"),
+            "sha256": safety.status.get("contentDigest"),
+        }
         return _to_restoring(restore, f"Kept as GatewayBackup {safety.meta.ref.name}.", now, kept)
     if safety is not None and safety.phase in ("Failed", "Deleting"):
         return _safety_failed(restore, str(safety.status.get("message", "")), safety.meta.ref.name, now)
@@ -194,9 +207,7 @@ def _safety_failed(restore: Restore, cause: str, name: str, now: datetime) -> Re
     if restore.safety_backup == "Required":
         message = f"The safety backup {name} failed, and it is required: {cause}"
         return finish(restore, "Failed", Reason.SafetyBackupFailed, message, now)
-    message = (
-        f"The safety backup {name} failed: {cause} The restore continues: the previous config is kept for a rollback."
-    )
+    message = f"The safety backup {name} failed: {cause} The restore continues: the previous config is kept."
     return _to_restoring(restore, message, now, {"kind": "kept", "backupName": name})
 
 
@@ -252,7 +263,7 @@ def _may_repeat(observed: RestoreObservation) -> bool:
 def _applied(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
     # Durable before the restart: the health check compares the live config with the digests in this status.
     status = applied_status(record, restore)
-    return step(restore, "Restarting", Reason.Restarting, "The config is replaced.", now, status)
+    return step(restore, "Restarting", Reason.Restarting, f"The config is replaced.{kept_note(record)}", now, status)
 
 
 def _abandoned(observed: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:
@@ -310,7 +321,4 @@ def applied_status(record: RestoreResult, restore: Restore | None = None) -> dic
         "sectionsDigest": record.sections_digest,
         "counts": counts_status(record.counts),
     }
-    if restore is None or not restore.status.get("safetyBackup"):
-        kept = {"kind": record.safety_backup.kind, "path": record.safety_backup.path}
-        status["safetyBackup"] = {key: value for key, value in kept.items() if value is not None}
-    return status
+    return {**status, **safety_status(restore, record)}

@@ -85,6 +85,29 @@ def roll_back(
     return step(restore, "RollingBack", reason, message, now, status, ended=cause)
 
 
+def safety_status(restore: Restore | None, record: RestoreResult) -> dict[str, Any]:
+    """``status.safetyBackup`` as the admin API reports it; empty if the recorded safety backup holds the config.
+
+    The gateway may write its config after the safety backup. The admin API then says where the replaced config is.
+    """
+    recorded = {} if restore is None else restore.status.get("safetyBackup") or {}
+    digest = recorded.get("sha256")
+    if recorded.get("kind") == "backup" and digest is not None and digest == record.previous_sha256:
+        return {}
+    current = {"kind": record.safety_backup.kind, "path": record.safety_backup.path}
+    return {"safetyBackup": {**recorded, **{key: value for key, value in current.items() if value is not None}}}
+
+
+def kept_note(record: RestoreResult) -> str:
+    """A sentence about a previous config that is in no backup; empty if it is in one."""
+    if record.safety_backup.kind != "kept":
+        return ""
+    return (
+        f" The previous config is in no backup yet. It is kept in the gateway's pod at {record.safety_backup.path} "
+        "until the admin API has backed it up."
+    )
+
+
 def finish(
     restore: Restore,
     phase: str,
