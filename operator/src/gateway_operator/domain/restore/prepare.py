@@ -20,7 +20,7 @@ from gateway_operator.domain.model.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.model.admin_api import Failure, NotFound, counts_status
+from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.names import ENCRYPTED, safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
@@ -30,11 +30,11 @@ from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.domain.restore.source import Refusal, resolve
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
+    applied_status,
     deadline_exceeded,
     finish,
     kept_note,
     roll_back,
-    safety_status,
     step,
 )
 
@@ -311,14 +311,3 @@ def _safety_backup_option(restore: Restore) -> bool | str:
     if restore.status.get("safetyBackup"):
         return False
     return "required" if restore.safety_backup == "Required" else True
-
-
-def applied_status(record: RestoreResult, restore: Restore | None = None) -> dict[str, Any]:
-    """The fields of the journal's record in the form of the status."""
-    status: dict[str, Any] = {
-        "previousDigest": record.previous_sha256,
-        "restoredDigest": record.restored_sha256,
-        "sectionsDigest": record.sections_digest,
-        "counts": counts_status(record.counts),
-    }
-    return {**status, **safety_status(restore, record)}

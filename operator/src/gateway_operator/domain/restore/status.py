@@ -12,7 +12,7 @@ from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import Finish, KubernetesEvent, Write
-from gateway_operator.domain.model.admin_api import Failure, NotFound
+from gateway_operator.domain.model.admin_api import Failure, NotFound, counts_status
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore
@@ -83,6 +83,17 @@ def roll_back(
     message = f"{cause} The previous config is being put back."
     status = {**(extra_status or {}), "failure": {"reason": str(reason), "message": cause}}
     return step(restore, "RollingBack", reason, message, now, status, ended=cause)
+
+
+def applied_status(record: RestoreResult, restore: Restore | None = None) -> dict[str, Any]:
+    """The fields of the journal's record in the form of the status."""
+    status: dict[str, Any] = {
+        "previousDigest": record.previous_sha256,
+        "restoredDigest": record.restored_sha256,
+        "sectionsDigest": record.sections_digest,
+        "counts": counts_status(record.counts),
+    }
+    return {**status, **safety_status(restore, record)}
 
 
 def safety_status(restore: Restore | None, record: RestoreResult) -> dict[str, Any]:
