@@ -4,6 +4,9 @@ a DNS label has none. A shortened name ends in a digest of the full name, so tha
 */}}
 {{- define "gateway.fullname" -}}
 {{- $name := .Values.fullnameOverride | default .Release.Name | replace "." "-" -}}
+{{- if not (regexMatch "^[a-z]" $name) -}}
+{{- fail (printf "the Service cannot be called %q: its name must begin with a letter. Use another release name or set fullnameOverride." $name) -}}
+{{- end -}}
 {{- if gt (len $name) 46 -}}
 {{- printf "%s-%s" ($name | trunc 37 | trimSuffix "-") ($name | sha256sum | trunc 8) -}}
 {{- else -}}
@@ -67,6 +70,11 @@ users created; then the operator reads the CA from the Secret with the certifica
 {{- .Values.signing.existingSecret | default (printf "%s-signing" (include "gateway.fullname" .)) -}}
 {{- end }}
 
+{{/* "true" if the chart renews the certificate, otherwise empty. */}}
+{{- define "gateway.renewsCertificate" -}}
+{{- if and .Values.tls.enabled (not .Values.tls.existingSecret) .Values.tls.renewalSchedule -}}true{{- end -}}
+{{- end }}
+
 {{/* "true" if the hook must create at least one Secret, otherwise empty. */}}
 {{- define "gateway.makesSecrets" -}}
 {{- $own := and .Values.adminKey.existingSecret .Values.signing.existingSecret -}}
@@ -113,13 +121,13 @@ trusted-keys.pem: |
 
 {{/*
 The restricted Pod Security Standard and more. All containers have the same uid: the gateway and the admin API both replace the
-config file, and only its owner may do that.
+config file, and only its owner may do that. Without podSecurityContext the cluster assigns the uid, as OpenShift does.
 */}}
 {{- define "gateway.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- with .Values.podSecurityContext }}
+{{ toYaml . }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
@@ -166,4 +174,71 @@ spec:
   {{- end }}
   resources:
     requests: {storage: {{ $persistence.size }}}
+{{- end }}
+
+{{/*
+The pod that creates missing Secrets and renews certificates, from a list of the root context, the name of its ServiceAccount,
+and whether it also creates the signing key.
+*/}}
+{{- define "gateway.makeSecretsPod" -}}
+{{- $root := index . 0 -}}
+{{- with $root -}}
+metadata:
+  labels:
+    {{- include "gateway.hookLabels" . | nindent 4 }}
+    {{- with .Values.hooks.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.hooks.podAnnotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ index $ 1 }}
+  automountServiceAccountToken: true
+  enableServiceLinks: false
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.hooks.priorityClassName | default .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext: {{- include "gateway.podSecurityContext" . | nindent 4 }}
+  containers:
+    - name: {{ ternary "make-secrets" "renew-certificate" (index $ 2) }}
+      image: {{ include "gateway.image" (list .Values.operator.image .Chart.AppVersion) | quote }}
+      imagePullPolicy: {{ .Values.operator.image.pullPolicy }}
+      command: [gateway-operator]
+      args:
+        - make-secrets
+        - --namespace={{ .Release.Namespace }}
+        - --workload={{ include "gateway.fullname" . }}
+        - --label=app.kubernetes.io/part-of=gateway-backup-operator
+        - --label=app.kubernetes.io/instance={{ .Release.Name }}
+        {{- if not .Values.adminKey.existingSecret }}
+        - --admin-secret={{ include "gateway.adminSecret" . }}
+        {{- end }}
+        {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) }}
+        - --tls-secret={{ include "gateway.tlsSecret" . }}
+        {{- end }}
+        {{- if and (index $ 2) (not .Values.signing.existingSecret) }}
+        - --signing-secret={{ include "gateway.signingSecret" . }}
+        {{- end }}
+      resources: {{- toYaml .Values.hooks.resources | nindent 8 }}
+      securityContext: {{- include "gateway.containerSecurityContext" . | nindent 8 }}
+      volumeMounts:
+        - {name: tmp, mountPath: /tmp}
+  volumes:
+    - name: tmp
+      emptyDir: {sizeLimit: 16Mi}
+  {{- with .Values.hooks.nodeSelector | default .Values.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.hooks.tolerations | default .Values.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.hooks.affinity | default .Values.affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
 {{- end }}

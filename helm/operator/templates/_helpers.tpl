@@ -32,12 +32,14 @@ app.kubernetes.io/part-of: gateway-backup-operator
 {{- .Values.image.repository }}:{{ $tag }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* The restricted Pod Security Standard, and in addition a fixed uid and a read-only root file system. */}}
+{{/*
+The restricted Pod Security Standard and a read-only root file system. Without podSecurityContext the cluster assigns the uid.
+*/}}
 {{- define "operator.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- with .Values.podSecurityContext }}
+{{ toYaml . }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 

@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--sweep-seconds", type=float, default=30.0, help="seconds between retention passes; default 30")
     run.add_argument("--log-format", choices=["json", "plain"], help="default json")
     run.add_argument("--verbose", action="store_true", help="log at debug level")
-    secrets = commands.add_parser("make-secrets", help="create the missing Secrets of a gateway; existing keys stay")
+    secrets = commands.add_parser(
+        "make-secrets", help="create the missing Secrets of a gateway and renew its certificate; other keys stay"
+    )
     secrets.add_argument("--namespace", required=True, help="the namespace of the gateway and of the Secrets")
     secrets.add_argument("--workload", required=True, help="name of the gateway's workload and of its Service")
     secrets.add_argument("--admin-secret", help="name of the Secret for admin-key (and ca.crt)")
@@ -48,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     secrets.add_argument(
         "--label", action="append", default=[], metavar="KEY=VALUE", help="label of created objects (repeatable)"
     )
+    secrets.add_argument(
+        "--renewal-pause-seconds", type=float, default=120.0,
+        help="pause between the new CA and the new certificate, until every client has read the CA; default 120",
+    )  # fmt: skip
     release = commands.add_parser(
         "release-finalizers", help="remove the operator's finalizers before an uninstall; nothing is deleted"
     )

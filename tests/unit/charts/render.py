@@ -101,10 +101,11 @@ def is_hook(item: Object) -> bool:
 
 
 def pod_specs(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """The pod spec of each workload and Job, with its kind and name for failure messages."""
+    """The pod spec of each workload, Job and CronJob, with its kind and name for failure messages."""
     for item in objects:
-        if item["kind"] in ("Deployment", "Job"):
-            yield f"{item['kind']}/{item['metadata']['name']}", item["spec"]["template"]["spec"]
+        if item["kind"] in ("Deployment", "Job", "CronJob"):
+            spec = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item["spec"]
+            yield f"{item['kind']}/{item['metadata']['name']}", spec["template"]["spec"]
 
 
 def containers(spec: Object) -> list[Object]:

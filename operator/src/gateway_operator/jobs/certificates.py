@@ -1,7 +1,8 @@
-"""Creates a CA and a server certificate for one gateway's admin API.
+"""Creates and renews the CA and the server certificate of one gateway's admin API.
 
 The CA's private key is never stored, so no second certificate can be signed with it. The Secret with the CA
-certificate can therefore be readable for every client of the gateway.
+certificate can therefore be readable for every client of the gateway. A renewal creates a new CA. Clients trust the old
+and the new CA until the next renewal.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-YEARS: Final = 10
+VALIDITY: Final = timedelta(days=365)
 _BACKDATED: Final = timedelta(hours=1)
 """The certificate is valid from an hour ago, because a client whose clock is behind would reject a later start."""
 _COMMON_NAME_LIMIT: Final = 64
@@ -42,8 +44,8 @@ def dns_names(workload: str, namespace: str) -> list[str]:
 def make(workload: str, namespace: str, now: datetime) -> CertificateBundle:
     """Create a new CA and a server certificate that it has signed."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = _name(f"{workload} admin API CA")
-    until = now + timedelta(days=365 * YEARS)
+    ca_name = _ca_name(workload)
+    until = now + VALIDITY
     ca = (
         x509.CertificateBuilder()
         .subject_name(ca_name)
@@ -79,6 +81,43 @@ def make(workload: str, namespace: str, now: datetime) -> CertificateBundle:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return CertificateBundle(_pem(certificate), _pem(ca), private.decode())
+
+
+def is_renewal_due(certificate: str, workload: str, now: datetime) -> bool:
+    """Whether two thirds of the validity have passed. False for a certificate that this program did not create."""
+    try:
+        parsed = x509.load_pem_x509_certificate(certificate.encode())
+    except ValueError:
+        return False
+    if parsed.issuer != _ca_name(workload):
+        return False
+    start, end = parsed.not_valid_before_utc, parsed.not_valid_after_utc
+    return end - now < (end - start) / 3
+
+
+def trust_during_renewal(new: CertificateBundle, certificate: str, trusted: str) -> str:
+    """The new CA and the one that signed the current certificate, as PEM. Other CAs in ``trusted`` are dropped."""
+    current = x509.load_pem_x509_certificate(certificate.encode())
+    return new.ca + "".join(_pem(ca) for ca in _certificates(trusted) if _has_signed(ca, current))
+
+
+def _certificates(pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        return []
+
+
+def _has_signed(ca: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _ca_name(workload: str) -> x509.Name:
+    return _name(f"{workload} admin API CA")
 
 
 def _name(common_name: str) -> x509.Name:

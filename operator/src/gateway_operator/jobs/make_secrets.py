@@ -1,16 +1,21 @@
-"""Creates the missing Secrets of a gateway. An existing key is never replaced.
+"""Creates the missing Secrets of a gateway and renews its certificate. No other existing key is ever replaced.
 
 The Secret with the certificate is written first and contains the CA as well. The CA in the Secret with the admin key
 is a copy of it. After a crash between the two writes, the next run copies it from the first Secret.
+
+A renewal has two steps, so that no call fails. First both Secrets get a second CA. Only after a pause, when every
+client trusts both, the certificate is replaced. After a crash in between, the next run begins again.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import logging
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -20,7 +25,7 @@ from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.model.names import ADMIN_KEY_FIELD, CA_FIELD
 from gateway_operator.domain.model.resources import Json
-from gateway_operator.jobs.certificates import make
+from gateway_operator.jobs.certificates import CertificateBundle, is_renewal_due, make, trust_during_renewal
 from gateway_operator.jobs.signing_keys import BadKeyError, new_private_key, public_key
 from gateway_operator.ports import MissingError
 
@@ -41,17 +46,30 @@ async def run(arguments: argparse.Namespace) -> int:
     cluster = await KubernetesCluster.connect()
     try:
         provisioner = SecretProvisioner(cluster, arguments.namespace, labels)
-        ca = None
+        tls = TlsState()
         # The certificate before the admin key: the second Secret gets a copy of the CA in the first one.
         if arguments.tls_secret:
-            ca = await provisioner.tls(arguments.tls_secret, arguments.workload)
+            tls = await provisioner.tls(arguments.tls_secret, arguments.workload, datetime.now(UTC))
         if arguments.admin_secret:
-            await provisioner.admin(arguments.admin_secret, ca)
+            await provisioner.admin(arguments.admin_secret, tls.trusted)
         if arguments.signing_secret:
             await provisioner.signing(arguments.signing_secret)
+        if tls.renewal is not None:
+            # Every client must have read the new CA before a server presents a certificate of it.
+            await asyncio.sleep(arguments.renewal_pause_seconds)
+            await provisioner.replace_certificate(arguments.tls_secret, tls.renewal, tls.certificate)
     finally:
         await cluster.close()
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsState:
+    """The CAs that clients must trust, and the certificate to replace if a renewal is due."""
+
+    trusted: str | None = None
+    certificate: str = ""
+    renewal: CertificateBundle | None = None
 
 
 class SecretProvisioner:
@@ -62,22 +80,38 @@ class SecretProvisioner:
         self._namespace = namespace
         self._labels = dict(labels)
 
-    async def tls(self, name: str, workload: str) -> str | None:
-        """Create the Secret with the certificate if it is missing. Returns the CA in it; None if it has no CA."""
-        bundle = make(workload, self._namespace, datetime.now(UTC))
+    async def tls(self, name: str, workload: str, now: datetime) -> TlsState:
+        """Create the Secret with the certificate if it is missing. If a renewal is due, add the next CA to it."""
+        bundle = make(workload, self._namespace, now)
         new = dict(zip(_TLS_FIELDS, (bundle.certificate, bundle.key, bundle.ca), strict=True))
 
-        async def complete(existing: Json | None) -> str | None:
+        async def complete(existing: Json | None) -> TlsState:
             fields = _fields(existing or {})
-            if not fields.get("tls.key") or not fields.get("tls.crt"):
+            certificate, trusted = fields.get("tls.crt"), fields.get(CA_FIELD)
+            if not fields.get("tls.key") or not certificate:
                 await self._write(name, existing, new, "kubernetes.io/tls")
-                return bundle.ca
+                return TlsState(bundle.ca)
+            if is_renewal_due(certificate, workload, now):
+                trusted = trust_during_renewal(bundle, certificate, trusted or "")
+                await self._write(name, existing, {CA_FIELD: trusted})
+                return TlsState(trusted, certificate, bundle)
             log.info("Secret %s already has a certificate and is not changed.", name)
-            if not fields.get(CA_FIELD):
+            if not trusted:
                 log.warning("Secret %s has no %s, so the operator cannot verify this gateway.", name, CA_FIELD)
-            return fields.get(CA_FIELD)
+            return TlsState(trusted)
 
         return await retry_on_conflict(partial(self._read, name), complete)
+
+    async def replace_certificate(self, name: str, new: CertificateBundle, current: str) -> None:
+        """Replace certificate and key in one write, unless the certificate is no longer ``current``."""
+
+        async def replace(existing: Json | None) -> None:
+            fields = _fields(existing or {})
+            # Another run may have renewed it meanwhile, with a CA that is not ours.
+            if fields.get("tls.crt") == current and new.ca in (fields.get(CA_FIELD) or ""):
+                await self._write(name, existing, {"tls.crt": new.certificate, "tls.key": new.key})
+
+        await retry_on_conflict(partial(self._read, name), replace)
 
     async def admin(self, name: str, ca: str | None) -> None:
         """Create the Secret with the admin key if it is missing. If its CA differs from ``ca``, it is replaced."""

@@ -1,4 +1,7 @@
-"""Prepares an uninstall: stops the operator, then removes its finalizer from all objects. Nothing is deleted.
+"""Prepares `helm uninstall`: stops the operator, then removes its finalizer from all objects. Nothing is deleted.
+
+The Job is a Helm hook. `helm template | kubectl apply` creates it as well, together with the operator. Helm writes its
+annotation only to what it has installed, so without the annotation on the operator's Deployment nothing is done.
 
 Only GatewayBackups with ``spec.deleteFile`` have the finalizer. Without the operator it would block their deletion. The
 operator is stopped first, because a running operator would add the finalizer again.
@@ -25,6 +28,7 @@ from gateway_operator.ports import ClusterError, MissingError
 from gateway_operator.settings import namespaces
 
 STOP_TIMEOUT: Final = 90.0
+_HELM_RELEASE: Final = "meta.helm.sh/release-name"
 
 log = logging.getLogger("gateway_operator.release_finalizers")
 
@@ -34,9 +38,15 @@ async def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cluster = await KubernetesCluster.connect()
     try:
-        # The operator before the finalizers: it would add them again.
         if arguments.deployment:
-            await stop(cluster, arguments.namespace or "default", arguments.deployment)
+            workload = await cluster.workload(
+                arguments.namespace or "default", GatewayRef("Deployment", arguments.deployment)
+            )
+            if workload is not None and _HELM_RELEASE not in workload.annotations:
+                log.info("Helm did not install Deployment %s, so nothing is changed.", arguments.deployment)
+                return 0
+            # The operator before the finalizers: it would add them again.
+            await stop(cluster, workload)
         released = await release(cluster, namespaces([], os.environ))
     finally:
         await cluster.close()
@@ -44,19 +54,18 @@ async def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def stop(cluster: KubernetesCluster, namespace: str, name: str) -> None:
+async def stop(cluster: KubernetesCluster, workload: Workload | None) -> None:
     """Scale the operator's Deployment to zero and wait until it has no pods. ClusterError after ``STOP_TIMEOUT``."""
-    workload = await cluster.workload(namespace, GatewayRef("Deployment", name))
     if workload is None:
         return
-    scale = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
+    scale = f"/apis/apps/v1/namespaces/{workload.namespace}/deployments/{workload.ref.name}/scale"
     await cluster.request("PATCH", scale, {"spec": {"replicas": 0}}, content_type=MERGE)
     deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT
     while await _pods(cluster, workload):
         if asyncio.get_running_loop().time() > deadline:
-            raise ClusterError(f"Deployment {name} still has pods after {STOP_TIMEOUT:.0f} s")
+            raise ClusterError(f"Deployment {workload.ref.name} still has pods after {STOP_TIMEOUT:.0f} s")
         await asyncio.sleep(1)
-    log.info("Deployment %s is scaled to zero and has no pods.", name)
+    log.info("Deployment %s is scaled to zero and has no pods.", workload.ref.name)
 
 
 async def _pods(cluster: KubernetesCluster, workload: Workload) -> int:
