@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -11,7 +13,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from tests.unit.charts.render import CHARTS, Object, helm, of_kind, one, pod_specs, render, template
+from tests.unit.charts.render import CHARTS, ROOT, Object, helm, of_kind, one, pod_specs, render, template
 
 HOOKS = {
     "resources": {"requests": {"cpu": "5m", "memory": "96Mi"}, "limits": {"cpu": "1", "memory": "192Mi"}},
@@ -73,6 +75,12 @@ def test_changed_hook_job_has_another_name() -> None:
         for values in ({}, {"operator": {"image": {"tag": "2.0.0"}}}, {"hooks": {"podLabels": {"a": "b"}}})
     }
     assert len(names) == 3
+
+
+def test_required_lists_follow_the_values() -> None:
+    command = [sys.executable, str(ROOT / "helm" / "require-values.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def _required_paths(values: dict[str, Any], schema: dict[str, Any]) -> Iterator[tuple[str, ...]]:
