@@ -97,8 +97,10 @@ def test_schedule_status_shows_the_last_successful_backup(scheduled: InstalledGa
     wait_until(lambda: "lastSuccessfulBackup" in status(), "a last successful backup", timeout=200, pause=1)
     assert {one["type"]: one["status"] for one in status()["conditions"]}["Ready"] == "True"
     backup = scheduled.get("gwb", status()["lastSuccessfulBackup"])
-    job = backup["metadata"]["name"]
+    job = backup["spec"]["job"]["name"]
     assert job.startswith("my-gateway-")
+    assert backup["metadata"]["name"].startswith(f"{job}-")
+    assert (backup["status"]["origin"], backup["status"]["schedule"]) == ("Schedule", "my-gateway")
     assert backup["spec"]["gatewayRef"]["name"] == "my-gateway"
     assert "completed" in scheduled.kubectl("logs", f"job/{job}")
 

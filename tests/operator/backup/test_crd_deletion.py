@@ -32,13 +32,14 @@ def test_role_only_mode_permits_retention_and_deletion_with_file(kube: Kube, tmp
     ):
         kube.apply_backup("kept")
         kube.apply_backup("brief")
-        for name in ("b1", "b2", "b3"):
-            kube.complete_backup(name, group="byhand", retention={"keepLast": 2})
-        wait_for("retention has deleted b1", lambda: kube.get("gwb", "b1") is None, timeout=60)
-        assert len(gw.backup_files()) == 4
+        for name in ("b1", "b2"):
+            kube.complete_backup(name, group="byhand", ttl="1s")
+        kube.complete_backup("b3", group="byhand")
+        wait_for("their ttl has deleted two", lambda: len(kube.items("gwb")) == 3, timeout=60)
+        wait_for("their files are deleted", lambda: len(gw.backup_files()) == 3)
         kube.delete_with_file("brief", "--timeout=60s")
         kube.kubectl("delete", "gwb/kept", "--timeout=60s")
-        assert sorted(file.name.split("-")[1] for file in gw.backup_files()) == ["b2", "b3", "kept"]
+        assert sorted(file.name.split("-")[1] for file in gw.backup_files()) == ["b3", "kept"]
 
 
 def test_crd_deletion_keeps_files_and_import_recreates_the_objects(kube: Kube, tmp_path: Path) -> None:

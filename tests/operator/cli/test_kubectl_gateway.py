@@ -46,16 +46,11 @@ def test_backup_create_generates_unique_names(gateway: GatewayDeployment, cli: K
     assert all(re.fullmatch(r"gatewaybackup\.mcpgateway\.dev/gw-\d{8}-\d{6}-[0-9a-f]{4}\n", name) for name in names)
 
 
-def test_backup_create_writes_retention_options_into_the_spec(
-    kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway
-) -> None:
-    rules = ("keepLast=7", "keepDaily=14", "failed.maxAge=30d", "timeZone=Europe/Berlin")
-    cli.run("backup", "create", "p", "--gateway=gw", "--group=own", *(f"--retention={rule}" for rule in rules))
-    body = kube.require("gwb", "p")
-    assert body["spec"]["retention"] == {
-        "keepLast": 7, "keepDaily": 14, "failed": {"maxAge": "30d"}, "timeZone": "Europe/Berlin", "minKeep": 1,
-        "includeAdopted": False, "dryRun": False,
-    }  # fmt: skip
+def test_backup_accept_acknowledges_a_backup(kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway) -> None:
+    cli.run("backup", "create", "smaller", "--gateway=gw", "--wait")
+    done = cli.run("backup", "accept", "smaller")
+    assert done.stdout == "gatewaybackup.mcpgateway.dev/smaller accepted\n"
+    assert kube.require("gwb", "smaller")["spec"]["accepted"] is True
 
 
 def test_failed_backup_exits_1_with_its_reason(
@@ -160,19 +155,20 @@ def test_backup_adopt_creates_a_backup_of_an_existing_file(kube: Kube, cli: Kube
 def test_retention_explain_shows_the_policy_and_tries_another(
     kube: Kube, gateway: GatewayDeployment, cli: KubectlGateway
 ) -> None:
+    kube.kubectl("create", "serviceaccount", "gw-backup")
     kube.apply_schedule("nightly", retention={"keepLast": 5, "minKeep": 1}, suspend=True)
-    for name in ("one", "two", "three"):
-        cli.run("backup", "create", name, "--gateway=gw", "--wait", "--group=nightly")
+    one, two, three = [kube.complete_scheduled_backup("nightly", job) for job in ("one", "two", "three")]
     done = cli.run("retention", "explain", "nightly")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", "three", "two", "one"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", three, two, one]
     assert "keepLast" in done.stdout
-    assert "Deployment gw, group nightly: 3 backups, 3 to keep, 0 to delete." in done.stderr
+    assert "3 backups, 3 to keep, 0 to delete." in done.stderr
     other = cli.run("retention", "explain", "nightly", "--policy=keepLast=1", "-o", "name")
-    assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in ("two", "one")]
+    assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in (two, one)]
     assert "which is not in force" in other.stderr
+    kube.complete_backup("mine", group="nightly")
     rows = json.loads(cli.run("retention", "explain", "--group=nightly", "-o", "json").stdout)
-    assert {row["decision"] for row in rows} == {"keep"}
-    assert len(kube.items("gwb")) == 3
+    assert [(row["name"], row["decision"]) for row in rows] == [("mine", "keep")]
+    assert len(kube.items("gwb")) == 4
     assert "GatewayBackupSchedule nothing not found" in cli.run("retention", "explain", "nothing", code=1).stderr
     cli.run("retention", "explain", code=2)
 
@@ -214,7 +210,7 @@ def test_restore_create_refuses_an_existing_name(kube: Kube, gateway: GatewayDep
         ("backup", "create"),
         ("backup", "create", "UPPER", "--gateway=gw"),
         ("backup", "create", "--gateway=gw", "--ttl=1month"),
-        ("backup", "create", "--gateway=gw", "--retention=keepEver=1"),
+        ("backup", "create", "--gateway=gw", "--retention=keepLast=1"),
         ("backup", "create", "--gateway=gw", "--timeout=0"),
         ("backup", "create", "--gateway=gw", "--from-job"),
         ("backup", "delete", "--yes"),

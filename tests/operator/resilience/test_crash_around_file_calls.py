@@ -102,7 +102,7 @@ async def adopt_and_check(kube: Kube, gw: RealGateway, path: str, name: str, fau
     await reconcile_to_end(kube, "GatewayBackup", name, faults)
     body = kube.require("gwb", name)
     assert body["status"]["reason"] == "Adopted", (name, faults.names, body["status"])
-    assert body["metadata"]["labels"]["mcpgateway.dev/adopted"] == "true"
+    assert body["status"]["origin"] == "Adopted"
     assert len(gw.backup_files()) == 1
     kube.kubectl("delete", f"gwb/{name}", "--timeout=10s")
 

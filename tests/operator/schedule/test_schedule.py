@@ -237,22 +237,21 @@ def test_longest_name_is_accepted(kube: Kube, backup_account: None) -> None:
     assert kube.require("cronjob", name)["spec"]["schedule"] == "0 3 1 1 *"
 
 
-def test_backups_are_counted_by_group_and_kept_without_the_schedule(
+def test_backups_of_its_jobs_are_counted_and_kept_without_the_schedule(
     kube: Kube, backup_account: None, gateway: GatewayDeployment, admin: ScriptedAdminApi
 ) -> None:
     kube.apply_schedule("counts")
     kube.wait_schedule_ready("counts", "Scheduled")
-    kube.apply_backup("one", group="counts")
-    kube.apply_backup("two", group="counts", pinned=True)
-    kube.apply_backup("other", group="elsewhere")
-    kube.apply_backup("bad", group="counts", gatewayRef={"name": "gw"}, startingDeadlineSeconds=300)
+    names = [kube.apply_scheduled_backup("counts", job) for job in ("one", "two", "bad")]
+    kube.patch_spec("gwb", names[1], {"pinned": True})
+    kube.apply_backup("other", group="counts")
     expected = {"completed": 3, "failed": 0, "suspicious": 0, "pinned": 1, "total": 3}
     status = kube.wait_status("gwbs", "counts", lambda status: status.get("backups") == expected)
-    assert status["lastBackup"] in ("one", "two", "bad")
+    assert status["lastBackup"] in names
     assert "active" not in status
-    newest = max((kube.status("gwb", name)["snapshotTime"], name) for name in ("one", "two", "bad"))
+    newest = max((kube.status("gwb", name)["snapshotTime"], name) for name in names)
     assert (status["lastSuccessfulTime"], status["lastSuccessfulBackup"]) == newest
-    kube.kubectl("delete", "gwb/bad")
+    kube.kubectl("delete", f"gwb/{names[2]}")
     kube.wait_status("gwbs", "counts", lambda status: status["backups"]["total"] == 2)
     kube.kubectl("delete", "gwbs/counts")
     wait_for("the CronJob is deleted", lambda: kube.get("cronjob", "counts") is None)
@@ -265,10 +264,10 @@ def test_failed_backup_is_reported_in_the_status(
     kube.apply_schedule("fails")
     kube.wait_schedule_ready("fails", "Scheduled")
     admin.backup_errors = [ErrorCode.ConfigInvalid]
-    kube.apply_backup("broken", group="fails")
+    name = kube.apply_scheduled_backup("fails", "broken")
     status = kube.wait_status("gwbs", "fails", lambda status: (status.get("backups") or {}).get("failed") == 1)
-    assert status["lastFailure"] == "broken: ConfigInvalid"
-    assert status["lastFailedTime"] == kube.status("gwb", "broken")["completionTime"]
+    assert status["lastFailure"] == f"{name}: ConfigInvalid"
+    assert status["lastFailedTime"] == kube.status("gwb", name)["completionTime"]
     assert "lastSuccessfulBackup" not in status
 
 

@@ -16,7 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, FINALIZER
+from gateway_operator.domain.model.names import (
+    ADMIN_CA_SECRET,
+    ADMIN_KEY_SECRET,
+    CONFIG_RELOAD,
+    FINALIZER,
+    job_backup_name,
+)
 from tests.cluster import Cluster, ClusterError
 
 QUICK_HEALTH_CHECK = {"timeoutSeconds": 8, "consecutive": 2}
@@ -101,6 +107,21 @@ class Kube:
     def apply_backup(self, name: str, **spec: Any) -> None:
         """Apply a GatewayBackup of the gateway `gw`, unless the spec names another one."""
         self.apply(custom_resource("GatewayBackup", name, {"gatewayRef": {"name": "gw"}, **spec}))
+
+    def apply_scheduled_backup(self, schedule: str, job: str, **spec: Any) -> str:
+        """Start a Job of the schedule's CronJob and apply the GatewayBackup of its pod. Returns the backup's name."""
+        wait_for(f"the CronJob {schedule}", lambda: self.get("cronjob", schedule))
+        self.kubectl("create", "job", f"--from=cronjob/{schedule}", job)
+        uid = self.require("job", job)["metadata"]["uid"]
+        name = job_backup_name(job, uid)
+        self.apply_backup(name, group=schedule, job={"name": job, "uid": uid}, **spec)
+        return name
+
+    def complete_scheduled_backup(self, schedule: str, job: str, **spec: Any) -> str:
+        """`apply_scheduled_backup`, and wait until the backup is Completed."""
+        name = self.apply_scheduled_backup(schedule, job, **spec)
+        self.wait_phase("gwb", name, "Completed")
+        return name
 
     def complete_backup(self, name: str, **spec: Any) -> dict[str, Any]:
         """Apply a GatewayBackup, wait until it is Completed and return its status."""
