@@ -85,8 +85,11 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
   resources: [pods]
   verbs: [get, list]
 - apiGroups: [apps]
-  resources: [deployments, statefulsets, replicasets]
-  verbs: [get, list]
+  resources: [deployments, statefulsets]
+  verbs: [get]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list]
 {{- end }}
 
 {{/* Permissions of the pre-delete hook. It removes the finalizer, which only GatewayBackups with deleteFile have. */}}

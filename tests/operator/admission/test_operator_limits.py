@@ -37,7 +37,7 @@ def patched(request: pytest.FixtureRequest, team: Kube, operator_account: Caller
     kind = {"deployments": "Deployment", "statefulsets": "StatefulSet"}[plural]
     if kind == "StatefulSet":
         account = team.require("serviceaccount", "gateway-backup-operator")["metadata"]["name"]
-        team.kubectl("create", "role", "sets", "--verb=get,patch", "--resource=statefulsets.apps")
+        team.kubectl("create", "role", "sets", "--verb=patch", "--resource=statefulsets.apps")
         team.kubectl("create", "rolebinding", "sets", "--role=sets", f"--serviceaccount={team.namespace}:{account}")
     team.apply(workload(kind))
     annotate = {"metadata": {"annotations": {"mcpgateway.dev/x": "1"}}}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from gateway_operator.domain.model.names import job_backup_name
 from tests.api.support.requirements import require_programs
 from tests.operator.conftest import IMAGE
 from tests.operator.support.operator_process import OperatorProcess
@@ -15,10 +17,12 @@ from tests.operator.support.rbac import (
     apply_operator_rbac,
     grant_gateway_role,
     kubeconfig_for_account,
+    permissions,
     service_account_name,
+    used_permissions,
 )
 from tests.operator.support.real_gateway import AgeKey, encrypted_gateway, real_gateway
-from tests.operator.support.workloads import QUICK_HEALTH_CHECK, Kube, condition_states, wait_for
+from tests.operator.support.workloads import QUICK_HEALTH_CHECK, Kube, condition_states, custom_resource, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -37,9 +41,12 @@ def account(kube: Kube) -> Iterator[str]:
 def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProcess]:
     """The operator with the permissions of that account only."""
     kubeconfig = kubeconfig_for_account(kube, account, tmp_path)
-    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
-    log = tmp_path / "operator.log"
-    with OperatorProcess(kube.cluster, log, kubeconfig=kubeconfig, environment=environment) as process:
+    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE, "RECORDED_REQUESTS": str(tmp_path / "requests")}
+    module = "tests.operator.support.recording_operator"
+    with OperatorProcess(
+        kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig, environment=environment, module=module,
+        flags=["--sweep-seconds=1"],
+    ) as process:  # fmt: skip
         yield process
 
 
@@ -90,10 +97,18 @@ def test_schedule_without_permission_names_the_command_that_grants_it(
     wait_for("the CronJob is deleted", lambda: kube.get("cronjob", "nightly") is None)
 
 
-def test_permissions_of_the_charts_suffice_for_all_operations(
+UNUSED_BY_REQUESTS = {
+    # The admission policies ask for it: whoever has it is the operator.
+    ("update", "gatewaybackups/status.mcpgateway.dev"),
+    # The admission plugin OwnerReferencesPermissionEnforcement asks for it.
+    ("update", "gatewaybackupschedules/finalizers.mcpgateway.dev"),
+}
+
+
+def test_permissions_of_the_charts_suffice_and_each_one_is_used(
     kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path
 ) -> None:
-    grant_gateway_role(kube, account)
+    grant_gateway_role(kube, account, "operator.rbac.cronJobs=true")
     with real_gateway(kube, tmp_path, reload="Restart") as gw:
         kube.complete_backup("good")
         gw.write_config(users=5)
@@ -105,8 +120,27 @@ def test_permissions_of_the_charts_suffice_for_all_operations(
         kube.delete_with_file("good", "--timeout=30s")
         assert not [one for one in gw.backup_files() if "good" in one.name and "safety" not in one.name]
         assert kube.events("back")
-        log = limited.log()
-        assert "forbidden" not in log.lower(), log[-3000:]
+        for name in ("brief", "newest"):
+            kube.complete_backup(name, ttl="1s")
+        wait_for("a backup is deleted by its ttl", lambda: kube.get("gwb", "brief") is None)
+    kube.apply(custom_resource("GatewayBackupImport", "all", {"gatewayRef": {"name": "gw"}, "dryRun": True}))
+    kube.apply_backup("ordinal", gatewayRef={"kind": "StatefulSet", "name": "gw"})
+    uid = "00000000-0000-0000-0000-000000000000"
+    kube.apply_backup(job_backup_name("none", uid), job={"name": "none", "uid": uid})
+    kube.apply_schedule("nightly")
+    wait_for("the CronJob", lambda: kube.get("cronjob", "nightly"))
+    kube.patch_spec("cronjob", "nightly", {"suspend": True})
+    roles = [one for one in kube.items("role") if one["metadata"]["name"] == "gw-backup-operator"]
+    granted = permissions([*roles, kube.require("clusterrole", "gateway-backup-operator")])
+
+    def unused() -> set[tuple[str, str]]:
+        return granted - UNUSED_BY_REQUESTS - used_permissions(tmp_path / "requests")
+
+    with suppress(AssertionError):
+        wait_for("all permissions are used", lambda: not unused(), timeout=30)
+    assert unused() == set()
+    log = limited.log()
+    assert "forbidden" not in log.lower(), log[-3000:]
 
 
 @pytest.mark.parametrize("by", ["the command in the message", "the chart"])

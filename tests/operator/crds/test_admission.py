@@ -42,6 +42,10 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         custom_resource("GatewayRestore", "a", {**GW, "path": "x.json", "expectedSha256": "abc"}),
         "expectedSha256",
     ),
+    "a ttl of an adopted file": (
+        custom_resource("GatewayBackup", "a", {**GW, "existing": {"path": "x.json"}, "ttl": "1s"}),
+        "ttl cannot be set when a file is adopted",
+    ),
     "deleteFile at creation": (
         custom_resource("GatewayBackup", "a", {**GW, "deleteFile": True}),
         "deleteFile cannot be",

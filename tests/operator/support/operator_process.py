@@ -30,6 +30,7 @@ class OperatorProcess:
         kubeconfig: Path | None = None,
         environment: Mapping[str, str] | None = None,
         flags: Sequence[str] = (),
+        module: str = "gateway_operator.main",
     ) -> None:
         self._cluster = cluster
         self._log = log
@@ -37,6 +38,7 @@ class OperatorProcess:
         self._kubeconfig = kubeconfig or cluster.kubeconfig
         self._environment = dict(environment or {})
         self._flags = tuple(flags)
+        self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -52,7 +54,7 @@ class OperatorProcess:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "gateway_operator.main", "run", f"--liveness=127.0.0.1:{self.port}"]
+        command = [sys.executable, "-m", self._module, "run", f"--liveness=127.0.0.1:{self.port}"]
         command += [*(f"--namespace={namespace}" for namespace in self._namespaces), *self._flags]
         environment = {**os.environ, "KUBECONFIG": str(self._kubeconfig), **self._environment}
         with self._log.open("ab") as log:

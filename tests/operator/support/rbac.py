@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -11,6 +13,7 @@ from tests.cluster import Cluster
 from tests.operator.support.workloads import Kube
 
 ROOT = Path(__file__).resolve().parents[3]
+_VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 RBAC_KINDS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"}
 
 
@@ -32,6 +35,34 @@ def apply_operator_rbac(kube: Kube, *values: str) -> list[dict[str, Any]]:
     return objects
 
 
+def permissions(roles: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
+    """The rules of Roles as single permissions: a verb, and a resource with its group."""
+    return {
+        (verb, f"{resource}.{group}" if group else resource)
+        for role in roles
+        for one in role["rules"]
+        for verb in one["verbs"]
+        for group in one["apiGroups"]
+        for resource in one["resources"]
+    }
+
+
+def used_permissions(log: Path) -> set[tuple[str, str]]:
+    """The permissions that the requests of a `recording_operator` needed."""
+    return {one for line in log.read_text().splitlines() if (one := _permission(*line.split(" ", 2))) is not None}
+
+
+def _permission(method: str, url: str, query: str) -> tuple[str, str] | None:
+    parts = urlsplit(url).path.strip("/").split("/")
+    group, rest = (parts[1], parts[3:]) if parts[0] == "apis" else ("", parts[2:])
+    if parts[0] not in ("api", "apis") or not rest:
+        return None  # discovery
+    resource, name, *subresource = [*(rest[2:] if rest[0] == "namespaces" else rest), ""]
+    verb = _VERBS.get(method) or ("get" if name else "watch" if "watch" in f"{url} {query}" else "list")
+    resource = "/".join((resource, *filter(None, subresource)))
+    return verb, f"{resource}.{group}" if group else resource
+
+
 def service_account_name(objects: list[dict[str, Any]]) -> str:
     return next(str(one["metadata"]["name"]) for one in objects if one["kind"] == "ServiceAccount")
 
@@ -43,13 +74,25 @@ def create_role_only_account(kube: Kube) -> str:
     return service_account_name(objects)
 
 
+def render_gateway_rbac(kube: Kube, *values: str) -> list[dict[str, Any]]:
+    """The RBAC objects of the chart of the gateway `gw`."""
+    return render_rbac(
+        kube.cluster, "gateway", "gw", kube.namespace,
+        "fullnameOverride=gw", "tls.enabled=false", "adminKey.existingSecret=gw-admin", *values,
+    )  # fmt: skip
+
+
+def apply_backup_account(kube: Kube) -> None:
+    """Apply the ServiceAccount of the gateway's schedules with exactly the Role of the chart."""
+    for one in render_gateway_rbac(kube):
+        if one["metadata"]["name"] == "gw-backup":
+            kube.apply(one)
+
+
 def grant_gateway_role(kube: Kube, account: str, *values: str) -> None:
     """Apply the Role and RoleBinding with which the chart of the gateway `gw` admits the operator's account."""
-    for one in render_rbac(
-        kube.cluster, "gateway", "gw", kube.namespace,
-        "fullnameOverride=gw", "tls.enabled=false", "adminKey.existingSecret=gw-admin",
-        f"operator.serviceAccount.name={account}", f"operator.serviceAccount.namespace={kube.namespace}", *values,
-    ):  # fmt: skip
+    owner = (f"operator.serviceAccount.name={account}", f"operator.serviceAccount.namespace={kube.namespace}")
+    for one in render_gateway_rbac(kube, *owner, *values):
         if one["kind"] in ("Role", "RoleBinding"):
             kube.apply(one)
 

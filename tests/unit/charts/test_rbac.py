@@ -39,9 +39,9 @@ OPERATOR = (
     | may("patch", OURS, "gatewayrestores/status")
     | may("create", "", "events")
     | may("get list", "", "pods")
-    | may("get list", "apps", "deployments")
-    | may("get list", "apps", "statefulsets")
-    | may("get list", "apps", "replicasets")
+    | may("get", "apps", "deployments")
+    | may("get", "apps", "statefulsets")
+    | may("list", "apps", "replicasets")
 )
 RELEASE = may("get list patch", OURS, "gatewaybackups")
 NAME = "gateway-backup-operator"
@@ -116,7 +116,7 @@ def test_operator_can_read_the_gateways_secrets_and_restart_it() -> None:
     assert grants(role) == (
         may("get", "", "secrets", "my-gateway-admin")
         | may("get", "", "secrets", "ca")
-        | may("get patch", "apps", "deployments", "my-gateway")
+        | may("patch", "apps", "deployments", "my-gateway")
     )
     binding = one(objects, "RoleBinding", "my-gateway-backup-operator")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAME}]

@@ -25,7 +25,7 @@ from gateway_operator.domain.schedule.cronjob import TEMPLATE_VARIABLE
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
 _CREATE_ATTEMPTS: Final = 8
-_COMMON_FIELDS: Final = ("description", "ttl", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
+_COMMON_FIELDS: Final = ("description", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
@@ -82,7 +82,7 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--gateway is required")
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
-    spec = fields(arguments, ("group", *_COMMON_FIELDS))
+    spec = fields(arguments, ("group", "ttl", *_COMMON_FIELDS))
     return {"gatewayRef": gateway, **spec, **_kept_and_verified(arguments, verification)}
 
 

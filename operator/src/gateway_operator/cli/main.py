@@ -195,6 +195,8 @@ def _add_backup_create(command: argparse.ArgumentParser) -> None:
     spec = command.add_argument_group("spec of the backup")
     spec.add_argument("--group", type=name, help="group of the backup, the unit of retention; default manual")
     _add_spec_options(spec)
+    # Not for `adopt`: the API server refuses a ttl when a file is adopted.
+    spec.add_argument("--ttl", type=duration, help="delete the backup at this age, for example 30d")
     spec.add_argument("--max-shrink-percent", type=int, metavar="PERCENT", help=(
         "report the backup as Suspicious if it is smaller than the previous one by more than this; default 50"
     ))  # fmt: skip
@@ -208,7 +210,6 @@ def _add_backup_create(command: argparse.ArgumentParser) -> None:
 def _add_spec_options(spec: argparse._ArgumentGroup) -> None:
     spec.add_argument("--description", type=text, help="free text for users")
     spec.add_argument("--pin", action="store_true", help="protect the backup from retention")
-    spec.add_argument("--ttl", type=duration, help="delete the backup at this age, for example 30d")
     spec.add_argument("--verification", choices=["Stored", "Verified"], help=(
         "required verification level; an adopted encrypted file can only reach Stored"
     ))  # fmt: skip

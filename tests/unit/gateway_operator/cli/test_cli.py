@@ -127,9 +127,9 @@ def test_option_types_accept_valid_and_reject_invalid_values(read: Any, good: li
 
 
 WHERE = ["--gateway=gw", "--kind=StatefulSet", "--ordinal=1"]
-CARE = ["--description=x", "--pin", "--ttl=30d", "--verification=Stored"]
+CARE = ["--description=x", "--pin", "--verification=Stored"]
 CARE += ["--timeout-seconds=60", "--retry-limit=1", "--starting-deadline-seconds=60"]
-MADE = ["--max-shrink-percent=10"]
+MADE = ["--ttl=30d", "--max-shrink-percent=10"]
 RESTORE = ["--expected-sha256", "a" * 64, "--accept-unsigned", "--identity-secret=s", "--identity-key=k"]
 RESTORE += ["--safety-backup=Skip", "--on-failure=Leave", "--restart=Never", "--health-timeout-seconds=60"]
 RESTORE += ["--health-consecutive=2", "--timeout-seconds=60", "--starting-deadline-seconds=60", "--description=x"]

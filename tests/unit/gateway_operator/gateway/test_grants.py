@@ -28,7 +28,7 @@ def test_grant_command_has_the_smallest_role_and_binds_the_operator() -> None:
         "kubectl -n prod create rolebinding gw-backup-secrets --role=gw-backup-secrets "
         "--serviceaccount=ops:operator --dry-run=client -o yaml | kubectl apply -f -"
     )
-    assert "--verb=get,patch --resource=statefulsets.apps --resource-name=gw " in LINES["restart"]
+    assert "--verb=patch --resource=statefulsets.apps --resource-name=gw " in LINES["restart"]
 
 
 def test_commands_can_run_again_and_name_the_namespace() -> None:

@@ -36,7 +36,7 @@ def identity_grant_line(namespace: str, gateway: str, secret: str, operator: str
 def restart_grant_line(namespace: str, ref: GatewayRef, operator: str) -> str:
     """The commands that let the operator restart a workload after a restore. ``operator`` as above."""
     resource = f"{ref.kind.lower()}s.apps"
-    return _grant(namespace, f"{ref.name}-backup-restart", "get,patch", resource, [ref.name], operator)
+    return _grant(namespace, f"{ref.name}-backup-restart", "patch", resource, [ref.name], operator)
 
 
 def schedules_grant_line(namespace: str, gateway: str, operator: str) -> str:
