@@ -14,6 +14,7 @@ from tests.api.support.requirements import require_programs
 from tests.operator.conftest import IMAGE
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.rbac import (
+    apply_backup_account,
     apply_operator_rbac,
     grant_gateway_role,
     kubeconfig_for_account,
@@ -98,7 +99,7 @@ def test_schedule_without_permission_names_the_command_that_grants_it(
 
 
 UNUSED_BY_REQUESTS = {
-    # The admission policies ask for it: whoever has it is the operator.
+    # The admission policies ask for it: they recognize the operator by it.
     ("update", "gatewaybackups/status.mcpgateway.dev"),
     # The admission plugin OwnerReferencesPermissionEnforcement asks for it.
     ("update", "gatewaybackupschedules/finalizers.mcpgateway.dev"),
@@ -127,6 +128,7 @@ def test_permissions_of_the_charts_suffice_and_each_one_is_used(
     kube.apply_backup("ordinal", gatewayRef={"kind": "StatefulSet", "name": "gw"})
     uid = "00000000-0000-0000-0000-000000000000"
     kube.apply_backup(job_backup_name("none", uid), job={"name": "none", "uid": uid})
+    apply_backup_account(kube)
     kube.apply_schedule("nightly")
     wait_for("the CronJob", lambda: kube.get("cronjob", "nightly"))
     kube.patch_spec("cronjob", "nightly", {"suspend": True})

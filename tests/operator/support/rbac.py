@@ -54,10 +54,10 @@ def used_permissions(log: Path) -> set[tuple[str, str]]:
 
 def _permission(method: str, url: str, query: str) -> tuple[str, str] | None:
     parts = urlsplit(url).path.strip("/").split("/")
-    group, rest = (parts[1], parts[3:]) if parts[0] == "apis" else ("", parts[2:])
+    group, rest = ("".join(parts[1:2]), parts[3:]) if parts[0] == "apis" else ("", parts[2:])
     if parts[0] not in ("api", "apis") or not rest:
         return None  # discovery
-    resource, name, *subresource = [*(rest[2:] if rest[0] == "namespaces" else rest), ""]
+    resource, name, *subresource = [*(rest[2:] if rest[0] == "namespaces" and rest[2:] else rest), ""]
     verb = _VERBS.get(method) or ("get" if name else "watch" if "watch" in f"{url} {query}" else "list")
     resource = "/".join((resource, *filter(None, subresource)))
     return verb, f"{resource}.{group}" if group else resource
