@@ -74,13 +74,13 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
 - apiGroups: [batch]
   resources: [cronjobs]
   verbs: [get, list, watch]
-# A backup is a scheduled one only if the Job that it names exists.
+# get: a backup is a scheduled one only if the Job that it names exists. list: a schedule reports a Job that does not run.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get]
+  verbs: [get, list]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]

@@ -132,6 +132,8 @@ def test_permissions_of_the_charts_suffice_and_each_one_is_used(
     kube.apply_schedule("nightly")
     wait_for("the CronJob", lambda: kube.get("cronjob", "nightly"))
     kube.patch_spec("cronjob", "nightly", {"suspend": True})
+    # No node runs the pod, so the operator reads the Job's pods and events.
+    kube.kubectl("create", "job", "--from=cronjob/nightly", "waiting")
     roles = [one for one in kube.items("role") if one["metadata"]["name"] == "gw-backup-operator"]
     granted = permissions([*roles, kube.require("clusterrole", "gateway-backup-operator")])
 
