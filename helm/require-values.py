@@ -2,8 +2,8 @@
 """Writes the `required` lists of each chart's values.schema.json from its values.yaml.
 
 `helm upgrade --reuse-values` drops the defaults of values that the old chart did not have. The schema then names the
-missing value, where a template would fail with a nil pointer. A value whose schema allows null may be missing. `--check`
-writes nothing and exits 1 if a list is out of date; a unit test runs it.
+missing value, where a template would fail with a nil pointer. A value whose schema allows null may be missing.
+`--check` writes nothing and exits 1 if a list is out of date; a unit test runs it.
 """
 
 import argparse
@@ -45,9 +45,9 @@ def require(schema: dict[str, Any], values: dict[str, Any], root: dict[str, Any]
         schema.update({**others, "required": required, "properties": properties})
     for name, value in values.items():
         below = properties.get(name, {})
-        if isinstance(value, dict) and "properties" in below and "allOf" not in below:
-            if not may_be_missing(below, root):
-                require(below, value, root)
+        has_fields = isinstance(value, dict) and "properties" in below and "allOf" not in below
+        if has_fields and not may_be_missing(below, root):
+            require(below, value, root)
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def main() -> int:
         require(schema, yaml.safe_load((HELM / chart / "values.yaml").read_text(encoding="utf-8")), schema)
         new = json.dumps(schema, indent=2) + "\n"
         if check and new != text:
-            print(f"{path.name} of the chart {chart} is out of date: run helm/require-values.py")
+            sys.stderr.write(f"{path.name} of the chart {chart} is out of date: run helm/require-values.py\n")
             return 1
         path.write_text(new, encoding="utf-8")
     return 0
