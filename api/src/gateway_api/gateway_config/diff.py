@@ -1,12 +1,16 @@
 """Counts the differences between two configs: users, projects, API keys and settings. It never returns a value.
 
 A dry run shows the result before a restore. Only settings sections appear by name, and only names that the gateway
-defines. Any other name may be a secret: an API key is itself the name of its entry. This module is pure and imports
-the standard library only, because it may run in the parse worker.
+defines. Any other name may be a secret: an API key is itself the name of its entry. Each config is reduced to an
+outline before the next one is parsed: two large configs at once can exceed the container's memory limit. This
+module is pure and imports the standard library only, because it may run in the parse worker.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway_api.gateway_config.schema import get_admin_key
@@ -19,75 +23,103 @@ OTHER: Final = "other"
 """Reported for every changed section of another name."""
 
 
-def diff(live: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The names in a config with a digest of each value, for a comparison. Much smaller than the parsed config.
+
+    ``entries`` are those of a section, by section and name. API keys are digested without their ``disabled`` field.
+    """
+
+    admin_key: str | None
+    entries: dict[str, dict[str, bytes]]
+    emails: frozenset[str]
+    disabled_keys: frozenset[str]
+    settings: dict[str, bytes]
+
+
+def outline(config: dict[str, Any]) -> Outline:
+    """The outline of a config that has passed ``check``, or of an empty object."""
+    keys = config.get("apikeys", {})
+    users = config.get("users", {})
+    emails = (user.get("email") for user in users.values())
+    return Outline(
+        admin_key=get_admin_key(config),
+        entries={
+            "mcp_configs": _digests(config.get("mcp_configs", {})),
+            "projects": _digests(config.get("projects", {})),
+            "users": _digests(users),
+            "apikeys": {name: _digest({**key, "disabled": 0}) for name, key in keys.items()},
+        },
+        emails=frozenset(email for email in emails if isinstance(email, str)),
+        disabled_keys=frozenset(name for name, key in keys.items() if key.get("disabled") is True),
+        settings=_digests({name: value for name, value in config.items() if name not in DATA}),
+    )
+
+
+def diff(live: Outline | None, new: Outline) -> dict[str, Any]:
     """The fields of the contract's ``ConfigDiff`` for the change from ``live`` to ``new``.
 
-    Both have passed ``check``. ``live`` is None when there is no config or it is not valid.
+    ``live`` is None when there is no config or it is not valid.
     """
-    old = {} if live is None else live
-    old_emails, new_emails = _emails(old), _emails(new)
+    old = outline({}) if live is None else live
+    both = old.entries["apikeys"].keys() & new.entries["apikeys"].keys()
     return {
-        "admin_key_changes": get_admin_key(old) != get_admin_key(new),
+        "admin_key_changes": old.admin_key != new.admin_key,
         "configs": _count_entries(old, new, "mcp_configs"),
         "projects": _count_entries(old, new, "projects"),
         "users": _count_entries(old, new, "users"),
-        "emails_added": len(new_emails - old_emails),
-        "emails_removed": len(old_emails - new_emails),
-        "api_keys": _count_api_keys(old.get("apikeys", {}), new.get("apikeys", {})),
-        "settings_changed": _changed_settings(old, new),
+        "emails_added": len(new.emails - old.emails),
+        "emails_removed": len(old.emails - new.emails),
+        "api_keys": {
+            # Disabling a key has counts of its own, so it does not also count as a change.
+            **_count_entries(old, new, "apikeys"),
+            "disabled": len(both & (new.disabled_keys - old.disabled_keys)),
+            "enabled": len(both & (old.disabled_keys - new.disabled_keys)),
+        },
+        "settings_changed": sorted(
+            {
+                name if name in SETTINGS else OTHER
+                for name in old.settings.keys() | new.settings.keys()
+                if old.settings.get(name) != new.settings.get(name)
+            }
+        ),
     }
 
 
-def _count_entries(old: dict[str, Any], new: dict[str, Any], section: str) -> dict[str, int]:
-    before, after = old.get(section, {}), new.get(section, {})
+def _count_entries(old: Outline, new: Outline, section: str) -> dict[str, int]:
+    before, after = old.entries[section], new.entries[section]
     return {
         "added": len(after.keys() - before.keys()),
         "removed": len(before.keys() - after.keys()),
-        "changed": sum(not _same(before[name], after[name]) for name in before.keys() & after.keys()),
+        "changed": sum(before[name] != after[name] for name in before.keys() & after.keys()),
     }
 
 
-def _count_api_keys(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
-    both = before.keys() & after.keys()
-    were_disabled = {name for name in both if before[name].get("disabled") is True}
-    are_disabled = {name for name in both if after[name].get("disabled") is True}
-    return {
-        "added": len(after.keys() - before.keys()),
-        "removed": len(before.keys() - after.keys()),
-        # Disabling a key has counts of its own, so it does not also count as a change.
-        "changed": sum(not _same({**before[n], "disabled": 0}, {**after[n], "disabled": 0}) for n in both),
-        "disabled": len(are_disabled - were_disabled),
-        "enabled": len(were_disabled - are_disabled),
-    }
+def _digests(values: dict[str, Any]) -> dict[str, bytes]:
+    return {name: _digest(value) for name, value in values.items()}
 
 
-def _changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    changed = {
-        name if name in SETTINGS else OTHER
-        for name in (old.keys() | new.keys()) - DATA
-        if (name in old) != (name in new) or not _same(old.get(name), new.get(name))
-    }
-    return sorted(changed)
+def _digest(value: Any) -> bytes:
+    """A digest that is equal for equal JSON values, whatever the order of names. ``true`` is not ``1``."""
+    hasher = hashlib.blake2b(digest_size=16)
+    try:
+        hasher.update(json.dumps(value, sort_keys=True).encode())
+    except RecursionError:
+        _update_without_recursion(hasher, value)
+    return hasher.digest()
 
 
-def _emails(config: dict[str, Any]) -> set[str]:
-    emails = (user.get("email") for user in config.get("users", {}).values())
-    return {email for email in emails if isinstance(email, str)}
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal as JSON, where ``true`` is not ``1``. Works without recursion at any depth."""
-    pairs = [(one, other)]
-    while pairs:
-        a, b = pairs.pop()
-        if isinstance(a, dict) and isinstance(b, dict):
-            if a.keys() != b.keys():
-                return False
-            pairs.extend((a[name], b[name]) for name in a)
-        elif isinstance(a, list) and isinstance(b, list):
-            if len(a) != len(b):
-                return False
-            pairs.extend(zip(a, b, strict=True))
-        elif isinstance(a, bool) != isinstance(b, bool) or a != b:
-            return False
-    return True
+def _update_without_recursion(hasher: hashlib.blake2b, value: Any) -> None:
+    """For a value that is nested too deeply for the JSON encoder. Much slower."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            hasher.update(b"{%d" % len(part))
+            for name in sorted(part):
+                left += (part[name], name)
+        elif isinstance(part, list):
+            hasher.update(b"[%d" % len(part))
+            left += part
+        else:
+            hasher.update(json.dumps(part).encode() + b",")

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from gateway_api.gateway_config import schema
-from gateway_api.gateway_config.diff import diff
+from gateway_api.gateway_config.diff import diff, outline
 from gateway_api.gateway_config.schema import InvalidConfig
 
 Bytes = bytes | memoryview
@@ -43,9 +43,9 @@ def parse(data: Bytes, *, unwrap: bool, sections: bool, limit: int) -> ParseResu
 
 def compare(old: Bytes | None, new: Bytes) -> ParseResult:
     """The result holds ``diff``, the change from one valid config to another; see ``diff.py``."""
-    before, after = (None if data is None else schema.check(schema.parse(data)) for data in (old, new))
-    assert after is not None
-    return {"diff": diff(before, after)}, None
+    # One after the other: each parsed config is freed before the next one is parsed.
+    before = None if old is None else outline(schema.check(schema.parse(old)))
+    return {"diff": diff(before, outline(schema.check(schema.parse(new))))}, None
 
 
 def read_admin_key(data: Bytes) -> ParseResult:

@@ -29,7 +29,8 @@ SAME = ConfigDiff(
 
 
 def diff(old: dict[str, Any] | None, new: dict[str, Any]) -> ConfigDiff:
-    return ConfigDiff.model_validate(config_diff.diff(old, new), strict=True)
+    before = None if old is None else config_diff.outline(old)
+    return ConfigDiff.model_validate(config_diff.diff(before, config_diff.outline(new)), strict=True)
 
 
 def _changed(**expected: Any) -> ConfigDiff:
