@@ -87,11 +87,17 @@ def _settings(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from gateway_api.http.server import run
+    from gateway_api.storage.paths import enclosing_backup_directory
 
     settings = load(_flags(arguments))
     # The settings compare paths as text. A link could still place the config among the backups.
     if settings.config_file.resolve().is_relative_to(settings.backup_dir.resolve()):
         raise SettingsError("the config must not be in the backup directory, not even through a link")
+    if (enclosing := enclosing_backup_directory(settings.backup_dir)) is not None:
+        raise SettingsError(
+            f"the backup directory {settings.backup_dir} is inside the backup directory {enclosing} of another "
+            "server; choose a directory outside of it"
+        )
     run(settings)
     return 0
 

@@ -23,7 +23,8 @@ from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.repository.manifest import Manifest
 from gateway_api.repository.signature_policy import SignatureOverrides, require_trusted
 from gateway_api.settings import AdminSettings
-from gateway_api.storage.layout import GATEWAY_ID_FILE, VOLUME_ID_FILE
+from gateway_api.storage.layout import GATEWAY_ID_FILE, STATE_FOLDER, VOLUME_ID_FILE
+from gateway_api.storage.paths import lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
 
@@ -32,7 +33,8 @@ class OperationContext:
     """Valid only while the locks are held; never stored.
 
     ``backup_state`` is None when the backup volume is unavailable, and ``volume_problem`` then says why. Commit and
-    rollback work without it.
+    rollback work without it. ``read_only_root`` is then a descriptor of the backup directory if it can at least be
+    read, such as a read-only copy without a state folder.
     ``clock`` returns the time in UTC. ``requested_by`` is the kind of the admin key, never the key itself.
     ``recovery_complete`` is false when a step of the recovery failed; the next operation repeats it.
     ``audit_head`` is the digest of the intent line of this operation and ``audit_lines`` the number of lines up to it.
@@ -53,6 +55,7 @@ class OperationContext:
     recovery_complete: bool = True
     audit_head: str | None = None
     audit_lines: int | None = None
+    read_only_root: int | None = None
 
     def sign(self, manifest: Manifest) -> Manifest:
         """Returns the manifest with the signature of this server. Raises as :meth:`EncryptionAndSigning.sign`."""
@@ -83,6 +86,25 @@ class OperationContext:
         if self.backup_state is None:
             raise ApiError(ErrorCode.VolumeUnavailable, self.volume_problem)
         return self.backup_state
+
+    @property
+    def backup_root(self) -> int:
+        """A descriptor of the backup directory, to locate and read backups. Raises ``VolumeUnavailable``."""
+        if self.backup_state is not None:
+            return self.backup_state.base_fd
+        if self.read_only_root is not None:
+            return self.read_only_root
+        raise ApiError(ErrorCode.VolumeUnavailable, self.volume_problem)
+
+    @property
+    def volume_has_records(self) -> bool:
+        """Whether the backup volume may hold records of requests. A readable copy without a state folder has none."""
+        if self.backup_state is not None or self.read_only_root is None:
+            return True
+        try:
+            return lstat_if_exists(self.read_only_root, STATE_FOLDER) is not None
+        except OSError:
+            return True
 
 
 def gateway_and_volume_ids(context: OperationContext) -> tuple[str, str]:

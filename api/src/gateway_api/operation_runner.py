@@ -7,6 +7,7 @@ intent line of the audit log, run the operation, write the outcome line, release
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -139,6 +140,7 @@ class OperationRunner:
             config_state=config_state,
             backup_state=backup_state,
             volume_problem=volume_problem,
+            read_only_root=None if backup_state is not None else self._open_read_only(stack),
             index=self._index,
             clock=utc_now,
             requested_by=requested_by,
@@ -157,6 +159,15 @@ class OperationRunner:
             logs.event("backup_volume_unusable", failed=True)
             return None, f"the backup volume cannot be {step}: {describe_errno(error)}"
         return state, ""
+
+    def _open_read_only(self, stack: ExitStack) -> int | None:
+        """The backup directory without its state folder, from which a restore can read. None if it cannot be opened."""
+        try:
+            root_fd = os.open(self._settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        stack.callback(os.close, root_fd)
+        return root_fd
 
 
 def _lock_owner(operation: str, request_id: str | None) -> str:

@@ -49,10 +49,23 @@ def recover(context: OperationContext) -> OperationContext:
     recover_restores(context)
     if context.backup_state is not None:
         context = _recover_backup_volume(context, context.backup_state)
+    else:
+        context = _refresh_read_only(context)
     context = _recover_gateway_id(context)
     if context.backup_state is not None:
         # After the volume and the ids, because it writes backups there, names both ids and relies on the index.
         save_previous_configs(context)
+    return context
+
+
+def _refresh_read_only(context: OperationContext) -> OperationContext:
+    """Updates the index of a backup directory whose state folder cannot be used. Changes no file."""
+    if context.read_only_root is not None:
+        try:
+            context.index.refresh(context.read_only_root)
+        except OSError:
+            logs.event("backup_volume_unusable", failed=True)
+            return replace(context, read_only_root=None)
     return context
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +143,58 @@ def test_file_removed_by_a_user_is_not_found(api: httpx.Client, dirs: GatewayDir
     assert not assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
 
 
-def test_backup_moved_with_its_manifest_keeps_its_id(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_moved_backup_keeps_its_id_and_is_not_deleted(api: httpx.Client, dirs: GatewayDirs) -> None:
     created = assert_ok(api.post(URL, json={"path": "a.json"}))
     (dirs.backups / "elsewhere").mkdir()
     for name in ("a.json", "a.json.manifest"):
         (dirs.backups / name).rename(dirs.backups / "elsewhere" / name)
     assert assert_ok(api.get(f"{ALL}/{created['backup_id']}"))["path"] == "elsewhere/a.json"
-    assert assert_ok(api.delete(f"{ALL}/{created['backup_id']}"))["existed"]
+    assert "elsewhere/a.json" in assert_error(api.delete(f"{ALL}/{created['backup_id']}"), "BackupChanged")
+    assert len(list((dirs.backups / "elsewhere").iterdir())) == 2
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize("first", ["archive/a.json", "zz/a.json"])
+def test_repeated_delete_keeps_a_copy_elsewhere(
+    first: str, gzipped: bool, dirs: GatewayDirs, fork_server: ForkServer
+) -> None:
+    copy = dirs.backups / first
+    copy.parent.mkdir()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        one = f"{ALL}/{assert_ok(api.post(URL, json={'path': 'd/a.json', 'request_id': 'one'}))['backup_id']}"
+        for name in ("a.json", "a.json.manifest"):
+            shutil.copy(dirs.backups / "d" / name, copy.with_name(name))
+        if gzipped:
+            subprocess.run(["gzip", dirs.backups / "d/a.json"], check=True)
+        assert assert_ok(api.delete(one))["existed"]
+        assert list((dirs.backups / "d").iterdir()) == []
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        for _ in range(2):
+            assert not assert_ok(api.delete(one))["existed"]
+        assert {path.name for path in copy.parent.iterdir()} == {"a.json", "a.json.manifest"}
+        assert assert_ok(api.get(one))["path"] == first
+        # A person puts the copy back: something is there again, and no repeated call removes it.
+        for name in ("a.json", "a.json.manifest"):
+            shutil.copy(copy.with_name(name), dirs.backups / "d" / name)
+        assert "put back" in assert_error(api.delete(one), "BackupChanged")
+        assert (dirs.backups / "d/a.json").exists()
+
+
+def test_delete_of_a_replaced_backup_keeps_its_copy_and_the_new_one(api: httpx.Client, dirs: GatewayDirs) -> None:
+    old = assert_ok(api.post(URL, json={"path": "a.json", "request_id": "one"}))["backup_id"]
+    (dirs.backups / "copy").mkdir()
+    for name in ("a.json", "a.json.manifest"):
+        shutil.copy(dirs.backups / name, dirs.backups / "copy" / name)
+    assert_ok(api.post(URL, json={"path": "a.json", "request_id": "two", "overwrite": True}))
+    assert not assert_ok(api.delete(f"{ALL}/{old}"))["existed"]
+    assert len([*dirs.backups.rglob("a.json")]) == 2
+
+
+def test_repeated_request_reports_a_changed_file(api: httpx.Client, dirs: GatewayDirs) -> None:
+    body = {"path": "a.json", "request_id": "one"}
+    assert_ok(api.post(URL, json=body))
+    (dirs.backups / "a.json").write_bytes(b"{}")
+    assert_error(api.post(URL, json=body), "BackupChanged")
 
 
 def test_config_issues_are_recorded_without_keys(api: httpx.Client, dirs: GatewayDirs) -> None:

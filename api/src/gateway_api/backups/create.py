@@ -14,6 +14,7 @@ from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.idempotency import request_digest
 from gateway_api.operation_context import OperationContext, gateway_and_volume_ids
 from gateway_api.repository import store
+from gateway_api.repository.data_files import check_data_file
 from gateway_api.repository.manifest import LocatedBackup, to_backup_record
 from gateway_api.repository.store import NewBackup
 from gateway_api.storage.paths import parse_absolute, parse_relative
@@ -43,6 +44,7 @@ def create_backup(context: OperationContext, request: BackupRequest) -> BackupRe
         backup_id=backup_id,
         parts=parts,
         replace=request.output_file is not None or request.overwrite,
+        keep_managed=request.output_file is not None,
         created=context.clock(),
         gateway_id=gateway_id,
         volume_id=volume_id,
@@ -85,8 +87,9 @@ def _existing_result(
 ) -> BackupResult | None:
     """The result of the earlier request; None if there was none.
 
-    Raises ``RequestIdReused`` for another body, ``Deleted`` if the backup was deleted or replaced since,
-    ``VolumeUnavailable`` if it cannot be determined.
+    Raises ``RequestIdReused`` for another body, ``Deleted`` if the backup was deleted or replaced since.
+    Raises ``BackupChanged`` or ``BackupUnusable`` if its file is not what the first answer described.
+    Raises ``VolumeUnavailable`` if it cannot be determined.
     """
     volume = context.volume
     located = context.index.locate(volume.base_fd, backup_id, new=True)
@@ -101,13 +104,19 @@ def _existing_result(
         if located is None:
             store.require_not_pending(volume, backup_id)
         manifest = located.manifest if located is not None else store.read_tombstone(volume, backup_id)
-        has_data = located is not None and store.data_file_exists(volume, located)
     except OSError as error:
         raise backup_volume_error(error) from None
     if manifest is None:
         return None
     if manifest.request_sha256 != body_sha256:
         raise ApiError(ErrorCode.RequestIdReused)
+    try:
+        # The first result is true only while the file has the recorded digest.
+        has_data = located is not None and check_data_file(volume.base_fd, located)
+    except FileNotFoundError:
+        has_data = False
+    except OSError as error:
+        raise backup_volume_error(error) from None
     if located is None or not has_data:
         raise ApiError(ErrorCode.Deleted)
     return BackupResult.model_validate({**to_backup_record(located).model_dump(), "replayed": True})

@@ -15,11 +15,12 @@ from typing import Final, Literal
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
+from gateway_api.repository.gzipped import SUFFIX
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.manifest import manifest_name
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.paths import lstat_if_exists, open_file, open_parent
+from gateway_api.storage.paths import lstat_if_exists, open_backup_file, open_file, open_parent
 
 CHUNK_BYTES: Final = 256 * 1024
 _RANGE: Final = re.compile(r"^bytes=([0-9]{1,15})-([0-9]{0,15})$", re.ASCII)
@@ -98,9 +99,10 @@ def open_download(
             if part == "manifest":
                 # The manifest of a backup that was gzipped by hand is named for the original file.
                 own = manifest_name(name)
-                fd = open_file(parent, own if lstat_if_exists(parent, own) else manifest_name(name.removesuffix(".gz")))
+                own = own if lstat_if_exists(parent, own) else manifest_name(name.removesuffix(SUFFIX))
+                fd = open_file(parent, own, links_allowed=True)
             else:
-                fd = open_file(parent, name)
+                fd = open_backup_file(parent, name)
         size = os.fstat(fd).st_size
         if part == "file" and size != located.manifest.stored_bytes:
             close(fd)

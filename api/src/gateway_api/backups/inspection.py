@@ -17,7 +17,7 @@ from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.content import Blob
-from gateway_api.storage.paths import open_parent, parse_relative
+from gateway_api.storage.paths import open_parent, parse_relative, unusable
 from gateway_api.storage.state_dir import read_gateway_id, read_volume_id
 
 
@@ -26,8 +26,9 @@ def inspect_file(
 ) -> FileInspection:
     """Reads and validates the file. Defects of the file are listed in ``problems`` and are not errors.
 
-    Raises ``BackupNotFound``, ``BackupTooLarge``, ``Busy`` when the file is being written, ``PathNotAllowed``,
-    ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed``.
+    Raises ``BackupNotFound`` if nothing is at the path, ``BackupUnusable`` if something is there that cannot be read.
+    Raises ``BackupTooLarge``, ``Busy`` when the file is being written, ``PathNotAllowed``, ``WrongIdentity``,
+    ``VolumeUnavailable``, ``WorkerFailed``.
     """
     parts = parse_relative(request.path)
     try:
@@ -39,6 +40,8 @@ def inspect_file(
         entry = entry_at(root_fd, index, parts)
         if entry is None:
             raise ApiError(ErrorCode.BackupNotFound)
+        if entry.kind == "unusable":
+            raise unusable(entry.problems[0].message)
         with open_parent(root_fd, parts) as parent:
             stored = read_stored(parent, parts[-1], settings.max_config_bytes)
     except FileNotFoundError:

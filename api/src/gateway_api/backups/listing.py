@@ -1,4 +1,4 @@
-"""Lists the files of the backup directory page by page: backups, backups gzipped by hand, and foreign files.
+"""Lists the files of the backup directory page by page: backups, backups gzipped by hand, foreign and unusable files.
 
 Files are sorted by the components of their paths. A continue token holds the last path of the page before. Pages
 therefore neither repeat nor skip a file that stays in place. Takes no lock and changes no file.
@@ -17,24 +17,27 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from gateway_api.clock import utc_now
-from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode
+from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode, FileKind, Problem
 from gateway_api.errors import ApiError, backup_volume_error
+from gateway_api.repository.directory_tree import CachedManifest, DataFile
 from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
-from gateway_api.repository.index import CachedManifest, DataFile, RepositoryIndex
+from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_name, to_backup_record
 from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.repository.verification_records import with_verification
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.paths import (
+    NO_PERMISSION,
     check_component,
+    file_problem,
     file_stamp,
+    lacks_permission,
     lstat_if_exists,
-    open_file,
     open_parent,
     parse_relative,
 )
-from gateway_api.storage.state_dir import StateDir, read_volume_id
+from gateway_api.storage.state_dir import read_volume_id
 
 
 class ListedPage(NamedTuple):
@@ -52,39 +55,49 @@ BATCH_FILES: Final = 200
 
 
 def read_backup_record(settings: AdminSettings, index: RepositoryIndex, backup_id: str) -> BackupRecord:
-    """The record of one backup whose file exists. Raises ``BackupNotFound``, ``VolumeUnavailable``."""
+    """The record of one backup. ``problems`` names why a file that is there cannot be used.
+
+    Raises ``BackupNotFound`` if nothing is at its path, ``VolumeUnavailable``.
+    """
     try:
-        with StateDir(settings.backup_dir, create=False) as state:
-            index.refresh(state.base_fd)
-            located = index.locate(state.base_fd, backup_id)
-            if located is None:
-                raise ApiError(ErrorCode.BackupNotFound)
-            return _read_record(state, index, located)
-    except FileNotFoundError:
-        # No state directory: no backup was created yet, or the volume is not mounted.
-        if settings.backup_dir.is_dir():
-            raise ApiError(ErrorCode.BackupNotFound) from None
-        raise ApiError(ErrorCode.VolumeUnavailable) from None
+        root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise backup_volume_error(error) from None
+    try:
+        index.refresh(root_fd)
+        located = index.locate(root_fd, backup_id)
+        if located is None:
+            raise ApiError(ErrorCode.BackupNotFound)
+        return _read_record(root_fd, index, located)
+    except FileNotFoundError:
+        raise ApiError(ErrorCode.BackupNotFound) from None
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    finally:
+        close(root_fd)
 
 
-def _read_record(state: StateDir, index: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
+def _read_record(root_fd: int, index: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
     name = located.parts[-1]
-    with open_parent(state.base_fd, located.parts) as parent:
-        try:
-            fd = open_file(parent, name)
-        except (FileNotFoundError, ApiError):
-            raise ApiError(ErrorCode.BackupNotFound) from None
-        try:
-            size = os.fstat(fd).st_size
-        finally:
-            close(fd)
+    with open_parent(root_fd, located.parts) as parent:
+        info = lstat_if_exists(parent, name)
+        if info is None:
+            raise ApiError(ErrorCode.BackupNotFound)
+        problems = _problems_of(parent, name, info)
         record = with_verification(
             to_backup_record(located), index.verification_records.get(parent, name, located.manifest.id)
-        )
+        ).model_copy(update={"problems": problems})
     # A file of another size is not the verified one, so its level and proof do not apply.
-    return record if size == record.stored_bytes else record.model_copy(update={"level": None, "proof": None})
+    usable = not problems and info.st_size == record.stored_bytes
+    return record if usable else record.model_copy(update={"level": None, "proof": None})
+
+
+def _problems_of(parent: int, name: str, info: os.stat_result) -> list[Problem]:
+    """Why the file with this lstat cannot be restored as it is; empty for a usable file."""
+    problem = file_problem(info)
+    if problem is None and lacks_permission(parent, name):
+        problem = NO_PERMISSION
+    return [] if problem is None else [Problem(code=ErrorCode.BackupUnusable.value, message=problem)]
 
 
 def encode_token(parts: tuple[str, ...]) -> str:
@@ -180,31 +193,33 @@ def _read_entry(root_fd: int, index: RepositoryIndex, file: DataFile) -> BackupE
             check_component(part)
         with open_parent(root_fd, file.parts) as parent:
             info = lstat_if_exists(parent, file.parts[-1])
-            if info is None or not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
-                return None
-            return _describe(parent, index, file, info)
+            return None if info is None else _describe(parent, index, file, info)
     except (OSError, ApiError):
-        # Deleted since the refresh, or its name or type is one that no request could use.
+        # Deleted since the refresh, or in a folder that cannot be opened, which is listed itself.
         return None
 
 
 def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat_result) -> BackupEntry:
     name = file.parts[-1]
+    problems = _problems_of(parent, name, info)
+    if file.damaged:
+        problems.append(Problem(code=ErrorCode.BackupCorrupt.value, message="its manifest is damaged or unreadable"))
     entry = BackupEntry(
         kind="foreign",
         path="/".join(file.parts),
         size_bytes=info.st_size,
         modified=datetime.fromtimestamp(info.st_mtime, UTC),
+        problems=problems,
     )
     own_manifest = _cached_manifest(parent, manifest_name(name), file.own)
+    if not stat.S_ISREG(info.st_mode) or lacks_permission(parent, name):
+        return entry.model_copy(
+            update={"kind": "unusable", "backup_id": None if own_manifest is None else own_manifest.id}
+        )
     if own_manifest is not None:
         if own_manifest.stored_bytes != info.st_size:
             return entry.model_copy(update={"kind": "changed", "backup_id": own_manifest.id})
-        record = with_verification(
-            to_backup_record(LocatedBackup(own_manifest, file.parts)),
-            index.verification_records.get(parent, name, own_manifest.id),
-        )
-        return entry.model_copy(update={"kind": "backup", "backup_id": own_manifest.id, "record": record})
+        return _entry_of_backup(parent, index, entry, LocatedBackup(own_manifest, file.parts), "backup")
     stem = name.removesuffix(SUFFIX)
     original_manifest = _cached_manifest(parent, manifest_name(stem), file.beside)
     gzipped_manifest = (
@@ -212,11 +227,16 @@ def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat
     )
     if gzipped_manifest is None:
         return entry
-    record = with_verification(
-        to_backup_record(LocatedBackup(gzipped_manifest, file.parts)),
-        index.verification_records.get(parent, name, gzipped_manifest.id),
-    )
-    return entry.model_copy(update={"kind": "compressed", "backup_id": gzipped_manifest.id, "record": record})
+    return _entry_of_backup(parent, index, entry, LocatedBackup(gzipped_manifest, file.parts), "compressed")
+
+
+def _entry_of_backup(
+    parent: int, index: RepositoryIndex, entry: BackupEntry, located: LocatedBackup, kind: FileKind
+) -> BackupEntry:
+    backup_id = located.manifest.id
+    verification = index.verification_records.get(parent, located.parts[-1], backup_id)
+    record = with_verification(to_backup_record(located), verification)
+    return entry.model_copy(update={"kind": kind, "backup_id": backup_id, "record": record})
 
 
 def _cached_manifest(parent: int, name: str, cached: CachedManifest | None) -> Manifest | None:

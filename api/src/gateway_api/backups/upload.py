@@ -22,6 +22,7 @@ from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository import store
+from gateway_api.repository.data_files import check_data_file
 from gateway_api.repository.manifest import InvalidManifest, Manifest, to_backup_record
 from gateway_api.repository.manifest_files import read_manifest_with_json
 from gateway_api.repository.reader import parse_config
@@ -98,7 +99,7 @@ def _existing_result(context: OperationContext, backup_id: str) -> UploadResult 
     volume = context.volume
     located = context.index.locate(volume.base_fd, backup_id)
     try:
-        if located is not None and store.data_file_exists(volume, located):
+        if located is not None and check_data_file(volume.base_fd, located):
             return _stored_result(located, replayed=True)
         store.require_not_pending(volume, backup_id)
         if store.read_tombstone(volume, backup_id) is not None:

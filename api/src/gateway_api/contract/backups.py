@@ -137,6 +137,9 @@ class BackupRecord(BaseModel):
     metadata: dict[str, str] = {}
     record_name: str | None = Field(default=None, description="`record_name` of the request that created it.")
     verification: Verification | None = Field(default=None, description="The result of the last verification.")
+    problems: list[Problem] = Field(
+        default=[], description="Why the file, which is there, cannot be restored as it is. Only for a single backup."
+    )
 
 
 class BackupResult(BackupRecord):

@@ -35,9 +35,11 @@ class ErrorCode(StrEnum):
     Deleted = "Deleted"
     PathNotAllowed = "PathNotAllowed"
     BackupExists = "BackupExists"
+    BackupManaged = "BackupManaged"
     NameUsed = "NameUsed"
     BackupNotFound = "BackupNotFound"
     BackupChanged = "BackupChanged"
+    BackupUnusable = "BackupUnusable"
     BackupCorrupt = "BackupCorrupt"
     BackupInvalid = "BackupInvalid"
     BackupTooLarge = "BackupTooLarge"
@@ -110,6 +112,12 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
         400, False, "Use a path inside the backup directory, without links and without names that begin with a dot."
     ),
     ErrorCode.BackupExists: ErrorSpec(409, False, "Choose another name or set `overwrite: true`."),
+    ErrorCode.BackupManaged: ErrorSpec(
+        409,
+        False,
+        "A request with a request_id made this file, so output_file does not replace it. Choose another path, or "
+        "delete the backup by its id.",
+    ),
     ErrorCode.NameUsed: ErrorSpec(
         409,
         False,
@@ -119,7 +127,10 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
         404, False, "The file was moved, renamed or deleted. List the backups to find it."
     ),
     ErrorCode.BackupChanged: ErrorSpec(
-        409, False, "The file differs from its manifest, so nothing was deleted. Check who changed the file."
+        409, False, "The file was changed or moved, so it is not the backup of this id. Check who changed it."
+    ),
+    ErrorCode.BackupUnusable: ErrorSpec(
+        409, False, "The file is there but cannot be used. Fix what the detail names, or copy the file to a new name."
     ),
     ErrorCode.BackupCorrupt: ErrorSpec(422, False, "The file differs from its manifest. Restore another backup."),
     ErrorCode.BackupInvalid: ErrorSpec(

@@ -8,17 +8,19 @@ backup gets its answer from it. Deletion also works on a full volume, because it
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository import manifest as manifests
-from gateway_api.repository.gzipped import SUFFIX
-from gateway_api.repository.manifest import LocatedBackup
-from gateway_api.repository.manifest_files import read_manifest
-from gateway_api.repository.store import digest_data_file
+from gateway_api.repository.data_files import check_data_file, digest_data_file
+from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
+from gateway_api.repository.manifest import LocatedBackup, Manifest
+from gateway_api.repository.manifest_files import read_manifest, read_manifest_with_json
+from gateway_api.repository.store import TOMBSTONE_BYTES
 from gateway_api.repository.verification_records import record_name
 from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import close, list_names, unlink_if_exists
+from gateway_api.storage.atomic_write import list_names, unlink_if_exists
 from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.free_space import ensure_reserve
 from gateway_api.storage.layout import (
@@ -28,21 +30,24 @@ from gateway_api.storage.layout import (
     deletion_started_name,
     tombstone_name,
 )
-from gateway_api.storage.paths import open_file, open_parent
+from gateway_api.storage.paths import open_parent
 from gateway_api.storage.state_dir import StateDir
 
 
-def delete(state: StateDir, located: LocatedBackup) -> bool:
-    """Deletes the backup and its manifest. Returns whether the data file existed.
+def delete(state: StateDir, located: LocatedBackup, now: datetime) -> bool:
+    """Deletes the backup at the path of its manifest. Returns whether the data file existed.
 
-    Raises ``BackupChanged``, with nothing deleted, when the data file is not the one that the manifest describes.
+    ``located.is_at_own_path`` must be true. ``now`` is stored in the tombstone.
+    Raises ``BackupChanged``, with nothing deleted, when the data file is not the one that the manifest describes, and
+    ``BackupUnusable`` when it cannot be read.
     Raises ``VolumeUnavailable``, ``VolumeFull`` or ``DurabilityUnknown`` when the volume fails.
     """
+    own_parts = manifests.target_parts(located.manifest)
     try:
         # Checked before the tombstone: once that exists, recovery would delete without asking the caller.
-        existed = _check_data_file(state, located)
-        _start_deletion(state, located)
-        _finish_deletion(state, located)
+        existed = check_data_file(state.base_fd, located)
+        backup_id = _start_deletion(state, own_parts, located.manifest.id, now)
+        _finish_deletion(state, own_parts, backup_id)
     except OSError as error:
         raise backup_volume_error(error) from None
     # Last: now the volume has free space again for a reserve file that the tombstone used up.
@@ -50,62 +55,45 @@ def delete(state: StateDir, located: LocatedBackup) -> bool:
     return existed
 
 
-def _check_data_file(state: StateDir, located: LocatedBackup) -> bool:
-    """Whether the data file exists. Raises ``BackupChanged`` if the manifest describes other bytes."""
-    name, manifest = located.parts[-1], located.manifest
-    with open_parent(state.base_fd, located.parts) as parent:
-        try:
-            close(open_file(parent, name))
-        except FileNotFoundError:
-            return False
-        except ApiError:
-            raise ApiError(ErrorCode.BackupChanged) from None
-        if digest_data_file(parent, name, manifest.stored_bytes) != manifest.stored_sha256:
-            raise ApiError(ErrorCode.BackupChanged)
-        return True
-
-
-def _start_deletion(state: StateDir, located: LocatedBackup) -> None:
-    # The current path, where recovery deletes the file. The path in the manifest is out of date if the file was moved.
-    content = manifests.dump(located.manifest.model_copy(update={"path": located.path}))
+def _start_deletion(state: StateDir, own_parts: tuple[str, ...], backup_id: str, now: datetime) -> str:
+    with open_parent(state.base_fd, own_parts) as parent:
+        parsed = read_manifest_with_json(parent, manifests.manifest_name(own_parts[-1]))
+    if parsed is None or parsed[1].id != backup_id:
+        # Changed since it was located.
+        raise ApiError(ErrorCode.BackupChanged)
+    content = manifests.dump_tombstone(parsed[0], now)
     with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         # Tombstone first, and durable before any file is deleted: after a crash recovery can finish the deletion.
         # Without it a data file without a manifest would remain, and no answer for a repeated request.
         try:
-            atomic_write.write_file(tombstones, deletion_started_name(located.manifest.id), content)
+            atomic_write.write_file(tombstones, deletion_started_name(backup_id), content)
         except OSError as error:
             if not atomic_write.is_volume_full(error):
                 raise
             # The reserve file exists for this case: without it nothing could be deleted from a full volume.
             unlink_if_exists(state.fd, RESERVE_FILE)
-            atomic_write.write_file(tombstones, deletion_started_name(located.manifest.id), content)
+            atomic_write.write_file(tombstones, deletion_started_name(backup_id), content)
+    return backup_id
 
 
-def _finish_deletion(state: StateDir, located: LocatedBackup) -> None:
-    name = located.parts[-1]
+def _finish_deletion(state: StateDir, own_parts: tuple[str, ...], backup_id: str) -> None:
+    name = own_parts[-1]
     try:
-        with open_parent(state.base_fd, located.parts) as parent:
-            # Checked again, because recovery also runs this: the name may belong to another file by now.
-            if digest_data_file(parent, name, located.manifest.stored_bytes) == located.manifest.stored_sha256:
-                os.unlink(name, dir_fd=parent)
-                # Durable before the manifest is deleted. Otherwise a power failure could restore the data file without
-                # its manifest.
+        with open_parent(state.base_fd, own_parts) as parent:
+            manifest = read_manifest(parent, manifests.manifest_name(name))
+            # Without its manifest the data file was deleted before, or another backup has the path by now.
+            if manifest is not None and manifest.id == backup_id:
+                _unlink_data_file(parent, name, manifest)
+                # Before the manifest: after a crash recovery finds the verification records through it.
+                for data_name in (name, name + SUFFIX):
+                    unlink_if_exists(parent, record_name(data_name))
+                os.unlink(manifests.manifest_name(name), dir_fd=parent)
+                # Durable before the tombstone says that the deletion is finished.
                 sync_directory(parent)
-            # The manifest of a backup that was gzipped by hand still has the name without `.gz`.
-            for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
-                beside = read_manifest(parent, manifests.manifest_name(owner))
-                if beside is not None and beside.id == located.manifest.id:
-                    # Before the manifest: after a crash recovery finds the verification records through it.
-                    for data_name in dict.fromkeys((name, owner)):
-                        unlink_if_exists(parent, record_name(data_name))
-                    os.unlink(manifests.manifest_name(owner), dir_fd=parent)
-                    # Durable before the tombstone says that the deletion is finished.
-                    sync_directory(parent)
     except FileNotFoundError:
         # The folder or a file in it no longer exists, so only the tombstone is left to finish.
         pass
     with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
-        backup_id = located.manifest.id
         # Last: until this rename recovery repeats all steps above, and each of them may be repeated.
         os.rename(
             deletion_started_name(backup_id),
@@ -117,14 +105,28 @@ def _finish_deletion(state: StateDir, located: LocatedBackup) -> None:
         sync_directory(tombstones)
 
 
+def _unlink_data_file(parent: int, name: str, manifest: Manifest) -> None:
+    """Removes the data file of the manifest, which may have been gzipped. Leaves other files at these names."""
+    # Checked again, because recovery also runs this: the name may belong to another file by now.
+    if digest_data_file(parent, name, manifest.stored_bytes) == manifest.stored_sha256:
+        os.unlink(name, dir_fd=parent)
+    elif manifest_for_gzipped(parent, manifest, name, DigestCache()) is not None:
+        os.unlink(name + SUFFIX, dir_fd=parent)
+    else:
+        return
+    # Durable before the manifest is deleted. Otherwise a power failure could restore the data file without its
+    # manifest.
+    sync_directory(parent)
+
+
 def finish_deletions(state: StateDir) -> None:
     """Finishes deletions that a previous server process started. The caller must hold the lock. Raises ``OSError``."""
     with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         started = sorted(name for name in list_names(tombstones) if name.endswith(DELETION_STARTED_SUFFIX))
         for name in started:
-            manifest = read_manifest(tombstones, name)
+            manifest = read_manifest(tombstones, name, TOMBSTONE_BYTES)
             if manifest is None:
                 # It does not say which file to delete.
                 unlink_if_exists(tombstones, name)
                 continue
-            _finish_deletion(state, LocatedBackup(manifest, manifests.target_parts(manifest)))
+            _finish_deletion(state, manifests.target_parts(manifest), manifest.id)

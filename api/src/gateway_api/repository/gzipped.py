@@ -51,7 +51,8 @@ class DigestCache:
         None when the file cannot be read, changes during the read, or is too large for that content.
         """
         try:
-            fd = open_file(parent, name)
+            # Only its digest is computed, so a second hard link does no harm.
+            fd = open_file(parent, name, links_allowed=True)
         except (OSError, ApiError):
             return None
         try:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gateway_api.clock import rfc3339
 from gateway_api.contract import BackupLevel, BackupRecord, Counts, Issue, RequestId, Sha256
 from gateway_api.repository.signing import KEY_ID
-from gateway_api.storage.layout import MANIFEST_SUFFIX
+from gateway_api.storage.layout import GZIP_SUFFIX, MANIFEST_SUFFIX
 from gateway_api.storage.paths import parse_relative
 from gateway_api.storage.state_dir import dump_record
 
@@ -63,6 +64,17 @@ class Manifest(BaseModel):
     record_name: str | None = None
 
 
+class Tombstone(Manifest):
+    """The manifest of a backup that was deleted or replaced.
+
+    ``deleted`` is when that happened. ``replaced_by`` is the id of the backup that has its path now, None after a
+    deletion.
+    """
+
+    deleted: datetime | None = None
+    replaced_by: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class LocatedBackup:
     """A manifest and the current path of its data file, as path components below the backup directory."""
@@ -75,6 +87,11 @@ class LocatedBackup:
         """The data file's path, relative to the backup directory."""
         return "/".join(self.parts)
 
+    @property
+    def is_at_own_path(self) -> bool:
+        """Whether the data file is where the backup was created, perhaps gzipped since."""
+        return self.path in (self.manifest.path, self.manifest.path + GZIP_SUFFIX)
+
 
 def manifest_name(name: str) -> str:
     """The file name of the manifest for the data file ``name``."""
@@ -84,6 +101,11 @@ def manifest_name(name: str) -> str:
 def dump(manifest: Manifest) -> bytes:
     """The JSON text of a manifest, indented and with sorted keys."""
     return dump_record(manifest.model_dump(mode="json"))
+
+
+def dump_tombstone(received: dict[str, Any], deleted: datetime, replaced_by: str | None = None) -> bytes:
+    """The JSON text of a tombstone: the object in the manifest's file, with the two fields of a tombstone."""
+    return dump_record({**received, "deleted": rfc3339(deleted), "replaced_by": replaced_by})
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,24 +14,25 @@ ParsedManifest = tuple[dict[str, Any], Manifest]
 """A manifest as the JSON object in the file, which the signatures cover, and as a model."""
 
 
-def read_manifest(dir_fd: int, name: str) -> Manifest | None:
+def read_manifest(dir_fd: int, name: str, limit: int = manifests.MAX_MANIFEST_BYTES) -> Manifest | None:
     """The manifest in the file ``name``. None when the file does not exist or is not a valid manifest.
 
     Raises ``OSError`` when the file exists but cannot be read. The caller must not treat that as a missing manifest.
     """
-    parsed = read_manifest_with_json(dir_fd, name)
+    parsed = read_manifest_with_json(dir_fd, name, limit)
     return None if parsed is None else parsed[1]
 
 
-def read_manifest_with_json(dir_fd: int, name: str) -> ParsedManifest | None:
+def read_manifest_with_json(dir_fd: int, name: str, limit: int = manifests.MAX_MANIFEST_BYTES) -> ParsedManifest | None:
     """As :func:`read_manifest`, with the JSON object of the file, which is needed to check signatures."""
     try:
-        fd = open_file(dir_fd, name)
+        # A copy made with hard links has the same bytes, and the signature covers them.
+        fd = open_file(dir_fd, name, links_allowed=True)
     except (FileNotFoundError, ApiError):
         return None
     try:
-        data = read_all(fd, manifests.MAX_MANIFEST_BYTES)
-        if len(data) > manifests.MAX_MANIFEST_BYTES:
+        data = read_all(fd, limit)
+        if len(data) > limit:
             return None
         received = manifests.parse_json(data)
         return received, manifests.validate(received)

@@ -23,8 +23,7 @@ from gateway_api.repository.manifest import manifest_name
 from gateway_api.repository.manifest_files import ParsedManifest, read_manifest_with_json
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.content import Blob, read_blob
-from gateway_api.storage.paths import file_stamp, lstat_if_exists, open_file, open_parent
-from gateway_api.storage.state_dir import StateDir
+from gateway_api.storage.paths import file_stamp, lstat_if_exists, open_backup_file, open_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ object of the manifest (None if the file has no manifest) and whether the file i
 
 
 def open_stored_file(
-    state: StateDir,
+    root_fd: int,
     parts: tuple[str, ...],
     *,
     limit: int,
@@ -67,17 +66,17 @@ def open_stored_file(
     admit: SignatureGate,
     parser: ConfigParser,
 ) -> StoredFile:
-    """Reads, decodes and validates the file at ``parts``. Changes nothing.
+    """Reads, decodes and validates the file at ``parts`` below the open backup directory. Changes nothing.
 
     ``limit`` is the size limit of a config in bytes. ``expected_sha256`` may be the digest of the config or of the
     file. ``identity`` is the age private key for an encrypted file. ``admit`` checks the signatures.
-    Raises ``BackupNotFound``, ``PathNotAllowed``, ``BackupTooLarge``, ``BackupCorrupt``, ``BackupInvalid``,
-    ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable``, ``WorkerFailed`` and the
-    errors of ``admit``.
+    Raises ``BackupNotFound``, ``BackupUnusable``, ``PathNotAllowed``, ``BackupTooLarge``, ``BackupCorrupt``,
+    ``BackupInvalid``, ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable``,
+    ``WorkerFailed`` and the errors of ``admit``.
     """
     stored_format = compression.format_for_name(parts[-1])
     try:
-        with open_parent(state.base_fd, parts) as parent:
+        with open_parent(root_fd, parts) as parent:
             stored = read_stored(parent, parts[-1], limit)
             parsed = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
     except (FileNotFoundError, NotADirectoryError):
@@ -113,10 +112,10 @@ def open_stored_file(
 def read_stored(parent: int, name: str, limit: int) -> Blob:
     """The stored bytes of a backup file for a config of at most ``limit`` bytes.
 
-    Raises ``BackupTooLarge``, ``PathNotAllowed``, ``Busy`` when the file changes during the read, ``OSError``.
+    Raises ``BackupTooLarge``, ``BackupUnusable``, ``Busy`` when the file changes during the read, ``OSError``.
     """
     limit = stored_limit(limit)
-    fd = open_file(parent, name)
+    fd = open_backup_file(parent, name)
     try:
         before = os.fstat(fd)
         if before.st_size > limit:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from gateway_api.codec import compression, encryption
 from gateway_api.codec.encode import encode
@@ -23,17 +25,32 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.repository import manifest as manifests
-from gateway_api.repository.manifest import LocatedBackup, Manifest
-from gateway_api.repository.manifest_files import load_beside, read_manifest
+from gateway_api.repository.data_files import digest_data_file, refuse_managed
+from gateway_api.repository.manifest import LocatedBackup, Manifest, Tombstone
+from gateway_api.repository.manifest_files import load_beside, read_manifest, read_manifest_with_json
 from gateway_api.repository.staging import write_and_read_back
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, link_exclusive, list_names, read_all, unlink_if_exists
-from gateway_api.storage.content import Blob, digest_and_size
+from gateway_api.storage.content import Blob
 from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.free_space import require_space
-from gateway_api.storage.layout import PENDING_FOLDER, TOMBSTONES_FOLDER, pending_manifest_name, tombstone_name
-from gateway_api.storage.paths import lstat_if_exists, make_parents, open_file, open_parent
+from gateway_api.storage.layout import (
+    PENDING_FOLDER,
+    TOMBSTONES_FOLDER,
+    pending_manifest_name,
+    tombstone_name,
+)
+from gateway_api.storage.paths import (
+    file_problem,
+    lstat_if_exists,
+    make_parents,
+    open_file,
+    open_parent,
+)
 from gateway_api.storage.state_dir import StateDir
+
+TOMBSTONE_BYTES: Final = 4 * manifests.MAX_MANIFEST_BYTES
+"""A tombstone is an indented manifest with two more fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,7 @@ class NewBackup:
     """The request for a new backup: id, path and origin. The digests and counts come from the config itself.
 
     ``parts`` are the components of the data file's path. ``replace`` permits overwriting an existing file.
+    ``keep_managed`` excludes from that the files that a request with an id made.
     ``audit_head`` is the hash of the audit log's last line, ``audit_lines`` the number of lines up to it.
     """
 
@@ -58,6 +76,7 @@ class NewBackup:
     audit_lines: int | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     record_name: str | None = None
+    keep_managed: bool = False
 
 
 def build_manifest(new: NewBackup, live: ConfigRead, stored: Blob, recipients: Sequence[str]) -> Manifest:
@@ -104,7 +123,8 @@ def create(
 ) -> LocatedBackup:
     """Creates the backup durably, or changes nothing. ``recipients`` are empty for a backup that is not encrypted.
 
-    Raises ``BackupExists``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and the errors of ``sign``.
+    Raises ``BackupExists``, ``BackupManaged``, ``PathNotAllowed``, ``VolumeFull``, ``VolumeUnavailable`` and the errors
+    of ``sign``.
     Raises ``DurabilityUnknown`` when the files have their names but a directory fsync failed.
     """
     if live.content is None:
@@ -143,11 +163,19 @@ def import_backup(state: StateDir, manifest: Manifest, stored: Blob, raw: bytes)
 
 
 def _check_target(parent: int, new: NewBackup) -> None:
-    """Raises ``BackupExists`` if the name is in use, ``PathNotAllowed`` if it is a link, a folder or a special file."""
-    if lstat_if_exists(parent, new.parts[-1]) is None:
+    """Raises ``BackupExists`` if the name is in use, ``PathNotAllowed`` if it is a link, a folder or a special file.
+
+    Raises ``BackupManaged`` for a file that must be kept.
+    """
+    info = lstat_if_exists(parent, new.parts[-1])
+    if new.keep_managed:
+        refuse_managed(parent, new.parts)
+    if info is None:
         return
-    # Also for a replacement: only a regular file may be replaced.
-    close(open_file(parent, new.parts[-1]))
+    # Also for a replacement: only a regular file may be replaced. One with a second hard link may: the rename below
+    # takes this name only, and the bytes stay under the other one.
+    if not stat.S_ISREG(info.st_mode):
+        raise ApiError(ErrorCode.PathNotAllowed, f"the path is in use: {file_problem(info)}")
     if not new.replace:
         raise ApiError(ErrorCode.BackupExists)
 
@@ -170,7 +198,7 @@ def _publish(
         atomic_write.write_file(pending, pending_name, raw or manifests.dump(manifest))
         # Durable before the new data replaces the previous backup. Afterwards only the tombstone identifies the request
         # of the previous backup.
-        _tombstone_replaced(state, parent, name, new.backup_id)
+        _tombstone_replaced(state, parent, name, new)
         if new.replace:
             # One rename, so the name refers to the previous data or to the new data, never to a part.
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -219,17 +247,19 @@ def _finalize_manifest(pending: int, pending_name: str, parent: int, name: str) 
     sync_directory(pending)
 
 
-def _tombstone_replaced(state: StateDir, parent: int, name: str, replaced_by: str) -> None:
+def _tombstone_replaced(state: StateDir, parent: int, name: str, new: NewBackup) -> None:
     """Writes a tombstone for the backup that is about to be replaced, if a request with an id created it.
 
     A repeated request with that id finds the tombstone and does not create the backup a second time.
     """
-    old = read_manifest(parent, manifests.manifest_name(name))
-    if old is not None and old.request_id is not None:
+    parsed = read_manifest_with_json(parent, manifests.manifest_name(name))
+    if parsed is not None and parsed[1].request_id is not None and parsed[1].id != new.backup_id:
+        content = manifests.dump_tombstone(parsed[0], new.created, replaced_by=new.backup_id)
         with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
-            # The audit log has no line of a deletion for this one. The field leads to the line of the new backup.
-            tombstone = old.model_copy(update={"replaced_by": replaced_by})
-            atomic_write.write_file(tombstones, tombstone_name(old.id), manifests.dump(tombstone))
+            # The audit log has no line of a deletion for this one. The field leads to the line of the new backup. A
+            # crash right after this leaves a tombstone of a backup that is still there. While it is, a deletion
+            # ignores a tombstone with `replaced_by`.
+            atomic_write.write_file(tombstones, tombstone_name(parsed[1].id), content)
 
 
 def finish_pending(state: StateDir) -> None:
@@ -259,33 +289,6 @@ def finish_pending(state: StateDir) -> None:
                 unlink_if_exists(pending, pending_name)
 
 
-def digest_data_file(parent: int, name: str, expected: int) -> str | None:
-    """SHA-256 of a data file of ``expected`` bytes. None if it does not exist, has another size or is no regular file.
-
-    Raises ``OSError`` when it cannot be read.
-    """
-    try:
-        fd = open_file(parent, name)
-    except (FileNotFoundError, ApiError):
-        return None
-    try:
-        if os.fstat(fd).st_size != expected:
-            return None
-        return digest_and_size(fd, expected)[0]
-    finally:
-        close(fd)
-
-
-def data_file_exists(state: StateDir, located: LocatedBackup) -> bool:
-    """Whether the data file of the manifest exists."""
-    try:
-        with open_parent(state.base_fd, located.parts) as parent:
-            close(open_file(parent, located.parts[-1]))
-    except (FileNotFoundError, ApiError):
-        return False
-    return True
-
-
 def require_not_pending(state: StateDir, backup_id: str) -> None:
     """Raises ``VolumeUnavailable`` while a manifest of this id is in `pending/`, because recovery has failed.
 
@@ -297,10 +300,11 @@ def require_not_pending(state: StateDir, backup_id: str) -> None:
             raise ApiError(ErrorCode.VolumeUnavailable, "an earlier attempt to create this backup is not recovered yet")
 
 
-def read_tombstone(state: StateDir, backup_id: str) -> Manifest | None:
-    """The manifest of a deleted or replaced backup, or None if no such tombstone exists."""
+def read_tombstone(state: StateDir, backup_id: str) -> Tombstone | None:
+    """The tombstone of a deleted or replaced backup, or None if it has none. Raises ``OSError``."""
     with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
-        return read_manifest(tombstones, tombstone_name(backup_id))
+        parsed = read_manifest_with_json(tombstones, tombstone_name(backup_id), TOMBSTONE_BYTES)
+    return None if parsed is None else Tombstone.model_validate(parsed[0])
 
 
 def read_manifest_beside(state: StateDir, parts: tuple[str, ...]) -> Manifest | None:

@@ -5,6 +5,7 @@ Takes no lock, changes no file and writes no record, so it runs beside other ope
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 
 from gateway_api.clock import utc_now
@@ -39,8 +40,9 @@ def dry_run(
         except OSError as error:
             raise config_volume_error(error) from None
         try:
-            backup_state = stack.enter_context(StateDir(settings.backup_dir, create=False))
-            index.refresh(backup_state.base_fd)
+            root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, root_fd)
+            index.refresh(root_fd)
         except OSError as error:
             raise backup_volume_error(error) from None
         context = OperationContext(
@@ -48,7 +50,8 @@ def dry_run(
             config=config,
             config_replacer=ConfigReplacer(config_state, settings.config_file),
             config_state=config_state,
-            backup_state=backup_state,
+            backup_state=None,
+            read_only_root=root_fd,
             index=index,
             clock=utc_now,
             requested_by="dry run",

@@ -45,13 +45,15 @@ def save_journal(config_state: StateDir, journal: Journal) -> Journal:
     return journal
 
 
-def find_finished(config_state: StateDir, backup_state: StateDir | None, request_id: str) -> Journal | None:
+def find_finished(
+    config_state: StateDir, backup_state: StateDir | None, request_id: str, *, volume_has_records: bool = True
+) -> Journal | None:
     """The record of a committed or rolled-back restore, deferred or on the backup volume; None if there is none.
 
     Raises ``VolumeUnavailable`` when there is no record but one of the two places could not be read. The restore may
-    have been done, and must not be done twice.
+    have been done, and must not be done twice. ``volume_has_records`` is False for a copy without a state folder.
     """
-    incomplete = backup_state is None
+    incomplete = backup_state is None and volume_has_records
     for state in (config_state, backup_state):
         if state is None:
             continue

@@ -19,6 +19,7 @@ from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.idempotency import canonical_digest
 from gateway_api.operation_context import OperationContext, gateway_and_volume_ids
 from gateway_api.repository import store
+from gateway_api.repository.data_files import is_intact
 from gateway_api.repository.staging import write_and_read_back
 from gateway_api.repository.store import NewBackup
 from gateway_api.restores.copies import copy_of, find_copy
@@ -74,7 +75,7 @@ def _back_up_valid(
     gateway_id, volume_id = gateway_and_volume_ids(context)
     backup_id = canonical_digest(["safety", volume_id, origin, config.sha256])[:32]
     located = context.index.locate(volume.base_fd, backup_id, new=True)
-    if located is None or not store.data_file_exists(volume, located):
+    if located is None or not is_intact(volume.base_fd, located):
         parts = (SAFETY_FOLDER, context.protection.name_for(f"{stem}.json.zst"))
         new = NewBackup(
             backup_id=backup_id,

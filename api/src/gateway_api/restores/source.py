@@ -39,7 +39,8 @@ def restore_source(context: OperationContext, request: RestoreRequest) -> Stored
     parts, _ = _locate(context, request)
     overrides = SignatureOverrides(request.accept_unsigned, request.trust_key_id)
     return open_stored_file(
-        context.volume,
+        # Not the volume's state: a restore also reads a copy without a state folder or without a lock.
+        context.backup_root,
         parts,
         limit=context.settings.max_config_bytes,
         expected_sha256=request.expected_sha256,
@@ -56,7 +57,7 @@ def require_same_source(context: OperationContext, request: RestoreRequest, jour
     """
     parts, manifest = _locate(context, request)
     try:
-        with open_parent(context.volume.base_fd, parts) as parent:
+        with open_parent(context.backup_root, parts) as parent:
             stored = read_stored(parent, parts[-1], context.settings.max_config_bytes)
     except (FileNotFoundError, NotADirectoryError):
         raise ApiError(ErrorCode.BackupNotFound) from None
@@ -74,7 +75,7 @@ def _locate(context: OperationContext, request: RestoreRequest) -> tuple[tuple[s
     """The path of the file that the request names, and the manifest if it names a backup by id."""
     if request.input_file is not None:
         return parse_either(request.input_file, context.settings.backup_dir), None
-    located = context.index.locate(context.volume.base_fd, request.backup_id or "")
+    located = context.index.locate(context.backup_root, request.backup_id or "")
     if located is None:
         raise ApiError(ErrorCode.BackupNotFound)
     return located.parts, located.manifest

@@ -52,7 +52,9 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
     journal = _load_journal(context, supersede=request.supersede)
     existing = journal if journal is not None and journal.request_id == request_id else None
     if existing is None and request.request_id is not None:
-        existing = records.find_finished(context.config_state, context.backup_state, request_id)
+        existing = records.find_finished(
+            context.config_state, context.backup_state, request_id, volume_has_records=context.volume_has_records
+        )
     if existing is not None:
         if existing.request_sha256 != body_sha256:
             raise ApiError(ErrorCode.RequestIdReused)

@@ -18,7 +18,7 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.file_system import sync_directory
-from gateway_api.storage.layout import GZIP_SUFFIX, RESERVED_SUFFIXES
+from gateway_api.storage.layout import GZIP_SUFFIX, RESERVED_SUFFIXES, STATE_FOLDER, VOLUME_ID_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,7 @@ FileStamp = tuple[int, int, int, int, int]
 MAX_COMPONENT_BYTES: Final = 180
 """Leaves room for our suffixes below the 255 bytes that file systems allow."""
 MAX_DEPTH: Final = 16
+NO_PERMISSION: Final = "this server has no permission to read it"
 
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -109,13 +110,14 @@ def parse_either(path: str, root: Path) -> tuple[str, ...]:
 def open_parent(root_fd: int, parts: tuple[str, ...]) -> Iterator[int]:
     """Opens the directory that contains the last component of ``parts``.
 
-    Raises ``PathNotAllowed`` if a component is a link or not a directory, ``FileNotFoundError`` if a directory is
-    missing, and other ``OSError`` unchanged.
+    Raises ``PathNotAllowed`` if a component is a link, not a directory, or the backup directory of another server.
+    Raises ``FileNotFoundError`` if a directory is missing, and other ``OSError`` unchanged.
     """
     current = os.dup(root_fd)
     try:
         for part in parts[:-1]:
             current = _open_directory(current, part)
+            _refuse_other_volume(current)
         yield current
     finally:
         close(current)
@@ -133,6 +135,36 @@ def _open_directory(current: int, part: str) -> int:
     return below
 
 
+def is_backup_directory(dir_fd: int) -> bool:
+    """Whether an open directory is a backup directory, because it has a volume id of its own. Raises ``OSError``."""
+    try:
+        os.stat(f"{STATE_FOLDER}/{VOLUME_ID_FILE}", dir_fd=dir_fd, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        # The state folder of a server that runs as another user.
+        return True
+    return True
+
+
+def _refuse_other_volume(dir_fd: int) -> None:
+    """Raises ``PathNotAllowed`` for a nested backup directory: its server does not hold our lock."""
+    if is_backup_directory(dir_fd):
+        raise _path_not_allowed("a folder of the path is a backup directory of its own")
+
+
+def enclosing_backup_directory(backup_dir: Path) -> Path | None:
+    """The backup directory that contains ``backup_dir``, or None. Follows links. Ignores unreadable directories."""
+    for path in (backup_dir.absolute(), backup_dir.resolve()):
+        for parent in path.parents:
+            try:
+                if (parent / STATE_FOLDER / VOLUME_ID_FILE).lstat():
+                    return parent
+            except OSError:
+                continue
+    return None
+
+
 def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
     """Creates the missing directories above the last component of ``parts``, with mode 0700, durably."""
     current = os.dup(root_fd)
@@ -147,6 +179,7 @@ def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
             parent = os.dup(current)
             try:
                 current = _open_directory(current, part)
+                _refuse_other_volume(current)
                 if created:
                     # mkdir applies the umask, fchmod does not.
                     os.fchmod(current, 0o700)
@@ -158,24 +191,58 @@ def make_parents(root_fd: int, parts: tuple[str, ...]) -> None:
         close(current)
 
 
-def open_file(parent_fd: int, name: str) -> int:
-    """Opens a regular file with exactly one hard link for reading.
+def file_problem(info: os.stat_result) -> str | None:
+    """Why a file with this lstat is not read as a backup, as a part of a sentence. None for a usable file."""
+    if stat.S_ISLNK(info.st_mode):
+        return "it is a symbolic link"
+    if stat.S_ISDIR(info.st_mode):
+        return "it is a directory"
+    if not stat.S_ISREG(info.st_mode):
+        return "it is a special file"
+    # A second hard link may be a file outside of the backup directory.
+    return "it has a second hard link" if info.st_nlink != 1 else None
 
-    Raises ``PathNotAllowed`` for anything else and ``FileNotFoundError``. Never follows a link and never blocks on a
-    FIFO.
+
+def unusable(problem: str) -> ApiError:
+    """``BackupUnusable``: something is at the path, but it cannot be used. Never used for an absent file."""
+    return ApiError(ErrorCode.BackupUnusable, f"the file is there but cannot be used: {problem}")
+
+
+def open_backup_file(parent_fd: int, name: str) -> int:
+    """Opens the data file of a backup for reading.
+
+    Raises ``BackupUnusable`` if something is there that cannot be read as a file with one link, ``FileNotFoundError``
+    if nothing is there, and other ``OSError``.
+    """
+    try:
+        return open_file(parent_fd, name)
+    except PermissionError:
+        raise unusable(NO_PERMISSION) from None
+
+
+def open_file(parent_fd: int, name: str, *, links_allowed: bool = False) -> int:
+    """Opens a regular file for reading, with one hard link unless more are allowed.
+
+    Raises ``BackupUnusable`` for anything else, ``FileNotFoundError`` and other ``OSError``. Never follows a link and
+    never blocks on a FIFO.
     """
     try:
         fd = os.open(name, FILE_FLAGS, dir_fd=parent_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
-            raise _path_not_allowed("the path names a link or a special file") from None
+            raise unusable("it is a link or a special file") from None
         raise
     info = os.fstat(fd)
-    # A second hard link may be a file outside of the backup directory.
-    if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+    problem = file_problem(info)
+    if problem is not None and not (links_allowed and stat.S_ISREG(info.st_mode)):
         close(fd)
-        raise _path_not_allowed("the path names something other than a regular file with one link")
+        raise unusable(problem)
     return fd
+
+
+def lacks_permission(parent_fd: int, name: str) -> bool:
+    """Whether this process has no permission to read the file ``name``."""
+    return not os.access(name, os.R_OK, dir_fd=parent_fd, effective_ids=True)
 
 
 def lstat_below(root_fd: int, parts: tuple[str, ...]) -> os.stat_result | None:

@@ -31,6 +31,9 @@ CREATE_ERRORS = (
     ErrorCode.Deleted,
     ErrorCode.PathNotAllowed,
     ErrorCode.BackupExists,
+    ErrorCode.BackupManaged,
+    ErrorCode.BackupChanged,
+    ErrorCode.BackupUnusable,
     ErrorCode.NameUsed,
     ErrorCode.EncryptionRequired,
     ErrorCode.EncryptionNotConfigured,
@@ -91,6 +94,7 @@ async def list_backups(
         *KEYED,
         *BODY,
         ErrorCode.BackupNotFound,
+        ErrorCode.BackupUnusable,
         ErrorCode.BackupTooLarge,
         ErrorCode.Busy,
         ErrorCode.PathNotAllowed,
@@ -115,19 +119,25 @@ async def inspect_file(service: ServiceDep, body: InspectRequest) -> Envelope[Fi
     summary="Get a backup",
 )
 async def get_backup(service: ServiceDep, backup_id: ResourceId) -> Envelope[BackupRecord]:
-    """Returns the manifest of a backup, whether its file exists, and the result of the last verification."""
+    """Returns the manifest of a backup and the result of the last verification.
+
+    `BackupNotFound` means that nothing is at its path. `problems` names why a file that is there cannot be used.
+    """
     return envelope("Backup found", await service.get_backup(backup_id))
 
 
 @router.delete(
     BACKUP_ID_PATH,
-    responses=declares(*KEYED, *BODY, *MUTATION, ErrorCode.BackupChanged),
+    responses=declares(*KEYED, *BODY, *MUTATION, ErrorCode.BackupChanged, ErrorCode.BackupUnusable),
     summary="Delete a backup",
 )
 async def delete_backup(
     service: ServiceDep, requested_by: RequestedBy, backup_id: ResourceId
 ) -> Envelope[DeleteResult]:
-    """Deletes the backup file if it matches its manifest. Succeeds with `existed: false` if it is already deleted."""
+    """Deletes the backup file if it matches its manifest and lies where the backup was created, or gzipped there.
+
+    Succeeds with `existed: false` if nothing is there. A file that was changed, moved or cannot be read is an error.
+    """
     return envelope("Backup deleted", await service.delete_backup(backup_id, requested_by))
 
 
@@ -138,6 +148,7 @@ async def delete_backup(
         *BODY,
         *MUTATION,
         ErrorCode.BackupNotFound,
+        ErrorCode.BackupUnusable,
         ErrorCode.BackupTooLarge,
         ErrorCode.WrongIdentity,
         ErrorCode.PathNotAllowed,

@@ -26,6 +26,8 @@ BINARY: Final[dict[str, Any]] = {"application/octet-stream": {"schema": {"type":
 UPLOAD_ERRORS = (
     ErrorCode.BackupNotFound,
     ErrorCode.BackupExists,
+    ErrorCode.BackupChanged,
+    ErrorCode.BackupUnusable,
     ErrorCode.BackupTooLarge,
     ErrorCode.BackupCorrupt,
     ErrorCode.BackupInvalid,
@@ -52,6 +54,7 @@ Part = Annotated[Literal["file", "manifest"], Query()]
             ErrorCode.InvalidRequest,
             ErrorCode.BackupNotFound,
             ErrorCode.BackupChanged,
+            ErrorCode.BackupUnusable,
             ErrorCode.PathNotAllowed,
             ErrorCode.VolumeUnavailable,
         ),

@@ -26,6 +26,7 @@ RESTORE_ERRORS = (
     ErrorCode.RequestIdReused,
     ErrorCode.PathNotAllowed,
     ErrorCode.BackupNotFound,
+    ErrorCode.BackupUnusable,
     ErrorCode.BackupExists,
     ErrorCode.BackupCorrupt,
     ErrorCode.BackupInvalid,
