@@ -2,9 +2,9 @@
 
 `operation_runner` calls `recover` with the locks of both volumes held, so no other server works on them. First the
 config volume: leftover temporary files, then the unfinished restore. Then the backup volume: leftover temporary
-files, backups whose manifest is not in place, deletions that are not complete, the reserve, and old uploads. Last, the
-previous configs that are in no backup yet are backed up. Every step is safe to repeat, and an operation that was not
-recovered fully is recovered before the next one.
+files, backups whose manifest is not in place, deletions that are not complete, manifests without data, the reserve,
+and old uploads. Last, the previous configs that are in no backup yet are backed up. Every step is safe to repeat, and
+an operation that was not recovered fully is recovered before the next one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import replace
 from typing import Final
 
 from gateway_api import logs
+from gateway_api.backups.expiry import remove_expired
+from gateway_api.backups.missing import is_due, move_to_missing, read_note, return_manifests
 from gateway_api.backups.upload import remove_stale_uploads
 from gateway_api.errors import ApiError, describe_errno
 from gateway_api.operation_context import OperationContext
@@ -110,6 +112,12 @@ def _recover_backup_volume(context: OperationContext, volume: StateDir) -> Opera
         finish_deletions(volume)
         # The two steps above add and remove manifests, so the index is refreshed for the operation.
         context.index.refresh(volume.base_fd)
+        return_manifests(context, volume)
+        note = read_note(volume)
+        if is_due(note, context.clock()):
+            remove_expired(volume, context.clock())
+            # Last, because it notes that the check of the day is done.
+            move_to_missing(context, volume, note)
         # Deletions may have freed space for the reserve.
         ensure_reserve(volume)
         remove_stale_uploads(volume)

@@ -10,6 +10,7 @@ import httpx
 from gateway_api.audit import verify
 from gateway_api.codec import compression
 from gateway_api.gateway_config.schema import digest
+from tests.api.fault_injection import missing_manifests
 from tests.api.fault_injection.scenarios import EMPTY, IDENTITY, NEW, OLD, PREFIX, Scenario, ok
 from tests.api.support.backup_files import decode_file
 
@@ -26,6 +27,8 @@ def check_backups(backups: Path, scenario: Scenario, *, except_for: str = "") ->
         else (OLD[:100], True)
     )
     for manifest_file in backups.rglob("*.manifest"):
+        if manifest_file.name in missing_manifests.WITHOUT_DATA or ".gateway" in manifest_file.parts:
+            continue
         manifest = json.loads(manifest_file.read_text())
         stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest")).read_bytes()
         assert digest(stored) == manifest["stored_sha256"]
@@ -71,6 +74,8 @@ def check_promises(
     server died.
     """
     succeeded = answer is not None and answer.status_code == 200
+    if name == "missing_manifests":
+        missing_manifests.check_each_exists(scenario.folder, backups)
     original_config = scenario.original_config
     live = config.read_bytes()
     assert live in {original_config, NEW, OLD, EMPTY}
@@ -86,7 +91,7 @@ def check_promises(
         "save_previous",
         "lost_ids",
     )
-    if name in (*keep_config, "lost_ids"):
+    if name in (*keep_config, "missing_manifests"):
         assert live == original_config
     if succeeded and name == "delete":
         assert not (backups / "manual/spare.json").exists(), "reported as deleted but still present"
@@ -112,6 +117,8 @@ def check_promises(
     check_backups(backups, scenario)
     if scenario.unsaved is not None:
         check_unsaved(config, backups, scenario.unsaved)
+    if name == "missing_manifests":
+        missing_manifests.check_finished(scenario.folder, backups)
     if name == "upload":
         assert (done["state"], done["record"]["path"]) == ("stored", "uploaded/backup.json.zst")
         assert (backups / "uploaded/backup.json.zst").read_bytes() == scenario.content
@@ -123,15 +130,15 @@ def check_promises(
     if name == "save_previous":
         assert not list(config.parent.glob(".gateway/previous-*"))
         assert len(list((backups / "safety").glob("previous-*.json.zst"))) == 1
-    if name in ("backup", "replace", "encrypted", "rotate_audit_log", "save_previous", "lost_ids"):
+    if name in ("backup", "replace", "encrypted", "rotate_audit_log", "save_previous", "lost_ids", "missing_manifests"):
         named = [
             manifest
             for manifest in map(json.loads, (file.read_text() for file in backups.rglob("*.manifest")))
-            if manifest["request_id"] == done["request_id"]
+            if manifest.get("request_id") == done["request_id"]
         ]
         assert len(named) == 1
         if name == "lost_ids":
-            spare = json.loads((backups / "manual/spare.json.manifest.json").read_text())
+            spare = json.loads((backups / "manual/spare.json.manifest").read_text())
             for kind, file in (("gateway_id", config.parent / ".gateway"), ("volume_id", backups / ".gateway")):
                 assert (file / kind).read_text().strip() == named[0][kind] == spare[kind], f"another {kind}"
     elif name in ("restore", "restore_over_invalid", "reset", "restore_unsaved"):

@@ -16,6 +16,7 @@ import pyrage
 
 from gateway_api.gateway_config.defaults import default_config
 from gateway_api.gateway_config.schema import digest
+from tests.api.fault_injection import missing_manifests
 from tests.api.support.admin_process import admin_key, gateway_config
 from tests.api.support.backup_files import compress_bytes
 from tests.api.support.fork_server import ForkServer, copy
@@ -46,6 +47,7 @@ MUTATIONS = (
     "rollback_changed",
     "save_previous",
     "lost_ids",
+    "missing_manifests",
 )
 
 
@@ -139,6 +141,9 @@ def prepare_scenarios(fork_server: ForkServer, folder: Path) -> dict[str, Scenar
     (lost_ids / "config" / ".gateway" / "gateway_id").unlink()
     (lost_ids / "backups" / ".gateway" / "volume_id").write_bytes(b"")
     scenarios["lost_ids"] = Scenario(lost_ids, "POST", "/backup", body)
+    scenarios["missing_manifests"] = Scenario(
+        missing_manifests.prepare(base, folder / "missing"), "POST", "/backup", body
+    )
     backdate_configs(folder)
     return scenarios
 

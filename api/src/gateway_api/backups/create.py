@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 
+from gateway_api.backups.missing import find_missing
 from gateway_api.clock import rfc3339
 from gateway_api.contract import BackupRequest, BackupResult, ErrorCode, ExistingBackup, backup_id_for
 from gateway_api.errors import ApiError, backup_volume_error
@@ -104,6 +105,8 @@ def _existing_result(
         if located is None:
             store.require_not_pending(volume, backup_id)
         manifest = located.manifest if located is not None else store.read_tombstone(volume, backup_id)
+        if manifest is None:
+            manifest = find_missing(volume, backup_id)
     except OSError as error:
         raise backup_volume_error(error) from None
     if manifest is None:

@@ -64,7 +64,8 @@ class DataFile(NamedTuple):
 class Directory:
     """One folder. ``names`` are the sorted names of its files and folders that a request can address.
 
-    ``dead`` are the names of manifests with nothing at their path. ``orphans`` are files without a manifest.
+    ``dead`` are the names of manifests with nothing at their path. ``orphans`` are files without a manifest;
+    ``orphans_checked`` is False until the manifests in `missing/` were compared with them.
     ``stamp_since`` and ``listed_at`` are monotonic times in seconds: the clock of a file server may differ from ours.
     """
 
@@ -78,6 +79,7 @@ class Directory:
     below: dict[str, Directory] = field(default_factory=dict)
     dead: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
+    orphans_checked: bool = False
 
     def clear(self) -> None:
         """Forgets everything below this directory."""
@@ -131,6 +133,7 @@ class Directory:
         present = set(self.names)
         stems = (name.removesuffix(MANIFEST_SUFFIX) for name in current_manifests)
         self.dead = tuple(stem for stem in stems if stem not in present and stem + GZIP_SUFFIX not in present)
+        self.orphans_checked = False
         self.orphans = tuple(
             name for name in files if not {manifests.manifest_name(name)} & (current_manifests.keys() | damaged)
         )

@@ -91,15 +91,30 @@ class RepositoryIndex:
                 return None
             return node.data_file(parts[:-1], parts[-1])
 
-    def dead_manifests(self) -> list[tuple[str, ...]]:
-        """The paths of the data files that have a manifest but do not exist, as of the last refresh."""
-        with self._lock:
-            return [(*at, name) for at, node in self._root.directories() for name in node.dead]
+    def dead_manifests(self) -> list[tuple[tuple[str, ...], float]]:
+        """The paths of the data files that have a manifest but do not exist, as of the last refresh.
 
-    def files_without_manifest(self) -> list[tuple[str, ...]]:
-        """The paths of the files without a manifest, as of the last refresh."""
+        With each comes the mtime of its folder, in seconds since the epoch: the file is gone at least since then.
+        """
         with self._lock:
-            return [(*at, name) for at, node in self._root.directories() for name in node.orphans]
+            return [
+                ((*at, name), node.stamp[3] / 1e9)
+                for at, node in self._root.directories()
+                for name in node.dead
+                if node.stamp is not None
+            ]
+
+    def new_files_without_manifest(self) -> list[tuple[str, ...]]:
+        """The paths of the files without a manifest in folders that changed since `orphans_checked` was called."""
+        with self._lock:
+            directories = self._root.directories()
+            return [(*at, name) for at, node in directories if not node.orphans_checked for name in node.orphans]
+
+    def orphans_checked(self) -> None:
+        """Leaves the current files out of `new_files_without_manifest` until their folder changes."""
+        with self._lock:
+            for _, node in self._root.directories():
+                node.orphans_checked = True
 
     def locations(self, backup_id: str) -> list[tuple[str, ...]]:
         """The paths of the data files whose manifests have this id, as of the last refresh."""

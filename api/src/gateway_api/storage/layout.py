@@ -33,6 +33,8 @@ The server writes to two directories. Each has a state folder, which requests ca
             tombstones/{backup_id}.deleting       manifest of a backup whose deletion has begun
             tombstones/{backup_id}.json           manifest of a backup that was deleted or replaced
             requests/restore-{request_id}.json    record of a finished restore
+            missing/{backup_id}-{digest}.manifest manifest whose data is gone; the digest is of its path
+            missing.json                          since when data is gone, and the time of the last check
             audit.jsonl                           the current segment of the audit log
             audit-{lines}.jsonl                   a finished segment, named by the number of its last record
 
@@ -42,6 +44,7 @@ check has `.gateway-probe.tmp` and the folder `.gateway-probe` in both directori
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
@@ -76,6 +79,8 @@ VOLUME_ID_FILE: Final = "volume_id"
 RESERVE_FILE: Final = "reserve"
 PENDING_FOLDER: Final = "pending"
 UPLOADS_FOLDER: Final = "uploads"
+MISSING_FOLDER: Final = "missing"
+MISSING_NOTE_FILE: Final = "missing.json"
 TOMBSTONES_FOLDER: Final = "tombstones"
 AUDIT_LOG_FILE: Final = "audit.jsonl"
 AUDIT_SEGMENT_NAME: Final = re.compile(r"^audit-([0-9]{12})\.jsonl$")
@@ -124,6 +129,22 @@ def restore_record_name(request_id: str) -> str:
 def pending_manifest_name(backup_id: str) -> str:
     """The manifest in `pending/` while its data is being published."""
     return f"{backup_id}.json"
+
+
+def path_digest(path: str) -> str:
+    """32 hex digits for the path of a data file. They are in the name of its manifest in `missing/`."""
+    return hashlib.sha256(path.encode()).hexdigest()[:32]
+
+
+def missing_manifest_name(backup_id: str, path: str) -> str:
+    """The manifest in `missing/` of the data file that was at ``path``."""
+    return f"{backup_id}-{path_digest(path)}{MANIFEST_SUFFIX}"
+
+
+def parse_missing_manifest_name(name: str) -> tuple[str, str] | None:
+    """The backup id and the path digest in a name in `missing/`, or None for any other name."""
+    backup_id, _, digest = name.removesuffix(MANIFEST_SUFFIX).rpartition("-")
+    return (backup_id, digest) if backup_id and name.endswith(MANIFEST_SUFFIX) else None
 
 
 def upload_manifest_name(backup_id: str) -> str:
