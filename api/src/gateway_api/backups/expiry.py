@@ -13,7 +13,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from gateway_api.storage.atomic_write import list_names, sync_directory
+from gateway_api.storage.atomic_write import list_names
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import MISSING_FOLDER, REQUESTS_FOLDER, TOMBSTONES_FOLDER
 from gateway_api.storage.paths import lstat_if_exists
 from gateway_api.storage.state_dir import StateDir, read_record

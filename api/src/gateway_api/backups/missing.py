@@ -24,7 +24,8 @@ from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
 from gateway_api.repository.manifest import Manifest, manifest_name
 from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.repository.verification_records import record_name
-from gateway_api.storage.atomic_write import list_names, sync_directory, unlink_if_exists, write_file
+from gateway_api.storage.atomic_write import list_names, unlink_if_exists, write_file
+from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import (
     MISSING_FOLDER,
     MISSING_NOTE_FILE,

@@ -1,4 +1,4 @@
-"""The data file of a backup: whether it is there, whether it is the one of its manifest, and whether it must be kept.
+"""The data file of a backup: whether it is there, whether it is that of its manifest, and how a new one is written.
 
 Present, unusable and absent are three answers. No function here takes a file that cannot be read for an absent one.
 """
@@ -14,8 +14,9 @@ from gateway_api.repository import manifest as manifests
 from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
 from gateway_api.repository.manifest import LocatedBackup
 from gateway_api.repository.manifest_files import read_manifest
-from gateway_api.storage.atomic_write import close
-from gateway_api.storage.content import digest_and_size
+from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
+from gateway_api.storage.content import Blob, digest_and_size
+from gateway_api.storage.file_system import drop_page_cache
 from gateway_api.storage.layout import SAFETY_FOLDER
 from gateway_api.storage.paths import (
     NO_PERMISSION,
@@ -103,3 +104,30 @@ def refuse_managed(parent: int, parts: tuple[str, ...]) -> None:
             raise ApiError(
                 ErrorCode.BackupManaged, None if manifest is not None else "the manifest of this file cannot be read"
             )
+
+
+def write_and_read_back(parent: int, stored: Blob) -> str:
+    """Writes ``stored`` to a temporary file and reads it back from the disk. Returns the name of the file.
+
+    Raises ``VolumeUnavailable`` if the disk returns other bytes, ``OSError``.
+    """
+    # Fsynced before it is read back: only then the disk has the bytes.
+    temporary = write_temporary(parent, stored)
+    try:
+        # Before the file gets its name: a defective disk then costs this backup, and not the one that it replaces.
+        if not _reads_back(parent, temporary, stored):
+            raise ApiError(ErrorCode.VolumeUnavailable, "the backup volume returned other bytes than were written")
+    except BaseException:
+        unlink_if_exists(parent, temporary)
+        raise
+    return temporary
+
+
+def _reads_back(parent: int, temporary: str, stored: Blob) -> bool:
+    fd = open_file(parent, temporary)
+    try:
+        # Otherwise the kernel would return the cached bytes and not read the disk.
+        drop_page_cache(fd)
+        return digest_and_size(fd, stored.size) == (stored.sha256, stored.size)
+    finally:
+        close(fd)

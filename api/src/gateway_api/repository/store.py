@@ -25,10 +25,9 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.repository import manifest as manifests
-from gateway_api.repository.data_files import digest_data_file, refuse_managed
+from gateway_api.repository.data_files import digest_data_file, refuse_managed, write_and_read_back
 from gateway_api.repository.manifest import LocatedBackup, Manifest, Tombstone
 from gateway_api.repository.manifest_files import load_beside, read_manifest, read_manifest_with_json
-from gateway_api.repository.staging import write_and_read_back
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, link_exclusive, list_names, read_all, unlink_if_exists
 from gateway_api.storage.content import Blob

@@ -11,10 +11,10 @@ from gateway_api.codec import compression
 from gateway_api.codec.encode import decode
 from gateway_api.errors import ApiError
 from gateway_api.operation_context import OperationContext
+from gateway_api.repository.data_files import digest_data_file
 from gateway_api.repository.manifest import LocatedBackup, manifest_name
 from gateway_api.repository.manifest_files import read_manifest_with_json
 from gateway_api.repository.reader import read_stored
-from gateway_api.repository.store import digest_data_file
 from gateway_api.restores.journal import ConfigCopy
 from gateway_api.storage.content import Blob
 from gateway_api.storage.paths import open_parent

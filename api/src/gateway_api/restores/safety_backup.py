@@ -19,8 +19,7 @@ from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.idempotency import canonical_digest
 from gateway_api.operation_context import OperationContext, gateway_and_volume_ids
 from gateway_api.repository import store
-from gateway_api.repository.data_files import is_intact
-from gateway_api.repository.staging import write_and_read_back
+from gateway_api.repository.data_files import is_intact, write_and_read_back
 from gateway_api.repository.store import NewBackup
 from gateway_api.restores.copies import copy_of, find_copy
 from gateway_api.restores.journal import ConfigCopy
