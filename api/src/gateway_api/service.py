@@ -149,9 +149,13 @@ class Service:
         """The record of one backup."""
         return await self._read(partial(listing.read_backup_record, self.settings, self._index, backup_id))
 
-    async def download(self, backup_id: str, part: Literal["file", "manifest"], range_header: str | None) -> Download:
+    async def download(
+        self, backup_id: str, part: Literal["file", "manifest"], range_header: str | None, if_range: str | None
+    ) -> Download:
         """Opens the file or manifest of a backup; stream it with :meth:`read_piece`."""
-        return await self._read(partial(open_download, self.settings, self._index, backup_id, part, range_header))
+        return await self._read(
+            partial(open_download, self.settings, self._index, backup_id, part, range_header, if_range)
+        )
 
     async def read_chunk(self, call: Callable[[], bytes]) -> bytes:
         """Runs one read of a download in a reader thread."""

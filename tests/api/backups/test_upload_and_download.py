@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,3 +244,19 @@ def test_abandoned_upload_is_removed_after_a_day(api: httpx.Client, dirs: Gatewa
     assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
     assert {file.name.partition(".")[0] for file in uploads.iterdir()} == {"young", "slow"}
     assert len(list(uploads.iterdir())) == 4
+
+
+def test_download_is_not_resumed_with_the_bytes_of_another_file(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+    url = f"/api/v1/system/backups/{created['backup_id']}/content"
+    plain = (dirs.backups / "a.json").read_bytes()
+    tag = api.get(url).headers["ETag"]
+    rest = api.get(url, headers={"Range": "bytes=10-", "If-Range": tag})
+    assert (rest.status_code, rest.content) == (206, plain[10:])
+    subprocess.run(["gzip", dirs.backups / "a.json"], check=True)
+    gzipped = (dirs.backups / "a.json.gz").read_bytes()
+    for stale in (tag, f"W/{tag}", "Wed, 21 Oct 2015 07:28:00 GMT", '"other"'):
+        whole = api.get(url, headers={"Range": "bytes=10-", "If-Range": stale})
+        assert (whole.status_code, whole.content) == (200, gzipped)
+    manifest = api.get(f"{url}?part=manifest", headers={"Range": "bytes=10-", "If-Range": tag})
+    assert manifest.status_code == 200

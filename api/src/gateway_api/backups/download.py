@@ -48,7 +48,7 @@ class Download:
         """Length, range and digest. No value comes from the request."""
         headers = {"Content-Length": str(self.end - self.start), "Accept-Ranges": "bytes"}
         if self.sha256 is not None:
-            headers["ETag"] = f'"{self.sha256}"'
+            headers["ETag"] = etag(self.sha256)
         if self.partial:
             headers["Content-Range"] = f"bytes {self.start}-{self.end - 1}/{self.size}"
         return headers
@@ -67,6 +67,19 @@ class Download:
             self.file.close()
 
 
+def etag(sha256: str) -> str:
+    """The strong ETag of a file with this digest."""
+    return f'"{sha256}"'
+
+
+def is_same_file(if_range: str | None, sha256: str | None) -> bool:
+    """Whether a range may be sent: there is no ``If-Range``, or it has the ETag of this file.
+
+    A file that was gzipped since the first part has another digest, so the whole file is sent. A date never matches.
+    """
+    return if_range is None or (sha256 is not None and if_range.strip() == etag(sha256))
+
+
 def parse_range(header: str | None, size: int) -> tuple[int, int]:
     """Start and exclusive end in bytes. An unsatisfiable or malformed header is ignored: the whole file is sent."""
     match = _RANGE.match(header or "")
@@ -83,6 +96,7 @@ def open_download(
     backup_id: str,
     part: Literal["file", "manifest"],
     range_header: str | None,
+    if_range: str | None = None,
 ) -> Download:
     """Opens the requested part of a backup. Raises ``BackupNotFound``, ``BackupChanged``, ``VolumeUnavailable``."""
     try:
@@ -107,8 +121,9 @@ def open_download(
         if part == "file" and size != located.manifest.stored_bytes:
             close(fd)
             raise ApiError(ErrorCode.BackupChanged, "the file differs from its manifest")
-        start, end = parse_range(range_header, size)
-        return Download(FileIO(fd), size, located.manifest.stored_sha256 if part == "file" else None, start, end)
+        sha256 = located.manifest.stored_sha256 if part == "file" else None
+        start, end = parse_range(range_header if is_same_file(if_range, sha256) else None, size)
+        return Download(FileIO(fd), size, sha256, start, end)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:

@@ -66,9 +66,13 @@ async def download_backup(
     backup_id: ResourceId,
     part: Part = "file",
     range_header: Annotated[str | None, Header(alias="Range")] = None,
+    if_range: Annotated[str | None, Header(alias="If-Range")] = None,
 ) -> StreamingResponse:
-    """Returns the stored bytes of the backup file, or with `part=manifest` its manifest. Supports one `Range`."""
-    content = await service.download(backup_id, part, range_header)
+    """Returns the stored bytes of the backup file, or with `part=manifest` its manifest. Supports one `Range`.
+
+    With `If-Range` the range is sent only while the file still has that `ETag`, otherwise the whole file.
+    """
+    content = await service.download(backup_id, part, range_header, if_range)
     return StreamingResponse(
         content.stream(service.read_chunk),
         206 if content.partial else 200,
