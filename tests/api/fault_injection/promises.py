@@ -33,7 +33,7 @@ def check_backups(backups: Path, scenario: Scenario, *, except_for: str = "") ->
         stored = manifest_file.with_name(manifest_file.name.removesuffix(".manifest")).read_bytes()
         assert digest(stored) == manifest["stored_sha256"]
         form = compression.format_for_name(manifest["path"])
-        assert form.encrypted == bool(manifest["recipients"])
+        assert form.encrypted == bool(manifest.get("recipients"))
         content = decode_file(stored, form, str(IDENTITY), 1 << 20)
         assert digest(content) == manifest["content_sha256"]
     for name in ("manual/new.json.zst", "manual/old.json.gz", "manual/spare.json", "daily.json"):
