@@ -190,12 +190,26 @@ class BackupRules(RuleBasedStateMachine):
             if earlier is not None or backup_id in model.deleted_ids:
                 if sent != json.dumps(body, sort_keys=True):
                     return "RequestIdReused"
-                return "Deleted" if earlier is None or not earlier.listed else "replay"
+                if earlier is None or not earlier.listed:
+                    return "Deleted"
+                return "BackupChanged" if earlier.state == "corrupt" else "replay"
         if model.live is None:
             return "ConfigMissing"
         if not model.live.valid:
             return "ConfigInvalid"
+        if "output_file" in body and self._is_managed(path):
+            return "BackupManaged"
         return "BackupExists" if model.taken(path) and not replace else None
+
+    def _is_managed(self, path: str) -> bool:
+        """Whether a backup of a request with an id has this path, or was gzipped by a user to it or from it."""
+        for owner in {path, path.removesuffix(".gz")}:
+            backup = self.model.owner_of(owner)
+            if backup is not None and backup.request_id is not None:
+                is_its_file = backup.state == "compressed" or (owner == path and self.model.taken(path))
+                if is_its_file and path in (owner, backup.path):
+                    return True
+        return False
 
     def _record_new_backup(self, backup_id: str, path: str, content: Config, request: str | None) -> None:
         """Adds a new backup to the model and removes the file that had the same path before."""

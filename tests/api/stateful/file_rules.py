@@ -55,6 +55,9 @@ class FileRules(BackupRules):
             return
         rest = "/content"
         accepted = self.call_backup(slot, "PUT", backup_id, rest, params={"part": "manifest"}, content=manifest)
+        if existing is not None and existing.state == "corrupt":
+            assert_error(accepted, "BackupChanged")
+            return
         if existing is not None and existing.listed:
             assert assert_ok(accepted)["state"] == "stored"
             assert assert_ok(self.call_backup(slot, "PUT", backup_id, rest, content=stored))["replayed"]
@@ -93,8 +96,11 @@ class FileRules(BackupRules):
             assert not assert_ok(self.call_backup(slot, "DELETE", "none"))["existed"]
             return
         answer = self.call_backup(slot, "DELETE", backup.id)
-        if backup.state == "corrupt":
+        if backup.state == "corrupt" or (backup.moved and backup.listed):
             assert_error(answer, "BackupChanged")
+            return
+        if backup.moved:
+            assert not assert_ok(answer)["existed"]
             return
         assert assert_ok(answer)["existed"] == backup.listed
         del self.model.backups[backup.id]

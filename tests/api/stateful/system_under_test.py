@@ -69,6 +69,11 @@ class Backup:
         """Whether the file exists and the API lists it."""
         return self.state != "removed"
 
+    @property
+    def moved(self) -> bool:
+        """Whether a user has moved the file and its manifest away from where the backup was created."""
+        return bool(self.owner != json.loads(self.manifest)["path"])
+
 
 @dataclass
 class Foreign:
