@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -9,10 +10,15 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from gateway_api.backups.listing import list_page, read_backup_record
+from gateway_api.errors import ApiError
+from gateway_api.repository.index import RepositoryIndex
+from gateway_api.settings import AdminSettings
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
 from tests.api.support.responses import assert_error, assert_ok
@@ -128,6 +134,30 @@ def test_missing_permission_is_not_absence(what: str, api: httpx.Client, dirs: G
         assert_error(api.delete(one), "VolumeUnavailable")
     os.chmod(dirs.backups / locked, 0o700)
     assert assert_ok(api.delete(one))["existed"]
+
+
+@pytest.mark.parametrize(("folder", "hides"), [("lost+found", False), ("private", True), ("d/lost+found", True)])
+def test_folder_that_cannot_be_opened_hides_no_other_file(
+    folder: str, hides: bool, dirs: GatewayDirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dirs.backups / folder).mkdir(parents=True)
+    shutil.copy(dirs.config, dirs.backups / "x.json")
+    real = os.open
+
+    def refuse(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == folder.rpartition("/")[2]:
+            raise PermissionError(errno.EACCES, "no permission")
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+    settings = AdminSettings(config_file=dirs.config, backup_dir=dirs.backups)
+    index = RepositoryIndex()
+    for _ in range(2):
+        items = list_page(settings, index, 100, None).page.items
+        listed = [(one.path, one.kind) for one in items]
+        assert listed == sorted([("x.json", "foreign"), *([(folder, "unusable")] if hides else [])])
+    with pytest.raises(ApiError, match="VolumeUnavailable" if hides else "BackupNotFound"):
+        read_backup_record(settings, index, "absent")
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _read_record(root_fd: int, index: RepositoryIndex, located: LocatedBackup) -
 def _problems_of(parent: int, name: str, info: os.stat_result) -> list[Problem]:
     """Why the file with this lstat cannot be restored as it is; empty for a usable file."""
     problem = file_problem(info)
-    if problem is None and lacks_permission(parent, name):
+    if (problem is None or stat.S_ISDIR(info.st_mode)) and lacks_permission(parent, name):
         problem = NO_PERMISSION
     return [] if problem is None else [Problem(code=ErrorCode.BackupUnusable.value, message=problem)]
 

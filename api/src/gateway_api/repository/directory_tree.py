@@ -20,7 +20,6 @@ from gateway_api.storage.atomic_write import close, unlink_if_exists
 from gateway_api.storage.layout import GZIP_SUFFIX, MANIFEST_SUFFIX, TEMPORARY_NAME
 from gateway_api.storage.paths import (
     DIRECTORY_FLAGS,
-    MAX_DEPTH,
     FileStamp,
     file_stamp,
     is_backup_directory,
@@ -66,12 +65,14 @@ class Directory:
 
     ``dead`` are the names of manifests with nothing at their path. ``orphans`` are files without a manifest;
     ``orphans_checked`` is False until the manifests in `missing/` were compared with them.
+    ``opened`` is False for a folder that the last refresh did not look into: it could not, or it is not ours.
     ``stamp_since`` and ``listed_at`` are monotonic times in seconds: the clock of a file server may differ from ours.
     """
 
     stamp: FileStamp | None = None
     stamp_since: float = 0.0
     listed_at: float = 0.0
+    opened: bool = False
     unreadable: bool = False
     manifests: dict[str, CachedManifest] = field(default_factory=dict)
     damaged: frozenset[str] = frozenset()
@@ -190,10 +191,11 @@ def open_below(fd: int, name: str, node: Directory, *, is_root: bool) -> tuple[i
     The backup directory of another server is never opened: it has another lock.
     """
     child: int | None = None
-    node.unreadable = False
+    node.opened = node.unreadable = False
     try:
         child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
         if not is_backup_directory(child):
+            node.opened = True
             return child, False
         node.clear()
         hidden = False
@@ -218,7 +220,7 @@ def add_stat_data(add: Callable[[bytes], None], fd: int, node: Directory, depth:
                 continue
             add(repr((depth, name, info.st_mode, info.st_nlink, file_stamp(info))).encode())
             below = node.below.get(name)
-            if below is not None and not below.unreadable and depth < MAX_DEPTH:
+            if below is not None and below.opened:
                 add_stat_data(add, os.open(name, DIRECTORY_FLAGS, dir_fd=fd), below, depth + 1)
     finally:
         close(fd)
