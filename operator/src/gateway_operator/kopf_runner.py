@@ -13,8 +13,8 @@ import kopf
 
 from gateway_operator.settings import OperatorSettings
 
-_NOISY_LOGGERS: Final = ("aiohttp.access", "kopf.objects", "kopf.activities.probe")
-"""Loggers that write a line for every probe and every handled event. Only their warnings are kept."""
+_NOISY_LOGGERS: Final = ("aiohttp.access", "kopf.objects")
+"""Loggers that write a line for every handled event. Only their warnings are kept."""
 
 
 def run(settings: OperatorSettings) -> int:
@@ -40,7 +40,6 @@ def run(settings: OperatorSettings) -> int:
             standalone=True,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
-            liveness_endpoint=settings.liveness_url,
             memo=kopf.Memo(settings=settings),
         )
     )

@@ -72,10 +72,13 @@ class MissingError(ClusterError):
 
 @dataclass(frozen=True)
 class AdminTarget:
-    """The endpoint of an admin API with its key and CA. ``repr`` shows neither key nor CA."""
+    """The endpoint of an admin API with its keys and CA. ``repr`` shows neither keys nor CA.
+
+    There is at least one key. While a key is rotated there are several, and each call tries them in this order.
+    """
 
     endpoint: Endpoint
-    key: str = field(repr=False)
+    keys: tuple[str, ...] = field(repr=False)
     ca: str | None = field(default=None, repr=False)
 
     @property
@@ -255,6 +258,16 @@ class CronJobs(Protocol):
 
     async def patch(self, namespace: str, name: str, patch: Json) -> Json:
         """Merge on top of the version that the patch names. ConflictError if there is a newer version."""
+        ...
+
+    async def jobs(self, namespace: str, schedule: str) -> Sequence[Json]:
+        """The Jobs with the label of a schedule."""
+        ...
+
+    async def pods_of_job(self, namespace: str, uid: str) -> Sequence[Json]: ...
+
+    async def events_about(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The events about the object with this uid."""
         ...
 
     async def has_account(self, namespace: str, name: str) -> bool:

@@ -24,7 +24,7 @@ class OperatorSettings:
     namespaces: tuple[str, ...] = ()
     """The namespaces to watch; empty means all namespaces."""
     liveness: str = ":8080"
-    """HOST:PORT of the liveness probe's /healthz; empty means no probe."""
+    """HOST:PORT of the liveness probe's /healthz; without a host, all addresses over IPv4 and IPv6. Empty: no probe."""
     log_format: str = "json"
     verbose: bool = False
     calls_in_flight: int = 32
@@ -37,14 +37,6 @@ class OperatorSettings:
     """Seconds between two passes of retention, ttl and objectives."""
     operator: str = ""
     """The operator's ServiceAccount as NAMESPACE:NAME, for commands in messages."""
-
-    @property
-    def liveness_url(self) -> str | None:
-        """The probe's address as kopf's ``liveness_endpoint``; None for no probe."""
-        if not self.liveness:
-            return None
-        host, _, port = self.liveness.rpartition(":")
-        return f"http://{host or '0.0.0.0'}:{port}/healthz"  # noqa: S104 - the kubelet probes from outside the pod
 
 
 def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, str]) -> OperatorSettings:

@@ -42,6 +42,7 @@ def test_backup_completes_and_records_the_file_in_its_status(
         "Finished": "True",
         "Completed": "True",
         "Failed": "False",
+        "Ready": "True",
     }
     assert record.metadata == {
         "namespace": kube.namespace,
@@ -62,7 +63,8 @@ def test_finished_backup_never_runs_again(kube: Kube, gateway: GatewayDeployment
     kube.kubectl("annotate", "gwb/once", "note=1")
     kube.patch_spec("gwb", "once", {"description": "other"})
     kube.complete_backup("another")
-    assert kube.status("gwb", "once") == before
+    status = kube.wait_status("gwb", "once", lambda status: status["observedGeneration"] == 2)
+    assert status == {**before, "observedGeneration": 2}
     assert len(admin.backup_requests) == 2
 
 

@@ -46,6 +46,17 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         custom_resource("GatewayBackup", "a", {**GW, "existing": {"path": "x.json"}, "ttl": "1s"}),
         "ttl cannot be set when a file is adopted",
     ),
+    **{
+        f"before {time}": (custom_resource("GatewayRestore", "a", {**GW, "before": time}), "before")
+        for time in (
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+14:00",
+            "2016-12-31T23:59:60Z",
+            "2026-05-01T12:00:00+99:99",
+            "9999-12-31T23:59:59-14:00",
+            "2026-05-01",
+        )
+    },
     "deleteFile at creation": (
         custom_resource("GatewayBackup", "a", {**GW, "deleteFile": True}),
         "deleteFile cannot be",

@@ -49,7 +49,7 @@ def test_certificate_of_another_gateway_is_not_trusted(kube: Kube, secured: Real
 def test_invalid_ca_is_reported_as_certificate_missing(kube: Kube, secured: RealGateway) -> None:
     secured.gateway.ca = "not a certificate"
     secured.gateway.create()
-    kube.apply_backup("nonsense", retryLimit=0)
+    kube.apply_backup("nonsense", startingDeadlineSeconds=3)
     assert kube.wait_phase("gwb", "nonsense", "Failed")["reason"] == "CertificateMissing"
 
 

@@ -41,6 +41,7 @@ def test_restore_replaces_the_config_and_keeps_a_safety_backup(kube: Kube, backe
         "Finished": "True",
         "Completed": "True",
         "Failed": "False",
+        "Ready": "True",
     }
     assert backed_up.get_restore(status["requestID"])["data"]["state"] == "committed"
     # The replaced config is kept as a backup.
@@ -100,6 +101,8 @@ def test_unhealthy_gateway_is_rolled_back(kube: Kube, backed_up: RealGateway) ->
         "Finished": "True",
         "Completed": "False",
         "Failed": "True",
+        "Ready": "False",
+        "Stalled": "True",
     }
 
 

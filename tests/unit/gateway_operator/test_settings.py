@@ -14,10 +14,10 @@ def test_settings(tmp_path: Path) -> None:
     flags = _parser().parse_args(["run", "--namespace", "a", "--namespace", "b", "--liveness", ""])
     settings = from_command_line(flags, {"WATCH_NAMESPACES": "ignored"})
     assert settings.namespaces == ("a", "b")
-    assert settings.liveness_url is None
+    assert settings.liveness == ""
     settings = from_command_line(_parser().parse_args(["run"]), {"WATCH_NAMESPACES": "x, y,,x"})
     assert settings.namespaces == ("x", "y")
-    assert settings.liveness_url == "http://0.0.0.0:8080/healthz"
+    assert settings.liveness == ":8080"
     claims = base64.urlsafe_b64encode(json.dumps({"sub": "system:serviceaccount:ops:op"}).encode()).decode().rstrip("=")
     token = tmp_path / "token"
     token.write_text(f"x.{claims}.y")

@@ -25,7 +25,7 @@ from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 CONNECT_TIMEOUT: Final = 3.0
 SHORT_TIMEOUT: Final = 10.0
 _MAX_BODY_BYTES: Final = 8 * 1024 * 1024
-_MAX_TLS_CONTEXTS: Final = 256
+_MAX_CACHED: Final = 256
 _PAGE_SIZE: Final = 500
 
 _NO_BACKUP: Final = frozenset({contract.ErrorCode.BackupNotFound, contract.ErrorCode.Deleted})
@@ -42,6 +42,7 @@ class HttpAdminApi:
         self._in_flight = asyncio.Semaphore(calls_in_flight)
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str | None, ssl.SSLContext] = {}
+        self._accepted_keys: dict[tuple[str, ...], str] = {}
 
     async def close(self) -> None:
         if self._session is not None:
@@ -149,7 +150,7 @@ class HttpAdminApi:
         limit: float = SHORT_TIMEOUT,
     ) -> M:
         async with self._in_flight:
-            status, headers, raw = await self._exchange(target, method, path, body, limit)
+            status, headers, raw = await self._try_keys(target, method, path, body, limit)
         if status >= 400:
             raise error_from_response(status, headers, raw)
         try:
@@ -165,8 +166,29 @@ class HttpAdminApi:
                 Reason.UnexpectedAnswer, detail, retryable=True, status=status, outcome_unknown=True
             ) from None
 
-    async def _exchange(
+    async def _try_keys(
         self, target: AdminTarget, method: str, path: str, body: Mapping[str, Any] | None, limit: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send the request with each key until one is accepted. A request that is answered with 401 has no effect.
+
+        The key that was accepted last comes first, because the admin API delays the answers to wrong keys.
+        """
+        accepted = self._accepted_keys.get(target.keys)
+        for key in sorted(target.keys, key=lambda one: one != accepted):
+            answer = await self._exchange(target, key, method, path, body, limit)
+            if answer[0] != 401:
+                if len(target.keys) > 1:
+                    self._remember_key(target.keys, key)
+                break
+        return answer
+
+    def _remember_key(self, keys: tuple[str, ...], key: str) -> None:
+        if len(self._accepted_keys) >= _MAX_CACHED:
+            self._accepted_keys.clear()
+        self._accepted_keys[keys] = key
+
+    async def _exchange(
+        self, target: AdminTarget, key: str, method: str, path: str, body: Mapping[str, Any] | None, limit: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         endpoint = target.endpoint
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
@@ -176,7 +198,7 @@ class HttpAdminApi:
                 method,
                 url,
                 json=body,
-                headers={"Authorization": f"Bearer {target.key}"},
+                headers={"Authorization": f"Bearer {key}"},
                 ssl=self._context(target) if endpoint.tls else True,
                 server_hostname=endpoint.server_name,
                 allow_redirects=False,
@@ -220,10 +242,10 @@ class HttpAdminApi:
             return cached
         try:
             context = ssl.create_default_context(cadata=target.ca)
-        except (ssl.SSLError, ValueError):
-            detail = "The annotated CA Secret has no PEM certificate under the key ca.crt."
+        except (ssl.SSLError, ValueError, TypeError):
+            detail = "A certificate in the annotated CA Secret, key ca.crt, is damaged."
             raise AdminApiError(Reason.CertificateMissing, detail, retryable=True) from None
-        if len(self._contexts) >= _MAX_TLS_CONTEXTS:
+        if len(self._contexts) >= _MAX_CACHED:
             self._contexts.clear()
         self._contexts[target.ca] = context
         return context

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
 from urllib.parse import quote
 
 from gateway_operator.adapters.kubernetes_api import MERGE, KubernetesApi
+from gateway_operator.domain.model.names import SCHEDULE_LABEL
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import MissingError
+
+_JOB_UID_LABEL: Final = "batch.kubernetes.io/controller-uid"
 
 
 class KubernetesCronJobs:
@@ -26,6 +31,18 @@ class KubernetesCronJobs:
 
     async def patch(self, namespace: str, name: str, patch: Json) -> Json:
         return await self._api.request("PATCH", _path(namespace, name), patch, content_type=MERGE)
+
+    async def jobs(self, namespace: str, schedule: str) -> Sequence[Json]:
+        path = f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs"
+        return await self._api.list_all(path, f"{SCHEDULE_LABEL}={schedule}")
+
+    async def pods_of_job(self, namespace: str, uid: str) -> Sequence[Json]:
+        return await self._api.list_all(f"/api/v1/namespaces/{quote(namespace)}/pods", f"{_JOB_UID_LABEL}={uid}")
+
+    async def events_about(self, namespace: str, uid: str) -> Sequence[Json]:
+        path = f"/api/v1/namespaces/{quote(namespace)}/events"
+        answer = await self._api.request("GET", path, query={"fieldSelector": f"involvedObject.uid={uid}"})
+        return answer.get("items") or ()
 
     async def has_account(self, namespace: str, name: str) -> bool:
         try:

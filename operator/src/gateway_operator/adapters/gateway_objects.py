@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway_operator.adapters.kubernetes_api import MERGE, KubernetesApi
+from gateway_operator.domain.gateway.credentials import secret_text
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.names import RESTORED as RESTORED_ANNOTATION
@@ -87,8 +88,8 @@ def _workload_path(namespace: str, ref: GatewayRef) -> str:
 
 
 def _decode(value: str) -> str | None:
-    """The text of a base64 value without surrounding white space; None if it is not UTF-8 text."""
+    """The text of a base64 value without surrounding white space; None if it is not base64."""
     try:
-        return base64.b64decode(value).decode().strip()
-    except (binascii.Error, UnicodeDecodeError):
+        return secret_text(base64.b64decode(value))
+    except binascii.Error:
         return None

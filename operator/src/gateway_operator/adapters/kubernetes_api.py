@@ -25,12 +25,21 @@ from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
 REQUEST_TIMEOUT: Final = 30.0
+OPERATOR_AGENT: Final = "gateway-backup-operator"
+CLI_AGENT: Final = "kubectl-gateway"
 MERGE: Final = "application/merge-patch+json"
 PAGE_SIZE: Final = 500
 """Number of objects in one page of a list."""
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _READ_ATTEMPTS: Final = 3
 _ERRORS_BY_STATUS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
+
+
+def _client(configuration: Configuration, user_agent: str) -> ApiClient:
+    """The API server takes the field manager of each write from the user agent, up to the first slash."""
+    client = ApiClient(configuration)
+    client.user_agent = user_agent
+    return client
 
 
 class KubernetesApi:
@@ -45,7 +54,7 @@ class KubernetesApi:
         """The namespace of the operator's pod, or the one of the kubeconfig's context."""
 
     @classmethod
-    async def connect(cls) -> Self:
+    async def connect(cls, user_agent: str = OPERATOR_AGENT) -> Self:
         """Connect as the operator: with KUBECONFIG if it is set, the pod's service account, or the user's kubeconfig.
 
         Raises ClusterError if there is none of them.
@@ -59,14 +68,15 @@ class KubernetesApi:
         config_file = os.environ.get("KUBECONFIG") or None
         if config_file is None and _SERVICE_ACCOUNT.exists():
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            return cls(ApiClient(configuration), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
+            return cls(_client(configuration, user_agent), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
         try:
             loader = await load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=config_file, client_configuration=configuration
             )
         except (ConfigException, OSError, TypeError, ValueError) as error:  # TypeError: the file is empty
             raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
-        return cls(ApiClient(configuration), str(loader.current_context["context"].get("namespace") or "default"))
+        namespace = loader.current_context["context"].get("namespace") or "default"
+        return cls(_client(configuration, user_agent), str(namespace))
 
     @classmethod
     def through_socket(cls, socket: Path, namespace: str) -> Self:
@@ -79,7 +89,7 @@ class KubernetesApi:
             "cookie_jar": aiohttp.DummyCookieJar(),
             "connector": connector,
         }
-        return cls(ApiClient(configuration), namespace, connector)
+        return cls(_client(configuration, CLI_AGENT), namespace, connector)
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ from typing import Any, Final
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.custom_resources import PLURALS, custom_resource_path
 from gateway_operator.adapters.kubectl_proxy import KubectlContext, current_context, kubectl_proxy, pod_namespace
-from gateway_operator.adapters.kubernetes_api import MERGE
+from gateway_operator.adapters.kubernetes_api import CLI_AGENT, MERGE
 from gateway_operator.domain.model.names import API_VERSION, GROUP
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.cronjob import EXIT_FAILED, EXIT_USAGE
@@ -151,7 +151,7 @@ async def _connect(arguments: argparse.Namespace) -> AsyncIterator[Session]:
         elif flags or os.environ.get("KUBECONFIG") or not pod_namespace(os.environ):
             raise FailedError("kubectl is not installed: outside a pod, the connection comes from kubectl.")
         else:
-            cluster, context = await KubernetesCluster.connect(), KubectlContext("", "")
+            cluster, context = await KubernetesCluster.connect(CLI_AGENT), KubectlContext("", "")
         stack.push_async_callback(cluster.close)
         yield Session(cluster, arguments.namespace or cluster.namespace, arguments.output, context.name)
 

@@ -11,14 +11,15 @@ import kopf
 
 from gateway_operator.domain.backup.deletion import remaining_file_event
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES
-from gateway_operator.domain.model.names import BACKUP_PLURAL, FINALIZER, GROUP, VERSION
+from gateway_operator.domain.model.names import BACKUP_PLURAL, FINALIZER, GROUP, SCHEDULE_LABEL, VERSION
+from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.resources import Backup
-from gateway_operator.handlers.common import HandlerDependencies
+from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.deletion import finalize_backup, sync_finalizer
-from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.status_writer import object_log
+from gateway_operator.reconcile.gateway_lock import GatewayLocks, Priority
+from gateway_operator.reconcile.status_writer import object_log, observe_generation
 
 
 @kopf.index(GROUP, VERSION, BACKUP_PLURAL)
@@ -29,8 +30,11 @@ async def index_backup(memo: kopf.Memo, body: kopf.Body, **_: Any) -> None:
     reconcile starts.
     """
     dependencies: HandlerDependencies = memo.dependencies
-    backup = Backup.parse(body)
-    dependencies.backup_index.upsert(backup)
+    backup = parse_or_defaults(Backup.parse, body)
+    try:
+        dependencies.backup_index.upsert(backup)
+    except Exception:  # the other backups stay in the index
+        object_log(backup.meta.ref).exception("The backup cannot be indexed.")
     dependencies.add_schedule_of(backup)
 
 
@@ -43,7 +47,7 @@ async def on_backup_event(
 ) -> None:
     """Add a backup that has work to the queue, and remove a finished or deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
-    backup = Backup.parse(body)
+    backup = parse_or_defaults(Backup.parse, body)
     is_deleted = type == "DELETED"
     dependencies.backups.observe(backup, finished=is_deleted or not _has_work(backup))
     if is_deleted:
@@ -64,7 +68,11 @@ async def _on_backup_deleted(dependencies: HandlerDependencies, backup: Backup) 
 def _has_work(backup: Backup) -> bool:
     if backup.meta.deleting_since is not None:
         return FINALIZER in backup.meta.finalizers
-    return backup.phase not in TERMINAL_BACKUP_PHASES or backup.delete_file != (FINALIZER in backup.meta.finalizers)
+    return (
+        backup.phase not in TERMINAL_BACKUP_PHASES
+        or backup.delete_file != (FINALIZER in backup.meta.finalizers)
+        or backup.status.get("observedGeneration") != backup.meta.generation
+    )
 
 
 async def reconcile(ports: Ports, locks: GatewayLocks, backup: Backup) -> float | None:
@@ -83,4 +91,13 @@ async def reconcile(ports: Ports, locks: GatewayLocks, backup: Backup) -> float 
     # The finalizer before the backup: a deletion during the backup must find it, or the new file would stay.
     if backup.delete_file != (FINALIZER in backup.meta.finalizers):
         await sync_finalizer(ports.cluster, ref)
-    return await reconcile_backup(ports, locks, ref, log, backup.gateway)
+    if backup.phase in TERMINAL_BACKUP_PHASES:
+        await observe_generation(ports, ref)
+        return None
+    return await reconcile_backup(ports, locks, ref, log, backup.gateway, _priority(backup))
+
+
+def _priority(backup: Backup) -> Priority:
+    """The position in the queue of the gateway. Before its origin is verified, a backup is taken at its word."""
+    claimed = not backup.status.get("origin") and SCHEDULE_LABEL in backup.meta.labels
+    return Priority.SCHEDULE if claimed or backup.origin is Origin.Schedule else Priority.OTHER

@@ -5,15 +5,35 @@ A handler only updates the index and adds objects to a queue. Each reconcile run
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import NamespacedName
 from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup, Json, Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.workqueue import WorkQueue
+
+_log: Final = logging.getLogger("gateway_operator.handlers")
+
+ResourceT = TypeVar("ResourceT")
+
+
+def parse_or_defaults(parse: Callable[[Json], ResourceT], body: Json) -> ResourceT:
+    """Parse an object; one that cannot be parsed has the default spec and no status.
+
+    A handler must never raise, because the object would then be in no queue and end nowhere. The reconcile of such an
+    object parses it again, fails, and reports that.
+    """
+    try:
+        return parse(body)
+    except Exception:
+        _log.exception("An object cannot be parsed: %s", (body.get("metadata") or {}).get("name"))
+        return parse({"metadata": body.get("metadata")})
 
 
 @dataclass

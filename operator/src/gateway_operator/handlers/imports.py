@@ -8,7 +8,7 @@ import kopf
 
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import GROUP, IMPORT_PLURAL, VERSION
-from gateway_operator.handlers.common import HandlerDependencies
+from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
 from gateway_operator.reconcile.backup_import import TERMINAL_IMPORT_PHASES
 
 
@@ -21,7 +21,7 @@ async def on_import_event(
 ) -> None:
     """Add an unfinished import to the queue, and remove a finished or deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
-    backup_import = Import.parse(body)
+    backup_import = parse_or_defaults(Import.parse, body)
     dependencies.imports.observe(
         backup_import, finished=type == "DELETED" or backup_import.phase in TERMINAL_IMPORT_PHASES
     )

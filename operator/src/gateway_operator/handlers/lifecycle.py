@@ -1,4 +1,4 @@
-"""kopf's startup, cleanup, login and liveness handlers.
+"""kopf's startup, cleanup and login handlers, and the liveness probe.
 
 Startup connects the adapters, creates one work queue for each kind, and starts the periodic retention task. Cleanup
 stops them in the reverse order.
@@ -15,7 +15,9 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
+from gateway_operator.adapters.probe_server import listening_socket, serve_probes
 from gateway_operator.domain.index.backup_index import BackupIndex
+from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Backup, Restore
@@ -29,6 +31,7 @@ from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.status_writer import object_log
+from gateway_operator.reconcile.unexpected import record_error
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.workqueue import WorkQueue
 from gateway_operator.settings import OperatorSettings
@@ -64,12 +67,15 @@ def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDepen
     async def schedule(item: GatewayBackupSchedule) -> None:
         await reconcile_schedule(schedule_parts, item.meta.ref, object_log(item.meta.ref))
 
+    async def record(ref: Ref, error: Exception) -> float | None:
+        return await record_error(ports, ref, error, object_log(ref))
+
     return HandlerDependencies(
         ports=ports,
-        backups=WorkQueue(backup),
-        restores=WorkQueue(restore),
-        imports=WorkQueue(backup_import),
-        schedules=WorkQueue(schedule, _SCHEDULE_DELAY),
+        backups=WorkQueue(backup, record_error=record),
+        restores=WorkQueue(restore, record_error=record),
+        imports=WorkQueue(backup_import, record_error=record),
+        schedules=WorkQueue(schedule, _SCHEDULE_DELAY, record_error=record),
     )
 
 
@@ -78,6 +84,10 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     """Connect the adapters, create the work queues and start the periodic task, before kopf starts its watches."""
     configure(settings)
     operator_settings: OperatorSettings = memo.settings
+    memo.probes = None
+    if operator_settings.liveness:
+        # Before the connection to the API server, which may take longer than the probe waits.
+        memo.probes = await serve_probes(listening_socket(operator_settings.liveness), lambda: liveness_problem(memo))
     memo.cluster = await KubernetesCluster.connect()
     await _wait_until_kinds_are_served(memo.cluster)
     memo.admin_api = HttpAdminApi(
@@ -105,6 +115,8 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
     await memo.dependencies.stop()
     await memo.admin_api.close()
     await memo.cluster.close()
+    if memo.probes is not None:
+        await memo.probes.cleanup()
 
 
 @kopf.on.login()
@@ -113,16 +125,14 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-@kopf.on.probe(id="watches")
-async def watches(memo: kopf.Memo, **_: Any) -> str:
-    """Fail if a watch delivers no events or the periodic task has ended. A blocked event loop gives no answer at all.
+def liveness_problem(memo: kopf.Memo) -> str:
+    """Why the kubelet should restart the operator; empty if it should not, also while it starts.
 
-    kopf can lose a watching task and continue without it. The kubelet then restarts the operator.
+    kopf can lose a watching task and continue without it, so a watch without events is a reason.
     """
-    watch_check: WatchCheck = memo.watch_check
-    if watch_check.missed:
+    watch_check: WatchCheck | None = memo.get("watch_check")
+    if watch_check is not None and watch_check.missed:
         ref = watch_check.missed[0]
-        raise kopf.PermanentError(f"No watch event was received for {ref.kind} {ref.namespace}/{ref.name}.")
-    if memo.sweep_task.done():
-        raise kopf.PermanentError("The periodic retention task has ended.")
-    return "ok"
+        return f"No watch event was received for {ref.kind} {ref.namespace}/{ref.name}."
+    sweep = memo.get("sweep_task")
+    return "The periodic retention task has ended." if sweep is not None and sweep.done() else ""

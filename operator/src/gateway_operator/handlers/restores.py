@@ -12,7 +12,7 @@ import kopf
 from gateway_operator.domain.model.names import GROUP, RESTORE_PLURAL, VERSION
 from gateway_operator.domain.model.resources import Restore
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
-from gateway_operator.handlers.common import HandlerDependencies
+from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
 
 
 @kopf.on.event(GROUP, VERSION, RESTORE_PLURAL)
@@ -24,5 +24,5 @@ async def on_restore_event(
 ) -> None:
     """Add an unfinished restore to the queue, and remove a finished or deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
-    restore = Restore.parse(body)
+    restore = parse_or_defaults(Restore.parse, body)
     dependencies.restores.observe(restore, finished=type == "DELETED" or restore.phase in TERMINAL_RESTORE_PHASES)

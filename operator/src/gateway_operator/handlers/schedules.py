@@ -9,7 +9,7 @@ import kopf
 from gateway_operator.domain.model.identifiers import NamespacedName
 from gateway_operator.domain.model.names import GROUP, SCHEDULE_LABEL, SCHEDULE_PLURAL, VERSION
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.handlers.common import HandlerDependencies
+from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
 
 
 @kopf.on.event(GROUP, VERSION, SCHEDULE_PLURAL)
@@ -21,7 +21,8 @@ async def on_schedule_event(
 ) -> None:
     """Add a new or changed schedule to the queue, and remove a deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
-    dependencies.schedules.observe(GatewayBackupSchedule.parse(body), finished=type == "DELETED")
+    schedule = parse_or_defaults(GatewayBackupSchedule.parse, body)
+    dependencies.schedules.observe(schedule, finished=type == "DELETED")
 
 
 @kopf.on.event("batch", "v1", "cronjobs", labels={SCHEDULE_LABEL: kopf.PRESENT})

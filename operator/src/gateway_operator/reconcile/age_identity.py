@@ -12,6 +12,7 @@ from gateway_operator.domain.model.names import ADMIN_CA_SECRET, GATEWAY_LABEL
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.ports import AdminTarget, ForbiddenError, Identity, Ports
+from gateway_operator.reconcile.gateway_lookup import lookup_problem
 
 
 async def read_identity(
@@ -33,6 +34,8 @@ async def read_identity(
             f"{error}. To grant it, list the Secret in restore.ageIdentitySecrets of the gateway's chart, or: {line}"
         )
         return GatewayProblem(Reason.NotAuthorized, message, forbidden=True)
+    except Exception as error:
+        return lookup_problem(error)
     if secret is None:
         message = f"Secret {identity_ref.name}, named in spec.identitySecretRef, does not exist."
         return GatewayProblem(Reason.IdentityMissing, message)
@@ -55,5 +58,5 @@ def as_failure(problem: GatewayProblem) -> Failure:
 
     It is retryable if a user can fix it while the restore waits: a missing permission, Secret or key.
     """
-    retryable = problem.forbidden or problem.reason == Reason.IdentityMissing
+    retryable = problem.may_pass
     return Failure(problem.reason, problem.message, retryable=retryable)

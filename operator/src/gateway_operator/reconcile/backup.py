@@ -32,13 +32,18 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.backup_origin import read_origin
-from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks
+from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks, Priority
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, backup_id_of, call_or_failure
 from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, update_status
 
 
 async def reconcile_backup(
-    ports: Ports, locks: GatewayLocks, ref: Ref, log: Log, gateway: GatewayRef | None = None
+    ports: Ports,
+    locks: GatewayLocks,
+    ref: Ref,
+    log: Log,
+    gateway: GatewayRef | None = None,
+    priority: Priority = Priority.OTHER,
 ) -> float | None:
     """Reconcile a GatewayBackup. Returns the seconds until the next run; None if there is nothing left to do.
 
@@ -50,7 +55,8 @@ async def reconcile_backup(
             return None
         gateway = Backup.parse(body).gateway
     lock = locks.get(ref.namespace, gateway)
-    async with lock:
+    # A restore waits for its safety backup, so that one goes first as well.
+    async with lock.hold(Priority.RESTORE if ref.name in lock.safety_backups else priority):
         run = _BackupRun(ports, ref, lock, log)
         try:
             seconds = await run.go()

@@ -47,6 +47,13 @@ async def reconcile_import(ports: Ports, ref: Ref, log: Log) -> float | None:
         return None
 
 
+async def after_import_error(ports: Ports, resource: Import, failure: Failure, log: Log) -> float | None:
+    """Record an exception that ended the last run. It is retried until the import's deadline."""
+    if resource.phase in TERMINAL_IMPORT_PHASES or resource.meta.deleting_since is not None:
+        return None
+    return await _ImportRun(ports, resource, log).record(failure)
+
+
 class _ImportRun:
     """One run: resolve the gateway, list its files, create the missing GatewayBackups."""
 
@@ -55,9 +62,19 @@ class _ImportRun:
         self._import = resource
         self._log = log
 
+    async def record(self, failure: Failure) -> float | None:
+        now = self._ports.clock.now()
+        if self._is_late(now):
+            message = f"The import did not finish within {self._import.timeout} s. {failure.sentence()}"
+            return await self._finish(False, failure.code, message, {})
+        return await self._failed(failure, now)
+
+    def _is_late(self, now: datetime) -> bool:
+        return now >= timestamps.later(self._import.meta.created, self._import.timeout)
+
     async def go(self) -> float | None:
         now = self._ports.clock.now()
-        if now >= timestamps.later(self._import.meta.created, self._import.timeout):
+        if self._is_late(now):
             last_message = f" {self._import.message}" if self._import.message else ""
             cause = self._import.reason if self._import.reason not in ("", str(Reason.Importing)) else Reason.TimedOut
             message = f"The import did not finish within {self._import.timeout} s.{last_message}"

@@ -7,23 +7,26 @@ The workload's annotations name the Secrets. Nothing is cached here; ``gateway_l
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway_api.contract import SystemHealthData
+from gateway_operator.domain.gateway.credentials import admin_keys, certificates
 from gateway_operator.domain.gateway.grants import OPERATOR_CHART, secrets_grant_line
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm, owned_pods
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_FIELD, ADMIN_KEY_SECRET, CA_FIELD
-from gateway_operator.domain.model.problem import GatewayProblem
+from gateway_operator.domain.model.problem import GatewayProblem, unexpected_failure, unexpected_problem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.retry import WAITING_CODES
-from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError, Ports
+from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, ForbiddenError, Ports
 
 T = TypeVar("T")
+_log = logging.getLogger("gateway_operator.reconcile")
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,14 @@ class ResolvedGateway:
 
 @dataclass(frozen=True)
 class _Credentials:
-    """The key and CA of an admin API. ``repr`` shows neither."""
+    """The keys and CA of an admin API. ``repr`` shows neither."""
 
-    key: str = field(repr=False)
+    keys: tuple[str, ...] = field(repr=False)
     ca: str | None = field(repr=False)
 
 
 async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef) -> ResolvedGateway:
-    """Resolve a gateway without any cache. A problem is returned in the result; other ClusterErrors are raised."""
+    """Resolve a gateway without any cache. Every problem is in the result, also an unexpected exception."""
     workload = await _read_workload(ports, namespace, ref)
     if isinstance(workload, ResolvedGateway):
         return workload
@@ -63,6 +66,8 @@ async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workl
         workload = await ports.cluster.workload(namespace, ref)
     except ForbiddenError as error:
         return ResolvedGateway(_operator_role_is_incomplete(error))
+    except Exception as error:
+        return ResolvedGateway(lookup_problem(error))
     if workload is None:
         return ResolvedGateway(GatewayProblem(Reason.GatewayNotFound, f"There is no {ref} in namespace {namespace}."))
     return workload
@@ -76,19 +81,29 @@ async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -
         )
     except ForbiddenError as error:
         return ResolvedGateway(_operator_role_is_incomplete(error), workload=workload)
+    except Exception as error:
+        return ResolvedGateway(lookup_problem(error), workload=workload)
     # A missing Secret is reported before a missing pod, because it is often the reason why no pod is ready.
     if isinstance(credentials, GatewayProblem):
         return ResolvedGateway(credentials, workload=workload, owned=owned)
     if isinstance(chosen, GatewayProblem):
         return ResolvedGateway(chosen, workload=workload, owned=owned)
     endpoint, pod = chosen
-    target = AdminTarget(endpoint, credentials.key, credentials.ca)
+    target = AdminTarget(endpoint, credentials.keys, credentials.ca)
     return ResolvedGateway(endpoint, target, workload, pod, owned)
 
 
 def _operator_role_is_incomplete(error: ForbiddenError) -> GatewayProblem:
     """The operator may not read workloads or pods, which its own chart grants."""
     return GatewayProblem(Reason.NotAuthorized, f"{error}. {OPERATOR_CHART}", forbidden=True)
+
+
+def lookup_problem(error: Exception) -> GatewayProblem:
+    """A problem instead of an exception, so that the object that needs the gateway still reaches its deadline."""
+    if isinstance(error, ClusterError):
+        return GatewayProblem(Reason.KubernetesError, f"{error}")
+    _log.error("The lookup of a gateway failed with an unexpected error.", exc_info=error)
+    return unexpected_problem(error)
 
 
 async def _find_pod(
@@ -132,25 +147,40 @@ async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | 
         message = f"{ref} has no annotation that names the Secret with its admin key. If it is a gateway: {annotate}"
         return GatewayProblem(Reason.GatewayNotConfigured, message)
     secret = await ports.cluster.secret(workload.namespace, name)
-    key = secret.fields.get(ADMIN_KEY_FIELD) if secret is not None else None
-    if not key:
+    text = secret.fields.get(ADMIN_KEY_FIELD) if secret is not None else None
+    if not text:
         detail = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
         message = f"Secret {name}, named in the annotation {ADMIN_KEY_SECRET} of {ref}, {detail}."
         return GatewayProblem(Reason.AdminKeyMissing, message)
+    keys, bad_lines = admin_keys(text)
+    if not keys:
+        where = f"line {', '.join(map(str, bad_lines[:5]))} of key {ADMIN_KEY_FIELD} in Secret {name}"
+        message = (
+            f"The admin key in {where} cannot be sent as an HTTP header, because it contains control characters. Store "
+            "it as plain text, one key a line."
+        )
+        return GatewayProblem(Reason.AdminKeyInvalid, message)
     ca_name = workload.ca_secret
     if ca_name is None:
-        return _Credentials(key, None)
+        return _Credentials(keys, None)
     ca_secret = secret if ca_name == name else await ports.cluster.secret(workload.namespace, ca_name)
-    ca = ca_secret.fields.get(CA_FIELD) if ca_secret is not None else None
+    bundle = ca_secret.fields.get(CA_FIELD) if ca_secret is not None else None
+    ca = certificates(bundle) if bundle else None
     if not ca:
-        detail = "does not exist" if ca_secret is None else f"has no key {CA_FIELD}"
+        detail = (
+            "does not exist"
+            if ca_secret is None
+            else f"has no key {CA_FIELD}"
+            if not bundle
+            else f"has no certificate in PEM form under the key {CA_FIELD}"
+        )
         message = f"Secret {ca_name}, named in the annotation {ADMIN_CA_SECRET} of {ref}, {detail}."
         return GatewayProblem(Reason.CertificateMissing, message)
-    return _Credentials(key, ca)
+    return _Credentials(keys, ca)
 
 
 async def call_or_failure(call: Awaitable[T]) -> T | Failure:
-    """Await a call to an admin API. An AdminApiError becomes a ``Failure`` value."""
+    """Await a call to an admin API. An AdminApiError, and any unexpected exception, becomes a ``Failure`` value."""
     try:
         return await call
     except AdminApiError as error:
@@ -164,6 +194,10 @@ async def call_or_failure(call: Awaitable[T]) -> T | Failure:
             outcome_unknown=error.outcome_unknown,
             existing=error.existing,
         )
+    except Exception as error:
+        # A value as well: the decision judges the deadline, and reads whether the call had its effect.
+        _log.exception("A call to an admin API failed with an unexpected error.")
+        return unexpected_failure(error)
 
 
 def backup_id_of(ports: Ports, health: SystemHealthData | Failure | None, ref: Ref) -> str | None:

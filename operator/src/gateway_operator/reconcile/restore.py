@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gateway_api.contract import RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.grants import restart_grant_line
-from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
+from gateway_operator.domain.gateway.rollout import config_is_persistent, restart_obstacle, rollout, still_starting
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model.actions import (
     CallCommit,
@@ -32,7 +32,7 @@ from gateway_operator.domain.model.names import (
     RESTORE_KIND,
     safety_backup_name,
 )
-from gateway_operator.domain.model.problem import GatewayProblem
+from gateway_operator.domain.model.problem import GatewayProblem, unexpected_failure
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json, Restore
 from gateway_operator.domain.restore import decide as decisions
@@ -42,7 +42,7 @@ from gateway_operator.domain.restore.safety import is_usable_safety_backup, safe
 from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminTarget, ConflictError, ForbiddenError, Identity, MissingError, Ports
 from gateway_operator.reconcile.age_identity import as_failure, read_identity
-from gateway_operator.reconcile.gateway_lock import GatewayLocks
+from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks, Priority
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, update_status
 
@@ -62,6 +62,7 @@ class _RestoreRun:
     def __init__(self, ports: Ports, locks: GatewayLocks, ref: Ref, log: Log) -> None:
         self._ports = ports
         self._locks = locks
+        self._lock: GatewayLock | None = None
         self._ref = ref
         self._log = log
         self._answer: RestoreResult | Failure | None = None
@@ -116,7 +117,7 @@ class _RestoreRun:
 
     async def _act(self, restore: Restore, action: RestoreAction) -> None:
         api = self._ports.admin_api
-        async with self._locks.get(self._ref.namespace, restore.gateway):
+        async with self._lock_of(restore).hold(Priority.RESTORE):
             match action:
                 case CreateSafetyBackup():
                     self._answer = await self._create_safety(restore, action.name)
@@ -132,6 +133,12 @@ class _RestoreRun:
                     self._answer = await self._restart(restore, action.marker)
                 case _:
                     raise AssertionError(f"The action {action} is not a call.")
+
+    def _lock_of(self, restore: Restore) -> GatewayLock:
+        """The lock of the gateway. This run keeps it, so that it knows the safety backup until the end of the run."""
+        if self._lock is None:
+            self._lock = self._locks.get(self._ref.namespace, restore.gateway)
+        return self._lock
 
     def _target(self) -> AdminTarget:
         if self._resolved is None or self._resolved.target is None:
@@ -167,10 +174,18 @@ class _RestoreRun:
         except ForbiddenError as error:
             line = restart_grant_line(self._ref.namespace, restore.gateway, self._ports.operator)
             return Failure(Reason.NotAuthorized, f"{error}. To grant it: {line}", retryable=True)
+        except MissingError:
+            return Failure(Reason.GatewayNotFound, f"{restore.gateway} no longer exists.", retryable=True)
+        except Exception as error:
+            # A value, and not an exception: the decision judges the time limit of the restart.
+            self._log.exception("The restart failed with an unexpected error.")
+            return unexpected_failure(error)
         return None
 
     async def _create_safety(self, restore: Restore, name: str) -> Failure | None:
         body = safety_backup_body(restore)
+        # Before the backup exists: it goes ahead of all backups that wait for this gateway.
+        self._lock_of(restore).safety_backups.add(name)
         try:
             created: Json | None = await self._ports.cluster.create_ours(BACKUP_KIND, self._ref.namespace, body)
         except ConflictError:
@@ -181,6 +196,9 @@ class _RestoreRun:
                 return Failure(Reason.SafetyBackupFailed, message, retryable=False)
         except ForbiddenError as error:
             return Failure(Reason.NotAuthorized, str(error), retryable=True)
+        except Exception as error:
+            self._log.exception("The creation of the safety backup failed with an unexpected error.")
+            return unexpected_failure(error)
         if created is not None:
             # Durable before the restore relies on it. The backup waits for this record: with it, its origin is Restore.
             status = {"safetyBackupUID": str(created["metadata"]["uid"])}
@@ -207,6 +225,9 @@ class _RestoreRun:
             if resolved.workload is not None and restore.phase in _PHASES_THAT_READ_ROLLOUT
             else None,
             starting=still_starting(resolved.owned),
+            restart_obstacle=restart_obstacle(resolved.workload, resolved.owned, self._ports.clock.now())
+            if resolved.workload is not None and restore.phase == "Validating"
+            else None,
             healthy_streak=self._streak,
             pending_owner=await self._pending_owner(pending, restore),
             identity_problem=await self._identity_problem(restore, resolved.target),
@@ -242,6 +263,7 @@ class _RestoreRun:
         if restore.phase != "SafetyBackup" or not restore.safety_backup_uid:
             return None
         name = safety_backup_name(self._ref.name, self._ref.uid)
+        self._lock_of(restore).safety_backups.add(name)
         # By the recorded uid: an object of this name that someone else created is never used.
         body = await self._ports.cluster.read(Ref(BACKUP_KIND, self._ref.namespace, name, restore.safety_backup_uid))
         return None if body is None else Backup.parse(body)

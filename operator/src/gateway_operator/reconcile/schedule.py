@@ -20,6 +20,7 @@ from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule import decide as decisions
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, CronJobError, ScheduleStatusUpdate
+from gateway_operator.domain.schedule.jobs import JobObservation, needs_jobs, newest_job
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, CronJobs, ForbiddenError, InvalidError, MissingError, Ports
 from gateway_operator.reconcile.status_writer import Log, update_status
@@ -94,7 +95,38 @@ async def _observe(
     with suppress(ForbiddenError):
         has_account = await parts.cron_jobs.has_account(namespace, backup_account(schedule.gateway.name))
     backups = await _backups(parts.ports, schedule)
-    return decisions.ScheduleObservation(schedule, cron_job, has_account, backups, parts.image, cron_job_error)
+    return decisions.ScheduleObservation(
+        schedule,
+        cron_job,
+        has_account,
+        backups,
+        parts.image,
+        cron_job_error,
+        newest_job=await _newest_job(parts, schedule, cron_job),
+    )
+
+
+async def _newest_job(
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, cron_job: Json | None
+) -> JobObservation | None:
+    """The newest Job with its pods and events. They are read only while a Job is active or has not succeeded."""
+    if cron_job is None or not needs_jobs(cron_job):
+        return None
+    namespace = schedule.meta.ref.namespace
+    job: Json | None = None
+    pods: Sequence[Json] = ()
+    events: Sequence[Json] = ()
+    # Each of the three permissions may be missing. The condition then says less, and never that all is well.
+    with suppress(ForbiddenError):
+        job = newest_job(cron_job, await parts.cron_jobs.jobs(namespace, schedule.name))
+    if job is None:
+        return None
+    uid = str(job["metadata"]["uid"])
+    with suppress(ForbiddenError):
+        pods = await parts.cron_jobs.pods_of_job(namespace, uid)
+    with suppress(ForbiddenError):
+        events = await parts.cron_jobs.events_about(namespace, uid)
+    return JobObservation(job, pods, events)
 
 
 async def _act(

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableMapping
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES
+from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.actions import KubernetesEvent, Patch
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
@@ -40,6 +43,35 @@ def object_log(ref: Ref) -> Log:
     return _ObjectLog(ref)
 
 
+def with_progress(resource: ResourceT, status: Patch, now: datetime) -> Patch:
+    """Add ``observedGeneration`` and the conditions for kstatus to a status that is going to be written.
+
+    They never cause a write of their own. A schedule has no phase; its decision sets its conditions.
+    """
+    merged = {**resource.status, **status}
+    generation, phase = resource.meta.generation, str(merged.get("phase") or "")
+    if not phase or isinstance(resource, GatewayBackupSchedule):
+        return {**status, "observedGeneration": generation}
+    present = status.get("conditions") or resource.conditions
+    reason, message = str(merged.get("reason") or ""), str(merged.get("message") or "")
+    progress = conditions.progress_conditions(present, phase, reason, message, generation, now)
+    return {**status, "observedGeneration": generation, "conditions": progress}
+
+
+async def observe_generation(ports: Ports, ref: Ref) -> None:
+    """Write that the spec of a finished backup was read after a change, for example of ``pinned``.
+
+    Without it kstatus takes the backup for one in progress. ConflictError: read and decide again.
+    """
+    body = await ports.cluster.read(ref)
+    backup = None if body is None else Backup.parse(body)
+    if backup is None or backup.phase not in TERMINAL_BACKUP_PHASES:
+        return
+    # This field alone: nothing else of a finished backup changes.
+    if backup.status.get("observedGeneration") != backup.meta.generation:
+        await ports.cluster.write_status(backup.meta, {"observedGeneration": backup.meta.generation})
+
+
 async def update_status(
     ports: Ports,
     parse: Callable[[Json], ResourceT],
@@ -56,7 +88,7 @@ async def update_status(
     meta: Meta = resource.meta
     written = resource
     if any(resource.status.get(key) != value for key, value in status.items()):
-        written = parse(await ports.cluster.write_status(meta, status))
+        written = parse(await ports.cluster.write_status(meta, with_progress(resource, status, ports.clock.now())))
         if (written.phase, written.reason) != (resource.phase, resource.reason):
             message = written.status.get("message", "")
             log.info("%s → %s (%s): %s", resource.phase or "new", written.phase, written.reason, message)

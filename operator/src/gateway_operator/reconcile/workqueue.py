@@ -28,6 +28,7 @@ class Resource(Protocol):
 
 
 T = TypeVar("T", bound=Resource)
+RecordError = Callable[[Ref, Exception], Awaitable[float | None]]
 
 
 def namespaced_name(ref: Ref) -> NamespacedName:
@@ -36,11 +37,21 @@ def namespaced_name(ref: Ref) -> NamespacedName:
 
 
 class WorkQueue(Generic[T]):
-    """``delay`` is the time in seconds from an event to the reconcile. All events within it cause one run."""
+    """``delay`` is the time in seconds from an event to the reconcile. All events within it cause one run.
 
-    def __init__(self, reconcile: Callable[[T], Awaitable[float | None]], delay: float = 0.0) -> None:
+    ``record_error`` writes the status of an object whose reconcile ended with an exception. It returns the seconds
+    until the next run, or None for the queue's own backoff.
+    """
+
+    def __init__(
+        self,
+        reconcile: Callable[[T], Awaitable[float | None]],
+        delay: float = 0.0,
+        record_error: RecordError | None = None,
+    ) -> None:
         self._reconcile = reconcile
         self._delay = delay
+        self._record_error = record_error
         self._registered: dict[NamespacedName, T] = {}
         self._timers: dict[NamespacedName, asyncio.TimerHandle] = {}
         self._running: dict[NamespacedName, asyncio.Task[None]] = {}
@@ -122,12 +133,14 @@ class WorkQueue(Generic[T]):
             # The API server may answer again, and after a conflict the next run decides again: requeue with backoff.
             after = self._backoff(key, item)
             object_log(item.meta.ref).warning("The reconcile failed and is retried in %.1f s: %s", after, error)
-        except Exception:
+            after = await self._record(item, error, after)
+        except Exception as error:
             # A defect must not end the reconciles of this object, because no event may follow: requeue with backoff.
             after = self._backoff(key, item)
             object_log(item.meta.ref).exception(
                 "The reconcile failed with an unexpected error and is retried in %.1f s.", after
             )
+            after = await self._record(item, error, after)
         finally:
             del self._running[key]
         if key in self._added_meanwhile:
@@ -137,6 +150,17 @@ class WorkQueue(Generic[T]):
         if after is not None:
             # Requeue as the reconcile requested. If the object is due earlier already, `add` keeps the earlier time.
             self.add(key, after)
+
+    async def _record(self, item: T, error: Exception, backoff: float) -> float:
+        """Write the object's status. It judges the deadline, which the failed run could not do."""
+        if self._record_error is None:
+            return backoff
+        try:
+            seconds = await self._record_error(item.meta.ref, error)
+        except Exception as second:  # the object stays registered: the next run tries again
+            object_log(item.meta.ref).warning("The status cannot be written: %s", second)
+            return backoff
+        return backoff if seconds is None else max(seconds, backoff)
 
     def _backoff(self, key: NamespacedName, item: T) -> float:
         failures = self._failures.get(key, 0)

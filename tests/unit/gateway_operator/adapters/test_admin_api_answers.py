@@ -15,7 +15,7 @@ from gateway_operator.ports import AdminApiError, AdminTarget
 from gateway_operator.reconcile.gateway_lookup import call_or_failure
 from tests.unit.gateway_operator.simulation.fake_admin_api import backup_record, inspection_of
 
-TARGET = AdminTarget(Endpoint("gw-1", "10.0.0.1", 8001, False, None, True, "admin"), "k" * 40)
+TARGET = AdminTarget(Endpoint("gw-1", "10.0.0.1", 8001, False, None, True, "admin"), ("k" * 40,))
 
 
 class Answers(HttpAdminApi):

@@ -37,4 +37,4 @@ def test_retryable_follows_the_status_without_a_known_code() -> None:
 
 def test_repr_of_a_target_has_no_admin_key() -> None:
     endpoint = Endpoint("gw-1", "10.0.0.1", 8001, False, None, True, "admin")
-    assert "s3cret" not in repr(AdminTarget(endpoint, "s3cret", "s3cret"))
+    assert "s3cret" not in repr(AdminTarget(endpoint, ("s3cret",), "s3cret"))

@@ -104,7 +104,13 @@ def test_suspicious_backup_is_completed_with_one_warning() -> None:
     world.admin.live = "smaller"
     _, second = one_more(world, "second")
     assert (second["phase"], second["reason"]) == ("Completed", "Suspicious")
-    assert conditions(second) == {"Finished": "True", "Completed": "True", "Failed": "False", "Suspicious": "True"}
+    assert conditions(second) == {
+        "Finished": "True",
+        "Completed": "True",
+        "Failed": "False",
+        "Suspicious": "True",
+        "Ready": "True",
+    }
     assert second["changes"]["summary"] == "-7 users"
     assert [(note.reason, note.warning) for note in world.cluster.events] == [
         ("BackedUp", False),

@@ -18,7 +18,7 @@ from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
 from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.gateway_lock import RESOLUTION_TTL, GatewayLocks
+from gateway_operator.reconcile.gateway_lock import RESOLUTION_TTL, GatewayLocks, Priority, PriorityLock
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, resolve_gateway
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import World
@@ -297,3 +297,81 @@ def test_a_read_that_is_forbidden_names_the_role() -> None:
     result = resolved(world)
     assert isinstance(result.gateway, GatewayProblem)
     assert result.gateway.reason == "NotAuthorized"
+
+
+async def test_restores_go_first_then_schedules_then_others() -> None:
+    lock, order = PriorityLock(), []
+
+    async def operation(name: str, priority: Priority) -> None:
+        async with lock.hold(priority):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    names = [("other 1", 2), ("other 2", 2), ("schedule 1", 1), ("restore", 0), ("schedule 2", 1), ("other 3", 2)]
+    async with lock.hold(Priority.OTHER):
+        tasks = [asyncio.create_task(operation(name, Priority(number))) for name, number in names]
+        await asyncio.sleep(0)
+        assert order == []
+    await asyncio.gather(*tasks)
+    assert order == ["restore", "schedule 1", "schedule 2", "other 1", "other 2", "other 3"]
+
+
+@pytest.mark.parametrize("cancelled", range(4))
+async def test_cancelled_waiter_does_not_keep_the_lock(cancelled: int) -> None:
+    lock = PriorityLock()
+    inside: set[int] = set()
+    finished: set[int] = set()
+
+    async def operation(number: int) -> None:
+        async with lock.hold(Priority.OTHER):
+            assert not inside
+            inside.add(number)
+            try:
+                await asyncio.sleep(0)
+            finally:
+                inside.discard(number)
+            finished.add(number)
+
+    tasks = [asyncio.create_task(operation(number)) for number in range(4)]
+    await asyncio.sleep(0)
+    tasks[cancelled].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert finished == {0, 1, 2, 3} - {cancelled}
+    async with asyncio.timeout(1), lock.hold(Priority.OTHER):
+        pass
+
+
+async def test_waiter_cancelled_with_the_lock_in_its_hands_passes_it_on() -> None:
+    lock = PriorityLock()
+    async with lock.hold(Priority.OTHER):
+        first = asyncio.create_task(lock._acquire(Priority.OTHER))
+        second = asyncio.create_task(lock._acquire(Priority.OTHER))
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first, second], timeout=1)
+    assert first.cancelled()
+    assert second.done()
+    assert not second.cancelled()
+
+
+def test_safety_backup_of_a_restore_overtakes_waiting_backups() -> None:
+    """The name of a safety backup counts only if a restore waits for it."""
+    world, locks = World(), GatewayLocks()
+    ref = world.cluster.add("GatewayBackup", "r-safety-00000000", {})
+    taken: list[Priority] = []
+
+    async def run() -> None:
+        lock = locks.get(NAMESPACE, GATEWAY)
+        hold = lock.hold
+
+        def recording(priority: Priority) -> Any:
+            taken.append(priority)
+            return hold(priority)
+
+        lock.hold = recording  # type: ignore[method-assign]
+        await reconcile_backup(world.ports, locks, ref, log, GATEWAY)
+        lock.safety_backups.add(ref.name)
+        await reconcile_backup(world.ports, locks, ref, log, GATEWAY)
+
+    asyncio.run(run())
+    assert taken == [Priority.OTHER, Priority.RESTORE]

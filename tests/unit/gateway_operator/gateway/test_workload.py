@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from gateway_operator.domain.gateway.rollout import config_is_persistent, rollout, still_starting
+from gateway_operator.domain.gateway.rollout import config_is_persistent, restart_obstacle, rollout, still_starting
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm
 from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.problem import GatewayProblem
@@ -15,10 +16,11 @@ from gateway_operator.domain.model.problem import GatewayProblem
 def workload(kind: str = "Deployment", ordinal: int = 0, **spec: Any) -> Workload:
     """The workload of a gateway, with this spec."""
     annotations = {"mcpgateway.dev/admin-key-secret": "key", **spec.pop("annotations", {})}
+    status = spec.pop("status", {})
     body = {
         "metadata": {"uid": "w", "generation": 2, "annotations": annotations},
         "spec": {"selector": {"matchLabels": {"app": "gw"}}, **spec},
-        "status": spec.pop("status", {}),
+        "status": status,
     }
     return Workload(GatewayRef(kind, "gw", ordinal), "prod", "w", body)
 
@@ -120,6 +122,10 @@ STARTS: dict[str, tuple[list[dict[str, Any]], bool]] = {
         [{"ready": True}, {"ready": False, "started": False, "restartCount": 0}],
         True,
     ),
+    "its image cannot be pulled": ([{"ready": False, "state": {"waiting": {"reason": "ImagePullBackOff"}}}], False),
+    "it waits for its volumes": ([{"ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}], True),
+    "it ended for the first time": ([{"ready": False, "restartCount": 0, "state": {"terminated": {}}}], False),
+    "it will be started again": ([{"ready": False, "restartCount": 0, "lastState": {"terminated": {}}}], False),
     "it crashed": ([{"ready": True}, {"ready": False, "started": False, "restartCount": 1}], False),
     "it started and is not well": ([{"ready": False, "started": True, "restartCount": 0}], False),
     "all are ready, and the pod is not": ([{"ready": True}], False),
@@ -134,6 +140,66 @@ def test_starting_pod_differs_from_a_crashed_one(case: str) -> None:
     assert still_starting([body]) is expected
     body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert not still_starting([body])
+
+
+@pytest.mark.parametrize("change", [{"phase": "Failed"}, {"phase": "Succeeded"}])
+def test_ended_pod_is_never_starting(change: dict[str, Any]) -> None:
+    """An Evicted pod has no container statuses and stays until someone deletes it."""
+    body = pod()
+    body["status"] = {**change, "reason": "Evicted", "conditions": []}
+    assert not still_starting([body])
+
+
+def test_pod_that_no_node_takes_is_not_starting() -> None:
+    body = pod(whole=False)
+    body["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]}
+    assert not still_starting([body])
+
+
+NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+FINISHED: dict[str, Any] = {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}
+OBSTACLES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]], str | None]] = {
+    "none": ("Deployment", {}, [pod()], None),
+    "crashing pod": ("Deployment", {"status": {**FINISHED, "readyReplicas": 0}}, [pod(whole=False)], None),
+    "paused": ("Deployment", {"paused": True}, [pod()], "RolloutPaused"),
+    "not observed": ("Deployment", {"status": {**FINISHED, "observedGeneration": 1}}, [pod()], "RolloutInProgress"),
+    "no new pod": ("Deployment", {"status": {**FINISHED, "updatedReplicas": 0}}, [pod()], "RolloutInProgress"),
+    "old pod": ("Deployment", {"status": {**FINISHED, "replicas": 2}}, [pod()], "RolloutInProgress"),
+    "terminating": ("Deployment", {}, [pod(), pod("gw-2", going=True)], "PodTerminating"),
+    "StatefulSet": ("StatefulSet", {}, [pod(owner="w")], None),
+    "OnDelete": ("StatefulSet", {"updateStrategy": {"type": "OnDelete"}}, [], "RestartNotPossible"),
+    "partition": (
+        "StatefulSet",
+        {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}},
+        [],
+        "RestartNotPossible",
+    ),
+    "rollout of a StatefulSet": (
+        "StatefulSet",
+        {"status": {**FINISHED, "updatedReplicas": 0, "updateRevision": "b", "currentRevision": "a"}},
+        [],
+        "RolloutInProgress",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OBSTACLES)
+def test_obstacles_of_a_restart_are_known_before_it(case: str) -> None:
+    kind, spec, pods, reason = OBSTACLES[case]
+    problem = restart_obstacle(workload(kind, **{"status": FINISHED, **spec}), pods, NOW)
+    assert (None if problem is None else problem.reason) == reason
+
+
+def test_pod_that_should_have_ended_is_reported_with_its_node() -> None:
+    stuck = pod(going=True)
+    stuck["spec"]["nodeName"] = "node-7"
+    problem = restart_obstacle(workload(status=FINISHED), [stuck], NOW)
+    assert problem is not None
+    assert "node-7" in problem.message
+    assert "delete pod gw-1 --force" in problem.message
+    early = restart_obstacle(workload(status=FINISHED), [stuck], NOW - timedelta(seconds=50))
+    assert early is not None
+    assert "--force" not in early.message
 
 
 def test_label_selector_as_a_query() -> None:

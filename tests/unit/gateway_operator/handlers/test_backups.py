@@ -31,13 +31,15 @@ DELETE = {"deleteFile": True}
         ("Completed", DELETE, {}, True),
         ("Completed", DELETE, OURS, False),
         ("Completed", {}, OURS, True),
+        ("Completed", {"pinned": True}, {"generation": 2}, True),
         ("Completed", DELETE, {**DELETED, **OURS}, True),
         ("Deleting", DELETE, {**DELETED, **OURS}, True),
         ("Running", {}, {**DELETED, "finalizers": ["another/one"]}, False),
     ],
 )
 def test_backups_with_work(phase: str, spec: dict[str, Any], meta: dict[str, Any], expected: bool) -> None:
-    body = {"metadata": {"name": "b", "uid": "u", **meta}, "spec": spec, "status": {"phase": phase}}
+    status = {"phase": phase, "observedGeneration": 1}
+    body = {"metadata": {"name": "b", "uid": "u", "generation": 1, **meta}, "spec": spec, "status": status}
     assert _has_work(Backup.parse(body)) is expected
 
 

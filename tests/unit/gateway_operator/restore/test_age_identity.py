@@ -109,7 +109,7 @@ def test_adapter_sends_no_identity_without_verified_tls(tls: bool, ca: str | Non
     endpoint = Endpoint("gw-1", "192.0.2.1", 8001, tls, None, True, "admin")
     call = CallRestore("r", "id", None, None, False, 5.0, IdentityRef("restore-key"))
     with pytest.raises(AdminApiError) as refused:
-        asyncio.run(HttpAdminApi().restore(AdminTarget(endpoint, "k" * 40, ca), call, Identity("canary")))
+        asyncio.run(HttpAdminApi().restore(AdminTarget(endpoint, ("k" * 40,), ca), call, Identity("canary")))
     assert refused.value.code == "IdentityNeedsTLS"
     assert "canary" not in str(refused.value)
 

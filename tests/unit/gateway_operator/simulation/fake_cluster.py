@@ -18,6 +18,7 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NAMESPACE = "prod"
+CA_BUNDLE = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----"
 T = TypeVar("T")
 
 
@@ -77,7 +78,7 @@ class Cluster:
         self.marker: str | None = None
         self.listing_ends_early = False
         self.server_time: datetime | None = None
-        self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": "ca"})}
+        self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": CA_BUNDLE})}
         self.forbidden_secrets: set[str] = set()
         self.tls = False
 

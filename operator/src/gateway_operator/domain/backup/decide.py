@@ -74,8 +74,7 @@ class BackupObservation:
 
 def needs_gateway(backup: Backup, now: datetime) -> bool:
     """Whether an observation of the gateway could change the decision. It saves reads for terminal objects."""
-    retry = backup.time("nextRetryTime")
-    return not (is_terminal(backup) or backup.meta.deleting_since or (retry and retry > now))
+    return not (is_terminal(backup) or backup.meta.deleting_since or retry_policy.pending_retry(backup, now))
 
 
 def is_terminal(backup: Backup) -> bool:
@@ -118,8 +117,8 @@ def _next_action(observed: BackupObservation, now: datetime) -> BackupAction:
         return _verify(observed, now)
     if isinstance(observed.answer, Failure):
         return _failed(observed, observed.answer, now)
-    retry = backup.time("nextRetryTime")
-    if retry is not None and retry > now:
+    retry = retry_policy.pending_retry(backup, now)
+    if retry is not None:
         # Requeue for the recorded time, which is the same after a restart of the operator.
         return Wait(timestamps.seconds_until(retry, now))
     return _start(observed, now)
@@ -154,10 +153,7 @@ def _wait_for_origin(observed: BackupObservation, deadline: datetime, now: datet
 
 
 def _deadline(backup: Backup) -> datetime:
-    started = backup.time("startTime")
-    if started is None:
-        return timestamps.later(backup.meta.created, backup.starting_deadline)
-    return timestamps.later(started, backup.timeout)
+    return timestamps.deadline(backup.meta.created, backup.starting_deadline, backup.time("startTime"), backup.timeout)
 
 
 def _claim_adopted(observed: BackupObservation, file: BackupFile, now: datetime) -> BackupAction:
@@ -229,8 +225,8 @@ def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
         return _deadline_exceeded(observed, now)
     if isinstance(checked, Failure):
         return _failed(observed, checked, now)
-    retry = backup.time("nextRetryTime")
-    if retry is not None and retry > now:
+    retry = retry_policy.pending_retry(backup, now)
+    if retry is not None:
         return Wait(timestamps.seconds_until(retry, now))
     if not isinstance(observed.gateway, Endpoint):
         return retry_policy.wait_for_gateway(backup, observed.gateway, _deadline(backup), now)

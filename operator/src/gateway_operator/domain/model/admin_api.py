@@ -33,6 +33,10 @@ class Failure:
     outcome_unknown: bool = False
     existing: ExistingBackup | None = None
 
+    def status(self) -> dict[str, str]:
+        """The failure in the form of ``status.failure``."""
+        return {"reason": str(self.code), "message": self.sentence()}
+
     def sentence(self) -> str:
         """The problem and its remedy. Some messages already contain the remedy."""
         return self.message if self.remedy in self.message else f"{self.message} {self.remedy}"

@@ -1,6 +1,8 @@
 """Conditions, for `kubectl wait` and monitoring.
 
-``Finished`` becomes True at every end, success or failure, so that a wait for it always returns.
+``Finished`` becomes True at every end, success or failure, so that a wait for it always returns. ``Ready``,
+``Reconciling`` and ``Stalled`` are for kstatus, by which Flux and Helm read any object. ``Reconciling`` means that it
+is in progress, ``Stalled`` that it failed, and both exist only while they are True. ``Ready`` means that it is done.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ AUTHORIZED: Final = "Authorized"
 SUSPICIOUS: Final = "Suspicious"
 FILE_PRESENT: Final = "FilePresent"
 """On a Completed backup, only ever False: its file is not on the volume. It is removed when the file is back."""
+READY: Final = "Ready"
+RECONCILING: Final = "Reconciling"
+STALLED: Final = "Stalled"
+_FAILED_PHASES: Final = frozenset({"Failed", "RolledBack", "RollbackFailed"})
 
 Conditions = list[dict[str, Any]]
 _MESSAGE_LIMIT: Final = 32_000
@@ -62,6 +68,43 @@ def terminal_conditions(
     for kind, holds in ((FINISHED, True), (COMPLETED, succeeded), (FAILED, not succeeded)):
         result = with_condition(result, kind, holds, reason, message, generation, now)
     return [dict(condition) for condition in result]
+
+
+def without_condition(present: Sequence[Mapping[str, Any]], kind: str) -> Conditions:
+    """The list without the conditions of one type."""
+    return [dict(condition) for condition in present if condition.get("type") != kind]
+
+
+def progress_conditions(
+    present: Sequence[Mapping[str, Any]], phase: str, reason: str, message: str, generation: int, now: datetime
+) -> Conditions:
+    """The list with Ready, Reconciling and Stalled as the phase of a backup, restore or import needs them."""
+    failed = phase in _FAILED_PHASES
+    completed = phase == COMPLETED
+    state = STALLED if failed else RECONCILING
+    return readiness_conditions(present, completed, state, reason or phase, message, generation, now)
+
+
+def readiness_conditions(
+    present: Sequence[Mapping[str, Any]],
+    ready: bool,
+    state: str,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> Conditions:
+    """The list with Ready set and, if it is False, ``state`` (Reconciling or Stalled) with the same reason.
+
+    Reconciling and Stalled are never in the list at the same time, since kstatus takes the first that it finds.
+    """
+    result = with_condition(present, READY, ready, reason, message, generation, now)
+    for kind in (RECONCILING, STALLED):
+        if ready or kind != state:
+            result = without_condition(result, kind)
+        else:
+            result = with_condition(result, kind, True, reason, message, generation, now)
+    return result
 
 
 def condition_status(present: Sequence[Mapping[str, Any]], kind: str) -> bool | None:

@@ -38,8 +38,12 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "The Secret that the workload names does not exist or has no key `admin-key`.",
         "Create it, or let the hook of the gateway chart create it.",
     ),
+    Reason.AdminKeyInvalid: Meaning(
+        "The Secret that the workload names has an `admin-key` that cannot be sent as an HTTP header.",
+        "Store the key in it as plain text, one key a line, without control characters.",
+    ),
     Reason.CertificateMissing: Meaning(
-        "The CA Secret that the workload names does not exist, or its key `ca.crt` is missing or not a certificate.",
+        "The CA Secret that the workload names does not exist, or its key `ca.crt` has no certificate in PEM form.",
         "Create it; the operator never falls back to plain HTTP.",
     ),
     Reason.NotAuthorized: Meaning(
@@ -70,6 +74,18 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.TimedOut: Meaning(
         "The operation did not end within `timeoutSeconds`, and the volume has no result of it.",
         "Check `status.lastErrors`, and create another.",
+    ),
+    Reason.SpecInvalid: Meaning(
+        "A field of the spec has a value that the schema lets pass and the operator cannot read.",
+        "The message names the field. Create another object with a correct value.",
+    ),
+    Reason.KubernetesError: Meaning(
+        "The Kubernetes API answered a request of the operator with an error, or not at all.",
+        "The message has the answer. The operator retries until the object's deadline.",
+    ),
+    Reason.InternalError: Meaning(
+        "A step of the operator ended with an unexpected error. It is retried until the object's deadline.",
+        "Read the operator's log: it has the error with its place. Please report it.",
     ),
     Reason.InProgressNow: Meaning("The operator has called the admin API for the backup.", _NOTHING),
     Reason.Verifying: Meaning(
@@ -130,6 +146,10 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.Restoring: Meaning("The operator has called the admin API to replace the config.", _NOTHING),
     Reason.Restarting: Meaning("The config was replaced, and the gateway's pods are being restarted.", _NOTHING),
     Reason.HealthCheck: Meaning("The gateway's health on the restored config is being checked.", _NOTHING),
+    Reason.Committing: Meaning(
+        "The gateway is healthy on the restored config, and the commit is being repeated after an error.",
+        "Check `status.lastErrors`.",
+    ),
     Reason.RolledBack: Meaning(
         "Someone else rolled the restore back through the admin API. The previous config is live.",
         "The audit log of the admin API shows who did it.",
@@ -156,6 +176,22 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.AlreadyApplied: Meaning(
         "A restore of this name and spec has already run on this volume. Nothing was changed.",
         "To run it again, create it under another name.",
+    ),
+    Reason.RolloutPaused: Meaning(
+        "The Deployment is paused, so the restart that the restore needs would never happen. Nothing was changed.",
+        "`kubectl rollout resume`, or restore with `restart: Never`; use another name.",
+    ),
+    Reason.RestartNotPossible: Meaning(
+        "The StatefulSet does not replace its pods by itself (`OnDelete`, or a `partition`). Nothing was changed.",
+        "Change its update strategy, or restore with `restart: Never` and delete the pod; use another name.",
+    ),
+    Reason.RolloutInProgress: Meaning(
+        "The gateway's pods are being replaced. The restore waits for the end of the rollout until its deadline.",
+        "Check `kubectl rollout status`; `kubectl rollout undo` ends a rollout that makes no progress.",
+    ),
+    Reason.PodTerminating: Meaning(
+        "A pod of the gateway is terminating. The restore waits for its end until its deadline.",
+        "If it is stuck, check its node; the message has the command that removes the pod.",
     ),
     Reason.IdentityMissing: Meaning(
         "The Secret that `identitySecretRef` names does not exist or has no such key.",
@@ -266,6 +302,14 @@ REASONS: Final[dict[Reason, Meaning]] = {
     Reason.ImageUnknown: Meaning(
         "The operator does not know its own image, which the CronJob's pods use.",
         "Set GATEWAY_OPERATOR_IMAGE in its environment, as its chart does.",
+    ),
+    Reason.JobWithoutPod: Meaning(
+        "The newest Job of the schedule has had no running pod for a minute. The message repeats what Kubernetes says.",
+        "Change `spec.jobTemplate` (tolerations, resources, securityContext), or the quota or the nodes.",
+    ),
+    Reason.JobFailed: Meaning(
+        "The newest Job of the schedule ended, and there is no backup of it.",
+        "Read the message and `kubectl logs job/NAME`. The next Job sets the condition again.",
     ),
     Reason.Authorized: Meaning("The operator has the permissions that this gateway needs.", _NOTHING),
 }

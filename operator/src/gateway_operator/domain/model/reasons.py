@@ -17,6 +17,7 @@ class Reason(StrEnum):
     GatewayNotConfigured = "GatewayNotConfigured"
     NoReadyPod = "NoReadyPod"
     AdminKeyMissing = "AdminKeyMissing"
+    AdminKeyInvalid = "AdminKeyInvalid"
     CertificateMissing = "CertificateMissing"
     NotAuthorized = "NotAuthorized"
     # calling it
@@ -28,6 +29,10 @@ class Reason(StrEnum):
     # time
     StartingDeadlineExceeded = "StartingDeadlineExceeded"
     TimedOut = "TimedOut"
+    # the object or the operator itself
+    SpecInvalid = "SpecInvalid"
+    KubernetesError = "KubernetesError"
+    InternalError = "InternalError"
     # a backup
     InProgressNow = "Running"
     Verifying = "Verifying"
@@ -54,6 +59,7 @@ class Reason(StrEnum):
     Restoring = "Restoring"
     Restarting = "Restarting"
     HealthCheck = "HealthCheck"
+    Committing = "Committing"
     RolledBack = "RolledBack"
     Restored = "Restored"
     NoSuchBackup = "NoSuchBackup"
@@ -62,6 +68,10 @@ class Reason(StrEnum):
     WrongVolume = "WrongVolume"
     ConfigNotPersistent = "ConfigNotPersistent"
     AlreadyApplied = "AlreadyApplied"
+    RolloutPaused = "RolloutPaused"
+    RestartNotPossible = "RestartNotPossible"
+    RolloutInProgress = "RolloutInProgress"
+    PodTerminating = "PodTerminating"
     IdentityMissing = "IdentityMissing"
     IdentityNotAllowed = "IdentityNotAllowed"
     IdentityNeedsTLS = "IdentityNeedsTLS"
@@ -97,5 +107,7 @@ class Reason(StrEnum):
     ScheduleRefused = "ScheduleRefused"
     ServiceAccountMissing = "ServiceAccountMissing"
     ImageUnknown = "ImageUnknown"
+    JobWithoutPod = "JobWithoutPod"
+    JobFailed = "JobFailed"
     # permissions
     Authorized = "Authorized"

@@ -21,6 +21,7 @@ WAITING_CODES: Final = frozenset({"Busy", "InProgress"})
 KEY_ROTATION_CODES: Final = frozenset({"Unauthorized"})
 """Permanent by the contract, but retried: the key Secret may be rotating."""
 _KEPT_ERRORS: Final = 10
+_LONGEST_DELAY: Final = 60.0
 _MESSAGE_LIMIT: Final = 1024
 
 
@@ -31,6 +32,15 @@ def attempt_number(resource: Backup | Restore) -> int:
     """
     counted = resource.time("nextRetryTime") is not None and resource.reason not in WAITING_CODES
     return max(1, resource.attempt + (1 if counted else 0))
+
+
+def pending_retry(resource: Backup | Restore, now: datetime) -> datetime | None:
+    """The time of the next attempt; None if it is due.
+
+    No attempt is delayed by more than ``_LONGEST_DELAY``. A later time is a mistake of a clock, and counts as due.
+    """
+    then = resource.time("nextRetryTime")
+    return then if then is not None and 0 < timestamps.seconds_until(then, now) <= _LONGEST_DELAY else None
 
 
 def is_retryable(failure: Failure) -> bool:
@@ -75,8 +85,8 @@ def _delay(resource: Backup | Restore, failure: Failure, attempt: int, now: date
     if failure.exempt_from_retry_limit:
         requested = failure.retry_after if failure.retry_after is not None else 0.0
         started = resource.time("startTime") or now
-        return max(1.0, min(60.0, max(requested, timestamps.recheck_delay(started, now))))
-    return max(timestamps.backoff(attempt, resource.meta.ref.uid), min(failure.retry_after or 0.0, 60.0))
+        return max(1.0, min(_LONGEST_DELAY, max(requested, timestamps.recheck_delay(started, now))))
+    return max(timestamps.backoff(attempt, resource.meta.ref.uid), min(failure.retry_after or 0.0, _LONGEST_DELAY))
 
 
 def authorized_conditions(

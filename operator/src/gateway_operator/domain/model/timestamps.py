@@ -1,8 +1,12 @@
-"""Times in the format of Kubernetes, and the delays before a recheck or a retry."""
+"""Times in the format of Kubernetes, and the delays before a recheck or a retry.
+
+Every function accepts every input: a time in an object may be any text that the schema of the API server lets pass.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,25 +16,35 @@ _BACKOFF_BASE: Final = 2.0
 _BACKOFF_CAP: Final = 60.0
 
 
-def parse(text: str | None) -> datetime | None:
-    """An RFC 3339 time; None if absent or unreadable, because a status edited by hand must not break a reconcile."""
-    if not text:
+_RFC3339: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-]\d\d:\d\d))", re.ASCII)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def parse(text: object) -> datetime | None:
+    """An RFC 3339 time in UTC; None if it is absent or cannot be parsed.
+
+    Digits after the microseconds are ignored. Python has no year 0 and no leap second, so such a time is None. A caller
+    must not take None for "no limit": a field of a spec that is present and gives None is an error.
+    """
+    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
         return None
+    date, clock, fraction, offset = match.groups()
     try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
+        value = datetime.fromisoformat(f"{date}T{clock}.{(fraction or '')[:6]:0<6}{offset or '+00:00'}")
+        return value.astimezone(UTC)
+    except (ValueError, OverflowError):  # no such date, or before the year 1 or after the year 9999 in UTC
         return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def text(value: datetime) -> str:
     """A time in UTC to the second, like the times of Kubernetes."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def precise(value: datetime) -> str:
     """A time in UTC to the microsecond, for fields that order backups."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def recheck_delay(waiting_since: datetime, now: datetime) -> float:
@@ -54,8 +68,20 @@ def backoff(attempt: int, seed: str) -> float:
 
 
 def later(now: datetime, seconds: float) -> datetime:
-    """The time that many seconds from now."""
-    return now + timedelta(seconds=seconds)
+    """The time that many seconds from now; the last time that Python has, if the result is later than that."""
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError:
+        return _LATEST
+
+
+def deadline(created: datetime, starting_seconds: float, started: datetime | None, seconds: float) -> datetime:
+    """The deadline for the start; once started, the deadline for the end.
+
+    Nothing starts after the deadline for the start. A later start time is a mistake, and does not delay the end.
+    """
+    latest_start = later(created, starting_seconds)
+    return latest_start if started is None else later(min(started, latest_start), seconds)
 
 
 def seconds_until(then: datetime, now: datetime) -> float:

@@ -7,13 +7,22 @@ that tells a person how to end it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData, SystemStatus
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry
-from gateway_operator.domain.model.actions import CallCommit, CallRollback, RecheckSoon, Restart, RestoreAction, Wait
+from gateway_operator.domain.model.actions import (
+    CallCommit,
+    CallRollback,
+    KubernetesEvent,
+    RecheckSoon,
+    Restart,
+    RestoreAction,
+    Wait,
+)
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
@@ -39,8 +48,10 @@ def marker(restore: Restore) -> str:
     return f"{restore.uid}-rollback" if restore.phase == "RollingBack" else restore.uid
 
 
-def _since(restore: Restore, now: datetime) -> float:
-    started = step_started(restore, restore.phase) or restore.time("startTime") or restore.meta.created
+def seconds_in_phase(restore: Restore, now: datetime) -> float:
+    """Seconds since the phase began. A time in the future is a mistake of a clock and does not count."""
+    times = (step_started(restore, restore.phase), restore.time("startTime"), restore.meta.created)
+    started = next((one for one in times if one is not None and one <= now), now)
     return (now - started).total_seconds()
 
 
@@ -55,20 +66,21 @@ def _must_restart(observed: RestoreObservation, waited: float) -> bool | None:
         return False
     if waited < RELOAD_SECONDS:
         return None
-    return not observed.starting
+    # A starting pod reads the restored config. If it takes half of the time, it does not start: restart it as well.
+    return None if observed.starting and waited < observed.restore.health_timeout / 2 else True
 
 
 def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     """Restart the pods if necessary and wait until all old ones are replaced."""
     restore = observed.restore
-    waited = _since(restore, now)
+    waited = seconds_in_phase(restore, now)
     if observed.rollout is not None and observed.rollout.done:
         return _to_health_check(restore, "The pods were restarted.", True, now)
     if waited >= restore.health_timeout:
         cause = observed.rollout.message if observed.rollout is not None else "the workload no longer exists"
-        return _unhealthy(observed, Reason.RestartFailed, f"The pods were not replaced in time: {cause}.", now)
+        return unhealthy(observed, Reason.RestartFailed, f"The pods were not replaced in time: {cause}.", now)
     if isinstance(observed.answer, Failure):
-        return _wait(restore, observed.answer, now)
+        return wait(restore, observed.answer, now)
     if observed.rollout is None:
         return _wait_for_gateway(restore, observed.gateway, now)
     if observed.rollout.requested:
@@ -87,13 +99,15 @@ def _to_health_check(restore: Restore, message: str, restarted: bool, now: datet
     return step(restore, "HealthCheck", Reason.HealthCheck, next_message, now, {"restarted": restarted}, ended=message)
 
 
-def _wait(restore: Restore, failure: Failure, now: datetime) -> Wait:
+def wait(restore: Restore, failure: Failure, now: datetime) -> Wait:
+    """Record a failure of a step and requeue. The phase and its reason stay."""
     # The reason of the phase stays: in RollingBack it is the cause of the rollback. The error goes to lastErrors.
     errors: Sequence[Json] = restore.status.get("lastErrors") or ()
     is_new = not errors or errors[-1].get("message") != failure.message
     asked = failure.retry_after if failure.retry_after is not None else _RETRY_SECONDS
     status = {"lastErrors": retry.with_error(restore, failure, now)} if is_new else {}
-    return Wait(max(1.0, min(30.0, asked)), status)
+    event = KubernetesEvent(str(failure.code), failure.message, warning=True) if is_new else None
+    return Wait(max(1.0, min(30.0, asked)), status, event)
 
 
 def _wait_for_gateway(restore: Restore, problem: Endpoint | GatewayProblem | None, now: datetime) -> RestoreAction:
@@ -142,15 +156,16 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if record is not None and record.state is RestoreState.rolled_back:
         message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now)
-    if observed.healthy_streak >= restore.health_consecutive:
+    # A commit that failed is repeated, also when the time for the health check is over: the gateway was healthy.
+    if observed.healthy_streak >= restore.health_consecutive or restore.reason == Reason.Committing:
         return _commit(observed, now)
-    waited = _since(restore, now)
+    waited = seconds_in_phase(restore, now)
     if waited < restore.health_timeout:
         return RecheckSoon(POLL_SECONDS)
     problem = health_problem(restore, observed.gateway, observed.health) or "it was not healthy often enough in a row"
     overwritten = isinstance(observed.health, SystemHealthData) and digest_problem(restore, observed.health) is not None
     reason = Reason.ConfigOverwritten if overwritten else Reason.HealthCheckFailed
-    return _unhealthy(observed, reason, f"Not healthy within {restore.health_timeout} s: {problem}.", now)
+    return unhealthy(observed, reason, f"Not healthy within {restore.health_timeout} s: {problem}.", now)
 
 
 def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
@@ -161,10 +176,17 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
         # If the answer is lost, the next run reads `committed` from the journal.
         return CallCommit(restore.request_id)
     # The restored config is live and healthy, so a failed commit does not roll it back.
-    if retry.is_retryable(answer) and _since(restore, now) < restore.health_timeout + restore.timeout:
-        return _wait(restore, answer, now)
+    if retry.is_retryable(answer) and seconds_in_phase(restore, now) < restore.health_timeout + restore.timeout:
+        return _retry_commit(restore, answer, now)
     message = f"The gateway is healthy on the restored config, but the commit failed: {answer.sentence()}"
     return finish(restore, "Failed", answer.code, message, now)
+
+
+def _retry_commit(restore: Restore, failure: Failure, now: datetime) -> Wait:
+    retried = wait(restore, failure, now)
+    # Durable: after a requeue nobody counts the healthy observations again.
+    message = "The gateway is healthy on the restored config. The commit failed and is repeated."
+    return replace(retried, status={**retried.status, "reason": str(Reason.Committing), "message": message})
 
 
 def _committed(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
@@ -173,7 +195,8 @@ def _committed(restore: Restore, record: RestoreResult, now: datetime) -> Restor
     return finish(restore, "Completed", Reason.Restored, message, now, safety_status(restore, record))
 
 
-def _unhealthy(observed: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
+def unhealthy(observed: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
+    """Roll back, or end with the restored config, as ``onFailure`` says."""
     restore = observed.restore
     if restore.on_failure == "Leave":
         instructions = (
@@ -189,7 +212,7 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
     restore = observed.restore
     # The answer of the rollback call is newer than the journal that was read before it.
     record = next((one for one in (observed.answer, observed.journal) if isinstance(one, RestoreResult)), None)
-    waited = _since(restore, now)
+    waited = seconds_in_phase(restore, now)
     over = waited >= restore.timeout
     if record is not None and record.state is RestoreState.rolled_back:
         return _rolled_back(observed, over, now)
@@ -203,7 +226,7 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if failure is not None and (over or not retry.is_retryable(failure)):
         return _rollback_failed(restore, failure, now)
     if failure is not None:
-        return _wait(restore, failure, now)
+        return wait(restore, failure, now)
     if record is not None:
         # Only after the journal was read: if the answer is lost, the next run reads `rolled_back` there.
         return CallRollback(restore.request_id, force=_has_restored_config(observed))
@@ -248,7 +271,7 @@ def _rolled_back(observed: RestoreObservation, over: bool, now: datetime) -> Res
     if over or (observed.rollout is not None and observed.rollout.requested):
         return finish(restore, "RolledBack", cause, message, now)
     if isinstance(observed.answer, Failure):
-        return _wait(restore, observed.answer, now)
+        return wait(restore, observed.answer, now)
     must = restore.restart == "Always" or (restore.restart == "Auto" and bool(restore.status.get("restarted")))
     if not must and restore.restart == "Auto" and not observed.reloads_config and observed.rollout is not None:
         must = True

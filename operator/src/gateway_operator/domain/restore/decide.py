@@ -22,15 +22,17 @@ from datetime import datetime
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import Done, RestoreAction, Wait
 from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.retry import pending_retry
 from gateway_operator.domain.restore import after_apply, prepare
-from gateway_operator.domain.restore.status import RestoreObservation, is_terminal
+from gateway_operator.domain.restore.obstacles import invalid_field
+from gateway_operator.domain.restore.status import RestoreObservation, finish, is_terminal
 
 
 def needs_gateway(restore: Restore, now: datetime) -> bool:
     """Whether an observation of the gateway could change the decision."""
-    retry = restore.time("nextRetryTime")
-    return not (is_terminal(restore) or (retry and retry > now))
+    return not (is_terminal(restore) or pending_retry(restore, now))
 
 
 def decide(observed: RestoreObservation, now: datetime) -> RestoreAction:
@@ -38,10 +40,13 @@ def decide(observed: RestoreObservation, now: datetime) -> RestoreAction:
     restore = observed.restore
     if is_terminal(restore):
         return Done()
+    # Before any source is resolved. Later phases have a source already, and their spec cannot have changed.
+    if restore.phase in ("", "Pending", "Validating") and (problem := invalid_field(restore)):
+        return finish(restore, "Failed", Reason.SpecInvalid, problem, now)
     # A failure of this run is handled at once: it sets the next retry time.
     if not isinstance(observed.answer, Failure):
-        retry = restore.time("nextRetryTime")
-        if retry is not None and retry > now:
+        retry = pending_retry(restore, now)
+        if retry is not None:
             # Requeue for the recorded time, which is the same after a restart of the operator.
             return Wait(timestamps.seconds_until(retry, now))
     match restore.phase:

@@ -25,12 +25,14 @@ from gateway_operator.domain.model.names import ENCRYPTED, safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.restore.obstacles import restart_problem, wait_or_end
 from gateway_operator.domain.restore.pending_restore import pending_message, pending_request
 from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.domain.restore.source import Refusal, resolve
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
     applied_status,
+    deadline,
     deadline_exceeded,
     finish,
     kept_note,
@@ -45,31 +47,23 @@ _ABANDONED_CALL_SECONDS: Final = 30.0
 _RECHECK_SECONDS: Final = 5.0
 
 
-def deadline(restore: Restore) -> datetime:
-    """The deadline for the start; once started, the deadline for the config to be replaced."""
-    started = restore.time("startTime")
-    if started is None:
-        return timestamps.later(restore.meta.created, restore.starting_deadline)
-    return timestamps.later(started, restore.timeout)
-
-
 def _unusable(observed: RestoreObservation, now: datetime) -> RestoreAction | None:
     """The action if the gateway cannot be used now; None if it answers and the deadline has not passed."""
     restore = observed.restore
     if isinstance(observed.answer, Failure):
-        return _failed(observed, observed.answer, now)
+        return call_failed(observed, observed.answer, now)
     if now >= deadline(restore):
         return deadline_exceeded(restore, observed.identity_problem or observed.gateway, now)
     if not isinstance(observed.gateway, Endpoint):
         return retry.wait_for_gateway(restore, observed.gateway, deadline(restore), now)
     if isinstance(observed.health, Failure):
-        return _failed(observed, observed.health, now)
+        return call_failed(observed, observed.health, now)
     if isinstance(observed.journal, Failure):
-        return _failed(observed, observed.journal, now)
+        return call_failed(observed, observed.journal, now)
     return None
 
 
-def _failed(observed: RestoreObservation, failure: Failure, now: datetime) -> RestoreAction:
+def call_failed(observed: RestoreObservation, failure: Failure, now: datetime) -> RestoreAction:
     """Retry or end after a call that failed, while the config counts as unchanged."""
     if retry.is_retryable(failure) and now < deadline(observed.restore):
         return retry.retry(observed.restore, failure, now)
@@ -108,7 +102,7 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
     health = observed.health
     if not isinstance(health, SystemHealthData) or health.volume_id is None:
         message = f"The admin API in pod {_pod(observed)} does not say which volume it has."
-        return _failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
+        return call_failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
     request_id = restore_request_id(health.volume_id, restore.meta.ref.namespace, restore.meta.ref.name, restore.spec)
     if restore.request_id != request_id:
         # Durable before anything else: the journal is read under this id. It is asked before the source is resolved,
@@ -119,8 +113,9 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return _resume_from_record(restore, observed.journal, now)
     if not restore.source:
         return _resolve(observed, health, health.volume_id, now)
-    if observed.identity_problem is not None:
-        return _without_identity(restore, observed.identity_problem, now)
+    problem = observed.identity_problem or restart_problem(observed)
+    if problem is not None:
+        return wait_or_end(restore, problem, now)
     fixed = retry.authorized_conditions(restore, None, now)
     message = "The live config is being backed up before it is replaced."
     extra_status = {"conditions": fixed} if fixed is not None else {}
@@ -161,13 +156,6 @@ def _resolve(observed: RestoreObservation, health: SystemHealthData, volume_id: 
         return finish(restore, "Failed", "IdentityRequired", message, now)
     # Durable before the safety backup: `latest` must mean the same backup after a restart of the operator.
     return Write({"source": source.status()})
-
-
-def _without_identity(restore: Restore, problem: GatewayProblem, now: datetime) -> RestoreAction:
-    """Wait for a missing Secret or permission, which may be applied after the restore; end on any other problem."""
-    if problem.forbidden or problem.reason == Reason.IdentityMissing:
-        return retry.wait_for_gateway(restore, problem, deadline(restore), now)
-    return finish(restore, "Failed", problem.reason, problem.message, now)
 
 
 def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:

@@ -149,6 +149,13 @@ def finish(
     return Finish(status, KubernetesEvent(str(reason), message, warning=not succeeded))
 
 
+def deadline(restore: Restore) -> datetime:
+    """The deadline for the start; once started, the deadline for the config to be replaced."""
+    return timestamps.deadline(
+        restore.meta.created, restore.starting_deadline, restore.time("startTime"), restore.timeout
+    )
+
+
 def deadline_exceeded(restore: Restore, gateway: Endpoint | GatewayProblem | None, now: datetime) -> Finish:
     """End a restore that changed nothing in time. The last problem stays the reason."""
     started = restore.time("startTime") is not None
@@ -183,6 +190,8 @@ class RestoreObservation:
     starting: bool = False
     healthy_streak: int = 0
     pending_owner: str | None = None
+    restart_obstacle: GatewayProblem | None = None
+    """Why the pods could not be restarted. It is checked before the config is replaced."""
     identity_problem: GatewayProblem | None = None
     """Why the age identity that the spec names cannot be used. It is checked before the config is replaced."""
     answer: RestoreResult | Failure | None = None

@@ -1,10 +1,12 @@
 """Builds the CronJob that a schedule owns and compares it with the existing one.
 
-Only the fields that are set here are compared. Defaults that the API server adds are no difference.
+Only the fields that are set here are compared. Defaults that the API server adds are no difference. The fields of
+``spec.jobTemplate`` are compared exactly.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,14 @@ from gateway_operator.domain.model.names import (
     canonical_digest,
 )
 from gateway_operator.domain.model.resources import Json
+from gateway_operator.domain.schedule.job_template import (
+    EXACT_POD_FIELDS,
+    container_resources,
+    pod_annotations,
+    pod_fields,
+    pod_labels,
+    same_quantity,
+)
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 CONTAINER: Final = "backup"
@@ -30,7 +40,6 @@ _RETRIES: Final = 3
 _POD_START_SECONDS: Final = 300
 """Seconds for a pod to start, including the pull of its image."""
 _MARGIN_SECONDS: Final = 60
-_UID: Final = 10001
 _DEFAULT_TIMEOUT: Final = 600
 _DEFAULT_STARTING: Final = 300
 TEMPLATE_VARIABLE: Final = "GATEWAY_BACKUP_TEMPLATE"
@@ -77,7 +86,10 @@ def desired_cron_job(schedule: GatewayBackupSchedule, image: Image) -> dict[str,
             "startingDeadlineSeconds": schedule.starting_deadline,
             "successfulJobsHistoryLimit": schedule.successful_jobs,
             "failedJobsHistoryLimit": schedule.failed_jobs,
-            "jobTemplate": {"metadata": {"labels": dict(labels)}, "spec": _job(schedule, image, labels)},
+            "jobTemplate": {
+                "metadata": {"labels": pod_labels(schedule.job_template, labels)},
+                "spec": _job(schedule, image, labels),
+            },
         },
     }
     body["metadata"]["annotations"] = {SPEC_DIGEST: canonical_digest(body["spec"])[:16]}
@@ -110,7 +122,10 @@ def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str
         },
         "activeDeadlineSeconds": max_backup_seconds(schedule.template) + _POD_START_SECONDS,
         "template": {
-            "metadata": {"labels": dict(labels), "annotations": {BACKUP_TEMPLATE: backup_template(schedule)}},
+            "metadata": {
+                "labels": pod_labels(schedule.job_template, labels),
+                "annotations": pod_annotations(schedule.job_template, {BACKUP_TEMPLATE: backup_template(schedule)}),
+            },
             "spec": _pod(schedule, image),
         },
     }
@@ -124,13 +139,7 @@ def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
         "imagePullSecrets": [{"name": name} for name in image.pull_secrets],
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _UID,
-            "runAsGroup": _UID,
-            "fsGroup": _UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        **pod_fields(schedule.job_template),
         "containers": [
             {
                 "name": CONTAINER,
@@ -151,7 +160,7 @@ def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
                     _from_pod("JOB_UID", "labels", "batch.kubernetes.io/controller-uid"),
                     _from_pod(TEMPLATE_VARIABLE, "annotations", BACKUP_TEMPLATE),
                 ],
-                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+                "resources": container_resources(schedule.job_template),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
@@ -187,24 +196,35 @@ def is_owned_by(schedule: GatewayBackupSchedule, cron_job: Json) -> bool:
 
 
 def differences(want: Json, have: Json) -> list[str]:
-    """The paths of the fields that differ from ``want``; empty if none does."""
+    """The paths of the fields that differ from ``want``; empty if none does.
+
+    The digest of the spec is compared too: it shows that a label was removed from the schedule, whose absence in
+    ``want`` is otherwise no difference.
+    """
     paths: list[str] = []
     for part in ("labels", "ownerReferences"):
         path = f"metadata.{part}"
         paths += _differ(want["metadata"][part], (have.get("metadata") or {}).get(part), path)
     paths += _differ(want["spec"], have.get("spec"), "spec")
+    if spec_digest(want) != spec_digest(have):
+        paths.append("metadata.annotations")
     return paths
 
 
 def _differ(want: Any, have: Any, path: str) -> Iterator[str]:
     if want in ([], {}, None) and have in ([], {}, None):
         return
+    field, quantities = path.rpartition(".")[2], ".resources." in path
     if isinstance(want, Mapping) and isinstance(have, Mapping):
         for key, value in want.items():
             yield from _differ(value, have.get(key), f"{path}.{key}")
+        if field in (*EXACT_POD_FIELDS, "resources") or quantities:
+            yield from (f"{path}.{key}" for key in have if key not in want)
     elif _is_list(want) and _is_list(have) and len(want) == len(have):
         for index, (one, other) in enumerate(zip(want, have, strict=True)):
             yield from _differ(one, other, f"{path}[{index}]")
+    elif quantities and same_quantity(want, have):
+        return
     elif want != have:
         yield path
 
@@ -229,5 +249,29 @@ def correction(want: Json, have: Json) -> dict[str, Any]:
             "annotations": want["metadata"]["annotations"],
             "ownerReferences": want["metadata"]["ownerReferences"],
         },
-        "spec": want["spec"],
+        "spec": _with_removals(want["spec"], have.get("spec")),
     }
+
+
+def _with_removals(want: Any, have: Any) -> Any:
+    """``want`` as a merge patch that also removes the fields of ``have`` that the schedule has no longer."""
+    spec = copy.deepcopy(want)
+    template, present = spec["jobTemplate"], (have or {}).get("jobTemplate") or {}
+    pod_template = template["spec"]["template"]
+    present_template = (present.get("spec") or {}).get("template") or {}
+    for part, other in ((template, present), (pod_template, present_template)):
+        metadata, existing = part["metadata"], other.get("metadata") or {}
+        for name in ("labels", "annotations"):
+            if name in metadata:
+                metadata[name] = _removing(metadata[name], existing.get(name))
+    pod, present_pod = pod_template["spec"], present_template.get("spec") or {}
+    for name in EXACT_POD_FIELDS:
+        pod[name] = _removing(pod[name], present_pod.get(name)) or None
+    return spec
+
+
+def _removing(want: Any, have: Any) -> Any:
+    if not isinstance(want, Mapping) or not isinstance(have, Mapping):
+        return want
+    removed = {key: None for key in have if key not in want}
+    return {**{key: _removing(value, have.get(key)) for key, value in want.items()}, **removed}

@@ -15,6 +15,7 @@ from gateway_operator.domain.gateway.grants import account_line
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import Done, KubernetesEvent
+from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.names import backup_account
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
@@ -28,10 +29,20 @@ from gateway_operator.domain.schedule.cronjob import (
     is_owned_by,
     spec_digest,
 )
+from gateway_operator.domain.schedule.jobs import JobObservation, job_problem
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
-READY: Final = "Ready"
 _FINE: Final = frozenset({Reason.Scheduled, Reason.Suspended})
+_PASSING: Final = frozenset(
+    {
+        Reason.CronJobDeleting,
+        Reason.ServiceAccountMissing,
+        Reason.NotAuthorized,
+        Reason.KubernetesError,
+        Reason.InternalError,
+    }
+)
+"""Problems that end without a change of the schedule: kstatus shows it as in progress. With all others it failed."""
 _SHOWN: Final = 5
 
 
@@ -55,6 +66,8 @@ class ScheduleObservation:
     cron_job_error: CronJobError | None = None
     corrected: bool = False
     """Whether this run has written the CronJob already."""
+    newest_job: JobObservation | None = None
+    """The newest Job of the CronJob, if it may have a problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +108,13 @@ def decide(observed: ScheduleObservation, now: datetime) -> ScheduleAction:
     schedule = observed.schedule
     if schedule.meta.deleting_since:
         return Done()
-    result = _check(observed)
+    result = _check(observed, now)
     if isinstance(result, _ReadyCondition):
         return _status_update(observed, result, now)
     return result
 
 
-def _check(observed: ScheduleObservation) -> _ReadyCondition | CreateCronJob | CorrectCronJob:
+def _check(observed: ScheduleObservation, now: datetime) -> _ReadyCondition | CreateCronJob | CorrectCronJob:
     schedule, cron_job = observed.schedule, observed.cron_job
     if observed.cron_job_error is not None:
         return _ReadyCondition(observed.cron_job_error.reason, observed.cron_job_error.message)
@@ -129,7 +142,14 @@ def _check(observed: ScheduleObservation) -> _ReadyCondition | CreateCronJob | C
         return _ReadyCondition(Reason.CronJobOverruled, message)
     if different:
         return _correct(schedule, want, cron_job, different)
-    return _missing_account(observed) or _scheduled(schedule)
+    return _missing_account(observed) or _job_problem(observed, now) or _scheduled(schedule)
+
+
+def _job_problem(observed: ScheduleObservation, now: datetime) -> _ReadyCondition | None:
+    if observed.newest_job is None or observed.schedule.suspend:
+        return None
+    problem = job_problem(observed.newest_job, (one.name for one in observed.backups), now)
+    return None if problem is None else _ReadyCondition(problem.reason, problem.message)
 
 
 def _missing_account(observed: ScheduleObservation) -> _ReadyCondition | None:
@@ -178,9 +198,7 @@ def _scheduled(schedule: GatewayBackupSchedule) -> _ReadyCondition:
 def _status_update(observed: ScheduleObservation, condition: _ReadyCondition, now: datetime) -> ScheduleStatusUpdate:
     schedule, generation = observed.schedule, observed.schedule.meta.generation
     fine = condition.reason in _FINE
-    ready = conditions.with_condition(
-        schedule.conditions, READY, fine, str(condition.reason), condition.message, generation, now
-    )
+    ready = _readiness(schedule, condition, now)
     if observed.cron_job_error is not None and observed.cron_job_error.reason is Reason.NotAuthorized:
         message = condition.message
         ready = conditions.with_condition(
@@ -198,6 +216,30 @@ def _status_update(observed: ScheduleObservation, condition: _ReadyCondition, no
         **progress(schedule, observed.backups),
     }
     return ScheduleStatusUpdate(status, _transition(schedule, condition, fine))
+
+
+def _readiness(schedule: GatewayBackupSchedule, condition: _ReadyCondition, now: datetime) -> conditions.Conditions:
+    return conditions.readiness_conditions(
+        schedule.conditions,
+        condition.reason in _FINE,
+        conditions.RECONCILING if condition.reason in _PASSING else conditions.STALLED,
+        str(condition.reason),
+        condition.message,
+        schedule.meta.generation,
+        now,
+    )
+
+
+def after_error(schedule: GatewayBackupSchedule, failure: Failure, now: datetime) -> ScheduleAction:
+    """The status after a run that ended with an exception. The work queue retries the run."""
+    if schedule.meta.deleting_since:
+        return Done()
+    condition = _ReadyCondition(Reason(failure.code), failure.sentence())
+    status = {
+        "observedGeneration": schedule.meta.generation,
+        "conditions": _readiness(schedule, condition, now),
+    }
+    return ScheduleStatusUpdate(status, _transition(schedule, condition, False))
 
 
 def _of_cron_job(observed: ScheduleObservation, fine: bool, now: datetime) -> dict[str, Any]:
@@ -220,7 +262,7 @@ def _of_cron_job(observed: ScheduleObservation, fine: bool, now: datetime) -> di
 
 def _transition(schedule: GatewayBackupSchedule, condition: _ReadyCondition, fine: bool) -> KubernetesEvent | None:
     """An event when a problem begins, changes or ends."""
-    before = next((one for one in schedule.conditions if one.get("type") == READY), None)
+    before = next((one for one in schedule.conditions if one.get("type") == conditions.READY), None)
     if before is not None and before.get("reason") == condition.reason:
         return None
     if not fine or (before is not None):

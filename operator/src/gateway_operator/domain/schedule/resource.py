@@ -25,6 +25,8 @@ class GatewayBackupSchedule:
     successful_jobs: int
     failed_jobs: int
     template: Json
+    job_template: Json
+    """``spec.jobTemplate``: labels, resources and placement of the pods."""
     retention: Json | None
     """``spec.retention``, not yet parsed."""
     objective: object
@@ -47,6 +49,7 @@ class GatewayBackupSchedule:
             successful_jobs=int(spec.get("successfulJobsHistoryLimit", 1)),
             failed_jobs=int(spec.get("failedJobsHistoryLimit", 3)),
             template=spec.get("backupTemplate") or {},
+            job_template=spec.get("jobTemplate") or {},
             retention=retention if isinstance(retention, Mapping) else None,
             objective=(spec.get("objective") or {}).get("maxAge"),
             status=body.get("status") or {},
