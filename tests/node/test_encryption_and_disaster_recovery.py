@@ -21,12 +21,15 @@ from tests.demo.kube import Kube
 from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
 from tests.node.conftest import InstalledGateway
+from tests.node.page_commands import PageReader
 from tests.node.test_end_to_end import Subject
 from tests.operator.support.namespaces import create_restricted_namespace
 from tests.operator.support.real_gateway import AgeKey
 
 pytestmark = pytest.mark.node
 
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "disaster-recovery.md"
 OLD, NEW, NAME = "keys-old", "keys-new", "kept-gateway"
 SECRET = "restore-key"
 
@@ -139,43 +142,40 @@ def test_new_cluster_recovers_from_the_volume_and_the_keys(encrypted_gateway: En
     public.write_text(installed.get("configmap", f"{NAME}-signing", OLD)["data"]["public-key.pem"])
     volume = installed.get("pvc", f"{NAME}-backups", OLD)["spec"]["volumeName"]
     cluster = installed.cluster
+    kept_values = cluster.helm("get", "values", NAME, "-n", OLD, "-o", "yaml")
     cluster.kubectl("patch", "pv", volume, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
     subject.observer.close()
     cluster.kubectl("delete", "namespace", OLD, "--timeout=120s", timeout=130)
     cluster.kubectl("patch", "pv", volume, "--type=json", "-p", '[{"op": "remove", "path": "/spec/claimRef"}]')
 
-    # From here on the namespace NEW is treated as a new cluster.
-    create_namespace_with_identity(installed, NEW, encrypted_gateway.key)
+    # From here on the namespace NEW is treated as a new cluster, and the commands come from the page.
+    create_restricted_namespace(cluster, NEW)
     volume_spec = json.loads(cluster.kubectl("get", "pv", volume, "-o", "json"))["spec"]
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "old-backups"},
-        "spec": {
-            "volumeName": volume,
-            "storageClassName": volume_spec["storageClassName"],
-            "accessModes": volume_spec["accessModes"],
-            "resources": {"requests": {"storage": volume_spec["capacity"]["storage"]}},
+    folder = encrypted_gateway.folder
+    (folder / "values.yaml").write_text(kept_values)
+    reader = PageReader(
+        PAGE,
+        cluster.environment,
+        folder,
+        {
+            "team-a": NEW,
+            "my-gateway": NAME,
+            "helm/gateway": str(ROOT / "helm" / "gateway"),
+            "volumeName: NAME": f"volumeName: {volume}",
+            "storageClassName: CLASS": f"storageClassName: {json.dumps(volume_spec['storageClassName'])}",
+            "storage: 5Gi": f"storage: {volume_spec['capacity']['storage']}",
         },
-    }
-    installed.kubectl("apply", "-f", "-", namespace=NEW, input=json.dumps(claim))
-    kept = [*values(encrypted_gateway.key), "--set", "backups.persistence.existingClaim=old-backups"]
-    installed.install_gateway(*kept, release=NAME, namespace=NEW)
-    script = "cd /backups && find manual -name '*.age' | sort | tail -n 1"
-    newest = installed.run("admin", "sh", "-c", script, release=NAME, namespace=NEW).strip()
-
+    )
+    reader.run("kind: PersistentVolumeClaim", "label secret restore-key")
+    reader.run("helm install", "rollout status")
     pod, observer = GatewayPod(subject.kube, NEW, NAME), Observer(subject.kube, NEW, NAME)
     recovered = Subject(subject.kube, pod, observer, subject.user)
     try:
-        spec = {"path": newest, "identitySecretRef": {"name": SECRET}}
-        refused = recovered.create("GatewayRestore", "too-early", **spec)
-        installed.kubectl("wait", "--for=condition=Finished", refused, "--timeout=60s", namespace=NEW)
-        assert recovered.status(refused)["reason"] == "KeyNotTrusted"
-
-        trust = ["--set-file", f"signing.trustedKeys.old-cluster={public}"]
-        installed.install_gateway(*kept, *trust, release=NAME, namespace=NEW)
-        status = recovered.completed(recovered.create("GatewayRestore", "recovered", **spec))
+        reader.run("kind: GatewayBackupImport", "get gatewaybackups --sort-by")
+        assert "Completed" in reader.run("NEWEST=", "get gatewayrestore found-again")
+        status = recovered.status("gatewayrestore/found-again")
         assert status["counts"]["projects"] == len(PROJECTS)
+        assert status["source"]["backupName"] != ""
         assert recovered.works()
         recovered.completed(recovered.create("GatewayBackup", "from-now-on"), timeout=120)
     finally:
