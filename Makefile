@@ -108,6 +108,10 @@ bench-operator: $(STAMP) ## Compare the operator with a minimal client and a Go 
 bench-api: $(STAMP) ## Compare backups of 10 kB, 1 MB and 64 MB with the guide's script, restic and a zstd | age pipe
 	$(BIN)/python -m tests.bench.api $(ARGS)
 
+.PHONY: bench-admission
+bench-admission: $(STAMP) ## Measure memory and latencies while one client without a key attacks the admin API (ARGS="--seconds 30")
+	$(BIN)/python -m tests.bench.admission $(ARGS)
+
 ##@ Clusters of the tests and the demo
 .PHONY: doctor
 doctor: $(STAMP) ## List the tests that this machine supports, and the missing packages for the others

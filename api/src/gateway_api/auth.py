@@ -1,6 +1,6 @@
-"""Checks admin keys: the key in the live config, the keys in the key file, and the key of the last valid config.
+"""Checks admin keys: the keys in the key file, the keys in the live config, and those of the last valid config.
 
-The last one is accepted while the live config is missing or invalid, because a restore must still be possible then.
+The last ones are accepted while the live config is missing or invalid, because a restore must still be possible then.
 Only SHA-256 digests of keys are kept, so the memory of this module reveals no key. A presented key is compared with
 all digests, each in constant time, so the response time reveals nothing either.
 """
@@ -11,22 +11,36 @@ import errno
 import hashlib
 import hmac
 import os
+import re
+import stat
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from gateway_api import logs
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
+from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH
 from gateway_api.gateway_config.live import ConfigFile, ConfigRead
-from gateway_api.gateway_config.schema import MIN_KEY_LENGTH
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.storage.atomic_write import close, read_all
 from gateway_api.storage.layout import LAST_KEY_FILE
-from gateway_api.storage.paths import FileStamp, file_stamp
 from gateway_api.storage.state_dir import StateDir
+from gateway_api.storage.text_file import without_bom
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """The errnos of a process that can open no more files. They say nothing about the key file."""
+_DIGEST: Final = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
+
+AcceptedKeys = tuple[tuple[str, str], ...]
+"""Accepted keys as (kind, digest). The kind is ``key_file``, ``config`` or ``last_valid``."""
+
+
+class KeyFileRead(NamedTuple):
+    """The keys of a key file as digests, and why the file or a part of it cannot be used, or None."""
+
+    digests: tuple[str, ...]
+    problem: str | None
 
 
 def key_digest(key: bytes) -> str:
@@ -34,21 +48,74 @@ def key_digest(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
-def parse_key_file(data: bytes) -> tuple[str, ...]:
-    """Digests of the keys in a key file, one key per line. Keys that are too short are skipped."""
-    lines = (line.strip() for line in data.splitlines())
-    return tuple(key_digest(line) for line in lines if len(line) >= MIN_KEY_LENGTH)
+def parse_key_file(data: bytes) -> KeyFileRead:
+    """The keys in a key file, one key per line. A byte order mark and blank lines are ignored, short keys refused."""
+    if len(data) > MAX_KEY_FILE_BYTES:
+        return KeyFileRead((), f"the admin key file is larger than {MAX_KEY_FILE_BYTES} bytes")
+    digests, problem = [], None
+    for number, line in enumerate(without_bom(data).splitlines(), 1):
+        key = line.strip()
+        if len(key) >= MIN_KEY_LENGTH:
+            digests.append(key_digest(key))
+        elif key:
+            problem = f"the key in line {number} of the admin key file is shorter than {MIN_KEY_LENGTH} bytes"
+    if not digests and problem is None:
+        problem = "the admin key file contains no key"
+    return KeyFileRead(tuple(digests), problem)
 
 
-def match_key(presented: bytes, candidates: tuple[tuple[str, str], ...]) -> str | None:
-    """The kind of the first candidate, given as (kind, digest), that matches the presented key, or None."""
-    presented_digest = key_digest(presented)
+def match_key(presented_digest: str, accepted: AcceptedKeys) -> str | None:
+    """The kind of the first accepted key with this digest, or None."""
     matched: str | None = None
-    # No early exit: the time must not depend on which candidate matches.
-    for kind, digest in candidates:
+    # No early exit: the time must not depend on which key matches.
+    for kind, digest in accepted:
         if hmac.compare_digest(presented_digest, digest) and matched is None:
             matched = kind
-    return matched if len(presented) >= MIN_KEY_LENGTH else None
+    return matched
+
+
+class KeyFile:
+    """The file of admin keys. It is read at each use, so that a changed file counts at once.
+
+    ``path`` is None if no key file is set.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._logged: str | None = None
+
+    def read(self) -> KeyFileRead | None:
+        """The keys and the problem of the file. None if the process can open no more files. Logs a new problem."""
+        if self._path is None:
+            return KeyFileRead((), None)
+        try:
+            result = _read_key_file(self._path)
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                return None
+            name = errno.errorcode.get(error.errno or 0, "unknown error")
+            result = KeyFileRead((), f"the admin key file cannot be read ({name})")
+        if result.problem != self._logged:
+            self._logged = result.problem
+            if result.problem is None:
+                logs.event("admin_key_file_usable", keys=len(result.digests))
+            else:
+                logs.event("admin_key_file_unusable", 40, problem=result.problem, keys=len(result.digests))
+        return result
+
+
+def _read_key_file(path: Path) -> KeyFileRead:
+    try:
+        # Non-blocking: a named pipe in place of the file must not hold the thread.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return KeyFileRead((), "the admin key file does not exist")
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return KeyFileRead((), "the admin key file is not a regular file")
+        return parse_key_file(read_all(fd, MAX_KEY_FILE_BYTES))
+    finally:
+        close(fd)
 
 
 class KeyRing:
@@ -60,94 +127,75 @@ class KeyRing:
     def __init__(self, config: ConfigFile, config_dir: Path, key_file: Path | None) -> None:
         self._config = config
         self._config_dir = config_dir
-        self._key_file = key_file
-        self._file_keys: tuple[FileStamp, tuple[str, ...]] | None = None
-        self._last_valid: str | None = None
+        self._key_file = KeyFile(key_file)
+        self._recorded: tuple[str, ...] | None = None
+        self._unrecorded: tuple[str, ...] | None = None
+        self._short_keys: tuple[str, ...] = ()
         config.on_valid = self._record_last_valid
 
-    def accepted_keys(self) -> tuple[tuple[str, str], ...]:
-        """All accepted keys as (kind, digest)."""
-        file_keys = tuple(("key_file", digest) for digest in self._key_file_digests() or ())
-        return (*file_keys, *self._config_keys(self._config.read_cached()))
+    def accepted_keys(self) -> AcceptedKeys:
+        """All accepted keys. Raises as :meth:`file_keys`."""
+        return (*self.file_keys(), *self.config_keys())
 
-    def check(self, presented: bytes) -> str | None:
-        """The kind of the presented key (``key_file``, ``config`` or ``last_valid``), or None if it is not accepted.
-
-        Raises ``NotReady`` if the key file cannot be read because the process can open no more files.
-        """
-        # The key file comes first: its keys work without waiting for a config that is being written.
-        file_digests = self._key_file_digests()
-        kind = match_key(presented, tuple(("key_file", digest) for digest in file_digests or ()))
-        if kind is None:
-            # Then without a worker: the last valid key works without waiting until a changed config is parsed.
-            live = self._config.read_cached(worker=False)
-            kind = match_key(presented, self._config_keys(live))
-            if kind is None and live.kind == "not_parsed":
-                # The key may be new in the changed config. Only parsing it can tell.
-                kind = match_key(presented, self._config_keys(self._config.read_cached()))
-        if kind is None and file_digests is None:
-            # "Unauthorized" would be wrong: the key may be in the file that could not be read.
-            raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")
-        return kind
+    def check(self, presented_digest: str) -> str | None:
+        """The kind of the presented key, or None if it is not accepted. Raises as :meth:`file_keys`."""
+        # The key file comes first: its keys work without waiting for a config that is being written or parsed.
+        kind = match_key(presented_digest, self.file_keys())
+        return match_key(presented_digest, self.config_keys()) if kind is None else kind
 
     def key_file_problem(self) -> str | None:
-        """Why the admin key file cannot be used, as a sentence with a remedy. None if it can, or if none is set."""
-        if self._key_file is None:
-            return None
-        try:
-            fd = os.open(self._key_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            return f"the admin key file cannot be opened ({error.strerror}); check its path, its mount and its mode"
-        close(fd)
-        if not self._key_file_digests():
-            return f"the admin key file contains no key of at least {MIN_KEY_LENGTH} bytes; write one key a line"
-        return None
+        """Why the admin key file, or a key in it, cannot be used. None if all is well or no key file is set."""
+        result = self._key_file.read()
+        return None if result is None else result.problem
 
-    def _config_keys(self, live: ConfigRead) -> tuple[tuple[str, str], ...]:
-        """The key of a valid config, else the key of the last valid config."""
-        if live.summary is not None and not live.summary.warnings:
-            return (("config", live.summary.admin_key_sha256),)
-        last = self._last_valid_key()
-        return () if last is None else (("last_valid", last),)
+    def file_keys(self) -> AcceptedKeys:
+        """The keys in the key file. Raises ``NotReady`` if the process can open no more files."""
+        result = self._key_file.read()
+        if result is None:
+            # "Unauthorized" would be wrong: the key may be in the file that could not be read.
+            raise ApiError(ErrorCode.NotReady, "the key file cannot be read now: too many files are open")
+        return tuple(("key_file", digest) for digest in result.digests)
 
-    def _key_file_digests(self) -> tuple[str, ...] | None:
-        """Digests of the keys in the key file. Empty if it cannot be read, None if no more files can be opened."""
-        if self._key_file is None:
-            return ()
-        try:
-            fd = os.open(self._key_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            return None if error.errno in _SHORTAGES else ()
-        try:
-            stamp = file_stamp(os.fstat(fd))
-            if self._file_keys is None or self._file_keys[0] != stamp:
-                self._file_keys = (stamp, parse_key_file(read_all(fd, MAX_KEY_FILE_BYTES)))
-            return self._file_keys[1]
-        except OSError:
-            return ()
-        finally:
-            close(fd)
+    def config_keys(self) -> AcceptedKeys:
+        """The keys of a valid config, else the keys of the last valid config.
+
+        A config that has changed is parsed before an old key is accepted, if necessary by a worker process. The
+        parser's time limit bounds the wait.
+        """
+        live: ConfigRead = self._config.read_cached()
+        if live.summary is not None:
+            return tuple(("config", digest) for digest in live.summary.admin_key_digests)
+        return tuple(("last_valid", digest) for digest in self._last_valid_keys())
 
     def _record_last_valid(self, summary: ConfigSummary) -> None:
-        """Stores the key's digest durably, so that it is accepted after a restart with an invalid config."""
-        digest = summary.admin_key_sha256
-        if summary.warnings or digest == self._last_valid:
+        """Stores the digests of the config's keys durably, for a restart with an invalid config."""
+        short_keys = tuple(warning.where for warning in summary.warnings)
+        if short_keys != self._short_keys:
+            self._short_keys = short_keys
+            for field in short_keys:
+                logs.event("admin_key_too_short", 40, field=field, shortest=MIN_KEY_LENGTH)
+        digests = summary.admin_key_digests
+        if digests == self._recorded:
             return
+        # Before the write: if it fails, this process still knows that the earlier keys are no longer valid.
+        self._unrecorded = digests
+        data = "".join(f"{digest}\n" for digest in digests).encode()
         try:
             with StateDir(self._config_dir, create=True) as state:
-                if (state.read(LAST_KEY_FILE) or b"").strip() != digest.encode():
-                    state.write(LAST_KEY_FILE, digest.encode() + b"\n")
+                if state.read(LAST_KEY_FILE) != data:
+                    state.write(LAST_KEY_FILE, data)
         except (OSError, ApiError):
             return  # the next valid read tries again
-        # Only after the durable write: the digest in memory means that the write is not needed any more.
-        self._last_valid = digest
+        # Only after the durable write: these mean that the write is not needed any more.
+        self._recorded, self._unrecorded = digests, None
 
-    def _last_valid_key(self) -> str | None:
-        if self._last_valid is None:
-            try:
-                with StateDir(self._config_dir, create=False) as state:
-                    text = (state.read(LAST_KEY_FILE) or b"").decode("ascii", "replace").strip()
-            except OSError:
-                return None
-            self._last_valid = text if len(text) == 64 else None
-        return self._last_valid
+    def _last_valid_keys(self) -> tuple[str, ...]:
+        if self._unrecorded is not None:
+            return self._unrecorded
+        try:
+            # Read each time: another server on the same volume may have judged a later config.
+            with StateDir(self._config_dir, create=False) as state:
+                text = (state.read(LAST_KEY_FILE) or b"").decode("ascii", "replace")
+        except OSError:
+            return self._recorded or ()
+        return tuple(_DIGEST.findall(text))

@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from gateway_api import __version__, logs
-from gateway_api.settings import AdminSettings, SettingsError, explain, flag_name, load, variable_name
+from gateway_api.settings import (
+    AdminSettings,
+    EnvironmentSource,
+    SettingsError,
+    flag_name,
+    load,
+    variable_name,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,9 +87,32 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     return {field: getattr(arguments, field) for field in AdminSettings.model_fields}
 
 
+def _explain(settings: AdminSettings, flags: Mapping[str, object]) -> str:
+    """All settings with their values and sources, one per line."""
+    environment = EnvironmentSource(AdminSettings)()
+    lines = []
+    for field in AdminSettings.model_fields:
+        if flags.get(field):
+            source = f"flag --{flag_name(field)}"
+        elif (variable := variable_name(field)) in environment:
+            source = f"environment {variable}"
+        else:
+            source = "settings file" if field in settings.model_fields_set else "default"
+        lines.append(f"{flag_name(field):24} {_format(getattr(settings, field)):40} {source}")
+    return "\n".join(lines)
+
+
+def _format(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
 def _settings(arguments: argparse.Namespace) -> int:
     flags = _flags(arguments)
-    print(explain(load(flags), flags))
+    print(_explain(load(flags), flags))
     return 0
 
 

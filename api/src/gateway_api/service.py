@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final, Literal, TypeVar
 
 from gateway_api import logs
-from gateway_api.auth import KeyRing
+from gateway_api.auth import AcceptedKeys, KeyRing
 from gateway_api.backups import inspection, listing, upload, verification
 from gateway_api.backups.create import create_backup
 from gateway_api.backups.deletion import delete_by_id
@@ -70,6 +70,8 @@ class Service:
         self._index = RepositoryIndex()
         self._readers = ThreadPoolExecutor(3, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
+        # Of their own: authentication must not wait for reads of backups.
+        self._authenticators = ThreadPoolExecutor(3, "auth")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
         self._protection = EncryptionAndSigning(settings)
         identities = Identities()
@@ -99,10 +101,19 @@ class Service:
         """Waits for the running operation and for reads that have started; drops reads that have not."""
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True, cancel_futures=True)
+        self._authenticators.shutdown(wait=True, cancel_futures=True)
 
-    async def key_kind(self, key: bytes) -> str | None:
-        """The kind of the accepted admin key that ``key`` equals, or None."""
-        return await self._read(partial(self._keys.check, key))
+    async def load_file_keys(self) -> AcceptedKeys:
+        """The keys in the admin key file, as digests."""
+        return await asyncio.get_running_loop().run_in_executor(self._authenticators, self._keys.file_keys)
+
+    async def load_config_keys(self) -> AcceptedKeys:
+        """The keys in the config, or in the last valid one, as digests."""
+        return await asyncio.get_running_loop().run_in_executor(self._authenticators, self._keys.config_keys)
+
+    async def find_key_kind(self, digest: str) -> str | None:
+        """The kind of the accepted admin key with this SHA-256, or None."""
+        return await asyncio.get_running_loop().run_in_executor(self._authenticators, self._keys.check, digest)
 
     async def readiness_problem(self) -> str | None:
         """The reason why no backup or no restore is possible, or None. At most five seconds old."""

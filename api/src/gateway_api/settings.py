@@ -25,6 +25,7 @@ from pydantic_settings import (
 from gateway_api import logs
 from gateway_api.codec.encryption import parse_recipients
 from gateway_api.contract import DEFAULT_PORT, DEFAULT_TLS_PORT
+from gateway_api.storage.text_file import without_bom
 
 MAX_RECIPIENTS_BYTES: Final = 64 * 1024
 
@@ -78,7 +79,9 @@ class AdminSettings(BaseSettings):
     ] = None
     config_file: Annotated[AbsolutePath, _setting("GATEWAY_CONFIG_FILE", "the gateway's live config file")]
     backup_dir: Annotated[AbsolutePath, _setting("GATEWAY_BACKUP_DIR", "the directory that contains all backups")]
-    host: Annotated[str, _setting("GATEWAY_API_HOST", "address to listen on (127.0.0.1)")] = "127.0.0.1"
+    host: Annotated[
+        str, _setting("GATEWAY_API_HOST", "address to listen on; :: is every IPv4 and IPv6 address (localhost)")
+    ] = "localhost"
     port: Annotated[Port, _setting("GATEWAY_API_PORT", "port to listen on (8001)")] = DEFAULT_PORT
     tls_cert: Annotated[
         AbsolutePath | None,
@@ -153,6 +156,24 @@ class AdminSettings(BaseSettings):
     idle_seconds: Annotated[
         int, _setting("GATEWAY_IDLE_SECONDS", "time limit for receiving a request, in seconds (30)", ge=1, le=3600)
     ] = 30
+    keep_alive_seconds: Annotated[
+        int,
+        _setting(
+            "GATEWAY_KEEP_ALIVE_SECONDS", "how long an idle connection stays open, in seconds (75)", ge=1, le=3600
+        ),
+    ] = 75
+    max_connections: Annotated[
+        int, _setting("GATEWAY_MAX_CONNECTIONS", "limit of open connections (512)", ge=8, le=65536)
+    ] = 512
+    max_connections_per_peer: Annotated[
+        int,
+        _setting(
+            "GATEWAY_MAX_CONNECTIONS_PER_PEER",
+            "limit of open connections of one address (128); 0: no limits per address, for a server behind a proxy",
+            ge=0,
+            le=65536,
+        ),
+    ] = 128
     audit_bytes: Annotated[
         int,
         _setting(
@@ -184,7 +205,7 @@ class AdminSettings(BaseSettings):
             return recipients
         try:
             with file.open("rb") as stream:
-                listed = parse_recipients(stream.read(MAX_RECIPIENTS_BYTES).decode("utf-8", "replace"))
+                listed = parse_recipients(without_bom(stream.read(MAX_RECIPIENTS_BYTES)).decode("utf-8", "replace"))
         except OSError as error:
             raise ValueError(f"the file of age recipients cannot be read: {error.strerror}") from None
         if not listed:
@@ -212,10 +233,10 @@ class AdminSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The sources in the order of precedence: flags, environment, settings file."""
-        return init_settings, _Environment(settings_cls), _SettingsFile(settings_cls)
+        return init_settings, EnvironmentSource(settings_cls), _SettingsFile(settings_cls)
 
 
-class _Environment(EnvSettingsSource):
+class EnvironmentSource(EnvSettingsSource):
     """The environment, without service links.
 
     Kubernetes sets `GATEWAY_API_PORT=tcp://…` in all pods of a namespace with a Service `gateway-api`.
@@ -285,7 +306,7 @@ def _first_error(error: ValidationError) -> str:
 def _read_file(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, by environment variable. A byte order mark is accepted."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        table = tomllib.loads(without_bom(path.read_bytes()).decode())
     except OSError as error:
         raise SettingsError(f"the settings file cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
@@ -295,26 +316,3 @@ def _read_file(path: Path) -> dict[str, Any]:
     if unknown := sorted(table.keys() - variables.keys()):
         raise SettingsError(f"the settings file has an unknown setting: {unknown[0][:40]!r}")
     return {variables[name]: value for name, value in table.items() if value != ""}
-
-
-def explain(settings: AdminSettings, flags: Mapping[str, object]) -> str:
-    """All settings with their values and sources, one per line."""
-    environment = _Environment(AdminSettings)()
-    lines = []
-    for field in AdminSettings.model_fields:
-        if flags.get(field):
-            source = f"flag --{flag_name(field)}"
-        elif (variable := variable_name(field)) in environment:
-            source = f"environment {variable}"
-        else:
-            source = "settings file" if field in settings.model_fields_set else "default"
-        lines.append(f"{flag_name(field):24} {_format(getattr(settings, field)):40} {source}")
-    return "\n".join(lines)
-
-
-def _format(value: object) -> str:
-    if value is None or value == ():
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -59,7 +59,7 @@ def test_key_file_is_accepted_and_reloaded(dirs: GatewayDirs, fork_server: ForkS
     keys.write_text(f"{first}\n{short}\n")
     with fork_server.server(dirs.config, dirs.backups, first, admin_key_file=str(keys)) as api:
         assert_ok(api.get(HEALTH))
-        assert_error(api.get(HEALTH, headers={"Authorization": f"Bearer {short}"}), "Unauthorized")
+        assert_error(api.get(HEALTH, headers={"Authorization": f"Bearer {short}"}), "AdminKeyTooShort")
         keys.write_text(f"{second}\nmore\n")
         assert_error(api.get(HEALTH), "Unauthorized")
         assert_ok(api.get(HEALTH, headers={"Authorization": f"Bearer {second}"}))

@@ -10,6 +10,7 @@ import pytest
 from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
+FORM = "application/x-www-form-urlencoded"
 BACKUP = "/api/v1/system/backup"
 
 
@@ -65,7 +66,13 @@ def test_metadata_and_bodies_have_limits(api: httpx.Client) -> None:
     assert_ok(api.post(BACKUP, json={"path": "a.json", "metadata": {"k": "v" * 4095}}))
     assert_error(api.post(BACKUP, json={"path": "b.json", "metadata": {"k": "v" * 4096}}), "InvalidRequest")
     assert_error(api.post(BACKUP, content=b" " * 70_000), "BodyTooLarge")
-    assert_error(api.post(BACKUP, content=iter([b" " * 40_000, b" " * 40_000])), "BodyTooLarge")
+    pieces = iter([b" " * 40_000, b" " * 40_000])
+    assert_error(api.post(BACKUP, content=pieces, headers={"Content-Type": "application/json"}), "BodyTooLarge")
+
+
+def test_answer_to_a_body_without_json_type_names_the_header_to_send(api: httpx.Client) -> None:
+    refused = api.post(BACKUP, content=b'{"path": "a.json"}', headers={"Content-Type": FORM})
+    assert assert_error(refused, "UnsupportedMediaType") == "Send Content-Type: application/json."
 
 
 def test_request_id_header_is_echoed_or_generated(api: httpx.Client) -> None:
@@ -85,5 +92,5 @@ def test_openapi_declares_every_error_with_the_contract_body(api: httpx.Client) 
                 assert {"401", "429"} <= statuses
                 assert operation["security"] == [{"HTTPBearer": []}, {"APIKeyHeader": []}]
             for status, answer in operation["responses"].items():
-                if status not in ("200", "206"):
+                if status not in ("200", "206", "304"):
                     assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")

@@ -19,6 +19,7 @@ from tests.api.support.responses import assert_ok
 pytestmark = pytest.mark.api
 IDLE = 1
 POST = b"POST /api/v1/system/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer KEY\r\n"
+POST += b"Content-Type: application/json\r\n"
 
 
 @pytest.fixture

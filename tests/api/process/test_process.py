@@ -18,6 +18,7 @@ import pytest
 
 from gateway_api.gateway_config.summary import read
 from tests.api.support.admin_process import AdminProcess, free_port
+from tests.api.support.certificates import write_certificate
 from tests.api.support.gateway_dirs import GatewayDirs
 from tests.api.support.responses import assert_error, assert_ok
 
@@ -25,37 +26,8 @@ pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    from datetime import UTC, datetime, timedelta
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / "tls.crt", folder / "tls.key"
-    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return cert_file, key_file
-
-
 def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Path) -> None:
-    cert, key = _certificate(tmp_path)
+    cert, key = writewrite_certificate(tmp_path)
     tls_port = free_port()
     with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
         with process.client(dirs.key) as plain:
@@ -76,12 +48,12 @@ def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Pat
 
 
 def test_renewed_certificate_is_loaded_without_a_restart(dirs: GatewayDirs, tmp_path: Path) -> None:
-    cert, key = _certificate(tmp_path)
+    cert, key = writewrite_certificate(tmp_path)
     tls_port = free_port()
     with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
         first = ssl.get_server_certificate(("127.0.0.1", tls_port))
         assert first.strip() == cert.read_text().strip()
-        _certificate(tmp_path)
+        writewrite_certificate(tmp_path)
         end = time.monotonic() + 30
         while ssl.get_server_certificate(("127.0.0.1", tls_port)) == first and time.monotonic() < end:
             time.sleep(0.2)
@@ -93,12 +65,12 @@ def test_renewed_certificate_is_loaded_without_a_restart(dirs: GatewayDirs, tmp_
 def test_sighup_loads_a_renewed_certificate_and_never_ends_the_server(
     tls: bool, dirs: GatewayDirs, tmp_path: Path
 ) -> None:
-    cert, key = _certificate(tmp_path)
+    cert, key = write_certificate(tmp_path)
     port = free_port()
     settings: dict[str, Any] = {"tls_cert": cert, "tls_key": key, "tls_port": port} if tls else {}
     with AdminProcess(dirs.config, dirs.backups, **settings) as process, process.client(dirs.key) as client:
         assert process.process is not None
-        _certificate(tmp_path)
+        write_certificate(tmp_path)
         for _ in range(3):
             process.process.send_signal(signal.SIGHUP)
             assert_ok(client.get("/health"))

@@ -123,7 +123,7 @@ def test_environment_variables_of_gateway_and_admin_api() -> None:
         "GATEWAY_CONFIG_FILE": "/app/.enkrypt/docker/enkrypt_mcp_config.json",
         "GATEWAY_BACKUP_DIR": "/backups",
         "GATEWAY_ADMIN_KEY_FILE": "/etc/gateway-admin/key/admin-key",
-        "GATEWAY_API_HOST": "0.0.0.0",
+        "GATEWAY_API_HOST": "::",
         "GATEWAY_API_PORT": "8001",
         "GATEWAY_TLS_CERT_FILE": "/etc/gateway-admin/tls/tls.crt",
         "GATEWAY_TLS_KEY_FILE": "/etc/gateway-admin/tls/tls.key",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_api.auth import KeyRing, key_digest, match_key, parse_key_file
+from gateway_api.auth import MAX_KEY_FILE_BYTES, KeyRing, key_digest, match_key, parse_key_file
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import ConfigFile
@@ -29,16 +29,50 @@ def ring(tmp_path: Path, config: ConfigFile) -> KeyRing:
     return KeyRing(config, tmp_path, tmp_path / "keys")
 
 
-def test_short_key_is_never_accepted() -> None:
-    assert match_key(b"short", (("config", key_digest(b"short")),)) is None
-    assert match_key(KEY, (("a", key_digest(b"x")), ("b", key_digest(KEY)))) == "b"
-    assert match_key(KEY + b"x", (("b", key_digest(KEY)),)) is None
-    assert parse_key_file(b"short\n\n" + KEY + b"  \r\n") == (key_digest(KEY),)
+def test_key_matches_only_as_a_whole() -> None:
+    accepted = (("a", key_digest(b"x")), ("b", key_digest(KEY)))
+    assert match_key(key_digest(KEY), accepted) == "b"
+    assert match_key(key_digest(KEY + b"x"), accepted) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "keys", "problem"),
+    [
+        (KEY, 1, None),
+        (b"\n" + KEY + b"  \r\n\n" + KEY[:-1] + b"x\n", 2, None),
+        (b"\xef\xbb\xbf" + KEY, 1, None),
+        (KEY.decode().encode("utf-16"), 1, None),
+        ("\ufeff".encode("utf-16-be") + KEY.decode().encode("utf-16-be"), 1, None),
+        ("ü".encode() * 20, 1, None),
+        (b"short\n" + KEY, 1, "the key in line 1"),
+        (KEY + b"\nshort", 1, "the key in line 2"),
+        (b"short", 0, "the key in line 1"),
+        (b"", 0, "contains no key"),
+        (b"\xef\xbb\xbf\r\n", 0, "contains no key"),
+        (KEY * MAX_KEY_FILE_BYTES, 0, "larger than"),
+    ],
+)
+def test_key_file_with_several_keys_or_a_defect(data: bytes, keys: int, problem: str | None) -> None:
+    parsed = parse_key_file(data)
+    assert len(parsed.digests) == keys
+    assert (parsed.problem is None) if problem is None else (problem in (parsed.problem or ""))
+
+
+def _check(ring: KeyRing, key: bytes | str) -> str | None:
+    return ring.check(key_digest(key.encode() if isinstance(key, str) else key))
 
 
 def test_only_keys_in_the_key_file_are_accepted(ring: KeyRing) -> None:
-    assert ring.check(KEY) == "key_file"
-    assert ring.check(b"x" * 40) is None
+    assert _check(ring, KEY) == "key_file"
+    assert _check(ring, b"x" * 40) is None
+
+
+def test_changed_key_file_counts_at_once(ring: KeyRing, tmp_path: Path) -> None:
+    for number in range(3):
+        first, second = (f"{letter}{number}" * 20 for letter in "ab")
+        (tmp_path / "keys").write_text(f"{first}\n{second}\n")
+        assert (_check(ring, first), _check(ring, second)) == ("key_file", "key_file")
+        assert _check(ring, KEY) is None
 
 
 @pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
@@ -50,18 +84,45 @@ def test_not_ready_if_the_key_file_cannot_be_opened_now(
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ApiError) as raised:
-        ring.check(KEY)
+        _check(ring, KEY)
     assert raised.value.code is ErrorCode.NotReady
 
 
-def test_missing_key_file_accepts_no_key(ring: KeyRing, tmp_path: Path) -> None:
-    (tmp_path / "keys").unlink()
-    assert ring.check(KEY) is None
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("missing", "does not exist"),
+        ("folder", "not a regular file"),
+        ("pipe", "not a regular file"),
+        ("short", "line 1"),
+    ],
+)
+def test_unusable_key_file_is_reported_and_logged_once(
+    kind: str, problem: str, ring: KeyRing, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gateway_admin")
+    file = tmp_path / "keys"
+    file.unlink()
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "short":
+        file.write_text("short")
+    assert _check(ring, KEY) is None
+    assert problem.replace("not a file", "not a regular file") in (ring.key_file_problem() or "")
+    assert [record.getMessage() for record in caplog.records] == ["admin_key_file_unusable"]
+    file.rmdir() if kind == "folder" else file.unlink(missing_ok=True)
+    file.write_bytes(KEY)
+    assert _check(ring, KEY) == "key_file"
+    assert ring.key_file_problem() is None
+    assert caplog.records[-1].getMessage() == "admin_key_file_usable"
+    assert KeyRing(ring._config, tmp_path, None).key_file_problem() is None
 
 
 def _kinds(ring: KeyRing) -> tuple[str | None, str | None]:
     """The kinds as which the old and the new key are accepted."""
-    return ring.check(OLD.encode()), ring.check(NEW.encode())
+    return _check(ring, OLD), _check(ring, NEW)
 
 
 def test_key_of_last_valid_config_is_accepted_after_a_restart(
@@ -75,10 +136,41 @@ def test_key_of_last_valid_config_is_accepted_after_a_restart(
     assert _kinds(KeyRing(config, tmp_path, None)) == (None, "last_valid")
 
 
-def test_last_valid_key_is_accepted_until_a_changed_config_is_parsed(ring: KeyRing, config: ConfigFile) -> None:
+def test_revoked_key_is_not_accepted_if_its_successor_cannot_be_stored(
+    ring: KeyRing, config: ConfigFile, tmp_path: Path
+) -> None:
+    config.path.write_text(json.dumps(gateway_config(OLD)))
+    assert config.read().kind == "valid"
+    (tmp_path / ".gateway").rename(tmp_path / "away")
+    (tmp_path / ".gateway").write_text("a file in place of the folder")
+    config.path.write_text(json.dumps(gateway_config(NEW)))
+    assert config.read().kind == "valid"
+    config.path.unlink()
+    assert _kinds(ring) == (None, "last_valid")
+
+
+@pytest.mark.parametrize("padding", [0, 1 << 16], ids=["in the process", "in a worker"])
+def test_rotated_key_stops_working_at_once(padding: int, ring: KeyRing, config: ConfigFile) -> None:
+    config.path.write_text(json.dumps(gateway_config(OLD)) + " " * padding)
+    assert _kinds(ring) == ("config", None)
+    config.path.write_text(json.dumps(gateway_config(NEW)) + " " * padding)
+    assert _check(ring, OLD) is None
+    assert _check(ring, NEW) == "config"
+
+
+def test_config_without_a_key_revokes_the_key_of_the_one_before(ring: KeyRing, config: ConfigFile) -> None:
     config.path.write_text(json.dumps(gateway_config(OLD)))
     assert _kinds(ring) == ("config", None)
-    config.path.write_text(json.dumps(gateway_config(NEW)) + " " * (1 << 16))
-    assert ring.check(OLD.encode()) == "last_valid"
-    assert _kinds(ring) == ("last_valid", "config"), "the new key makes the server parse the config"
-    assert _kinds(ring) == (None, "config")
+    config.path.write_text(json.dumps({**gateway_config(OLD), "admin_apikey": None}))
+    assert _kinds(ring) == (None, None)
+    config.path.unlink()
+    assert _kinds(ring) == (None, None)
+    assert _check(ring, KEY) == "key_file"
+
+
+def test_all_keys_of_a_cloud_config_are_accepted(ring: KeyRing, config: ConfigFile) -> None:
+    cloud = {"plugins": {"auth": {"provider": "enkrypt"}}, "enkrypt_config": {"api_key": OLD, "admin_apikey": NEW}}
+    config.path.write_text(json.dumps(cloud))
+    assert _kinds(ring) == ("config", "config")
+    config.path.write_text("{")
+    assert _kinds(ring) == ("last_valid", "last_valid")

@@ -19,10 +19,12 @@ class ErrorCode(StrEnum):
     """The stable code of a failure. Alerts, the runbook and the operator depend on these names."""
 
     Unauthorized = "Unauthorized"
+    AdminKeyTooShort = "AdminKeyTooShort"
     TooManyFailures = "TooManyFailures"
     RouteNotFound = "RouteNotFound"
     MethodNotAllowed = "MethodNotAllowed"
     BodyTooLarge = "BodyTooLarge"
+    UnsupportedMediaType = "UnsupportedMediaType"
     RequestMalformed = "RequestMalformed"
     HeadersTooLarge = "HeadersTooLarge"
     RequestTimeout = "RequestTimeout"
@@ -88,18 +90,24 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.Unauthorized: ErrorSpec(
         401, False, "Send the admin key as 'Authorization: Bearer KEY' or 'apikey: KEY'."
     ),
+    ErrorCode.AdminKeyTooShort: ErrorSpec(
+        401, False, "The key in the request is shorter than 32 bytes. Use a longer key, or put one into the key file."
+    ),
     ErrorCode.TooManyFailures: ErrorSpec(
         429, True, "Wait for the time in Retry-After. A correct key is never counted."
     ),
-    ErrorCode.RouteNotFound: ErrorSpec(404, False, "Check the path in /docs."),
+    ErrorCode.RouteNotFound: ErrorSpec(404, False, "Check the path in /openapi.json."),
     ErrorCode.MethodNotAllowed: ErrorSpec(405, False, "Use a method from the Allow header."),
     ErrorCode.BodyTooLarge: ErrorSpec(
         413, False, "Request bodies are limited to 64 KiB. Use the upload endpoint for file content."
     ),
+    ErrorCode.UnsupportedMediaType: ErrorSpec(415, False, "Send Content-Type: application/json."),
     ErrorCode.RequestMalformed: ErrorSpec(
         400, False, "Send valid HTTP/1.1. Check the client and the proxies in between."
     ),
-    ErrorCode.HeadersTooLarge: ErrorSpec(431, False, "Send a request line and headers of at most 64 KiB together."),
+    ErrorCode.HeadersTooLarge: ErrorSpec(
+        431, False, "Send a request line and at most 128 headers, together at most 64 KiB."
+    ),
     ErrorCode.RequestTimeout: ErrorSpec(408, True, "Send the whole request without pauses. The connection was closed."),
     ErrorCode.InvalidRequest: ErrorSpec(422, False, "Correct the field that the detail names."),
     ErrorCode.InternalError: ErrorSpec(500, True, "Find the request id in the server's log and report the error."),

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 
-def default_config(admin_key: str) -> dict[str, Any]:
-    """A minimal config that gateway 2.2.4 starts with. It has no projects and users, and telemetry is off."""
+def default_config(admin_key: str | None) -> dict[str, Any]:
+    """A minimal config that gateway 2.2.4 starts with. It has no projects and users, and telemetry is off.
+
+    With ``admin_key`` None it has no admin key, as the configs of releases up to 2.1.2.
+    """
     return {
-        "admin_apikey": admin_key,
+        **({} if admin_key is None else {"admin_apikey": admin_key}),
         "enkrypt_config": {"api_key": "", "base_url": "https://api.enkryptai.com"},
         "common_mcp_gateway_config": {
             "enkrypt_log_level": "INFO",

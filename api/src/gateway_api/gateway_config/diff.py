@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway_api.gateway_config.schema import get_admin_key
+from gateway_api.gateway_config.admin_keys import find_admin_keys
 
 DATA: Final = frozenset({"admin_apikey", "mcp_configs", "projects", "users", "apikeys"})
 """Top-level fields that are compared on their own; all others count as settings."""
@@ -30,7 +30,7 @@ class Outline:
     ``entries`` are those of a section, by section and name. API keys are digested without their ``disabled`` field.
     """
 
-    admin_key: str | None
+    admin_keys: frozenset[str]
     entries: dict[str, dict[str, bytes]]
     emails: frozenset[str]
     disabled_keys: frozenset[str]
@@ -43,7 +43,7 @@ def outline(config: dict[str, Any]) -> Outline:
     users = config.get("users", {})
     emails = (user.get("email") for user in users.values())
     return Outline(
-        admin_key=get_admin_key(config),
+        admin_keys=frozenset(find_admin_keys(config).values()),
         entries={
             "mcp_configs": _digests(config.get("mcp_configs", {})),
             "projects": _digests(config.get("projects", {})),
@@ -64,7 +64,7 @@ def diff(live: Outline | None, new: Outline) -> dict[str, Any]:
     old = outline({}) if live is None else live
     both = old.entries["apikeys"].keys() & new.entries["apikeys"].keys()
     return {
-        "admin_key_changes": old.admin_key != new.admin_key,
+        "admin_key_changes": old.admin_keys != new.admin_keys,
         "configs": _count_entries(old, new, "mcp_configs"),
         "projects": _count_entries(old, new, "projects"),
         "users": _count_entries(old, new, "users"),

@@ -2,7 +2,7 @@
 
 A gateway that reads a config of the wrong shape stops and does not start again. This module therefore rejects
 everything that stops the gateway. It ignores fields that the gateway does not read. It reports problems that the
-gateway tolerates (dangling references) as issues.
+gateway tolerates (missing sections, dangling references) as issues.
 A message never contains a value of the config. It gives the section and the id, or eight hex digits of an API key's
 SHA-256. The module reads no file and imports the standard library only, because it runs in the parse worker.
 """
@@ -15,16 +15,26 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
+from gateway_api.gateway_config.admin_keys import (
+    MIN_KEY_LENGTH,
+    find_admin_keys,
+    key_bytes,
+    key_digest,
+    uses_cloud_provider,
+)
+from gateway_api.gateway_config.features import describe_features
 from gateway_api.gateway_config.json_location import find_constant, find_duplicate_key, find_large_number
 from gateway_api.idempotency import canonical_json
 
 SECTIONS: Final = ("mcp_configs", "projects", "users", "apikeys")
 """The data sections; all other top-level fields are settings."""
-MIN_KEY_LENGTH: Final = 32
-"""Bytes of the shortest admin key that the admin API accepts; the gateway itself accepts shorter ones."""
+SIGNS_OF_A_CONFIG: Final = (*SECTIONS, "common_mcp_gateway_config", "enkrypt_config", "admin_apikey")
+"""Fields of which a config has at least one. The gateway starts with any object, so this rule is ours."""
+EXPECTED_LOCALLY: Final = ("common_mcp_gateway_config", "projects", "users", "apikeys")
+"""Sections without which the gateway's own restore refuses a config. The gateway itself starts without them."""
 MAX_ISSUES: Final = 1000
 MAX_ID_LENGTH: Final = 80
 """Characters; a longer id appears in a message as a digest."""
@@ -145,11 +155,6 @@ def sections_digest(config: dict[str, Any]) -> str:
     return hasher.hexdigest()
 
 
-def key_digest(key: str) -> str:
-    """SHA-256 of a key in lower-case hex. The server keeps this digest and never the key."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def key_label(key: str) -> str:
     """The label of an API key in a message: the first eight hex digits of its SHA-256."""
     return "sha256:" + key_digest(key)[:8]
@@ -170,38 +175,27 @@ def _optional_object(parent: dict[str, Any], name: str, where: str) -> dict[str,
     return {} if value is None else _require_object(value, where)
 
 
-def get_admin_key(config: dict[str, Any]) -> Any:
-    """The value of the admin key, of any type, or None.
-
-    Older gateways keep it in ``enkrypt_config``; gateway 2.2 still reads it there if the top level has none.
-    """
-    key = config.get("admin_apikey")
-    enkrypt = config.get("enkrypt_config")
-    return enkrypt.get("admin_apikey") if key is None and isinstance(enkrypt, dict) else key
-
-
 def check(config: Any) -> dict[str, Any]:
-    """Returns ``config`` if a gateway can start with it. Raises :class:`InvalidConfig` for the first problem."""
+    """Returns ``config`` if a gateway can start with it. Raises :class:`InvalidConfig` for the first problem.
+
+    A config need not have an admin key: those of releases up to 2.1.2 have none. Then only the keys in the key file
+    are accepted.
+    """
     top = _require_object(config, "the config")
-    key = get_admin_key(top)
-    if not isinstance(key, str) or not key.strip():
-        raise InvalidConfig("admin_apikey must be a non-empty string", parsed=True)
-    _require_object(top.get("common_mcp_gateway_config"), "common_mcp_gateway_config")
+    if not any(name in top for name in SIGNS_OF_A_CONFIG):
+        raise InvalidConfig("the object is not a gateway config: it has none of its sections", parsed=True)
+    for name in ("common_mcp_gateway_config", *SECTIONS):
+        if name in top:
+            _require_object(top[name], name)
     for name in ("plugins", "enkrypt_config", "local_server_overrides"):
         _optional_object(top, name, name)
     plugins = _optional_object(top, "plugins", "plugins")
     for name in plugins:
         if isinstance(plugins[name], dict):
             _optional_object(plugins[name], "config", f"plugins.{_id_label(name)}.config")
-    auth = _optional_object(plugins, "auth", "plugins.auth")
-    # With this provider the gateway reads its data from a remote service, so the sections are optional.
-    remote = auth.get("provider") == "enkrypt"
+    _optional_object(plugins, "auth", "plugins.auth")
     for section in SECTIONS:
-        if section not in top and remote:
-            continue
-        if section not in top:
-            raise InvalidConfig(f"{section} is missing", parsed=True)
-        for name, entry in _require_object(top[section], section).items():
+        for name, entry in top.get(section, {}).items():
             if not isinstance(entry, dict):
                 _require_object(entry, f"{section}.{key_label(name) if section == 'apikeys' else _id_label(name)}")
     for name, entry in top.get("mcp_configs", {}).items():
@@ -215,8 +209,16 @@ def check(config: Any) -> dict[str, Any]:
 
 
 def find_issues(config: dict[str, Any]) -> tuple[SchemaIssue, ...]:
-    """The dangling references of a config that :func:`check` accepts, at most ``MAX_ISSUES``."""
-    return tuple(islice(_dangling_references(config), MAX_ISSUES))
+    """Missing sections and dangling references of a config that :func:`check` accepts, at most ``MAX_ISSUES``."""
+    return tuple(islice(chain(_missing_sections(config), _dangling_references(config)), MAX_ISSUES))
+
+
+def _missing_sections(config: dict[str, Any]) -> Iterator[SchemaIssue]:
+    if uses_cloud_provider(config):
+        return  # the gateway reads this data from a remote service
+    for name in EXPECTED_LOCALLY:
+        if name not in config:
+            yield SchemaIssue("MissingSection", name, "is missing, so the gateway treats it as empty")
 
 
 def _dangling_references(config: dict[str, Any]) -> Iterator[SchemaIssue]:
@@ -240,20 +242,14 @@ def _dangling_references(config: dict[str, Any]) -> Iterator[SchemaIssue]:
             yield SchemaIssue("DanglingUser", where, "refers to a user that does not exist")
 
 
+def _usable_keys(config: dict[str, Any]) -> dict[str, str]:
+    return {field: key for field, key in find_admin_keys(config).items() if len(key_bytes(key)) >= MIN_KEY_LENGTH}
+
+
 def _warnings(config: dict[str, Any]) -> tuple[SchemaIssue, ...]:
-    if len(get_admin_key(config).encode("utf-8", "surrogatepass")) < MIN_KEY_LENGTH:
-        message = f"is shorter than {MIN_KEY_LENGTH} bytes, so the admin API does not accept it"
-        return (SchemaIssue("ShortAdminKey", "admin_apikey", message),)
-    return ()
-
-
-def _is_enabled(server: dict[str, Any], name: str) -> bool:
-    value = server.get(name)
-    return isinstance(value, dict) and value.get("enabled") is True
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value > 0
+    message = f"is shorter than {MIN_KEY_LENGTH} bytes, so the admin API does not accept it"
+    short = find_admin_keys(config).keys() - _usable_keys(config).keys()
+    return tuple(SchemaIssue("ShortAdminKey", field, message) for field in sorted(short))
 
 
 def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
@@ -261,13 +257,7 @@ def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
 
     ``sections`` adds the digest of the data sections, which takes longer than everything else together.
     """
-    common = config["common_mcp_gateway_config"]
     keys = config.get("apikeys", {})
-    telemetry = _optional_object(_optional_object(config, "plugins", "plugins"), "telemetry", "plugins.telemetry")
-    settings = telemetry.get("config")
-    servers = [
-        server for entry in config.get("mcp_configs", {}).values() for server in entry.get("mcp_config", []) or []
-    ]
     return {
         "sections_digest": sections_digest(config) if sections else None,
         "counts": {
@@ -277,26 +267,17 @@ def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
             "api_keys": len(keys),
             "disabled_api_keys": sum(1 for entry in keys.values() if entry.get("disabled") is True),
         },
-        "admin_key_sha256": key_digest(get_admin_key(config)),
-        # The defaults are those of the gateway for a config without these fields.
-        "cache_enabled": _is_positive(common.get("enkrypt_tool_cache_expiration", 4))
-        or _is_positive(common.get("enkrypt_gateway_cache_expiration", 24)),
-        "cache_type": "external" if common.get("enkrypt_mcp_use_external_cache") is True else "local",
-        "telemetry_enabled": isinstance(settings, dict) and settings.get("enabled") is True,
-        "guardrails_configured": any(
-            _is_enabled(server, "input_guardrails_config") or _is_enabled(server, "output_guardrails_config")
-            for server in servers
-        ),
+        "admin_key_digests": sorted({key_digest(key) for key in _usable_keys(config).values()}),
+        **describe_features(config),
         "issues": find_issues(config),
         "warnings": _warnings(config),
     }
 
 
 def read_admin_key(data: bytes | memoryview) -> str | None:
-    """The admin key in ``data``, also if the config is invalid. None when there is no key or ``data`` is not JSON."""
+    """The first admin key in ``data``, also if the config is invalid. None if there is none or ``data`` is not JSON."""
     try:
         value = parse(data)
     except InvalidConfig:
         return None
-    key = get_admin_key(value) if isinstance(value, dict) else None
-    return key if isinstance(key, str) and key.strip() else None
+    return next(iter(find_admin_keys(value).values()), None)

@@ -17,15 +17,16 @@ from gateway_api.gateway_config.schema import check, digest, parse, summarize
 class ConfigSummary:
     """Summary of one valid config of ``size`` bytes. Digests are SHA-256 in lower-case hex.
 
-    ``sections_digest`` is None when the parse did not request it. ``issues`` are dangling references, ``warnings`` are
-    problems of the admin key.
+    ``sections_digest`` is None when the parse did not request it. ``admin_key_digests`` are those of the config's own
+    keys that are long enough; there may be none. ``issues`` are missing sections and dangling references, ``warnings``
+    are keys that are too short.
     """
 
     sha256: str
     size: int
     sections_digest: str | None
     counts: Counts
-    admin_key_sha256: str
+    admin_key_digests: tuple[str, ...]
     cache_enabled: bool
     cache_type: str
     telemetry_enabled: bool
@@ -40,7 +41,13 @@ def build_summary(fields: dict[str, Any], *, sha256: str, size: int) -> ConfigSu
         tuple(Issue(code=code, where=where, message=message) for code, where, message in fields[name])
         for name in ("issues", "warnings")
     )
-    rest = {**fields, "counts": Counts(**fields["counts"]), "issues": issues, "warnings": warnings}
+    rest = {
+        **fields,
+        "counts": Counts(**fields["counts"]),
+        "admin_key_digests": tuple(fields["admin_key_digests"]),
+        "issues": issues,
+        "warnings": warnings,
+    }
     return ConfigSummary(sha256=sha256, size=size, **rest)
 
 

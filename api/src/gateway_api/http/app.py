@@ -1,7 +1,8 @@
 """Creates the FastAPI application: routes, middlewares, and one JSON body for every error.
 
-A request passes the middlewares (request id, log, errors, key, body size) and then reaches its route. A route returns
-an `Envelope` or raises `ApiError`. The exception handlers here turn errors of the framework into the same error body.
+A request passes the middlewares (pace, request id, log, errors, key, body size) and then reaches its route. A route
+returns an `Envelope` or raises `ApiError`. The exception handlers here turn errors of the framework into the same error
+body.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from gateway_api import __version__
 from gateway_api.clock import utc_now
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
+from gateway_api.http.admission import KeyAdmission
+from gateway_api.http.body_middleware import BodyLimitMiddleware, HeadMiddleware
 from gateway_api.http.error_body import error_body, error_headers, error_status
 from gateway_api.http.middleware import (
     OPENAPI_PATH,
     AccessLogMiddleware,
     AuthMiddleware,
-    BodyLimitMiddleware,
     ErrorBodyMiddleware,
     OpenApiMiddleware,
+    PacingMiddleware,
     RequestIdMiddleware,
 )
+from gateway_api.http.rate_limit import Pacer
 from gateway_api.http.routes import backups, content, health, restores
 from gateway_api.http.validation import describe
 from gateway_api.service import Service
@@ -40,24 +44,29 @@ _CODE_BY_STATUS: Final = {
 }
 
 
-def create_app(service: Service) -> FastAPI:
-    """The ASGI application that serves ``service``."""
+def create_app(service: Service, pacer: Pacer | None) -> FastAPI:
+    """The ASGI application that serves ``service``. ``pacer`` limits peers, None if they are not limited."""
+    keys = KeyAdmission((service.load_file_keys, service.load_config_keys), service.find_key_kind)
     app = FastAPI(
         title="Gateway admin API",
         version=__version__,
         openapi_url=OPENAPI_PATH,
+        # The page of FastAPI loads its scripts from the internet, which a gateway may not have.
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         summary="Backs up and restores the config of a Secure MCP Gateway.",
         separate_input_output_schemas=False,
         # The first is the outermost. The body limit comes after the key: without a key no body is read.
         middleware=[
+            Middleware(PacingMiddleware, keys=keys, pacer=pacer),
             Middleware(RequestIdMiddleware),
             Middleware(AccessLogMiddleware, metrics=service.metrics),
             Middleware(ErrorBodyMiddleware),
-            Middleware(AuthMiddleware, find_key_kind=service.key_kind),
+            Middleware(AuthMiddleware, keys=keys),
             Middleware(OpenApiMiddleware),
             Middleware(BodyLimitMiddleware, max_config_bytes=service.settings.max_config_bytes),
+            Middleware(HeadMiddleware),
         ],
     )
     app.state.service = service

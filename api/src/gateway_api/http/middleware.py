@@ -1,8 +1,9 @@
 """The ASGI middlewares that every request passes before the framework handles it.
 
-From the outside in: `RequestIdMiddleware`, `AccessLogMiddleware`, `ErrorBodyMiddleware`, `AuthMiddleware`,
-`OpenApiMiddleware`, `BodyLimitMiddleware`. `app.py` composes them. The order matters. A request without an accepted
-key is refused before its body is read. An error of an inner middleware is logged with its request id.
+From the outside in: `PacingMiddleware`, `RequestIdMiddleware`, `AccessLogMiddleware`, `ErrorBodyMiddleware`,
+`AuthMiddleware`, `OpenApiMiddleware`, and those of `body_middleware.py`. `app.py` composes them. The order matters.
+A request without an accepted key is refused before its body is read. An error of an inner middleware is logged with
+its request id.
 
 They are plain ASGI, because a FastAPI dependency would run after the body has been read.
 `ProbesOnlyMiddleware` wraps the whole application on the plain port when TLS is on.
@@ -15,17 +16,12 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
-
-from starlette.exceptions import HTTPException
 
 from gateway_api import logs
 from gateway_api.clock import utc_now
-from gateway_api.codec.encode import stored_limit
 from gateway_api.contract import (
     API_PREFIX,
-    BACKUPS_PATH,
     HEALTH_PATH,
     METRICS_PATH,
     READY_PATH,
@@ -34,17 +30,17 @@ from gateway_api.contract import (
     ErrorCode,
 )
 from gateway_api.errors import ApiError
+from gateway_api.http.admission import KeyAdmission, wait_for_pace
 from gateway_api.http.error_body import error_body, error_headers, error_status
-from gateway_api.http.rate_limit import FailureLimit
-from gateway_api.repository.manifest import MAX_MANIFEST_BYTES
+from gateway_api.http.protocol import CONNECTION_SCOPE_KEY, AdminProtocol
+from gateway_api.http.rate_limit import Pacer, peer_group
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway_api.metrics import Metrics
 
-MAX_BODY_BYTES: Final = 64 * 1024
-"""Limit of every request body, except that of an upload."""
 PUBLIC_PATHS: Final = (HEALTH_PATH, READY_PATH, METRICS_PATH)
 """These paths need no admin key. With TLS the plain port serves only these."""
 OPENAPI_PATH: Final = "/openapi.json"
@@ -82,7 +78,8 @@ async def send_error(scope: Scope, send: Send, error: ApiError) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The value of the first header ``name``, given in lower case, or None."""
     for key, value in scope["headers"]:
         if key == name:
             return bytes(value)
@@ -90,11 +87,14 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def _presented_key(scope: Scope) -> bytes | None:
-    return presented_key(_header(scope, b"authorization"), _header(scope, b"apikey"))
+    return presented_key(header(scope, b"authorization"), header(scope, b"apikey"))
 
 
 class RequestIdMiddleware:
-    """Gives each request an id: all log lines of the request carry it, and the response returns it in a header."""
+    """Gives each request an id: all log lines of the request carry it, and the response returns it in a header.
+
+    Responses of paths that need a key can hold secrets, so they also forbid caches to store them.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -103,11 +103,14 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = request_id_for(_header(scope, _REQUEST_ID_HEADER), _presented_key(scope))
+        request_id = request_id_for(header(scope, _REQUEST_ID_HEADER), _presented_key(scope))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (_REQUEST_ID_HEADER, request_id.encode())]
+                headers = [*message.get("headers", []), (_REQUEST_ID_HEADER, request_id.encode())]
+                if _needs_key(scope):
+                    headers.append((b"cache-control", b"no-store"))
+                message["headers"] = headers
             await send(message)
 
         token = logs.request_id.set(request_id)
@@ -154,7 +157,9 @@ class AccessLogMiddleware:
         self._metrics.observe_response(route, method, status, code, seconds)
         if scope["path"] not in PUBLIC_PATHS or status >= 400:
             milliseconds = round(seconds * 1000, 1)
-            logs.event("request", method=method, route=route, status=status, code=code, milliseconds=milliseconds)
+            # A client without a key must not be able to fill the log.
+            log = logs.event if "requested_by" in scope.get("state", {}) else logs.limited_event
+            log("request", method=method, route=route, status=status, code=code, milliseconds=milliseconds)
 
 
 class ErrorBodyMiddleware:
@@ -190,86 +195,80 @@ class ErrorBodyMiddleware:
             await send_error(scope, send, ApiError(ErrorCode.InternalError))
 
 
+def _peer(scope: Scope) -> str:
+    return peer_group(scope["client"][0]) if scope.get("client") else "unknown"
+
+
+def _needs_key(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["type"] == "http" and (path == API_PREFIX or path.startswith(API_PREFIX + "/"))
+
+
+class PacingMiddleware:
+    """Delays the requests of a peer that sends too many without a known key. ``pacer`` is None if it is off."""
+
+    def __init__(self, app: ASGIApp, keys: KeyAdmission, pacer: Pacer | None) -> None:
+        self._app = app
+        self._keys = keys
+        self._pacer = pacer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._pacer is not None and scope["type"] == "http":
+            # A known key has its turn at once. It is checked later: this decides about time only.
+            recognized = _needs_key(scope) and self._keys.recognizes(_presented_key(scope))
+            if not recognized:
+                await wait_for_pace(self._pacer, _peer(scope))
+        await self._app(scope, receive, send)
+
+
 class AuthMiddleware:
     """Requires an admin key below `/api/v1/system` and limits failed attempts per peer. Refuses WebSockets.
 
-    ``find_key_kind`` returns the kind of an accepted key (for example "config"), or None for any other key. The kind
-    goes to ``scope["state"]["requested_by"]``. The audit log records it.
+    The kind of the accepted key (for example "config") goes to ``scope["state"]["requested_by"]``. The audit log
+    records it.
     """
 
-    def __init__(self, app: ASGIApp, find_key_kind: Callable[[bytes], Awaitable[str | None]]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyAdmission) -> None:
         self._app = app
-        self._find_key_kind = find_key_kind
-        self._failures = FailureLimit()
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        if scope["type"] == "http" and (scope["path"] == API_PREFIX or scope["path"].startswith(API_PREFIX + "/")):
-            await self._authenticate(scope)
-        await self._app(scope, receive, send)
-
-    async def _authenticate(self, scope: Scope) -> None:
-        key = _presented_key(scope)
-        kind = None if key is None else await self._find_key_kind(key)
-        if kind is not None:
+        if _needs_key(scope):
+            kind = await self._keys.authenticate(_presented_key(scope), _peer(scope))
             scope.setdefault("state", {})["requested_by"] = kind
-            return
-        # Only failures count: a client with the right key is never limited by another one behind the same address.
-        peer = scope["client"][0] if scope.get("client") else "unknown"
-        wait = self._failures.record_failure(peer, time.monotonic())
-        logs.event("key_refused", 30, peer=peer, limited=wait is not None)
-        if wait is not None:
-            raise ApiError(ErrorCode.TooManyFailures, retry_after=wait)
-        raise ApiError(ErrorCode.Unauthorized)
+            connection = scope.get(CONNECTION_SCOPE_KEY)
+            if isinstance(connection, AdminProtocol):
+                connection.accept_key()
+        await self._app(scope, receive, send)
 
 
 class OpenApiMiddleware:
-    """Builds the OpenAPI document in a thread before its first request. Building it would delay the probes."""
+    """Serves the OpenAPI document. It is built and encoded once, in a thread: both would delay the probes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._body = b""
+        self._building = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == OPENAPI_PATH:
-            await asyncio.to_thread(scope["app"].openapi)  # FastAPI caches the document
-        await self._app(scope, receive, send)
-
-
-class BodyLimitMiddleware:
-    """Limits the request body by its `Content-Length`, and by the bytes received where that header is missing."""
-
-    def __init__(self, app: ASGIApp, max_config_bytes: int) -> None:
-        self._app = app
-        self._upload_limit = stored_limit(max_config_bytes) + MAX_MANIFEST_BYTES
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] != OPENAPI_PATH or scope["method"] not in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        limit = self._upload_limit if _is_upload(scope) else MAX_BODY_BYTES
-        declared = _header(scope, b"content-length")
-        # Python refuses to convert more than 4300 digits; 18 are enough to exceed every limit.
-        if declared is not None and declared.isdigit() and int(declared[:18]) > limit:
-            raise ApiError(ErrorCode.BodyTooLarge, f"a body has at most {limit} bytes")
-        received = 0
+        if not self._body:
+            async with self._building:
+                await self._build(scope["app"])
+        body = self._body
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-        async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                # FastAPI wraps other exceptions that are raised while it reads a body.
-                raise HTTPException(413)
-            return message
-
-        await self._app(scope, receive_limited, send)
-
-
-def _is_upload(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return scope["method"] == "PUT" and path.startswith(BACKUPS_PATH) and path.endswith("/content")
+    async def _build(self, app: FastAPI) -> None:
+        # Another request may have built it while this one waited.
+        if not self._body:
+            self._body = await asyncio.to_thread(lambda: json.dumps(app.openapi()).encode())
 
 
 class ProbesOnlyMiddleware:

@@ -13,8 +13,8 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from gateway_api.contract import ERRORS, ErrorBody, ErrorCode, example_error
 
 ALWAYS: Final = (ErrorCode.MethodNotAllowed, ErrorCode.BodyTooLarge, ErrorCode.InternalError)
-KEYED: Final = (ErrorCode.Unauthorized, ErrorCode.TooManyFailures)
-BODY: Final = (ErrorCode.InvalidRequest,)
+KEYED: Final = (ErrorCode.Unauthorized, ErrorCode.AdminKeyTooShort, ErrorCode.TooManyFailures)
+BODY: Final = (ErrorCode.InvalidRequest, ErrorCode.UnsupportedMediaType)
 MUTATION: Final = (
     ErrorCode.Busy,
     ErrorCode.InProgress,

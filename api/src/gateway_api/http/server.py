@@ -2,6 +2,7 @@
 
 Without TLS one plain port serves everything. With TLS the TLS port serves everything, and the plain port serves only
 `/health`, `/ready` and `/metrics`. Both listeners share one application, one event loop and one shutdown.
+`listener.py` accepts the connections; uvicorn gets no socket and serves only what was accepted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import ctypes
 import resource
 import signal
-import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,15 +22,17 @@ from starlette.types import ASGIApp
 
 from gateway_api import __version__, logs
 from gateway_api.http.app import create_app
+from gateway_api.http.connections import PROBE_CONNECTIONS, SlotTable, connection_capacity
+from gateway_api.http.listener import Listener, open_sockets
 from gateway_api.http.middleware import ProbesOnlyMiddleware
 from gateway_api.http.protocol import AdminProtocol
+from gateway_api.http.rate_limit import Pacer
 from gateway_api.service import Service
 from gateway_api.settings import AdminSettings, SettingsError
 
 GRACE_SECONDS: Final = 25
 """How long a shutdown waits for running requests. Shorter than the 30 seconds that Kubernetes gives a pod."""
 CERTIFICATE_POLL_SECONDS: Final = 5.0
-BACKLOG: Final = 512
 _PR_SET_DUMPABLE: Final = 4
 
 
@@ -45,19 +47,18 @@ def disable_core_dumps() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server without signal handlers: `_serve` installs one handler for all listeners."""
+    """A uvicorn server without sockets and signal handlers: `_serve` has its own for all listeners."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+    def create_protocol(self) -> AdminProtocol:
+        """The protocol of one accepted connection."""
+        protocol: AdminProtocol = self.config.http_protocol_class(  # type: ignore[assignment, call-arg]
+            config=self.config, server_state=self.server_state, app_state={}, _loop=asyncio.get_running_loop()
+        )
+        return protocol
 
 
 def _create_server(app: ASGIApp, settings: AdminSettings, *, tls: bool) -> _Server:
@@ -72,7 +73,7 @@ def _create_server(app: ASGIApp, settings: AdminSettings, *, tls: bool) -> _Serv
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=30,
+        timeout_keep_alive=settings.keep_alive_seconds,
         ssl_certfile=settings.tls_cert if tls else None,
         ssl_keyfile=settings.tls_key if tls else None,
     )
@@ -113,24 +114,56 @@ async def _reload_certificate(server: _Server, cert: Path, key: Path, requested:
             logs.event("certificate_not_reloaded", 30, failed=True)
 
 
+class _Listeners:
+    """The listeners of one process. They share the limits of peers and of open files."""
+
+    def __init__(self, settings: AdminSettings, pacer: Pacer | None) -> None:
+        self._settings = settings
+        self._pacer = pacer
+        self._capacity = connection_capacity(settings.max_connections)
+        self.opened: list[tuple[_Server, Listener]] = []
+
+    def open(self, app: ASGIApp, port: int, *, tls: bool) -> Listener:
+        """Opens a port for ``app``. Raises :class:`SettingsError` if that is not possible."""
+        server = _create_server(app, self._settings, tls=tls)
+        # With TLS the probes have a listener of their own, so that clients with keys cannot take their connections.
+        reserve = min(PROBE_CONNECTIONS, self._capacity // 2) if self._settings.tls else 0
+        slots = SlotTable(
+            reserve if self._settings.tls and not tls else self._capacity - reserve,
+            self._settings.max_connections_per_peer,
+        )
+        listener = Listener(
+            open_sockets(self._settings.host, port),
+            slots,
+            self._pacer,
+            server.create_protocol,
+            server.config.ssl,
+            self._settings.idle_seconds,
+        )
+        self.opened.append((server, listener))
+        return listener
+
+    def stop(self) -> None:
+        """Accepts no further connection and ends the servers once their running requests are done."""
+        for server, listener in self.opened:
+            listener.stop()
+            server.should_exit = True
+
+
 async def _serve(settings: AdminSettings) -> None:
     service = Service(settings)
     reload = asyncio.Event()
-    app: ASGIApp = create_app(service)
-    plain_socket = _listen(settings.host, settings.port)
-    listeners: list[tuple[_Server, socket.socket]] = []
+    pacer = Pacer() if settings.max_connections_per_peer else None
+    app: ASGIApp = create_app(service, pacer)
+    listeners = _Listeners(settings, pacer)
     tasks: list[asyncio.Task[None]] = []
+    probes: ASGIApp = app
     if settings.tls and settings.tls_cert is not None and settings.tls_key is not None:
-        tls_socket = _listen(settings.host, settings.tls_port)
-        server = _create_server(app, settings, tls=True)
-        listeners.append((server, tls_socket))
+        secure = listeners.open(app, settings.tls_port, tls=True)
+        server, _ = listeners.opened[0]
         tasks.append(asyncio.create_task(_reload_certificate(server, settings.tls_cert, settings.tls_key, reload)))
-        app = ProbesOnlyMiddleware(app, tls_socket.getsockname()[1])
-    listeners.append((_create_server(app, settings, tls=False), plain_socket))
-
-    def request_shutdown() -> None:
-        for server, _ in listeners:
-            server.should_exit = True
+        probes = ProbesOnlyMiddleware(app, secure.port)
+    listeners.open(probes, settings.port, tls=False)
 
     def request_reload() -> None:
         # The default action of SIGHUP ends the process. Key files need no signal: they are read at each use.
@@ -140,19 +173,22 @@ async def _serve(settings: AdminSettings) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, request_reload)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, request_shutdown)
+        loop.add_signal_handler(number, listeners.stop)
+    for _, listener in listeners.opened:
+        listener.start()
     # Recovery runs while the ports are open already, so that the liveness probe is answered meanwhile.
     tasks.append(asyncio.create_task(service.start()))
     logs.event(
         "started",
         version=__version__,
-        ports=[sock.getsockname()[1] for _, sock in listeners],
+        ports=[listener.port for _, listener in listeners.opened],
         config_file=str(settings.config_file),
         backup_dir=str(settings.backup_dir),
     )
     try:
-        await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in listeners))
+        await asyncio.gather(*(server.serve(sockets=[]) for server, _ in listeners.opened))
     finally:
+        listeners.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

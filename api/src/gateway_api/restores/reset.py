@@ -34,16 +34,21 @@ def reset(context: OperationContext, request: ResetRequest) -> RestoreResult:
 
 def _empty_config(context: OperationContext, request: ResetRequest) -> StoredFile:
     key = secrets.token_urlsafe(KEY_BYTES) if request.rotate_admin_key else _current_key(context)
-    if key is None:
-        raise ApiError(ErrorCode.AdminKeyUnknown)
     config = default_config(key)
     data = json.dumps(config, indent=2).encode()
     return StoredFile("", None, Blob.of(data), summary.read(data), ())
 
 
 def _current_key(context: OperationContext) -> str | None:
+    """The admin key of the live config, also of an invalid one. None if a valid config has none.
+
+    Raises ``AdminKeyUnknown`` if the key cannot be read.
+    """
     live = context.config.read()
     try:
-        return None if live.content is None else context.config.parser.read_admin_key(live.content)
+        key = None if live.content is None else context.config.parser.read_admin_key(live.content)
     except OSError as error:
         raise config_volume_error(error) from None
+    if key is None and live.kind != "valid":
+        raise ApiError(ErrorCode.AdminKeyUnknown)
+    return key

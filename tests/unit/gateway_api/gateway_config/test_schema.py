@@ -23,6 +23,7 @@ from gateway_api.gateway_config.schema import (
 from gateway_api.gateway_config.summary import read
 
 KEY = "k" * 64
+CLOUD = {"auth": {"provider": "enkrypt"}}
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -65,13 +66,8 @@ def test_invalid_json_is_rejected(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"admin_apikey": ...}, "admin_apikey"),
-        ({"admin_apikey": ""}, "admin_apikey"),
-        ({"admin_apikey": "  "}, "admin_apikey"),
-        ({"admin_apikey": 5}, "admin_apikey"),
-        ({"common_mcp_gateway_config": ...}, "common_mcp_gateway_config"),
+        ({"common_mcp_gateway_config": None}, "common_mcp_gateway_config"),
         ({"common_mcp_gateway_config": []}, "common_mcp_gateway_config"),
-        ({"users": ...}, "users"),
         ({"users": None}, "users"),
         ({"users": []}, "users"),
         ({"users": {"u": 5}}, "users.u"),
@@ -94,23 +90,55 @@ def test_wrong_shape_is_reported_with_its_location(changes: dict[str, Any], wher
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "keys", "issues"),
     [
-        {},
-        {"_doc_anything": 5, "local_server_overrides": {"x": 1}},
-        {"plugins": None, "enkrypt_config": None},
-        {"projects": {"p": {"mcp_config_id": None}}},
-        {
-            "plugins": {"auth": {"provider": "enkrypt"}},
-            "users": ...,
-            "projects": ...,
-            "mcp_configs": ...,
-            "apikeys": ...,
-        },
+        ({}, 1, []),
+        ({"_doc_anything": 5, "local_server_overrides": {"x": 1}}, 1, []),
+        ({"plugins": None, "enkrypt_config": None}, 1, []),
+        ({"projects": {"p": {"mcp_config_id": None}}}, 1, []),
+        ({"admin_apikey": ...}, 0, []),
+        ({"admin_apikey": ""}, 0, []),
+        ({"admin_apikey": "  "}, 0, []),
+        ({"admin_apikey": 5}, 0, []),
+        ({"admin_apikey": ..., "enkrypt_config": {"admin_apikey": "o" * 40}}, 1, []),
+        ({"enkrypt_config": {"admin_apikey": "o" * 40, "api_key": "c" * 40}}, 2, []),
+        ({"enkrypt_config": {"admin_apikey": KEY}}, 1, []),
+        ({"plugins": CLOUD, "enkrypt_config": {"admin_apikey": "o" * 40, "api_key": "c" * 40}}, 3, []),
+        ({"plugins": CLOUD, "enkrypt_config": {"api_key": "YOUR_ENKRYPT_API_KEY"}}, 1, []),
+        ({"plugins": CLOUD, **dict.fromkeys((*SECTIONS, "common_mcp_gateway_config"), ...)}, 1, []),
+        ({"mcp_configs": ..., "projects": {}, "apikeys": {}}, 1, []),
+        ({"users": ..., "projects": {}, "apikeys": {}}, 1, ["users"]),
+        ({"common_mcp_gateway_config": ...}, 1, ["common_mcp_gateway_config"]),
     ],
 )
-def test_every_shape_that_the_gateway_writes_is_accepted(changes: dict[str, Any]) -> None:
-    assert read(json.dumps(config(**changes)).encode()).admin_key_sha256
+def test_every_shape_that_the_gateway_starts_with_is_accepted(
+    changes: dict[str, Any], keys: int, issues: list[str]
+) -> None:
+    summary = read(json.dumps(config(**changes)).encode())
+    assert len(summary.admin_key_digests) == keys
+    assert [(issue.code, issue.where) for issue in summary.issues] == [("MissingSection", name) for name in issues]
+
+
+@pytest.mark.parametrize("value", [{}, {"name": "a package", "version": "1"}, {"plugins": {}}])
+def test_object_without_any_section_is_not_a_config(value: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfig, match="none of its sections"):
+        check(value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"admin_apikey": "short"},
+        {"enkrypt_config": {"admin_apikey": "short"}},
+        {"plugins": CLOUD, "enkrypt_config": {"api_key": "ek_short"}},
+    ],
+)
+def test_short_admin_key_is_a_warning_and_not_accepted(changes: dict[str, Any]) -> None:
+    summary = read(json.dumps(config(**changes)).encode())
+    (warning,) = summary.warnings
+    assert warning.code == "ShortAdminKey"
+    assert "short" not in warning.where
+    assert len(summary.admin_key_digests) == (0 if "admin_apikey" in changes else 1)
 
 
 @given(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway_api.auth import AcceptedKeys, key_digest
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
+from gateway_api.http.admission import KeyAdmission
+from gateway_api.http.body_middleware import MAX_BODY_BYTES, BodyLimitMiddleware, HeadMiddleware
 from gateway_api.http.middleware import (
-    MAX_BODY_BYTES,
     AuthMiddleware,
-    BodyLimitMiddleware,
     ErrorBodyMiddleware,
     ProbesOnlyMiddleware,
     RequestIdMiddleware,
@@ -40,15 +41,27 @@ async def read_whole_body(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def find_key_kind(key: bytes) -> str | None:
-    return "config" if key == KEY else None
+def admission() -> KeyAdmission:
+    accepted = (("config", key_digest(KEY)),)
+
+    async def load() -> AcceptedKeys:
+        return accepted
+
+    async def check(digest: str) -> str | None:
+        return "config" if digest == accepted[0][1] else None
+
+    return KeyAdmission((load,), check)
 
 
 def request(
-    app: ASGIApp, path: str, headers: Sequence[tuple[bytes, bytes]] = (), body: Sequence[bytes] = (b"",)
+    app: ASGIApp,
+    path: str,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    body: Sequence[bytes] = (b"",),
+    method: str = "POST",
 ) -> tuple[list[Message], int]:
     """Sends one request and returns the response messages and the number of body pieces that were read."""
-    scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers), "client": ("peer", 1)}
+    scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "client": ("peer", 1)}
     pieces = [{"type": "http.request", "body": piece, "more_body": True} for piece in body]
     pieces[-1]["more_body"] = False
     read = 0
@@ -106,13 +119,13 @@ def test_response_returns_the_request_id() -> None:
 
 
 def test_body_is_not_read_without_an_accepted_key() -> None:
-    app = ErrorBodyMiddleware(AuthMiddleware(read_whole_body, find_key_kind))
+    app = ErrorBodyMiddleware(AuthMiddleware(read_whole_body, admission()))
     messages, read = request(app, SYSTEM_PATH, [(b"apikey", b"x" * 40)])
     assert (messages[0]["status"], json_of(messages)["code"], read) == (401, "Unauthorized", 0)
 
 
 def test_accepted_key_passes_its_kind_to_the_route() -> None:
-    app = ErrorBodyMiddleware(AuthMiddleware(read_whole_body, find_key_kind))
+    app = ErrorBodyMiddleware(AuthMiddleware(read_whole_body, admission()))
     messages, _ = request(app, SYSTEM_PATH, [(b"authorization", b"Bearer " + KEY)])
     assert json_of(messages) == {"size": 0, "requested_by": "config"}
 
@@ -126,7 +139,7 @@ def test_websocket_is_closed_without_reaching_the_application() -> None:
     async def send(message: Message) -> None:
         messages.append(message)
 
-    app = RequestIdMiddleware(ErrorBodyMiddleware(AuthMiddleware(read_whole_body, find_key_kind)))
+    app = RequestIdMiddleware(ErrorBodyMiddleware(AuthMiddleware(read_whole_body, admission())))
     asyncio.run(app({"type": "websocket", "path": SYSTEM_PATH, "headers": []}, receive, send))
     assert messages == [{"type": "websocket.close", "code": 1008}]
 
@@ -145,6 +158,48 @@ def test_body_without_declared_length_is_cut_off_at_the_limit() -> None:
         request(app, SYSTEM_PATH, body=pieces)
     messages, _ = request(app, SYSTEM_PATH, body=pieces[:1])
     assert json_of(messages)["size"] == MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("content_type", "size", "accepted"),
+    [
+        (b"application/json", b"2", True),
+        (b"application/json; charset=utf-8", b"2", True),
+        (b"APPLICATION/JSON", b"2", True),
+        (b"application/problem+json", b"2", True),
+        (b"application/x-www-form-urlencoded", b"2", False),
+        (b"text/json+xml", b"2", False),
+        (None, b"2", False),
+        (None, b"0", True),
+        (None, b"00", True),
+        (None, None, True),
+    ],
+)
+def test_body_must_be_declared_as_json(content_type: bytes | None, size: bytes | None, accepted: bool) -> None:
+    app = ErrorBodyMiddleware(BodyLimitMiddleware(read_whole_body, max_config_bytes=1024))
+    headers = [(b"content-type", content_type), (b"content-length", size)]
+    messages, read = request(app, SYSTEM_PATH, [(name, value) for name, value in headers if value is not None])
+    assert messages[0]["status"] == (200 if accepted else 415)
+    if not accepted:
+        assert (json_of(messages)["detail"], read) == ("Send Content-Type: application/json.", 0)
+
+
+def test_responses_that_can_hold_secrets_are_not_stored() -> None:
+    app = RequestIdMiddleware(read_whole_body)
+    assert (b"cache-control", b"no-store") in request(app, SYSTEM_PATH)[0][0]["headers"]
+    assert (b"cache-control", b"no-store") not in request(app, "/health")[0][0]["headers"]
+
+
+def test_head_reaches_the_route_as_get() -> None:
+    scopes: list[Scope] = []
+
+    async def record(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await read_whole_body(scope, receive, send)
+
+    for method in ("HEAD", "GET"):
+        request(HeadMiddleware(record), "/health", method=method)
+    assert [(scope["method"], scope.get("state")) for scope in scopes] == [("GET", {"head": True}), ("GET", None)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from gateway_api.contract import BACKUPS_PATH, Envelope, ErrorCode, UploadResult
@@ -63,16 +63,21 @@ Part = Annotated[Literal["file", "manifest"], Query()]
 )
 async def download_backup(
     service: ServiceDep,
+    request: Request,
     backup_id: ResourceId,
     part: Part = "file",
     range_header: Annotated[str | None, Header(alias="Range")] = None,
     if_range: Annotated[str | None, Header(alias="If-Range")] = None,
-) -> StreamingResponse:
+) -> Response:
     """Returns the stored bytes of the backup file, or with `part=manifest` its manifest. Supports one `Range`.
 
     With `If-Range` the range is sent only while the file still has that `ETag`, otherwise the whole file.
     """
     content = await service.download(backup_id, part, range_header, if_range)
+    if getattr(request.state, "head", False):
+        # HEAD: the same headers, and no byte of the file is read.
+        content.file.close()
+        return Response(None, 206 if content.partial else 200, content.headers, "application/octet-stream")
     return StreamingResponse(
         content.stream(service.read_chunk),
         206 if content.partial else 200,
