@@ -27,7 +27,7 @@ BACKUP = "/api/v1/system/backup"
 
 
 def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Path) -> None:
-    cert, key = writewrite_certificate(tmp_path)
+    cert, key = write_certificate(tmp_path)
     tls_port = free_port()
     with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
         with process.client(dirs.key) as plain:
@@ -48,12 +48,12 @@ def test_plain_port_serves_only_probes_with_tls(dirs: GatewayDirs, tmp_path: Pat
 
 
 def test_renewed_certificate_is_loaded_without_a_restart(dirs: GatewayDirs, tmp_path: Path) -> None:
-    cert, key = writewrite_certificate(tmp_path)
+    cert, key = write_certificate(tmp_path)
     tls_port = free_port()
     with AdminProcess(dirs.config, dirs.backups, tls_cert=cert, tls_key=key, tls_port=tls_port) as process:
         first = ssl.get_server_certificate(("127.0.0.1", tls_port))
         assert first.strip() == cert.read_text().strip()
-        writewrite_certificate(tmp_path)
+        write_certificate(tmp_path)
         end = time.monotonic() + 30
         while ssl.get_server_certificate(("127.0.0.1", tls_port)) == first and time.monotonic() < end:
             time.sleep(0.2)
