@@ -171,6 +171,7 @@ def test_damaged_gap_state_is_recorded_as_a_gap(api: httpx.Client, dirs: Gateway
 
 
 def test_removed_gap_record_breaks_the_chain(api: httpx.Client, dirs: GatewayDirs) -> None:
+    assert_ok(api.post(BACKUP, json={"path": "first.json"}))  # answered after the start, which creates the state folder
     (dirs.state / "audit_gap").write_text('{"id": "x", "since": "2026-01-01T00:00:00.000000Z", "lines": 2}')
     assert_ok(api.post(BACKUP, json={"path": "a.json"}))
     kept = [line for line in _log(dirs).read_bytes().splitlines(keepends=True) if b'"gap"' not in line]
