@@ -56,11 +56,17 @@ class ReadinessChecker:
             return problem
         if not self._keys.accepted_keys():
             return "no admin key is available"
-        size = live.summary.size
+        size, settings = live.summary.size, self._settings
         return _volume_problem(
-            "the config's directory", self._settings.config_dir, lambda state: self._check_config_volume(state, size)
+            "the config's directory",
+            settings.config_dir,
+            lambda state: self._check_config_volume(state, size),
+            holds_config=True,
         ) or _volume_problem(
-            "the backup volume", self._settings.backup_dir, lambda state: _check_backup_volume(state, size)
+            "the backup volume",
+            settings.backup_dir,
+            lambda state: _check_backup_volume(state, size),
+            holds_config=False,
         )
 
     def _check_config_volume(self, state: StateDir, config_bytes: int) -> str | None:
@@ -102,7 +108,9 @@ def _id_problem(state: StateDir, name: str) -> str | None:
     return f"has a directory in place of the file {name}" if info is not None and stat.S_ISDIR(info.st_mode) else None
 
 
-def _volume_problem(label: str, folder: Path, check: Callable[[StateDir], str | None]) -> str | None:
+def _volume_problem(
+    label: str, folder: Path, check: Callable[[StateDir], str | None], *, holds_config: bool
+) -> str | None:
     """The problem of one volume as a sentence that begins with ``label``, or None."""
     try:
         state = StateDir(folder, create=True)
@@ -114,7 +122,7 @@ def _volume_problem(label: str, folder: Path, check: Callable[[StateDir], str | 
             # The space first: its answer is clearer than the error of a call on a full volume.
             if (problem := check(state)) is not None:
                 return f"{label} {problem}"
-            probe(state)
+            probe(state, holds_config=holds_config)
         except ProbeFailed as error:
             return f"{label}: {error}"
         except OSError as error:

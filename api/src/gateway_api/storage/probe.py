@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 from gateway_api.errors import ApiError, describe_errno
 from gateway_api.storage import atomic_write
+from gateway_api.storage.access import FileAccess, read_access
 from gateway_api.storage.atomic_write import close, link_exclusive, list_names, unlink_if_exists, write_temporary
 from gateway_api.storage.content import digest_and_size
 from gateway_api.storage.file_system import drop_page_cache, is_unsupported, sync_directory
@@ -47,9 +48,10 @@ class ProbeFailed(Exception):  # noqa: N818 - reads as what it says
     """A system call that the operations need has failed. The text says which step and gives the errno."""
 
 
-def probe(state: StateDir) -> None:
+def probe(state: StateDir, *, holds_config: bool) -> None:
     """Makes the calls of the operations in ``state`` and in the directory that contains it.
 
+    ``holds_config``: a restore also copies the config's group, mode and ACL in this directory.
     Raises :class:`ProbeFailed` for the first call that fails. Leaves no file behind, except the file of its lock.
     """
     _step("list the directory", lambda: _list_one(state.base_fd))
@@ -58,18 +60,18 @@ def probe(state: StateDir) -> None:
         # A check that was killed leaves files here. Their names belong to the holder of this lock.
         _clean(state)
         try:
-            _probe_calls(state)
+            _probe_calls(state, FileAccess() if holds_config else None)
         finally:
             _clean(state)
     for name in _FOLDERS:
         _step(f"write to {name}/", lambda name=name: _check_folder(state, name))  # type: ignore[misc]
 
 
-def _probe_calls(state: StateDir) -> None:
+def _probe_calls(state: StateDir, access: FileAccess | None) -> None:
     fd, data = state.fd, os.urandom(PROBE_BYTES)
     new, published, linked, appended = PROBE_FILES
-    _step("create and fsync a file", lambda: write_temporary(fd, data, name=new))
-    _step("read a file back", lambda: _read_back(fd, new))
+    _step("create and fsync a file", lambda: write_temporary(fd, data, access, name=new))
+    _step("read a file back", lambda: _read_back(fd, new, with_access=access is not None))
     _step("link and unlink a file", lambda: link_exclusive(fd, new, published))
     _step("fsync a folder", lambda: sync_directory(fd))
     # The way of a staged config and of a manifest: from the state folder to the directory above it.
@@ -159,9 +161,11 @@ def _clean(state: StateDir) -> None:
         os.rmdir(PROBE_FOLDER, dir_fd=state.fd)
 
 
-def _read_back(folder: int, name: str) -> None:
+def _read_back(folder: int, name: str, *, with_access: bool) -> None:
     fd = open_file(folder, name)
     try:
+        if with_access:
+            read_access(fd)
         drop_page_cache(fd)
         if len(atomic_write.read_all(fd, PROBE_BYTES)) != PROBE_BYTES or digest_and_size(fd, PROBE_BYTES)[1] != (
             PROBE_BYTES
