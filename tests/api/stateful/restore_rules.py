@@ -145,9 +145,9 @@ class AdminApiStateMachine(FileRules):
             return
         live = self.model.live
         before = None if live is None else key_in(live.data)
-        unearlier = before is None and not rotate
+        no_key = before is None and not rotate
         after = self._replace(
-            slot, f"{PREFIX}/reset", body, request, RestoreAttempt(body, "AdminKeyUnearlier" if unearlier else None)
+            slot, f"{PREFIX}/reset", body, request, RestoreAttempt(body, "AdminKeyUnknown" if no_key else None)
         )
         if after is not None:
             assert after.counts == (0, 0, 0, 0)
