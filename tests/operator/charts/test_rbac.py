@@ -132,8 +132,9 @@ def test_permissions_of_the_charts_suffice_and_each_one_is_used(
     kube.apply_schedule("nightly")
     wait_for("the CronJob", lambda: kube.get("cronjob", "nightly"))
     kube.patch_spec("cronjob", "nightly", {"suspend": True})
-    # No node runs the pod, so the operator reads the Job's pods and events.
+    # No node runs the pod of a Job that is due, so the operator reads the Job's pods and events.
     kube.kubectl("create", "job", "--from=cronjob/nightly", "waiting")
+    kube.patch_status("cronjob", "nightly", {"lastScheduleTime": "2026-01-01T03:00:00Z"})
     roles = [one for one in kube.items("role") if one["metadata"]["name"] == "gw-backup-operator"]
     granted = permissions([*roles, kube.require("clusterrole", "gateway-backup-operator")])
 
