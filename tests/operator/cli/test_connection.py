@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.api.support.processes import process_tree
 from tests.cluster import Cluster
 from tests.operator.support.kubectl_gateway import MODULE
-from tests.operator.support.workloads import Kube
+from tests.operator.support.workloads import Kube, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -256,3 +257,14 @@ def test_pod_without_kubectl_uses_its_service_account(kube: Kube, tmp_path: Path
     ):
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
         assert expected in done.stderr, done.stderr
+
+
+def test_killed_command_leaves_no_proxy_behind(kube: Kube) -> None:
+    words = [*MODULE, "backup", "create", "never", "--gateway=nobody", "--wait", "-n", kube.namespace]
+    with subprocess.Popen(words, env=kube.cluster.environment, stderr=subprocess.PIPE, text=True) as plugin:
+        assert plugin.stderr is not None
+        assert "Pending" in plugin.stderr.readline()
+        (proxy,) = process_tree(plugin.pid)[1:]
+        plugin.kill()
+        plugin.wait(10)
+        wait_for("the end of the proxy", lambda: not Path(f"/proc/{proxy}").exists(), timeout=10)

@@ -8,9 +8,12 @@ ends with the command. It shares stdin and stderr, so that a credential plugin c
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +25,8 @@ from gateway_operator.ports import ClusterError
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0
+_PR_SET_PDEATHSIG: Final = 1
+"""See prctl(2): the signal that this process gets when its parent ends."""
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -44,7 +49,7 @@ async def kubectl_proxy(kubectl: str, flags: Sequence[str]) -> AsyncIterator[Pat
         socket = Path(folder) / "proxy.sock"
         try:
             process = await asyncio.create_subprocess_exec(
-                kubectl, "proxy", f"--unix-socket={socket}", *flags, stdout=subprocess.PIPE
+                kubectl, "proxy", f"--unix-socket={socket}", *flags, stdout=subprocess.PIPE, preexec_fn=_end_with_parent
             )
         except OSError as error:
             raise ClusterError(f"{kubectl} cannot be started: {error.strerror}.") from error
@@ -53,6 +58,12 @@ async def kubectl_proxy(kubectl: str, flags: Sequence[str]) -> AsyncIterator[Pat
             yield socket
         finally:
             await _stop(process)
+
+
+def _end_with_parent() -> None:
+    """On Linux the proxy ends even if the command is killed. It would otherwise serve this user's credentials on."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _wait_until_started(process: asyncio.subprocess.Process) -> None:
