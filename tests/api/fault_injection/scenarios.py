@@ -149,11 +149,11 @@ def prepare_scenarios(fork_server: ForkServer, folder: Path) -> dict[str, Scenar
 
 
 def _prepare_unsaved(fork_server: ForkServer, base: Path, folder: Path, restore: dict[str, Any]) -> dict[str, Scenario]:
-    """Scenarios with a config that is in no backup: the server cannot sign one, or has not made it yet."""
+    """Scenarios with a config that is in no backup: the server cannot write one, or has not made it yet."""
     unsaved = folder / "unsaved"
-    config, _ = copy(base, unsaved)
+    config, backups = copy(base, unsaved)
     config.write_bytes(UNSAVED)
-    (config.parent / ".gateway" / "signing_key.pem").write_text("no key")
+    (backups / "safety").write_text("a file in the place of the folder")
     committing = folder / "unsaved_applied"
     config, backups = copy(unsaved, committing)
     with fork_server.server(config, backups, KEY) as client:
