@@ -15,7 +15,7 @@ from gateway_api.contract import BackupPage, BackupRecord, ExistingBackup, Resto
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.actions import CallBackup, CallRestore, KubernetesEvent
-from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound
+from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.resources import Json, Meta
 
@@ -128,6 +128,10 @@ class AdminApi(Protocol):
 
     async def list_files(self, target: AdminTarget, token: str | None) -> BackupPage:
         """One page of the files in the backup directory. ``token`` is the previous page's; None for the first page."""
+        ...
+
+    async def list_if_changed(self, target: AdminTarget, etag: str) -> TaggedPage:
+        """The first page of the files, or no page if nothing in the whole list has changed since ``etag``."""
         ...
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:

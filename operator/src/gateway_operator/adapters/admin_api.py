@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from gateway_api import contract
 from gateway_operator.adapters.admin_errors import error_from_response
 from gateway_operator.domain.model.actions import CallBackup, CallRestore
-from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound
+from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 
@@ -98,6 +98,15 @@ class HttpAdminApi:
         path = f"{contract.BACKUPS_PATH}?limit={_PAGE_SIZE}{continuation}"
         return await self._call(target, "GET", path, contract.BackupPage, limit=self._long)
 
+    async def list_if_changed(self, target: AdminTarget, etag: str) -> TaggedPage:
+        path = f"{contract.BACKUPS_PATH}?limit={_PAGE_SIZE}"
+        async with self._in_flight:
+            status, headers, raw = await self._try_keys(target, "GET", path, None, self._long, etag)
+        tag = headers.get("ETag", "")
+        if status == 304:
+            return TaggedPage(None, etag)
+        return TaggedPage(_parse(target, contract.BackupPage, status, headers, raw), tag)
+
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         path = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}"
         result = await _or_not_found(self._call(target, "DELETE", path, contract.DeleteResult, limit=self._long))
@@ -151,23 +160,16 @@ class HttpAdminApi:
     ) -> M:
         async with self._in_flight:
             status, headers, raw = await self._try_keys(target, method, path, body, limit)
-        if status >= 400:
-            raise error_from_response(status, headers, raw)
-        try:
-            return contract.Envelope[model].model_validate_json(raw).data  # type: ignore[valid-type]
-        except ValidationError as error:
-            field = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-            detail = (
-                f"{_describe(target)} answered HTTP {status} with a body that is not an admin API answer "
-                f"({f'invalid field: {field}' if field else 'not JSON'})."
-            )
-            # The call may have been executed: the caller must check its effect before it decides again.
-            raise AdminApiError(
-                Reason.UnexpectedAnswer, detail, retryable=True, status=status, outcome_unknown=True
-            ) from None
+        return _parse(target, model, status, headers, raw)
 
     async def _try_keys(
-        self, target: AdminTarget, method: str, path: str, body: Mapping[str, Any] | None, limit: float
+        self,
+        target: AdminTarget,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        limit: float,
+        etag: str = "",
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Send the request with each key until one is accepted. A request that is answered with 401 has no effect.
 
@@ -175,7 +177,7 @@ class HttpAdminApi:
         """
         accepted = self._accepted_keys.get(target.keys)
         for key in sorted(target.keys, key=lambda one: one != accepted):
-            answer = await self._exchange(target, key, method, path, body, limit)
+            answer = await self._exchange(target, key, method, path, body, limit, etag)
             if answer[0] != 401:
                 if len(target.keys) > 1:
                     self._remember_key(target.keys, key)
@@ -188,7 +190,14 @@ class HttpAdminApi:
         self._accepted_keys[keys] = key
 
     async def _exchange(
-        self, target: AdminTarget, key: str, method: str, path: str, body: Mapping[str, Any] | None, limit: float
+        self,
+        target: AdminTarget,
+        key: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        limit: float,
+        etag: str,
     ) -> tuple[int, Mapping[str, str], bytes]:
         endpoint = target.endpoint
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
@@ -198,7 +207,7 @@ class HttpAdminApi:
                 method,
                 url,
                 json=body,
-                headers={"Authorization": f"Bearer {key}"},
+                headers={"Authorization": f"Bearer {key}", **({"If-None-Match": etag} if etag else {})},
                 ssl=self._context(target) if endpoint.tls else True,
                 server_hostname=endpoint.server_name,
                 allow_redirects=False,
@@ -249,6 +258,23 @@ class HttpAdminApi:
             self._contexts.clear()
         self._contexts[target.ca] = context
         return context
+
+
+def _parse(target: AdminTarget, model: type[M], status: int, headers: Mapping[str, str], raw: bytes) -> M:
+    if status >= 400:
+        raise error_from_response(status, headers, raw)
+    try:
+        return contract.Envelope[model].model_validate_json(raw).data  # type: ignore[valid-type]
+    except ValidationError as error:
+        field = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
+        detail = (
+            f"{_describe(target)} answered HTTP {status} with a body that is not an admin API answer "
+            f"({f'invalid field: {field}' if field else 'not JSON'})."
+        )
+        # The call may have been executed: the caller must check its effect before it decides again.
+        raise AdminApiError(
+            Reason.UnexpectedAnswer, detail, retryable=True, status=status, outcome_unknown=True
+        ) from None
 
 
 async def _or_not_found(call: Awaitable[M], codes: Collection[str] = _NO_BACKUP) -> M | NotFound:

@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     backup = _resource(resources, "backup", "manage GatewayBackups")
     schedule = _resource(resources, "schedule", "manage GatewayBackupSchedules")
     restore = _resource(resources, "restore", "manage GatewayRestores")
-    retention = _resource(resources, "retention", "show which backups retention keeps, and why")
+    retention = _resource(resources, "retention", "show what retention keeps, and approve deletions")
 
     def command(
         group: argparse._SubParsersAction[_Parser], word: str, act: str, summary: str, details: str = ""
@@ -153,6 +153,15 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--policy", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
         "explain this policy instead of the one in force, for example keepLast=7 (repeatable)"
     ))  # fmt: skip
+
+    details = (
+        "It names the context and namespace, shows the plan, and asks. It needs permission to delete GatewayBackups."
+    )
+    approve = command(
+        retention, "approve", "retention:approve", "approve deletions that a safety check has stopped", details
+    )
+    approve.add_argument("schedule", metavar="SCHEDULE", type=name)
+    approve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     _add_restore_create(command(restore, "create", "restores:create", "restore a backup"))
     command(restore, "list", "restores:show", "list restores, newest first")

@@ -1,4 +1,4 @@
-"""The command ``kubectl gateway retention explain``: shows a set's retention plan and changes nothing."""
+"""The commands ``kubectl gateway retention explain``, which changes nothing, and ``retention approve``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway_operator.adapters.custom_resources import custom_resource_path
 from gateway_operator.cli.argument_types import retention
-from gateway_operator.cli.session import FailedError, Session, UsageError
+from gateway_operator.cli.session import FailedError, Session, UsageError, confirm
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import SetKind
-from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, RESTORE_KIND, SAFETY_GROUP, SCHEDULE_KIND
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.names import (
+    APPROVE_DELETIONS,
+    BACKUP_KIND,
+    GROUP,
+    RESTORE_KIND,
+    SAFETY_GROUP,
+    SCHEDULE_KIND,
+)
+from gateway_operator.domain.model.resources import Backup, Json, Restore
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import RetentionPolicy, parse
 from gateway_operator.domain.retention.result import ExplainRow, explain
 from gateway_operator.domain.retention.sets import BackupSet, gather
+from gateway_operator.domain.retention.volume import assume_present
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.ports import MissingError
+from gateway_operator.ports import ConflictError, MissingError
 
 _HEAD: Final = ("NAME", "TIME", "PHASE", "VERIFIED", "DECISION", "WHY", "EXPIRES")
 
@@ -38,7 +45,46 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     )
     if arguments.policy:
         session.stderr("This is the result of the policy on the command line, which is not in force.")
-    _print_hold(session, backup_set)
+    _print_hold(session, backup_set.schedule)
+
+
+async def approve(session: Session, arguments: argparse.Namespace) -> None:
+    """``retention approve``: quotes the nonces of the schedule's holds in an annotation.
+
+    FailedError if nothing waits for an approval, or if the schedule changes in between.
+    """
+    body = await _read_schedule(session, arguments.schedule)
+    schedule = GatewayBackupSchedule.parse(body)
+    waiting = schedule.retention_status.get("approvals") or ()
+    if not waiting:
+        raise FailedError(f"GatewayBackupSchedule {schedule.name} waits for no approval")
+    session.print_target()
+    _print_hold(session, schedule)
+    arguments.group = arguments.gateway = arguments.policy = None
+    backup_set = await _select_set(session, arguments)
+    rows = explain(plan(backup_set.rows, _policy(backup_set, arguments), datetime.now(UTC)))
+    for row in rows:
+        if row.decision == "delete":
+            session.stderr(f"  {row.name}  {row.time}  {row.why}")
+    if not arguments.yes:
+        confirm("Approve these deletions? They are permanent.")
+    nonces = ",".join(str(one.get("nonce")) for one in waiting)
+    # The version of the object that was shown: after another change a person has to look again.
+    version = schedule.meta.resource_version
+    metadata = {"resourceVersion": version, "annotations": {APPROVE_DELETIONS: nonces}}
+    try:
+        written = await session.patch(SCHEDULE_KIND, schedule.name, {"metadata": metadata})
+    except ConflictError:
+        raise FailedError("The schedule changed in the meantime. Check the plan again, then approve it.") from None
+    session.print_object(SCHEDULE_KIND, written, "approved")
+
+
+async def _read_schedule(session: Session, name: str) -> Json:
+    try:
+        return await session.get(SCHEDULE_KIND, name)
+    except MissingError:
+        message = f"GatewayBackupSchedule {name} not found in namespace {session.namespace}"
+        raise FailedError(message) from None
 
 
 async def _select_set(session: Session, arguments: argparse.Namespace) -> BackupSet:
@@ -46,15 +92,11 @@ async def _select_set(session: Session, arguments: argparse.Namespace) -> Backup
         raise UsageError("specify either SCHEDULE or --group")
     # A misspelt schedule must be an error, and not a set without backups.
     if arguments.schedule:
-        try:
-            await session.cluster.request(
-                "GET", custom_resource_path(SCHEDULE_KIND, session.namespace, arguments.schedule)
-            )
-        except MissingError:
-            message = f"GatewayBackupSchedule {arguments.schedule} not found in namespace {session.namespace}"
-            raise FailedError(message) from None
+        await _read_schedule(session, arguments.schedule)
     schedules = [GatewayBackupSchedule.parse(body) for body in await session.list(SCHEDULE_KIND)]
-    backups = [BackupSummary.from_backup(Backup.parse(body)) for body in await session.list(BACKUP_KIND)]
+    listed = [BackupSummary.from_backup(Backup.parse(body)) for body in await session.list(BACKUP_KIND)]
+    # Only the operator lists volumes. It marks missing files with a condition.
+    backups = assume_present(listed)
     restores = [Restore.parse(body) for body in await session.list(RESTORE_KIND)]
     name, kinds = arguments.schedule or arguments.group, {SetKind.Schedule}
     if arguments.group:
@@ -94,8 +136,7 @@ def _print(session: Session, rows: Sequence[ExplainRow]) -> None:
         session.table(_HEAD, rows)
 
 
-def _print_hold(session: Session, backup_set: BackupSet) -> None:
-    schedule = backup_set.schedule
+def _print_hold(session: Session, schedule: GatewayBackupSchedule | None) -> None:
     for condition in (schedule.status.get("conditions") or ()) if schedule is not None else ():
         if condition.get("type") == "RetentionApplied" and condition.get("status") != "True":
             session.stderr(f"Retention is on hold ({condition.get('reason')}): {condition.get('message')}")

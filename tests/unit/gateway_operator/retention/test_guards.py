@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupSummary
-from gateway_operator.domain.retention.guards import DeletionHold, SetObservation, first_hold
+from gateway_operator.domain.model.names import APPROVE_DELETIONS
+from gateway_operator.domain.retention.guards import DeletionHold, SetObservation, approvable_holds, first_hold
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
-from gateway_operator.domain.retention.result import deletion_event, explain, summarize
+from gateway_operator.domain.retention.result import FORGET, deletion_event, explain, summarize
+from gateway_operator.domain.retention.volume import SetInventory
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from tests.unit.gateway_operator.retention.test_plan import daily
 from tests.unit.gateway_operator.retention.test_plan_properties import histories, policies
 from tests.unit.gateway_operator.summaries import summary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-FINE = SetObservation(True, NOW, NOW, 7, 8, annotate_target="gwbs nightly")
+FINE = SetObservation(True, NOW, NOW, present=8, left_before=8)
+
+
+def schedule(generation: int = 1, uid: str = "u", approve: str = "") -> GatewayBackupSchedule:
+    """A schedule with this annotation."""
+    meta = {"namespace": "prod", "name": "nightly", "uid": uid, "generation": generation}
+    return GatewayBackupSchedule.parse({"metadata": {**meta, "annotations": {APPROVE_DELETIONS: approve}}})
 
 
 @pytest.mark.parametrize(
@@ -27,39 +37,72 @@ FINE = SetObservation(True, NOW, NOW, 7, 8, annotate_target="gwbs nightly")
     [
         ({}, None),
         ({"complete": False}, "ListingIncomplete"),
+        ({"files_problem": "It does not answer."}, "ListingIncomplete"),
         ({"newest": NOW + timedelta(minutes=2)}, "ClockBehind"),
         ({"newest": NOW + timedelta(seconds=30)}, None),
         ({"newest": NOW - timedelta(days=400)}, None),
-        ({"newest": None, "inventory": 0, "before": 0}, None),
+        ({"newest": None}, None),
         ({"server_time": NOW - timedelta(days=365)}, "ClockDiffers"),
         ({"server_time": NOW + timedelta(days=1)}, "ClockDiffers"),
         ({"server_time": NOW + timedelta(seconds=30)}, None),
         ({"server_time": None}, None),
-        ({"inventory": 4}, "InventoryShrank"),
-        ({"inventory": 5}, None),
-        ({"inventory": 0}, "InventoryShrank"),
-        ({"inventory": 0, "before": None}, None),
-        ({"inventory": 4, "accepted": "4/8"}, None),
-        ({"inventory": 5, "accepted": "4/8"}, None),
-        ({"inventory": 3, "accepted": "4/8"}, "InventoryShrank"),
-        ({"inventory": 4, "accepted": "4/9"}, "InventoryShrank"),
-        ({"inventory": 4, "accepted": "yes"}, "InventoryShrank"),
-        ({"inventory": 4, "accepted": "²/8"}, "InventoryShrank"),
-        ({"inventory": 9, "before": 8}, None),
+        ({"inventory": SetInventory(8, tuple("abcd"))}, "InventoryShrank"),
+        ({"inventory": SetInventory(8, tuple("abc"))}, None),
+        ({"inventory": SetInventory(8, tuple("ab"), tuple("xy"))}, "InventoryShrank"),
+        ({"inventory": SetInventory(8, (), tuple("wxyz"))}, "InventoryShrank"),
+        ({"inventory": SetInventory(1, ("a",))}, "InventoryShrank"),
+        ({"deletions": "abcd"}, "LargeDeletion"),
+        ({"deletions": "abc"}, None),
+        ({"deletions": "abc", "present": 6}, "LargeDeletion"),
+        ({"deletions": "ab", "present": 3}, None),
+        ({"deletions": "abcd", "present": 9, "left_before": 8}, None),
+        ({"deletions": "abcd", "present": 30, "left_before": 8}, None),
+        ({"deletions": "abcd", "present": 8, "left_before": None}, "LargeDeletion"),
+        ({"deletions": "abc", "present": 8, "left_before": None}, None),
+        ({"deletions": "abc", "present": 8, "left_before": 12}, "LargeDeletion"),
     ],
 )
 def test_first_hold(change: dict[str, object], reason: str | None) -> None:
-    hold = first_hold(replace(FINE, **change), NOW)  # type: ignore[arg-type]
+    hold = first_hold(replace(FINE, schedule=schedule(), **change), NOW)  # type: ignore[arg-type]
     assert (hold.reason if hold else None) == reason
 
 
-def test_hold_message_has_the_acknowledge_command() -> None:
-    hold = first_hold(replace(FINE, inventory=3), NOW)
+LOSS = replace(FINE, inventory=SetInventory(8, tuple("abcd")), deletions="abcde", schedule=schedule())
+
+
+def test_each_hold_is_approved_by_its_own_nonce() -> None:
+    holds = approvable_holds(LOSS)
+    assert [one.reason for one in holds] == ["InventoryShrank", "LargeDeletion"]
+    assert "kubectl gateway retention approve -n prod nightly" in holds[0].message
+    assert holds[1].nonce in holds[1].message
+    for number, left in ((1, "LargeDeletion"), (2, None)):
+        approved = ",".join(one.nonce for one in holds[:number])
+        hold = first_hold(replace(LOSS, schedule=schedule(approve=approved)), NOW)
+        assert (hold.reason if hold else None) == left
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedule": schedule(generation=2)},
+        {"schedule": schedule(uid="created-again")},
+        {"inventory": SetInventory(9, tuple("abcde"))},
+        {"inventory": SetInventory(8, tuple("abc"), ("x",))},
+    ],
+    ids=["other policy", "created again", "larger loss", "other loss"],
+)
+def test_approval_ends_with_the_policy_and_the_loss(change: dict[str, Any]) -> None:
+    nonce = approvable_holds(LOSS)[0].nonce
+    other = replace(LOSS, **change)
+    assert nonce not in {one.nonce for one in approvable_holds(other)}
+    assert [one.nonce for one in approvable_holds(replace(LOSS, present=20))] == [nonce]
+
+
+@pytest.mark.parametrize("text", ["true", "yes", "*", "", ",", "InventoryShrank"])
+def test_guessed_approval_has_no_effect(text: str) -> None:
+    hold = first_hold(replace(LOSS, schedule=schedule(approve=text)), NOW)
     assert hold is not None
-    assert hold.message == (
-        "Nothing is deleted: 3 of 8 good backups are left since the last pass. To acknowledge this change: "
-        "kubectl annotate gwbs nightly --overwrite mcpgateway.dev/accept-inventory=3/8"
-    )
+    assert hold.reason == "InventoryShrank"
 
 
 holds = st.sampled_from([DeletionHold("ClockBehind", "No."), DeletionHold("InventoryShrank", "No.")])  # type: ignore[arg-type]
@@ -85,7 +128,7 @@ def test_pass_deletes_oldest_first_what_the_plan_deletes(entries: list[BackupSum
     outcome = summarize(decisions, policy, None)
     going = [one for one in decisions if not one.keep and (one.cause == "ttl" or not policy.dry_run)]
     assert list(outcome.deletions) == going[::-1]
-    assert outcome.inventory == outcome.kept
+    assert outcome.inventory == (outcome.kept if outcome.applied else FORGET)
     assert all(deletion_event(one).message for one in going)
     assert len(explain(decisions)) == len(decisions)
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.retention.plan import DeletionCause, RetentionDecision, plan
@@ -146,9 +147,35 @@ def test_min_keep_protects_the_newest_verified() -> None:
     assert decision_about(decisions, "d1").reasons == ("minKeep",)
 
 
-def test_min_keep_counts_per_volume() -> None:
-    entries = [replace(one, volume_id=f"v{number % 2}") for number, one in enumerate(daily(6))]
-    assert names(plan(entries, RetentionPolicy(max_age=HOUR), NOW)) == ["d0", "d1"]
+@pytest.mark.parametrize("state", [one for one in FileState if one is not FileState.present])
+@pytest.mark.parametrize("policy", [{"keepLast": 2}, {"maxAge": "1d"}, {"keepDaily": 2}, {"keepWithin": "1h"}])
+def test_backup_without_its_file_counts_for_nothing(state: FileState, policy: dict[str, Any]) -> None:
+    """The newest backups have lost their files: the older ones that have one stay, and minKeep counts only these."""
+    lost = [replace(one, name=f"lost{number}", file=state) for number, one in enumerate(daily(3))]
+    files = [replace(one, snapshot_time=one.time - 9 * DAY) for one in daily(2)]
+    with_lost, without = plan([*lost, *files], parse(policy), NOW), plan(files, parse(policy), NOW)
+    assert [one for one in with_lost if one.backup in files] == without
+    assert all(one.keep for one in with_lost if one.backup in lost)
+
+
+def test_record_of_a_missing_file_goes_after_failed_max_age_since_the_loss() -> None:
+    for lost_for, keep in ((DAY, True), (3 * DAY, False)):
+        entry = summary("old", NOW - 900 * DAY, file=FileState.absent, file_absent_since=NOW - lost_for, ttl=DAY)
+        decision = plan([entry], RetentionPolicy(failed=FailedLimits(max_age=2 * DAY)), NOW)[0]
+        assert decision.keep is keep
+        assert not decision.deletes_file
+        assert (decision.expires_at == NOW + DAY) is keep
+
+
+@pytest.mark.parametrize("fields", [{"pinned": True}, {"restores": ("r",)}])
+def test_protected_record_of_a_missing_file_stays(fields: dict[str, Any]) -> None:
+    entry = summary("old", NOW, file=FileState.absent, file_absent_since=NOW - 9 * DAY, **fields)
+    assert plan([entry], RetentionPolicy(failed=FailedLimits(max_age=DAY)), NOW)[0].keep
+
+
+def test_ttl_deletes_an_adopted_file_without_a_manifest() -> None:
+    entry = summary("foreign", NOW - DAY, file=FileState.unproven, ttl=HOUR)
+    assert [one.cause for one in plan([entry, *daily(1)], RetentionPolicy(keep_last=1), NOW)] == [None, "ttl"]
 
 
 def test_stored_backups_count_for_rules() -> None:

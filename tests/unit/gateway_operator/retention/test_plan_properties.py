@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import FailedLimits, RetentionPolicy
 from tests.unit.gateway_operator.summaries import summary
@@ -54,7 +55,8 @@ def history(number: int, seed: int) -> list[BackupSummary]:
             restores=("r",) if rare() else (),
             suspicious=rare(),
             accepted=dice.random() < 0.3,
-            volume_id=dice.choice(["", "", "other"]),
+            file=FileState.present if dice.random() < 0.8 else dice.choice(list(FileState)),
+            file_absent_since=NOW - age() if rare() else None,
             deleting_since=NOW if rare() else None,
         )
         for index in range(number)
@@ -72,6 +74,12 @@ policies = st.builds(
 )  # fmt: skip
 
 
+def is_good(entry: BackupSummary) -> bool:
+    """Whether it counts: it has its file, and it is not from the future."""
+    present = entry.phase == "Completed" and entry.file == "present"
+    return present and entry.time <= NOW + timedelta(minutes=1)
+
+
 def kept(entries: list[BackupSummary], policy: RetentionPolicy) -> set[str]:
     """The names of the kept backups."""
     return {one.backup.name for one in plan(entries, policy, NOW) if one.keep}
@@ -84,18 +92,17 @@ def test_protected_backups_always_stay(entries: list[BackupSummary], policy: Ret
     alive = [entry for entry in entries if not entry.is_deleting]
     assert sorted(one.backup.name for one in decisions) == sorted(entry.name for entry in alive)
     staying = [one.backup for one in decisions if one.keep]
-    for volume in {entry.volume_id for entry in alive}:
-        verified = [
-            one for one in alive if one.phase == "Completed" and one.level == "Verified" and one.volume_id == volume
-        ]
-        left = [entry for entry in staying if entry in verified]
-        assert len(left) >= min(policy.min_keep, len(verified))
+    verified = [one for one in alive if is_good(one) and one.level == "Verified"]
+    left = [entry for entry in staying if entry in verified]
+    assert len(left) >= min(policy.min_keep, len(verified))
     for one in decisions:
         entry = one.backup
         if entry.pinned or entry.restores or entry.phase not in ("Completed", "Failed"):
             assert one.keep, entry
         if not one.keep:
             assert one.reasons
+            assert one.deletes_file or entry.phase == "Failed" or entry.file == "absent"
+            assert not one.deletes_file or is_good(entry) or entry.ttl is not None
         if one.expires_at is not None and not policy.dry_run and not one.reasons:
             assert one.expires_at > NOW, "it would have been deleted"
         assert len(one.reasons) <= 32
@@ -106,7 +113,7 @@ def test_protected_backups_always_stay(entries: list[BackupSummary], policy: Ret
 @settings(max_examples=300, deadline=None)
 def test_backup_before_a_suspicious_one_stays(entries: list[BackupSummary], policy: RetentionPolicy) -> None:
     good = sorted(
-        (one for one in entries if one.phase == "Completed" and not one.is_deleting),
+        (one for one in entries if is_good(one) and not one.is_deleting),
         key=lambda one: (one.time, one.name),
     )
     staying = kept(entries, policy)

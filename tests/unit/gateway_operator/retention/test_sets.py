@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.gateway_operator.retention.test_sweep import DAY, RetentionWorld
 
+MINUTE = timedelta(minutes=1)
 ATTACKS: list[dict[str, Any]] = [
     {"retention": {"keepLast": 1}},
     {"retention": {"keepLast": 1, "includeAdopted": True}},
@@ -54,8 +55,8 @@ def test_schedule_governs_by_origin_and_not_by_group() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 2})
     for number in range(4):
-        world.add(f"b{number}", number * DAY, group="other", origin="Schedule", schedule="nightly")
-        world.add(f"m{number}", number * DAY, group="nightly", origin="Manual")
+        world.add(f"b{number}", number * DAY + MINUTE, group="other", origin="Schedule", schedule="nightly")
+        world.add(f"m{number}", number * DAY + MINUTE, group="nightly", origin="Manual")
     world.sweep()
     assert world.names() == world.files() == {"b0", "b1", "m0", "m1", "m2", "m3"}
 

@@ -13,11 +13,12 @@ from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import ACCEPT_INVENTORY, FINALIZER
+from gateway_operator.domain.model.names import APPROVE_DELETIONS, FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.result import explain
 from gateway_operator.domain.retention.sets import gather
+from gateway_operator.domain.retention.volume import assume_present
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
 from gateway_operator.reconcile.deletion import finalize_backup
@@ -52,11 +53,13 @@ class RetentionWorld(World):
             "thresholds": {"ttl": spec["ttl"]} if "ttl" in spec else {},
         }
         if phase == "Completed":
+            metadata = {"namespace": NAMESPACE, "name": name, "origin": str(origin), "schedule": str(schedule)}
+            stored = backup_record(backup_id=backup_id, path=f"{group}/{name}", created=made, metadata=metadata)
             status |= {
                 "snapshotTime": timestamps.precise(made), "backupID": backup_id, "volumeID": VOLUME,
-                "path": f"{group}/{name}", "verification": {"level": "Verified"},
+                "path": f"{group}/{name}", "verification": {"level": "Verified"}, "sizeBytes": 1,
+                "sha256": stored.stored_sha256, "contentDigest": stored.content_sha256,
             }  # fmt: skip
-            stored = backup_record(backup_id=backup_id, path=f"{group}/{name}", created=made)
             self.admin.backups[backup_id] = (stored, "old")
         self.cluster.objects["GatewayBackup", name]["status"] = status
         return ref
@@ -105,6 +108,13 @@ class RetentionWorld(World):
         """The status of an object by name."""
         return dict(self.cluster.objects[kind, name].get("status") or {})
 
+    def approve(self, name: str = "nightly") -> None:
+        """Approve what the schedule's status asks for, as ``kubectl gateway retention approve`` does."""
+        asked = self.status_of(name, "GatewayBackupSchedule")["retention"]["approvals"]
+        text = ",".join(one["nonce"] for one in asked)
+        change = {APPROVE_DELETIONS: text}
+        self.edit(name, lambda body: body["metadata"].update(annotations=change), "GatewayBackupSchedule")
+
     def condition(self, kind: str = "RetentionApplied", name: str = "nightly") -> tuple[str, str]:
         """Status and reason of a condition of a schedule."""
         result = self.status_of(name, "GatewayBackupSchedule").get("conditions") or []
@@ -120,21 +130,19 @@ class RetentionWorld(World):
 
 def test_pass_deletes_and_explains_and_second_pass_writes_nothing() -> None:
     world = RetentionWorld()
-    world.schedule(retention={"keepLast": 2, "keepDaily": 3})
+    world.schedule(retention={"keepLast": 2, "keepDaily": 4})
     world.daily(6)
     world.add("broken", 2 * DAY, phase="Failed")
     controller = world.sweep()
-    assert world.names() == {"d0", "d1", "d2", "broken"}
-    assert world.files() == {"d0", "d1", "d2"}
+    assert world.names() == {"d0", "d1", "d2", "d3", "broken"}
+    assert world.files() == {"d0", "d1", "d2", "d3"}
     assert world.status_of("d0")["keptBy"] == ["minKeep", "keepLast", "keepDaily 2026-01-01"]
     assert world.status_of("d2")["keptBy"] == ["keepDaily 2025-12-30"]
     assert world.condition() == ("True", "Applied")
     remembered = world.status_of("nightly", "GatewayBackupSchedule")["retention"]
-    assert (remembered["kept"], remembered["inventory"], remembered["deletedTotal"]) == (3, 3, 3)
+    assert (remembered["kept"], remembered["inventory"], remembered["deletedTotal"]) == (4, 4, 2)
     messages = [note.message for note in world.cluster.events if note.reason == "DeletedByRetention"]
-    assert messages == [
-        f"GatewayBackup d{day} is deleted with its file: no rule keeps it." for day in (5, 5, 4, 4, 3, 3)
-    ]
+    assert messages == [f"GatewayBackup d{day} is deleted with its file: no rule keeps it." for day in (5, 5, 4, 4)]
     writes = world.cluster.version
     world.clock.advance(600)
     world.sweep(controller=controller, passes=3)
@@ -145,7 +153,7 @@ def test_without_a_policy_no_backup_is_deleted_or_written() -> None:
     world = RetentionWorld()
     world.schedule()
     world.daily(5)
-    world.daily(5, group="manual")
+    world.add("mine", DAY, group="manual")
     before = [
         body["metadata"]["resourceVersion"]
         for (kind, _), body in world.cluster.objects.items()
@@ -166,7 +174,7 @@ def test_ttl_works_without_a_schedule_and_keeps_the_last_verified() -> None:
     world.add("brief", 3 * DAY, group="manual", ttl="1d")
     world.add("last", 2 * DAY, group="manual", ttl="1d")
     world.add("young", timedelta(hours=1), group="other", ttl="1d")
-    world.add("newest", timedelta(0), group="other", ttl="1d")
+    world.add("newest", timedelta(minutes=1), group="other", ttl="1d")
     world.sweep(passes=2)
     assert world.names() == world.files() == {"last", "young", "newest"}
     assert world.status_of("young") | {"expiresAt": "2026-01-02T11:00:00Z"} == world.status_of("young")
@@ -232,34 +240,16 @@ def test_clock_jump_deletes_nothing(step: timedelta, reason: str) -> None:
     assert world.condition() == ("True", "Applied")
 
 
-def test_shrunk_inventory_holds_until_acknowledged_across_restarts() -> None:
-    world = RetentionWorld()
-    world.schedule(retention={"keepLast": 8})
-    world.daily(8)
-    world.sweep()
-    for day in range(2, 6):
-        del world.cluster.objects["GatewayBackup", f"d{day}"]
-    world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 1}), "GatewayBackupSchedule")
-    world.sweep(passes=2)  # each with a new controller, as after a restart
-    assert len(world.names()) == 4
-    assert world.condition() == ("False", "InventoryShrank")
-    assert world.status_of("nightly", "GatewayBackupSchedule")["retention"]["wouldDelete"] == 3
-    world.edit(
-        "nightly", lambda body: body["metadata"].update(annotations={ACCEPT_INVENTORY: "4/8"}), "GatewayBackupSchedule"
-    )
-    world.sweep()
-    assert world.names() == {"d0"}
-    assert world.condition() == ("True", "Applied")
-
-
-def test_own_deletions_are_no_loss_after_a_crash() -> None:
-    """From eight to one: after a crash in the middle, its own deletions must not cause a hold."""
+def test_approved_large_deletion_continues_after_a_crash() -> None:
+    """From eight to one: after a crash in the middle, no second approval is needed."""
     for crash in range(1, 200):
         world = RetentionWorld()
         world.schedule(retention={"keepLast": 8})
         world.daily(8)
         world.sweep()
         world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 1}), "GatewayBackupSchedule")
+        world.sweep()
+        world.approve()
         world.faults.calls, world.faults.after = 0, {crash}
         died = False
         try:
@@ -381,7 +371,7 @@ def test_new_backup_with_a_reused_name_stays() -> None:
 
 def test_two_operators_delete_once() -> None:
     world = RetentionWorld()
-    world.schedule(retention={"keepLast": 2})
+    world.schedule(retention={"keepLast": 4})
     world.daily(6)
 
     async def both() -> None:
@@ -393,7 +383,7 @@ def test_two_operators_delete_once() -> None:
             await world.finish()
 
     asyncio.run(both())
-    assert world.names() == world.files() == {"d0", "d1"}
+    assert world.names() == world.files() == {"d0", "d1", "d2", "d3"}
     assert world.condition() == ("True", "Applied")
 
 
@@ -450,7 +440,7 @@ def test_without_a_schedule_one_event_reports_a_blocked_deletion() -> None:
     world.cluster.present = False
     world.sweep(controller=world.sweep(), passes=3)
     assert world.names() == {"brief", "last"}
-    assert [note.reason for note in world.cluster.events] == ["DeletionRefused"]
+    assert [note.reason for note in world.cluster.events] == ["ListingIncomplete"]
 
 
 def test_deleted_gateway_keeps_its_backups() -> None:
@@ -558,12 +548,15 @@ def test_unowned_files_are_counted_and_never_deleted() -> None:
     assert len(world.files()) == 4
 
 
-def test_large_deletion_takes_several_passes_without_a_hold() -> None:
+def test_approved_large_deletion_takes_several_passes() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 250})
     world.daily(250)
     world.sweep()
     world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 2}), "GatewayBackupSchedule")
+    world.sweep()
+    assert world.condition() == ("False", "LargeDeletion")
+    world.approve()
     for left in (150, 50, 2):
         world.sweep()  # each with a new controller, as after a restart
         assert len(world.names()) == len(world.files()) == left
@@ -591,7 +584,7 @@ def test_explain_equals_what_a_pass_does() -> None:
     def listed(kind: str) -> list[dict[str, Any]]:
         return [body for (one, _), body in world.cluster.objects.items() if one == kind]
 
-    backups = [BackupSummary.from_backup(Backup.parse(body)) for body in listed("GatewayBackup")]
+    backups = assume_present(BackupSummary.from_backup(Backup.parse(body)) for body in listed("GatewayBackup"))
     schedules = map(GatewayBackupSchedule.parse, listed("GatewayBackupSchedule"))
     sets = gather(backups, schedules, [])
     rows = [row for one in sets for row in explain(plan(one.rows, one.policy, world.clock.now()))]  # type: ignore[arg-type]
@@ -631,16 +624,16 @@ def test_crash_at_any_call_ends_like_an_undisturbed_pass() -> None:
             world = _many(faults)
             with pytest.raises(CrashError):
                 world.sweep(ports=world.ports)
-            assert {"d0", "d1", "pinned"} <= world.files()
+            assert {"d0", "d1", "d2", "pinned"} <= world.files()
             world.sweep(passes=3)
-            assert world.names() == {"d0", "d1", "pinned"}, (number, before)
-            assert world.files() == {"d0", "d1", "pinned"}, (number, before)
+            assert world.names() == {"d0", "d1", "d2", "pinned"}, (number, before)
+            assert world.files() == {"d0", "d1", "d2", "pinned"}, (number, before)
             assert world.condition() == ("True", "Applied")
 
 
 def _many(faults: Faults) -> RetentionWorld:
     world = RetentionWorld(faults)
-    world.schedule(retention={"keepLast": 2, "failed": {"keepLast": 0}}, objective={"maxAge": "2d"})
+    world.schedule(retention={"keepLast": 3, "failed": {"keepLast": 0}}, objective={"maxAge": "2d"})
     world.daily(4)
     world.add("pinned", 9 * DAY, pinned=True)
     world.add("brief", 3 * DAY, ttl="1d")

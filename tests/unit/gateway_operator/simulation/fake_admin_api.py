@@ -26,7 +26,7 @@ from gateway_api.contract import (
     VerificationResult,
 )
 from gateway_operator.domain.model.actions import CallBackup, CallRestore
-from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound
+from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 from tests.unit.gateway_operator.simulation.fake_cluster import Clock, Cluster, sha
 
@@ -95,6 +95,10 @@ class Admin:
         self.volume = VOLUME
         self.foreign: dict[str, FileInspection] = {}
         """Files without a manifest, by their path."""
+        self.special: dict[str, BackupEntry] = {}
+        """Entries that replace or extend the list of files, by their path."""
+        self.full_lists = 0
+        """The number of lists that were not answered with 304."""
         self.problems: list[Problem] = []
         """The problems that a check of any file reports."""
         self.level = "Verified"
@@ -190,15 +194,7 @@ class Admin:
     async def list_files(self, target: AdminTarget, token: str | None) -> BackupPage:
         """A page of two files, so that tests with few files need several pages."""
         self._gate()
-        files = [
-            BackupEntry(kind="backup", path=one.path, size_bytes=1, modified=one.created, record=one)
-            for one, _ in self.backups.values()
-        ]
-        files += [
-            BackupEntry(kind="foreign", path=path, size_bytes=1, modified=one.modified)
-            for path, one in self.foreign.items()
-        ]
-        later = sorted((one for one in files if one.path > (token or "")), key=lambda one: one.path)
+        later = sorted((one for one in self._entries() if one.path > (token or "")), key=lambda one: one.path)
         return BackupPage.model_validate(
             {
                 "items": later[:2],
@@ -207,6 +203,26 @@ class Admin:
                 "listed_at": self.clock.now(),
             }
         )
+
+    def _entries(self) -> list[BackupEntry]:
+        entries = [
+            BackupEntry(kind="backup", path=one.path, size_bytes=1, modified=one.created, record=one)
+            for one, _ in self.backups.values()
+        ]
+        entries += [
+            BackupEntry(kind="foreign", path=path, size_bytes=1, modified=one.modified)
+            for path, one in self.foreign.items()
+        ]
+        return [one for one in entries if one.path not in self.special] + list(self.special.values())
+
+    async def list_if_changed(self, target: AdminTarget, etag: str) -> TaggedPage:
+        """The tag covers all files and the volume, as in the real API."""
+        self._gate()
+        tag = sha(self.volume + "".join(one.model_dump_json() for one in self._entries()))
+        if tag == etag:
+            return TaggedPage(None, tag)
+        self.full_lists += 1
+        return TaggedPage(await self.list_files(target, None), tag)
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         self._gate()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from gateway_operator.domain.model import conditions, durations
+from gateway_operator.domain.index.file_state import FileState
+from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
 from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.resources import Backup
@@ -58,9 +59,16 @@ class BackupSummary:
     """Its spec names an existing file."""
     restore_uid: str = ""
     """For a safety backup: the uid of the GatewayRestore that created it."""
+    file: FileState = FileState.unknown
+    """Whether its file is on the volume. Only retention fills it in."""
+    file_absent_since: datetime | None = None
+    """Since when the object has the condition FilePresent=False; None without it."""
     volume_id: str = ""
     path: str = ""
     backup_id: str = ""
+    sha256: str = ""
+    """Digest of the stored file."""
+    size_bytes: int | None = None
     content_digest: str = ""
     content_bytes: int | None = None
     counts: Mapping[str, int] | None = None
@@ -78,7 +86,7 @@ class BackupSummary:
     def from_backup(cls, backup: Backup) -> BackupSummary:
         """The row of a GatewayBackup object."""
         meta, status = backup.meta, backup.status
-        content_bytes = status.get("contentBytes")
+        content_bytes, size_bytes = status.get("contentBytes"), status.get("sizeBytes")
         return cls(
             name=meta.ref.name,
             uid=meta.ref.uid,
@@ -100,9 +108,12 @@ class BackupSummary:
             group=backup.group,
             adopts=backup.existing is not None,
             restore_uid=backup.restore_uid,
+            file_absent_since=_absent_since(backup),
             volume_id=str(status.get("volumeID") or ""),
             path=str(status.get("path") or backup.existing or ""),
             backup_id=str(status.get("backupID") or ""),
+            sha256=str(status.get("sha256") or ""),
+            size_bytes=size_bytes if isinstance(size_bytes, int) else None,
             content_digest=str(status.get("contentDigest") or ""),
             content_bytes=content_bytes if isinstance(content_bytes, int) else None,
             counts=backup.counts,
@@ -213,6 +224,13 @@ class BackupIndex:
         if row.moment is not None:
             _discard_sorted(self._history, row.set_id, row.moment)
             _discard_sorted(self._contents, _content(row), row.moment)
+
+
+def _absent_since(backup: Backup) -> datetime | None:
+    for condition in backup.conditions:
+        if condition.get("type") == conditions.FILE_PRESENT and condition.get("status") == "False":
+            return timestamps.parse(condition.get("lastTransitionTime")) or backup.meta.created
+    return None
 
 
 def _files(row: BackupSummary) -> list[tuple[str, str]]:

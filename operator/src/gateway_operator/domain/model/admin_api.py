@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway_api.contract import BackupRecord, Counts, ExistingBackup, FileInspection, VerificationResult
+from gateway_api.contract import (
+    BackupPage,
+    BackupRecord,
+    Counts,
+    ExistingBackup,
+    FileInspection,
+    VerificationResult,
+)
 
 BackupFile = BackupRecord | FileInspection
 """A file in the backup directory: one that a manifest describes, or one that was inspected because none does."""
@@ -40,6 +47,14 @@ class Failure:
     def sentence(self) -> str:
         """The problem and its remedy. Some messages already contain the remedy."""
         return self.message if self.remedy in self.message else f"{self.message} {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedPage:
+    """The first page of a list of files. ``page`` is None if the list has not changed since the tag of the request."""
+
+    page: BackupPage | None
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)

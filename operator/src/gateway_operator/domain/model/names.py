@@ -47,9 +47,8 @@ IMPORT_LABEL: Final = f"{GROUP}/import"
 """Label of a backup: the GatewayBackupImport that created it."""
 IMPORT_UID: Final = f"{GROUP}/import-uid"
 """Annotation of such a backup: the import's uid, since a name may be reused."""
-ACCEPT_INVENTORY: Final = f"{GROUP}/accept-inventory"
-"""Annotation of a schedule, ``NOW/BEFORE``: a person acknowledges this smaller number of backups, and retention
-continues."""
+APPROVE_DELETIONS: Final = f"{GROUP}/approve-deletions"
+"""Annotation of a schedule: the nonces of the holds that a person has approved, separated by commas."""
 
 GATEWAY_LABEL: Final = f"{GROUP}/gateway"
 """Label of a Secret with an age identity: the only gateway whose restores may use it."""

@@ -132,6 +132,11 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "The object was deleted, and the file stays on the volume.",
         "The event has the cause. A GatewayBackup with `existing: {path}` adopts the file; the admin API deletes it.",
     ),
+    Reason.FileMissing: Meaning(
+        "The file of a Completed backup is not on the volume. The backup counts for nothing.",
+        "Mount the right volume or bring the file back. Otherwise `failed.maxAge` deletes the object.",
+    ),
+    Reason.FileBack: Meaning("The file of a backup is on the volume again.", _NOTHING),
     Reason.Importing: Meaning("The files of the volume that have no GatewayBackup are being adopted.", _NOTHING),
     Reason.Imported: Meaning("Every selected backup on the volume has a GatewayBackup.", _NOTHING),
     Reason.ImportedInPart: Meaning(
@@ -237,8 +242,9 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "The retention policy is invalid, so nothing is deleted.", "Correct the field that the message names."
     ),
     Reason.ListingIncomplete: Meaning(
-        "The list of backups or restores could not be read completely, so nothing is deleted.",
-        "The operator retries every 30 seconds. If it persists, check the API server.",
+        "The list of backups, of restores or of the files on the volume could not be read completely. So no file is "
+        "deleted.",
+        "The message has the cause. The operator retries. If it persists, check the API server or the gateway.",
     ),
     Reason.ClockBehind: Meaning(
         "The time of a backup is ahead of the operator's clock, so nothing is deleted.",
@@ -249,8 +255,12 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "Correct the clocks of the nodes.",
     ),
     Reason.InventoryShrank: Meaning(
-        "At least half of the good backups disappeared since the last pass, not by retention. So nothing is deleted.",
-        "Find out who removed them. To acknowledge the change, run the `kubectl annotate` line in the message.",
+        "At least half of the members of the set lack their file or their GatewayBackup. So nothing is deleted.",
+        "Mount the right volume, or import the files. `kubectl gateway retention approve` goes on without them.",
+    ),
+    Reason.LargeDeletion: Meaning(
+        "The policy deletes three or more backups and leaves half or less. So nothing is deleted.",
+        "Check the plan with `kubectl gateway retention explain`. `kubectl gateway retention approve` permits it.",
     ),
     Reason.RestoreChoosing: Meaning(
         "An unfinished restore of this gateway may still select any backup, so nothing is deleted.",

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     Deleting = "Deleting"
     FileDeleted = "FileDeleted"
     FileKept = "FileKept"
+    FileMissing = "FileMissing"
+    FileBack = "FileBack"
     # an import
     Importing = "Importing"
     Imported = "Imported"
@@ -89,6 +91,7 @@ class Reason(StrEnum):
     ClockBehind = "ClockBehind"
     ClockDiffers = "ClockDiffers"
     InventoryShrank = "InventoryShrank"
+    LargeDeletion = "LargeDeletion"
     RestoreChoosing = "RestoreChoosing"
     DeletionRefused = "DeletionRefused"
     DeletedByRetention = "DeletedByRetention"

@@ -1,28 +1,36 @@
-"""Safety checks: a set is left unchanged while the inputs of its retention plan are unreliable.
+"""Safety checks: a set is left unchanged while the inputs or the effect of its retention plan are doubtful.
 
-All holds clear automatically in a later pass, except InventoryShrank, which a person acknowledges with an annotation.
+Most holds clear in a later pass by themselves. InventoryShrank and LargeDeletion wait for a person, who approves
+exactly this hold by its nonce.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.names import ACCEPT_INVENTORY
 from gateway_operator.domain.model.reasons import Reason
+from gateway_operator.domain.retention.approval import approval_nonce, approved_nonces
+from gateway_operator.domain.retention.plan import TOLERANCE
+from gateway_operator.domain.retention.volume import EMPTY, SetInventory
+from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
-TOLERANCE: Final = timedelta(minutes=1)
-"""Allowed difference between the clocks of a gateway's pod, the API server and the operator."""
+_LEAST_LARGE: Final = 3
+"""A plan that deletes fewer backups is never a large deletion."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletionHold:
-    """The reason why no backup of a set is deleted now."""
+    """The reason why no backup of a set is deleted now. ``nonce`` is empty if a person cannot approve it."""
 
     reason: Reason
     message: str
+    nonce: str = ""
+    spares_records: bool = False
+    """Whether failed records, which have no file, are deleted in spite of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +38,26 @@ class SetObservation:
     """The inputs of the safety checks of a set."""
 
     complete: bool
-    """Whether the list of backups was read completely."""
-    newest: datetime | None
+    """Whether the lists of backups and restores were read completely."""
+    newest: datetime | None = None
     """The time of the newest backup that is not adopted; None without one."""
-    server_time: datetime | None
+    server_time: datetime | None = None
     """The API server's clock, from its answer to the list; None without one."""
-    inventory: int
-    """The number of Completed backups."""
-    before: int | None
-    """The number after the previous pass; None if there was none."""
-    accepted: str = ""
-    """The annotation by which a person acknowledges a smaller inventory, as ``NOW/BEFORE``; empty without one."""
-    annotate_target: str = ""
-    """The arguments of ``kubectl annotate`` that name the schedule."""
+    files_problem: str = ""
+    """Why the volume is not listed; empty if it is, or if the set needs no listing."""
+    inventory: SetInventory = EMPTY
+    deletions: Sequence[str] = ()
+    """The uids of the backups that the whole plan deletes with their files."""
+    present: int = 0
+    """The number of Completed backups whose file is not known to be lost."""
+    left_before: int | None = None
+    """The number that the last applied pass has left; None if there was none."""
+    schedule: GatewayBackupSchedule | None = None
+    """The schedule that a person can annotate; None for a set without one."""
 
 
 def first_hold(observed: SetObservation, now: datetime) -> DeletionHold | None:
-    """The first hold that applies; None if deletions are allowed."""
+    """The first hold that applies and is not approved; None if deletions are allowed."""
     if not observed.complete:
         return DeletionHold(
             Reason.ListingIncomplete,
@@ -64,18 +75,43 @@ def first_hold(observed: SetObservation, now: datetime) -> DeletionHold | None:
         return DeletionHold(
             Reason.ClockDiffers, f"Nothing is deleted: the operator's clock is {side} the API server's."
         )
-    if (
-        observed.before is not None
-        and inventory_shrank(observed.inventory, observed.before)
-        and not _is_acknowledged(observed)
-    ):
-        left, before = observed.inventory, observed.before
+    if observed.files_problem:
+        message = f"No file is deleted: the files on the volume are not known. {observed.files_problem}"
+        return DeletionHold(Reason.ListingIncomplete, message, spares_records=True)
+    approved = approved_nonces(observed.schedule) if observed.schedule is not None else frozenset()
+    return next((one for one in approvable_holds(observed) if one.nonce not in approved), None)
+
+
+def approvable_holds(observed: SetObservation) -> list[DeletionHold]:
+    """The holds that a person can approve, approved or not. Only sets with a schedule have them."""
+    schedule, inventory = observed.schedule, observed.inventory
+    if schedule is None:
+        return []
+    holds = []
+    if inventory.shrank:
+        nonce = approval_nonce(schedule, Reason.InventoryShrank, (*inventory.without_file, *inventory.without_object))
         message = (
-            f"Nothing is deleted: {left} of {before} good backups are left since the last pass. To acknowledge this "
-            f"change: kubectl annotate {observed.annotate_target} --overwrite {ACCEPT_INVENTORY}={left}/{before}"
+            f"Nothing is deleted: of {inventory.members} members of the set, {len(inventory.without_file)} have lost "
+            f"their file and {len(inventory.without_object)} files have no GatewayBackup. Bring the files back or "
+            f"import them. {_command(schedule, nonce)}"
         )
-        return DeletionHold(Reason.InventoryShrank, message)
-    return None
+        holds.append(DeletionHold(Reason.InventoryShrank, message, nonce))
+    leaves = observed.present - len(observed.deletions)
+    before = observed.present if observed.left_before is None else observed.left_before
+    if len(observed.deletions) >= _LEAST_LARGE and leaves * 2 <= before:
+        nonce = approval_nonce(schedule, Reason.LargeDeletion, observed.deletions)
+        message = (
+            f"Nothing is deleted: the policy deletes {len(observed.deletions)} of {observed.present} backups and "
+            f"leaves {leaves}. Check it with `kubectl gateway retention explain {schedule.name}`. "
+            f"{_command(schedule, nonce)}"
+        )
+        holds.append(DeletionHold(Reason.LargeDeletion, message, nonce))
+    return holds
+
+
+def _command(schedule: GatewayBackupSchedule, nonce: str) -> str:
+    namespace = schedule.meta.ref.namespace
+    return f"To approve: kubectl gateway retention approve -n {namespace} {schedule.name} (nonce {nonce})"
 
 
 def restore_pending_hold(restore: str) -> DeletionHold:
@@ -83,16 +119,3 @@ def restore_pending_hold(restore: str) -> DeletionHold:
     return DeletionHold(
         Reason.RestoreChoosing, f"Nothing is deleted until GatewayRestore {restore} has resolved its source."
     )
-
-
-def inventory_shrank(inventory: int, before: int) -> bool:
-    """Whether at least half of the backups are missing."""
-    return before > 0 and inventory * 2 <= before
-
-
-def _is_acknowledged(observed: SetObservation) -> bool:
-    """Whether a person has acknowledged this loss. The acknowledgement applies only to this change or a smaller one."""
-    now, _, before = observed.accepted.partition("/")
-    if not (now.isascii() and now.isdigit() and before.isascii() and before.isdigit()):
-        return False
-    return int(before) == observed.before and int(now) <= observed.inventory

@@ -1,29 +1,31 @@
 """Decides which backups of a set are kept, and why: a pure function of the backups, the policy and the time.
 
 The order is: protected backups, then backups past an age limit, then the rules count the remaining ones. So a backup
-that is deleted never counts for a rule in place of one that stays, and a larger rule never keeps fewer backups.
-`docs/retention.md` describes the same for users.
+that is deleted never counts for a rule in place of one that stays, and a larger rule never keeps fewer backups. Only
+backups whose file is on the volume count or are deleted by a rule. `docs/retention.md` describes the same for users.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.retention import periods as calendar
-from gateway_operator.domain.retention.guards import TOLERANCE
 from gateway_operator.domain.retention.policy import RetentionPolicy
 
 COMPLETED: Final = "Completed"
 FAILED: Final = "Failed"
 VERIFIED: Final = "Verified"
+TOLERANCE: Final = timedelta(minutes=1)
+"""Allowed difference between the clocks of a gateway's pod, the API server and the operator."""
 
 
 class DeletionCause(StrEnum):
@@ -32,6 +34,7 @@ class DeletionCause(StrEnum):
     ttl = "ttl"
     retention = "retention"
     failed = "failed"
+    """Only the object is deleted: the backup failed, or its file is no longer there."""
 
 
 class RetentionDecision(NamedTuple):
@@ -49,12 +52,26 @@ class RetentionDecision(NamedTuple):
         """Whether the backup is not deleted."""
         return self.cause is None
 
+    @property
+    def deletes_file(self) -> bool:
+        """Whether the file of the backup is deleted with its object."""
+        return self.cause in (DeletionCause.ttl, DeletionCause.retention)
+
 
 _KeepReasons = dict[int, list[str]]
 """Reasons to keep, by position. A position without a reason has no key, because there may be 100,000 backups."""
 _Expired = dict[int, tuple[DeletionCause, str]]
 _UNCOUNTED: Final = (DeletionCause.retention, "no rule keeps it")
 _RESTORES_SHOWN: Final = 10
+_COMPARED: Final = frozenset({FileState.present, FileState.unproven, FileState.absent})
+"""The states in which an age limit may delete a Completed backup or its record."""
+_FILE_REASONS: Final = {
+    FileState.unproven: "no manifest",
+    FileState.changed: "file changed",
+    FileState.absent: "file missing",
+    FileState.other_volume: "other volume",
+}
+"""Why a backup does not count. States that the next listing is expected to change are left out."""
 
 
 def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetime) -> list[RetentionDecision]:
@@ -65,20 +82,17 @@ def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetim
     ordered.sort(key=attrgetter("name"), reverse=True)
     ordered.sort(key=lambda backup: backup.time.timestamp(), reverse=True)
     kept: _KeepReasons = defaultdict(list)
-    future = frozenset(index for index, backup in enumerate(ordered) if backup.time - now > TOLERANCE)
-    _protect(ordered, policy, future, kept)
+    _protect(ordered, policy, now, kept)
     protected = frozenset(kept)
     expired: _Expired = {}
     good, failed = [], []
     for index, backup in enumerate(ordered):
-        if backup.phase not in (COMPLETED, FAILED) or index in future:
-            continue
         outlived = _expired(backup, policy, now)
         if outlived is not None:
             expired[index] = outlived
         elif backup.phase == FAILED:
             failed.append(index)
-        elif not backup.needs_review:
+        elif counts(backup, now) and not backup.needs_review:
             good.append(index)
     if policy.has_rules:
         _by_rules(ordered, good, policy, now, kept, expired)
@@ -93,48 +107,63 @@ def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetim
     ]
 
 
-def _protect(
-    ordered: Sequence[BackupSummary], policy: RetentionPolicy, future: Collection[int], kept: _KeepReasons
-) -> None:
+def counts(backup: BackupSummary, now: datetime) -> bool:
+    """Whether a backup may count for a rule: its file is on the volume, and its time is credible.
+
+    A backup that is newer than now would take the place of one that is not.
+    """
+    return (
+        backup.phase == COMPLETED
+        and backup.file is FileState.present
+        and backup.snapshot_time is not None
+        and backup.snapshot_time - now <= TOLERANCE
+    )
+
+
+def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, now: datetime, kept: _KeepReasons) -> None:
     """Find the backups that neither a rule nor ``maxAge`` nor ``ttl`` deletes."""
-    verified: Counter[str] = Counter()
+    verified = 0
     after: BackupSummary | None = None
     for index, backup in enumerate(ordered):
-        completed = backup.phase == COMPLETED
-        if index in future:
-            # Its time is wrong, so its place in the order is wrong as well: it must not push out another backup.
-            kept[index].append("newer than now")
-            continue
-        suspicious = completed and backup.needs_review
         if backup.pinned:
             kept[index].append("pinned")
         if backup.restores:
             kept[index].extend(f"restore {name}" for name in backup.restores[:_RESTORES_SHOWN])
-        if suspicious:
+        if not counts(backup, now):
+            continue
+        if backup.needs_review:
             kept[index].append("suspicious")
-        elif completed and backup.level == VERIFIED and verified[backup.volume_id] < policy.min_keep:
-            verified[backup.volume_id] += 1
+            after = backup
+            continue
+        if backup.level == VERIFIED and verified < policy.min_keep:
+            verified += 1
             if policy.has_rules or backup.ttl is not None:  # otherwise nothing could delete it
                 kept[index].append("minKeep")
-        if suspicious:
-            after = backup
-        elif completed and after is not None:
+        if after is not None:
             kept[index].append(f"before {after.name}")
             after = None
 
 
 def _expired(backup: BackupSummary, policy: RetentionPolicy, now: datetime) -> tuple[DeletionCause, str] | None:
     """The age limit that a finished backup has reached; None if none."""
-    ttl = backup.ttl
-    if ttl is not None and now - backup.time >= ttl:
-        return DeletionCause.ttl, f"older than its ttl {span(ttl)}"
-    failed = backup.phase == FAILED
-    limit = policy.failed.max_age if failed else policy.max_age
-    if limit is None or now - backup.time < limit:
+    limit, age = policy.failed.max_age, now - backup.time
+    if backup.phase == COMPLETED and backup.file is FileState.absent:
+        # Its record goes by the time since its loss was found, so that there is time to bring the file back.
+        lost = now - backup.file_absent_since if backup.file_absent_since is not None else None
+        if lost is not None and limit is not None and lost >= limit:
+            return DeletionCause.failed, f"its file is missing for longer than failed.maxAge {span(limit)}"
         return None
-    if failed:
+    counting = counts(backup, now)
+    deletable = backup.phase == FAILED or counting or backup.file is FileState.unproven
+    if backup.phase not in (COMPLETED, FAILED) or not deletable:
+        return None
+    if backup.ttl is not None and age >= backup.ttl:
+        return DeletionCause.ttl, f"older than its ttl {span(backup.ttl)}"
+    if backup.phase == FAILED and limit is not None and age >= limit:
         return DeletionCause.failed, f"older than failed.maxAge {span(limit)}"
-    return DeletionCause.retention, f"older than maxAge {span(limit)}"
+    if counting and policy.max_age is not None and age >= policy.max_age:
+        return DeletionCause.retention, f"older than maxAge {span(policy.max_age)}"
+    return None
 
 
 def _by_rules(
@@ -189,23 +218,29 @@ def _decision(
         return RetentionDecision(backup, expired[0], (expired[1],), None)
     if protected:
         return RetentionDecision(backup, None, tuple(kept or ()), None)
-    return RetentionDecision(backup, None, tuple(kept or ()), _limit(backup, policy))
+    reasons = tuple(kept or ())
+    if backup.phase == COMPLETED and not reasons and (policy.has_rules or backup.ttl is not None):
+        reasons = tuple(filter(None, (_FILE_REASONS.get(backup.file),)))
+    return RetentionDecision(backup, None, reasons, _limit(backup, policy))
 
 
 def _limit(backup: BackupSummary, policy: RetentionPolicy) -> datetime | None:
     """When the first age limit of a kept backup is reached; None without one."""
-    least = backup.ttl
-    if not policy.dry_run:
-        if backup.phase == FAILED:
-            least = _smaller(least, policy.failed.max_age)
-        else:
-            least = _smaller(least, policy.max_age)
-            if policy.keep_within and not policy.counts:
-                least = _smaller(least, policy.keep_within)
+    if backup.phase == COMPLETED and backup.file not in _COMPARED:
+        return None
+    since, least = backup.time, backup.ttl
+    if backup.phase == COMPLETED and backup.file is FileState.absent:
+        since, least = backup.file_absent_since or since, policy.failed.max_age
+    elif not policy.dry_run and backup.phase == FAILED:
+        least = _smaller(least, policy.failed.max_age)
+    elif not policy.dry_run:
+        least = _smaller(least, policy.max_age)
+        if policy.keep_within and not policy.counts:
+            least = _smaller(least, policy.keep_within)
     if least is None or backup.phase not in (COMPLETED, FAILED):
         return None
     try:
-        return backup.time + least
+        return since + least
     except OverflowError:  # a limit beyond the year 9999
         return None
 

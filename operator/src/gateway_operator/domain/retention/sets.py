@@ -15,7 +15,7 @@ from datetime import datetime
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, SetKind
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.resources import Json, Restore
 from gateway_operator.domain.restore.status import is_terminal
 from gateway_operator.domain.retention.plan import FAILED, VERIFIED
 from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse
@@ -34,6 +34,8 @@ class BackupSet:
     """The rows by the names of the backups."""
     unresolved_restore: str = ""
     """The name of a restore of this gateway that has not resolved its source and may use any of them; or empty."""
+    error: Exception | None = None
+    """An unexpected error about this set. Nothing of it is deleted."""
 
     @property
     def rows(self) -> list[BackupSummary]:
@@ -46,13 +48,24 @@ class BackupSet:
 
     @property
     def newest_verified(self) -> datetime | None:
-        """The time of the newest Verified backup; None without one."""
-        return max((one.time for one in self._good() if one.level == VERIFIED), default=None)
+        """The time of the newest Verified backup whose file is not known to be lost; None without one."""
+        return max((one.time for one in self._good() if one.level == VERIFIED and not one.file.is_lost), default=None)
 
     @property
-    def inventory(self) -> int:
-        """The number of Completed backups that are not being deleted."""
-        return len(self._good())
+    def approvals(self) -> Sequence[Json]:
+        """The holds that the schedule's status names, approved or not."""
+        return self.schedule.retention_status.get("approvals") or () if self.schedule is not None else ()
+
+    @property
+    def present(self) -> int:
+        """The number of Completed backups that are not being deleted and whose file is not known to be lost."""
+        return sum(not one.file.is_lost for one in self._good())
+
+    @property
+    def needs_files(self) -> bool:
+        """Whether a rule or a ``ttl`` can delete a file of the set, so that the volume has to be listed."""
+        by_rule = isinstance(self.policy, RetentionPolicy) and self.policy.has_rules
+        return any(by_rule or one.ttl is not None for one in self._good())
 
     def _good(self) -> list[BackupSummary]:
         return [one for one in self.members.values() if one.phase == "Completed" and not one.is_deleting]
@@ -73,12 +86,20 @@ def gather(
             unfinished[restore.namespaced_gateway].append(restore)
     sets = []
     for set_id, rows in sorted(by_id.items(), key=lambda one: (str(one[0]), one[0].namespace)):
-        users = unfinished[set_id.namespaced_gateway]
-        members = {one.name: with_restores(one, users) for one in rows}
-        choosing = next((one.meta.ref.name for one in users if has_unresolved_source(one)), "")
         fixed = SAFETY if set_id.kind is SetKind.Safety else KEEP_ALL
-        sets.append(BackupSet(set_id, owners.get(set_id), policies.get(set_id, fixed), members, choosing))
+        plain = BackupSet(set_id, owners.get(set_id), policies.get(set_id, fixed), {one.name: one for one in rows})
+        try:
+            sets.append(_with_users(plain, unfinished[set_id.namespaced_gateway]))
+        except Exception as error:  # an odd restore is the trouble of its gateway's sets alone
+            sets.append(replace(plain, error=error))
     return sets
+
+
+def _with_users(backups: BackupSet, restores: Sequence[Restore]) -> BackupSet:
+    """The set with the unfinished restores of its gateway."""
+    members = {name: with_restores(one, restores) for name, one in backups.members.items()}
+    choosing = next((one.meta.ref.name for one in restores if has_unresolved_source(one)), "")
+    return replace(backups, members=members, unresolved_restore=choosing)
 
 
 def _set_for_policy(backup: BackupSummary, policies: Mapping[BackupSetId, RetentionPolicy | str]) -> BackupSetId:
@@ -140,7 +161,7 @@ def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:
 def _schedule_policy(schedule: GatewayBackupSchedule) -> RetentionPolicy | str:
     try:
         return KEEP_ALL if schedule.retention is None else parse(schedule.retention)
-    except ValueError as error:
+    except Exception as error:  # an odd policy is this schedule's trouble alone
         return str(error)
 
 

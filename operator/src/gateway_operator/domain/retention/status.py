@@ -15,7 +15,7 @@ from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.retention.result import RETENTION_APPLIED, RetentionResult
+from gateway_operator.domain.retention.result import FORGET, RETENTION_APPLIED, RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
@@ -50,6 +50,8 @@ def check_objective(max_age: timedelta, newest: datetime | None, created: dateti
 
 
 OBJECTIVE_MET: Final = "ObjectiveMet"
+_PASS_TIME_INTERVAL: Final = timedelta(hours=1)
+"""One write per schedule and hour shows that retention is running."""
 _QUIET: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
 
 
@@ -64,17 +66,23 @@ class ScheduleRetentionStatus:
 def next_retention_status(
     schedule: GatewayBackupSchedule, outcome: RetentionResult, deleted: int, now: datetime
 ) -> dict[str, Any]:
-    """``status.retention``. It changes, including its time, only if the result is a different one."""
+    """``status.retention``. Its time changes with the result, and at least once in ``_PASS_TIME_INTERVAL``."""
     before = schedule.retention_status
     after: dict[str, Any] = {
         "kept": outcome.kept,
         "wouldDelete": outcome.would_delete,
         "deletedTotal": _number(before, "deletedTotal") + deleted,
+        "missingFiles": outcome.missing,
+        "approvals": [{"reason": str(one.reason), "nonce": one.nonce} for one in outcome.approvals],
     }
-    inventory = outcome.inventory if outcome.inventory is not None else before.get("inventory")
-    if inventory is not None:
-        after["inventory"] = inventory
-    if all(before.get(name) == value for name, value in after.items()):
+    if outcome.inventory is not None:
+        after["inventory"] = None if outcome.inventory == FORGET else outcome.inventory
+    elif "inventory" in before:
+        after["inventory"] = before["inventory"]
+    last = timestamps.parse(before.get("lastPassTime"))
+    # A clock that was set back must not keep a time of the future.
+    fresh = last is not None and abs(now - last) < _PASS_TIME_INTERVAL
+    if fresh and all(before.get(name) == value for name, value in after.items()):
         return dict(before)
     return {**after, "lastPassTime": timestamps.text(now)}
 
@@ -84,8 +92,8 @@ def _number(status: Mapping[str, Any], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def inventory_before(schedule: GatewayBackupSchedule) -> int | None:
-    """The number of Completed backups after the previous pass; None without one."""
+def left_by_last_pass(schedule: GatewayBackupSchedule) -> int | None:
+    """The number of backups with a file that the last applied pass has left; None without one."""
     value = schedule.retention_status.get("inventory")
     return value if isinstance(value, int) else None
 

@@ -3,6 +3,8 @@
 A deletion has three durable steps in this order: the commit (phase Deleting, on top of the version that was planned),
 the file, the object. The backup and the restores are read again before the commit. A crash after the commit leaves an
 object in phase Deleting, and the next pass finishes it before it deletes anything else.
+
+The plan comes from lists that were read just before. Each backup is read again before its commit.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Final
 
 from gateway_operator.domain.backup import deletion
@@ -28,14 +31,36 @@ GatewayProblems = dict[NamespacedGateway, str]
 """For each gateway the reason why it cannot delete files in this pass; empty if it can. Each is checked once a pass."""
 _GATEWAY_TIMEOUT: Final = 30.0
 """Seconds for one deletion, so that a gateway that does not answer delays a pass only briefly."""
+_MAX_LIST_AGE: Final = 5.0
+"""Seconds for which a list of restores is used."""
 _REASONS: Final = {DeletionCause.retention: deletion.BY_RETENTION, DeletionCause.ttl: deletion.BY_TTL}
+
+
+class RestoreList:
+    """The restores of a namespace, listed at most every ``_MAX_LIST_AGE`` seconds during the deletions of a pass."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._lists: dict[str, tuple[float, list[Restore]]] = {}
+
+    async def current(self, namespace: str) -> list[Restore]:
+        """The restores of a namespace. A long pass lists them again, so that a new restore protects its source."""
+        now = monotonic()
+        listed = self._lists.get(namespace)
+        if listed is None or now - listed[0] > _MAX_LIST_AGE:
+            bodies = await self._ports.cluster.list_ours(RESTORE_KIND, namespace)
+            listed = self._lists[namespace] = (now, [Restore.parse(one) for one in bodies])
+        return listed[1]
 
 
 class Deletions:
     """The deletions of one set in one pass, and a count of those that were done, deferred or refused."""
 
-    def __init__(self, ports: Ports, backups: BackupSet, problems: GatewayProblems, log: Log) -> None:
+    def __init__(
+        self, ports: Ports, backups: BackupSet, restores: RestoreList, problems: GatewayProblems, log: Log
+    ) -> None:
         self._ports = ports
+        self._restores = restores
         self._set = backups
         self._problems = problems
         self._log = log
@@ -59,7 +84,7 @@ class Deletions:
         candidate = decision.backup
         ref = Ref(BACKUP_KIND, self._set.id.namespace, candidate.name, candidate.uid)
         try:
-            if candidate.has_file and decision.cause is not DeletionCause.failed:
+            if candidate.has_file and decision.deletes_file:
                 # Before the commit: a committed deletion can only be finished, and must not wait for a gateway.
                 problem = await self.gateway_problem()
                 if problem:
@@ -71,9 +96,7 @@ class Deletions:
             backup = Backup.parse(body)
             if backup.meta.resource_version != candidate.resource_version:
                 raise ConflictError("it was changed since it was listed")
-            # Restores are listed after the backup was read: a restore that started since the plan is noticed here.
-            listed = await self._ports.cluster.list_ours(RESTORE_KIND, ref.namespace)
-            user = in_use(candidate, [Restore.parse(one) for one in listed])
+            user = in_use(candidate, await self._restores.current(ref.namespace))
             if user is not None:
                 raise ConflictError(f"GatewayRestore {user} needs it")
             if decision.cause is DeletionCause.failed:

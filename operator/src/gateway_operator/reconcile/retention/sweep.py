@@ -1,40 +1,47 @@
 """The periodic retention pass: retention rules, ttl and objectives of all backup sets.
 
-A pass lists all objects, plans each set with pure functions, and writes ``keptBy`` and ``expiresAt`` to the backups
-that stay. It then records the inventory that will remain and deletes one backup at a time. Each backup is read again
-before its deletion. At the end the pass writes the schedule's status.
+A pass lists all objects, compares the backups with the files on their volumes, and plans each set with pure functions.
+Where a plan deletes something, the files and the objects of that gateway are listed again and the plan is made again.
+Then the pass records what will be left, and deletes one backup at a time. At the end it writes the schedule's status.
 
 No state is needed between two passes, so the operator may stop at any point and the next pass continues. Each write
 names the resourceVersion that it is based on, so two operators that run by mistake do not overwrite each other.
+An exception in one set is reported on that set, and the pass continues with the others.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from time import monotonic
 from typing import Final
 
-from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, BackupSummary
-from gateway_operator.domain.model.actions import KubernetesEvent
+from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, Ref
-from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.names import ACCEPT_INVENTORY, BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.model.resources import Backup, Json, Meta, Restore
-from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
-from gateway_operator.domain.retention.guards import DeletionHold, SetObservation, first_hold, restore_pending_hold
-from gateway_operator.domain.retention.plan import RetentionDecision, plan
+from gateway_operator.domain.model.names import BACKUP_KIND
+from gateway_operator.domain.model.resources import Meta
+from gateway_operator.domain.retention.guards import (
+    SetObservation,
+    approvable_holds,
+    first_hold,
+    restore_pending_hold,
+)
+from gateway_operator.domain.retention.plan import COMPLETED, RetentionDecision, plan
 from gateway_operator.domain.retention.policy import RetentionPolicy
-from gateway_operator.domain.retention.result import RetentionResult, summarize
+from gateway_operator.domain.retention.result import RetentionResult, executed_deletions, summarize
 from gateway_operator.domain.retention.sets import BackupSet, gather, kept_by_status
-from gateway_operator.domain.retention.status import inventory_before, schedule_status
+from gateway_operator.domain.retention.status import left_by_last_pass
+from gateway_operator.domain.retention.volume import VolumeFile, set_inventory, unowned_files
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.backup_import import TERMINAL_IMPORT_PHASES as IMPORT_TERMINAL
-from gateway_operator.reconcile.retention.deletions import Deletions, GatewayProblems
-from gateway_operator.reconcile.retention.unowned_files import UnownedFiles, count_unowned
+from gateway_operator.reconcile.retention.deletions import Deletions, GatewayProblems, RestoreList
+from gateway_operator.reconcile.retention.file_presence import FilePresence
+from gateway_operator.reconcile.retention.objects import Listing, list_objects
+from gateway_operator.reconcile.retention.reports import Reports, describe
+from gateway_operator.reconcile.retention.volumes import Volumes
 from gateway_operator.reconcile.status_writer import Log
 from gateway_operator.reconcile.watch_check import WatchCheck
 
@@ -42,34 +49,27 @@ _LARGE_SET: Final = 500
 """A set with at least this number of backups is planned in a thread, so that the event loop is not blocked."""
 _MAX_DELETIONS_PER_PASS: Final = 100
 """Maximum deletions of one set in a pass. More would delay the other sets, and the listing would become stale."""
-_STATUS_ATTEMPTS: Final = 3
 
 
 @dataclass
-class Listing:
-    """The objects that a pass works on. ``complete``: backups, restores and imports were listed without an error."""
+class _Overview:
+    """The inputs of all sets in one pass, or of the sets of one gateway shortly before deletions."""
 
-    complete: bool = False
-    backups: list[BackupSummary] = field(default_factory=list)
-    restores: list[Restore] = field(default_factory=list)
-    imports: list[Import] = field(default_factory=list)
-    schedules: list[GatewayBackupSchedule] = field(default_factory=list)
-    skew: timedelta | None = None
-    """The API server's clock minus the operator's clock; None if no answer had a date."""
-    unowned: dict[NamespacedGateway, int] = field(default_factory=dict)
-    """Number of files that no GatewayBackup names, for each gateway whose files were listed in this pass."""
+    listing: Listing
+    sets: list[BackupSet]
+    unowned: dict[NamespacedGateway, list[VolumeFile]]
+    """The files without an object, for each gateway whose volume is listed."""
+    fresh: bool
+    """Whether it was read for deletions. Otherwise a set with deletions is left to a fresh overview."""
 
-    @property
-    def unfinished(self) -> list[Ref]:
-        """The objects that a watch must have registered in a work queue."""
-        backups = [
-            Ref(BACKUP_KIND, one.set_id.namespace, one.name, one.uid)
-            for one in self.backups
-            if one.phase not in TERMINAL_BACKUP_PHASES and not one.is_deleting
-        ]
-        restores = [one.meta.ref for one in self.restores if one.phase not in TERMINAL_RESTORE_PHASES]
-        imports = [one.meta.ref for one in self.imports if one.phase not in IMPORT_TERMINAL]
-        return [*backups, *restores, *imports, *(one.meta.ref for one in self.schedules)]
+
+@dataclass
+class _Pass:
+    """State that the sets of one pass share."""
+
+    problems: GatewayProblems = field(default_factory=dict)
+    to_delete: dict[NamespacedGateway, set[BackupSetId]] = field(default_factory=lambda: defaultdict(set))
+    """The sets whose plan deletes something, by gateway."""
 
 
 class RetentionController:
@@ -82,22 +82,20 @@ class RetentionController:
         self._watch_check = watch_check
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
-        self._unowned_files = UnownedFiles(ports, log)
-        self._reported_holds: dict[BackupSetId, str] = {}
-        """The last reported message for each set without a schedule: the same message is reported once."""
+        self._volumes = Volumes(ports, log)
+        self._reports = Reports(ports, log)
         self.listing_seconds = 0.0
         """Seconds that the last pass spent on listing. The caller derives the pause between passes from it."""
 
     async def run_once(self) -> None:
-        """Run one pass. An error in one set or namespace is logged, and the other sets are still processed."""
+        """Run one pass. An error in one set, gateway or namespace is reported, and the others are still processed."""
         self.listing_seconds = 0.0
         unfinished: list[Ref] | None = []
-        problems: GatewayProblems = {}
         for namespace in self._namespaces:
             began = monotonic()
             try:
-                listing = await self._list(namespace)
-            except ClusterError as error:
+                listing = await list_objects(self._ports, namespace, self._log)
+            except Exception as error:  # also an unexpected one: the other namespaces are still processed
                 self._log.warning(
                     "The schedules in %s cannot be listed, so retention is skipped there: %s",
                     f"namespace {namespace}" if namespace else "the cluster",
@@ -108,125 +106,155 @@ class RetentionController:
             finally:
                 self.listing_seconds += monotonic() - began
             unfinished = [*unfinished, *listing.unfinished] if listing.complete and unfinished is not None else None
-            sets = self._sets(listing)
-            if listing.complete:
-                self._forget_missing_sets(namespace, {backups.id for backups in sets})
-            for backups in sets:
-                try:
-                    await self._process_set(backups, listing, problems)
-                except (ConflictError, MissingError) as error:
-                    # Another writer changed an object of this set. The next pass plans the set from a new listing.
-                    self._log.debug("%s is left to the next pass: %s", _describe(backups.id), error)
-                except ClusterError as error:
-                    self._log.warning("%s cannot be processed in this pass: %s", _describe(backups.id), error)
+            try:
+                await self._process_namespace(namespace, listing)
+            except Exception:
+                self._log.exception("The retention pass failed with an unexpected error.")
         if self._watch_check is not None and unfinished is not None:
             self._watch_check.compare(unfinished, monotonic())
 
-    def _forget_missing_sets(self, namespace: str, present: set[BackupSetId]) -> None:
-        for key in [one for one in self._reported_holds if namespace in ("", one.namespace) and one not in present]:
-            del self._reported_holds[key]
-
-    async def _list(self, namespace: str) -> Listing:
-        listing = Listing()
-        listing.schedules = [
-            GatewayBackupSchedule.parse(body) for body in await self._list_all(SCHEDULE_KIND, namespace, listing)
-        ]
-        # Files before objects: a file that is written in between has its GatewayBackup in the later list. The other
-        # order would count such a file as unowned.
-        files = await self._unowned_files.list_due(listing.schedules)
-        try:
-            # Restores after backups: a restore that is created in between protects a backup that is already listed.
-            listing.backups = await self._list_backups(namespace)
-            listing.restores = [Restore.parse(body) for body in await self._list_all(RESTORE_KIND, namespace, listing)]
-            listing.imports = [Import.parse(body) for body in await self._list_all(IMPORT_KIND, namespace, listing)]
-            listing.complete = True
-            for gateway, gateway_files in files.items():
-                own = [one for one in listing.backups if one.set_id.namespaced_gateway == gateway]
-                listing.unowned[gateway] = count_unowned(gateway_files, own)
-        except ClusterError as error:
-            # Nothing may be deleted on the basis of a partial list: a missing restore or backup could protect another.
-            self._log.warning(
-                "The listing of %s is incomplete, so retention deletes nothing there: %s",
-                f"namespace {namespace}" if namespace else "the cluster",
-                error,
-            )
-        return listing
-
-    async def _list_all(self, kind: str, namespace: str, listing: Listing) -> list[Json]:
-        bodies: list[Json] = []
-        more = ""
-        while True:
-            page = await self._ports.cluster.page(kind, namespace, more)
-            bodies.extend(page.items)
-            if page.server_time is not None:
-                listing.skew = page.server_time - self._ports.clock.now()
-            more = page.more
-            if not more:
-                return bodies
-
-    async def _list_backups(self, namespace: str) -> list[BackupSummary]:
-        """All backups, summarized page by page: ten thousand whole objects are never in memory at once."""
-        rows: list[BackupSummary] = []
-        more = ""
-        while True:
-            page = await self._ports.cluster.page(BACKUP_KIND, namespace, more)
-            rows.extend(BackupSummary.from_backup(Backup.parse(body)) for body in page.items)
-            more = page.more
-            if not more:
-                return rows
-
-    @staticmethod
-    def _sets(listing: Listing) -> list[BackupSet]:
+    async def _process_namespace(self, namespace: str, listing: Listing) -> None:
+        for ref, error in listing.unreadable.items():
+            await self._reports.report_unreadable(ref, error)
+        gateways = {one.set_id.namespaced_gateway for one in listing.schedules}
         if listing.complete:
-            return gather(listing.backups, listing.schedules, listing.restores)
-        return gather([], listing.schedules, [])
+            await self._volumes.refresh_due(gateways, listing.backups)
+        overview, state = await self._overview(listing, fresh=False), _Pass()
+        if listing.complete:
+            present = gateways | {one.set_id.namespaced_gateway for one in listing.backups}
+            self._volumes.forget(namespace, present)
+            self._reports.forget_missing(namespace, {one.id for one in overview.sets})
+        for backups in overview.sets:
+            await self._process_guarded(backups, overview, state)
+        for gateway, set_ids in state.to_delete.items():
+            await self._delete_at(gateway, set_ids, state)
 
-    async def _process_set(self, backups: BackupSet, listing: Listing, problems: GatewayProblems) -> None:
+    async def _delete_at(self, gateway: NamespacedGateway, set_ids: set[BackupSetId], state: _Pass) -> None:
+        """Process the sets with deletions at one gateway, on fresh complete lists.
+
+        The files are listed before the objects: a file that is written in between has its object in the later list.
+        """
+        await self._volumes.refresh(gateway)
+        began = monotonic()
+        try:
+            listing = await list_objects(self._ports, gateway.namespace, self._log)
+        except Exception as error:  # also an unexpected one: the other gateways are still processed
+            self._log.warning("%s in namespace %s waits: %s", gateway.gateway, gateway.namespace, error)
+            return
+        finally:
+            self.listing_seconds += monotonic() - began
+        listing.backups = [one for one in listing.backups if one.set_id.namespaced_gateway == gateway]
+        overview = await self._overview(listing, fresh=True)
+        # Before the deletions: whatever ends them, the next pass must not work with this listing.
+        self._volumes.expire(gateway)
+        for backups in overview.sets:
+            if backups.id in set_ids:
+                await self._process_guarded(backups, overview, state)
+
+    async def _overview(self, listing: Listing, *, fresh: bool) -> _Overview:
+        """Compare the backups with the files, and group them into sets."""
+        if not listing.complete:
+            return _Overview(listing, gather([], listing.schedules, []), {}, fresh)
+        by_gateway: dict[NamespacedGateway, list[BackupSummary]] = defaultdict(list)
+        for schedule in listing.schedules:
+            by_gateway[schedule.set_id.namespaced_gateway] = []
+        for row in listing.backups:
+            by_gateway[row.set_id.namespaced_gateway].append(row)
+        compared: list[BackupSummary] = []
+        unowned: dict[NamespacedGateway, list[VolumeFile]] = {}
+        for gateway, rows in by_gateway.items():
+            files = self._volumes.listing(gateway)
+            presence = FilePresence(self._ports, gateway, files, self._log)
+            compared += await presence.judge(rows)
+            if presence.listing_is_old:
+                self._volumes.expire(gateway)
+            if files is not None:
+                unowned[gateway] = unowned_files(files, rows, listing.began)
+        return _Overview(listing, gather(compared, listing.schedules, listing.restores), unowned, fresh)
+
+    async def _process_guarded(self, backups: BackupSet, overview: _Overview, state: _Pass) -> None:
+        try:
+            await self._process_set(backups, overview, state)
+        except (ConflictError, MissingError) as error:
+            # Another writer changed an object of this set. The next pass plans the set from a new listing.
+            self._log.debug("%s is left to the next pass: %s", describe(backups.id), error)
+        except ClusterError as error:
+            self._log.warning("%s cannot be processed in this pass: %s", describe(backups.id), error)
+        except Exception as error:
+            await self._reports.report_internal_error(backups, error)
+
+    async def _process_set(self, backups: BackupSet, overview: _Overview, state: _Pass) -> None:
+        if backups.error is not None:
+            raise backups.error
         policy = backups.policy if isinstance(backups.policy, RetentionPolicy) else RetentionPolicy()
-        now = self._ports.clock.now()
+        now, listing = self._ports.clock.now(), overview.listing
+        complete = listing.is_complete_in(backups.id.namespace)
         if len(backups.members) < _LARGE_SET:
             decisions = plan(backups.rows, policy, now)
         else:
             decisions = await asyncio.to_thread(plan, backups.rows, policy, now)
-        result = summarize(decisions, backups.policy, self._hold(backups, listing))
+        observation = self._observe(backups, overview, executed_deletions(decisions, policy))
+        approvals = approvable_holds(observation)
+        result = summarize(decisions, backups.policy, first_hold(observation, now), approvals)
         if result.deletions and backups.unresolved_restore:
-            result = summarize(decisions, backups.policy, restore_pending_hold(backups.unresolved_restore))
+            result = summarize(decisions, backups.policy, restore_pending_hold(backups.unresolved_restore), approvals)
         if listing.complete and not isinstance(backups.policy, str):
             await self._write_kept_by(backups, decisions)
-        deletions = Deletions(self._ports, backups, problems, self._log)
-        # Deletions that an earlier pass has committed come first, even under a hold: their status already promises it.
-        await deletions.finish_committed()
-        # The inventory record comes before the first deletion. It is not written while the gateway cannot delete
-        # files: it would then announce backups as deleted that stay.
+        deletions = Deletions(self._ports, backups, RestoreList(self._ports), state.problems, self._log)
+        if not overview.fresh:
+            # Deletions that an earlier pass has committed come first, even under a hold: their status promises it.
+            await deletions.finish_committed()
+            reported = {one.get("nonce") for one in backups.approvals}
+            if result.deletions or any(one.nonce not in reported for one in approvals):
+                # These lists may be old by now: a backup that the plan keeps may be gone, and a file without an object
+                # may be gone as well. So a deletion and a new hold are decided on fresh lists.
+                state.to_delete[backups.id.namespaced_gateway].add(backups.id)
+                return
+        # The record comes before the first deletion. It is not written while the gateway cannot delete files: it would
+        # then announce backups as deleted that stay.
         if backups.schedule is not None and result.deletions and not await deletions.gateway_problem():
             backups = replace(backups, schedule=await self._record_before_deleting(backups.schedule, result))
         for decision in result.deletions[:_MAX_DELETIONS_PER_PASS]:
             await deletions.delete(decision)
         deletions.defer(result.deletions[_MAX_DELETIONS_PER_PASS:])
+        unowned = overview.unowned.get(backups.id.namespaced_gateway)
         # The status comes last, because it reports the deletions. After a crash the next pass writes it.
-        await self._write_status(backups, deletions.update_result(result), deletions.deleted, listing)
-
-    def _hold(self, backups: BackupSet, listing: Listing) -> DeletionHold | None:
-        schedule, now, key = backups.schedule, self._ports.clock.now(), backups.id
-        observation = SetObservation(
-            complete=listing.complete,
-            newest=backups.newest,
-            server_time=now + listing.skew if listing.skew is not None else None,
-            inventory=backups.inventory,
-            before=inventory_before(schedule) if schedule is not None else None,
-            accepted=str(schedule.meta.annotations.get(ACCEPT_INVENTORY, "")) if schedule is not None else "",
-            annotate_target=f"-n {key.namespace} gwbs {key.name}",
+        await self._reports.write_result(
+            backups,
+            deletions.update_result(result),
+            deletions.deleted,
+            complete=complete,
+            unowned=None if unowned is None else len(unowned),
         )
-        return first_hold(observation, now)
+
+    def _observe(
+        self, backups: BackupSet, overview: _Overview, deletions: Sequence[RetentionDecision]
+    ) -> SetObservation:
+        schedule, gateway, listing = backups.schedule, backups.id.namespaced_gateway, overview.listing
+        problem = self._volumes.problem(gateway) if backups.needs_files else ""
+        unowned = overview.unowned.get(gateway, [])
+        return SetObservation(
+            complete=listing.is_complete_in(backups.id.namespace),
+            newest=backups.newest,
+            server_time=self._ports.clock.now() + listing.skew if listing.skew is not None else None,
+            files_problem=problem,
+            inventory=set_inventory(backups.id, backups.rows, unowned),
+            deletions=[one.backup.uid for one in deletions if one.deletes_file and one.backup.phase == COMPLETED],
+            present=backups.present,
+            left_before=left_by_last_pass(schedule) if schedule is not None else None,
+            schedule=schedule,
+        )
 
     async def _write_kept_by(self, backups: BackupSet, decisions: Sequence[RetentionDecision]) -> None:
         """Write ``keptBy`` and ``expiresAt`` where they have changed. A backup that will be deleted is not written.
 
-        Such a write would change its version, and the deletion would then be refused as a conflict.
+        Such a write would change its version, and the deletion would then be refused as a conflict. A backup whose
+        file is not compared yet keeps what it has.
         """
         for decision in decisions:
             row = decision.backup
-            if not decision.keep or row.phase not in ("Completed", "Failed"):
+            unjudged = row.phase == COMPLETED and row.file in (FileState.unknown, FileState.missing)
+            if not decision.keep or row.phase not in ("Completed", "Failed") or unjudged:
                 continue
             status = kept_by_status(decision.reasons, decision.expires_at)
             if (list(row.kept_by) or None, row.expires_at or None) == (status["keptBy"], status["expiresAt"]):
@@ -240,61 +268,15 @@ class RetentionController:
     async def _record_before_deleting(
         self, schedule: GatewayBackupSchedule, result: RetentionResult
     ) -> GatewayBackupSchedule:
-        """Record in the schedule's status the inventory that the deletions will leave. Returns the written schedule.
+        """Record in the schedule's status the number of backups that the deletions will leave. Returns the schedule.
 
-        The record precedes the first deletion. Without it, a crash between two deletions would look like a loss of
-        backups, and the next pass would stop with ``InventoryShrank``. A conflict ends the pass over this set before
-        anything is deleted.
+        The record precedes the first deletion. With it, an approved large deletion that a crash interrupts is continued
+        without another approval. A conflict ends the pass over this set before anything is deleted.
         """
-        if result.inventory is None or inventory_before(schedule) == result.inventory:
+        if result.inventory is None or left_by_last_pass(schedule) == result.inventory or result.inventory < 0:
             return schedule
         status = {"retention": {"inventory": result.inventory}}
         return GatewayBackupSchedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
-
-    async def _write_status(self, backups: BackupSet, result: RetentionResult, deleted: int, listing: Listing) -> None:
-        """Write the result to the schedule's status if it has changed, and emit events about the change."""
-        schedule, complete = backups.schedule, listing.complete
-        if schedule is None:
-            await self._emit_blocked_event(backups, result)
-            return
-        now, files = self._ports.clock.now(), listing.unowned.get(backups.id.namespaced_gateway)
-        for _ in range(_STATUS_ATTEMPTS):
-            update = schedule_status(schedule, backups if complete else None, result, deleted, now, files)
-            if all(schedule.status.get(name) == value for name, value in update.status.items()):
-                return
-            try:
-                await self._ports.cluster.write_status(schedule.meta, update.status)
-                break
-            except ConflictError:
-                # The schedule's own reconcile writes to the same status. Merge again, on top of the new version:
-                # leaving it to the next pass would lose the count of deleted backups.
-                body = await self._ports.cluster.read(schedule.meta.ref)
-                if body is None:
-                    return
-                schedule = GatewayBackupSchedule.parse(body)
-        # Events after the status: after a crash in between, an event is lost and the condition is still correct.
-        for event in update.events:
-            self._log.info("GatewayBackupSchedule %s/%s: %s", backups.id.namespace, schedule.name, event.message)
-            await self._ports.cluster.event(schedule.meta.ref, event, now)
-
-    async def _emit_blocked_event(self, backups: BackupSet, result: RetentionResult) -> None:
-        """Report a hold on a set without a schedule. There is no condition for it, so its newest backup gets an event.
-
-        The same message is reported once per run of the operator.
-        """
-        key, message = backups.id, result.message if result.inventory is None else ""
-        if message and self._reported_holds.get(key) != message:
-            self._log.warning("%s: %s", _describe(key), message)
-            newest = max(backups.members.values(), key=lambda one: (one.time, one.name))
-            ref = Ref(BACKUP_KIND, key.namespace, newest.name, newest.uid)
-            await self._ports.cluster.event(
-                ref, KubernetesEvent(str(result.reason), message, warning=True), self._ports.clock.now()
-            )
-        self._reported_holds[key] = message
-
-
-def _describe(key: BackupSetId) -> str:
-    return f"The {key.kind} {key.name} of {key.gateway} in namespace {key.namespace}"
 
 
 def _version(ref: Ref, resource_version: str) -> Meta:
