@@ -51,7 +51,9 @@ class Member:
             return None
         annotations = body["metadata"].get("annotations") or {}
         accepted = spec.get("accepted") is True or annotations.get("mcpgateway.dev/shrink-accepted") == "true"
-        suspicious = any(one["type"] == "Suspicious" and one["status"] == "True" for one in status["conditions"])
+        suspicious = any(
+            one["type"] == "Suspicious" and one["status"] == "True" for one in status.get("conditions") or ()
+        )
         return cls(
             name=body["metadata"]["name"],
             file=status["backupID"],
