@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ class MadeUpLife:
         self.lost: dict[str, Any] = {}
         self.volumes: dict[str, dict[str, Any]] = {"w" * 32: {}}
         self.last_left: int | None = None
+        self.left_on = VOLUME
         self.large_approved = False
         self.approved_loss: frozenset[str] | None = None
         self.loss: frozenset[str] | None = None
@@ -135,8 +137,8 @@ class MadeUpLife:
     def a_person_edits(self) -> None:
         for name in sorted(self.world.names()):
             if self.dice.random() < 0.3:
-                pinned, ttl = self.dice.random() < 0.3, self.dice.choice([None, None, "2d"])
-                self.world.edit(name, lambda body, new=(pinned, ttl): body["spec"].update(pinned=new[0], ttl=new[1]))
+                new = {"pinned": self.dice.random() < 0.3, "ttl": self.dice.choice([None, None, "2d"])}
+                self.world.edit(name, partial(_update_spec, new))
 
     def a_person_approves(self) -> None:
         """The approvals that the last pass has asked for."""
@@ -173,7 +175,7 @@ class MadeUpLife:
         after = self._before()
         self.loss = after.halves()
         if reason == "Applied":
-            self.last_left = len(after.there())
+            self.last_left, self.left_on = len(after.there()), self.world.admin.volume
         elif reason in ("NoPolicy", "DryRun"):
             self.last_left = None
 
@@ -195,7 +197,7 @@ class MadeUpLife:
                 for name, (record, _) in self._files().items()
             },
             used=set(),
-            last_left=self.last_left,
+            last_left=self.last_left if self.left_on == self.world.admin.volume else None,
             volume=self.world.admin.volume,
             has_schedule=schedule is not None,
         )
@@ -217,6 +219,10 @@ class MadeUpLife:
 
     def _approvals_end(self) -> None:
         self.large_approved, self.approved_loss = False, None
+
+
+def _update_spec(new: dict[str, Any], body: dict[str, Any]) -> None:
+    body["spec"].update(new)
 
 
 @given(st.integers(0, 2**40))

@@ -65,6 +65,7 @@ class Life(RuleBasedStateMachine):
         """Files that are not on the volume, because an older snapshot is mounted."""
         self.other_volume: dict[str, Any] = {}
         self.last_left: int | None = None
+        self.left_on = VOLUME
         self.large_approved = False
         self.loss_approved: frozenset[str] | None = None
         self.last_loss: frozenset[str] | None = None
@@ -309,7 +310,7 @@ class Life(RuleBasedStateMachine):
             },
             used={str(body["spec"].get("backupName")) for (kind, _), body in objects.items()
                   if kind == "GatewayRestore"},
-            last_left=self.last_left,
+            last_left=self.last_left if self.left_on == self.place.admin.volume else None,
             volume=self.place.admin.volume,
             has_schedule=self._schedule is not None,
         )  # fmt: skip
@@ -321,7 +322,7 @@ class Life(RuleBasedStateMachine):
         after = self._before()
         self.last_loss = after.halves()
         if reason == "Applied":
-            self.last_left = len(after.there())
+            self.last_left, self.left_on = len(after.there()), self.place.admin.volume
         elif reason in ("NoPolicy", "DryRun"):
             self.last_left = None
 

@@ -158,7 +158,9 @@ def _expired(backup: BackupSummary, policy: RetentionPolicy, now: datetime) -> t
     if backup.phase not in (COMPLETED, FAILED) or not deletable:
         return None
     if backup.ttl is not None and age >= backup.ttl:
-        return DeletionCause.ttl, f"older than its ttl {span(backup.ttl)}"
+        # A file that a failed backup may have left stays, because its content is unknown.
+        cause = DeletionCause.failed if backup.phase == FAILED else DeletionCause.ttl
+        return cause, f"older than its ttl {span(backup.ttl)}"
     if backup.phase == FAILED and limit is not None and age >= limit:
         return DeletionCause.failed, f"older than failed.maxAge {span(limit)}"
     if counting and policy.max_age is not None and age >= policy.max_age:

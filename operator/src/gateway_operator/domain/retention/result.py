@@ -68,6 +68,8 @@ class RetentionResult:
     """The number to record as left by this pass; None keeps the recorded number, and ``FORGET`` removes it."""
     approvals: tuple[DeletionHold, ...] = ()
     """The holds that wait for a person or that a person has approved."""
+    volume_id: str = ""
+    """The volume to which the recorded number belongs; empty if it is not known."""
     missing: int = 0
     """The number of Completed backups whose file is missing on the volume."""
 
@@ -102,7 +104,7 @@ def summarize(
             executed = []
         return RetentionResult(
             tuple(executed), False, hold.reason, hold.message, good, planned - len(executed), None,
-            tuple(approvals), missing,
+            tuple(approvals), missing=missing,
         )  # fmt: skip
     deletions = sum(one.deletes_file for one in executed if one.backup.phase == COMPLETED)
     kept, held = good - deletions, planned - len(executed)
@@ -115,7 +117,15 @@ def summarize(
         applied, reason = True, Reason.Applied
         message = "1 backup is kept." if kept == 1 else f"{kept} backups are kept."
     return RetentionResult(
-        tuple(executed), applied, reason, message, kept, held, kept if applied else FORGET, tuple(approvals), missing
+        tuple(executed),
+        applied,
+        reason,
+        message,
+        kept,
+        held,
+        kept if applied else FORGET,
+        tuple(approvals),
+        missing=missing,
     )
 
 

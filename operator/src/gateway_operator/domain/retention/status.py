@@ -76,9 +76,9 @@ def next_retention_status(
         "approvals": [{"reason": str(one.reason), "nonce": one.nonce} for one in outcome.approvals],
     }
     if outcome.inventory is not None:
-        after["inventory"] = None if outcome.inventory == FORGET else outcome.inventory
-    elif "inventory" in before:
-        after["inventory"] = before["inventory"]
+        after |= recorded_inventory(outcome)
+    else:
+        after |= {name: before[name] for name in ("inventory", "volumeID") if name in before}
     last = timestamps.parse(before.get("lastPassTime"))
     # A clock that was set back must not keep a time of the future.
     fresh = last is not None and abs(now - last) < _PASS_TIME_INTERVAL
@@ -92,10 +92,21 @@ def _number(status: Mapping[str, Any], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def left_by_last_pass(schedule: GatewayBackupSchedule) -> int | None:
-    """The number of backups with a file that the last applied pass has left; None without one."""
+def recorded_inventory(outcome: RetentionResult) -> dict[str, Any]:
+    """The fields of ``status.retention`` with the number that a pass leaves, and its volume."""
+    if outcome.inventory == FORGET:
+        return {"inventory": None, "volumeID": None}
+    return {"inventory": outcome.inventory, "volumeID": outcome.volume_id or None}
+
+
+def left_by_last_pass(schedule: GatewayBackupSchedule, volume_id: str) -> int | None:
+    """The number of backups with a file that the last applied pass has left on this volume; None without one.
+
+    The number of another volume says nothing: after an empty volume every deletion would look small.
+    """
     value = schedule.retention_status.get("inventory")
-    return value if isinstance(value, int) else None
+    same = schedule.retention_status.get("volumeID") == volume_id
+    return value if isinstance(value, int) and same else None
 
 
 def schedule_status(

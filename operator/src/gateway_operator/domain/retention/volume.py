@@ -158,10 +158,10 @@ def set_inventory(set_id: BackupSetId, rows: Iterable[BackupSummary], unowned: S
 def unowned_files(
     listing: VolumeListing, backups: Iterable[BackupSummary], objects_listed: datetime
 ) -> list[VolumeFile]:
-    """The files that no GatewayBackup of this gateway names, by path or by backup id.
+    """The files that no GatewayBackup of this gateway names, by backup id or, without a manifest, by path.
 
-    The id counts as well: a file that was gzipped by hand has a new path and still the id of its manifest. Files that
-    are younger than the list of objects are left out, because their objects may be missing in that list.
+    A file that was gzipped or moved by hand has a new path and still the id of its manifest. Files that are younger
+    than the list of objects are left out, because their objects may be missing in that list.
     """
     paths, ids = set(), set()
     for one in backups:
@@ -171,7 +171,6 @@ def unowned_files(
     return [
         one
         for one in listing.files.values()
-        if one.path not in paths
-        and (not one.backup_id or one.backup_id not in ids)
+        if (one.backup_id not in ids if one.backup_id else one.path not in paths)
         and (one.created is None or one.created < objects_listed - _YOUNG)
     ]

@@ -31,9 +31,9 @@ from gateway_operator.domain.retention.guards import (
 )
 from gateway_operator.domain.retention.plan import COMPLETED, RetentionDecision, plan
 from gateway_operator.domain.retention.policy import RetentionPolicy
-from gateway_operator.domain.retention.result import RetentionResult, executed_deletions, summarize
+from gateway_operator.domain.retention.result import FORGET, RetentionResult, executed_deletions, summarize
 from gateway_operator.domain.retention.sets import BackupSet, gather, kept_by_status
-from gateway_operator.domain.retention.status import left_by_last_pass
+from gateway_operator.domain.retention.status import left_by_last_pass, recorded_inventory
 from gateway_operator.domain.retention.volume import VolumeFile, set_inventory, unowned_files
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
@@ -198,6 +198,7 @@ class RetentionController:
         result = summarize(decisions, backups.policy, first_hold(observation, now), approvals)
         if result.deletions and backups.unresolved_restore:
             result = summarize(decisions, backups.policy, restore_pending_hold(backups.unresolved_restore), approvals)
+        result = replace(result, volume_id=self._volume_id(backups.id.namespaced_gateway))
         if listing.complete and not isinstance(backups.policy, str):
             await self._write_kept_by(backups, decisions)
         deletions = Deletions(self._ports, backups, RestoreList(self._ports), state.problems, self._log)
@@ -241,9 +242,13 @@ class RetentionController:
             inventory=set_inventory(backups.id, backups.rows, unowned),
             deletions=[one.backup.uid for one in deletions if one.deletes_file and one.backup.phase == COMPLETED],
             present=backups.present,
-            left_before=left_by_last_pass(schedule) if schedule is not None else None,
+            left_before=left_by_last_pass(schedule, self._volume_id(gateway)) if schedule is not None else None,
             schedule=schedule,
         )
+
+    def _volume_id(self, gateway: NamespacedGateway) -> str:
+        listing = self._volumes.listing(gateway)
+        return listing.volume_id if listing is not None else ""
 
     async def _write_kept_by(self, backups: BackupSet, decisions: Sequence[RetentionDecision]) -> None:
         """Write ``keptBy`` and ``expiresAt`` where they have changed. A backup that will be deleted is not written.
@@ -273,9 +278,11 @@ class RetentionController:
         The record precedes the first deletion. With it, an approved large deletion that a crash interrupts is continued
         without another approval. A conflict ends the pass over this set before anything is deleted.
         """
-        if result.inventory is None or left_by_last_pass(schedule) == result.inventory or result.inventory < 0:
+        if result.inventory is None or result.inventory == FORGET:
             return schedule
-        status = {"retention": {"inventory": result.inventory}}
+        if left_by_last_pass(schedule, result.volume_id) == result.inventory:
+            return schedule
+        status = {"retention": recorded_inventory(result)}
         return GatewayBackupSchedule.parse(await self._ports.cluster.write_status(schedule.meta, status))
 
 
