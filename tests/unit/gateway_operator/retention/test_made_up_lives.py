@@ -90,9 +90,10 @@ class MadeUpLife:
             self._add(self.dice.choice(["nightly", "safety", "team"]), origin=origin, schedule=schedule, **spec)
 
     def files_vanish(self) -> None:
-        """Any number of files: an older snapshot, a script, or all of them."""
+        """A few files or many: an older snapshot, a script, or all of them."""
         names = sorted(self._files())
-        for name in self.dice.sample(names, self.dice.randint(0, len(names))):
+        few = self.dice.random() < 0.6
+        for name in self.dice.sample(names, min(len(names), self.dice.randint(1, 2 if few else 20))):
             self.lost[name] = self._files().pop(name)
 
     def files_return(self) -> None:
