@@ -49,8 +49,9 @@ class Member:
         spec, status = body["spec"], body.get("status") or {}
         if status.get("phase") != "Completed":
             return None
-        annotations = body["metadata"].get("annotations") or {}
-        accepted = spec.get("accepted") is True or annotations.get("mcpgateway.dev/shrink-accepted") == "true"
+        accepted = spec.get("accepted") is True
+        # The ttl of a scheduled backup comes from its schedule: its creator must not shorten its life.
+        ttl = (status.get("thresholds") or {}).get("ttl") if status.get("origin") == "Schedule" else spec.get("ttl")
         suspicious = any(
             one["type"] == "Suspicious" and one["status"] == "True" for one in status.get("conditions") or ()
         )
@@ -66,7 +67,7 @@ class Member:
             pinned=bool(spec.get("pinned")),
             verified=status["verification"]["level"] == "Verified",
             doubtful=suspicious and not accepted,
-            ttl=seconds(spec["ttl"]) if spec.get("ttl") else None,
+            ttl=seconds(ttl) if ttl else None,
         )
 
 
