@@ -229,7 +229,7 @@ class Life(RuleBasedStateMachine):
         self.loss_approved = self.last_loss if "InventoryShrank" in reasons else self.loss_approved
         self._pass(1)
 
-    @precondition(lambda self: self.place.admin.backups)
+    @precondition(lambda self: self.place.admin.volume == VOLUME and self.place.admin.backups)
     @rule(picks=st.lists(PICK, min_size=1, max_size=6))
     def an_older_snapshot_is_mounted(self, picks: list[int]) -> None:
         """Some files vanish, with their manifests; the volume keeps its id."""
