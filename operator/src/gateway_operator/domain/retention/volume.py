@@ -121,7 +121,7 @@ class SetInventory:
     without_file: tuple[str, ...] = ()
     """The uids of the objects without their file, sorted."""
     without_object: tuple[str, ...] = ()
-    """The paths of the files without an object, sorted."""
+    """The backup ids of the files without an object, sorted."""
 
     @property
     def halves(self) -> int:
@@ -150,7 +150,7 @@ def set_inventory(set_id: BackupSetId, rows: Iterable[BackupSummary], unowned: S
     compared = [one for one in rows if one.phase == COMPLETED and not one.is_deleting and one.file in _COMPARED]
     without_file = sorted(one.uid for one in compared if one.file in _LACKING)
     without_object = sorted(
-        one.path for one in unowned if (one.namespace, one.schedule) == (set_id.namespace, set_id.name)
+        one.backup_id for one in unowned if (one.namespace, one.schedule) == (set_id.namespace, set_id.name)
     )
     return SetInventory(len(compared) + len(without_object), tuple(without_file), tuple(without_object))
 
