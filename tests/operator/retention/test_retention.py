@@ -20,6 +20,7 @@ import pytest
 from gateway_operator.domain.model.names import APPROVE_DELETIONS, job_backup_name
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.retention.sweep import RetentionController
+from tests.operator.conftest import IMAGE
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway, real_gateway
@@ -36,7 +37,9 @@ WRITES = {"write_status", "delete_ours", "delete_by_uid", "delete_backup", "even
 def retention_operator(kube: Kube, tmp_path: Path, name: str = "operator") -> Iterator[OperatorProcess]:
     """The operator process, for this namespace only, with a retention pass every half second."""
     flags = ["--sweep-seconds=0.5"]
-    with OperatorProcess(kube.cluster, tmp_path / f"{name}.log", kube.namespace, flags=flags) as process:
+    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
+    log_file = tmp_path / f"{name}.log"
+    with OperatorProcess(kube.cluster, log_file, kube.namespace, flags=flags, environment=environment) as process:
         yield process
 
 

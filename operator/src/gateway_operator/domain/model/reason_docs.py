@@ -133,8 +133,7 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "The event has the cause. A GatewayBackup with `existing: {path}` adopts the file; the admin API deletes it.",
     ),
     Reason.FileMissing: Meaning(
-        "The file of a Completed backup is not on the volume. The backup counts for nothing.",
-        "Mount the right volume or bring the file back. Otherwise `failed.maxAge` deletes the object.",
+        "The file of the backup is not on the volume, so it counts for nothing.", "Bring the file or the volume back."
     ),
     Reason.FileBack: Meaning("The file of a backup is on the volume again.", _NOTHING),
     Reason.Importing: Meaning("The files of the volume that have no GatewayBackup are being adopted.", _NOTHING),
@@ -242,13 +241,11 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "The retention policy is invalid, so nothing is deleted.", "Correct the field that the message names."
     ),
     Reason.ListingIncomplete: Meaning(
-        "The list of backups, of restores or of the files on the volume could not be read completely. So no file is "
-        "deleted.",
+        "The list of backups, of restores or of files could not be read completely, so no file is deleted.",
         "The message has the cause. The operator retries. If it persists, check the API server or the gateway.",
     ),
     Reason.ClockBehind: Meaning(
-        "The time of a backup is ahead of the operator's clock, so nothing is deleted.",
-        "Correct the clocks of the nodes.",
+        "A backup is ahead of the operator's clock, so nothing is deleted.", "Correct the clocks of the nodes."
     ),
     Reason.ClockDiffers: Meaning(
         "The operator's clock and the API server's are more than a minute apart, so nothing is deleted.",
@@ -259,12 +256,10 @@ REASONS: Final[dict[Reason, Meaning]] = {
         "Mount the right volume, or import the files. `kubectl gateway retention approve` goes on without them.",
     ),
     Reason.LargeDeletion: Meaning(
-        "The policy deletes three or more backups and leaves half or less. So nothing is deleted.",
-        "Check the plan with `kubectl gateway retention explain`. `kubectl gateway retention approve` permits it.",
+        "The policy deletes half of the backups or more.", "Check it, then `kubectl gateway retention approve`."
     ),
     Reason.RestoreChoosing: Meaning(
-        "An unfinished restore of this gateway may still select any backup, so nothing is deleted.",
-        "Wait until the restore has resolved its source.",
+        "A restore has not resolved its source, so nothing is deleted.", "Wait until it has, or delete the restore."
     ),
     Reason.DeletionRefused: Meaning(
         "A backup could not be deleted: its gateway is not reachable, or Kubernetes denied the deletion.",
