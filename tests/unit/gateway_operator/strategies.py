@@ -25,8 +25,7 @@ from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.admin_api import Failure, NotFound
-from gateway_operator.domain.model.identifiers import GatewayRef, Ref
-from gateway_operator.domain.model.origin import Origin
+from gateway_operator.domain.model.identifiers import GatewayRef, Origin, Ref
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Restore

@@ -11,8 +11,8 @@ import kopf
 
 from gateway_operator.domain.backup.deletion import remaining_file_event
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES
+from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.names import BACKUP_PLURAL, FINALIZER, GROUP, SCHEDULE_LABEL, VERSION
-from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
 from gateway_operator.ports import Ports

@@ -16,9 +16,8 @@ from gateway_operator.domain.backup.origin import (
     ScheduleEvidence,
     decide_origin,
 )
-from gateway_operator.domain.model.identifiers import GatewayRef
+from gateway_operator.domain.model.identifiers import GatewayRef, Origin
 from gateway_operator.domain.model.names import RESTORE_LABEL, job_backup_name, safety_backup_name
-from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import Backup, Json, Restore
 

@@ -14,8 +14,8 @@ from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry as retry_policy
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import CallBackup, FindFile
+from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.names import backup_path
-from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 

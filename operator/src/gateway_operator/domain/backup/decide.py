@@ -42,7 +42,7 @@ from gateway_operator.domain.model.actions import (
     Write,
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
-from gateway_operator.domain.model.origin import Origin
+from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup

@@ -16,14 +16,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_operator.domain.model import timestamps
-from gateway_operator.domain.model.identifiers import GatewayRef, Ref
+from gateway_operator.domain.model.identifiers import GatewayRef, Origin, Ref
 from gateway_operator.domain.model.names import (
     RESTORE_KIND,
     RESTORE_LABEL,
     job_backup_name,
     safety_backup_name,
 )
-from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import Backup, Json, Restore
 

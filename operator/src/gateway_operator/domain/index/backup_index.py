@@ -15,8 +15,7 @@ from typing import Final, TypeVar
 
 from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model import conditions, durations, timestamps
-from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway
-from gateway_operator.domain.model.origin import Origin
+from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, Origin
 from gateway_operator.domain.model.resources import Backup
 
 TERMINAL_BACKUP_PHASES: Final = frozenset({"Completed", "Failed", "Deleting"})

@@ -94,3 +94,21 @@ class IdentityRef:
         """From ``spec.identitySecretRef``."""
         ref = spec.get("identitySecretRef")
         return cls(str(ref.get("name", "")), str(ref.get("key", DEFAULT_IDENTITY_KEY))) if ref else None
+
+
+class Origin(StrEnum):
+    """The verified origin of a GatewayBackup, which the operator writes into ``status.origin`` once.
+
+    The creator of an object writes its spec, labels and annotations, so none of these is a proof. An absent or unknown
+    value counts as ``Manual``.
+    """
+
+    Schedule = "Schedule"
+    Restore = "Restore"
+    Adopted = "Adopted"
+    Manual = "Manual"
+
+    @classmethod
+    def parse(cls, value: object) -> Origin:
+        """From ``status.origin``."""
+        return cls(value) if isinstance(value, str) and value in cls.__members__ else cls.Manual

@@ -13,6 +13,7 @@ from gateway_operator.domain.model.identifiers import (
     GatewayRef,
     IdentityRef,
     NamespacedGateway,
+    Origin,
     Ref,
     SetKind,
 )
@@ -23,7 +24,6 @@ from gateway_operator.domain.model.names import (
     RESTORE_KIND,
     SAFETY_GROUP,
 )
-from gateway_operator.domain.model.origin import Origin
 
 Json = Mapping[str, Any]
 COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")

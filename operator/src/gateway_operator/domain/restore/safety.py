@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.names import RESTORE_LABEL, SAFETY_GROUP, label_value, safety_backup_name
-from gateway_operator.domain.model.origin import Origin
 from gateway_operator.domain.model.resources import Backup, Json, Restore
 
 

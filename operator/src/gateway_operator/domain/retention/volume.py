@@ -15,8 +15,7 @@ from typing import Final
 from gateway_api.contract import BackupEntry
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.index.file_state import FileState
-from gateway_operator.domain.model.identifiers import BackupSetId, SetKind
-from gateway_operator.domain.model.origin import Origin
+from gateway_operator.domain.model.identifiers import BackupSetId, Origin, SetKind
 from gateway_operator.domain.retention.plan import COMPLETED
 
 _GZIP: Final = ".gz"
