@@ -51,6 +51,11 @@ class Metrics:
         )
         self._free = Gauge("gateway_admin_volume_free_bytes", "Free bytes on the backup volume.", registry=registry)
         self._total = Gauge("gateway_admin_volume_total_bytes", "Size of the backup volume.", registry=registry)
+        self._certificate_end = Gauge(
+            "gateway_admin_certificate_end_timestamp_seconds",
+            "Unix time at which the TLS certificate ends; 0 without one.",
+            registry=registry,
+        )
 
     def observe_response(self, route: str | None, method: str, status: int, code: str | None, seconds: float) -> None:
         """Counts an answer. ``route`` is the template of the path; None if no route matches."""
@@ -68,4 +73,5 @@ class Metrics:
         self._pending.set(health.pending_restore is not None)
         self._free.set(0 if health.volume is None else health.volume.free_bytes)
         self._total.set(0 if health.volume is None else health.volume.total_bytes)
+        self._certificate_end.set(0 if health.certificate_end is None else health.certificate_end.timestamp())
         return generate_latest(self._registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -86,6 +87,9 @@ class SystemHealthData(BaseModel):
     issues: list[Issue] = []
     warnings: list[Issue] = []
     volume: VolumeSpace | None = None
+    certificate_end: datetime | None = Field(
+        default=None, description="When the TLS certificate ends. Absent without TLS, or if it cannot be read."
+    )
     encryption: Literal["require", "allow"] = "allow"
     recipients: list[str] = Field(default=[], description="Fingerprints of the age recipients of new backups.")
     signature_policy: Literal["require", "warn"] = "warn"

@@ -11,10 +11,12 @@ from typing import Final
 
 from gateway_api import __version__
 from gateway_api.auth import KeyRing
+from gateway_api.clock import utc_now
 from gateway_api.codec import encryption
 from gateway_api.contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import ConfigFile, ConfigRead
+from gateway_api.health import certificate
 from gateway_api.repository.identities import Identities
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records
@@ -57,6 +59,9 @@ class HealthChecker:
         space = _read_space(self._settings.backup_dir)
         warnings = [*(summary.warnings if summary is not None else []), *self._key_warnings()]
         warnings += self._identities.warnings()
+        certificate_end = certificate.read_end(self._settings.tls_cert)
+        if (expiring := certificate.warning(certificate_end, utc_now())) is not None:
+            warnings.append(expiring)
         if space is None:
             warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
         elif is_nearly_full(space, 0 if summary is None else summary.size):
@@ -89,6 +94,7 @@ class HealthChecker:
             issues=issues,
             warnings=warnings,
             volume=space,
+            certificate_end=certificate_end,
             encryption=self._settings.encryption,
             recipients=[encryption.recipient_fingerprint(recipient) for recipient in self._settings.age_recipients],
             signature_policy=self._settings.signature_policy,
