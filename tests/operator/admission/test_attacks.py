@@ -353,13 +353,16 @@ def test_attackers_cannot_stop_the_retention_of_a_schedule(attacked: World) -> N
     # The set is complete with the newest three: no forged backup counts, and none holds the deletions.
     condition = attacked.kube.wait_condition("gwbs", "nightly", "RetentionApplied", "Applied", timeout=60)
     assert condition["status"] == "True"
-    left = {
-        body["metadata"]["name"]
-        for body in attacked.kube.items("gwb")
-        if body["status"].get("origin") == "Schedule" and body["status"]["phase"] == "Completed"
-    }
-    assert len(left) == SCHEDULED
-    assert oldest_scheduled(attacked) not in left
+
+    def left() -> set[str]:
+        return {
+            body["metadata"]["name"]
+            for body in attacked.kube.items("gwb")
+            if body["status"].get("origin") == "Schedule" and body["status"]["phase"] == "Completed"
+        }
+
+    wait_for("the newest backups alone", lambda: len(left()) == SCHEDULED)
+    assert oldest_scheduled(attacked) not in left()
 
 
 def test_sabotaged_backup_of_an_attacker_does_not_hide_the_shrink(attacked: World) -> None:

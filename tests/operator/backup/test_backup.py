@@ -51,6 +51,7 @@ def test_backup_completes_and_records_the_file_in_its_status(
         "group": "nightly",
         "gateway": "Deployment gw",
         "description": "before the upgrade",
+        "origin": "Manual",
     }
     assert "finalizers" not in body["metadata"]
     assert kube.events("first") == [("Normal", "BackedUp")]

@@ -104,7 +104,8 @@ def test_deletion_does_not_wait_for_a_deleted_gateway(kube: Kube, gw: RealGatewa
 
 def test_file_on_a_replaced_volume_is_kept(kube: Kube, gw: RealGateway) -> None:
     complete_backups(kube, "moved")
-    (gw.backups / ".gateway" / "volume_id").unlink()
+    # A missing id would be taken again from the manifests, so the volume gets the id of another one.
+    (gw.backups / ".gateway" / "volume_id").write_text("f" * 32 + "\n")
     gw.process.stop(9)
     gw.process.start()
     kube.delete_with_file("moved", "--timeout=20s")

@@ -165,7 +165,7 @@ def test_identity_secret_is_not_read_before_it_is_granted_by_name(
             "back", backupName="good", identitySecretRef={"name": "restore-key"}, healthCheck=QUICK_HEALTH_CHECK
         )
         status = kube.wait_status("gwr", "back", lambda status: status.get("reason") == "NotAuthorized")
-        assert condition_states(status) == {"Authorized": "False"}
+        assert condition_states(status) == {"Authorized": "False", "Ready": "False", "Reconciling": "True"}
         assert gw.count_users() == 5
         commands = status["message"].partition("or: ")[2]
         if by == "the chart":

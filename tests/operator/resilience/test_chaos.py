@@ -105,18 +105,16 @@ def test_backup_deleted_while_running_obeys_delete_file(
     assert namespace_operator.is_alive()
 
 
-def test_recreated_backup_of_the_same_name_is_a_new_backup(
+def test_backup_that_is_created_again_meanwhile_makes_no_second_file(
     kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi, namespace_operator: OperatorProcess
 ) -> None:
-    """The two objects have different uids and so different request ids and files."""
     admin.backup_seconds = 1
     kube.apply_backup("b")
     wait_for("the backup call", lambda: admin.backup_requests)
     kube.kubectl("delete", "gwb/b", "--timeout=20s")
     kube.apply_backup("b")
-    status = kube.wait_phase("gwb", "b", "Completed", timeout=60)
-    assert len(admin.backups) == 2
-    assert admin.backups[status["backupID"]].path == status["path"]
+    assert kube.wait_phase("gwb", "b", "Failed", timeout=60)["reason"] == "NameUsed"
+    assert len(admin.backups) == 1
 
 
 def test_admin_api_crash_during_a_backup_leaves_one_file(

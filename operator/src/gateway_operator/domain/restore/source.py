@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import SetKind
+from gateway_operator.domain.model.names import SAFETY_GROUP
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import NAME_USED, Backup, Restore
 
@@ -88,7 +89,8 @@ def _fits(restore: Restore, backup: Backup, volume_id: str) -> bool:
     group = restore.latest_group
     if group is not None and backup.group != group:
         return False
-    if group is None and backup.set_id.kind is SetKind.Safety:
+    # Neither the safety backups of restores, nor what people have put into their group.
+    if group is None and (backup.set_id.kind is SetKind.Safety or backup.group == SAFETY_GROUP):
         return False
     if conditions.condition_status(backup.conditions, conditions.FILE_PRESENT) is False:
         return False
