@@ -10,8 +10,19 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Each command imports only its own modules, to keep memory and startup time low."""
+    """Run the command line. Returns the exit code; 2 if the packages of the extra `operator` are not installed."""
     arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gateway_operator"):
+            raise
+        sys.stderr.write(f"{error.name} is not installed: pip install 'gateway-backup-operator[operator]'\n")
+        return 2
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run one command. Each imports only its own modules, to keep memory and startup time low."""
     if arguments.command == "make-secrets":
         from gateway_operator.jobs.make_secrets import run as make_secrets
 

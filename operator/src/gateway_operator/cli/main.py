@@ -41,11 +41,17 @@ _GENERATED_NAME: Final = "default: generated from the gateway's name and the tim
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
     arguments = parser().parse_args(argv)
-    # The imports come after parsing, so that --help and usage errors are answered without loading the client.
-    from gateway_operator.cli.session import run
-
     module, _, function = arguments.act.partition(":")
-    act = getattr(importlib.import_module(f"gateway_operator.cli.{module}"), function)
+    try:
+        # The imports come after parsing, so that --help and usage errors are answered without loading the client.
+        from gateway_operator.cli.session import run
+
+        act = getattr(importlib.import_module(f"gateway_operator.cli.{module}"), function)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gateway_operator"):
+            raise
+        sys.stderr.write(f"error: {error.name} is not installed: pip install 'gateway-backup-operator[cli]'\n")
+        return 2
     try:
         return asyncio.run(run(act, arguments))
     except KeyboardInterrupt:
