@@ -121,7 +121,7 @@ def test_removing_the_schedule_values_keeps_the_backups(scheduled: InstalledGate
     before = {one["metadata"]["name"] for one in backups(scheduled, "my-gateway")}
     scheduled.install_gateway(*CHART)
     wait_until(
-        lambda: "my-gateway" not in scheduled.kubectl("get", "cronjobs", "-o", "name"),
+        lambda: "cronjob.batch/my-gateway" not in scheduled.kubectl("get", "cronjobs", "-o", "name").split(),
         "the CronJob is deleted",
         timeout=60,
         pause=1,
