@@ -29,6 +29,7 @@ from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.settings import AdminSettings
 from gateway_api.startup_recovery import recover
+from gateway_api.storage.paths import open_root
 from gateway_api.storage.state_dir import LockHeld, StateDir
 
 T = TypeVar("T")
@@ -163,7 +164,7 @@ class OperationRunner:
     def _open_read_only(self, stack: ExitStack) -> int | None:
         """The backup directory without its state folder, from which a restore can read. None if it cannot be opened."""
         try:
-            root_fd = os.open(self._settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            root_fd = open_root(self._settings.backup_dir)
         except OSError:
             return None
         stack.callback(os.close, root_fd)

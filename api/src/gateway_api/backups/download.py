@@ -20,7 +20,7 @@ from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.manifest import manifest_name
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.paths import lstat_if_exists, open_backup_file, open_file, open_parent
+from gateway_api.storage.paths import lstat_if_exists, open_backup_file, open_file, open_parent, open_root
 
 CHUNK_BYTES: Final = 256 * 1024
 _RANGE: Final = re.compile(r"^bytes=([0-9]{1,15})-([0-9]{0,15})$", re.ASCII)
@@ -100,7 +100,7 @@ def open_download(
 ) -> Download:
     """Opens the requested part of a backup. Raises ``BackupNotFound``, ``BackupChanged``, ``VolumeUnavailable``."""
     try:
-        root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root_fd = open_root(settings.backup_dir)
     except OSError as error:
         raise backup_volume_error(error) from None
     try:

@@ -17,7 +17,7 @@ from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.content import Blob
-from gateway_api.storage.paths import open_parent, parse_relative, unusable
+from gateway_api.storage.paths import open_parent, open_root, parse_relative, unusable
 from gateway_api.storage.state_dir import read_gateway_id, read_volume_id
 
 
@@ -32,7 +32,7 @@ def inspect_file(
     """
     parts = parse_relative(request.path)
     try:
-        root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root_fd = open_root(settings.backup_dir)
     except OSError as error:
         raise backup_volume_error(error) from None
     try:

@@ -35,6 +35,7 @@ from gateway_api.storage.paths import (
     lacks_permission,
     lstat_if_exists,
     open_parent,
+    open_root,
     parse_relative,
 )
 from gateway_api.storage.state_dir import read_volume_id
@@ -60,7 +61,7 @@ def read_backup_record(settings: AdminSettings, index: RepositoryIndex, backup_i
     Raises ``BackupNotFound`` if nothing is at its path, ``VolumeUnavailable``.
     """
     try:
-        root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root_fd = open_root(settings.backup_dir)
     except OSError as error:
         raise backup_volume_error(error) from None
     try:
@@ -126,7 +127,7 @@ def list_page(
     after = parse_token(token)
     requested = None if path is None else parse_relative(path)
     try:
-        root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root_fd = open_root(settings.backup_dir)
     except OSError as error:
         raise backup_volume_error(error) from None
     # Taken before the first look at the volume: a change after this time may be missing from the page.

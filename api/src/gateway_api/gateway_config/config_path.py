@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
+from gateway_api.storage.paths import open_root
 
 _OCTAL: Final = re.compile(rb"\\([0-3][0-7]{2})")
 """Escape sequence for a space, tab, newline or backslash in /proc/self/mountinfo."""
@@ -70,7 +71,7 @@ def replace_problem(path: Path) -> str | None:
     if (problem := config_file_problem(path)) is not None:
         return problem
     try:
-        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_root(path.parent)
     except OSError:
         return "the config's directory cannot be opened"
     try:

@@ -24,8 +24,8 @@ from gateway_api.gateway_config.parser import ConfigParser
 from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.content import Blob, digest_and_size, read_blob
-from gateway_api.storage.paths import FILE_FLAGS, FileStamp, file_stamp
+from gateway_api.storage.content import Blob, read_blob
+from gateway_api.storage.paths import FILE_FLAGS, FileStamp, digest_of_file, file_stamp
 
 Kind = Literal["valid", "missing", "invalid", "too_large", "unstable", "unreadable", "not_parsed", "not_a_file"]
 """``unstable``: it kept changing; ``unreadable``: the volume failed; ``not_parsed``: no worker could parse it.
@@ -123,22 +123,7 @@ class ConfigFile:
 
         It is also None for a file larger than both the limit and ``at_least`` bytes.
         """
-        limit = max(self._limit, at_least)
-        try:
-            fd = os.open(self.path, FILE_FLAGS)
-        except OSError:
-            return None
-        try:
-            before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode) or before.st_size > limit:
-                return None
-            sha256, size = digest_and_size(fd, limit)
-            unchanged = file_stamp(os.fstat(fd)) == file_stamp(before) and size == before.st_size
-            return sha256 if unchanged else None
-        except OSError:
-            return None
-        finally:
-            close(fd)
+        return digest_of_file(self.path, max(self._limit, at_least))
 
     def _read(self, patience: float, *, use_cache: bool, sections: bool, worker: bool) -> ConfigRead:
         end = time.monotonic() + patience

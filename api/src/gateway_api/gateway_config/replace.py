@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 import time
 from pathlib import Path
 from typing import Final
@@ -18,9 +17,9 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.storage.access import FileAccess, read_access
 from gateway_api.storage.atomic_write import close, list_names, unlink_if_exists, write_temporary
-from gateway_api.storage.content import Blob, digest_and_size, read_blob
+from gateway_api.storage.content import Blob, read_blob
 from gateway_api.storage.file_system import is_unsupported, sync_directory
-from gateway_api.storage.paths import FILE_FLAGS, FileStamp, file_stamp, lstat_if_exists
+from gateway_api.storage.paths import FILE_FLAGS, FileStamp, digest_of_file, file_stamp, lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
 NO_LIMIT: Final = 1 << 40
@@ -75,11 +74,11 @@ class ConfigReplacer:
 
         Two unknown digests are not equal.
         """
-        return _digest(self.state.fd, name)
+        return digest_of_file(name, NO_LIMIT, dir_fd=self.state.fd)
 
     def live_digest(self) -> str | None:
         """SHA-256 of the live config of any size, complete or not. None as for :meth:`digest`."""
-        return _digest(self.state.base_fd, self.name)
+        return digest_of_file(self.name, NO_LIMIT, dir_fd=self.state.base_fd)
 
     def stage(self, name: str, content: Blob, access: FileAccess) -> None:
         """Writes ``content`` durably to ``name`` in the state folder, with the access for the live config."""
@@ -235,21 +234,3 @@ class ConfigReplacer:
             if now >= end:
                 raise ApiError(ErrorCode.ConfigChangedDuringRestore)
             time.sleep(min(POLL_SECONDS, max(settle / 4, 0.002)))
-
-
-def _digest(dir_fd: int, name: str) -> str | None:
-    try:
-        fd = os.open(name, FILE_FLAGS, dir_fd=dir_fd)
-    except OSError:
-        return None
-    try:
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
-            return None
-        sha256, size = digest_and_size(fd, NO_LIMIT)
-        unchanged = file_stamp(os.fstat(fd)) == file_stamp(before) and size == before.st_size
-        return sha256 if unchanged else None
-    except OSError:
-        return None
-    finally:
-        close(fd)

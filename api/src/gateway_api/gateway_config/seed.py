@@ -7,7 +7,6 @@ of an earlier run in the state folder prevents seeding.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from gateway_api.gateway_config.schema import InvalidConfig, check, parse, unwra
 from gateway_api.storage.atomic_write import close, link_exclusive, unlink_if_exists, write_temporary
 from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import GATEWAY_ID_FILE, JOURNAL_FILE, LAST_KEY_FILE
+from gateway_api.storage.paths import open_root
 from gateway_api.storage.state_dir import StateDir
 
 PREVIOUS_CONFIG_MARKERS: Final = (GATEWAY_ID_FILE, LAST_KEY_FILE, JOURNAL_FILE)
@@ -58,7 +58,7 @@ def seed(config_file: Path, source: Path | None) -> str:
         if _was_initialised(config_file.parent):
             return "the config is missing, but a config existed before: restore a backup; nothing was created"
         content = first_content(source)
-        fd = os.open(config_file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_root(config_file.parent)
         try:
             # The content is written and fsynced under a temporary name, so that the gateway never reads half a config.
             temporary = write_temporary(fd, content)

@@ -5,7 +5,6 @@ Defects of the config are issues. Everything else that a person should fix is a 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.free_space import read_free_space
 from gateway_api.storage.layout import GATEWAY_ID_FILE
+from gateway_api.storage.paths import open_root
 from gateway_api.storage.state_dir import StateDir, read_volume_id
 
 NEARLY_FULL: Final = 0.05
@@ -157,7 +157,7 @@ def is_nearly_full(space: VolumeSpace, config_bytes: int) -> bool:
 
 def _read_space(backup_dir: Path) -> VolumeSpace | None:
     try:
-        fd = os.open(backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_root(backup_dir)
     except OSError:
         return None
     try:

@@ -20,6 +20,7 @@ from gateway_api.restores import records
 from gateway_api.restores.source import refuse_new_issues, restore_source
 from gateway_api.restores.steps import refuse_if_pending
 from gateway_api.settings import AdminSettings
+from gateway_api.storage.paths import open_root
 from gateway_api.storage.state_dir import StateDir
 
 
@@ -40,7 +41,7 @@ def dry_run(
         except OSError as error:
             raise config_volume_error(error) from None
         try:
-            root_fd = os.open(settings.backup_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            root_fd = open_root(settings.backup_dir)
             stack.callback(os.close, root_fd)
             index.refresh(root_fd)
         except OSError as error:

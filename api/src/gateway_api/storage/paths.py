@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
 from gateway_api.storage.atomic_write import close
+from gateway_api.storage.content import digest_and_size
 from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import GZIP_SUFFIX, RESERVED_SUFFIXES, STATE_FOLDER, VOLUME_ID_FILE
 
@@ -34,6 +35,11 @@ NO_PERMISSION: Final = "this server has no permission to read it"
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """``O_NONBLOCK``: opening a FIFO must not wait for a writer."""
+
+
+def open_root(path: Path) -> int:
+    """Opens the directory of a volume. Here alone a symbolic link is followed: the owner may have set one up."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def file_stamp(info: os.stat_result) -> FileStamp:
@@ -260,3 +266,25 @@ def lstat_if_exists(parent_fd: int, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def digest_of_file(path: str | Path, limit: int, *, dir_fd: int | None = None) -> str | None:
+    """SHA-256 of a whole file of at most ``limit`` bytes.
+
+    None if it cannot be read, is no regular file, is larger, or changes during the read.
+    """
+    try:
+        fd = os.open(path, FILE_FLAGS, dir_fd=dir_fd)
+    except OSError:
+        return None
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode) or before.st_size > limit:
+            return None
+        sha256, size = digest_and_size(fd, limit)
+        unchanged = file_stamp(os.fstat(fd)) == file_stamp(before) and size == before.st_size
+        return sha256 if unchanged else None
+    except OSError:
+        return None
+    finally:
+        close(fd)

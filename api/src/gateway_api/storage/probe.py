@@ -64,7 +64,8 @@ def probe(state: StateDir, *, holds_config: bool) -> None:
         finally:
             _clean(state)
     for name in _FOLDERS:
-        _step(f"write to {name}/", lambda name=name: _check_folder(state, name))  # type: ignore[misc]
+        with _step_context(f"write to {name}/"):
+            _check_folder(state, name)
 
 
 def _probe_calls(state: StateDir, access: FileAccess | None) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway_api.storage.atomic_write import close, read_all, remove_temporaries, write_file
 from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import GATEWAY_ID_FILE, LOCK_FILE, STATE_FOLDER, VOLUME_ID_FILE
-from gateway_api.storage.paths import DIRECTORY_FLAGS, FILE_FLAGS
+from gateway_api.storage.paths import DIRECTORY_FLAGS, FILE_FLAGS, open_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ class StateDir:
     """
 
     def __init__(self, base: Path, *, create: bool) -> None:
-        self.base_fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.base_fd = open_root(base)
         try:
             self.fd = self._open(create)
         except BaseException:

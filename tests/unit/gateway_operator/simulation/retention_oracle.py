@@ -157,7 +157,7 @@ class Before:
         by_rule = bool(policy) and not policy.get("dryRun")
         for file in deleted:
             one = owners[file]
-            assert self.expired(one) or (by_rule and self.governed(one)), f"{one.name} went and nothing said so"
+            assert self.expired(one) or (by_rule and self.governed(one)), f"{one.name} was deleted without a reason"
             assert self.expired(one) or file not in self.kept_by_policy(), f"a rule keeps {one.name}"
             assert not one.pinned, f"{one.name} was pinned"
             assert one.name not in self.used, f"{one.name} is being restored"
