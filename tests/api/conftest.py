@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import httpx
 import pytest
 
 from tests.api.support.fork_server import ForkServer
-from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.gateway_dirs import UNPRIVILEGED_USER, GatewayDirs
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,17 @@ def api(dirs: GatewayDirs, fork_server: ForkServer) -> Iterator[httpx.Client]:
     """A client of a server on ``dirs``, with the config's admin key."""
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as client:
         yield client
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[GatewayDirs]:
+    """Directories of an unprivileged user, below a folder that this user can enter."""
+    if os.geteuid() != 0:
+        pytest.skip("a server of another user needs root: run as root")
+    with tempfile.TemporaryDirectory(prefix="readiness-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        dirs = GatewayDirs(folder)
+        for path in (dirs.config.parent, dirs.config, dirs.backups):
+            os.chown(path, UNPRIVILEGED_USER, UNPRIVILEGED_USER)
+        yield dirs

@@ -20,14 +20,13 @@ from gateway_api.errors import ApiError
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.settings import AdminSettings
 from tests.api.support.fork_server import ForkServer
-from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.gateway_dirs import UNPRIVILEGED_USER, GatewayDirs
 from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
 RESTORE = "/api/v1/system/restore"
 ALL = "/api/v1/system/backups"
-not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 
 
 def _socket(file: Path) -> None:
@@ -114,26 +113,26 @@ def test_backup_with_hard_links_is_present(command: str, api: httpx.Client, dirs
         assert path.read_bytes() == data
 
 
-@not_as_root
 @pytest.mark.parametrize("what", ["file", "manifest", "folder"])
-def test_missing_permission_is_not_absence(what: str, api: httpx.Client, dirs: GatewayDirs) -> None:
-    created = assert_ok(api.post(BACKUP, json={"path": "d/a.json"}))
-    locked = {"file": "d/a.json", "manifest": "d/a.json.manifest", "folder": "d"}[what]
-    os.chmod(dirs.backups / locked, 0)
-    one = f"{ALL}/{created['backup_id']}"
-    entries = assert_ok(api.get(ALL))["items"]
-    assert len(entries) == 1
-    assert entries[0]["problems"]
-    if what == "file":
-        assert entries[0]["kind"] == "unusable"
-        assert "permission" in assert_ok(api.get(one))["problems"][0]["message"]
-        assert_error(api.delete(one), "BackupUnusable")
-        assert_error(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "BackupUnusable")
-    else:
-        assert_error(api.get(one), "VolumeUnavailable")
-        assert_error(api.delete(one), "VolumeUnavailable")
-    os.chmod(dirs.backups / locked, 0o700)
-    assert assert_ok(api.delete(one))["existed"]
+def test_missing_permission_is_not_absence(what: str, unprivileged: GatewayDirs, fork_server: ForkServer) -> None:
+    dirs = unprivileged
+    locked = dirs.backups / {"file": "d/a.json", "manifest": "d/a.json.manifest", "folder": "d"}[what]
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, user=UNPRIVILEGED_USER) as api:
+        created = assert_ok(api.post(BACKUP, json={"path": "d/a.json"}))
+        locked.chmod(0)
+        one = f"{ALL}/{created['backup_id']}"
+        (entry,) = assert_ok(api.get(ALL))["items"]
+        assert entry["problems"]
+        if what == "file":
+            assert entry["kind"] == "unusable"
+            assert "permission" in assert_ok(api.get(one))["problems"][0]["message"]
+            assert_error(api.delete(one), "BackupUnusable")
+            assert_error(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "BackupUnusable")
+        else:
+            assert_error(api.get(one), "VolumeUnavailable")
+            assert_error(api.delete(one), "VolumeUnavailable")
+        locked.chmod(0o700)
+        assert assert_ok(api.delete(one))["existed"]
 
 
 @pytest.mark.parametrize(("folder", "hides"), [("lost+found", False), ("private", True), ("d/lost+found", True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 import subprocess
@@ -66,8 +67,11 @@ def _has_ipv6() -> bool:
     return True
 
 
-@pytest.mark.parametrize("host", ["::", "localhost"])
-@pytest.mark.parametrize("missing", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, None])
+# Only an address of both families needs dual-stack sockets, so a system without them matters for "::" alone.
+@pytest.mark.parametrize(
+    ("host", "missing"),
+    [*itertools.product(["::", "localhost"], [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL]), ("::", None)],
+)
 def test_server_listens_where_ipv6_is_off(host: str, missing: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     create = socket.create_server
 
@@ -77,8 +81,6 @@ def test_server_listens_where_ipv6_is_off(host: str, missing: int | None, monkey
         return create(address, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "create_server", without_ipv6)
-    if host == "localhost" and missing is None:
-        pytest.skip("only an address of both families needs dual-stack sockets")
     (opened,) = open_sockets(host, 0)
     with opened:
         assert opened.family == socket.AF_INET

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,27 +14,12 @@ import httpx
 import pytest
 
 from tests.api.support.fork_server import ForkServer
-from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.gateway_dirs import UNPRIVILEGED_USER, GatewayDirs
 from tests.api.support.requirements import mount_tmpfs
 from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
 SYSTEM = "/api/v1/system"
-USER = 65534
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[GatewayDirs]:
-    """Directories of an unprivileged user, below a folder that this user can enter."""
-    if os.geteuid() != 0:
-        pytest.skip("a server of another user needs root: run as root")
-    with tempfile.TemporaryDirectory(prefix="readiness-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        dirs = GatewayDirs(folder)
-        for path in (dirs.config.parent, dirs.config, dirs.backups):
-            os.chown(path, USER, USER)
-        yield dirs
 
 
 @contextmanager
@@ -55,7 +39,7 @@ def test_not_ready_while_root_owns_a_folder_or_file_that_operations_write(
 ) -> None:
     dirs = unprivileged
     config = dirs.config.parent
-    with fork_server.server(dirs.config, dirs.backups, dirs.key, user=USER, ready_uncached=True) as api:
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, user=UNPRIVILEGED_USER, ready_uncached=True) as api:
         created = assert_ok(api.post(f"{SYSTEM}/backup", json={"path": "a.json", "request_id": "a"}))
         assert_ok(api.post(f"{SYSTEM}/restore", json={"backup_id": created["backup_id"]}))
         assert_ok(api.delete(f"{SYSTEM}/backups/{created['backup_id']}"))

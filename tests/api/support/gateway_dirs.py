@@ -8,6 +8,9 @@ from typing import Any
 
 from tests.api.support.admin_process import admin_key, gateway_config
 
+UNPRIVILEGED_USER = 65534
+"""The uid of a server in tests about permissions; the tests themselves run as root."""
+
 
 class GatewayDirs:
     """A config directory with a valid config, an empty backup directory, and the config's admin key."""

@@ -54,6 +54,7 @@ def test_backup_completes_and_records_the_file_in_its_status(
         "origin": "Manual",
     }
     assert "finalizers" not in body["metadata"]
+    kube.wait_event("first", "Normal", "BackedUp")
     assert kube.events("first") == [("Normal", "BackedUp")]
 
 
@@ -174,7 +175,7 @@ def test_permanent_error_is_not_retried(kube: Kube, gateway: GatewayDeployment, 
     assert status["reason"] == "ConfigInvalid"
     assert contract.ERRORS[ErrorCode.ConfigInvalid].remedy in status["message"]
     assert len(admin.backup_requests) == 1
-    assert ("Warning", "ConfigInvalid") in kube.events("broken")
+    kube.wait_event("broken", "Warning", "ConfigInvalid")
 
 
 def test_transient_error_is_retried_with_the_same_request_id(

@@ -27,7 +27,7 @@ def test_delete_file_deletes_the_file_with_the_object(
     kube.complete_backup("brief")
     kube.delete_with_file("brief", "--timeout=20s")
     assert admin.backups == {}
-    assert ("Normal", "FileDeleted") in kube.events("brief")
+    kube.wait_event("brief", "Normal", "FileDeleted")
 
 
 def test_finalizer_is_added_and_removed_with_delete_file(
@@ -48,7 +48,7 @@ def test_file_on_another_volume_is_kept(kube: Kube, gateway: GatewayDeployment, 
     admin.volume_id = "3" * 32
     kube.delete_with_file("moved", "--timeout=20s")
     assert len(admin.backups) == 1
-    assert ("Warning", "FileKept") in kube.events("moved")
+    kube.wait_event("moved", "Warning", "FileKept")
 
 
 def test_deletion_is_retried_until_the_volume_is_available(
@@ -69,7 +69,7 @@ def test_changed_file_is_kept(kube: Kube, gateway: GatewayDeployment, admin: Scr
     kube.complete_backup("changed")
     admin.delete_error = ErrorCode.BackupChanged
     kube.delete_with_file("changed", "--timeout=20s")
-    assert ("Warning", "FileKept") in kube.events("changed")
+    kube.wait_event("changed", "Warning", "FileKept")
 
 
 def test_pending_backup_can_be_deleted_with_delete_file(kube: Kube) -> None:

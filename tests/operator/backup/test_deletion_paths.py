@@ -128,7 +128,7 @@ async def test_deletion_retries_an_unreachable_gateway_for_24_hours(
         within_a_day = Ports(cluster, admin_api, ShiftedClock(hours=23))
         assert await finalize_backup(within_a_day, ref, log) is not None
         assert await finalize_backup(Ports(cluster, admin_api, ShiftedClock(hours=25)), ref, log) is None
-        assert ("Warning", "FileKept") in kube.events("patient")
+        kube.wait_event("patient", "Warning", "FileKept")
     finally:
         await admin_api.close()
         await cluster.close()

@@ -84,7 +84,7 @@ def test_schedule_without_permission_names_the_command_that_grants_it(
     ready = kube.wait_condition("gwbs", "nightly", "Ready", "NotAuthorized")
     assert 'cannot create resource "cronjobs"' in ready["message"]
     assert kube.wait_condition("gwbs", "nightly", "Authorized", "NotAuthorized")["status"] == "False"
-    assert ("Warning", "NotAuthorized") in kube.events("nightly")
+    kube.wait_event("nightly", "Warning", "NotAuthorized")
     # Without schedules in the chart's values the chart grants nothing for CronJobs.
     grant_gateway_role(kube, account)
     run_commands(kube, account, ready["message"].partition("by hand: ")[2])
@@ -120,7 +120,7 @@ def test_permissions_of_the_charts_suffice_and_each_one_is_used(
         assert gw.count_users() == 2
         kube.delete_with_file("good", "--timeout=30s")
         assert not [one for one in gw.backup_files() if "good" in one.name and "safety" not in one.name]
-        assert kube.events("back")
+        kube.wait_event("back", "Normal", "Restored")
         for name in ("brief", "newest"):
             kube.complete_backup(name, ttl="1s")
         wait_for("a backup is deleted by its ttl", lambda: kube.get("gwb", "brief") is None)

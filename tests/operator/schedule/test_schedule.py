@@ -59,6 +59,7 @@ def test_schedule_owns_a_cron_job_with_its_settings(kube: Kube, backup_account: 
     assert status["cronJob"] == "nightly"
     assert status["backups"] == {"completed": 0, "failed": 0, "suspicious": 0, "pinned": 0, "total": 0}
     assert status["nextScheduleTime"]
+    kube.wait_event("nightly", "Normal", "CronJobCreated")
     assert kube.events("nightly")[0] == ("Normal", "CronJobCreated")
     assert "finalizers" not in schedule["metadata"]
 
@@ -105,7 +106,7 @@ def test_edited_cron_job_is_restored_with_an_event(kube: Kube, backup_account: N
     before = kube.require("cronjob", "drifts")["spec"]
     kube.kubectl("patch", "cronjob", "drifts", "--type=merge", "-p", json.dumps({"spec": patch}))
     wait_for("the spec as it was", lambda: kube.require("cronjob", "drifts")["spec"] == before)
-    wait_for("the event", lambda: ("Warning", "CronJobRestored") in kube.events("drifts"))
+    kube.wait_event("drifts", "Warning", "CronJobRestored")
 
 
 def test_deleted_cron_job_is_recreated_with_an_event(kube: Kube, backup_account: None) -> None:
@@ -117,7 +118,7 @@ def test_deleted_cron_job_is_recreated_with_an_event(kube: Kube, backup_account:
         "a new CronJob",
         lambda: (kube.get("cronjob", "returns") or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid,
     )
-    wait_for("the event", lambda: ("Warning", "CronJobRestored") in kube.events("returns"))
+    kube.wait_event("returns", "Warning", "CronJobRestored")
 
 
 def test_changes_during_downtime_are_corrected_after_the_start(
@@ -137,7 +138,7 @@ def test_changes_during_downtime_are_corrected_after_the_start(
     wait_for("the CronJob is recreated", lambda: kube.get("cronjob", "deleted"))
     kube.wait_schedule_ready("new", "Scheduled")
     wait_for("the CronJob of a deleted schedule is deleted", lambda: kube.get("cronjob", "going") is None)
-    assert ("Warning", "CronJobRestored") in kube.events("edited")
+    kube.wait_event("edited", "Warning", "CronJobRestored")
 
 
 def test_labels_and_annotations_of_others_are_kept(kube: Kube, backup_account: None) -> None:
@@ -159,7 +160,7 @@ def test_cron_job_of_another_owner_is_never_taken_over(kube: Kube, backup_accoun
     assert ready["status"] == "False"
     assert "give the schedule another name" in ready["message"]
     assert kube.require("cronjob", "taken") == before
-    wait_for("the event", lambda: ("Warning", "NameConflict") in kube.events("taken"))
+    kube.wait_event("taken", "Warning", "NameConflict")
     kube.kubectl("delete", "gwbs", "taken")
     assert kube.require("cronjob", "taken") == before
     kube.kubectl("delete", "cronjob", "taken")

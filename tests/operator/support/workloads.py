@@ -191,6 +191,10 @@ class Kube:
         events = self.items("events", fields=f"involvedObject.name={name}")
         return [(one["type"], one["reason"]) for one in sorted(events, key=lambda one: one["firstTimestamp"])]
 
+    def wait_event(self, name: str, kind: str, reason: str) -> None:
+        """Waits for an event about an object: the operator posts it after the status, so it may come later."""
+        wait_for(f"the event {reason} of {name}", lambda: (kind, reason) in self.events(name))
+
     def event_reasons(self, name: str) -> list[str]:
         """The reasons of the events about an object, oldest first."""
         return [reason for _, reason in self.events(name)]
