@@ -38,6 +38,30 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         custom_resource("GatewayRestore", "a", {**GW, "backupName": "x", "latest": {}}),
         "exactly one source",
     ),
+    "a path and a factory reset": (
+        custom_resource("GatewayRestore", "a", {**GW, "path": "x.json", "factoryReset": {"confirm": True}}),
+        "exactly one source",
+    ),
+    "a factory reset that is not confirmed": (
+        custom_resource("GatewayRestore", "a", {**GW, "factoryReset": {"confirm": False}}),
+        "confirm must be true",
+    ),
+    "a factory reset without confirm": (custom_resource("GatewayRestore", "a", {**GW, "factoryReset": {}}), "confirm"),
+    "a drill of a factory reset": (
+        custom_resource("GatewayRestore", "a", {**GW, "mode": "Drill", "factoryReset": {"confirm": True}}),
+        "cannot have mode Drill",
+    ),
+    "a factory reset with an identity": (
+        custom_resource(
+            "GatewayRestore", "a", {**GW, "factoryReset": {"confirm": True}, "identitySecretRef": {"name": "s"}}
+        ),
+        "describe a backup",
+    ),
+    "an unknown mode": (custom_resource("GatewayRestore", "a", {**GW, "path": "x", "mode": "Test"}), "mode"),
+    "end at creation": (
+        custom_resource("GatewayRestore", "a", {**GW, "path": "x", "end": "Commit"}),
+        "end cannot be set when a restore is created",
+    ),
     "a digest that is too short": (
         custom_resource("GatewayRestore", "a", {**GW, "path": "x.json", "expectedSha256": "abc"}),
         "expectedSha256",
@@ -94,6 +118,10 @@ FORBIDDEN_CHANGES: dict[str, tuple[str, str, str]] = {
     "job": ("gwb", '{"job":{"name":"nightly-2"}}', "job cannot be added"),
     "a removed job": ("gwb", '{"job":null}', "job cannot be added"),
     "another source": ("gwr", '{"backupName":null,"latest":{}}', "a restore runs once"),
+    "an added source": ("gwr", '{"factoryReset":{"confirm":true}}', "a restore runs once"),
+    "another mode": ("gwr", '{"mode":"DryRun"}', "a restore runs once"),
+    "an added field": ("gwr", '{"requestedBy":"jane"}', "a restore runs once"),
+    "another field with end": ("gwr", '{"end":"Commit","supersede":true}', "a restore runs once"),
     "another field": ("gwr", '{"restart":"Always"}', "a restore runs once"),
     "a removed field": ("gwr", '{"description":null}', "a restore runs once"),
 }
@@ -106,6 +134,20 @@ def test_immutable_fields_cannot_change(kube: Kube, case: str) -> None:
     kube.apply_restore("it", backupName="it", description="a note")
     with pytest.raises(ClusterError, match=message):
         kube.kubectl("patch", f"{kind}/it", "--type=merge", "-p", f'{{"spec":{change}}}')
+
+
+@pytest.mark.parametrize("change", ['{"end":"Rollback"}', '{"end":null}'])
+def test_end_of_a_restore_can_be_set_only_once(kube: Kube, change: str) -> None:
+    kube.apply_restore("it", backupName="it")
+    kube.patch_spec("gwr", "it", {"end": "Commit"})
+    with pytest.raises(ClusterError, match="end can be set once"):
+        kube.kubectl("patch", "gwr/it", "--type=merge", "-p", f'{{"spec":{change}}}')
+
+
+def test_dry_run_has_no_end(kube: Kube) -> None:
+    kube.apply_restore("it", mode="DryRun", factoryReset={"confirm": True})
+    with pytest.raises(ClusterError, match="end is for mode Apply"):
+        kube.patch_spec("gwr", "it", {"end": "Commit"})
 
 
 def test_mutable_fields_can_change(kube: Kube) -> None:

@@ -28,7 +28,8 @@ from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.identifiers import GatewayRef, Origin, Ref
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import RestoreObservation as RestoreObserved
 from tests.unit.gateway_operator.simulation.fake_admin_api import (
     backup_record,

@@ -20,7 +20,8 @@ from gateway_operator.domain.model.names import (
     SAFETY_GROUP,
     SCHEDULE_KIND,
 )
-from gateway_operator.domain.model.resources import Backup, Json, Restore
+from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import RetentionPolicy, parse
 from gateway_operator.domain.retention.result import ExplainRow, explain

@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import NamespacedName
 from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.resources import Backup, Json, Restore
+from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.workqueue import WorkQueue

@@ -20,7 +20,8 @@ from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers import backups, sweep_task
 from gateway_operator.handlers.common import HandlerDependencies
@@ -28,7 +29,7 @@ from gateway_operator.handlers.kopf_settings import configure
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore import reconcile_restore
+from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.status_writer import object_log
 from gateway_operator.reconcile.unexpected import record_error

@@ -10,7 +10,7 @@ from typing import Any
 import kopf
 
 from gateway_operator.domain.model.names import GROUP, RESTORE_PLURAL, VERSION
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
 from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
 

@@ -20,7 +20,8 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import SCHEDULE_KIND
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.cronjob import is_owned_by
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, Ports

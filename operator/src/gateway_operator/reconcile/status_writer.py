@@ -15,7 +15,8 @@ from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.actions import KubernetesEvent, Patch
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.resources import Backup, Json, Meta, Restore
+from gateway_operator.domain.model.resources import Backup, Json, Meta
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports
 

@@ -19,7 +19,8 @@ from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.problem import unexpected_failure
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Json, Meta, Restore
+from gateway_operator.domain.model.resources import Backup, Json, Meta
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore import unexpected as restore_decisions
 from gateway_operator.domain.schedule import decide as schedule_decisions
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule

@@ -19,7 +19,8 @@ from gateway_operator.domain.backup.origin import (
 from gateway_operator.domain.model.identifiers import GatewayRef, Origin
 from gateway_operator.domain.model.names import RESTORE_LABEL, job_backup_name, safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import Backup, Json, Restore
+from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.restore_resource import Restore
 
 JOB_UID = "0f3c9a77-1111-4222-8333-444455556666"
 NAME = job_backup_name("nightly-29000", JOB_UID)

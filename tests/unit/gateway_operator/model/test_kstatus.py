@@ -15,7 +15,8 @@ import pytest
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND
-from gateway_operator.domain.model.resources import Backup, Meta, Restore
+from gateway_operator.domain.model.resources import Backup, Meta
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.handlers.backups import reconcile
 from gateway_operator.ports import AdminApiError
 from gateway_operator.reconcile.gateway_lock import GatewayLocks

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import Finish
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.decide import decide
 from gateway_operator.domain.restore.status import RestoreObservation
 

@@ -15,7 +15,8 @@ import pytest
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers import backups as backup_handler
@@ -23,7 +24,7 @@ from gateway_operator.handlers.common import parse_or_defaults
 from gateway_operator.ports import AdminApiError, ClusterError, Ports, Secret
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore import reconcile_restore
+from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.unexpected import record_error
 from tests.unit.gateway_operator.schedule.test_decide import CronJobs

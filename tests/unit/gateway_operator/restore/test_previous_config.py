@@ -10,7 +10,7 @@ import pytest
 from gateway_api.contract import RestoreState, SafetyBackup, SystemHealthData
 from gateway_operator.domain.model.actions import CallRollback, Finish, Write
 from gateway_operator.domain.model.admin_api import Failure
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.decide import decide
 from gateway_operator.domain.restore.status import RestoreObservation
 from tests.unit.gateway_operator.simulation.fake_admin_api import health_data, restore_result

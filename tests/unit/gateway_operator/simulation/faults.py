@@ -16,7 +16,7 @@ from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore import reconcile_restore
+from gateway_operator.reconcile.restore.run import reconcile_restore
 from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, Clock, Cluster
 

@@ -16,7 +16,7 @@ from gateway_api.contract import RestoreState
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore import reconcile_restore
+from gateway_operator.reconcile.restore.run import reconcile_restore
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
 
 TERMINAL = {"Completed", "Failed", "RolledBack", "RollbackFailed"}

@@ -7,7 +7,7 @@ import pytest
 from gateway_api.contract import BackupRecord, RestoreState
 from gateway_operator.domain.model.actions import CallBackup, Finish
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.decide import decide as decide_restore
 from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminApiError, AdminTarget

@@ -24,7 +24,8 @@ from gateway_operator.domain.model.names import (
     safety_backup_name,
 )
 from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import Backup, Json, Restore
+from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.restore_resource import Restore
 
 _CRON_JOB: Final = "CronJob"
 _FINISHED: Final = frozenset({"Complete", "Failed"})

@@ -11,17 +11,13 @@ from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import (
     BackupSetId,
     GatewayRef,
-    IdentityRef,
-    NamespacedGateway,
     Origin,
     Ref,
     SetKind,
 )
 from gateway_operator.domain.model.names import (
     BACKUP_KIND,
-    ENCRYPTED,
     JOB_KIND,
-    RESTORE_KIND,
     SAFETY_GROUP,
 )
 
@@ -233,85 +229,3 @@ class Backup(StatusFields):
     def level(self) -> str:
         """The proven level of the file, ``Stored`` or ``Verified``; empty while there is none."""
         return str((self.status.get("verification") or {}).get("level") or "")
-
-
-@dataclass(frozen=True)
-class Restore(StatusFields):
-    """A GatewayRestore. All durations are in seconds."""
-
-    meta: Meta
-    gateway: GatewayRef
-    spec: Json
-    backup_name: str | None
-    latest: bool
-    latest_group: str | None
-    before: datetime | None
-    path: str | None
-    expected_sha256: str | None
-    identity: IdentityRef | None
-    accept_unsigned: bool
-    safety_backup: str
-    on_failure: str
-    restart: str
-    health_timeout: int
-    health_consecutive: int
-    timeout: int
-    starting_deadline: int
-    status: Json
-
-    @classmethod
-    def parse(cls, body: Json) -> Restore:
-        """From an object of the API server; the defaults are those of the schema."""
-        spec = body.get("spec") or {}
-        health = spec.get("healthCheck") or {}
-        return cls(
-            meta=Meta.parse(body, RESTORE_KIND),
-            gateway=GatewayRef.parse(spec),
-            spec=spec,
-            backup_name=spec.get("backupName"),
-            latest="latest" in spec,
-            latest_group=(spec.get("latest") or {}).get("group"),
-            before=timestamps.parse(spec.get("before")),
-            path=spec.get("path"),
-            expected_sha256=spec.get("expectedSha256"),
-            identity=IdentityRef.parse(spec),
-            accept_unsigned=bool(spec.get("acceptUnsigned", False)),
-            safety_backup=str(spec.get("safetyBackup", "Auto")),
-            on_failure=str(spec.get("onFailure", "Rollback")),
-            restart=str(spec.get("restart", "Auto")),
-            health_timeout=int(health.get("timeoutSeconds", 180)),
-            health_consecutive=int(health.get("consecutive", 3)),
-            timeout=int(spec.get("timeoutSeconds", 600)),
-            starting_deadline=int(spec.get("startingDeadlineSeconds", 300)),
-            status=body.get("status") or {},
-        )
-
-    @property
-    def namespaced_gateway(self) -> NamespacedGateway:
-        """The gateway of the restore, with the namespace."""
-        return NamespacedGateway(self.meta.ref.namespace, self.gateway)
-
-    @property
-    def request_id(self) -> str:
-        """The id of this restore in the admin API; empty until the volume is known."""
-        return str(self.status.get("requestID") or "")
-
-    @property
-    def source(self) -> Json:
-        """``status.source``: the resolved file; empty until it is resolved."""
-        return self.status.get("source") or {}
-
-    @property
-    def safety_backup_uid(self) -> str:
-        """The uid of the safety backup that this restore created; empty until it is recorded."""
-        return str(self.status.get("safetyBackupUID") or "")
-
-    @property
-    def needed_identity(self) -> IdentityRef | None:
-        """The Secret that decrypts the source; None, and no Secret is read, unless the resolved source is encrypted."""
-        return self.identity if str(self.source.get("path") or "").endswith(ENCRYPTED) else None
-
-    @property
-    def uid(self) -> str:
-        """The uid of the object."""
-        return self.meta.ref.uid

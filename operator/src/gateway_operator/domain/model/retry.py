@@ -14,7 +14,8 @@ from gateway_operator.domain.model.actions import KubernetesEvent, Wait
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Json, Restore
+from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.restore_resource import Restore
 
 WAITING_CODES: Final = frozenset({"Busy", "InProgress"})
 """The gateway is busy with another operation: the call does not count as an attempt."""

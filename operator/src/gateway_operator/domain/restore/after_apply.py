@@ -26,7 +26,8 @@ from gateway_operator.domain.model.actions import (
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Json, Restore
+from gateway_operator.domain.model.resources import Json
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
     finish,

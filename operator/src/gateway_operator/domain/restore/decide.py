@@ -23,7 +23,7 @@ from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import Done, RestoreAction, Wait
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.model.retry import pending_retry
 from gateway_operator.domain.restore import after_apply, prepare
 from gateway_operator.domain.restore.obstacles import invalid_field

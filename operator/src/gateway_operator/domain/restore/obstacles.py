@@ -8,7 +8,7 @@ from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry
 from gateway_operator.domain.model.actions import RestoreAction
 from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import RestoreObservation, deadline, finish
 
 
@@ -17,6 +17,11 @@ def invalid_field(restore: Restore) -> str:
     # A time that cannot be parsed must not count as absent: the restore would take the newest backup.
     if restore.before is None and "before" in restore.spec:
         return f"spec.before is no time that the operator can read: {str(restore.spec['before'])[:64]!r}."
+    if "factoryReset" in restore.spec and (restore.factory_reset is None or not restore.factory_reset.confirm):
+        return "spec.factoryReset.confirm is not true."
+    # Only until the modes are implemented.
+    if restore.mode != "Apply" or restore.factory_reset is not None or restore.supersede:
+        return f"Mode {restore.mode}, factoryReset and supersede are not supported by this version of the operator."
     return ""
 
 

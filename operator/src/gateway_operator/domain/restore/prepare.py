@@ -24,7 +24,7 @@ from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.names import ENCRYPTED, safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.obstacles import restart_problem, wait_or_end
 from gateway_operator.domain.restore.pending_restore import pending_message, pending_request
 from gateway_operator.domain.restore.request_id import restore_request_id

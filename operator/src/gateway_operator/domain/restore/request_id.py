@@ -12,7 +12,10 @@ from typing import Any, Final
 from gateway_operator.domain.model.names import DEFAULT_IDENTITY_KEY, canonical_digest
 
 _RESTORE_DEFAULTS: Final[dict[str, Any]] = {
+    "mode": "Apply",
     "acceptUnsigned": False,
+    "allowOtherGateway": False,
+    "supersede": False,
     "safetyBackup": "Auto",
     "onFailure": "Rollback",
     "restart": "Auto",
@@ -20,18 +23,22 @@ _RESTORE_DEFAULTS: Final[dict[str, Any]] = {
     "timeoutSeconds": 600,
     "startingDeadlineSeconds": 300,
 }
+_NOT_PART_OF_THE_RESTORE: Final = ("description", "requestedBy", "end")
+"""Fields that do not change what is restored. Another person's copy of a finished restore must not run again."""
 
 
 def canonical_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A restore's spec without its description and without the defaults of the schema.
+    """A restore's spec without its notes and without the defaults of the schema.
 
     So an old manifest keeps its request id when a later version of the schema adds a default.
     """
-    canonical = {key: value for key, value in spec.items() if key != "description"}
+    canonical = {key: value for key, value in spec.items() if key not in _NOT_PART_OF_THE_RESTORE}
     health = dict(canonical.get("healthCheck") or {})
     canonical["healthCheck"] = {**_RESTORE_DEFAULTS["healthCheck"], **health}
     if "identitySecretRef" in canonical:
         canonical["identitySecretRef"] = {"key": DEFAULT_IDENTITY_KEY, **(canonical["identitySecretRef"] or {})}
+    if "factoryReset" in canonical:
+        canonical["factoryReset"] = {"rotateAdminKey": False, **(canonical["factoryReset"] or {})}
     gateway = {"kind": "Deployment", "ordinal": 0, **(canonical.get("gatewayRef") or {})}
     canonical["gatewayRef"] = gateway
     return {key: value for key, value in canonical.items() if _RESTORE_DEFAULTS.get(key) != value}

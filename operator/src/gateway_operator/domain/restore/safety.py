@@ -11,7 +11,8 @@ from typing import Any
 
 from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.names import RESTORE_LABEL, SAFETY_GROUP, label_value, safety_backup_name
-from gateway_operator.domain.model.resources import Backup, Json, Restore
+from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.restore_resource import Restore
 
 
 def safety_backup_body(restore: Restore) -> dict[str, Any]:

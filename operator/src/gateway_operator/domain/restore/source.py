@@ -14,7 +14,8 @@ from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.model.names import SAFETY_GROUP
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import NAME_USED, Backup, Restore
+from gateway_operator.domain.model.resources import NAME_USED, Backup
+from gateway_operator.domain.model.restore_resource import Restore
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

@@ -15,7 +15,8 @@ from gateway_operator.domain.model.actions import Finish, KubernetesEvent, Write
 from gateway_operator.domain.model.admin_api import Failure, NotFound, counts_status
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
 
 TERMINAL_RESTORE_PHASES: Final = frozenset({"Completed", "Failed", "RolledBack", "RollbackFailed"})
 

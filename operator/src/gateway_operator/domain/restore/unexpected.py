@@ -11,7 +11,7 @@ from datetime import datetime
 from gateway_operator.domain.model.actions import Done, RestoreAction
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Restore
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore import after_apply, prepare
 from gateway_operator.domain.restore.status import RestoreObservation, is_terminal
 

@@ -15,7 +15,8 @@ from datetime import datetime
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, SetKind
-from gateway_operator.domain.model.resources import Json, Restore
+from gateway_operator.domain.model.resources import Json
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import is_terminal
 from gateway_operator.domain.retention.plan import FAILED, VERIFIED
 from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse

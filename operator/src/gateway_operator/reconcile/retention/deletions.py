@@ -19,7 +19,8 @@ from gateway_operator.domain.backup import deletion
 from gateway_operator.domain.model.identifiers import NamespacedGateway, Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import Backup, Restore
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.retention.plan import COMPLETED, DeletionCause, RetentionDecision
 from gateway_operator.domain.retention.result import RetentionResult, deletion_event
 from gateway_operator.domain.retention.sets import BackupSet, in_use

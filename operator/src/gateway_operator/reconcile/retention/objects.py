@@ -14,7 +14,8 @@ from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, B
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
-from gateway_operator.domain.model.resources import Backup, Json, Meta, Restore
+from gateway_operator.domain.model.resources import Backup, Json, Meta
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import Ports

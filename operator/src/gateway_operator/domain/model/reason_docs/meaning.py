@@ -1,0 +1,17 @@
+"""The meaning of one reason and its remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The meaning of a reason, and the remedy for a user."""
+
+    means: str
+    do: str
+
+
+NOTHING: Final = "Nothing."

@@ -1,0 +1,1 @@
+"""Reconciles GatewayRestores: the run, its observations and its calls."""

@@ -1,0 +1,125 @@
+"""Observes a restore: its gateway, the admin API, the backups, the safety backup and the rollout.
+
+Each phase reads only what its decision needs.
+"""
+
+from __future__ import annotations
+
+from gateway_api.contract import RestoreResult, SystemHealthData
+from gateway_operator.domain.gateway.rollout import config_is_persistent, restart_obstacle, rollout, still_starting
+from gateway_operator.domain.gateway.workload import Endpoint
+from gateway_operator.domain.model.admin_api import Failure, NotFound
+from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND, safety_backup_name
+from gateway_operator.domain.model.problem import GatewayProblem
+from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
+from gateway_operator.domain.restore import decide as decisions
+from gateway_operator.domain.restore.after_apply import health_problem, marker
+from gateway_operator.domain.restore.pending_restore import pending_request
+from gateway_operator.domain.restore.status import RestoreObservation
+from gateway_operator.ports import AdminTarget
+from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
+from gateway_operator.reconcile.restore.age_identity import read_identity
+from gateway_operator.reconcile.restore.context import RunContext
+
+_PHASES_THAT_READ_BACKUPS = ("Validating",)
+_PHASES_THAT_READ_ROLLOUT = ("Restarting", "RollingBack")
+
+
+async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
+    """Read what the next decision needs. The gateway that was found stays in ``run``."""
+    if not decisions.needs_gateway(restore, run.ports.clock.now()):
+        return RestoreObservation(restore)
+    resolved = run.resolved = await resolve_gateway(run.ports, run.ref.namespace, restore.gateway)
+    health, journal = await _read_admin_api(run, restore, resolved.target)
+    _count_healthy(run, restore, resolved, health)
+    pending = pending_request(health)
+    return RestoreObservation(
+        restore=restore,
+        gateway=resolved.gateway,
+        reloads_config=resolved.workload.reloads_config if resolved.workload is not None else False,
+        health=health,
+        persistent=_persistent(resolved, health),
+        journal=journal,
+        backups=await _backups(run, restore),
+        safety=await _safety(run, restore),
+        rollout=rollout(resolved.workload, marker(restore), resolved.owned)
+        if resolved.workload is not None and restore.phase in _PHASES_THAT_READ_ROLLOUT
+        else None,
+        starting=still_starting(resolved.owned),
+        restart_obstacle=restart_obstacle(resolved.workload, resolved.owned, run.ports.clock.now())
+        if resolved.workload is not None and restore.phase == "Validating"
+        else None,
+        healthy_streak=run.streak,
+        pending_owner=await _pending_owner(run, pending, restore),
+        identity_problem=await _identity_problem(run, restore, resolved.target),
+        answer=run.answer,
+    )
+
+
+async def _read_admin_api(
+    run: RunContext, restore: Restore, target: AdminTarget | None
+) -> tuple[SystemHealthData | Failure | None, RestoreResult | NotFound | Failure | None]:
+    """The health and the journal of this restore. The journal is None before the restore has a request id."""
+    if target is None:
+        return None, None
+    health = await call_or_failure(run.ports.admin_api.health(target))
+    if not restore.request_id or isinstance(health, Failure):
+        return health, health if isinstance(health, Failure) and restore.request_id else None
+    return health, await call_or_failure(run.ports.admin_api.read_restore(target, restore.request_id))
+
+
+async def _identity_problem(run: RunContext, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
+    """Check that the identity can be read, before the restore changes anything.
+
+    The identity itself is discarded here, and read again for the call.
+    """
+    identity_ref = restore.needed_identity
+    if restore.phase not in _PHASES_THAT_READ_BACKUPS or identity_ref is None or target is None:
+        return None
+    result = await read_identity(run.ports, run.ref.namespace, restore.gateway, identity_ref, target)
+    return result if isinstance(result, GatewayProblem) else None
+
+
+def _count_healthy(
+    run: RunContext, restore: Restore, resolved: ResolvedGateway, health: SystemHealthData | Failure | None
+) -> None:
+    healthy = restore.phase == "HealthCheck" and health_problem(restore, resolved.gateway, health) is None
+    run.streak = run.streak + 1 if healthy else 0
+
+
+async def _backups(run: RunContext, restore: Restore) -> list[Backup]:
+    if restore.phase not in _PHASES_THAT_READ_BACKUPS or restore.source or not restore.names_backup:
+        return []
+    if restore.backup_name is not None:
+        body = await run.ports.cluster.read(Ref(BACKUP_KIND, run.ref.namespace, restore.backup_name, ""))
+        return [] if body is None else [Backup.parse(body)]
+    return [Backup.parse(body) for body in await run.ports.cluster.list_ours(BACKUP_KIND, run.ref.namespace)]
+
+
+async def _safety(run: RunContext, restore: Restore) -> Backup | None:
+    if restore.phase != "SafetyBackup" or not restore.safety_backup_uid:
+        return None
+    name = safety_backup_name(run.ref.name, run.ref.uid)
+    run.lock_of(restore).safety_backups.add(name)
+    # By the recorded uid: an object of this name that someone else created is never used.
+    body = await run.ports.cluster.read(Ref(BACKUP_KIND, run.ref.namespace, name, restore.safety_backup_uid))
+    return None if body is None else Backup.parse(body)
+
+
+async def _pending_owner(run: RunContext, request_id: str | None, restore: Restore) -> str | None:
+    """The name of the GatewayRestore that left a restore unfinished at the gateway, for the message about it."""
+    if request_id is None or request_id == restore.request_id or restore.phase not in ("Validating", "Restoring"):
+        return None
+    for body in await run.ports.cluster.list_ours(RESTORE_KIND, run.ref.namespace):
+        other = Restore.parse(body)
+        if other.request_id == request_id:
+            return other.meta.ref.name
+    return None
+
+
+def _persistent(resolved: ResolvedGateway, health: SystemHealthData | Failure | None) -> bool | None:
+    if resolved.pod is None or not isinstance(health, SystemHealthData) or not isinstance(resolved.gateway, Endpoint):
+        return None
+    return config_is_persistent(resolved.pod, resolved.gateway.container, health.config_path)
