@@ -52,6 +52,22 @@ def test_hook_pods_are_scheduled_like_the_main_pod_by_default(chart: str) -> Non
             assert pod["spec"][field] == value
 
 
+def _schedule(**values: Any) -> Object:
+    schedule = one(render("gateway", {**values, "schedule": {"enabled": True, **values.get("schedule", {})}}),
+                   "GatewayBackupSchedule")  # fmt: skip
+    spec: Object = schedule["spec"]
+    return spec
+
+
+def test_pods_of_the_schedule_are_scheduled_like_the_main_pod_by_default() -> None:
+    assert "jobTemplate" not in _schedule()
+    main = {field: HOOKS[field] for field in ("nodeSelector", "tolerations", "affinity", "priorityClassName")}
+    assert _schedule(**main)["jobTemplate"] == main
+    own = {"resources": HOOKS["resources"], "tolerations": [], "nodeSelector": {"pool": "jobs"}}
+    expected = {**main, **own}
+    assert _schedule(**main, schedule={"jobTemplate": own})["jobTemplate"] == expected
+
+
 @pytest.mark.parametrize("chart", CHARTS)
 def test_cluster_assigns_the_uid_if_the_values_name_none(chart: str) -> None:
     for name, spec in pod_specs(render(chart, {"podSecurityContext": None})):
