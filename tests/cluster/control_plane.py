@@ -179,7 +179,11 @@ class ControlPlane:
             "kubelet-preferred-address-types": "InternalIP",
             "profiling": "false",
         }
-        if not state.node:
+        if state.node:
+            # A mutating policy gives pods the uid of their namespace, as OpenShift does.
+            arguments["feature-gates"] = "MutatingAdmissionPolicy=true"
+            arguments["runtime-config"] = "admissionregistration.k8s.io/v1beta1=true"
+        else:
             # The service `kubernetes` needs an endpoint that pods can reach; loopback is none, and no pods run.
             arguments["endpoint-reconciler-type"] = "none"
         return [f"--{name}={value}" for name, value in arguments.items()]

@@ -26,10 +26,10 @@ class InstalledGateway:
     namespace: str = "team-a"
     name: str = "my-gateway"
 
-    def install_operator(self, *values: str) -> None:
-        """Install or upgrade the operator, and wait until it is ready."""
+    def install_operator(self, *values: str, release: str | None = None, namespace: str | None = None) -> None:
+        """Install or upgrade an operator, and wait until it is ready."""
         image = _image("image", OPERATOR_TAG)
-        self._helm(self.operator, "operator", self.operator_namespace, *image, *values)
+        self._helm(release or self.operator, "operator", namespace or self.operator_namespace, *image, *values)
 
     def install_gateway(self, *values: str, release: str | None = None, namespace: str | None = None) -> None:
         """Install or upgrade a gateway, and wait until it is ready."""

@@ -39,7 +39,15 @@ from .common import (
     SignatureState,
 )
 from .errors import ERRORS, ErrorBody, ErrorCode, ErrorSpec, ExistingBackup, example_error
-from .health import HealthData, PendingRestore, ReadyData, SystemHealthData, SystemStatus, VolumeSpace
+from .health import (
+    CERTIFICATE_WARNING_DAYS,
+    HealthData,
+    PendingRestore,
+    ReadyData,
+    SystemHealthData,
+    SystemStatus,
+    VolumeSpace,
+)
 from .paths import (
     API_PREFIX,
     BACKUP_PATH,
@@ -72,6 +80,7 @@ __all__ = [
     "API_PREFIX",
     "BACKUPS_PATH",
     "BACKUP_PATH",
+    "CERTIFICATE_WARNING_DAYS",
     "DEFAULT_PORT",
     "DEFAULT_TLS_PORT",
     "ERRORS",

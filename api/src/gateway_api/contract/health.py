@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
 from .common import OPEN, Issue
+
+CERTIFICATE_WARNING_DAYS: Final = 30
+"""The chart renews a certificate when 122 days are left. With a month left the renewal has failed."""
 
 
 class HealthData(BaseModel):

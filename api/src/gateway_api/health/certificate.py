@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from gateway_api.contract import Issue
+from gateway_api.contract import CERTIFICATE_WARNING_DAYS, Issue
 
-WARNING_BEFORE: Final = timedelta(days=30)
-"""The chart renews a certificate when 122 days are left. With a month left the renewal has failed."""
+WARNING_BEFORE: Final = timedelta(days=CERTIFICATE_WARNING_DAYS)
 
 
 def read_end(path: Path | None) -> datetime | None:

@@ -107,6 +107,7 @@ class Admin:
         """The level that a verification reports."""
         self.counts = ONE_OF_EACH
         self.encrypted = False
+        self.certificate_end: datetime | None = None
         self.identities: list[str | None] = []
         """The identity that each restore call was given."""
 
@@ -131,6 +132,7 @@ class Admin:
             volume_id=self.volume,
             pending_restore=PendingRestore(request_id=pending.request_id, state="applied") if pending else None,
             encryption="require" if self.encrypted else "allow",
+            certificate_end=self.certificate_end,
         )
 
     async def backup(self, target: AdminTarget, call: CallBackup) -> BackupRecord:

@@ -98,6 +98,9 @@ class Reason(StrEnum):
     DeletedByTTL = "DeletedByTTL"
     ObjectiveMet = "ObjectiveMet"
     ObjectiveMissed = "ObjectiveMissed"
+    CertificateValid = "CertificateValid"
+    CertificateExpiring = "CertificateExpiring"
+    CertificateExpired = "CertificateExpired"
     # a schedule
     Scheduled = "Scheduled"
     Suspended = "Suspended"

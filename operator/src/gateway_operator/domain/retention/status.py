@@ -1,4 +1,4 @@
-"""The part of a schedule's status that a retention pass writes: RetentionApplied, ObjectiveMet and ``retention``.
+"""The part of a schedule's status that a retention pass writes: conditions and ``retention``.
 
 The recovery point objective is met if the newest Verified backup is young enough. The cause of an old backup does not
 matter here. It may be a suspended CronJob, failed backups or an operator that was down.
@@ -17,6 +17,7 @@ from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.result import FORGET, RETENTION_APPLIED, RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
+from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID, CertificateObservation, check_certificate
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
@@ -116,11 +117,13 @@ def schedule_status(
     deleted: int,
     now: datetime,
     unowned: int | None = None,
+    certificate: CertificateObservation | None = None,
 ) -> ScheduleRetentionStatus:
     """The status of a schedule after a pass.
 
     ``backups`` is None if they could not be listed; the condition ObjectiveMet then stays as it is. ``unowned`` is the
-    number of files without a GatewayBackup; None if the volume was not listed.
+    number of files without a GatewayBackup; None if the volume was not listed. ``certificate`` is None if the gateway
+    has not reported it yet; the condition CertificateValid then stays as it is.
     """
     present = [dict(one) for one in schedule.status.get("conditions") or ()]
     generation, notes = schedule.meta.generation, []
@@ -131,6 +134,11 @@ def schedule_status(
     elif backups is not None:
         result = check_objective(limit, backups.newest_verified, schedule.meta.created, now)
         desired.append((OBJECTIVE_MET, result.met, result.reason, result.message))
+    if certificate is not None and certificate.end is None:
+        present = [one for one in present if one.get("type") != CERTIFICATE_VALID]
+    elif certificate is not None and certificate.end is not None:
+        checked = check_certificate(certificate.end, now)
+        desired.append((CERTIFICATE_VALID, checked.valid, checked.reason, checked.message))
     for kind, holds, reason, message in desired:
         old = next((one for one in present if one.get("type") == kind), {})
         fine = holds or reason in _QUIET

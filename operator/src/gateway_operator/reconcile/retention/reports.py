@@ -11,6 +11,7 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.result import RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
 from gateway_operator.domain.retention.status import schedule_status
+from gateway_operator.domain.schedule.certificate import CertificateObservation
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, Ports
 from gateway_operator.reconcile.status_writer import Log
@@ -32,7 +33,14 @@ class Reports:
         self._reported: dict[BackupSetId | Ref, str] = {}
 
     async def write_result(
-        self, backups: BackupSet, result: RetentionResult, deleted: int, *, complete: bool, unowned: int | None
+        self,
+        backups: BackupSet,
+        result: RetentionResult,
+        deleted: int,
+        *,
+        complete: bool,
+        unowned: int | None,
+        certificate: CertificateObservation | None = None,
     ) -> None:
         """Write the result to the schedule's status if it has changed, and emit events about the change.
 
@@ -44,7 +52,9 @@ class Reports:
             return
         now = self._ports.clock.now()
         for _ in range(_STATUS_ATTEMPTS):
-            update = schedule_status(schedule, backups if complete else None, result, deleted, now, unowned)
+            update = schedule_status(
+                schedule, backups if complete else None, result, deleted, now, unowned, certificate
+            )
             if all(schedule.status.get(name) == value for name, value in update.status.items()):
                 return
             try:

@@ -226,6 +226,7 @@ class RetentionController:
             deletions.deleted,
             complete=complete,
             unowned=None if unowned is None else len(unowned),
+            certificate=self._volumes.certificate(backups.id.namespaced_gateway),
         )
 
     def _observe(

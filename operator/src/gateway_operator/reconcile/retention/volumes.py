@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import NamespacedGateway
 from gateway_operator.domain.retention.plan import COMPLETED
 from gateway_operator.domain.retention.volume import VolumeFile, VolumeListing
-from gateway_operator.ports import Ports
-from gateway_operator.reconcile.gateway_lookup import resolve_gateway
+from gateway_operator.domain.schedule.certificate import CertificateObservation
+from gateway_operator.ports import AdminTarget, Ports
+from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
 from gateway_operator.reconcile.status_writer import Log
 
 LISTING_INTERVAL: Final = timedelta(minutes=10)
@@ -42,6 +44,8 @@ class _State:
     problem: str = ""
     expired: bool = False
     """Whether files were deleted since the listing."""
+    certificate: CertificateObservation | None = None
+    """The last answer about the gateway's certificate. It outlives a gateway that no longer answers."""
 
 
 class Volumes:
@@ -61,6 +65,11 @@ class Volumes:
         """Why there is no listing; empty if there is one."""
         state = self._states.get(gateway)
         return "They were not listed yet." if state is None else state.problem
+
+    def certificate(self, gateway: NamespacedGateway) -> CertificateObservation | None:
+        """The certificate that the gateway last reported; None if it has reported nothing yet."""
+        state = self._states.get(gateway)
+        return state.certificate if state is not None else None
 
     def forget(self, namespace: str, gateways: Collection[NamespacedGateway]) -> None:
         """Drop the listings of a namespace for gateways that no object names any more. Empty: of all namespaces."""
@@ -113,7 +122,8 @@ class Volumes:
             problem = f"The gateway did not answer within {_GATEWAY_TIMEOUT:.0f} s."
         except Exception as error:  # whatever one gateway causes must not stop the pass over the others
             problem = str(error) or type(error).__name__
-        self._states[gateway] = _State(now, problem=problem)
+        certificate = before.certificate if before is not None else None
+        self._states[gateway] = _State(now, problem=problem, certificate=certificate)
         if before is None or before.problem != problem:
             self._log.info(
                 "The files of %s in namespace %s cannot be listed: %s", gateway.gateway, gateway.namespace, problem
@@ -124,10 +134,11 @@ class Volumes:
         if resolved.target is None:
             raise IncompleteListingError(getattr(resolved.gateway, "message", "The gateway was not observed."))
         previous = before.listing if before is not None else None
+        certificate = await self._read_certificate(resolved.target, before)
         first = await self._ports.admin_api.list_if_changed(resolved.target, before.etag if before and previous else "")
         if first.page is None and previous is not None:
             # Unchanged until now: also every backup that completed since then is compared by this listing.
-            return _State(now, replace(previous, listed_at=now), first.etag)
+            return _State(now, replace(previous, listed_at=now), first.etag, certificate=certificate)
         page = first.page
         if page is None or page.volume_id is None:
             raise IncompleteListingError("The admin API does not report the id of its volume.")
@@ -140,5 +151,12 @@ class Volumes:
             listed_at = min(listed_at, page.listed_at)
             if page.continue_token is None:
                 # Completion times are of the operator's clock. A gateway's clock ahead of it must not judge too early.
-                return _State(now, VolumeListing(volume_id, min(listed_at, now), files), first.etag)
+                listing = VolumeListing(volume_id, min(listed_at, now), files)
+                return _State(now, listing, first.etag, certificate=certificate)
             page = await self._ports.admin_api.list_files(resolved.target, page.continue_token)
+
+    async def _read_certificate(self, target: AdminTarget, before: _State | None) -> CertificateObservation | None:
+        health = await call_or_failure(self._ports.admin_api.health(target))
+        if isinstance(health, SystemHealthData):
+            return CertificateObservation(health.certificate_end)
+        return before.certificate if before is not None else None

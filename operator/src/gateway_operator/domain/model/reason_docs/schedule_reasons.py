@@ -52,6 +52,15 @@ SCHEDULE_REASONS: Final[dict[Reason, Meaning]] = {
         "The newest Verified backup is older than `objective.maxAge`, or there is none.",
         "Find the cause with `kubectl get gwb,cronjob` and in the schedule's other conditions.",
     ),
+    Reason.CertificateValid: Meaning("The gateway's TLS certificate is valid for more than a month.", NOTHING),
+    Reason.CertificateExpiring: Meaning(
+        "The gateway's TLS certificate ends within a month, so its renewal has failed.",
+        "Look at the Jobs of the CronJob `NAME-renew`, or at what issues your own certificate.",
+    ),
+    Reason.CertificateExpired: Meaning(
+        "The gateway's TLS certificate has ended. Every call to the admin API fails.",
+        "Renew it: run the CronJob `NAME-renew` by hand, or replace your own certificate.",
+    ),
     Reason.Scheduled: Meaning("The CronJob matches its schedule.", NOTHING),
     Reason.Suspended: Meaning(
         "The schedule is suspended, and so is its CronJob.",
