@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.gateway.rollout import config_is_persistent, restart_obstacle, rollout, still_starting
+from gateway_operator.domain.gateway.rollout import (
+    RestartRecord,
+    config_is_persistent,
+    restart_obstacle,
+    rollout,
+    still_starting,
+)
 from gateway_operator.domain.gateway.workload import Endpoint, Workload, choose, confirm
 from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.problem import GatewayProblem
@@ -259,6 +265,20 @@ def test_progress_of_a_rollout() -> None:
     assert at("uid", 2, 0) == (True, False)
     assert at("uid", 2, 1, old, new) == (True, False)
     assert at("uid", 2, 1, new) == (True, True)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_recorded_restart_is_done_when_its_old_pods_are_gone(marked: bool) -> None:
+    template = {"metadata": {"annotations": {"mcpgateway.dev/restored": "uid"} if marked else {}}}
+    body = workload(replicas=1, template=template, status={"observedGeneration": 2, "updatedReplicas": 1})
+    old, new = pod(), pod()
+    old["metadata"]["uid"], new["metadata"]["uid"] = "old", "new"
+    record = RestartRecord("uid", frozenset({"old"}))
+    before, after = rollout(body, "uid", [old], record), rollout(body, "uid", [new], record)
+    assert (before.requested, before.recorded, before.done, before.old_pods) == (True, True, False, ("old",))
+    assert ("removed the annotation" in before.message) is not marked
+    assert (after.done, after.old_pods) == (True, ())
+    assert not rollout(body, "uid", [new], RestartRecord("another", frozenset())).recorded
 
 
 def listed(**meta: Any) -> dict[str, Any]:

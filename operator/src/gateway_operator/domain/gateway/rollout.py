@@ -75,35 +75,69 @@ def config_is_persistent(pod: Json, container: str | None, config_path: str) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class RestartRecord:
+    """The restart that a restore has requested last: its marker, and the uids of the pods to be replaced."""
+
+    marker: str
+    old_pods: frozenset[str]
+
+    @classmethod
+    def parse(cls, status: Json) -> RestartRecord | None:
+        """From ``status.restart``; None without it."""
+        body = status.get("restart")
+        if not isinstance(body, Mapping) or not body.get("marker"):
+            return None
+        return cls(str(body["marker"]), frozenset(str(uid) for uid in body.get("oldPods") or ()))
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
-    """The progress of a restart of the workload's pods."""
+    """The progress of a restart of the workload's pods.
+
+    ``requested``: the workload was patched for it. ``recorded``: the status says so. ``old_pods``: the uids of the pods
+    from before it that still exist.
+    """
 
     requested: bool
     done: bool
     message: str
+    recorded: bool = False
+    old_pods: tuple[str, ...] = ()
 
 
-def rollout(workload: Workload, marker: str, owned: Sequence[Json]) -> Rollout:
+def rollout(workload: Workload, marker: str, owned: Sequence[Json], record: RestartRecord | None = None) -> Rollout:
     """Whether the pods were restarted for ``marker``: all pods are new and no old pod exists.
 
-    Readiness does not count here; the health check of the restore covers it.
+    With a record, a pod that is not in it is new, even if something has removed the marker from the pod template: it
+    was created after the config was replaced. Readiness does not count here; the health check of the restore covers it.
     """
-    if workload.restored != marker:
-        return Rollout(False, False, "the restart was not requested yet")
+    recorded = record is not None and record.marker == marker
+    old = [pod for pod in owned if _is_old(pod, marker, record if recorded else None)]
+    marked = workload.restored == marker
+    uids = tuple(str(pod["metadata"].get("uid")) for pod in old)
+    if not marked and not recorded:
+        return Rollout(False, False, "the restart was not requested yet", False, uids)
+    done, message = _progress(workload, owned, old)
+    if not done and not marked:
+        message = f"{message}; something removed the annotation {RESTORED} from the pod template of {workload.ref}"
+    return Rollout(True, done, message, recorded, uids)
+
+
+def _progress(workload: Workload, owned: Sequence[Json], old: Sequence[Json]) -> tuple[bool, str]:
+    """Whether all pods are new, and what is missing."""
     status = workload.body.get("status") or {}
     generation = int((workload.body.get("metadata") or {}).get("generation", 0))
     if int(status.get("observedGeneration", 0)) < generation:
-        return Rollout(True, False, "the workload's controller has not processed the restart yet")
-    old = [pod for pod in owned if not _is_of_restart(marker, pod)]
+        return False, "the workload's controller has not processed the restart yet"
     if old:
-        return Rollout(True, False, _old_pod(old))
+        return False, f"{workload.ref} is paused" if workload.spec.get("paused") else _old_pod(old)
     if not owned:
-        return Rollout(True, False, "no new pod yet")
+        return False, "no new pod yet"
     desired = int(workload.spec.get("replicas", 1))
     updated = int(status.get("updatedReplicas", 0))
     if workload.ref.kind == "Deployment" and updated < desired:
-        return Rollout(True, False, f"{updated} of {desired} pods are new")
-    return Rollout(True, True, "all pods are new")
+        return False, f"{updated} of {desired} pods are new"
+    return True, "all pods are new"
 
 
 def _old_pod(old: Sequence[Json]) -> str:
@@ -175,7 +209,9 @@ def _unfinished_rollout(workload: Workload) -> str | None:
     return f"a rollout is in progress, {old} old pods still run" if old > 0 else None
 
 
-def _is_of_restart(marker: str, pod: Json) -> bool:
+def _is_old(pod: Json, marker: str, record: RestartRecord | None) -> bool:
     # Both controllers copy the annotations of the pod template to the pods they create.
-    annotations = (pod.get("metadata") or {}).get("annotations") or {}
-    return bool(annotations.get(RESTORED) == marker)
+    meta = pod.get("metadata") or {}
+    if (meta.get("annotations") or {}).get(RESTORED) == marker:
+        return False
+    return record is None or meta.get("uid") in record.old_pods

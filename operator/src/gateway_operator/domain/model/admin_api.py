@@ -58,6 +58,13 @@ class TaggedPage:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartRequested:
+    """The workload was patched, so that its pods are replaced. ``old_pods``: the uids of its pods before the patch."""
+
+    old_pods: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NotFound:
     """The admin API answered that the thing does not exist."""
 

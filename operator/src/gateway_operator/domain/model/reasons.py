@@ -70,6 +70,7 @@ class Reason(StrEnum):
     WrongVolume = "WrongVolume"
     ConfigNotPersistent = "ConfigNotPersistent"
     AlreadyApplied = "AlreadyApplied"
+    VolumesDiffer = "VolumesDiffer"
     RolloutPaused = "RolloutPaused"
     RestartNotPossible = "RestartNotPossible"
     RolloutInProgress = "RolloutInProgress"

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData, SystemStatus
+from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry
 from gateway_operator.domain.model.actions import (
@@ -22,8 +23,9 @@ from gateway_operator.domain.model.actions import (
     Restart,
     RestoreAction,
     Wait,
+    Write,
 )
-from gateway_operator.domain.model.admin_api import Failure, NotFound
+from gateway_operator.domain.model.admin_api import Failure, NotFound, RestartRequested
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
@@ -42,6 +44,7 @@ POLL_SECONDS: Final = 1.0
 RELOAD_SECONDS: Final = 20.0
 """Seconds for a gateway that reloads its config by itself to become Ready. After them it is restarted."""
 _RETRY_SECONDS: Final = 5.0
+_RECORDED_PODS: Final = 100
 
 
 def marker(restore: Restore) -> str:
@@ -84,8 +87,10 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return wait(restore, observed.answer, now)
     if observed.rollout is None:
         return _wait_for_gateway(restore, observed.gateway, now)
-    if observed.rollout.requested:
+    if observed.rollout.recorded:
         return RecheckSoon(POLL_SECONDS)
+    if observed.rollout.requested or isinstance(observed.answer, RestartRequested):
+        return record_restart(observed, observed.rollout)
     must = _must_restart(observed, waited)
     if must is None:
         return RecheckSoon(POLL_SECONDS)
@@ -93,6 +98,17 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
         # The pod template stores the marker, so a repeated call after a crash restarts the pods once.
         return Restart(marker(restore))
     return _to_health_check(restore, "No restart was needed.", False, now)
+
+
+def record_restart(observed: RestoreObservation, progress: Rollout) -> Write:
+    """Record that the workload was patched.
+
+    Durable: it is never patched again for this restart, also if something removes the marker from the pod template.
+    """
+    # After a crash there is no answer. The marker in the pod template then says that the workload was patched.
+    answer = observed.answer
+    old_pods = answer.old_pods if isinstance(answer, RestartRequested) else progress.old_pods
+    return Write({"restart": {"marker": marker(observed.restore), "oldPods": list(old_pods[:_RECORDED_PODS])}})
 
 
 def _to_health_check(restore: Restore, message: str, restarted: bool, now: datetime) -> RestoreAction:
@@ -269,8 +285,10 @@ def _rolled_back(observed: RestoreObservation, over: bool, now: datetime) -> Res
     # The terminal status keeps the cause of the rollback, not only its result.
     cause = str(restore.failure.get("reason") or Reason.HealthCheckFailed)
     message = f"{restore.failure.get('message', '')} The previous config is live again.".lstrip()
-    if over or (observed.rollout is not None and observed.rollout.requested):
+    if over or (observed.rollout is not None and observed.rollout.recorded):
         return finish(restore, "RolledBack", cause, message, now)
+    if observed.rollout is not None and (observed.rollout.requested or isinstance(observed.answer, RestartRequested)):
+        return record_restart(observed, observed.rollout)
     if isinstance(observed.answer, Failure):
         return wait(restore, observed.answer, now)
     must = restore.restart == "Always" or (restore.restart == "Auto" and bool(restore.status.get("restarted")))

@@ -99,6 +99,8 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
     refused = _unusable(observed, now)
     if refused is not None:
         return refused
+    if observed.volumes_problem is not None:
+        return wait_or_end(restore, observed.volumes_problem, now)
     health = observed.health
     if not isinstance(health, SystemHealthData) or health.volume_id is None:
         message = f"The admin API in pod {_pod(observed)} does not say which volume it has."

@@ -12,7 +12,7 @@ from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import Finish, KubernetesEvent, Write
-from gateway_operator.domain.model.admin_api import Failure, NotFound, counts_status
+from gateway_operator.domain.model.admin_api import Failure, NotFound, RestartRequested, counts_status
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
@@ -191,8 +191,10 @@ class RestoreObservation:
     starting: bool = False
     healthy_streak: int = 0
     pending_owner: str | None = None
+    volumes_problem: GatewayProblem | None = None
+    """``VolumesDiffer``, if the replicas of the gateway do not share their volumes."""
     restart_obstacle: GatewayProblem | None = None
     """Why the pods could not be restarted. It is checked before the config is replaced."""
     identity_problem: GatewayProblem | None = None
     """Why the age identity that the spec names cannot be used. It is checked before the config is replaced."""
-    answer: RestoreResult | Failure | None = None
+    answer: RestoreResult | RestartRequested | Failure | None = None

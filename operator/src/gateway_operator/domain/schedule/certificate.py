@@ -18,7 +18,7 @@ CERTIFICATE_VALID: Final = "CertificateValid"
 
 @dataclass(frozen=True, slots=True)
 class CertificateObservation:
-    """What the admin API reports. ``end`` is None without TLS, or if the certificate cannot be read."""
+    """The answer of the admin API. ``end`` is None without TLS, or if the certificate cannot be read."""
 
     end: datetime | None
 

@@ -15,7 +15,7 @@ from gateway_operator.domain.model.actions import (
     Restart,
     RestoreAction,
 )
-from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.admin_api import Failure, RestartRequested
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND
 from gateway_operator.domain.model.problem import unexpected_failure
@@ -31,7 +31,9 @@ from gateway_operator.reconcile.restore.context import RunContext
 from gateway_operator.reconcile.status_writer import update_status
 
 
-async def act(run: RunContext, restore: Restore, action: RestoreAction) -> RestoreResult | Failure | None:
+async def act(
+    run: RunContext, restore: Restore, action: RestoreAction
+) -> RestoreResult | RestartRequested | Failure | None:
     """Make the call of an action. Returns its answer; None if the next observation shows the result."""
     api = run.ports.admin_api
     async with run.lock_of(restore).hold(Priority.RESTORE):
@@ -61,7 +63,7 @@ async def _restore(run: RunContext, restore: Restore, call: CallRestore) -> Rest
     return await call_or_failure(run.ports.admin_api.restore(target, call, identity))
 
 
-async def _restart(run: RunContext, restore: Restore, mark: str) -> Failure | None:
+async def _restart(run: RunContext, restore: Restore, mark: str) -> RestartRequested | Failure:
     if run.resolved is None or run.resolved.workload is None:
         raise AssertionError("The decision restarts the workload, but no workload was resolved.")
     try:
@@ -75,7 +77,7 @@ async def _restart(run: RunContext, restore: Restore, mark: str) -> Failure | No
         # A value, and not an exception: the decision judges the time limit of the restart.
         run.log.exception("The restart failed with an unexpected error.")
         return unexpected_failure(error)
-    return None
+    return RestartRequested(tuple(str(pod["metadata"].get("uid")) for pod in run.resolved.owned))
 
 
 async def _create_safety(run: RunContext, restore: Restore, name: str) -> Failure | None:

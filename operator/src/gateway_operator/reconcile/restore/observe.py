@@ -6,7 +6,13 @@ Each phase reads only what its decision needs.
 from __future__ import annotations
 
 from gateway_api.contract import RestoreResult, SystemHealthData
-from gateway_operator.domain.gateway.rollout import config_is_persistent, restart_obstacle, rollout, still_starting
+from gateway_operator.domain.gateway.rollout import (
+    RestartRecord,
+    config_is_persistent,
+    restart_obstacle,
+    rollout,
+    still_starting,
+)
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.identifiers import Ref
@@ -20,6 +26,7 @@ from gateway_operator.domain.restore.pending_restore import pending_request
 from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminTarget
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
+from gateway_operator.reconcile.replicas import replica_problem
 from gateway_operator.reconcile.restore.age_identity import read_identity
 from gateway_operator.reconcile.restore.context import RunContext
 
@@ -44,13 +51,14 @@ async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
         journal=journal,
         backups=await _backups(run, restore),
         safety=await _safety(run, restore),
-        rollout=rollout(resolved.workload, marker(restore), resolved.owned)
+        rollout=rollout(resolved.workload, marker(restore), resolved.owned, RestartRecord.parse(restore.status))
         if resolved.workload is not None and restore.phase in _PHASES_THAT_READ_ROLLOUT
         else None,
         starting=still_starting(resolved.owned),
         restart_obstacle=restart_obstacle(resolved.workload, resolved.owned, run.ports.clock.now())
         if resolved.workload is not None and restore.phase == "Validating"
         else None,
+        volumes_problem=await replica_problem(run.ports, resolved) if restore.phase == "Validating" else None,
         healthy_streak=run.streak,
         pending_owner=await _pending_owner(run, pending, restore),
         identity_problem=await _identity_problem(run, restore, resolved.target),

@@ -20,6 +20,7 @@ from gateway_operator.domain.retention.volume import VolumeFile, VolumeListing
 from gateway_operator.domain.schedule.certificate import CertificateObservation
 from gateway_operator.ports import AdminTarget, Ports
 from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
+from gateway_operator.reconcile.replicas import replica_problem
 from gateway_operator.reconcile.status_writer import Log
 
 LISTING_INTERVAL: Final = timedelta(minutes=10)
@@ -133,6 +134,9 @@ class Volumes:
         resolved = await resolve_gateway(self._ports, gateway.namespace, gateway.gateway)
         if resolved.target is None:
             raise IncompleteListingError(getattr(resolved.gateway, "message", "The gateway was not observed."))
+        problem = await replica_problem(self._ports, resolved)
+        if problem is not None:
+            raise IncompleteListingError(f"{problem.reason}: {problem.message}")
         previous = before.listing if before is not None else None
         certificate = await self._read_certificate(resolved.target, before)
         first = await self._ports.admin_api.list_if_changed(resolved.target, before.etag if before and previous else "")

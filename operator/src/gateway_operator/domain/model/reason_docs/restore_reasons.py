@@ -44,6 +44,10 @@ RESTORE_REASONS: Final[dict[Reason, Meaning]] = {
         "A restore of this name and spec has already run on this volume. Nothing was changed.",
         "To run it again, create it under another name.",
     ),
+    Reason.VolumesDiffer: Meaning(
+        "The Ready pods of a Deployment report different volumes, so one backup does not contain all of them.",
+        "Give all replicas the same claims, scale to 1, or use a StatefulSet and `gatewayRef.ordinal`.",
+    ),
     Reason.RolloutPaused: Meaning(
         "The Deployment is paused, so the restart that the restore needs would never happen. Nothing was changed.",
         "`kubectl rollout resume`, or restore with `restart: Never`; use another name.",
