@@ -27,6 +27,8 @@ from tests.cluster import Cluster, ClusterError
 
 QUICK_HEALTH_CHECK = {"timeoutSeconds": 8, "consecutive": 2}
 """The `healthCheck` of a restore that a healthy gateway passes within seconds."""
+LEFT_UNREADY = "tests/left-unready"
+"""Annotation of pods that the simulated kubelet does not make ready."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -212,7 +214,10 @@ def custom_resource(kind: str, name: str, spec: Any) -> dict[str, Any]:
 
 @dataclass
 class GatewayDeployment:
-    """A Deployment of a gateway, its Secret, and the status of its pod. The address is that of its admin API."""
+    """A Deployment of a gateway, its Secret, and the status of its pod. The address is that of its admin API.
+
+    With another `kind` it is a StatefulSet, all pods of which have that address.
+    """
 
     kube: Kube
     address: str
@@ -228,6 +233,9 @@ class GatewayDeployment:
     config_folder: str = "/config"
     annotated: bool = True
     replicas: int = 1
+    kind: str = "Deployment"
+    rollout: dict[str, Any] = field(default_factory=lambda: {"strategy": {"type": "Recreate"}})
+    """The fields of the workload's spec that say how its pods are replaced."""
 
     def create(self) -> GatewayDeployment:
         """Create the Secret and the Deployment, and make the pod ready."""
@@ -259,11 +267,12 @@ class GatewayDeployment:
         self.kube.apply(
             {
                 "apiVersion": "apps/v1",
-                "kind": "Deployment",
+                "kind": self.kind,
                 "metadata": {"name": self.name, "annotations": annotations},
                 "spec": {
                     "replicas": self.replicas,
-                    "strategy": {"type": "Recreate"},
+                    **({"serviceName": self.name} if self.kind == "StatefulSet" else {}),
+                    **self.rollout,
                     "selector": {"matchLabels": labels},
                     "template": {
                         "metadata": {"labels": labels},
@@ -297,6 +306,8 @@ class GatewayDeployment:
         def make_pods_ready() -> None:
             while not stop.wait(0.3):
                 for pod in self.list_pods():
+                    if LEFT_UNREADY in pod["metadata"].get("annotations", {}):
+                        continue
                     if "podIP" not in pod["status"] and "deletionTimestamp" not in pod["metadata"]:
                         status = running_pod_status(self.address, gateway=gateway)
                         with suppress(ClusterError):
