@@ -31,7 +31,7 @@ app.kubernetes.io/part-of: gateway-backup-operator
 {{ include "gateway.selectorLabels" . }}
 {{- end }}
 
-{{/* Labels of the hook's objects. They must not match the selectors of the Deployment and the Service. */}}
+{{/* Labels of the objects that make Secrets. They must not match the selectors of the Deployment and the Service. */}}
 {{- define "gateway.hookLabels" -}}
 {{ include "gateway.commonLabels" . }}
 app.kubernetes.io/name: secure-mcp-gateway-make-secrets
@@ -177,15 +177,17 @@ spec:
 {{- end }}
 
 {{/*
-The pod that creates missing Secrets and renews certificates, from a list of the root context, the name of its ServiceAccount,
-and whether it also creates the signing key.
+The pod of a hook or of a CronJob of this chart, from a list of the root context, the name of its ServiceAccount, its labels and
+the fields of its container, both as text.
 */}}
-{{- define "gateway.makeSecretsPod" -}}
-{{- $root := index . 0 -}}
-{{- with $root -}}
+{{- define "gateway.hookPod" -}}
+{{- $account := index . 1 -}}
+{{- $labels := index . 2 -}}
+{{- $container := index . 3 -}}
+{{- with index . 0 -}}
 metadata:
   labels:
-    {{- include "gateway.hookLabels" . | nindent 4 }}
+    {{- $labels | nindent 4 }}
     {{- with .Values.hooks.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -194,7 +196,7 @@ metadata:
   {{- end }}
 spec:
   restartPolicy: Never
-  serviceAccountName: {{ index $ 1 }}
+  serviceAccountName: {{ $account }}
   automountServiceAccountToken: true
   enableServiceLinks: false
   {{- with .Values.imagePullSecrets }}
@@ -205,25 +207,9 @@ spec:
   {{- end }}
   securityContext: {{- include "gateway.podSecurityContext" . | nindent 4 }}
   containers:
-    - name: {{ ternary "make-secrets" "renew-certificate" (index $ 2) }}
-      image: {{ include "gateway.image" (list .Values.operator.image .Chart.AppVersion) | quote }}
+    - image: {{ include "gateway.image" (list .Values.operator.image .Chart.AppVersion) | quote }}
       imagePullPolicy: {{ .Values.operator.image.pullPolicy }}
-      command: [gateway-operator]
-      args:
-        - make-secrets
-        - --namespace={{ .Release.Namespace }}
-        - --workload={{ include "gateway.fullname" . }}
-        - --label=app.kubernetes.io/part-of=gateway-backup-operator
-        - --label=app.kubernetes.io/instance={{ .Release.Name }}
-        {{- if not .Values.adminKey.existingSecret }}
-        - --admin-secret={{ include "gateway.adminSecret" . }}
-        {{- end }}
-        {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) }}
-        - --tls-secret={{ include "gateway.tlsSecret" . }}
-        {{- end }}
-        {{- if and (index $ 2) (not .Values.signing.existingSecret) }}
-        - --signing-secret={{ include "gateway.signingSecret" . }}
-        {{- end }}
+      {{- $container | nindent 6 }}
       resources: {{- toYaml .Values.hooks.resources | nindent 8 }}
       securityContext: {{- include "gateway.containerSecurityContext" . | nindent 8 }}
       volumeMounts:
@@ -241,4 +227,38 @@ spec:
   affinity: {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{/*
+The container that creates missing Secrets and renews certificates, from a list of the root context and whether it also creates
+the signing key.
+*/}}
+{{- define "gateway.makeSecretsContainer" -}}
+{{- $signs := index . 1 -}}
+{{- with index . 0 -}}
+name: {{ ternary "make-secrets" "renew-certificate" $signs }}
+command: [gateway-operator]
+args:
+  - make-secrets
+  - --namespace={{ .Release.Namespace }}
+  - --workload={{ include "gateway.fullname" . }}
+  - --label=app.kubernetes.io/part-of=gateway-backup-operator
+  - --label=app.kubernetes.io/instance={{ .Release.Name }}
+  {{- if not .Values.adminKey.existingSecret }}
+  - --admin-secret={{ include "gateway.adminSecret" . }}
+  {{- end }}
+  {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) }}
+  - --tls-secret={{ include "gateway.tlsSecret" . }}
+  {{- end }}
+  {{- if and $signs (not .Values.signing.existingSecret) }}
+  - --signing-secret={{ include "gateway.signingSecret" . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Their pod, from a list of the root context, the name of its ServiceAccount, and whether it also creates the signing key. */}}
+{{- define "gateway.makeSecretsPod" -}}
+{{- $root := index . 0 -}}
+{{- $container := include "gateway.makeSecretsContainer" (list $root (index . 2)) -}}
+{{- include "gateway.hookPod" (list $root (index . 1) (include "gateway.hookLabels" $root) $container) -}}
 {{- end }}

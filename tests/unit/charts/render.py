@@ -60,10 +60,15 @@ def rendered(chart: str, values: Object | None = None) -> str:
 
 
 def template(
-    chart: str, values: Object | None = None, release: str = "my-gateway", namespace: str = NAMESPACE
+    chart: str,
+    values: Object | None = None,
+    release: str = "my-gateway",
+    namespace: str = NAMESPACE,
+    *,
+    upgrade: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `helm template` for a chart, without the cache."""
-    arguments = ["template", release, str(CHARTS[chart]), "--namespace", namespace]
+    """Run `helm template` for a chart, without the cache. An upgrade has all objects of an install and more."""
+    arguments = ["template", release, str(CHARTS[chart]), "--namespace", namespace, *["--is-upgrade"] * upgrade]
     # A helm that was built without the release's linker flags assumes Kubernetes 1.20, which the charts refuse.
     return helm(*arguments, "--kube-version", "1.30.0", values=values)
 
@@ -176,7 +181,10 @@ VARIANTS: dict[str, tuple[str, Object]] = {
                 "initialConfigSecret": "first",
                 "persistence": {"annotations": {"a": "b"}, "storageClassName": "fast"},
             },
-            "backups": {"persistence": {"keepOnUninstall": False, "storageClassName": "-"}},
+            "backups": {
+                "beforeUpgrade": {"enabled": True},
+                "persistence": {"keepOnUninstall": False, "storageClassName": "-"},
+            },
             "managementApi": {"enabled": True},
             "networkPolicy": {"enabled": True, "mcpFrom": [{"podSelector": {}}], "extraIngress": [{}]},
             "encryption": {"policy": "require", "recipients": RECIPIENTS},

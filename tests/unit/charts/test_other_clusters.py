@@ -33,8 +33,11 @@ def _job_templates(objects: list[Object]) -> list[Object]:
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_hook_pods_take_their_own_scheduling_and_resources(chart: str) -> None:
-    templates = _job_templates(render(chart, {"hooks": HOOKS, "nodeSelector": {"pool": "main"}}))
-    assert len(templates) == (2 if chart == "gateway" else 1)
+    values: Object = {"hooks": HOOKS, "nodeSelector": {"pool": "main"}}
+    if chart == "gateway":
+        values["backups"] = {"beforeUpgrade": {"enabled": True}}
+    templates = _job_templates(render(chart, values))
+    assert len(templates) == (3 if chart == "gateway" else 1)
     for pod in templates:
         assert pod["metadata"]["annotations"] == HOOKS["podAnnotations"]
         assert pod["metadata"]["labels"]["team"] == "a"

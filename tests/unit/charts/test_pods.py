@@ -49,7 +49,7 @@ def test_only_pods_of_the_operator_image_mount_a_token(variant: str) -> None:
     objects = render_variant(variant)
     for name, spec in pod_specs(objects):
         commands = {item.get("command", [None])[0] for item in spec["containers"]}
-        assert spec["automountServiceAccountToken"] is (commands == {"gateway-operator"}), name
+        assert spec["automountServiceAccountToken"] is (commands <= {"gateway-operator", "kubectl-gateway"}), name
         assert spec["enableServiceLinks"] is False, name
     for account in of_kind(objects, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
