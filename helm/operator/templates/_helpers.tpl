@@ -58,8 +58,12 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
   resources: [gatewaybackups]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewayrestores, gatewaybackupschedules, gatewaybackupimports]
+  resources: [gatewaybackupschedules, gatewaybackupimports]
   verbs: [get, list, watch]
+# patch: the finalizer of a restore that is not ended at its gateway.
+- apiGroups: [mcpgateway.dev]
+  resources: [gatewayrestores]
+  verbs: [get, list, watch, patch]
 # update: the admission policies recognize the operator by it. The operator itself sends only patches.
 - apiGroups: [mcpgateway.dev]
   resources: [gatewaybackups/status]

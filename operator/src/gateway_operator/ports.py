@@ -205,6 +205,10 @@ class Cluster(Protocol):
         """Add or remove our finalizer on top of the version in ``meta``. ConflictError if there is a newer version."""
         ...
 
+    async def set_owners(self, meta: Meta, owners: Sequence[Json]) -> None:
+        """Replace the owners on top of the version in ``meta``. ConflictError if there is a newer version."""
+        ...
+
     async def delete_ours(self, meta: Meta) -> None:
         """Delete one of our objects if it still has the version in ``meta``.
 
@@ -248,34 +252,6 @@ class Cluster(Protocol):
 
     async def event(self, ref: Ref, note: KubernetesEvent, at: datetime) -> None:
         """Emit an event for one of our objects. Never raises: a lost event must not stop a reconcile."""
-        ...
-
-
-class CronJobs(Protocol):
-    """CronJobs, and the ServiceAccount that their pods need. Every call may raise ClusterError."""
-
-    async def read(self, namespace: str, name: str) -> Json | None: ...
-
-    async def create(self, namespace: str, body: Json) -> Json:
-        """Create a CronJob. ConflictError if the name is taken, InvalidError if the API server rejects it."""
-        ...
-
-    async def patch(self, namespace: str, name: str, patch: Json) -> Json:
-        """Merge on top of the version that the patch names. ConflictError if there is a newer version."""
-        ...
-
-    async def jobs(self, namespace: str, schedule: str) -> Sequence[Json]:
-        """The Jobs with the label of a schedule."""
-        ...
-
-    async def pods_of_job(self, namespace: str, uid: str) -> Sequence[Json]: ...
-
-    async def events_about(self, namespace: str, uid: str) -> Sequence[Json]:
-        """The events about the object with this uid."""
-        ...
-
-    async def has_account(self, namespace: str, name: str) -> bool:
-        """Whether a ServiceAccount of this name exists."""
         ...
 
 

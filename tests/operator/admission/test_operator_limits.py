@@ -9,6 +9,7 @@ import pytest
 
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.cronjob import Image, desired_cron_job
+from gateway_operator.domain.schedule.drill_cronjob import desired_drill_cron_job
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from tests.operator.conftest import IMAGE
 from tests.operator.support.callers import Answer, Caller
@@ -112,6 +113,16 @@ def cron_job(team: Kube) -> dict[str, Any]:
     return desired_cron_job(schedule, Image(IMAGE, pull_secrets=("pull",)))
 
 
+@pytest.fixture(scope="module")
+def drill_cron_job(team: Kube, cron_job: dict[str, Any]) -> dict[str, Any]:
+    """The CronJob that the operator writes for the drills of the same schedule."""
+    spec = {**SCHEDULE["spec"], "drill": {"schedule": "0 5 1 1 *"}}
+    body = {**SCHEDULE, "metadata": team.require("gwbs", "nightly")["metadata"], "spec": spec}
+    schedule = GatewayBackupSchedule.parse(body)
+    assert schedule.drill is not None
+    return desired_drill_cron_job(schedule, schedule.drill, Image(IMAGE))
+
+
 def create(caller: Caller, body: dict[str, Any]) -> Answer:
     return caller.create("cronjobs", body, dryRun="All")
 
@@ -210,3 +221,33 @@ def test_operator_cannot_take_over_a_foreign_cron_job(
     answer = operator_account.patch("cronjobs", "foreign", {"metadata": {"ownerReferences": owners}})
     assert answer.status == 422, answer
     assert "may change only CronJobs that belong to a GatewayBackupSchedule" in answer.message
+
+
+def test_operator_creates_and_deletes_only_the_cron_job_of_drills(
+    team: Kube, operator_account: Caller, cron_job: dict[str, Any], drill_cron_job: dict[str, Any]
+) -> None:
+    arguments = drill_cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[:3] == ["drill", "create", "--from-job"]
+    answer = operator_account.create("cronjobs", drill_cron_job)
+    assert answer.allowed, answer
+    for body, path, value in (
+        (drill_cron_job, "containers/0/args", ["backup", "create", "--from-job"]),
+        (cron_job, "containers/0/args", arguments),
+        (drill_cron_job, "containers/0/args", ["drill", "create", "--gateway=other"]),
+        (drill_cron_job, "serviceAccountName", "default"),
+    ):
+        refused = create(operator_account, with_change(body, path, value))
+        assert refused.status == 422, refused
+    # A schedule may have the name of another one's drills.
+    named = with_change(cron_job, "/metadata/name", "a-drill")
+    named["metadata"]["ownerReferences"][0]["name"] = "a-drill"
+    assert create(operator_account, named).allowed
+
+    for name in ("nightly", "foreign-drill"):
+        if team.get("cronjob", name) is None:
+            team.apply({**with_change(cron_job, "/metadata/name", name), "metadata": {"name": name}})
+        refused = operator_account.send("DELETE", "cronjobs", name)
+        assert refused.status == 422, refused
+        assert "may delete only the CronJob of a GatewayBackupSchedule's drills" in refused.message
+    answer = operator_account.send("DELETE", "cronjobs", "nightly-drill")
+    assert answer.allowed, answer

@@ -98,6 +98,15 @@ def test_schedule_without_permission_names_the_command_that_grants_it(
     wait_for("the CronJob is deleted", lambda: kube.get("cronjob", "nightly") is None)
 
 
+def own_a_drill(kube: Kube, schedule: str) -> None:
+    """Create a drill as the pod of a Job does, and wait until the operator makes it owned by the Job."""
+    kube.kubectl("create", "job", f"--from=cronjob/{schedule}-drill", "drilled")
+    uid = kube.require("job", "drilled")["metadata"]["uid"]
+    name = job_backup_name("drilled", uid)
+    kube.apply_restore(name, mode="Drill", backupName="none", job={"name": "drilled", "uid": uid})
+    wait_for("the drill is owned", lambda: kube.require("gwr", name)["metadata"].get("ownerReferences"))
+
+
 UNUSED_BY_REQUESTS = {
     # The admission policies ask for it: they recognize the operator by it.
     ("update", "gatewaybackups/status.mcpgateway.dev"),
@@ -129,8 +138,11 @@ def test_permissions_of_the_charts_suffice_and_each_one_is_used(
     uid = "00000000-0000-0000-0000-000000000000"
     kube.apply_backup(job_backup_name("none", uid), job={"name": "none", "uid": uid})
     apply_backup_account(kube)
-    kube.apply_schedule("nightly")
-    wait_for("the CronJob", lambda: kube.get("cronjob", "nightly"))
+    kube.apply_schedule("nightly", drill={"schedule": "0 5 1 1 *"})
+    wait_for("the CronJobs", lambda: kube.get("cronjob", "nightly-drill"))
+    own_a_drill(kube, "nightly")
+    kube.patch_spec("gwbs", "nightly", {"drill": None})
+    wait_for("the CronJob of the drills is deleted", lambda: kube.get("cronjob", "nightly-drill") is None)
     kube.patch_spec("cronjob", "nightly", {"suspend": True})
     # No node runs the pod of a Job that is due, so the operator reads the Job's pods and events.
     kube.kubectl("create", "job", "--from=cronjob/nightly", "waiting")

@@ -27,7 +27,7 @@ def may(verbs: str, group: str, resource: str, name: str = "*") -> set[Rule]:
 
 OPERATOR = (
     may("get list watch create patch delete", OURS, "gatewaybackups")
-    | may("get list watch", OURS, "gatewayrestores")
+    | may("get list watch patch", OURS, "gatewayrestores")
     | may("get list watch", OURS, "gatewaybackupschedules")
     | may("get list watch", OURS, "gatewaybackupimports")
     | may("patch", OURS, "gatewaybackupschedules/status")
@@ -128,7 +128,7 @@ def test_operator_can_write_cron_jobs_only_where_schedules_are_enabled(values: O
     def role(values: Object) -> set[Rule]:
         return grants(one(render("gateway", values), "Role", "my-gateway-backup-operator"))
 
-    more = may("create patch", "batch", "cronjobs") | may("get", "", "serviceaccounts", "my-gateway-backup")
+    more = may("create patch delete", "batch", "cronjobs") | may("get", "", "serviceaccounts", "my-gateway-backup")
     assert role(values) == role({}) | more
     assert not role({}) & more
 
@@ -141,6 +141,9 @@ def test_operator_cannot_read_the_tls_private_key() -> None:
 def test_pods_of_schedules_can_only_create_and_watch_backups() -> None:
     objects = render("gateway")
     assert grants(one(objects, "Role", "my-gateway-backup")) == may("create get watch", OURS, "gatewaybackups")
+    drills = render("gateway", {"restore": {"drills": True}})
+    more = grants(one(drills, "Role", "my-gateway-backup")) - grants(one(objects, "Role", "my-gateway-backup"))
+    assert more == may("create get watch", OURS, "gatewayrestores")
     (subject,) = one(objects, "RoleBinding", "my-gateway-backup")["subjects"]
     account = one(objects, "ServiceAccount", "my-gateway-backup")
     assert (subject["name"], subject["namespace"]) == ("my-gateway-backup", account["metadata"]["namespace"])

@@ -32,6 +32,11 @@ class KubernetesCronJobs:
     async def patch(self, namespace: str, name: str, patch: Json) -> Json:
         return await self._api.request("PATCH", _path(namespace, name), patch, content_type=MERGE)
 
+    async def delete(self, namespace: str, name: str, uid: str, resource_version: str) -> None:
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        body = {"preconditions": preconditions, "propagationPolicy": "Background"}
+        await self._api.request("DELETE", _path(namespace, name), body)
+
     async def jobs(self, namespace: str, schedule: str) -> Sequence[Json]:
         path = f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs"
         return await self._api.list_all(path, f"{SCHEDULE_LABEL}={schedule}")

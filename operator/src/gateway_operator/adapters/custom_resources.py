@@ -6,7 +6,7 @@ version with a conflict, and the caller decides again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -87,6 +87,9 @@ class CustomResources(KubernetesApi):
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
         others = [one for one in meta.finalizers if one != FINALIZER]
         await self._patch_metadata(meta, {"finalizers": [*others, FINALIZER] if present else others or None})
+
+    async def set_owners(self, meta: Meta, owners: Sequence[Json]) -> None:
+        await self._patch_metadata(meta, {"ownerReferences": list(owners)})
 
     async def _patch_metadata(self, meta: Meta, changes: Mapping[str, Any]) -> Json:
         ref = meta.ref

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import secrets
 import sys
@@ -15,16 +14,16 @@ from typing import Any, Final
 
 from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.cli.argument_types import fields, with_settings
+from gateway_operator.cli.from_job import create_once, named_job, of_job, parse_template
 from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
 from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, job_backup_name
+from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.domain.schedule.cronjob import TEMPLATE_VARIABLE
-from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
+from gateway_operator.ports import ConflictError, ForbiddenError
 
-_CREATE_ATTEMPTS: Final = 8
 _COMMON_FIELDS: Final = ("description", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
 
 
@@ -33,7 +32,7 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
     body = _body(arguments, os.environ)
     name = body["metadata"]["name"]
     if arguments.from_job:
-        created = await _create_once(session, name, body["spec"]["job"]["uid"], body)
+        created = await create_once(session, BACKUP_KIND, body)
     else:
         try:
             created = await session.create(BACKUP_KIND, body)
@@ -56,25 +55,14 @@ def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict
     if not arguments.from_job:
         spec = with_settings(_spec(arguments), arguments.set)
         return {"metadata": {"name": arguments.name or _generate_name(arguments.gateway)}, "spec": spec}
-    job, uid = environment.get("JOB_NAME", ""), environment.get("JOB_UID", "")
-    if not job or not uid:
-        raise UsageError("--from-job requires the environment variables JOB_NAME and JOB_UID, from the pod's labels")
+    job = named_job(environment)
     if arguments.name:
         raise UsageError("--from-job uses the Job's name for the backup: leave NAME out")
     template = environment.get(TEMPLATE_VARIABLE)
     if template and arguments.gateway:
         raise UsageError(f"{TEMPLATE_VARIABLE} contains the whole spec: leave --gateway out")
-    body = _parse_template(template) if template else {"metadata": {}, "spec": _spec(arguments)}
-    metadata = {**body["metadata"], "name": job_backup_name(job, uid)}
-    return {"metadata": metadata, "spec": {**body["spec"], "job": {"name": job, "uid": uid}}}
-
-
-def _parse_template(template: str) -> dict[str, Any]:
-    try:
-        body = json.loads(template)
-        return {"metadata": dict(body["metadata"]), "spec": dict(body["spec"])}
-    except (ValueError, TypeError, KeyError):
-        raise UsageError(f"{TEMPLATE_VARIABLE} is not the JSON of a GatewayBackup") from None
+    body = parse_template(TEMPLATE_VARIABLE, template) if template else {"metadata": {}, "spec": _spec(arguments)}
+    return of_job(body, job)
 
 
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -94,43 +82,6 @@ def _kept_and_verified(arguments: argparse.Namespace, verification: Mapping[str,
     if given := {key: value for key, value in verification.items() if value is not None}:
         spec["verification"] = given
     return spec
-
-
-async def _create_once(session: Session, name: str, job_uid: str, body: dict[str, Any]) -> Json:
-    """Create the backup of a Job, or return the one that an earlier pod of the same Job has created."""
-
-    async def create_or_check(existing: Json | None) -> Json:
-        return await session.create(BACKUP_KIND, body) if existing is None else _owned_by_job(existing, name, job_uid)
-
-    for attempt in range(1, _CREATE_ATTEMPTS + 1):
-        try:
-            # Read before create: if the answer to a create was lost, the next attempt finds the object. The Job must
-            # never make a second backup.
-            return await retry_on_conflict(partial(_find, session, name), create_or_check)
-        except (ConflictError, ForbiddenError, InvalidError, MissingError):
-            raise
-        except ClusterError as error:
-            if attempt == _CREATE_ATTEMPTS:
-                raise
-            session.stderr(f"GatewayBackup {name} could not be created and is tried again: {error}")
-            await asyncio.sleep(min(15, 2**attempt / 2))
-    raise AssertionError("The last attempt returns or raises.")
-
-
-async def _find(session: Session, name: str) -> Json | None:
-    try:
-        return await session.get(BACKUP_KIND, name)
-    except MissingError:
-        return None
-
-
-def _owned_by_job(existing: Json, name: str, job_uid: str) -> Json:
-    """Return the object if this Job created it; raise FailedError otherwise."""
-    owner = (existing["spec"].get("job") or {}).get("uid")
-    if owner != job_uid:
-        creator = f"another Job of this name (uid {owner})" if owner else "another user or controller"
-        raise FailedError(f"GatewayBackup {name} already exists. It was created by {creator}, not by this Job.")
-    return existing
 
 
 async def adopt(session: Session, arguments: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from gateway_operator.cli.argument_types import (
     since,
     text,
 )
+from gateway_operator.cli.drill_options import add_drill_options
 
 _CONNECTION_FLAGS: Final = (
     ("--kubeconfig", "path of the kubeconfig; default: the files in KUBECONFIG, or ~/.kube/config"),
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     backup = _resource(resources, "backup", "manage GatewayBackups")
     schedule = _resource(resources, "schedule", "manage GatewayBackupSchedules")
     restore = _resource(resources, "restore", "manage GatewayRestores")
+    drill = _resource(resources, "drill", "restore backups in a throw-away pod, as a test")
     retention = _resource(resources, "retention", "show what retention keeps, and approve deletions")
 
     def command(
@@ -168,6 +170,14 @@ def parser() -> argparse.ArgumentParser:
     )
     approve.add_argument("schedule", metavar="SCHEDULE", type=name)
     approve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+    details = "A drill changes nothing at the gateway. It needs the permission that the chart's restore.drills grants."
+    drill_create = command(drill, "create", "drills:create", "restore a backup in a throw-away pod", details)
+    drill_create.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
+    _add_gateway_options(drill_create, required=False)
+    _add_create_options(drill_create)
+    add_drill_options(drill_create)
+    command(drill, "list", "drills:show", "list drills, newest first")
 
     _add_restore_create(command(restore, "create", "restores:create", "restore a backup"))
     command(restore, "list", "restores:show", "list restores, newest first")

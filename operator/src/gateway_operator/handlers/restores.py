@@ -9,7 +9,8 @@ from typing import Any
 
 import kopf
 
-from gateway_operator.domain.model.names import GROUP, RESTORE_PLURAL, VERSION
+from gateway_operator.domain.model.identifiers import NamespacedName
+from gateway_operator.domain.model.names import GROUP, RESTORE_PLURAL, SCHEDULE_LABEL, VERSION
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
 from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
@@ -25,4 +26,7 @@ async def on_restore_event(
     """Add an unfinished restore to the queue, and remove a finished or deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
     restore = parse_or_defaults(Restore.parse, body)
+    if (schedule := restore.meta.labels.get(SCHEDULE_LABEL)) is not None:
+        # A drill of a schedule: its status shows the result. If there is none of that name, the queue ignores it.
+        dependencies.schedules.add(NamespacedName(restore.meta.ref.namespace, str(schedule)))
     dependencies.restores.observe(restore, finished=type == "DELETED" or restore.phase in TERMINAL_RESTORE_PHASES)

@@ -26,7 +26,13 @@ async def on_schedule_event(
 
 
 @kopf.on.event("batch", "v1", "cronjobs", labels={SCHEDULE_LABEL: kopf.PRESENT})
-async def on_cronjob_event(memo: kopf.Memo, namespace: str | None, name: str | None, **_: Any) -> None:
-    """Add the schedule of a CronJob to the queue when the CronJob is changed or deleted, or starts a Job."""
+async def on_cronjob_event(
+    memo: kopf.Memo, namespace: str | None, name: str | None, labels: kopf.Labels, **_: Any
+) -> None:
+    """Add the schedule of a CronJob to the queue when the CronJob is changed or deleted, or starts a Job.
+
+    The CronJob of the drills has another name than its schedule. Someone may have changed the label of the other one.
+    """
     dependencies: HandlerDependencies = memo.dependencies
-    dependencies.schedules.add(NamespacedName(namespace or "", name or ""))
+    for schedule in {labels.get(SCHEDULE_LABEL, ""), name or ""}:
+        dependencies.schedules.add(NamespacedName(namespace or "", schedule))

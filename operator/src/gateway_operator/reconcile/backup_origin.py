@@ -22,7 +22,7 @@ from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.schedule.cronjob import is_owned_by
+from gateway_operator.domain.schedule.drift import is_owned_by
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, Ports
 

@@ -1,28 +1,38 @@
-"""Reconciles a GatewayBackupSchedule: creates or corrects its CronJob, and writes its status.
+"""Reconciles a GatewayBackupSchedule: creates or corrects its CronJobs, and writes its status.
 
-The pods of the CronJob's Jobs create the GatewayBackups. The status summarizes the backups of the schedule's set. The
-retention pass writes other fields of the same status.
+The pods of the CronJobs' Jobs create the GatewayBackups and the drills. The status summarizes the backups of the
+schedule's set and its drills. The retention pass writes other fields of the same status.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
-from gateway_operator.domain.gateway.grants import schedules_grant_line
+from gateway_operator.cron_job_ports import CronJobs
+from gateway_operator.domain.gateway.grants import OPERATOR_CHART, schedules_grant_line
 from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.model.actions import Done
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import BACKUP_KIND, backup_account
+from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND, backup_account, drill_cron_job_name
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule import decide as decisions
 from gateway_operator.domain.schedule.cronjob import Image
-from gateway_operator.domain.schedule.decide import CorrectCronJob, CreateCronJob, CronJobError, ScheduleStatusUpdate
-from gateway_operator.domain.schedule.jobs import JobObservation, needs_jobs, newest_job
+from gateway_operator.domain.schedule.cronjob_check import (
+    CorrectCronJob,
+    CreateCronJob,
+    CronJobAction,
+    CronJobError,
+    CronJobObservation,
+    DeleteCronJob,
+)
+from gateway_operator.domain.schedule.decide import ScheduleStatusUpdate
+from gateway_operator.domain.schedule.drills import DrillObservation, DrillRecord, OwnDrill
+from gateway_operator.domain.schedule.jobs import JobObservation, jobs_of, needs_jobs, newest_job
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.ports import ConflictError, CronJobs, ForbiddenError, InvalidError, MissingError, Ports
+from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, MissingError, Ports
 from gateway_operator.reconcile.status_writer import Log, update_status
 
 
@@ -44,84 +54,116 @@ async def _backups(ports: Ports, schedule: GatewayBackupSchedule) -> Sequence[Ba
     return index.in_set(schedule.set_id)
 
 
-async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
-    """Create or correct the CronJob if it differs from the schedule, and then write the status.
+@dataclass
+class _Run:
+    """The state of one run: a CronJob is written once in it, and an error is reported and not tried again."""
 
-    There is no requeue: the work queue adds a schedule at events of its CronJob and backups and after each retention
-    pass.
+    written: set[str] = field(default_factory=set)
+    errors: dict[str, CronJobError] = field(default_factory=dict)
+
+
+async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
+    """Create or correct the CronJobs that differ from the schedule, and then write the status.
+
+    There is no requeue: the work queue adds a schedule at events of its CronJobs, backups and drills, and after each
+    retention pass.
     """
-    cron_job_error: CronJobError | None = None
-    corrected = False
+    run = _Run()
     while True:
         body = await parts.ports.cluster.read(ref)
         if body is None:
             return
         schedule = GatewayBackupSchedule.parse(body)
-        observation = replace(await _observe(parts, schedule, cron_job_error), corrected=corrected)
-        action = decisions.decide(observation, parts.ports.clock.now())
+        action = decisions.decide(await _observe(parts, schedule, run), parts.ports.clock.now())
         try:
             match action:
                 case Done():
                     return
                 case ScheduleStatusUpdate():
-                    # The status comes after the CronJob: Ready must describe the CronJob that really exists.
+                    # The status comes after the CronJobs: Ready must describe the CronJob that really exists.
                     await update_status(
                         parts.ports, GatewayBackupSchedule.parse, schedule, action.status, action.event, log
                     )
                     return
-                case CreateCronJob() | CorrectCronJob():
-                    cron_job_error = await _act(parts, schedule, action, log)
-                    # The CronJob is corrected once in a run: another controller that keeps changing it must not cause
-                    # a busy loop.
-                    corrected = True
+                case OwnDrill():
+                    await _own_drill(parts, schedule, action, run)
+                case _:
+                    # A CronJob is written once in a run: another controller that keeps changing it must not cause a
+                    # busy loop.
+                    run.written.add(action.name)
+                    await _act(parts, schedule, action, run, log)
         except MissingError:
             return
         except ConflictError:
-            # Another writer changed the schedule or the CronJob. Read both and decide again.
+            # Another writer changed the schedule, the CronJob or the drill. Read them and decide again.
             continue
 
 
-async def _observe(
-    parts: ScheduleParts, schedule: GatewayBackupSchedule, cron_job_error: CronJobError | None
-) -> decisions.ScheduleObservation:
+async def _observe(parts: ScheduleParts, schedule: GatewayBackupSchedule, run: _Run) -> decisions.ScheduleObservation:
     namespace = schedule.meta.ref.namespace
-    cron_job: Json | None = None
-    try:
-        cron_job = await parts.cron_jobs.read(namespace, schedule.name)
-    except ForbiddenError as error:
-        cron_job_error = _cron_job_error(parts, schedule, error)
+    cron_job = await _cron_job(parts, schedule, schedule.name, run)
     has_account: bool | None = None
     # Without permission to read the ServiceAccount its absence is not reported here; the Jobs then report it.
     with suppress(ForbiddenError):
         has_account = await parts.cron_jobs.has_account(namespace, backup_account(schedule.gateway.name))
-    backups = await _backups(parts.ports, schedule)
+    drill_cron_job = await _cron_job(parts, schedule, drill_cron_job_name(schedule.name), run)
+    jobs = await _jobs(parts, schedule, (cron_job.body, drill_cron_job.body))
     return decisions.ScheduleObservation(
         schedule,
-        cron_job,
+        cron_job.body,
         has_account,
-        backups,
+        await _backups(parts.ports, schedule),
         parts.image,
-        cron_job_error,
-        newest_job=await _newest_job(parts, schedule, cron_job),
+        cron_job.error,
+        corrected=cron_job.corrected,
+        newest_job=await _newest_job(parts, cron_job.body, jobs),
+        drill=await _drills(parts, schedule, drill_cron_job, jobs),
     )
 
 
-async def _newest_job(
-    parts: ScheduleParts, schedule: GatewayBackupSchedule, cron_job: Json | None
-) -> JobObservation | None:
+async def _cron_job(parts: ScheduleParts, schedule: GatewayBackupSchedule, name: str, run: _Run) -> CronJobObservation:
+    error = run.errors.get(name)
+    try:
+        body = await parts.cron_jobs.read(schedule.meta.ref.namespace, name)
+    except ForbiddenError as forbidden:
+        return CronJobObservation(None, _cron_job_error(parts, schedule, forbidden))
+    return CronJobObservation(body, error, name in run.written)
+
+
+async def _jobs(
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, cron_jobs: Iterable[Json | None]
+) -> Sequence[Json]:
+    """The Jobs of the schedule. They are read only with drills, or while a Job is active or has not succeeded."""
+    if schedule.drill is None and not any(one is not None and needs_jobs(one) for one in cron_jobs):
+        return ()
+    # Without the permission a condition says less, and never that all is well.
+    with suppress(ForbiddenError):
+        return await parts.cron_jobs.jobs(schedule.meta.ref.namespace, schedule.name)
+    return ()
+
+
+async def _drills(
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, cron_job: CronJobObservation, jobs: Sequence[Json]
+) -> DrillObservation:
+    if schedule.drill is None or cron_job.body is None:
+        return DrillObservation(cron_job)
+    bodies = await parts.ports.cluster.list_ours(RESTORE_KIND, schedule.meta.ref.namespace)
+    records = [record for body in bodies if (record := DrillRecord.parse(body)) is not None]
+    newest = await _newest_job(parts, cron_job.body, jobs)
+    return DrillObservation(cron_job, jobs_of(cron_job.body, jobs), newest, records)
+
+
+async def _newest_job(parts: ScheduleParts, cron_job: Json | None, jobs: Sequence[Json]) -> JobObservation | None:
     """The newest Job with its pods and events. They are read only while a Job is active or has not succeeded."""
     if cron_job is None or not needs_jobs(cron_job):
         return None
-    namespace = schedule.meta.ref.namespace
-    job: Json | None = None
-    pods: Sequence[Json] = ()
-    events: Sequence[Json] = ()
-    # Each of the three permissions may be missing. The condition then says less, and never that all is well.
-    with suppress(ForbiddenError):
-        job = newest_job(cron_job, await parts.cron_jobs.jobs(namespace, schedule.name))
+    job = newest_job(cron_job, jobs)
     if job is None:
         return None
-    uid = str(job["metadata"]["uid"])
+    namespace, uid = str(cron_job["metadata"]["namespace"]), str(job["metadata"]["uid"])
+    pods: Sequence[Json] = ()
+    events: Sequence[Json] = ()
+    # Each of the two permissions may be missing, as above.
     with suppress(ForbiddenError):
         pods = await parts.cron_jobs.pods_of_job(namespace, uid)
     with suppress(ForbiddenError):
@@ -129,21 +171,34 @@ async def _newest_job(
     return JobObservation(job, pods, events)
 
 
+async def _own_drill(parts: ScheduleParts, schedule: GatewayBackupSchedule, action: OwnDrill, run: _Run) -> None:
+    try:
+        await parts.ports.cluster.set_owners(action.meta, action.owners)
+    except MissingError:
+        return  # it was deleted: the next observation has it no longer
+    except (ForbiddenError, InvalidError) as error:
+        message = f"{error}. Drill {action.meta.ref.name} stays when its Job is deleted. {OPERATOR_CHART}"
+        run.errors[drill_cron_job_name(schedule.name)] = CronJobError(Reason.NotAuthorized, message)
+
+
 async def _act(
-    parts: ScheduleParts, schedule: GatewayBackupSchedule, action: CreateCronJob | CorrectCronJob, log: Log
-) -> CronJobError | None:
+    parts: ScheduleParts, schedule: GatewayBackupSchedule, action: CronJobAction, run: _Run, log: Log
+) -> None:
     ref = schedule.meta.ref
     try:
-        if isinstance(action, CreateCronJob):
-            await parts.cron_jobs.create(ref.namespace, action.body)
-        else:
-            await parts.cron_jobs.patch(ref.namespace, ref.name, action.patch)
+        match action:
+            case CreateCronJob():
+                await parts.cron_jobs.create(ref.namespace, action.body)
+            case CorrectCronJob():
+                await parts.cron_jobs.patch(ref.namespace, action.name, action.patch)
+            case DeleteCronJob():
+                await parts.cron_jobs.delete(ref.namespace, action.name, action.uid, action.resource_version)
     except (ForbiddenError, InvalidError) as error:
-        return _cron_job_error(parts, schedule, error)
+        run.errors[action.name] = _cron_job_error(parts, schedule, error)
+        return
     # The event comes after the write: it reports a change that was really made.
     log.info("%s", action.event.message)
     await parts.ports.cluster.event(ref, action.event, parts.ports.clock.now())
-    return None
 
 
 def _cron_job_error(

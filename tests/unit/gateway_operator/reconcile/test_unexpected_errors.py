@@ -27,7 +27,7 @@ from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.unexpected import record_error
-from tests.unit.gateway_operator.schedule.test_decide import CronJobs
+from tests.unit.gateway_operator.schedule.world import CronJobs
 from tests.unit.gateway_operator.simulation.fake_cluster import CA_BUNDLE, NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import World
 from tests.unit.gateway_operator.simulation.test_crash_points import with_backup, with_restore

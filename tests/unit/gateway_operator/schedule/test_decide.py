@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,29 +20,20 @@ from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.schedule.backup_summaries import progress
 from gateway_operator.domain.schedule.cronjob import (
     Image,
-    correction,
     desired_cron_job,
-    differences,
     max_backup_seconds,
 )
-from gateway_operator.domain.schedule.decide import (
-    CorrectCronJob,
-    CreateCronJob,
-    CronJobError,
-    ScheduleObservation,
-    ScheduleStatusUpdate,
-    decide,
-)
+from gateway_operator.domain.schedule.cronjob_check import CorrectCronJob, CreateCronJob, CronJobError
+from gateway_operator.domain.schedule.decide import ScheduleObservation, ScheduleStatusUpdate, decide
+from gateway_operator.domain.schedule.drift import correction, differences
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, Ports
-from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
-from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
-from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, START, Clock, Cluster
-from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
+from gateway_operator.ports import ForbiddenError, InvalidError
+from tests.unit.gateway_operator.schedule.world import IMAGE, World, merged
+from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, START
+from tests.unit.gateway_operator.simulation.faults import Faults
 from tests.unit.gateway_operator.summaries import summary
 
-IMAGE = Image("operator:1", "Always", ("pull",))
-log = logging.getLogger("tests")
+NAME = "nightly"
 
 
 def schedule(**spec: Any) -> GatewayBackupSchedule:
@@ -141,13 +130,6 @@ def test_correction_removes_all_differences(leaves: set[tuple[Any, ...]]) -> Non
         part[leaf[-1]] = None
     want = desired_cron_job(one, IMAGE)
     assert differences(want, merged(have, correction(want, have))) == []
-
-
-def merged(have: Any, patch: Any) -> Any:
-    """Apply a merge patch (RFC 7396)."""
-    if not isinstance(patch, Mapping) or not isinstance(have, Mapping):
-        return patch
-    return {**have, **{key: merged(have.get(key), value) for key, value in patch.items()}}
 
 
 def test_additional_container_is_drift() -> None:
@@ -278,84 +260,12 @@ def backup_of(group: str | None, uid: str = "u", **status: Any) -> Backup:
     return Backup.parse({"metadata": {"namespace": "prod", "name": "b", "uid": uid}, "spec": spec, "status": status})
 
 
-class CronJobs:
-    """In-memory CronJobs with resource versions, and errors of the API server on demand."""
-
-    def __init__(self) -> None:
-        self.one: dict[str, Any] | None = None
-        self.version = 0
-        self.made = 0
-        self.refuses: Exception | None = None
-        self.account = True
-
-    async def read(self, namespace: str, name: str) -> Json | None:
-        return copy.deepcopy(self.one)
-
-    async def create(self, namespace: str, body: Json) -> Json:
-        if self.refuses is not None:
-            raise self.refuses
-        if self.one is not None:
-            raise ConflictError("exists")
-        self.made += 1
-        self.version += 1
-        self.one = copy.deepcopy(dict(body))
-        self.one["metadata"] |= {"uid": f"c-{self.made}", "resourceVersion": str(self.version), "generation": 1}
-        return self.one
-
-    async def patch(self, namespace: str, name: str, patch: Json) -> Json:
-        if self.refuses is not None:
-            raise self.refuses
-        if self.one is None or self.one["metadata"]["resourceVersion"] != patch["metadata"]["resourceVersion"]:
-            raise ConflictError("newer")
-        self.version += 1
-        self.one = merged(self.one, patch)
-        assert self.one is not None
-        self.one["metadata"]["resourceVersion"] = str(self.version)
-        return self.one
-
-    async def jobs(self, namespace: str, schedule: str) -> list[Json]:
-        return []
-
-    async def pods_of_job(self, namespace: str, uid: str) -> list[Json]:
-        return []
-
-    async def events_about(self, namespace: str, uid: str) -> list[Json]:
-        return []
-
-    async def has_account(self, namespace: str, name: str) -> bool:
-        return self.account
-
-
-class World:
-    """A schedule, its CronJob, and an operator with injected crashes."""
-
-    def __init__(self, faults: Faults | None = None) -> None:
-        self.clock = Clock()
-        self.cluster = Cluster(self.clock)
-        self.cron_jobs = CronJobs()
-        faults = faults or Faults()
-        ports = Ports(faults.wrap(self.cluster, False), Admin(self.cluster, self.clock), self.clock, "o:o")
-        self.parts = ScheduleParts(ports, faults.wrap(self.cron_jobs, False), IMAGE)
-        self.ref = self.cluster.add("GatewayBackupSchedule", "nightly", {"schedule": "0 2 * * *"})
-
-    def run(self) -> None:
-        """Reconcile until a run ends without a crash."""
-        for _ in range(20):
-            try:
-                asyncio.run(reconcile_schedule(self.parts, self.ref, log))
-            except CrashError:
-                continue
-            return
-        raise AssertionError("it does not end")
-
-
 def scenarios(world: World) -> None:
     """Create the CronJob, then correct it, then create it again."""
     world.run()
-    assert world.cron_jobs.one is not None
-    world.cron_jobs.one["spec"]["suspend"] = True
+    world.cron_jobs.objects[NAME]["spec"]["suspend"] = True
     world.run()
-    world.cron_jobs.one = None
+    del world.cron_jobs.objects[NAME]
     world.run()
 
 
@@ -370,8 +280,7 @@ def test_one_correct_cronjob_after_a_crash_at_any_call() -> None:
             status = world.cluster.status(world.ref)
             assert ready(status) == (True, "Scheduled"), (number, faults.names)
             assert world.cron_jobs.made == 2, (number, faults.names)
-            assert world.cron_jobs.one is not None
-            assert world.cron_jobs.one["spec"]["suspend"] is False
+            assert world.cron_jobs.objects[NAME]["spec"]["suspend"] is False
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,12 @@ from typing import Any
 
 import pytest
 
-from gateway_operator.domain.schedule.cronjob import correction, desired_cron_job, differences
+from gateway_operator.domain.schedule.cronjob import desired_cron_job
+from gateway_operator.domain.schedule.drift import correction, differences
 from gateway_operator.domain.schedule.job_template import same_quantity
 from gateway_operator.domain.schedule.jobs import JobObservation, needs_jobs, newest_job
-from tests.unit.gateway_operator.schedule.test_decide import (
-    IMAGE,
-    merged,
-    observation,
-    ready,
-    schedule,
-    stored,
-    written_status,
-)
+from tests.unit.gateway_operator.schedule.test_decide import observation, ready, schedule, stored, written_status
+from tests.unit.gateway_operator.schedule.world import IMAGE, merged
 from tests.unit.gateway_operator.simulation.fake_cluster import START
 from tests.unit.gateway_operator.summaries import summary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -156,6 +156,10 @@ class Cluster:
         found["metadata"]["resourceVersion"] = str(self.version)
         if not present and found["metadata"].get("deletionTimestamp"):
             del self.objects[(meta.ref.kind, meta.ref.name)]
+
+    async def set_owners(self, meta: Meta, owners: Sequence[Json]) -> None:
+        found = self._exactly(meta)
+        found["metadata"] |= {"ownerReferences": list(owners), "resourceVersion": str(self.version)}
 
     async def delete_ours(self, meta: Meta) -> None:
         self._delete(self._exactly(meta), meta.ref)

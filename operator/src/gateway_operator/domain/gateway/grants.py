@@ -41,7 +41,7 @@ def restart_grant_line(namespace: str, ref: GatewayRef, operator: str) -> str:
 
 def schedules_grant_line(namespace: str, gateway: str, operator: str) -> str:
     """The commands that let the operator write CronJobs with a gateway's ServiceAccount. ``operator`` as above."""
-    cron_jobs = _grant(namespace, f"{gateway}-backup-schedules", "create,patch", "cronjobs.batch", [], operator)
+    cron_jobs = _grant(namespace, f"{gateway}-backup-schedules", "create,patch,delete", "cronjobs.batch", [], operator)
     account = backup_account(gateway)
     return f"{cron_jobs} && {_grant(namespace, f'{account}-account', 'get', 'serviceaccounts', [account], operator)}"
 

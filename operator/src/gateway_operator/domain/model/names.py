@@ -43,6 +43,8 @@ SCHEDULE_LABEL: Final = f"{GROUP}/schedule"
 """Label of a backup and of a CronJob: the schedule that created it."""
 BACKUP_TEMPLATE: Final = f"{GROUP}/backup-template"
 """Annotation of a schedule's pods: the GatewayBackup to create, as JSON."""
+DRILL_TEMPLATE: Final = f"{GROUP}/drill-template"
+"""Annotation of the pods of a schedule's drills: the GatewayRestore to create, as JSON."""
 IMPORT_LABEL: Final = f"{GROUP}/import"
 """Label of a backup: the GatewayBackupImport that created it."""
 IMPORT_UID: Final = f"{GROUP}/import-uid"
@@ -93,13 +95,18 @@ def safety_backup_name(restore_name: str, restore_uid: str) -> str:
 
 
 def job_backup_name(job_name: str, job_uid: str) -> str:
-    """The only name that a GatewayBackup of this Job can have. Nobody knows the uid before the Job exists."""
+    """The only name that the GatewayBackup or the drill of this Job can have. Nobody knows the uid before it exists."""
     tail = f"-{job_uid[:_JOB_UID_CHARACTERS]}"
     return job_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
 
 
+def drill_cron_job_name(schedule: str) -> str:
+    """The CronJob of a schedule's drills. A CronJob's name has at most 52 characters, a schedule's at most 46."""
+    return f"{schedule}-drill"
+
+
 def backup_account(gateway: str) -> str:
-    """The ServiceAccount that a schedule's pods use to create backups of a gateway."""
+    """The ServiceAccount that a schedule's pods use to create backups and drills of a gateway."""
     return f"{gateway}-backup"
 
 

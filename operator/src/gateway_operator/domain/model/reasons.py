@@ -109,6 +109,7 @@ class Reason(StrEnum):
     CronJobUpdated = "CronJobUpdated"
     CronJobRestored = "CronJobRestored"
     CronJobDeleting = "CronJobDeleting"
+    CronJobDeleted = "CronJobDeleted"
     CronJobOverruled = "CronJobOverruled"
     NameConflict = "NameConflict"
     ScheduleRefused = "ScheduleRefused"
@@ -116,5 +117,7 @@ class Reason(StrEnum):
     ImageUnknown = "ImageUnknown"
     JobWithoutPod = "JobWithoutPod"
     JobFailed = "JobFailed"
+    Drilled = "Drilled"
+    DrillOverdue = "DrillOverdue"
     # permissions
     Authorized = "Authorized"

@@ -23,7 +23,7 @@ _RESTORE_DEFAULTS: Final[dict[str, Any]] = {
     "timeoutSeconds": 600,
     "startingDeadlineSeconds": 300,
 }
-_NOT_PART_OF_THE_RESTORE: Final = ("description", "requestedBy", "end")
+_NOT_PART_OF_THE_RESTORE: Final = ("description", "requestedBy", "end", "job")
 """Fields that do not change what is restored. Another person's copy of a finished restore must not run again."""
 
 

@@ -1,14 +1,9 @@
-"""Builds the CronJob that a schedule owns and compares it with the existing one.
-
-Only the fields that are set here are compared. Defaults that the API server adds are no difference. The fields of
-``spec.jobTemplate`` are compared exactly.
-"""
+"""Builds the CronJobs that a schedule owns. `drift` compares them with the existing ones."""
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,12 +18,10 @@ from gateway_operator.domain.model.names import (
 )
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.job_template import (
-    EXACT_POD_FIELDS,
     container_resources,
     pod_annotations,
     pod_fields,
     pod_labels,
-    same_quantity,
 )
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
@@ -37,9 +30,9 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 _MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "gateway-backup-operator"}
 _RETRIES: Final = 3
-_POD_START_SECONDS: Final = 300
+POD_START_SECONDS: Final = 300
 """Seconds for a pod to start, including the pull of its image."""
-_MARGIN_SECONDS: Final = 60
+MARGIN_SECONDS: Final = 60
 _DEFAULT_TIMEOUT: Final = 600
 _DEFAULT_STARTING: Final = 300
 TEMPLATE_VARIABLE: Final = "GATEWAY_BACKUP_TEMPLATE"
@@ -56,15 +49,54 @@ class Image:
     pull_secrets: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class CronJobTask:
+    """The parts in which the two CronJobs of a schedule differ. ``seconds`` is the time limit of one run."""
+
+    name: str
+    schedule: str
+    time_zone: str
+    concurrency_policy: str
+    starting_deadline: int
+    successful_jobs: int
+    failed_jobs: int
+    words: tuple[str, str]
+    """The subcommand of ``kubectl-gateway``."""
+    seconds: int
+    annotation: str
+    variable: str
+    template: str
+    """The object that the pod creates, as JSON. The pod reads it from ``annotation`` through ``variable``."""
+
+
 def desired_cron_job(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
-    """The complete CronJob for a schedule."""
+    """The complete CronJob for the backups of a schedule."""
+    task = CronJobTask(
+        name=schedule.name,
+        schedule=schedule.schedule,
+        time_zone=schedule.time_zone,
+        concurrency_policy=schedule.concurrency_policy,
+        starting_deadline=schedule.starting_deadline,
+        successful_jobs=schedule.successful_jobs,
+        failed_jobs=schedule.failed_jobs,
+        words=("backup", "create"),
+        seconds=max_backup_seconds(schedule.template),
+        annotation=BACKUP_TEMPLATE,
+        variable=TEMPLATE_VARIABLE,
+        template=backup_template(schedule),
+    )
+    return build_cron_job(schedule, image, task)
+
+
+def build_cron_job(schedule: GatewayBackupSchedule, image: Image, task: CronJobTask) -> dict[str, Any]:
+    """The complete CronJob that a schedule owns, for one of its tasks."""
     ref = schedule.meta.ref
     labels = {**_MANAGED_BY, SCHEDULE_LABEL: ref.name}
     body: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": {
-            "name": ref.name,
+            "name": task.name,
             "namespace": ref.namespace,
             "labels": labels,
             "ownerReferences": [
@@ -79,16 +111,16 @@ def desired_cron_job(schedule: GatewayBackupSchedule, image: Image) -> dict[str,
             ],
         },
         "spec": {
-            "schedule": schedule.schedule,
-            "timeZone": schedule.time_zone,
+            "schedule": task.schedule,
+            "timeZone": task.time_zone,
             "suspend": schedule.suspend,
-            "concurrencyPolicy": schedule.concurrency_policy,
-            "startingDeadlineSeconds": schedule.starting_deadline,
-            "successfulJobsHistoryLimit": schedule.successful_jobs,
-            "failedJobsHistoryLimit": schedule.failed_jobs,
+            "concurrencyPolicy": task.concurrency_policy,
+            "startingDeadlineSeconds": task.starting_deadline,
+            "successfulJobsHistoryLimit": task.successful_jobs,
+            "failedJobsHistoryLimit": task.failed_jobs,
             "jobTemplate": {
                 "metadata": {"labels": pod_labels(schedule.job_template, labels)},
-                "spec": _job(schedule, image, labels),
+                "spec": _job(schedule, image, task, labels),
             },
         },
     }
@@ -99,12 +131,12 @@ def desired_cron_job(schedule: GatewayBackupSchedule, image: Image) -> dict[str,
 def max_backup_seconds(template: Json) -> int:
     """Seconds from the creation of a backup until the operator has ended it, plus a margin."""
     starting = int(template.get("startingDeadlineSeconds", _DEFAULT_STARTING))
-    return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + _MARGIN_SECONDS
+    return starting + int(template.get("timeoutSeconds", _DEFAULT_TIMEOUT)) + MARGIN_SECONDS
 
 
-def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str]) -> dict[str, Any]:
+def _job(schedule: GatewayBackupSchedule, image: Image, task: CronJobTask, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
-        # A retried pod continues with the backup of its Job. If the backup failed, a retry would only report the same
+        # A retried pod continues with the object of its Job. If that failed, a retry would only report the same
         # failure, so the Job fails at once. A pod that was evicted does not count as a retry.
         "backoffLimit": _RETRIES,
         "podFailurePolicy": {
@@ -120,18 +152,18 @@ def _job(schedule: GatewayBackupSchedule, image: Image, labels: Mapping[str, str
                 },
             ]
         },
-        "activeDeadlineSeconds": max_backup_seconds(schedule.template) + _POD_START_SECONDS,
+        "activeDeadlineSeconds": task.seconds + POD_START_SECONDS,
         "template": {
             "metadata": {
                 "labels": pod_labels(schedule.job_template, labels),
-                "annotations": pod_annotations(schedule.job_template, {BACKUP_TEMPLATE: backup_template(schedule)}),
+                "annotations": pod_annotations(schedule.job_template, {task.annotation: task.template}),
             },
-            "spec": _pod(schedule, image),
+            "spec": _pod(schedule, image, task),
         },
     }
 
 
-def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
+def _pod(schedule: GatewayBackupSchedule, image: Image, task: CronJobTask) -> dict[str, Any]:
     return {
         "restartPolicy": "Never",
         "serviceAccountName": backup_account(schedule.gateway.name),
@@ -146,19 +178,13 @@ def _pod(schedule: GatewayBackupSchedule, image: Image) -> dict[str, Any]:
                 "image": image.name,
                 "imagePullPolicy": image.pull_policy,
                 "command": ["kubectl-gateway"],
-                "args": [
-                    "backup",
-                    "create",
-                    "--from-job",
-                    "--wait",
-                    f"--timeout={max_backup_seconds(schedule.template)}",
-                ],
+                "args": [*task.words, "--from-job", "--wait", f"--timeout={task.seconds}"],
                 # The kubelet expands $(NAME) in arguments and in the value of a variable, but not in what a variable
                 # takes from a field. So the template needs no escaping.
                 "env": [
                     _from_pod("JOB_NAME", "labels", "batch.kubernetes.io/job-name"),
                     _from_pod("JOB_UID", "labels", "batch.kubernetes.io/controller-uid"),
-                    _from_pod(TEMPLATE_VARIABLE, "annotations", BACKUP_TEMPLATE),
+                    _from_pod(task.variable, "annotations", task.annotation),
                 ],
                 "resources": container_resources(schedule.job_template),
                 "securityContext": {
@@ -180,98 +206,12 @@ def _from_pod(name: str, field: str, key: str) -> dict[str, Any]:
 
 def backup_template(schedule: GatewayBackupSchedule) -> str:
     """The GatewayBackup that the pod creates, without its name, as JSON. The pod cannot read the schedule."""
+    return object_template(schedule, {"group": schedule.name, **schedule.template})
+
+
+def object_template(schedule: GatewayBackupSchedule, spec: Mapping[str, Any]) -> str:
+    """An object of the schedule's gateway, without its name, as JSON, with the label of the schedule."""
     gateway = schedule.gateway
     reference = {"kind": gateway.kind, "name": gateway.name, "ordinal": gateway.ordinal}
-    body = {
-        "metadata": {"labels": {SCHEDULE_LABEL: schedule.name}},
-        "spec": {"gatewayRef": reference, "group": schedule.name, **schedule.template},
-    }
+    body = {"metadata": {"labels": {SCHEDULE_LABEL: schedule.name}}, "spec": {"gatewayRef": reference, **spec}}
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
-
-
-def is_owned_by(schedule: GatewayBackupSchedule, cron_job: Json) -> bool:
-    """Whether this very schedule controls the CronJob, compared by uid."""
-    owners = (cron_job.get("metadata") or {}).get("ownerReferences") or ()
-    return any(owner.get("controller") and owner.get("uid") == schedule.meta.ref.uid for owner in owners)
-
-
-def differences(want: Json, have: Json) -> list[str]:
-    """The paths of the fields that differ from ``want``; empty if none does.
-
-    The digest of the spec is compared too: it shows that a label was removed from the schedule, whose absence in
-    ``want`` is otherwise no difference.
-    """
-    paths: list[str] = []
-    for part in ("labels", "ownerReferences"):
-        path = f"metadata.{part}"
-        paths += _differ(want["metadata"][part], (have.get("metadata") or {}).get(part), path)
-    paths += _differ(want["spec"], have.get("spec"), "spec")
-    if spec_digest(want) != spec_digest(have):
-        paths.append("metadata.annotations")
-    return paths
-
-
-def _differ(want: Any, have: Any, path: str) -> Iterator[str]:
-    if want in ([], {}, None) and have in ([], {}, None):
-        return
-    field, quantities = path.rpartition(".")[2], ".resources." in path
-    if isinstance(want, Mapping) and isinstance(have, Mapping):
-        for key, value in want.items():
-            yield from _differ(value, have.get(key), f"{path}.{key}")
-        if field in (*EXACT_POD_FIELDS, "resources") or quantities:
-            yield from (f"{path}.{key}" for key in have if key not in want)
-    elif _is_list(want) and _is_list(have) and len(want) == len(have):
-        for index, (one, other) in enumerate(zip(want, have, strict=True)):
-            yield from _differ(one, other, f"{path}[{index}]")
-    elif quantities and same_quantity(want, have):
-        return
-    elif want != have:
-        yield path
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def spec_digest(cron_job: Json) -> str:
-    """The digest of the spec that the operator last wrote; empty if it wrote none."""
-    return str(((cron_job.get("metadata") or {}).get("annotations") or {}).get(SPEC_DIGEST) or "")
-
-
-def correction(want: Json, have: Json) -> dict[str, Any]:
-    """The merge patch from ``have`` to ``want``. It applies only to the version that was read."""
-    meta = have["metadata"]
-    return {
-        "metadata": {
-            "uid": meta["uid"],
-            "resourceVersion": meta["resourceVersion"],
-            "labels": want["metadata"]["labels"],
-            "annotations": want["metadata"]["annotations"],
-            "ownerReferences": want["metadata"]["ownerReferences"],
-        },
-        "spec": _with_removals(want["spec"], have.get("spec")),
-    }
-
-
-def _with_removals(want: Any, have: Any) -> Any:
-    """``want`` as a merge patch that also removes the fields of ``have`` that the schedule has no longer."""
-    spec = copy.deepcopy(want)
-    template, present = spec["jobTemplate"], (have or {}).get("jobTemplate") or {}
-    pod_template = template["spec"]["template"]
-    present_template = (present.get("spec") or {}).get("template") or {}
-    for part, other in ((template, present), (pod_template, present_template)):
-        metadata, existing = part["metadata"], other.get("metadata") or {}
-        for name in ("labels", "annotations"):
-            if name in metadata:
-                metadata[name] = _removing(metadata[name], existing.get(name))
-    pod, present_pod = pod_template["spec"], present_template.get("spec") or {}
-    for name in EXACT_POD_FIELDS:
-        pod[name] = _removing(pod[name], present_pod.get(name)) or None
-    return spec
-
-
-def _removing(want: Any, have: Any) -> Any:
-    if not isinstance(want, Mapping) or not isinstance(have, Mapping):
-        return want
-    removed = {key: None for key in have if key not in want}
-    return {**{key: _removing(value, have.get(key)) for key, value in want.items()}, **removed}

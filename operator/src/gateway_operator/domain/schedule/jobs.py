@@ -49,27 +49,36 @@ def needs_jobs(cron_job: Json) -> bool:
     return bool(status.get("active")) or (started is not None and (succeeded is None or succeeded < started))
 
 
-def newest_job(cron_job: Json, jobs: Iterable[Json]) -> Json | None:
-    """The newest Job that this CronJob controls, by uid; None if there is none."""
+def jobs_of(cron_job: Json, jobs: Iterable[Json]) -> list[Json]:
+    """The Jobs that this CronJob controls, by uid."""
     uid = cron_job["metadata"].get("uid")
-    owned = [
+    return [
         job
         for job in jobs
         if any(one.get("controller") and one.get("uid") == uid for one in job["metadata"].get("ownerReferences") or ())
     ]
+
+
+def newest_job(cron_job: Json, jobs: Iterable[Json]) -> Json | None:
+    """The newest Job that this CronJob controls, by uid; None if there is none."""
     return max(
-        owned,
+        jobs_of(cron_job, jobs),
         key=lambda job: (str(job["metadata"].get("creationTimestamp")), str(job["metadata"]["name"])),
         default=None,
     )
 
 
-def job_problem(observed: JobObservation, backup_names: Iterable[str], now: datetime) -> JobProblem | None:
-    """The problem of the newest Job; None if it runs, or has ended with a backup, also with a failed one."""
+def job_problem(
+    observed: JobObservation, names: Iterable[str], now: datetime, product: str = "backup"
+) -> JobProblem | None:
+    """The problem of the newest Job; None if it runs, or has ended with its object, also with a failed one.
+
+    ``names`` are those of the objects that the Jobs have created, and ``product`` is the word for one of them.
+    """
     conditions = {one.get("type"): one for one in _list(observed.job.get("status"), "conditions")}
     ended = conditions.get("Failed") or {}
     if ended.get("status") == "True":
-        if _has_backup(observed.name, backup_names):
+        if _has_object(observed.name, names):
             return None
         # The pod may say more than the Job, for example why its image was not pulled.
         details = [
@@ -77,7 +86,7 @@ def job_problem(observed: JobObservation, backup_names: Iterable[str], now: date
             *_pod_details(observed.pods),
             *_event_details(observed.events),
         ]
-        return JobProblem(Reason.JobFailed, f"Job {observed.name} ended without a backup. {_joined(details)}")
+        return JobProblem(Reason.JobFailed, f"Job {observed.name} ended without a {product}. {_joined(details)}")
     if (conditions.get("Complete") or {}).get("status") == "True" or (observed.job.get("spec") or {}).get("suspend"):
         return None
     started = timestamps.parse((observed.job.get("status") or {}).get("startTime"))
@@ -93,9 +102,9 @@ def job_problem(observed: JobObservation, backup_names: Iterable[str], now: date
     return JobProblem(Reason.JobWithoutPod, f"No pod of Job {observed.name} runs. {_joined(details)}")
 
 
-def _has_backup(job: str, backup_names: Iterable[str]) -> bool:
-    # The name of a Job's backup begins with that of the Job, which may be cut.
-    return any(name.startswith(job[:57]) for name in backup_names)
+def _has_object(job: str, names: Iterable[str]) -> bool:
+    # The name of a Job's object begins with that of the Job, which may be cut.
+    return any(name.startswith(job[:57]) for name in names)
 
 
 def _pod_details(pods: Sequence[Json]) -> list[str]:

@@ -12,6 +12,34 @@ from gateway_operator.domain.model.resources import Json, Meta
 
 
 @dataclass(frozen=True)
+class DrillSettings:
+    """``spec.drill`` of a schedule: when its newest backup is restored in a throw-away pod."""
+
+    schedule: str
+    time_zone: str
+    timeout: int
+    """Seconds of one drill."""
+    successful_jobs: int
+    failed_jobs: int
+    identity: Json | None
+    """``identitySecretRef``: the Secret that decrypts the backups."""
+
+    @classmethod
+    def parse(cls, spec: object) -> DrillSettings | None:
+        """From the spec of an object of the API server; None without drills."""
+        if not isinstance(spec, Mapping):
+            return None
+        return cls(
+            schedule=str(spec.get("schedule", "")),
+            time_zone=str(spec.get("timeZone", "UTC")),
+            timeout=int(spec.get("timeoutSeconds", 600)),
+            successful_jobs=int(spec.get("successfulJobsHistoryLimit", 1)),
+            failed_jobs=int(spec.get("failedJobsHistoryLimit", 3)),
+            identity=spec.get("identitySecretRef"),
+        )
+
+
+@dataclass(frozen=True)
 class GatewayBackupSchedule:
     """A GatewayBackupSchedule as decisions read it."""
 
@@ -31,6 +59,7 @@ class GatewayBackupSchedule:
     """``spec.retention``, not yet parsed."""
     objective: object
     """``spec.objective.maxAge``, not yet parsed."""
+    drill: DrillSettings | None
     status: Json
 
     @classmethod
@@ -52,6 +81,7 @@ class GatewayBackupSchedule:
             job_template=spec.get("jobTemplate") or {},
             retention=retention if isinstance(retention, Mapping) else None,
             objective=(spec.get("objective") or {}).get("maxAge"),
+            drill=DrillSettings.parse(spec.get("drill")),
             status=body.get("status") or {},
         )
 
@@ -69,6 +99,12 @@ class GatewayBackupSchedule:
     def retention_status(self) -> Json:
         """``status.retention``: the result of the last retention pass."""
         status = self.status.get("retention")
+        return status if isinstance(status, Mapping) else {}
+
+    @property
+    def drill_status(self) -> Json:
+        """``status.drill``: the times and the result of the last drills."""
+        status = self.status.get("drill")
         return status if isinstance(status, Mapping) else {}
 
     @property

@@ -78,6 +78,9 @@ SCHEDULE_REASONS: Final[dict[Reason, Meaning]] = {
         "The CronJob is being deleted. Afterwards the operator creates it again.",
         "If it persists, check the finalizers of the CronJob and its Jobs.",
     ),
+    Reason.CronJobDeleted: Meaning(
+        "The CronJob of the drills was deleted, because the schedule has no drills any more.", NOTHING
+    ),
     Reason.CronJobOverruled: Meaning(
         "Something changes the CronJob each time the operator writes it.",
         "Find the admission webhook that changes CronJobs, and exempt this one.",
@@ -101,8 +104,13 @@ SCHEDULE_REASONS: Final[dict[Reason, Meaning]] = {
         "The newest Job of the schedule has had no running pod for a minute. The message repeats what Kubernetes says.",
         "Change `spec.jobTemplate` (tolerations, resources, securityContext), or the quota or the nodes.",
     ),
+    Reason.Drilled: Meaning("The newest drill succeeded: a backup was restored in a throw-away pod.", NOTHING),
+    Reason.DrillOverdue: Meaning(
+        "The last good drill is older than `spec.drill.schedule` demands, or there is none.",
+        "Read the events of the CronJob `{schedule}-drill`. Start a drill with `kubectl gateway drill create`.",
+    ),
     Reason.JobFailed: Meaning(
-        "The newest Job of the schedule ended, and there is no backup of it.",
+        "The newest Job of the schedule ended, and there is no backup or drill of it.",
         "Read the message and `kubectl logs job/NAME`. The next Job sets the condition again.",
     ),
     Reason.Authorized: Meaning("The operator has the permissions that this gateway needs.", NOTHING),
