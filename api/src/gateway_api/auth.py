@@ -121,7 +121,7 @@ def _read_key_file(path: Path) -> KeyFileRead:
 class KeyRing:
     """The accepted admin keys. Methods read files, so call them in a thread.
 
-    Registers itself with ``config``, which calls back for each valid config that it reads.
+    Registers itself with ``config``, which calls back for each valid config that it reads or that a restore activates.
     """
 
     def __init__(self, config: ConfigFile, config_dir: Path, key_file: Path | None) -> None:
@@ -132,6 +132,7 @@ class KeyRing:
         self._unrecorded: tuple[str, ...] | None = None
         self._short_keys: tuple[str, ...] = ()
         config.on_valid = self._record_last_valid
+        config.on_activated = self._record
 
     def accepted_keys(self) -> AcceptedKeys:
         """All accepted keys. Raises as :meth:`file_keys`."""
@@ -174,18 +175,24 @@ class KeyRing:
             self._short_keys = short_keys
             for field in short_keys:
                 logs.event("admin_key_too_short", 40, field=field, shortest=MIN_KEY_LENGTH)
-        digests = summary.admin_key_digests
+        try:
+            self._record(summary.admin_key_digests)
+        except (OSError, ApiError):
+            return  # the next valid read tries again
+
+    def _record(self, digests: tuple[str, ...]) -> None:
+        """Stores the digests of the only keys that are accepted while the config is missing or invalid.
+
+        Raises ``OSError`` or ``ApiError`` if they are not durable.
+        """
         if digests == self._recorded:
             return
         # Before the write: if it fails, this process still knows that the earlier keys are no longer valid.
         self._unrecorded = digests
         data = "".join(f"{digest}\n" for digest in digests).encode()
-        try:
-            with StateDir(self._config_dir, create=True) as state:
-                if state.read(LAST_KEY_FILE) != data:
-                    state.write(LAST_KEY_FILE, data)
-        except (OSError, ApiError):
-            return  # the next valid read tries again
+        with StateDir(self._config_dir, create=True) as state:
+            if state.read(LAST_KEY_FILE) != data:
+                state.write(LAST_KEY_FILE, data)
         # Only after the durable write: these mean that the write is not needed any more.
         self._recorded, self._unrecorded = digests, None
 

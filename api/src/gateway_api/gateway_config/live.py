@@ -102,6 +102,11 @@ class ConfigFile:
         self._observed: tuple[object, float] | None = None
         self.on_valid: Callable[[ConfigSummary], None] = lambda _: None
         """Called with the summary of every valid config, from the thread that read it."""
+        self.on_activated: Callable[[tuple[str, ...]], None] = lambda _: None
+        """Called with the digests of the admin keys of a valid config that has just replaced the live one.
+
+        Raises ``OSError`` or ``ApiError`` if they cannot be stored durably.
+        """
 
     def read(self, *, patience: float = PATIENCE_SECONDS) -> ConfigRead:
         """The config with its bytes, or the reason why there is none.

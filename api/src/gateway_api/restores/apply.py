@@ -4,7 +4,7 @@ After a crash at any point the config is either the old one or the new one, and 
 order of the steps guarantees this:
 1. Stage the new config. Journal `prepared`.
 2. Keep the previous config and compare it with the safety backup.
-3. Rename the staged file. Journal `applied`.
+3. Rename the staged file. Store the digests of its admin keys. Journal `applied`.
 4. Wait until the gateway leaves the file alone. Journal `settled`.
 """
 
@@ -21,7 +21,7 @@ from gateway_api.restores import records
 from gateway_api.restores.journal import Journal
 from gateway_api.restores.previous import describe_copy, read_previous
 from gateway_api.restores.safety_backup import create_safety_backup
-from gateway_api.restores.steps import abort, after_rename, finish
+from gateway_api.restores.steps import abort, after_rename, finish, note_admin_keys
 
 RETAKES: Final = 3
 """How often the safety backup is taken again because the gateway wrote its config in between."""
@@ -71,7 +71,7 @@ def apply(context: OperationContext, journal: Journal, source: StoredFile, reque
         if error.code is not ErrorCode.DurabilityUnknown:
             abort(context, journal, drop_journal=True)
         raise
-    return _record_applied(context, journal, requested)
+    return _record_applied(context, journal, source, requested)
 
 
 def reapply(context: OperationContext, journal: Journal, source: StoredFile, requested: SafetyOption) -> RestoreResult:
@@ -95,11 +95,15 @@ def reapply(context: OperationContext, journal: Journal, source: StoredFile, req
         if error.code is not ErrorCode.DurabilityUnknown:
             abort(context, journal, drop_journal=False)
         raise
-    return _record_applied(context, journal, requested)
+    return _record_applied(context, journal, source, requested)
 
 
-def _record_applied(context: OperationContext, journal: Journal, requested: SafetyOption) -> RestoreResult:
+def _record_applied(
+    context: OperationContext, journal: Journal, source: StoredFile, requested: SafetyOption
+) -> RestoreResult:
     with after_rename():
+        # Before `applied` is recorded. A crash right before or after this: recovery stores the keys of the journal.
+        note_admin_keys(context, source.summary.admin_key_digests)
         # A crash right after this: a repeated request waits until the config has settled. A restore without a
         # request id is committed by recovery.
         journal = records.save_journal(context.config_state, journal.moved_to("applied"))

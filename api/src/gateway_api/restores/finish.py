@@ -2,7 +2,7 @@
 
 A rollback is a second replacement of the config with its own crash points. Its order is:
 1. Check the kept config and stage a copy of it. Journal `rolling_back`.
-2. Keep the restored config and rename the staged file.
+2. Keep the restored config and rename the staged file. Store the digests of its admin keys.
 3. Wait until the gateway leaves the file alone. Journal `rolled_back`.
 """
 
@@ -13,12 +13,13 @@ from typing import Final
 from gateway_api.contract import ErrorCode, RestoreResult, RestoreState
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.config_path import replace_problem
+from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.copies import prove_copy, read_copy
 from gateway_api.restores.journal import Journal
 from gateway_api.restores.previous import require_room
-from gateway_api.restores.steps import abort_rollback, after_rename, finish
+from gateway_api.restores.steps import abort_rollback, after_rename, finish, note_admin_keys
 from gateway_api.storage.content import Blob
 
 ATTEMPTS: Final = 3
@@ -96,13 +97,15 @@ def _intact_previous(context: OperationContext, journal: Journal) -> Blob:
 def _replace(context: OperationContext, journal: Journal, previous: Blob | None) -> RestoreResult:
     """The durable steps of a rollback. ``previous`` is None if there was no config before the restore."""
     replacer = context.config_replacer
+    keys = None if previous is None else _admin_keys(context, previous)
     if previous is not None:
         # A copy is staged, so that the kept file still exists if the gateway overwrites the rolled-back config.
         # A crash right after this leaves the staged file beside an `applied` journal; recovery removes it.
         replacer.stage(journal.staged_file, previous, journal.access)
     try:
         # A crash right after this: the staged file (or the live config) still exists, so recovery undoes the rollback.
-        rolling = records.save_journal(context.config_state, journal.moved_to("rolling_back"))
+        rolling = journal.moved_to("rolling_back").model_copy(update={"admin_keys": keys})
+        records.save_journal(context.config_state, rolling)
         if previous is None:
             # The rename that removes the config. After a crash right after this there is no config and the replaced
             # file exists, so recovery completes the rollback.
@@ -120,10 +123,20 @@ def _replace(context: OperationContext, journal: Journal, previous: Blob | None)
             abort_rollback(context, journal)
         raise
     with after_rename():
+        # A crash right before or after this: recovery stores the keys of the journal.
+        note_admin_keys(context, keys)
         if previous is not None:
             _settle_rollback(context, journal, previous)
         # From here the rollback has succeeded. `finish` documents what a crash after each of its steps means.
         return finish(context, rolling, RestoreState.rolled_back).result
+
+
+def _admin_keys(context: OperationContext, config: Blob) -> tuple[str, ...] | None:
+    """The digests of the admin keys of a config, None if it is not valid or cannot be parsed now."""
+    try:
+        return context.config.parser.summarize(config, sections=False).admin_key_digests
+    except (InvalidConfig, ApiError, OSError):
+        return None
 
 
 def _keep_replaced(context: OperationContext, journal: Journal) -> None:

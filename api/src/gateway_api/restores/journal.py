@@ -42,6 +42,8 @@ class Journal(BaseModel):
     is called ``bare``. ``had_config`` is false when there was no config before: then there is no kept file, and a
     rollback removes the config. ``settled``: the gateway has left the new config unchanged for the settle time.
     ``access`` is the access of the previous config. ``copy_of_previous`` is the safety backup, None if there is none.
+    ``admin_keys`` are the digests of the admin keys of the config that the next rename activates. They are None if that
+    config is not valid, and after the rename as soon as they are stored for the authentication.
     ``source_sha256`` is the digest of the restored file as it was stored, None for a reset. ``rolled_back_at`` is the
     time at which the latest rollback began. ``result`` is returned to the caller.
     """
@@ -57,6 +59,7 @@ class Journal(BaseModel):
     settled: bool = False
     access: FileAccess = FileAccess()
     copy_of_previous: ConfigCopy | None = None
+    admin_keys: tuple[str, ...] | None = None
     source_sha256: str | None = None
     rolled_back_at: datetime | None = None
     result: RestoreResult
@@ -81,10 +84,10 @@ class Journal(BaseModel):
         return "" if self.rolled_back_at is None else previous_config_name(self.rolled_back_at)
 
     def moved_to(self, phase: Phase, **changes: object) -> Journal:
-        """The journal in another phase, with the matching state and ``changes`` in its result."""
+        """The journal in another phase, with the matching state and ``changes`` in its result. Without admin keys."""
         state = RestoreState.applied if phase == "rolling_back" else RestoreState(phase)
         result = self.result.model_copy(update={"state": state, **changes})
-        return self.model_copy(update={"phase": phase, "result": result})
+        return self.model_copy(update={"phase": phase, "result": result, "admin_keys": None})
 
 
 class RecoveryAction(Enum):

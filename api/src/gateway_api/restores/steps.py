@@ -41,6 +41,20 @@ def after_rename() -> Iterator[None]:
         raise ApiError(ErrorCode.DurabilityUnknown) from None
 
 
+def note_admin_keys(context: OperationContext, digests: tuple[str, ...] | None) -> None:
+    """Stores the digests of the admin keys of the config that has become live; None for a config without a summary.
+
+    From now on the keys of the config before are refused, also if the gateway damages the new one before anything
+    reads it. Raises the error of a failing config volume.
+    """
+    if digests is None:
+        return
+    try:
+        context.config.on_activated(digests)
+    except OSError as error:
+        raise config_volume_error(error) from None
+
+
 def abort(context: OperationContext, journal: Journal, *, drop_journal: bool) -> None:
     """Undoes the steps of a restore before its rename. Recovery removes what cannot be removed now.
 

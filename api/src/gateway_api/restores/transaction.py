@@ -86,6 +86,7 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
         phase="prepared",
         had_config=False,
         access=FileAccess(),
+        admin_keys=source.summary.admin_key_digests,
         source_sha256=source.stored_sha256,
         result=result,
     )
