@@ -158,7 +158,7 @@ crds: $(STAMP) ## Copy crds/ into the operator's chart
 	$(BIN)/python helm/sync-crds.py
 
 .PHONY: docs
-docs: $(STAMP) ## Write the generated docs: resource reference, error codes, chart values
+docs: $(STAMP) ## Write the generated docs: resource reference, error codes, OpenAPI document, chart values
 	$(BIN)/python docs/generate.py
 	$(BIN)/python helm/document-values.py
 

@@ -1,11 +1,12 @@
-"""Generates two pages: the resource reference from crds/, and the error codes from `gateway_api.contract`.
+"""Generates the resource reference from crds/, the error codes from `gateway_api.contract`, and the OpenAPI document.
 
-``python docs/generate.py`` writes the pages. ``--check`` writes nothing and exits 1 if a page is out of date. A unit
-test runs it.
+``python docs/generate.py`` writes the files. ``--check`` writes nothing and exits 1 if a file is out of date. A unit
+test runs it. The OpenAPI document belongs to the package `gateway_api`, which serves it.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import yaml
 
 from gateway_api.contract import ERRORS
+from gateway_api.http.app import create_routes
+from gateway_api.http.openapi import OPENAPI_FILE
 
 DOCS = Path(__file__).resolve().parent
 CRDS = DOCS.parent / "crds"
@@ -103,15 +106,19 @@ def error_codes() -> str:
 
 
 def main() -> int:
-    """Write the pages, or with ``--check`` report those that are out of date and exit 1."""
-    pages = {"resource-reference.md": resource_reference(), "error-codes.md": error_codes()}
-    stale = [name for name, text in pages.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
+    """Write the files, or with ``--check`` report those that are out of date and exit 1."""
+    files = {
+        DOCS / "resource-reference.md": resource_reference(),
+        DOCS / "error-codes.md": error_codes(),
+        OPENAPI_FILE: json.dumps(create_routes().openapi(), indent=1) + "\n",
+    }
+    stale = [file for file, text in files.items() if not file.exists() or file.read_text() != text]
     if "--check" in sys.argv[1:]:
         if stale:
-            sys.stderr.write(f"out of date, run `make docs`: {', '.join(stale)}\n")
+            sys.stderr.write(f"out of date, run `make docs`: {', '.join(file.name for file in stale)}\n")
         return 1 if stale else 0
-    for name in stale:
-        (DOCS / name).write_text(pages[name])
+    for file in stale:
+        file.write_text(files[file])
     return 0
 
 

@@ -7,9 +7,10 @@ body.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -23,14 +24,13 @@ from gateway_api.http.admission import KeyAdmission
 from gateway_api.http.body_middleware import BodyLimitMiddleware, HeadMiddleware
 from gateway_api.http.error_body import error_body, error_headers, error_status
 from gateway_api.http.middleware import (
-    OPENAPI_PATH,
     AccessLogMiddleware,
     AuthMiddleware,
     ErrorBodyMiddleware,
-    OpenApiMiddleware,
     PacingMiddleware,
     RequestIdMiddleware,
 )
+from gateway_api.http.openapi import OPENAPI_FILE, OPENAPI_PATH
 from gateway_api.http.rate_limit import Pacer
 from gateway_api.http.routes import backups, content, health, restores
 from gateway_api.http.validation import describe
@@ -47,37 +47,48 @@ _CODE_BY_STATUS: Final = {
 def create_app(service: Service, pacer: Pacer | None) -> FastAPI:
     """The ASGI application that serves ``service``. ``pacer`` limits peers, None if they are not limited."""
     keys = KeyAdmission((service.load_file_keys, service.load_config_keys), service.find_key_kind)
-    app = FastAPI(
-        title="Gateway admin API",
-        version=__version__,
-        openapi_url=OPENAPI_PATH,
-        # The page of FastAPI loads its scripts from the internet, which a gateway may not have.
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        summary="Backs up and restores the config of a Secure MCP Gateway.",
-        separate_input_output_schemas=False,
+    app = create_routes(
         # The first is the outermost. The body limit comes after the key: without a key no body is read.
-        middleware=[
+        [
             Middleware(PacingMiddleware, keys=keys, pacer=pacer),
             Middleware(RequestIdMiddleware),
             Middleware(AccessLogMiddleware, metrics=service.metrics),
             Middleware(ErrorBodyMiddleware),
             Middleware(AuthMiddleware, keys=keys),
-            Middleware(OpenApiMiddleware),
             Middleware(BodyLimitMiddleware, max_config_bytes=service.settings.max_config_bytes),
             Middleware(HeadMiddleware),
-        ],
+        ]
     )
     app.state.service = service
-    app.include_router(health.router)
-    app.include_router(backups.router)
-    app.include_router(content.router)
-    app.include_router(restores.router)
+    app.add_route(OPENAPI_PATH, _serve_document(OPENAPI_FILE.read_bytes()), include_in_schema=False)
     app.add_exception_handler(ApiError, _handle_api_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
     return app
+
+
+def create_routes(middleware: Sequence[Middleware] = ()) -> FastAPI:
+    """The application with its routes alone. Its `openapi()` is the content of :data:`OPENAPI_FILE`."""
+    app = FastAPI(
+        title="Gateway admin API",
+        version=__version__,
+        # FastAPI would build the document at the first request, which delays the probes by a third of a second.
+        openapi_url=None,
+        redirect_slashes=False,
+        summary="Backs up and restores the config of a Secure MCP Gateway.",
+        separate_input_output_schemas=False,
+        middleware=middleware,
+    )
+    for router in (health.router, backups.router, content.router, restores.router):
+        app.include_router(router)
+    return app
+
+
+def _serve_document(document: bytes) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(_: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    return serve
 
 
 def _error_response(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -1,7 +1,7 @@
 """The ASGI middlewares that every request passes before the framework handles it.
 
 From the outside in: `PacingMiddleware`, `RequestIdMiddleware`, `AccessLogMiddleware`, `ErrorBodyMiddleware`,
-`AuthMiddleware`, `OpenApiMiddleware`, and those of `body_middleware.py`. `app.py` composes them. The order matters.
+`AuthMiddleware`, and those of `body_middleware.py`. `app.py` composes them. The order matters.
 A request without an accepted key is refused before its body is read. An error of an inner middleware is logged with
 its request id.
 
@@ -11,7 +11,6 @@ They are plain ASGI, because a FastAPI dependency would run after the body has b
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import secrets
@@ -36,14 +35,12 @@ from gateway_api.http.protocol import CONNECTION_SCOPE_KEY, AdminProtocol
 from gateway_api.http.rate_limit import Pacer, peer_group
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway_api.metrics import Metrics
 
 PUBLIC_PATHS: Final = (HEALTH_PATH, READY_PATH, METRICS_PATH)
 """These paths need no admin key. With TLS the plain port serves only these."""
-OPENAPI_PATH: Final = "/openapi.json"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _REQUEST_ID: Final = re.compile(REQUEST_ID_PATTERN)
 _REQUEST_ID_HEADER: Final = REQUEST_ID_HEADER.lower().encode()
@@ -243,32 +240,6 @@ class AuthMiddleware:
             if isinstance(connection, AdminProtocol):
                 connection.accept_key()
         await self._app(scope, receive, send)
-
-
-class OpenApiMiddleware:
-    """Serves the OpenAPI document. It is built and encoded once, in a thread: both would delay the probes."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._body = b""
-        self._building = asyncio.Lock()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != OPENAPI_PATH or scope["method"] not in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
-            return
-        if not self._body:
-            async with self._building:
-                await self._build(scope["app"])
-        body = self._body
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _build(self, app: FastAPI) -> None:
-        # Another request may have built it while this one waited.
-        if not self._body:
-            self._body = await asyncio.to_thread(lambda: json.dumps(app.openapi()).encode())
 
 
 class ProbesOnlyMiddleware:

@@ -1,10 +1,13 @@
 """Additions to the OpenAPI document: the error responses of each route, and the two ways to send the admin key.
 
 A route passes the error codes that it can return to `declares`. The status and an example come from the contract.
+The document itself is the file `openapi.json`, which `make docs` writes. To build it takes a third of a second, which
+would delay the probes.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Security
@@ -12,6 +15,9 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from gateway_api.contract import ERRORS, ErrorBody, ErrorCode, example_error
 
+OPENAPI_PATH: Final = "/openapi.json"
+OPENAPI_FILE: Final = Path(__file__).with_name("openapi.json")
+"""The OpenAPI document as it is served."""
 ALWAYS: Final = (ErrorCode.MethodNotAllowed, ErrorCode.BodyTooLarge, ErrorCode.InternalError)
 KEYED: Final = (ErrorCode.Unauthorized, ErrorCode.AdminKeyTooShort, ErrorCode.TooManyFailures)
 BODY: Final = (ErrorCode.InvalidRequest, ErrorCode.UnsupportedMediaType)
