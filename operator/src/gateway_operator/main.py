@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from gateway_operator import missing_package_message
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; 2 if the packages of the extra `operator` are not installed."""
@@ -15,9 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("gateway_operator"):
-            raise
-        sys.stderr.write(f"{error.name} is not installed: pip install 'gateway-backup-operator[operator]'\n")
+        sys.stderr.write(f"{missing_package_message(error, 'operator')}\n")
         return 2
 
 

@@ -76,7 +76,8 @@ def _cancel(task: asyncio.Task[None]) -> None:
 class Listener:
     """Accepts connections on sockets and gives each one a slot and a protocol.
 
-    ``create_protocol`` makes the protocol of one connection. ``pacer`` is None if peers are not limited.
+    ``create_protocol`` makes the protocol of one connection, to which the slot belongs from then on. ``pacer`` is None
+    if peers are not limited.
     ``handshake_seconds`` is the time limit of a TLS handshake.
     """
 
@@ -85,7 +86,7 @@ class Listener:
         sockets: list[socket.socket],
         slots: SlotTable,
         pacer: Pacer | None,
-        create_protocol: Callable[[], asyncio.Protocol],
+        create_protocol: Callable[[Slot], asyncio.Protocol],
         ssl_context: object | None,
         handshake_seconds: float,
     ) -> None:
@@ -166,8 +167,7 @@ class Listener:
         try:
             if delay > 0:
                 await asyncio.sleep(delay)
-            protocol = self._create_protocol()
-            protocol.slot = slot  # type: ignore[attr-defined]
+            protocol = self._create_protocol(slot)
             tls = self._handshake_seconds if self._ssl is not None else None
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol,

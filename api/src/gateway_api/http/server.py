@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from gateway_api import __version__, logs
 from gateway_api.http.app import create_app
-from gateway_api.http.connections import PROBE_CONNECTIONS, SlotTable, connection_capacity
+from gateway_api.http.connections import PROBE_CONNECTIONS, Slot, SlotTable, connection_capacity
 from gateway_api.http.listener import Listener, open_sockets
 from gateway_api.http.middleware import ProbesOnlyMiddleware
 from gateway_api.http.protocol import AdminProtocol
@@ -53,11 +53,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    def create_protocol(self) -> AdminProtocol:
-        """The protocol of one accepted connection."""
+    def create_protocol(self, slot: Slot) -> AdminProtocol:
+        """The protocol of one accepted connection. It releases ``slot`` when the connection ends."""
         protocol: AdminProtocol = self.config.http_protocol_class(  # type: ignore[assignment, call-arg]
             config=self.config, server_state=self.server_state, app_state={}, _loop=asyncio.get_running_loop()
         )
+        protocol.slot = slot
         return protocol
 
 

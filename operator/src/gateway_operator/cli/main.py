@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         act = getattr(importlib.import_module(f"gateway_operator.cli.{module}"), function)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("gateway_operator"):
-            raise
-        sys.stderr.write(f"error: {error.name} is not installed: pip install 'gateway-backup-operator[cli]'\n")
+        from gateway_operator import missing_package_message
+
+        sys.stderr.write(f"error: {missing_package_message(error, 'cli')}\n")
         return 2
     try:
         return asyncio.run(run(act, arguments))

@@ -194,7 +194,8 @@ def backup_body(import_: Import, adoption: Adoption) -> dict[str, Any]:
         "startingDeadlineSeconds": 3600,
     }
     if adoption.encrypted:
-        spec["verification"] = {"level": "Stored"}  # an import has no age identity, so it cannot prove more
+        # The least: an import has no age identity. A manifest with a trusted signature proves the level Verified.
+        spec["verification"] = {"level": "Stored"}
     if adoption.pinned:
         spec["pinned"] = True
     if adoption.description:
