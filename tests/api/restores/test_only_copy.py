@@ -89,6 +89,8 @@ def _replace(api: httpx.Client, operation: str, source: str) -> dict[str, Any]:
         return assert_ok(api.post(RESTORE, json=body))
     done = assert_ok(api.post(RESTORE, json={**body, "request_id": "r"}))
     assert done["safety_backup"]["kind"] == "kept"
+    # The restore is not ended, and its result names the file.
+    assert _unsaved_warnings(api) == []
     if operation == "commit":
         return assert_ok(api.post(f"{RESTORES}/r/commit"))
     assert_ok(api.post(RESTORE, json={**body, "request_id": "second", "supersede": True}))
@@ -121,12 +123,19 @@ def test_previous_config_without_a_backup_stays_until_it_has_one(
             assert kept.parent == dirs.state
             assert kept.read_bytes() == before
             assert kept in previous_files(dirs)
+            assert any(str(kept) in warning for warning in _unsaved_warnings(api))
             repair()
             assert_ok(api.post(BACKUP, json={"path": "later.json"}))
+            assert _unsaved_warnings(api) == []
             assert not [file for file in previous_files(dirs) if file.read_bytes() == before]
             assert holds(dirs, before) == [f"{kept.name}.json.zst"]
             items = assert_ok(api.get("/api/v1/system/backups"))["items"]
             assert f"safety/{kept.name}.json.zst" in [item["path"] for item in items if item["kind"] == "backup"]
+
+
+def _unsaved_warnings(api: httpx.Client) -> list[str]:
+    health = assert_ok(api.get("/api/v1/system/health"))
+    return [one["message"] for one in health["warnings"] if one["code"] == "PreviousConfigUnsaved"]
 
 
 @contextmanager

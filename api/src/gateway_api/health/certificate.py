@@ -1,4 +1,8 @@
-"""Reads when the TLS certificate ends, so that health and metrics show it in time."""
+"""Reads when the TLS certificate ends, so that health and metrics show it in time.
+
+The file is parsed only when it has changed: health is requested every few seconds, the certificate is renewed a few
+times a year.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,29 @@ from gateway_api.contract import CERTIFICATE_WARNING_DAYS, Issue
 WARNING_BEFORE: Final = timedelta(days=CERTIFICATE_WARNING_DAYS)
 
 
-def read_end(path: Path | None) -> datetime | None:
-    """When the first certificate of the file ends; None without a file or with one that is no certificate."""
-    if path is None:
-        return None
+class CertificateFile:
+    """The file of the served certificate, None without TLS. Each call of :meth:`end` looks for a changed file."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._parsed: tuple[tuple[int, int, int], datetime | None] | None = None
+
+    def end(self) -> datetime | None:
+        """When the first certificate of the file ends; None without a file or with one that is no certificate."""
+        if self._path is None:
+            return None
+        try:
+            info = self._path.stat()
+        except OSError:
+            return None
+        stamp, parsed = (info.st_mtime_ns, info.st_size, info.st_ino), self._parsed
+        if parsed is None or parsed[0] != stamp:
+            # The stamp is older than the content. A file that changes in between is read again by the next call.
+            self._parsed = parsed = (stamp, _read_end(self._path))
+        return parsed[1]
+
+
+def _read_end(path: Path) -> datetime | None:
     # A server without TLS does not need this part of the library, which takes 2 MiB.
     from cryptography import x509
 

@@ -10,19 +10,20 @@ from typing import Final
 
 from gateway_api import __version__
 from gateway_api.auth import KeyRing
-from gateway_api.clock import utc_now
+from gateway_api.clock import rfc3339, utc_now
 from gateway_api.codec import encryption
 from gateway_api.contract import Issue, PendingRestore, SystemHealthData, SystemStatus, VolumeSpace
 from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import ConfigFile, ConfigRead
 from gateway_api.health import certificate
+from gateway_api.health.certificate import CertificateFile
 from gateway_api.repository.identities import Identities
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records
 from gateway_api.settings import AdminSettings
-from gateway_api.storage.atomic_write import close
+from gateway_api.storage.atomic_write import close, list_names
 from gateway_api.storage.free_space import read_free_space
-from gateway_api.storage.layout import GATEWAY_ID_FILE
+from gateway_api.storage.layout import GATEWAY_ID_FILE, PREVIOUS_CONFIG_PREFIX, STATE_FOLDER, previous_config_time
 from gateway_api.storage.paths import open_root
 from gateway_api.storage.state_dir import StateDir, read_volume_id
 
@@ -48,18 +49,20 @@ class HealthChecker:
         self._keys = keys
         self._protection = protection
         self._identities = identities
+        self._certificate = CertificateFile(settings.tls_cert)
 
     def health(self, uptime_seconds: float) -> SystemHealthData:
         """The detailed health. Never raises: defects are listed in the result. ``uptime_seconds`` is echoed."""
         # Before the warnings: an id that was recovered in between appears together with its warning.
         volume_id = read_volume_id(self._settings.backup_dir)
-        gateway_id, pending = self._read_config_state()
+        gateway_id, pending, unsaved = self._read_config_state()
         live = self._config.read_cached(sections=True)
         summary = live.summary
         space = _read_space(self._settings.backup_dir)
         warnings = [*(summary.warnings if summary is not None else []), *self._key_warnings()]
         warnings += self._identities.warnings()
-        certificate_end = certificate.read_end(self._settings.tls_cert)
+        warnings += [_unsaved_config_warning(self._settings.config_dir / STATE_FOLDER / name) for name in unsaved]
+        certificate_end = self._certificate.end()
         if (expiring := certificate.warning(certificate_end, utc_now())) is not None:
             warnings.append(expiring)
         if space is None:
@@ -113,24 +116,40 @@ class HealthChecker:
             pass  # the config itself cannot be read either, which is an issue
         return warnings
 
-    def _read_config_state(self) -> tuple[str | None, PendingRestore | None]:
-        """The gateway id and the restore that is neither committed nor rolled back; None for each that is absent."""
+    def _read_config_state(self) -> tuple[str | None, PendingRestore | None, list[str]]:
+        """The gateway id, the restore that is neither committed nor rolled back, and the unsaved previous configs.
+
+        None for an id or restore that is absent. The configs are names of files in the state folder.
+        """
         try:
             with StateDir(self._settings.config_dir, create=False) as state:
                 gateway_id = state.read_id(GATEWAY_ID_FILE)
+                previous = sorted(name for name in list_names(state.fd) if name.startswith(PREVIOUS_CONFIG_PREFIX))
                 try:
                     journal = records.load_journal(state)
                 except ApiError:
-                    return gateway_id, PendingRestore(request_id="unknown", state="unknown")
+                    return gateway_id, PendingRestore(request_id="unknown", state="unknown"), previous
         except OSError:
-            return None, None
+            return None, None, []
         if journal is None or journal.phase in ("committed", "rolled_back"):
-            return gateway_id, None
-        return gateway_id, PendingRestore(request_id=journal.request_id, state=journal.phase)
+            return gateway_id, None, previous
+        # The restore itself needs these two. Its result says where the previous config is saved.
+        unsaved = [name for name in previous if name not in (journal.kept_file, journal.replaced_file)]
+        return gateway_id, PendingRestore(request_id=journal.request_id, state=journal.phase), unsaved
 
 
 def _issue(code: str, where: str, message: str) -> Issue:
     return Issue(code=code, where=where, message=message)
+
+
+def _unsaved_config_warning(file: Path) -> Issue:
+    replaced = previous_config_time(file.name)
+    until = "" if replaced is None else f" until {rfc3339(replaced)}"
+    message = (
+        f"the config that was live{until} is in no backup, only in {file}; make the backup volume usable and take a "
+        "backup, and the server saves this config first, or move the file to another place"
+    )
+    return _issue("PreviousConfigUnsaved", "previous_config", message)
 
 
 def _unusable_config_issue(live: ConfigRead) -> Issue:
