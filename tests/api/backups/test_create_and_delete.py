@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,41 @@ def test_request_id_replays_its_body_and_rejects_another(api: httpx.Client, dirs
     assert_error(api.post(URL, json={**body, "path": "b.json"}), "RequestIdReused")
     assert_ok(api.delete(f"{ALL}/{first['backup_id']}"))
     assert_error(api.post(URL, json=body), "Deleted")
+
+
+def _gzip(file: Path) -> None:
+    file.with_name("a.json.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+
+
+def _replace_by_link(file: Path) -> None:
+    file.rename(file.with_name("b.json"))
+    file.symlink_to("b.json")
+
+
+REPLAYS: dict[str, tuple[Callable[[Path], object], str | None]] = {
+    "untouched": (Path.exists, None),
+    "gzipped": (_gzip, None),
+    "two links": (lambda file: file.with_name("b.json").hardlink_to(file), None),
+    "same size": (lambda file: file.write_bytes(file.read_bytes()[:-1] + b"]"), "BackupChanged"),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "BackupChanged"),
+    "symbolic link": (_replace_by_link, "BackupUnusable"),
+    "deleted": (Path.unlink, "Deleted"),
+}
+
+
+@pytest.mark.parametrize("what", REPLAYS)
+def test_backup_is_replayed_only_while_its_file_has_its_digest(what: str, api: httpx.Client, dirs: GatewayDirs) -> None:
+    body: dict[str, Any] = {"path": "a.json", "request_id": "one"}
+    first = assert_ok(api.post(URL, json=body))
+    change, code = REPLAYS[what]
+    change(dirs.backups / "a.json")
+    again = api.post(URL, json=body)
+    if code is not None:
+        assert_error(again, code)
+    else:
+        assert assert_ok(again)["backup_id"] == first["backup_id"]
+        assert assert_ok(again)["replayed"]
 
 
 def test_backup_id_is_derived_from_volume_and_request_id(api: httpx.Client) -> None:

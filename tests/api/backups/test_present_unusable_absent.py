@@ -100,8 +100,13 @@ def test_backup_with_hard_links_is_present(command: str, api: httpx.Client, dirs
     assert "second hard link" in entry["problems"][0]["message"]
     assert assert_ok(api.get(one))["problems"] == entry["problems"]
     assert assert_ok(api.post(BACKUP, json=body))["replayed"]
-    restored = api.post(RESTORE, json={"backup_id": created["backup_id"]})
-    assert "second hard link" in assert_error(restored, "BackupUnusable")
+    # The manifest proves the bytes, so the backup is as good as with one link.
+    assert assert_ok(api.get(one))["level"] == "Verified"
+    for restore in ({"backup_id": created["backup_id"], "dry_run": True}, {"input_file": "d/daily.json"}):
+        assert assert_ok(api.post(RESTORE, json=restore))["restored_sha256"] == created["content_sha256"]
+    assert assert_ok(api.post(f"{one}/verify"))["problems"] == []
+    assert assert_ok(api.post(f"{ALL}/inspect", json={"path": "d/daily.json"}))["level"] == "Verified"
+    assert api.get(f"{one}/content").content == data
     copies = [path for path in dirs.backups.parent.rglob("*.json") if path.read_bytes() == data]
     copies.remove(folder / "daily.json")
     assert assert_ok(api.delete(one))["existed"]
@@ -111,6 +116,24 @@ def test_backup_with_hard_links_is_present(command: str, api: httpx.Client, dirs
     assert len(copies) == 2  # with the config
     for path in copies:
         assert path.read_bytes() == data
+
+
+def test_file_with_hard_links_needs_the_digest_of_a_manifest(api: httpx.Client, dirs: GatewayDirs) -> None:
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
+    outside = dirs.config.with_name("outside.json")
+    (dirs.backups / "a.json").replace(outside)
+    text = outside.read_text()
+    for name in ("a.json", "foreign.json"):
+        (dirs.backups / name).hardlink_to(outside)
+    (dirs.backups / "a.json.gz").hardlink_to(dirs.config)
+    outside.write_text(text.replace("user-0", "user-9"))
+    one = f"{ALL}/{created['backup_id']}"
+    assert_error(api.get(f"{one}/content"), "BackupChanged")
+    assert_error(api.post(RESTORE, json={"backup_id": created["backup_id"]}), "BackupCorrupt")
+    assert assert_ok(api.post(f"{one}/verify"))["problems"][0]["code"] == "BackupCorrupt"
+    for name in ("foreign.json", "a.json.gz"):
+        assert_error(api.post(RESTORE, json={"input_file": name}), "BackupUnusable")
+        assert_error(api.post(f"{ALL}/inspect", json={"path": name}), "BackupUnusable")
 
 
 @pytest.mark.parametrize("what", ["file", "manifest", "folder"])

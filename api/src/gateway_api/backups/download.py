@@ -14,13 +14,14 @@ from io import FileIO
 from typing import Final, Literal
 
 from gateway_api.contract import ErrorCode
-from gateway_api.errors import ApiError, backup_volume_error
+from gateway_api.errors import ApiError
 from gateway_api.repository.gzipped import SUFFIX
-from gateway_api.repository.index import RepositoryIndex
-from gateway_api.repository.manifest import manifest_name
+from gateway_api.repository.index import RepositoryIndex, open_backup
+from gateway_api.repository.manifest import Manifest, manifest_name
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.paths import lstat_if_exists, open_backup_file, open_file, open_parent, open_root
+from gateway_api.storage.content import digest_and_size
+from gateway_api.storage.paths import lstat_if_exists, open_backup_file, open_file, open_parent
 
 CHUNK_BYTES: Final = 256 * 1024
 _RANGE: Final = re.compile(r"^bytes=([0-9]{1,15})-([0-9]{0,15})$", re.ASCII)
@@ -90,6 +91,17 @@ def parse_range(header: str | None, size: int) -> tuple[int, int]:
     return (start, end) if start < end else (0, size)
 
 
+def _is_described(fd: int, manifest: Manifest) -> bool:
+    """Whether the open file has the size in its manifest and, if it has several hard links, also the digest.
+
+    Another link may be a file outside of the backup directory. Only the digest proves that it is the backup.
+    """
+    info = os.fstat(fd)
+    if info.st_size != manifest.stored_bytes:
+        return False
+    return info.st_nlink == 1 or digest_and_size(fd, info.st_size)[0] == manifest.stored_sha256
+
+
 def open_download(
     settings: AdminSettings,
     index: RepositoryIndex,
@@ -99,15 +111,7 @@ def open_download(
     if_range: str | None = None,
 ) -> Download:
     """Opens the requested part of a backup. Raises ``BackupNotFound``, ``BackupChanged``, ``VolumeUnavailable``."""
-    try:
-        root_fd = open_root(settings.backup_dir)
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    try:
-        index.refresh(root_fd)
-        located = index.locate(root_fd, backup_id)
-        if located is None:
-            raise ApiError(ErrorCode.BackupNotFound)
+    with open_backup(settings.backup_dir, index, backup_id) as (root_fd, located):
         name = located.parts[-1]
         with open_parent(root_fd, located.parts) as parent:
             if part == "manifest":
@@ -116,17 +120,11 @@ def open_download(
                 own = own if lstat_if_exists(parent, own) else manifest_name(name.removesuffix(SUFFIX))
                 fd = open_file(parent, own, links_allowed=True)
             else:
-                fd = open_backup_file(parent, name)
+                fd = open_backup_file(parent, name, links_allowed=True)
         size = os.fstat(fd).st_size
-        if part == "file" and size != located.manifest.stored_bytes:
+        if part == "file" and not _is_described(fd, located.manifest):
             close(fd)
             raise ApiError(ErrorCode.BackupChanged, "the file differs from its manifest")
         sha256 = located.manifest.stored_sha256 if part == "file" else None
         start, end = parse_range(range_header if is_same_file(if_range, sha256) else None, size)
         return Download(FileIO(fd), size, sha256, start, end)
-    except FileNotFoundError:
-        raise ApiError(ErrorCode.BackupNotFound) from None
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    finally:
-        close(root_fd)

@@ -5,19 +5,17 @@ This is the only check for files without a manifest. Takes no lock, changes no f
 
 from __future__ import annotations
 
-import os
-
 from gateway_api.backups.listing import entry_at
 from gateway_api.codec import compression
 from gateway_api.codec.encode import decode
 from gateway_api.contract import BackupEntry, BackupLevel, ErrorCode, FileInspection, InspectRequest, Problem
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.gateway_config.parser import ConfigParser
-from gateway_api.repository.index import RepositoryIndex
+from gateway_api.repository.index import RepositoryIndex, open_volume
 from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.content import Blob
-from gateway_api.storage.paths import open_parent, open_root, parse_relative, unusable
+from gateway_api.storage.paths import open_parent, parse_relative, unusable
 from gateway_api.storage.state_dir import read_gateway_id, read_volume_id
 
 
@@ -31,25 +29,19 @@ def inspect_file(
     ``VolumeUnavailable``, ``WorkerFailed``.
     """
     parts = parse_relative(request.path)
-    try:
-        root_fd = open_root(settings.backup_dir)
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    try:
-        index.refresh(root_fd)
+    with open_volume(settings.backup_dir, index) as root_fd:
         entry = entry_at(root_fd, index, parts)
         if entry is None:
             raise ApiError(ErrorCode.BackupNotFound)
         if entry.kind == "unusable":
             raise unusable(entry.problems[0].message)
-        with open_parent(root_fd, parts) as parent:
-            stored = read_stored(parent, parts[-1], settings.max_config_bytes)
-    except FileNotFoundError:
-        raise ApiError(ErrorCode.BackupNotFound) from None
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    finally:
-        os.close(root_fd)
+        try:
+            with open_parent(root_fd, parts) as parent:
+                # A file with a manifest is refused below if it does not have the manifest's digest.
+                described = entry.record is not None
+                stored = read_stored(parent, parts[-1], settings.max_config_bytes, links_allowed=described)
+        except FileNotFoundError:
+            raise ApiError(ErrorCode.BackupNotFound) from None
     inspected = FileInspection(
         path=entry.path,
         kind=entry.kind,
@@ -73,7 +65,7 @@ def _validate(
 ) -> FileInspection:
     stored_format = compression.format_for_name(entry.path.rpartition("/")[2])
     described_sha256 = entry.record.stored_sha256 if entry.record is not None else inspected.stored_sha256
-    if entry.kind == "changed" or (entry.kind == "backup" and described_sha256 != inspected.stored_sha256):
+    if entry.kind == "changed" or (entry.record is not None and described_sha256 != inspected.stored_sha256):
         return _with_problem(inspected, ErrorCode.BackupCorrupt, "the file differs from its manifest")
     # A failed verification of the same bytes is reported again: it may have used an identity that is absent here.
     last = inspected.verification

@@ -18,15 +18,14 @@ from pydantic import ValidationError
 
 from gateway_api.clock import utc_now
 from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode, FileKind, Problem
-from gateway_api.errors import ApiError, backup_volume_error
+from gateway_api.errors import ApiError
 from gateway_api.repository.directory_tree import CachedManifest, DataFile
 from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
-from gateway_api.repository.index import RepositoryIndex
+from gateway_api.repository.index import RepositoryIndex, open_backup, open_volume
 from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_name, to_backup_record
 from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.repository.verification_records import with_verification
 from gateway_api.settings import AdminSettings
-from gateway_api.storage.atomic_write import close
 from gateway_api.storage.paths import (
     NO_PERMISSION,
     check_component,
@@ -35,7 +34,6 @@ from gateway_api.storage.paths import (
     lacks_permission,
     lstat_if_exists,
     open_parent,
-    open_root,
     parse_relative,
 )
 from gateway_api.storage.state_dir import read_volume_id
@@ -60,22 +58,8 @@ def read_backup_record(settings: AdminSettings, index: RepositoryIndex, backup_i
 
     Raises ``BackupNotFound`` if nothing is at its path, ``VolumeUnavailable``.
     """
-    try:
-        root_fd = open_root(settings.backup_dir)
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    try:
-        index.refresh(root_fd)
-        located = index.locate(root_fd, backup_id)
-        if located is None:
-            raise ApiError(ErrorCode.BackupNotFound)
+    with open_backup(settings.backup_dir, index, backup_id) as (root_fd, located):
         return _read_record(root_fd, index, located)
-    except FileNotFoundError:
-        raise ApiError(ErrorCode.BackupNotFound) from None
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    finally:
-        close(root_fd)
 
 
 def _read_record(root_fd: int, index: RepositoryIndex, located: LocatedBackup) -> BackupRecord:
@@ -88,13 +72,14 @@ def _read_record(root_fd: int, index: RepositoryIndex, located: LocatedBackup) -
         record = with_verification(
             to_backup_record(located), index.verification_records.get(parent, name, located.manifest.id)
         ).model_copy(update={"problems": problems})
+        readable = stat.S_ISREG(info.st_mode) and not lacks_permission(parent, name)
     # A file of another size is not the verified one, so its level and proof do not apply.
-    usable = not problems and info.st_size == record.stored_bytes
+    usable = readable and info.st_size == record.stored_bytes
     return record if usable else record.model_copy(update={"level": None, "proof": None})
 
 
 def _problems_of(parent: int, name: str, info: os.stat_result) -> list[Problem]:
-    """Why the file with this lstat cannot be restored as it is; empty for a usable file."""
+    """The problems of the file with this lstat; empty for a usable file."""
     problem = file_problem(info)
     if (problem is None or stat.S_ISDIR(info.st_mode)) and lacks_permission(parent, name):
         problem = NO_PERMISSION
@@ -126,14 +111,9 @@ def list_page(
     """
     after = parse_token(token)
     requested = None if path is None else parse_relative(path)
-    try:
-        root_fd = open_root(settings.backup_dir)
-    except OSError as error:
-        raise backup_volume_error(error) from None
     # Taken before the first look at the volume: a change after this time may be missing from the page.
     listed_at = utc_now()
-    try:
-        index.refresh(root_fd)
+    with open_volume(settings.backup_dir, index) as root_fd:
         # Before the page, for the same reason: a change in between then leads to another ETag at the next request.
         state = index.fingerprint(root_fd) if requested is None and not after else ""
         continuation: str | None = None
@@ -151,10 +131,6 @@ def list_page(
             }
         )
         return ListedPage(page, _etag(page, state))
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    finally:
-        close(root_fd)
 
 
 def _etag(page: BackupPage, state: str) -> str:

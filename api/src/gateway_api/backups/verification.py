@@ -48,7 +48,7 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
     name = located.parts[-1]
     try:
         with open_parent(volume.base_fd, located.parts) as parent:
-            stored = read_stored(parent, name, limit)
+            stored = read_stored(parent, name, limit, links_allowed=True)
             received = _parsed_manifest(parent, name, backup_id)
             stored_format = compression.format_for_name(name)
             signature_check = context.protection.check_signatures(

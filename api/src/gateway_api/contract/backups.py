@@ -138,7 +138,7 @@ class BackupRecord(BaseModel):
     record_name: str | None = Field(default=None, description="`record_name` of the request that created it.")
     verification: Verification | None = Field(default=None, description="The result of the last verification.")
     problems: list[Problem] = Field(
-        default=[], description="Why the file, which is there, cannot be restored as it is. Only for a single backup."
+        default=[], description="What is wrong with the file, which is there. Only for a single backup."
     )
 
 
@@ -164,7 +164,8 @@ class BackupEntry(BaseModel):
     - ``foreign``: it has no manifest. It can be restored if its content is a config.
     - ``unusable``: it is there, but it cannot be read. ``problems`` has the reason.
 
-    ``problems`` is not empty if the file is present but cannot be restored as it is, whatever its kind.
+    ``problems`` is not empty if something is wrong with the file, whatever its kind. Of a file with a second hard link
+    only a backup can be restored: its manifest proves the bytes.
     """
 
     model_config = OPEN
@@ -174,7 +175,7 @@ class BackupEntry(BaseModel):
     modified: datetime
     backup_id: str | None = None
     record: BackupRecord | None = Field(default=None, description="Present for the kinds `backup` and `compressed`.")
-    problems: list[Problem] = Field(default=[], description="Why the file cannot be restored as it is.")
+    problems: list[Problem] = Field(default=[], description="What is wrong with the file.")
 
 
 class BackupPage(BaseModel):

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
@@ -22,7 +25,7 @@ from gateway_api.repository.manifest_files import load_beside
 from gateway_api.repository.verification_records import VerificationRecords
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.layout import MANIFEST_SUFFIX
-from gateway_api.storage.paths import MAX_DEPTH, open_parent
+from gateway_api.storage.paths import MAX_DEPTH, open_parent, open_root
 
 _Locations = dict[str, list[tuple[str, ...]]]
 
@@ -189,3 +192,36 @@ class RepositoryIndex:
         if gzipped is None:
             return located
         return LocatedBackup(gzipped, (*located.parts[:-1], located.parts[-1] + SUFFIX))
+
+
+@contextmanager
+def open_volume(backup_dir: Path, index: RepositoryIndex) -> Iterator[int]:
+    """Yields a descriptor of the backup directory and refreshes the index.
+
+    Takes no lock. An ``OSError``, also of the block, becomes an error of the backup volume.
+    """
+    try:
+        root_fd = open_root(backup_dir)
+        try:
+            index.refresh(root_fd)
+            yield root_fd
+        finally:
+            close(root_fd)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+
+
+@contextmanager
+def open_backup(backup_dir: Path, index: RepositoryIndex, backup_id: str) -> Iterator[tuple[int, LocatedBackup]]:
+    """Yields a descriptor of the backup directory and the backup with this id.
+
+    Raises ``BackupNotFound``, also if a file disappears while the block reads it, and as :func:`open_volume`.
+    """
+    with open_volume(backup_dir, index) as root_fd:
+        try:
+            located = index.locate(root_fd, backup_id)
+            if located is None:
+                raise ApiError(ErrorCode.BackupNotFound)
+            yield root_fd, located
+        except FileNotFoundError:
+            raise ApiError(ErrorCode.BackupNotFound) from None

@@ -77,8 +77,11 @@ def open_stored_file(
     stored_format = compression.format_for_name(parts[-1])
     try:
         with open_parent(root_fd, parts) as parent:
-            stored = read_stored(parent, parts[-1], limit)
+            # With a manifest the bytes must have its digest, so a second hard link does no harm.
+            stored = read_stored(parent, parts[-1], limit, links_allowed=True)
             parsed = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
+            if parsed is None:
+                close(open_backup_file(parent, parts[-1]))
     except (FileNotFoundError, NotADirectoryError):
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
@@ -109,13 +112,15 @@ def open_stored_file(
     )
 
 
-def read_stored(parent: int, name: str, limit: int) -> Blob:
+def read_stored(parent: int, name: str, limit: int, *, links_allowed: bool = False) -> Blob:
     """The stored bytes of a backup file for a config of at most ``limit`` bytes.
+
+    ``links_allowed`` is for a caller that compares the digest of the bytes: the file may have several hard links.
 
     Raises ``BackupTooLarge``, ``BackupUnusable``, ``Busy`` when the file changes during the read, ``OSError``.
     """
     limit = stored_limit(limit)
-    fd = open_backup_file(parent, name)
+    fd = open_backup_file(parent, name, links_allowed=links_allowed)
     try:
         before = os.fstat(fd)
         if before.st_size > limit:

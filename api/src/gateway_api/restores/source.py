@@ -58,7 +58,7 @@ def require_same_source(context: OperationContext, request: RestoreRequest, jour
     parts, manifest = _locate(context, request)
     try:
         with open_parent(context.backup_root, parts) as parent:
-            stored = read_stored(parent, parts[-1], context.settings.max_config_bytes)
+            stored = read_stored(parent, parts[-1], context.settings.max_config_bytes, links_allowed=True)
     except (FileNotFoundError, NotADirectoryError):
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:

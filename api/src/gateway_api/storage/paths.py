@@ -205,7 +205,8 @@ def file_problem(info: os.stat_result) -> str | None:
         return "it is a directory"
     if not stat.S_ISREG(info.st_mode):
         return "it is a special file"
-    # A second hard link may be a file outside of the backup directory.
+    # A second hard link may be a file outside of the backup directory. A caller that compares the bytes with the digest
+    # in a manifest allows it.
     return "it has a second hard link" if info.st_nlink != 1 else None
 
 
@@ -214,14 +215,14 @@ def unusable(problem: str) -> ApiError:
     return ApiError(ErrorCode.BackupUnusable, f"the file is there but cannot be used: {problem}")
 
 
-def open_backup_file(parent_fd: int, name: str) -> int:
-    """Opens the data file of a backup for reading.
+def open_backup_file(parent_fd: int, name: str, *, links_allowed: bool = False) -> int:
+    """Opens the data file of a backup for reading, with one hard link unless more are allowed.
 
-    Raises ``BackupUnusable`` if something is there that cannot be read as a file with one link, ``FileNotFoundError``
-    if nothing is there, and other ``OSError``.
+    Raises ``BackupUnusable`` if something is there that cannot be read as such a file, ``FileNotFoundError`` if nothing
+    is there, and other ``OSError``.
     """
     try:
-        return open_file(parent_fd, name)
+        return open_file(parent_fd, name, links_allowed=links_allowed)
     except PermissionError:
         raise unusable(NO_PERMISSION) from None
 
