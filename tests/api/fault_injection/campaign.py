@@ -114,6 +114,8 @@ def run(plan: Plan, jobs: int, *, progress: bool = True) -> Results:
         with context.Pool(jobs, _start_process, (plan, scenarios, folder)) as pool:
             for number, results in enumerate(pool.imap_unordered(_run_in_process, batches), 1):
                 total.add(results)
+                # Also in the table at the end, which an interrupted campaign does not print.
+                print(*(f"broken: {one}" for one in results.broken), sep="\n", end="\n" * bool(results.broken))
                 if progress:
                     broken = f", {len(total.broken)} broken" if total.broken else ""
                     print(f"{number} of {len(batches)} batches, {total.injected.total()} faults{broken}", flush=True)
