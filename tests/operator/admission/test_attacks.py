@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,18 +103,32 @@ def world(team: Kube, operator_account: Caller, tmp_path_factory: pytest.TempPat
 
 
 def make_victims(world: World) -> None:
-    """Make the backups that the attackers must not touch."""
+    """Make the backups that the attackers must not touch. The Jobs run while the other backups are made."""
     kube = world.kube
     kube.apply_schedule("nightly", retention={"keepLast": SCHEDULED}, successfulJobsHistoryLimit=9)
     kube.wait_schedule_ready("nightly", "Scheduled", timeout=60)
-    for number in range(SCHEDULED):
-        assert world.run_job(f"run-{number}")["origin"] == "Schedule"
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(make_manual_victims, world), pool.submit(make_adopted_victims, world)]
+        for number in range(SCHEDULED):
+            assert world.run_job(f"run-{number}")["origin"] == "Schedule"
+        for one in others:
+            one.result()
+
+
+def make_manual_victims(world: World) -> None:
+    """Backups in open groups, and a restore with its safety backup."""
+    kube = world.kube
     kube.complete_backup("manual")
+    kube.apply_restore("back", backupName="manual", healthCheck=QUICK_HEALTH_CHECK)
     kube.complete_backup("team-1", group="team")
     kube.complete_backup("team-2", group="team", ttl="30d")
     kube.complete_backup("pinned", group="team", pinned=True)
-    kube.apply_restore("back", backupName="manual", healthCheck=QUICK_HEALTH_CHECK)
     kube.wait_phase("gwr", "back", "Completed", timeout=60)
+
+
+def make_adopted_victims(world: World) -> None:
+    """A file with an adopted object, and a file without an object."""
+    kube = world.kube
     for name in ("adopted", "forgotten"):
         path = kube.complete_backup(f"first-{name}", group="old")["path"]
         kube.kubectl("delete", "gwb", f"first-{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,8 +38,9 @@ def installed_policies(kube: Kube, image: str) -> Iterator[None]:
     kube.cluster.kubectl("apply", "-f", "-", input=body)
     try:
         stranger = grant_user(kube, "stranger", rule("mcpgateway.dev", "gatewaybackups", "create"))
-        # The API server loads all policies at once, so one that acts proves that all act.
-        wait_for("the policies act", lambda: not _creates_with_finalizer(stranger), timeout=30)
+        # While the objects arrive the API server loads the policies several times, and one that acts may be gone for a
+        # moment. So it must act for a second.
+        wait_for("the policies act", lambda: not any(_creates_with_finalizer(stranger) for _ in range(10)), timeout=30)
         yield
     finally:
         kube.cluster.kubectl("delete", "-f", "-", "--wait=false", input=body)
@@ -48,4 +50,5 @@ def installed_policies(kube: Kube, image: str) -> Iterator[None]:
 
 def _creates_with_finalizer(caller: Caller) -> bool:
     body = {"metadata": {"name": "probe", "finalizers": ["a.example/b"]}, "spec": {"gatewayRef": {"name": "gw"}}}
+    time.sleep(0.1)
     return caller.create("gatewaybackups", body, dryRun="All").allowed
