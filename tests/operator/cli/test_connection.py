@@ -21,6 +21,7 @@ import yaml
 
 from tests.api.support.processes import process_tree
 from tests.cluster import Cluster
+from tests.operator.support.forked_plugin import run_plugin
 from tests.operator.support.kubectl_gateway import MODULE
 from tests.operator.support.workloads import Kube, wait_for
 
@@ -221,8 +222,11 @@ def test_plugin_connects_as_kubectl_does(kube: Kube, tmp_path: Path) -> None:
         commands = (["kubectl", "get", "gwb", *case.flags], [*MODULE, "backup", "list", *case.flags])
         outcomes = []
         for command in commands:
-            words = _in_pod(account, command) if case.in_pod else command
-            done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+            if command[0] == "kubectl" or case.in_pod:
+                words = _in_pod(account, command) if case.in_pod else command
+                done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+            else:
+                done = run_plugin([*command[len(MODULE) :]], environment, tmp_path / f"plugin-{number}")
             outcomes.append(_outcome(done))
             assert "Traceback" not in done.stderr, (case.name, done.stderr)
             assert (done.returncode == 0) == outcomes[-1].startswith("none"), (case.name, done.stderr)
