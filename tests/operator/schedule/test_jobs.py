@@ -1,14 +1,18 @@
 """The Jobs of a schedule: the real CronJob and Job controllers create pods, and the test runs their command.
 
 No node runs pods here. The command of a pod is started as a process with the pod's arguments, environment and
-permissions. The test reports the end of the pod as a kubelet would.
+permissions. The test reports the end of the pod as a kubelet would. The schedules that are due each minute start with
+the module, so that the other tests run while these wait.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,12 @@ import pytest
 
 from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model.names import SCHEDULE_LABEL, job_backup_name
+from tests.cluster import Cluster
+from tests.cluster.fixtures import create_namespace
 from tests.operator.support.kubectl_gateway import KubectlGateway, wait_for_exit
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.scripted_admin_api import ScriptedAdminApi
-from tests.operator.support.workloads import GatewayDeployment, Kube, wait_for
+from tests.operator.support.workloads import GatewayDeployment, Kube, random_loopback_address, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 ROLE = {
@@ -44,6 +50,37 @@ def pod_cli(kube: Kube, gateway: GatewayDeployment, tmp_path: Path) -> KubectlGa
     """``kubectl-gateway`` with the permissions of the Jobs' ServiceAccount."""
     create_backup_account(kube)
     return KubectlGateway.as_account(kube, "gw-backup", tmp_path)
+
+
+@dataclass(frozen=True)
+class EachMinute:
+    """A namespace with schedules that are due each minute, and the command of their pods."""
+
+    kube: Kube
+    pod_cli: KubectlGateway
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_minute(
+    cluster_with_crds: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EachMinute]:
+    """Schedules with each concurrency policy, a suspended one, and one whose Job ends without a backup."""
+    name = f"each-minute-{secrets.token_hex(3)}"
+    create_namespace(cluster_with_crds, name)
+    kube = Kube(cluster_with_crds, name)
+    with ScriptedAdminApi(random_loopback_address()) as server:
+        GatewayDeployment(kube, server.host, server.key).create()
+        create_backup_account(kube)
+        for title, spec in (
+            ("allow", {"concurrencyPolicy": "Allow"}),
+            ("forbid", {"concurrencyPolicy": "Forbid"}),
+            ("replace", {"concurrencyPolicy": "Replace"}),
+            ("broken", {"concurrencyPolicy": "Forbid"}),
+            ("suspended", {"suspend": True}),
+        ):
+            kube.apply_schedule(title, schedule="* * * * *", **spec)
+        yield EachMinute(kube, KubectlGateway.as_account(kube, "gw-backup", tmp_path_factory.mktemp("pods")))
+    cluster_with_crds.rest.delete("namespace", "", name)
 
 
 def pods(kube: Kube, job: str) -> list[dict[str, Any]]:
@@ -256,28 +293,42 @@ def scheduled_jobs(kube: Kube, name: str) -> list[dict[str, Any]]:
     return [one for one in jobs if "cronjob.kubernetes.io/instantiate" not in one["metadata"].get("annotations", {})]
 
 
-def test_cron_job_controller_obeys_suspend_and_concurrency_policy(kube: Kube, pod_cli: KubectlGateway) -> None:
-    """Four schedules run for two minutes. No pod ends, so each run overlaps the previous one."""
-    for name, spec in (
-        ("allow", {"concurrencyPolicy": "Allow"}),
-        ("forbid", {"concurrencyPolicy": "Forbid"}),
-        ("replace", {"concurrencyPolicy": "Replace"}),
-        ("suspended", {"suspend": True}),
-    ):
-        kube.apply_schedule(name, schedule="* * * * *", **spec)
+def newest_run(kube: Kube, name: str) -> str:
+    """The time in the name of the newest Job of a schedule, which the CronJob controller appends; empty without one."""
+    return max((one["metadata"]["name"].rpartition("-")[2] for one in scheduled_jobs(kube, name)), default="")
+
+
+def test_job_that_ends_without_a_backup_makes_the_schedule_not_ready(each_minute: EachMinute) -> None:
+    kube = each_minute.kube
+
+    def fail_and_look() -> Any:
+        # A run that was due meanwhile starts as soon as the last one has failed.
+        for job in scheduled_jobs(kube, "broken"):
+            for pod in pods(kube, job["metadata"]["name"]):
+                if pod["status"].get("phase") == "Pending":
+                    report_exit(kube, pod, 2)
+        conditions = kube.status("gwbs", "broken").get("conditions", [])
+        return next((one for one in conditions if (one["type"], one["reason"]) == ("Ready", "JobFailed")), None)
+
+    condition = wait_for("the schedule reports it", fail_and_look, timeout=120)
+    assert condition["status"] == "False"
+    assert "PodFailurePolicy" in condition["message"]
+    assert "exit code 2" in condition["message"]
+
+
+def test_cron_job_controller_obeys_suspend_and_concurrency_policy(each_minute: EachMinute) -> None:
+    """No pod ends, so each run overlaps the previous one."""
+    kube = each_minute.kube
     kube.wait_schedule_ready("suspended", "Suspended")
     wait_for("two Jobs", lambda: len(scheduled_jobs(kube, "allow")) >= 2, timeout=190)
     assert len(scheduled_jobs(kube, "forbid")) == 1
     assert scheduled_jobs(kube, "suspended") == []
-    newest = max(one["metadata"]["name"].rpartition("-")[2] for one in scheduled_jobs(kube, "allow"))
-    wait_for(
-        "the older one is replaced",
-        lambda: [one["metadata"]["name"] for one in scheduled_jobs(kube, "replace")] == [f"replace-{newest}"],
-    )
+    wait_for("the older one is replaced", lambda: newest_run(kube, "replace") == newest_run(kube, "allow"))
+    assert len(scheduled_jobs(kube, "replace")) == 1
     job = scheduled_jobs(kube, "forbid")[0]["metadata"]["name"]
     assert job.startswith("forbid-")
     status = kube.wait_status("gwbs", "forbid", lambda status: status.get("lastScheduleTime"))
     assert status["nextScheduleTime"] > status["lastScheduleTime"]
-    run_pod(pod_cli, first_pod(kube, job))
+    run_pod(each_minute.pod_cli, first_pod(kube, job))
     assert kube.require("gwb", backup_of(kube, job))["spec"]["group"] == "forbid"
     assert json.loads(kube.kubectl("get", "gwbs", "forbid", "-o", "json"))["status"]["backups"]["total"] in (0, 1)
