@@ -13,6 +13,7 @@ import hmac
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -143,6 +144,14 @@ class KeyRing:
         # The key file comes first: its keys work without waiting for a config that is being written or parsed.
         kind = match_key(presented_digest, self.file_keys())
         return match_key(presented_digest, self.config_keys()) if kind is None else kind
+
+    def accepts_with(self, presented_digest: str, config_digests: Sequence[str]) -> bool:
+        """Whether the presented key is accepted when the live config has the keys with these digests.
+
+        Raises as :meth:`file_keys`.
+        """
+        config_keys = tuple(("config", digest) for digest in config_digests)
+        return match_key(presented_digest, (*self.file_keys(), *config_keys)) is not None
 
     def key_file_problem(self) -> str | None:
         """Why the admin key file, or a key in it, cannot be used. None if all is well or no key file is set."""

@@ -218,9 +218,15 @@ class Service:
             "restore", request.request_id, requested_by, lambda context: transaction.restore(context, request)
         )
 
-    async def dry_run(self, request: RestoreRequest) -> RestorePlan:
-        """Dry run of a restore: its checks and its effect on the config."""
-        call = partial(dry_run, self.settings, self._config, self._index, self._protection, request)
+    async def dry_run(self, request: RestoreRequest | ResetRequest, key_sha256: str) -> RestorePlan:
+        """Dry run of a restore or reset: its checks and its effect on the config.
+
+        ``key_sha256`` is the digest of the request's admin key.
+        """
+        if isinstance(request, ResetRequest) and request.confirm is not True:
+            raise ApiError(ErrorCode.ResetNotConfirmed)
+        accepted = partial(self._keys.accepts_with, key_sha256)
+        call = partial(dry_run, self.settings, self._config, self._index, self._protection, request, accepted)
         return await self._read(call)
 
     async def reset(self, request: ResetRequest, requested_by: str) -> RestoreResult:

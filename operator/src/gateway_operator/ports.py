@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from gateway_api.contract import BackupPage, BackupRecord, ExistingBackup, RestoreResult, SystemHealthData
+from gateway_api.contract import BackupPage, BackupRecord, ExistingBackup, RestorePlan, RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.index.backup_index import BackupIndex
-from gateway_operator.domain.model.actions import CallBackup, CallRestore, KubernetesEvent
+from gateway_operator.domain.model.actions import CallBackup, CallReset, CallRestore, KubernetesEvent
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.resources import Json, Meta
@@ -142,6 +142,17 @@ class AdminApi(Protocol):
         """Replace the config, or return the result of an earlier call with this request id.
 
         AdminApiError if ``identity`` is given and the target is not ``proven``.
+        """
+        ...
+
+    async def reset(self, target: AdminTarget, call: CallReset) -> RestoreResult:
+        """Replace the config by an empty one, or return the result of an earlier call with this request id."""
+        ...
+
+    async def plan(self, target: AdminTarget, call: CallRestore | CallReset, identity: Identity | None) -> RestorePlan:
+        """The effect of a restore or reset, which is not made. AdminApiError if it would be refused.
+
+        AdminApiError also if ``identity`` is given and the target is not ``proven``.
         """
         ...
 

@@ -65,6 +65,7 @@ from .paths import (
 )
 from .restores import (
     ConfigDiff,
+    EntryCounts,
     EntryDiff,
     KeyDiff,
     ResetRequest,
@@ -104,6 +105,7 @@ __all__ = [
     "ConfigDiff",
     "Counts",
     "DeleteResult",
+    "EntryCounts",
     "EntryDiff",
     "Envelope",
     "ErrorBody",

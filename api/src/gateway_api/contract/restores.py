@@ -73,11 +73,12 @@ class ResetRequest(BaseModel):
         default=False, description="Create a new admin key. It is written only to the config and never returned."
     )
     safety_backup: StrictBool | Literal["required"] = True
+    dry_run: StrictBool = Field(default=False, description="Only return what the reset would change.")
     supersede: StrictBool = False
     request_id: RequestId | None = None
 
 
-class EntryDiff(BaseModel):
+class EntryCounts(BaseModel):
     """How many entries of a section a restore adds, removes and changes. Entries are matched by id."""
 
     model_config = OPEN
@@ -86,15 +87,27 @@ class EntryDiff(BaseModel):
     changed: int
 
 
-class KeyDiff(EntryDiff):
-    """The same for API keys, with the number of keys that a restore disables and enables."""
+class EntryDiff(EntryCounts):
+    """The same with the names of the first 50 entries of each kind, sorted.
+
+    The name of a user is the email, of a project and of a config its name; without one it is the id. A name has at most
+    128 characters; those that cannot be printed are replaced by a question mark.
+    """
+
+    added_names: list[str] = []
+    removed_names: list[str] = []
+    changed_names: list[str] = []
+
+
+class KeyDiff(EntryCounts):
+    """The counts of API keys, with the number of keys that a restore disables and enables. Keys have no name."""
 
     disabled: int
     enabled: int
 
 
 class ConfigDiff(BaseModel):
-    """The changes that a restore would make, in numbers."""
+    """The changes that a restore would make: counts and names, no values. Credentials count as changed or not."""
 
     model_config = OPEN
     admin_key_changes: bool
@@ -114,8 +127,15 @@ class RestorePlan(BaseModel):
 
     model_config = OPEN
     dry_run: Literal[True] = True
-    source_path: str
+    operation: Literal["restore", "reset"] = "restore"
+    source_path: str = Field(description="Empty for a reset.")
     source_backup_id: str | None = None
+    source_gateway_id: str | None = Field(
+        default=None, description="The gateway that the manifest names. Absent for a file without a manifest."
+    )
+    source_gateway_version: str | None = Field(
+        default=None, description="The gateway version that the manifest names, if it names one."
+    )
     signature: SignatureState | None = None
     previous_sha256: str | None = None
     restored_sha256: str
@@ -124,6 +144,10 @@ class RestorePlan(BaseModel):
     issues: list[Issue] = []
     compared_with: Literal["config", "nothing"] = Field(
         description="`nothing`: the live config is missing or cannot be read."
+    )
+    key_remains_accepted: bool = Field(
+        description="Whether the admin key of this request is accepted after the restore: it is in the key file, or it "
+        "is a key of the restored config."
     )
     diff: ConfigDiff
 

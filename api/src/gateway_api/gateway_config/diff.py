@@ -1,9 +1,9 @@
-"""Counts the differences between two configs: users, projects, API keys and settings. It never returns a value.
+"""Counts and names the differences between two configs: users, projects, API keys and settings.
 
-A dry run shows the result before a restore. Only settings sections appear by name, and only names that the gateway
-defines. Any other name may be a secret: an API key is itself the name of its entry. Each config is reduced to an
-outline before the next one is parsed: two large configs at once can exceed the container's memory limit. This
-module is pure and imports the standard library only, because it may run in the parse worker.
+A dry run shows the result before a restore. It names MCP configs, projects and users, and the settings sections that
+the gateway defines. It returns no value: an API key is itself the name of its entry, so API keys are only counted. Each
+config is reduced to an outline before the next one is parsed: two large configs at once can exceed the container's
+memory limit. This module is pure and imports the standard library only, because it may run in the parse worker.
 """
 
 from __future__ import annotations
@@ -21,17 +21,23 @@ SETTINGS: Final = ("common_mcp_gateway_config", "enkrypt_config", "local_server_
 """Settings sections that the gateway defines, and whose names are therefore no secret."""
 OTHER: Final = "other"
 """Reported for every changed section of another name."""
+NAME_FIELDS: Final = {"mcp_configs": "mcp_config_name", "projects": "project_name", "users": "email"}
+"""The field that names an entry for a person, by section. Entries of other sections are never named."""
+MAX_NAMES: Final = 50
+MAX_NAME_LENGTH: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
     """The names in a config with a digest of each value, for a comparison. Much smaller than the parsed config.
 
-    ``entries`` are those of a section, by section and name. API keys are digested without their ``disabled`` field.
+    ``entries`` are those of a section, by section and id. API keys are digested without their ``disabled`` field.
+    ``names`` are by section and id; an entry without a name has none.
     """
 
     admin_keys: frozenset[str]
     entries: dict[str, dict[str, bytes]]
+    names: dict[str, dict[str, str]]
     emails: frozenset[str]
     disabled_keys: frozenset[str]
     settings: dict[str, bytes]
@@ -50,6 +56,7 @@ def outline(config: dict[str, Any]) -> Outline:
             "users": _digests(users),
             "apikeys": {name: _digest({**key, "disabled": 0}) for name, key in keys.items()},
         },
+        names={section: _names(config.get(section, {}), field) for section, field in NAME_FIELDS.items()},
         emails=frozenset(email for email in emails if isinstance(email, str)),
         disabled_keys=frozenset(name for name, key in keys.items() if key.get("disabled") is True),
         settings=_digests({name: value for name, value in config.items() if name not in DATA}),
@@ -65,14 +72,14 @@ def diff(live: Outline | None, new: Outline) -> dict[str, Any]:
     both = old.entries["apikeys"].keys() & new.entries["apikeys"].keys()
     return {
         "admin_key_changes": old.admin_keys != new.admin_keys,
-        "configs": _count_entries(old, new, "mcp_configs"),
-        "projects": _count_entries(old, new, "projects"),
-        "users": _count_entries(old, new, "users"),
+        "configs": _name_entries(old, new, "mcp_configs"),
+        "projects": _name_entries(old, new, "projects"),
+        "users": _name_entries(old, new, "users"),
         "emails_added": len(new.emails - old.emails),
         "emails_removed": len(old.emails - new.emails),
         "api_keys": {
             # Disabling a key has counts of its own, so it does not also count as a change.
-            **_count_entries(old, new, "apikeys"),
+            **{kind: len(ids) for kind, ids in _changes(old, new, "apikeys").items()},
             "disabled": len(both & (new.disabled_keys - old.disabled_keys)),
             "enabled": len(both & (old.disabled_keys - new.disabled_keys)),
         },
@@ -86,13 +93,33 @@ def diff(live: Outline | None, new: Outline) -> dict[str, Any]:
     }
 
 
-def _count_entries(old: Outline, new: Outline, section: str) -> dict[str, int]:
+def _changes(old: Outline, new: Outline, section: str) -> dict[str, set[str]]:
+    """The ids of the entries that are added, removed and changed."""
     before, after = old.entries[section], new.entries[section]
     return {
-        "added": len(after.keys() - before.keys()),
-        "removed": len(before.keys() - after.keys()),
-        "changed": sum(before[name] != after[name] for name in before.keys() & after.keys()),
+        "added": after.keys() - before.keys(),
+        "removed": before.keys() - after.keys(),
+        "changed": {name for name in before.keys() & after.keys() if before[name] != after[name]},
     }
+
+
+def _name_entries(old: Outline, new: Outline, section: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for kind, ids in _changes(old, new, section).items():
+        names = (old if kind == "removed" else new).names[section]
+        result[kind] = len(ids)
+        result[f"{kind}_names"] = sorted(_printable(names.get(one, one)) for one in ids)[:MAX_NAMES]
+    return result
+
+
+def _names(entries: dict[str, Any], field: str) -> dict[str, str]:
+    names = ((one, entry.get(field)) for one, entry in entries.items() if isinstance(entry, dict))
+    return {one: name for one, name in names if isinstance(name, str) and name}
+
+
+def _printable(name: str) -> str:
+    """A name that a terminal can print and that JSON in UTF-8 can hold."""
+    return "".join(one if one.isprintable() else "?" for one in name[:MAX_NAME_LENGTH])
 
 
 def _digests(values: dict[str, Any]) -> dict[str, bytes]:

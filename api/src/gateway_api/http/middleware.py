@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gateway_api import logs
+from gateway_api.auth import key_digest
 from gateway_api.clock import utc_now
 from gateway_api.contract import (
     API_PREFIX,
@@ -222,7 +223,7 @@ class AuthMiddleware:
     """Requires an admin key below `/api/v1/system` and limits failed attempts per peer. Refuses WebSockets.
 
     The kind of the accepted key (for example "config") goes to ``scope["state"]["requested_by"]``. The audit log
-    records it.
+    records it. The key's SHA-256 goes to ``key_sha256``: a dry run tells whether the key is accepted afterwards.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyAdmission) -> None:
@@ -234,8 +235,9 @@ class AuthMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         if _needs_key(scope):
-            kind = await self._keys.authenticate(_presented_key(scope), _peer(scope))
-            scope.setdefault("state", {})["requested_by"] = kind
+            presented = _presented_key(scope)
+            kind = await self._keys.authenticate(presented, _peer(scope))
+            scope.setdefault("state", {}).update(requested_by=kind, key_sha256=key_digest(presented or b""))
             connection = scope.get(CONNECTION_SCOPE_KEY)
             if isinstance(connection, AdminProtocol):
                 connection.accept_key()

@@ -31,8 +31,8 @@ class StoredFile:
     """A valid config that may be restored.
 
     ``content`` are the bytes for the config file. ``backup_id`` is None for a file without a manifest. The
-    ``recorded_issues`` are those in the manifest. ``signature`` and ``stored_sha256``, the digest of the file, are None
-    if no file was read, as for a reset.
+    ``recorded_issues``, ``gateway_id`` and ``gateway_version`` are those in the manifest. ``signature`` and
+    ``stored_sha256``, the digest of the file, are None if no file was read, as for a reset.
     """
 
     path: str
@@ -42,6 +42,8 @@ class StoredFile:
     recorded_issues: tuple[Issue, ...]
     signature: SignatureState | None = None
     stored_sha256: str | None = None
+    gateway_id: str | None = None
+    gateway_version: str | None = None
 
     @property
     def sections_digest(self) -> str:
@@ -109,6 +111,8 @@ def open_stored_file(
         recorded_issues=() if manifest is None else tuple(manifest.issues),
         signature=signature,
         stored_sha256=stored.sha256,
+        gateway_id=None if manifest is None else manifest.gateway_id,
+        gateway_version=None if manifest is None else manifest.gateway_version,
     )
 
 

@@ -1,4 +1,4 @@
-"""Dry run of a restore: all of its checks, and the difference between the live config and the restored one.
+"""Dry run of a restore or reset: all of its checks, and the difference between the live config and the new one.
 
 Takes no lock, changes no file and writes no record, so it runs beside other operations.
 """
@@ -6,10 +6,11 @@ Takes no lock, changes no file and writes no record, so it runs beside other ope
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from gateway_api.clock import utc_now
-from gateway_api.contract import RestorePlan, RestoreRequest
+from gateway_api.contract import ResetRequest, RestorePlan, RestoreRequest
 from gateway_api.errors import backup_volume_error, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.replace import ConfigReplacer
@@ -17,6 +18,7 @@ from gateway_api.operation_context import OperationContext
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records
+from gateway_api.restores.reset import empty_config
 from gateway_api.restores.source import refuse_new_issues, restore_source
 from gateway_api.restores.steps import refuse_if_pending
 from gateway_api.settings import AdminSettings
@@ -29,23 +31,20 @@ def dry_run(
     config: ConfigFile,
     index: RepositoryIndex,
     protection: EncryptionAndSigning,
-    request: RestoreRequest,
+    request: RestoreRequest | ResetRequest,
+    accepted_key: Callable[[Sequence[str]], bool],
 ) -> RestorePlan:
-    """Checks the restore and describes its effect.
+    """Checks the restore or reset and describes its effect.
 
-    Raises the errors that the restore would raise, except those of the replacement itself.
+    ``accepted_key`` tells whether the key of this request is accepted when the config has the keys with these digests.
+    Raises the errors that the operation would raise, except those of the replacement itself.
     """
     with ExitStack() as stack:
         try:
             config_state = stack.enter_context(StateDir(settings.config_dir, create=False))
         except OSError as error:
             raise config_volume_error(error) from None
-        try:
-            root_fd = open_root(settings.backup_dir)
-            stack.callback(os.close, root_fd)
-            index.refresh(root_fd)
-        except OSError as error:
-            raise backup_volume_error(error) from None
+        root_fd = None if isinstance(request, ResetRequest) else _open_backups(settings, index, stack)
         context = OperationContext(
             settings=settings,
             config=config,
@@ -60,18 +59,36 @@ def dry_run(
         )
         if not request.supersede:
             refuse_if_pending(records.load_journal(config_state))
-        source = restore_source(context, request)
+        if isinstance(request, ResetRequest):
+            source, allow_issues = empty_config(context, request), True
+        else:
+            source, allow_issues = restore_source(context, request), request.allow_issues
         live = config.read()
-        refuse_new_issues(source, live, allow_issues=request.allow_issues)
+        refuse_new_issues(source, live, allow_issues=allow_issues)
         return RestorePlan(
+            operation="reset" if isinstance(request, ResetRequest) else "restore",
             source_path=source.path,
             source_backup_id=source.backup_id,
+            source_gateway_id=source.gateway_id,
+            source_gateway_version=source.gateway_version,
             signature=source.signature,
             previous_sha256=live.sha256,
             restored_sha256=source.summary.sha256,
             sections_digest=source.sections_digest,
             counts=source.summary.counts,
             issues=list(source.summary.issues),
+            key_remains_accepted=accepted_key(source.summary.admin_key_digests),
             compared_with="config" if live.kind == "valid" else "nothing",
             diff=config.parser.diff(live.content if live.kind == "valid" else None, source.content),
         )
+
+
+def _open_backups(settings: AdminSettings, index: RepositoryIndex, stack: ExitStack) -> int:
+    """A descriptor of the backup directory until the stack ends, with the index refreshed."""
+    try:
+        root_fd = open_root(settings.backup_dir)
+        stack.callback(os.close, root_fd)
+        index.refresh(root_fd)
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    return root_fd

@@ -29,10 +29,11 @@ def reset(context: OperationContext, request: ResetRequest) -> RestoreResult:
     """
     if request.confirm is not True:
         raise ApiError(ErrorCode.ResetNotConfirmed)
-    return replace_config(context, ReplaceRequest("reset", request, True, lambda: _empty_config(context, request)))
+    return replace_config(context, ReplaceRequest("reset", request, True, lambda: empty_config(context, request)))
 
 
-def _empty_config(context: OperationContext, request: ResetRequest) -> StoredFile:
+def empty_config(context: OperationContext, request: ResetRequest) -> StoredFile:
+    """The config of a reset, with the live config's admin key or a new one. Raises ``AdminKeyUnknown``."""
     key = secrets.token_urlsafe(KEY_BYTES) if request.rotate_admin_key else _current_key(context)
     config = default_config(key)
     data = json.dumps(config, indent=2).encode()

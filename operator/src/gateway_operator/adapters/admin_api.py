@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from gateway_api import contract
 from gateway_operator.adapters.admin_errors import error_from_response
-from gateway_operator.domain.model.actions import CallBackup, CallRestore
+from gateway_operator.adapters.restore_requests import describe, reset_body, restore_body
+from gateway_operator.domain.model.actions import CallBackup, CallReset, CallRestore
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
@@ -115,23 +116,24 @@ class HttpAdminApi:
     async def restore(
         self, target: AdminTarget, call: CallRestore, identity: Identity | None
     ) -> contract.RestoreResult:
-        # The reconcile checks this as well. The check is repeated where the private key would leave the process.
-        if identity is not None and not target.proven:
-            detail = f"{_describe(target)} has no TLS certificate of a known CA, so no identity is sent to it."
-            raise AdminApiError(Reason.IdentityNeedsTLS, detail, retryable=False)
-        fields: dict[str, Any] = {
-            "input_file": call.path,
-            "backup_id": call.backup_id,
-            "expected_sha256": call.expected_sha256,
-            "safety_backup": call.safety_backup,
-            "supersede": False,
-            "request_id": call.request_id,
-            "identity": identity.text if identity is not None else None,
-            "accept_unsigned": True if call.accept_unsigned else None,
-        }
-        body = {key: value for key, value in fields.items() if value is not None}
+        body = restore_body(target, call, identity)
         limit = min(call.timeout, self._long)
         return await self._call(target, "POST", contract.RESTORE_PATH, contract.RestoreResult, body, limit)
+
+    async def reset(self, target: AdminTarget, call: CallReset) -> contract.RestoreResult:
+        limit = min(call.timeout, self._long)
+        return await self._call(target, "POST", contract.RESET_PATH, contract.RestoreResult, reset_body(call), limit)
+
+    async def plan(
+        self, target: AdminTarget, call: CallRestore | CallReset, identity: Identity | None
+    ) -> contract.RestorePlan:
+        if isinstance(call, CallReset):
+            path, body = contract.RESET_PATH, reset_body(call)
+        else:
+            path, body = contract.RESTORE_PATH, restore_body(target, call, identity)
+        # Without a request id: the dry run is no operation that could be repeated.
+        body = {key: value for key, value in body.items() if key != "request_id"} | {"dry_run": True}
+        return await self._call(target, "POST", path, contract.RestorePlan, body, min(call.timeout, self._long))
 
     async def read_restore(self, target: AdminTarget, request_id: str) -> contract.RestoreResult | NotFound:
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}"
@@ -215,21 +217,21 @@ class HttpAdminApi:
             ) as response:
                 return response.status, response.headers, await _read_body(response)
         except aiohttp.ConnectionTimeoutError:
-            detail = f"{_describe(target)} did not accept a connection within {CONNECT_TIMEOUT:.0f} s."
+            detail = f"{describe(target)} did not accept a connection within {CONNECT_TIMEOUT:.0f} s."
             raise AdminApiError(Reason.Unreachable, detail, retryable=True) from None
         except TimeoutError:
             # The request was sent: it may have been executed, or may still be running.
-            detail = f"{_describe(target)} did not answer {method} {path} within {limit:.0f} s."
+            detail = f"{describe(target)} did not answer {method} {path} within {limit:.0f} s."
             raise AdminApiError(Reason.CallTimedOut, detail, retryable=True, outcome_unknown=True) from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-            detail = f"The certificate of {_describe(target)} is not trusted: {_tls_error_text(error)}."
+            detail = f"The certificate of {describe(target)} is not trusted: {_tls_error_text(error)}."
             raise AdminApiError(Reason.CertificateNotTrusted, detail, retryable=True) from None
         except aiohttp.ClientConnectorError as error:
-            detail = f"{_describe(target)} refused the connection: {error.os_error.strerror or error.os_error}."
+            detail = f"{describe(target)} refused the connection: {error.os_error.strerror or error.os_error}."
             raise AdminApiError(Reason.Unreachable, detail, retryable=True) from None
         except (aiohttp.ClientError, OSError) as error:
             # The connection was established, so the request may have been executed.
-            detail = f"The connection to {_describe(target)} broke during {method} {path} ({type(error).__name__})."
+            detail = f"The connection to {describe(target)} broke during {method} {path} ({type(error).__name__})."
             raise AdminApiError(Reason.Unreachable, detail, retryable=True, outcome_unknown=True) from None
 
     def _open(self) -> aiohttp.ClientSession:
@@ -268,7 +270,7 @@ def _parse(target: AdminTarget, model: type[M], status: int, headers: Mapping[st
     except ValidationError as error:
         field = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
         detail = (
-            f"{_describe(target)} answered HTTP {status} with a body that is not an admin API answer "
+            f"{describe(target)} answered HTTP {status} with a body that is not an admin API answer "
             f"({f'invalid field: {field}' if field else 'not JSON'})."
         )
         # The call may have been executed: the caller must check its effect before it decides again.
@@ -295,11 +297,6 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
             detail = "The answer is too large for an admin API answer."
             raise AdminApiError(Reason.UnexpectedAnswer, detail, retryable=True)
     return bytes(body)
-
-
-def _describe(target: AdminTarget) -> str:
-    endpoint = target.endpoint
-    return f"pod {endpoint.pod} ({endpoint.host}:{endpoint.port})"
 
 
 def _tls_error_text(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> str:

@@ -1,4 +1,4 @@
-"""The difference between two configs has exact counts and contains no value of either config."""
+"""The difference between two configs has exact counts and names, and contains no value of either config."""
 
 from __future__ import annotations
 
@@ -74,16 +74,40 @@ def _edit(change: str, config: dict[str, Any]) -> None:
         ("admin key", _changed(admin_key_changes=True)),
         (
             "two users added, one removed",
-            _changed(users=EntryDiff(added=2, removed=1, changed=0), emails_added=2, emails_removed=1),
+            _changed(
+                users=EntryDiff(
+                    added=2,
+                    removed=1,
+                    changed=0,
+                    added_names=["n1@example.com", "n2@example.com"],
+                    removed_names=["user-0@example.com"],
+                ),
+                emails_added=2,
+                emails_removed=1,
+            ),
         ),
-        ("a user under another id", _changed(users=EntryDiff(added=1, removed=1, changed=0))),
+        (
+            "a user under another id",
+            _changed(
+                users=EntryDiff(
+                    added=1,
+                    removed=1,
+                    changed=0,
+                    added_names=["user-0@example.com"],
+                    removed_names=["user-0@example.com"],
+                )
+            ),
+        ),
         ("an API key disabled", _changed(api_keys=KeyDiff(added=0, removed=0, changed=0, disabled=1, enabled=0))),
         (
             "an API key in another project",
             _changed(api_keys=KeyDiff(added=0, removed=0, changed=1, disabled=0, enabled=0)),
         ),
         ("an API key replaced", _changed(api_keys=KeyDiff(added=1, removed=1, changed=0, disabled=0, enabled=0))),
-        ("a setting of an MCP server", _changed(configs=EntryDiff(added=0, removed=0, changed=1))),
+        (
+            "a setting of an MCP server",
+            _changed(configs=EntryDiff(added=0, removed=0, changed=1, changed_names=["default_config"])),
+        ),
         ("a number instead of a boolean", _changed(settings_changed=["common_mcp_gateway_config"])),
         ("settings", _changed(settings_changed=["enkrypt_config", "other", "plugins"])),
     ],
@@ -127,9 +151,31 @@ def test_diff_in_the_other_direction_swaps_the_counts(one: dict[str, Any], other
     assert len(other["users"]) - len(one["users"]) == forward.users.added - forward.users.removed
 
 
-def test_diff_contains_no_value_of_either_config() -> None:
+def test_diff_contains_no_credential_and_no_setting() -> None:
     canary = "canary-value"
-    text = json.dumps(gateway_config(canary)).replace("example.com", canary).replace("INFO", canary)
-    new = json.loads(text.replace("u-0", f"u-{canary}").replace("gateway-key", canary))
+    text = json.dumps(gateway_config(canary)).replace("INFO", canary).replace("echo", canary)
+    new = json.loads(text.replace("gateway-key", canary))
     new[canary] = {canary: canary}
+    new["users"]["u-0"]["note"] = canary
+    new["mcp_configs"]["c-0"]["mcp_config"][0]["config"] = {"env": {"TOKEN": canary}}
     assert canary not in diff(gateway_config(KEY), new).model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("user", "name"),
+    [
+        ({"email": "a@example.com"}, "a@example.com"),
+        ({}, "id"),
+        ({"email": None}, "id"),
+        ({"email": ["a"]}, "id"),
+        ({"email": "red\x1b[31m\ud800"}, "red?[31m?"),
+        ({"email": "x" * 500}, "x" * 128),
+    ],
+)
+def test_entries_have_a_printable_name(user: dict[str, Any], name: str) -> None:
+    assert diff({}, {"users": {"id": user}}).users.added_names == [name]
+
+
+def test_at_most_fifty_names_are_listed() -> None:
+    users = diff({}, {"users": {f"u-{n:03}": {} for n in range(80)}}).users
+    assert (users.added, users.added_names) == (80, [f"u-{n:03}" for n in range(50)])

@@ -13,11 +13,15 @@ from gateway_api.contract import (
     BackupLevel,
     BackupPage,
     BackupRecord,
+    ConfigDiff,
     Counts,
+    EntryDiff,
     ExistingBackup,
     FileInspection,
+    KeyDiff,
     PendingRestore,
     Problem,
+    RestorePlan,
     RestoreResult,
     RestoreState,
     SafetyBackup,
@@ -25,12 +29,14 @@ from gateway_api.contract import (
     SystemStatus,
     VerificationResult,
 )
-from gateway_operator.domain.model.actions import CallBackup, CallRestore
+from gateway_operator.domain.model.actions import CallBackup, CallReset, CallRestore
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
 from tests.unit.gateway_operator.simulation.fake_cluster import Clock, Cluster, sha
 
 VOLUME = "v" * 32
+EMPTY_CONFIG = "empty"
+"""The config after a reset."""
 RIGHT_IDENTITY = "AGE-SECRET-KEY-1CANARY"
 
 
@@ -76,6 +82,23 @@ def restore_result(**fields: Any) -> RestoreResult:
     return RestoreResult(**{**defaults, **fields})
 
 
+def restore_plan(**fields: Any) -> RestorePlan:
+    """The dry run of a restore that adds a user and removes two."""
+    none = EntryDiff(added=0, removed=0, changed=0)
+    users = EntryDiff(added=1, removed=2, changed=0, added_names=["new"], removed_names=["a", "b"])
+    keys = KeyDiff(added=0, removed=0, changed=0, disabled=0, enabled=0)
+    diff = ConfigDiff(
+        admin_key_changes=False, configs=none, projects=none, users=users, emails_added=1, emails_removed=2,
+        api_keys=keys, settings_changed=[],
+    )  # fmt: skip
+    defaults: dict[str, Any] = {
+        "source_path": "manual/x.json.zst", "source_gateway_id": "g", "restored_sha256": "a" * 64,
+        "sections_digest": "a" * 64, "counts": ONE_OF_EACH, "compared_with": "config", "key_remains_accepted": True,
+        "diff": diff,
+    }  # fmt: skip
+    return RestorePlan(**{**defaults, **fields})
+
+
 class Admin:
     """One gateway's admin API, its volume and its config."""
 
@@ -110,6 +133,8 @@ class Admin:
         self.certificate_end: datetime | None = None
         self.identities: list[str | None] = []
         """The identity that each restore call was given."""
+        self.plan_fields: dict[str, Any] = {}
+        """Fields of the answer to a dry run."""
 
     def _gate(self) -> None:
         if self.failing:
@@ -234,25 +259,49 @@ class Admin:
         self._gate()
         self.identities.append(identity.text if identity else None)
         self.request_ids.add(call.request_id)
+        return self._replace(call, identity)
+
+    async def reset(self, target: AdminTarget, call: CallReset) -> RestoreResult:
+        self._gate()
+        self.request_ids.add(call.request_id)
+        return self._replace(call, None)
+
+    async def plan(self, target: AdminTarget, call: CallRestore | CallReset, identity: Identity | None) -> RestorePlan:
+        self._gate()
+        return restore_plan(restored_sha256=sha(self._source(call, identity)), **self.plan_fields)
+
+    def _source(self, call: CallRestore | CallReset, identity: Identity | None) -> str:
+        """The config that a restore or reset writes. AdminApiError if it is refused."""
         record = self.restore_record
-        if record is not None and record.request_id == call.request_id:
-            return record
-        if record is not None and record.state is RestoreState.applied:
+        if record is not None and record.state is RestoreState.applied and not call.supersede:
             raise AdminApiError("RestorePending", "pending", retryable=False)
-        found = self.backups.get(call.backup_id or "")
+        if isinstance(call, CallReset):
+            return EMPTY_CONFIG
+        found = next((one for one in self.backups.values() if self._is_named(call, one[0])), None)
         if found is None:
             raise AdminApiError("BackupNotFound", "absent", retryable=False)
         if found[0].path.endswith(".age") and (identity is None or identity.text != RIGHT_IDENTITY):
             code = "IdentityRequired" if identity is None else "WrongIdentity"
             raise AdminApiError(code, "it stays closed", retryable=False)
+        return str(found[1])
+
+    @staticmethod
+    def _is_named(call: CallRestore, file: BackupRecord) -> bool:
+        return file.backup_id == call.backup_id if call.backup_id else file.path == call.path
+
+    def _replace(self, call: CallRestore | CallReset, identity: Identity | None) -> RestoreResult:
+        record = self.restore_record
+        if record is not None and record.request_id == call.request_id:
+            return record
+        content = self._source(call, identity)
         self.kept, previous = self.live, self.live
-        self.live = found[1]
+        self.live = content
         self.replaced_times += 1
         self.restore_record = restore_result(
             request_id=call.request_id,
             previous_sha256=sha(previous) if previous is not None else None,
-            restored_sha256=found[0].content_sha256,
-            sections_digest=found[0].content_sha256,
+            restored_sha256=sha(content),
+            sections_digest=sha(content),
             safety_backup=SafetyBackup(kind="backup" if call.safety_backup is False else "raw"),
         )
         self._state()

@@ -25,8 +25,14 @@ async def get_requested_by(request: Request) -> str:
     return str(getattr(request.state, "requested_by", "unknown"))
 
 
+async def get_key_sha256(request: Request) -> str:
+    """The SHA-256 of the admin key that `AuthMiddleware` accepted."""
+    return str(getattr(request.state, "key_sha256", ""))
+
+
 ServiceDep = Annotated[Service, Depends(get_service)]
 RequestedBy = Annotated[str, Depends(get_requested_by)]
+KeySha256 = Annotated[str, Depends(get_key_sha256)]
 ResourceId = Annotated[str, Path(pattern=REQUEST_ID_PATTERN)]
 
 

@@ -18,7 +18,7 @@ from gateway_api.contract import (
     RollbackRequest,
 )
 from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
-from gateway_api.http.routes.dependencies import RequestedBy, ResourceId, ServiceDep, envelope
+from gateway_api.http.routes.dependencies import KeySha256, RequestedBy, ResourceId, ServiceDep, envelope
 
 router = APIRouter(tags=["restores"], dependencies=KEY_NEEDED)
 
@@ -68,7 +68,7 @@ REQUEST_ID_PATH = f"{RESTORES_PATH}/{{request_id}}"
 
 @router.post(RESTORE_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESTORE_ERRORS), summary="Restore a backup")
 async def restore_backup(
-    service: ServiceDep, requested_by: RequestedBy, body: RestoreRequest
+    service: ServiceDep, requested_by: RequestedBy, key: KeySha256, body: RestoreRequest
 ) -> Envelope[RestoreResult] | Envelope[RestorePlan]:
     """Replaces the live config by a backup. Works even if the live config is missing or invalid.
 
@@ -76,7 +76,7 @@ async def restore_backup(
     committed automatically. With `dry_run` nothing is changed, and the response is the difference to the live config.
     """
     if body.dry_run:
-        return envelope("System restore would succeed; nothing was changed", await service.dry_run(body))
+        return envelope("System restore would succeed; nothing was changed", await service.dry_run(body, key))
     return _replaced("System restore", await service.restore(body, requested_by))
 
 
@@ -84,9 +84,14 @@ async def restore_backup(
     RESET_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESET_ERRORS), summary="Reset to an empty config"
 )
 async def reset_config(
-    service: ServiceDep, requested_by: RequestedBy, body: ResetRequest | None = None
-) -> Envelope[RestoreResult]:
-    """Replaces the live config by default settings without data. Uses the same transaction as a restore."""
+    service: ServiceDep, requested_by: RequestedBy, key: KeySha256, body: ResetRequest | None = None
+) -> Envelope[RestoreResult] | Envelope[RestorePlan]:
+    """Replaces the live config by default settings without data. Uses the same transaction as a restore.
+
+    With `dry_run` nothing is changed, and the response is the difference to the live config.
+    """
+    if body is not None and body.dry_run:
+        return envelope("System reset would succeed; nothing was changed", await service.dry_run(body, key))
     return _replaced("System reset", await service.reset(body or ResetRequest(), requested_by))
 
 

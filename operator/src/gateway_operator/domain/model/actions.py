@@ -136,6 +136,25 @@ class CallRestore:
     identity_optional: bool = False
     """The journal has the restore already, so a repeated call succeeds even if the age identity was deleted since."""
     accept_unsigned: bool = False
+    supersede: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallReset:
+    """Call the reset to an empty config. ``timeout`` is in seconds."""
+
+    request_id: str
+    rotate_admin_key: bool
+    safety_backup: bool | str
+    timeout: float
+    supersede: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """Call the dry run of a restore or reset. It changes nothing, so it needs no lock and can be repeated."""
+
+    call: CallRestore | CallReset
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,5 +185,16 @@ class Restart:
 BackupAction = Done | Write | Finish | Wait | CallBackup | ReadRecord | FindFile | CheckFile
 DeletionAction = Wait | DeleteFile | RemoveFinalizer
 RestoreAction = (
-    Done | Write | Finish | Wait | RecheckSoon | CreateSafetyBackup | CallRestore | CallCommit | CallRollback | Restart
+    Done
+    | Write
+    | Finish
+    | Wait
+    | RecheckSoon
+    | CallPlan
+    | CreateSafetyBackup
+    | CallRestore
+    | CallReset
+    | CallCommit
+    | CallRollback
+    | Restart
 )

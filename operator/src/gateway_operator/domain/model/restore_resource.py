@@ -108,6 +108,11 @@ class Restore(StatusFields):
         return self.path is None and self.factory_reset is None
 
     @property
+    def is_dry_run(self) -> bool:
+        """Whether it only reports the difference."""
+        return self.mode == "DryRun"
+
+    @property
     def request_id(self) -> str:
         """The id of this restore in the admin API; empty until the volume is known."""
         return str(self.status.get("requestID") or "")

@@ -207,7 +207,7 @@ def _retry_commit(restore: Restore, failure: Failure, now: datetime) -> Wait:
 
 
 def _committed(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
-    name = restore.source.get("backupName") or restore.source.get("path")
+    name = restore.source.get("backupName") or restore.source.get("path") or "An empty config"
     message = f"{name} is the live config of {restore.gateway}.{kept_note(record)}"
     return finish(restore, "Completed", Reason.Restored, message, now, safety_status(restore, record))
 

@@ -3,14 +3,15 @@
 A restore is a transaction over these phases, each entered by one durable status write:
 
     Pending       wait for a gateway that answers                             -> Validating
-    Validating    record the request id, then the resolved source             -> SafetyBackup
+    Validating    record the request id, then the resolved source; dry run    -> SafetyBackup | Completed
     SafetyBackup  create a GatewayBackup of the live config, wait for its end -> Restoring
     Restoring     call the restore until it is answered                       -> Restarting | RollingBack
     Restarting    restart the pods if necessary                               -> HealthCheck | RollingBack
     HealthCheck   healthy often enough: call the commit                       -> Completed | RollingBack
     RollingBack   call the rollback, restart the pods if necessary            -> RolledBack | RollbackFailed
 
-Every phase may end in Failed. Before the admin API's journal says ``applied``, that means that nothing was changed.
+In mode DryRun the dry run is the result: Completed follows Validating, without a request id. Every phase may end in
+Failed. Before the admin API's journal says ``applied``, that means that nothing was changed.
 After it, the restored config is live and not committed, for example because ``onFailure: Leave`` requests that. The
 journal is read before a call is repeated, so a crash at any point repeats no side effect.
 """
@@ -28,6 +29,7 @@ from gateway_operator.domain.model.retry import pending_retry
 from gateway_operator.domain.restore import after_apply, prepare
 from gateway_operator.domain.restore.obstacles import invalid_field
 from gateway_operator.domain.restore.status import RestoreObservation, finish, is_terminal
+from gateway_operator.domain.restore.validating import validating
 
 
 def needs_gateway(restore: Restore, now: datetime) -> bool:
@@ -51,7 +53,7 @@ def decide(observed: RestoreObservation, now: datetime) -> RestoreAction:
             return Wait(timestamps.seconds_until(retry, now))
     match restore.phase:
         case "Validating":
-            return prepare.validating(observed, now)
+            return validating(observed, now)
         case "SafetyBackup":
             return prepare.safety_backup(observed, now)
         case "Restoring":

@@ -19,9 +19,9 @@ def invalid_field(restore: Restore) -> str:
         return f"spec.before is no time that the operator can read: {str(restore.spec['before'])[:64]!r}."
     if "factoryReset" in restore.spec and (restore.factory_reset is None or not restore.factory_reset.confirm):
         return "spec.factoryReset.confirm is not true."
-    # Only until the modes are implemented.
-    if restore.mode != "Apply" or restore.factory_reset is not None or restore.supersede:
-        return f"Mode {restore.mode}, factoryReset and supersede are not supported by this version of the operator."
+    # Only until drills are implemented.
+    if restore.mode == "Drill":
+        return "Mode Drill is not supported by this version of the operator."
     return ""
 
 

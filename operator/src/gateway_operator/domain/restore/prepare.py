@@ -1,4 +1,6 @@
-"""Decides the steps of a GatewayRestore until the config is replaced: Pending, Validating, SafetyBackup, Restoring.
+"""Decides the steps of a GatewayRestore until the config is replaced: Pending, SafetyBackup, Restoring.
+
+The step between Pending and SafetyBackup is in ``validating.py``.
 
 The live config is unchanged in these phases, so every failure ends in Failed. Restoring is the exception: when its call
 was sent and no answer came, only the admin API's journal tells whether the config was replaced.
@@ -13,22 +15,19 @@ from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry, timestamps
 from gateway_operator.domain.model.actions import (
+    CallReset,
     CallRestore,
     CreateSafetyBackup,
     RecheckSoon,
     RestoreAction,
     Wait,
-    Write,
 )
 from gateway_operator.domain.model.admin_api import Failure, NotFound
-from gateway_operator.domain.model.names import ENCRYPTED, safety_backup_name
+from gateway_operator.domain.model.names import safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.restore.obstacles import restart_problem, wait_or_end
-from gateway_operator.domain.restore.pending_restore import pending_message, pending_request
-from gateway_operator.domain.restore.request_id import restore_request_id
-from gateway_operator.domain.restore.source import Refusal, resolve
+from gateway_operator.domain.restore.pending_restore import pending_message
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
     applied_status,
@@ -47,7 +46,7 @@ _ABANDONED_CALL_SECONDS: Final = 30.0
 _RECHECK_SECONDS: Final = 5.0
 
 
-def _unusable(observed: RestoreObservation, now: datetime) -> RestoreAction | None:
+def unusable(observed: RestoreObservation, now: datetime) -> RestoreAction | None:
     """The action if the gateway cannot be used now; None if it answers and the deadline has not passed."""
     restore = observed.restore
     if isinstance(observed.answer, Failure):
@@ -79,85 +78,19 @@ def pending(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if isinstance(observed.answer, Failure) and observed.answer.code == Reason.NotAuthorized:
         problem = GatewayProblem(observed.answer.code, observed.answer.message, forbidden=True)
         return retry.wait_for_gateway(observed.restore, problem, deadline(observed.restore), now)
-    refused = _unusable(observed, now)
+    refused = unusable(observed, now)
     if refused is not None:
         return refused
-    status: dict[str, Any] = {"startTime": timestamps.text(now), "pod": _pod(observed)}
+    status: dict[str, Any] = {"startTime": timestamps.text(now), "pod": pod_name(observed)}
     fixed = retry.authorized_conditions(observed.restore, None, now)
     if fixed is not None:
         status["conditions"] = fixed
     return step(observed.restore, "Validating", Reason.Validating, "The source is being looked up.", now, status)
 
 
-def _pod(observed: RestoreObservation) -> str:
+def pod_name(observed: RestoreObservation) -> str:
+    """The pod whose admin API answers; empty without one."""
     return observed.gateway.pod if isinstance(observed.gateway, Endpoint) else ""
-
-
-def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
-    """Resolve the source once, after a check that this restore has not run already."""
-    restore = observed.restore
-    refused = _unusable(observed, now)
-    if refused is not None:
-        return refused
-    if observed.volumes_problem is not None:
-        return wait_or_end(restore, observed.volumes_problem, now)
-    health = observed.health
-    if not isinstance(health, SystemHealthData) or health.volume_id is None:
-        message = f"The admin API in pod {_pod(observed)} does not say which volume it has."
-        return call_failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
-    request_id = restore_request_id(health.volume_id, restore.meta.ref.namespace, restore.meta.ref.name, restore.spec)
-    if restore.request_id != request_id:
-        # Durable before anything else: the journal is read under this id. It is asked before the source is resolved,
-        # because a restore that has run must be recognised even when its backup no longer exists.
-        ids = {"requestID": request_id, "volumeID": health.volume_id, "gatewayID": health.gateway_id}
-        return Write(ids)
-    if isinstance(observed.journal, RestoreResult):
-        return _resume_from_record(restore, observed.journal, now)
-    if not restore.source:
-        return _resolve(observed, health, health.volume_id, now)
-    problem = observed.identity_problem or restart_problem(observed)
-    if problem is not None:
-        return wait_or_end(restore, problem, now)
-    fixed = retry.authorized_conditions(restore, None, now)
-    message = "The live config is being backed up before it is replaced."
-    extra_status = {"conditions": fixed} if fixed is not None else {}
-    return step(restore, "SafetyBackup", Reason.SafetyBackup, message, now, extra_status)
-
-
-def _resume_from_record(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
-    """Continue or end from a journal record that an earlier object of the same name and spec created."""
-    if record.state is RestoreState.committed:
-        message = "A restore of this name and spec was already committed on this volume. Nothing was changed."
-        return finish(restore, "Completed", Reason.AlreadyApplied, message, now, applied_status(record))
-    if record.state is RestoreState.rolled_back:
-        message = "A restore of this name and spec was already rolled back on this volume. Nothing was changed."
-        message = f"{message} To run it again, give it another name."
-        return finish(restore, "Failed", Reason.AlreadyApplied, message, now, applied_status(record))
-    if record.state is RestoreState.applied:
-        message = "An earlier object of this name started this restore; it continues."
-        return step(restore, "Restarting", Reason.Restarting, message, now, applied_status(record))
-    message = "An earlier object of this name started this restore, and the admin API does not report its state."
-    return finish(restore, "Failed", "RestoreStateUnknown", message, now)
-
-
-def _resolve(observed: RestoreObservation, health: SystemHealthData, volume_id: str, now: datetime) -> RestoreAction:
-    restore = observed.restore
-    if pending_request(health) not in (None, restore.request_id):
-        message = pending_message(health, observed.pending_owner)
-        return finish(restore, "Failed", "RestorePending", message, now)
-    if observed.persistent is False:
-        message = (
-            f"{health.config_path} in pod {_pod(observed)} is not on a persistent volume: a restart undoes a restore."
-        )
-        return finish(restore, "Failed", Reason.ConfigNotPersistent, message, now)
-    source = resolve(restore, observed.backups, volume_id)
-    if isinstance(source, Refusal):
-        return finish(restore, "Failed", source.reason, source.message, now)
-    if restore.identity is None and (source.path or "").endswith(ENCRYPTED):
-        message = f"{source.path} is encrypted: name the Secret with the age identity in spec.identitySecretRef."
-        return finish(restore, "Failed", "IdentityRequired", message, now)
-    # Durable before the safety backup: `latest` must mean the same backup after a restart of the operator.
-    return Write({"source": source.status()})
 
 
 def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
@@ -183,7 +116,7 @@ def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
             return _safety_failed(restore, "It did not finish in time.", safety.meta.ref.name, now)
         # The backup takes seconds: this run keeps the object and polls.
         return RecheckSoon(SAFETY_POLL_SECONDS)
-    refused = _unusable(observed, now)
+    refused = unusable(observed, now)
     if refused is not None:
         return refused
     if isinstance(observed.health, SystemHealthData) and not observed.health.config_valid:
@@ -227,22 +160,32 @@ def restoring(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return _abandoned(observed, record, now)
     if over:
         return _check_applied(observed, now)
-    refused = _unusable(observed, now)
+    refused = unusable(observed, now)
     if refused is not None:
         return refused
-    source = restore.source
-    by_id = source.get("backupID")
     # The admin API runs a request id once, so a repeated call after a crash or a lost answer is harmless.
+    return replacement_call(restore, now, identity_optional=record is not None and record.state is RestoreState.applied)
+
+
+def replacement_call(restore: Restore, now: datetime, *, identity_optional: bool = False) -> CallRestore | CallReset:
+    """The call that replaces the config. It depends only on the spec and on the recorded status, except its timeout."""
+    timeout = max(_MIN_CALL_SECONDS, timestamps.seconds_until(deadline(restore), now))
+    safety = _safety_backup_option(restore)
+    if restore.factory_reset is not None:
+        rotate = restore.factory_reset.rotate_admin_key
+        return CallReset(restore.request_id, rotate, safety, timeout, restore.supersede)
+    by_id = restore.source.get("backupID")
     return CallRestore(
         request_id=restore.request_id,
         backup_id=by_id,
-        path=None if by_id else source.get("path"),
-        expected_sha256=source.get("sha256"),
-        safety_backup=_safety_backup_option(restore),
-        timeout=max(_MIN_CALL_SECONDS, timestamps.seconds_until(deadline(restore), now)),
+        path=None if by_id else restore.source.get("path"),
+        expected_sha256=restore.source.get("sha256"),
+        safety_backup=safety,
+        timeout=timeout,
         identity=restore.needed_identity,
-        identity_optional=record is not None and record.state is RestoreState.applied,
+        identity_optional=identity_optional,
         accept_unsigned=restore.accept_unsigned,
+        supersede=restore.supersede,
     )
 
 

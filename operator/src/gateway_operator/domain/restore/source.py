@@ -28,6 +28,7 @@ class RestoreSource:
     backup_id: str | None
     path: str | None
     sha256: str | None
+    factory_reset: bool = False
 
     def status(self) -> dict[str, Any]:
         """``status.source``, without the fields that have no value."""
@@ -37,7 +38,8 @@ class RestoreSource:
             "path": self.path,
             "sha256": self.sha256,
         }
-        return {key: value for key, value in fields.items() if value is not None}
+        given = {key: value for key, value in fields.items() if value is not None}
+        return {**given, "factoryReset": True} if self.factory_reset else given
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,12 @@ class Refusal:
 
 
 def resolve(restore: Restore, backups: Sequence[Backup], volume_id: str) -> RestoreSource | Refusal:
-    """The file to restore from this volume, or the reason why there is none."""
+    """The file to restore from this volume, or the reason why there is none.
+
+    A path and a factory reset need no volume: for them ``volume_id`` may be empty.
+    """
+    if restore.factory_reset is not None:
+        return RestoreSource(None, None, None, None, factory_reset=True)
     if restore.path is not None:
         return RestoreSource(None, None, restore.path, restore.expected_sha256)
     backup = _named(restore, backups) if restore.backup_name is not None else _newest(restore, backups, volume_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_api.contract import RestoreResult, SystemHealthData
+from gateway_api.contract import RestorePlan, RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import conditions, timestamps
@@ -197,4 +197,6 @@ class RestoreObservation:
     """Why the pods could not be restarted. It is checked before the config is replaced."""
     identity_problem: GatewayProblem | None = None
     """Why the age identity that the spec names cannot be used. It is checked before the config is replaced."""
-    answer: RestoreResult | RestartRequested | Failure | None = None
+    pending_owner_runs: bool = False
+    """Whether the GatewayRestore ``pending_owner`` has not ended. Then nobody else may end its restore."""
+    answer: RestoreResult | RestorePlan | RestartRequested | Failure | None = None

@@ -147,7 +147,8 @@ def restore_uses(restore: Restore, backup: BackupSummary) -> bool:
 
 def has_unresolved_source(restore: Restore) -> bool:
     """Whether the restore has `latest` or `before` and has not resolved it yet."""
-    return not (is_terminal(restore) or restore.source or restore.backup_name is not None or restore.path is not None)
+    chooses = restore.names_backup and restore.backup_name is None
+    return chooses and not (is_terminal(restore) or restore.source)
 
 
 def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:

@@ -5,10 +5,12 @@ Each error becomes a ``Failure`` value, because the decision judges it.
 
 from __future__ import annotations
 
-from gateway_api.contract import RestoreResult
+from gateway_api.contract import RestorePlan, RestoreResult
 from gateway_operator.domain.gateway.grants import restart_grant_line
 from gateway_operator.domain.model.actions import (
     CallCommit,
+    CallPlan,
+    CallReset,
     CallRestore,
     CallRollback,
     CreateSafetyBackup,
@@ -33,15 +35,20 @@ from gateway_operator.reconcile.status_writer import update_status
 
 async def act(
     run: RunContext, restore: Restore, action: RestoreAction
-) -> RestoreResult | RestartRequested | Failure | None:
+) -> RestoreResult | RestorePlan | RestartRequested | Failure | None:
     """Make the call of an action. Returns its answer; None if the next observation shows the result."""
     api = run.ports.admin_api
+    if isinstance(action, CallPlan):
+        # Without the lock: a dry run changes nothing, and backups go on beside it.
+        return await _plan(run, restore, action)
     async with run.lock_of(restore).hold(Priority.RESTORE):
         match action:
             case CreateSafetyBackup():
                 return await _create_safety(run, restore, action.name)
             case CallRestore():
                 return await _restore(run, restore, action)
+            case CallReset():
+                return await call_or_failure(api.reset(run.target, action))
             case CallCommit():
                 return await call_or_failure(api.commit(run.target, action.request_id))
             case CallRollback():
@@ -52,15 +59,28 @@ async def act(
                 raise AssertionError(f"The action {action} is not a call.")
 
 
+async def _plan(run: RunContext, restore: Restore, action: CallPlan) -> RestorePlan | Failure:
+    identity = None if isinstance(action.call, CallReset) else await _identity(run, restore, action.call)
+    if isinstance(identity, Failure):
+        return identity
+    return await call_or_failure(run.ports.admin_api.plan(run.target, action.call, identity))
+
+
 async def _restore(run: RunContext, restore: Restore, call: CallRestore) -> RestoreResult | Failure:
-    target, identity = run.target, None
-    if call.identity is not None:
-        result = await read_identity(run.ports, run.ref.namespace, restore.gateway, call.identity, target)
-        if isinstance(result, Identity):
-            identity = result
-        elif not call.identity_optional:
-            return as_failure(result)
-    return await call_or_failure(run.ports.admin_api.restore(target, call, identity))
+    identity = await _identity(run, restore, call)
+    if isinstance(identity, Failure):
+        return identity
+    return await call_or_failure(run.ports.admin_api.restore(run.target, call, identity))
+
+
+async def _identity(run: RunContext, restore: Restore, call: CallRestore) -> Identity | Failure | None:
+    """The age identity for one call; None if it needs none. It is read for each call and kept nowhere."""
+    if call.identity is None:
+        return None
+    result = await read_identity(run.ports, run.ref.namespace, restore.gateway, call.identity, run.target)
+    if isinstance(result, Identity):
+        return result
+    return None if call.identity_optional else as_failure(result)
 
 
 async def _restart(run: RunContext, restore: Restore, mark: str) -> RestartRequested | Failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway_api.contract import RestoreResult
+from gateway_api.contract import RestorePlan, RestoreResult
 from gateway_operator.domain.model.admin_api import Failure, RestartRequested
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.restore_resource import Restore
@@ -22,7 +22,7 @@ class RunContext:
     locks: GatewayLocks
     ref: Ref
     log: Log
-    answer: RestoreResult | RestartRequested | Failure | None = None
+    answer: RestoreResult | RestorePlan | RestartRequested | Failure | None = None
     """The result of the last call."""
     streak: int = 0
     resolved: ResolvedGateway | None = None

@@ -48,6 +48,22 @@ RESTORE_REASONS: Final[dict[Reason, Meaning]] = {
         "The Ready pods of a Deployment report different volumes, so one backup does not contain all of them.",
         "Give all replicas the same claims, scale to 1, or use a StatefulSet and `gatewayRef.ordinal`.",
     ),
+    Reason.WouldRestore: Meaning(
+        "The dry run ended. `status.diff` shows what a restore would change; nothing was changed.",
+        "Read the difference (`kubectl gateway restore diff NAME`). Create the restore with mode Apply.",
+    ),
+    Reason.OtherGateway: Meaning(
+        "The backup's manifest names another gateway.",
+        "Check the source. If it is right, for example after a move, set `spec.allowOtherGateway` in a new restore.",
+    ),
+    Reason.NewerVersion: Meaning(
+        "The backup was made by a newer version of the gateway than the one that runs now.",
+        "Upgrade the gateway, or set `spec.allowOtherGateway` in a new restore.",
+    ),
+    Reason.AdminKeyWouldBeLost: Meaning(
+        "The factory reset would rotate the admin key, and the operator's key would no longer be accepted.",
+        "Put the operator's key into the file of GATEWAY_ADMIN_KEY_FILE, or reset without `rotateAdminKey`.",
+    ),
     Reason.RolloutPaused: Meaning(
         "The Deployment is paused, so the restart that the restore needs would never happen. Nothing was changed.",
         "`kubectl rollout resume`, or restore with `restart: Never`; use another name.",
