@@ -201,6 +201,8 @@ def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
             "path": path,
             "identitySecretRef": IDENTITY_REF,
             "healthCheck": QUICK_HEALTH_CHECK,
+            # The copied files name the old gateway.
+            "allowOtherGateway": True,
         }
         kube.apply_restore("unknown", **spec)
         assert kube.wait_phase("gwr", "unknown", "Failed", "Completed")["reason"] == "KeyNotTrusted"

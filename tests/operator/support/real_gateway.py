@@ -60,7 +60,7 @@ def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: A
 
     Settings that begin with ``admin_`` are settings of the admin API; all others are fields of `GatewayDeployment`.
     """
-    admin_settings = {name[6:]: settings.pop(name) for name in list(settings) if name.startswith("admin_")}
+    given = {name[6:]: settings.pop(name) for name in list(settings) if name.startswith("admin_")}
     key = admin_key()
     config, backups, key_file = folder / "config" / "config.json", folder / "backups", folder / "admin-key"
     config.parent.mkdir()
@@ -69,7 +69,9 @@ def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: A
     config.write_text(json.dumps(config_with_users(key, 2)))
     host = random_loopback_address()
     settings.setdefault("config_folder", str(config.parent))
-    with AdminProcess(config, backups, host, 8001, admin_key_file=key_file, **admin_settings) as process:
+    # None switches a setting off, for example the key file.
+    admin_settings = {name: value for name, value in {"admin_key_file": key_file, **given}.items() if value is not None}
+    with AdminProcess(config, backups, host, 8001, **admin_settings) as process:
         gateway = GatewayDeployment(kube, host, key, **settings)
         if create:
             gateway.create()

@@ -13,19 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway_operator.cli.argument_types import (
-    digest,
-    duration,
-    name,
-    policy,
-    positive,
-    secret_key,
-    secret_name,
-    setting,
-    since,
-    text,
-)
+from gateway_operator.cli.argument_types import duration, name, policy, positive, text
 from gateway_operator.cli.drill_options import add_drill_options
+from gateway_operator.cli.options import add_create_options, add_gateway_options, add_wait_options
+from gateway_operator.cli.restore_options import add_restore_create, add_restore_diff
 
 _CONNECTION_FLAGS: Final = (
     ("--kubeconfig", "path of the kubeconfig; default: the files in KUBECONFIG, or ~/.kube/config"),
@@ -92,11 +83,16 @@ def parser() -> argparse.ArgumentParser:
     retention = _resource(resources, "retention", "show what retention keeps, and approve deletions")
 
     def command(
-        group: argparse._SubParsersAction[_Parser], word: str, act: str, summary: str, details: str = ""
+        group: argparse._SubParsersAction[_Parser],
+        word: str,
+        act: str,
+        summary: str,
+        details: str = "",
+        parents: Sequence[_Parser] = (common, output),
     ) -> argparse.ArgumentParser:
         subparser = group.add_parser(
             word,
-            parents=[common, output],
+            parents=list(parents),
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}. {details}",
         )
@@ -116,23 +112,23 @@ def parser() -> argparse.ArgumentParser:
     )
     adopt = command(backup, "adopt", "backups:adopt", "create a GatewayBackup for a file that is already on the volume")
     adopt.add_argument("name", metavar="NAME", type=name)
-    _add_gateway_options(adopt)
+    add_gateway_options(adopt)
     adopt.add_argument("--path", required=True, type=text, help="path of the file in the gateway's backup directory")
     adopt.add_argument("--group", type=name, help="group of the backup, the unit of retention; default manual")
-    _add_create_options(adopt)
+    add_create_options(adopt)
     _add_spec_options(adopt.add_argument_group("retention and verification"))
     details = "The command creates a GatewayBackupImport, which deletes nothing."
     import_ = command(
         backup, "import", "backups:import_", "create a GatewayBackup for every backup file without one", details
     )
     import_.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
-    _add_gateway_options(import_)
+    add_gateway_options(import_)
     import_.add_argument("--under", action="append", default=[], metavar="PATH", type=text, help=(
         "only files whose path begins with PATH, for example nightly/ (repeatable)"
     ))  # fmt: skip
     import_.add_argument("--dry-run", action="store_true", help="report the files to adopt, and create nothing")
     import_.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help="timeout of the import")
-    _add_create_options(import_)
+    add_create_options(import_)
     for word, act, summary in (
         ("pin", "backups:pin", "protect backups from retention"),
         ("unpin", "backups:unpin", "let retention delete backups again"),
@@ -149,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
     details = "The command creates a Job from the schedule's CronJob."
     run_now = command(schedule, "run", "schedules:run", "make a backup of a schedule now", details)
     run_now.add_argument("name", metavar="NAME", type=name)
-    _add_wait_options(run_now)
+    add_wait_options(run_now)
 
     details = "Nothing is changed. With -o name, the names of the backups to delete are printed."
     explain = command(
@@ -174,13 +170,19 @@ def parser() -> argparse.ArgumentParser:
     details = "A drill changes nothing at the gateway. It needs the permission that the chart's restore.drills grants."
     drill_create = command(drill, "create", "drills:create", "restore a backup in a throw-away pod", details)
     drill_create.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
-    _add_gateway_options(drill_create, required=False)
-    _add_create_options(drill_create)
+    add_gateway_options(drill_create, required=False)
+    add_create_options(drill_create)
     add_drill_options(drill_create)
     command(drill, "list", "drills:show", "list drills, newest first")
 
-    _add_restore_create(command(restore, "create", "restores:create", "restore a backup"))
+    add_restore_create(command(restore, "create", "restores:create", "restore a backup"))
     command(restore, "list", "restores:show", "list restores, newest first")
+    details = (
+        "It creates a GatewayRestore with mode DryRun, waits for it, prints the difference and deletes it. "
+        "Exit code 0: the restore would be accepted; 1: it would be refused."
+    )
+    diff = command(restore, "diff", "restore_diff:diff", "show what a restore would change", details, parents=[common])
+    add_restore_diff(diff)
     return top
 
 
@@ -191,32 +193,10 @@ def _resource(
     return resource.add_subparsers(metavar="COMMAND", required=True)
 
 
-def _add_gateway_options(command: argparse.ArgumentParser, *, required: bool = True) -> None:
-    command.add_argument("--gateway", required=required, type=name, help="name of the gateway's workload")
-    command.add_argument(
-        "--kind", choices=["Deployment", "StatefulSet"], default="Deployment", help="kind of the workload"
-    )
-    command.add_argument("--ordinal", type=int, default=0, help="ordinal of the pod of a StatefulSet; default 0")
-
-
-def _add_create_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--set", action="append", default=[], type=setting, metavar="FIELD=VALUE", help=(
-        "set any field of the spec, for example verification.level=Stored (repeatable)"
-    ))  # fmt: skip
-    _add_wait_options(command)
-
-
-def _add_wait_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--wait", action="store_true", help="wait until it is finished; exit code 1 if it failed")
-    command.add_argument(
-        "--timeout", type=positive, default=960, metavar="SECONDS", help="time limit for --wait; default 960"
-    )
-
-
 def _add_backup_create(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
-    _add_gateway_options(command, required=False)  # the pods of a schedule have the gateway in their template
-    _add_create_options(command)
+    add_gateway_options(command, required=False)  # the pods of a schedule have the gateway in their template
+    add_create_options(command)
     spec = command.add_argument_group("spec of the backup")
     spec.add_argument("--group", type=name, help="group of the backup, the unit of retention; default manual")
     _add_spec_options(spec)
@@ -245,54 +225,6 @@ def _add_spec_options(spec: argparse._ArgumentGroup) -> None:
     spec.add_argument("--starting-deadline-seconds", type=positive, metavar="SECONDS", help=(
         "maximum time to wait for the gateway"
     ))  # fmt: skip
-
-
-def _add_restore_create(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", metavar="NAME", type=name, help="a restore runs once, so each needs a new name")
-    _add_gateway_options(command)
-    _add_create_options(command)
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--backup", type=name, metavar="NAME", help="restore this GatewayBackup")
-    source.add_argument("--latest", action="store_true", help="restore the newest Verified backup")
-    source.add_argument("--before", type=since, metavar="TIME", help=(
-        "restore the newest Verified backup from before TIME, for example 2026-01-31T12:00:00Z"
-    ))  # fmt: skip
-    source.add_argument("--path", type=text, help="restore this file in the gateway's backup directory")
-    command.add_argument("--group", type=name, help="with --latest: only backups of this group")
-    file = command.add_argument_group("backup file")
-    file.add_argument("--expected-sha256", type=digest, metavar="DIGEST", help=(
-        "refuse a file with another digest; of the file, or of the config in it"
-    ))  # fmt: skip
-    file.add_argument("--identity-secret", type=secret_name, metavar="NAME", help=(
-        "the Secret with the age identity for an encrypted file; it must have the label mcpgateway.dev/gateway"
-    ))  # fmt: skip
-    file.add_argument("--identity-key", type=secret_key, metavar="KEY", help="the key in that Secret; default identity")
-    file.add_argument("--accept-unsigned", action="store_true", help=(
-        "accept a file without a trusted signature; requires --expected-sha256 and permission in the gateway's chart"
-    ))  # fmt: skip
-    spec = command.add_argument_group("restore process")
-    spec.add_argument("--safety-backup", choices=["Auto", "Required", "Skip"], help=(
-        "whether the live config is backed up first; default Auto"
-    ))  # fmt: skip
-    spec.add_argument("--on-failure", choices=["Rollback", "Leave"], help=(
-        "what to do if the gateway does not become healthy; default Rollback"
-    ))  # fmt: skip
-    spec.add_argument("--restart", choices=["Auto", "Always", "Never"], help=(
-        "whether the gateway's pods are restarted; default Auto"
-    ))  # fmt: skip
-    spec.add_argument("--health-timeout-seconds", type=positive, metavar="SECONDS", help=(
-        "time for the gateway to become healthy; default 180"
-    ))  # fmt: skip
-    spec.add_argument("--health-consecutive", type=positive, metavar="COUNT", help=(
-        "number of consecutive successful health checks required; default 3"
-    ))  # fmt: skip
-    spec.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help=(
-        "timeout of the restore until the config is replaced; default 600"
-    ))  # fmt: skip
-    spec.add_argument("--starting-deadline-seconds", type=positive, metavar="SECONDS", help=(
-        "maximum time to wait for the gateway; default 300"
-    ))  # fmt: skip
-    spec.add_argument("--description", type=text, help="free text for users")
 
 
 if __name__ == "__main__":

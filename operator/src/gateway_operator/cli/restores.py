@@ -1,4 +1,4 @@
-"""The commands of ``kubectl gateway restore``: create and list."""
+"""The commands ``kubectl gateway restore create`` and ``list``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import ConflictError
 
 _FIELDS: Final = (
-    "expected_sha256",
+    "mode",
     "safety_backup",
     "on_failure",
     "restart",
@@ -39,15 +39,30 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
 
 
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
+    spec = restore_spec(arguments)
+    health = {"timeoutSeconds": arguments.health_timeout_seconds, "consecutive": arguments.health_consecutive}
+    if given := {key: value for key, value in health.items() if value is not None}:
+        spec["healthCheck"] = given
+    if arguments.supersede:
+        spec["supersede"] = True
+    return {**spec, **fields(arguments, _FIELDS)}
+
+
+def restore_spec(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The gateway, the source and what is known about the file. UsageError for a wrong combination of options."""
     gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     spec: dict[str, Any] = {"gatewayRef": gateway}
     if arguments.group and not arguments.latest:
         raise UsageError("--group requires --latest")
     if arguments.latest:
         spec["latest"] = {"group": arguments.group} if arguments.group else {}
-    for field, given in (("backupName", arguments.backup), ("before", arguments.before), ("path", arguments.path)):
-        if given is not None:
-            spec[field] = given
+    for field, value in (("backupName", arguments.backup), ("before", arguments.before), ("path", arguments.path)):
+        if value is not None:
+            spec[field] = value
+    if arguments.rotate_admin_key and not arguments.factory_reset:
+        raise UsageError("--rotate-admin-key requires --factory-reset")
+    if arguments.factory_reset:
+        spec["factoryReset"] = {"confirm": True, **({"rotateAdminKey": True} if arguments.rotate_admin_key else {})}
     if arguments.accept_unsigned:
         if arguments.expected_sha256 is None:
             raise UsageError(
@@ -57,11 +72,11 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.identity_key is not None and arguments.identity_secret is None:
         raise UsageError("--identity-key requires --identity-secret")
     identity = {"name": arguments.identity_secret, "key": arguments.identity_key}
-    health = {"timeoutSeconds": arguments.health_timeout_seconds, "consecutive": arguments.health_consecutive}
-    for field, parts in (("identitySecretRef", identity), ("healthCheck", health)):
-        if given_parts := {key: value for key, value in parts.items() if value is not None}:
-            spec[field] = given_parts
-    return {**spec, **fields(arguments, _FIELDS)}
+    if given := {key: value for key, value in identity.items() if value is not None}:
+        spec["identitySecretRef"] = given
+    if arguments.allow_other_gateway:
+        spec["allowOtherGateway"] = True
+    return {**spec, **fields(arguments, ("expected_sha256",))}
 
 
 async def show(session: Session, _arguments: argparse.Namespace) -> None:
@@ -69,7 +84,10 @@ async def show(session: Session, _arguments: argparse.Namespace) -> None:
     bodies = await session.list(RESTORE_KIND)
     bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
     session.print_list(
-        RESTORE_KIND, bodies, ("NAME", "PHASE", "GATEWAY", "SOURCE", "REASON", "AGE"), [_row(one) for one in bodies]
+        RESTORE_KIND,
+        bodies,
+        ("NAME", "PHASE", "MODE", "GATEWAY", "SOURCE", "REASON", "AGE"),
+        [_row(one) for one in bodies],
     )
 
 
@@ -79,8 +97,9 @@ def _row(body: Json) -> tuple[str, ...]:
     return (
         str(body["metadata"]["name"]),
         str(status.get("phase", "Pending")),
+        str(body["spec"].get("mode", "Apply")),
         str(body["spec"]["gatewayRef"]["name"]),
-        str(source.get("backupName") or source.get("path") or ""),
+        str(source.get("backupName") or source.get("path") or ("factory reset" if source else "")),
         str(status.get("reason", "")),
         age(body),
     )

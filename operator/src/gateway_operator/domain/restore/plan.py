@@ -27,10 +27,10 @@ def plan_refusal(restore: Restore, health: SystemHealthData, plan: RestorePlan) 
         return Refusal(Reason.AdminKeyWouldBeLost, message)
     if restore.allow_other_gateway:
         return None
-    made_by = plan.source_gateway_id
-    if made_by is not None and health.gateway_id is not None and made_by != health.gateway_id:
+    source_id = plan.source_gateway_id
+    if source_id is not None and health.gateway_id is not None and source_id != health.gateway_id:
         message = (
-            f"{plan.source_path} is a backup of another gateway (id {made_by}); this one has the id "
+            f"{plan.source_path} is a backup of another gateway (id {source_id}); this one has the id "
             f"{health.gateway_id}. To restore it here, set allowOtherGateway."
         )
         return Refusal(Reason.OtherGateway, message)
