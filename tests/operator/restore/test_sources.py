@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +68,8 @@ def test_dry_run_reports_the_difference_and_changes_no_file(
     assert "BackupInvalid" in refused.stderr
     names = kube.kubectl("get", "gwr", "-o", "name").split()
     assert {one.rpartition("/")[2] for one in names} == set(sources)
-    assert (
-        json.loads(cli.run("restore", "diff", "by-name", "-o", "json").stdout)["status"]["diff"]
-        == found["by-name"]["diff"]
-    )
+    shown = cli.run("restore", "diff", "by-name", "-o", "json").stdout
+    assert json.loads(shown)["status"]["diff"] == found["by-name"]["diff"]
 
 
 def _section(status: dict[str, Any], name: str) -> dict[str, Any]:
@@ -123,7 +120,7 @@ def test_supersede_commits_a_restore_that_was_left(kube: Kube, backed_up: RealGa
 
 
 @pytest.fixture
-def foreign(tmp_path: Path) -> Iterator[Path]:
+def foreign(tmp_path: Path) -> Path:
     """A backup of another gateway with a newer version: the data file, with its manifest beside it."""
     folder = tmp_path / "other"
     config, backups = folder / "config" / "config.json", folder / "backups"
@@ -133,7 +130,7 @@ def foreign(tmp_path: Path) -> Iterator[Path]:
     config.write_text(json.dumps(gateway_config(key, users=9)))
     with AdminProcess(config, backups, gateway_version="2.3.0") as other, other.client(key) as api:
         assert_ok(api.post("/api/v1/system/backup", json={"path": "theirs.json.zst"}))
-    yield backups / "theirs.json.zst"
+    return backups / "theirs.json.zst"
 
 
 def test_backup_of_another_gateway_or_version_needs_consent(kube: Kube, tmp_path: Path, foreign: Path) -> None:

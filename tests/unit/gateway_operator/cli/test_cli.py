@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_operator.cli import argument_types, backups, restores
+from gateway_operator.cli import argument_types, backups, restore_diff, restores
 from gateway_operator.cli.backups import _body
 from gateway_operator.cli.main import parser
 from gateway_operator.cli.session import Session, UsageError
@@ -213,12 +213,36 @@ def test_options_set_the_fields_of_their_names() -> None:
     }  # fmt: skip
 
 
+def test_factory_reset_is_confirmed_by_its_option() -> None:
+    words = ["restore", "create", "x", "--gateway=gw", "--factory-reset", "--rotate-admin-key", "--mode=DryRun"]
+    spec = _created(restores.create, [*words, "--supersede", "--allow-other-gateway"])
+    assert spec == {
+        "gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0},
+        "factoryReset": {"confirm": True, "rotateAdminKey": True},
+        "mode": "DryRun", "supersede": True, "allowOtherGateway": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "NAME of a dry run"),
+        (["x", "--gateway=gw", "--latest"], "not both"),
+        (["--latest"], "NAME of a dry run"),
+        (["--gateway=gw"], "give a source"),
+    ],
+)
+def test_diff_needs_a_name_or_a_source(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        asyncio.run(restore_diff.diff(cast(Session, _Session()), parser().parse_args(["restore", "diff", *words])))
+
+
 def test_restore_spec_contains_only_the_given_options() -> None:
     spec = _created(restores.create, ["restore", "create", "x", "--gateway=gw", "--backup=b"])
     assert spec == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "backupName": "b"}
 
 
-@pytest.mark.parametrize("words", [["--accept-unsigned"], ["--identity-key=k"], ["--group=g"]])
+@pytest.mark.parametrize("words", [["--accept-unsigned"], ["--identity-key=k"], ["--group=g"], ["--rotate-admin-key"]])
 def test_restore_option_without_its_required_option_is_a_usage_error(words: list[str]) -> None:
     with pytest.raises(UsageError, match="requires"):
         asyncio.run(
