@@ -68,6 +68,11 @@ def test_encrypted_backup_opens_with_age_and_restores_with_the_identity(
         kube.apply_restore(name, **source, identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
         done = kube.wait_phase("gwr", name, "Completed", "Failed", "RolledBack", timeout=60)
         assert (done["phase"], backed_up.count_users()) == ("Completed", 2), done
+    backed_up.write_config(users=5)
+    kube.apply_restore("dry", before="2999-01-01T00:00:00Z", mode="DryRun", identitySecretRef=IDENTITY_REF)
+    dry = kube.wait_phase("gwr", "dry", "Completed", "Failed")
+    assert "users -3" in dry["message"], dry
+    assert backed_up.count_users() == 5
     # The safety backups are encrypted as well, and the identity is nowhere outside its Secret.
     assert not [one for one in backed_up.backups.rglob("*.zst") if one.suffix != ".age"]
     kube.apply_restore("other-digest", backupName="good", identitySecretRef=IDENTITY_REF, expectedSha256="0" * 64)

@@ -353,6 +353,15 @@ def test_nothing_is_deleted_while_a_restore_is_unresolved() -> None:
     assert world.names() == {"d0", "d1"}
 
 
+def test_factory_reset_holds_no_deletion() -> None:
+    world = RetentionWorld()
+    world.schedule(retention={"keepLast": 1})
+    world.daily(3)
+    world.cluster.add("GatewayRestore", "reset", {"factoryReset": {"confirm": True}})
+    world.sweep()
+    assert world.names() == {"d0"}
+
+
 def test_new_backup_with_a_reused_name_stays() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
