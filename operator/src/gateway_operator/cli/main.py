@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway_operator.cli.argument_types import duration, name, policy, positive, text
-from gateway_operator.cli.drill_options import add_drill_options
-from gateway_operator.cli.options import add_create_options, add_gateway_options, add_wait_options
-from gateway_operator.cli.restore_options import add_restore_create, add_restore_diff
+from gateway_operator.cli.options.common import add_create_options, add_gateway_options, add_wait_options
+from gateway_operator.cli.options.drills import add_drill_options
+from gateway_operator.cli.options.restores import add_restore_create, add_restore_diff
 
 _CONNECTION_FLAGS: Final = (
     ("--kubeconfig", "path of the kubeconfig; default: the files in KUBECONFIG, or ~/.kube/config"),

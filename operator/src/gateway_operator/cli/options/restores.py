@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gateway_operator.cli.argument_types import digest, name, positive, secret_key, secret_name, since, text
-from gateway_operator.cli.options import add_create_options, add_gateway_options
+from gateway_operator.cli.options.common import add_create_options, add_gateway_options
 
 
 def add_restore_create(command: argparse.ArgumentParser) -> None:
