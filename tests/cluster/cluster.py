@@ -137,6 +137,11 @@ class Cluster:
         self._needs_node()
         self._node().import_image(archive, tag)
 
+    def tag_image(self, tag: str, name: str) -> None:
+        """Let pods use a loaded image by a short name without a registry, as after `kind load docker-image`."""
+        self._needs_node()
+        self._node().tag_image(tag, f"docker.io/library/{name}")
+
     def dump(self, namespace: str | None = None) -> str:
         """Diagnostics after a failed test: events, pods, logs and backup objects of one namespace or all."""
         return diagnostics.dump(self, namespace)

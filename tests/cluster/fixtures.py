@@ -35,6 +35,13 @@ def node_cluster() -> Iterator[Cluster]:
     yield from _session_cluster("node_cluster", "test-node", node=True)
 
 
+@pytest.fixture(scope="session")
+def new_node_cluster() -> Iterator[Cluster]:
+    """A second cluster with a node, which shares nothing with the first one. For a move, and for the quickstart."""
+    _skip_if(requirements.why_no_node())
+    yield from _session_cluster("new_node_cluster", "test-new", node=True)
+
+
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace for one test, in node_cluster if the test uses it, otherwise in control_plane."""
@@ -67,7 +74,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Add the cluster's diagnostics to the report of a failed test, before the fixtures clean up."""
     report = yield
     if report.failed and report.when != "teardown":
-        for kind in ("control_plane", "node_cluster"):
+        for kind in ("control_plane", "node_cluster", "new_node_cluster"):
             if kind in getattr(item, "fixturenames", ()) and kind in _running:
                 namespace = getattr(item, "funcargs", {}).get("namespace")
                 report.sections.append((f"cluster {_running[kind].name}", _running[kind].dump(namespace)))

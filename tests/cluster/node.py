@@ -76,6 +76,10 @@ class Node:
         """Import an image from an OCI archive; False if the node already has it."""
         return self._runtime.import_image(archive, tag)
 
+    def tag_image(self, tag: str, reference: str) -> None:
+        """Give an imported image another full reference, registry included."""
+        self._runtime.tag_image(tag, reference)
+
     def _config(self, name: str) -> Path:
         return self._paths.root / "config" / name
 

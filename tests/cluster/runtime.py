@@ -52,6 +52,10 @@ class Runtime:
         note.write_text(content)
         return True
 
+    def tag_image(self, tag: str, reference: str) -> None:
+        """Give an imported image another full reference, registry included."""
+        self._ctr("images", "tag", "--force", tag, reference)
+
     def images(self) -> list[str]:
         """The images that pods can use."""
         return self._ctr("images", "ls", "-q").stdout.split()

@@ -69,16 +69,22 @@ class InstalledGateway:
 
 
 @pytest.fixture(scope="session")
-def installed_gateway(node_cluster: Cluster) -> InstalledGateway:
-    """The operator and a gateway with all containers, in namespaces that enforce the restricted standard."""
+def built_images() -> tuple[str, ...]:
+    """The tags of the three images, built from the project's Dockerfiles."""
     builds = [
         lambda: images.build(ROOT / "api" / "Dockerfile", ROOT, ADMIN_TAG),
         lambda: images.build(ROOT / "operator" / "Dockerfile", ROOT, OPERATOR_TAG),
         images.gateway_image,
     ]
     with ThreadPoolExecutor(len(builds)) as pool:
-        for image in pool.map(lambda build: build(), builds):
-            images.load(node_cluster, image.tag)
+        return tuple(image.tag for image in pool.map(lambda build: build(), builds))
+
+
+@pytest.fixture(scope="session")
+def installed_gateway(node_cluster: Cluster, built_images: tuple[str, ...]) -> InstalledGateway:
+    """The operator and a gateway with all containers, in namespaces that enforce the restricted standard."""
+    for tag in built_images:
+        images.load(node_cluster, tag)
     installed = InstalledGateway(node_cluster)
     for namespace in (installed.operator_namespace, installed.namespace):
         create_restricted_namespace(node_cluster, namespace)

@@ -1,6 +1,7 @@
-"""Encrypted and signed backups of a real gateway: opened with age, restored, and recovered on a new cluster.
+"""Encrypted and signed backups of a real gateway: opened with age, restored, and recovered after a disaster.
 
-The recovery follows docs/disaster-recovery.md with the same commands.
+Two disasters are recovered with the commands of docs/disaster-recovery.md: the namespace is lost and only the backup
+volume is left, or only one file is left. tests/node/test_pages.py runs the third section of that page, a move.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +21,13 @@ from tests.api.support.requirements import require_programs
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
 from tests.demo.kube import Kube
+from tests.demo.mcp_client import Identity
 from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
 from tests.node.conftest import InstalledGateway
 from tests.node.page_commands import PageReader
+from tests.node.pages import DISASTER_RECOVERY
+from tests.node.shell import Shell
 from tests.node.test_end_to_end import Subject
 from tests.operator.support.namespaces import create_restricted_namespace
 from tests.operator.support.real_gateway import AgeKey
@@ -29,8 +35,7 @@ from tests.operator.support.real_gateway import AgeKey
 pytestmark = pytest.mark.node
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "disaster-recovery.md"
-OLD, NEW, NAME = "keys-old", "keys-new", "kept-gateway"
+OLD, NEW, LAPTOP, NAME = "keys-old", "keys-new", "keys-laptop", "kept-gateway"
 SECRET = "restore-key"
 
 
@@ -42,6 +47,14 @@ class EncryptedGateway:
     subject: Subject
     key: AgeKey
     folder: Path
+    identities: list[Identity]
+    shell: Shell
+
+    def page(self, namespace: str, **replacements: str) -> PageReader:
+        """The page about disasters, read by a person who works in this namespace."""
+        chart = str(ROOT / "helm" / "gateway")
+        values = {"team-a": namespace, "my-gateway": NAME, "helm/gateway": chart, **replacements}
+        return PageReader(DISASTER_RECOVERY, self.shell, values)
 
     def kubectl(self, *arguments: str, namespace: str = OLD) -> str:
         return self.installed.kubectl(*arguments, namespace=namespace)
@@ -75,13 +88,18 @@ def encrypted_gateway(
     installed_gateway.install_gateway(*values(key), release=NAME, namespace=OLD)
     kube = Kube(Report(io.StringIO()), cluster.environment)
     pod, observer = GatewayPod(kube, OLD, NAME), Observer(kube, OLD, NAME)
-    subject = Subject(kube, pod, observer, pod.populate(PROJECTS)[0], "first")
+    identities = pod.populate(PROJECTS)
+    subject = Subject(kube, pod, observer, identities[0], "first")
+    # The plugin of this work tree, and the programs of the cluster.
+    path = os.pathsep.join([str(Path(sys.executable).parent), cluster.environment["PATH"]])
+    shell = Shell({**cluster.environment, "PATH": path}, folder)
     try:
         subject.completed(subject.create("GatewayBackup", "first"), timeout=120)
-        yield EncryptedGateway(installed_gateway, subject, key, folder)
+        yield EncryptedGateway(installed_gateway, subject, key, folder, identities, shell)
     finally:
         observer.close()
-        for namespace in (OLD, NEW):
+        shell.close()
+        for namespace in (OLD, NEW, LAPTOP):
             cluster.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found", check=False)
 
 
@@ -135,50 +153,48 @@ def test_lost_config_is_restored_with_the_identity(encrypted_gateway: EncryptedG
     assert encrypted_gateway.key.secret not in encrypted_gateway.kubectl("logs", f"deployment/{NAME}", "-c", "admin")
 
 
-def test_new_cluster_recovers_from_the_volume_and_the_keys(encrypted_gateway: EncryptedGateway) -> None:
-    """Only the backup volume, the age key, the public half of the signing key and the Helm values remain."""
-    installed, subject = encrypted_gateway.installed, encrypted_gateway.subject
-    public = encrypted_gateway.folder / "public-key.pem"
-    public.write_text(installed.get("configmap", f"{NAME}-signing", OLD)["data"]["public-key.pem"])
-    volume = installed.get("pvc", f"{NAME}-backups", OLD)["spec"]["volumeName"]
-    cluster = installed.cluster
-    kept_values = cluster.helm("get", "values", NAME, "-n", OLD, "-o", "yaml")
-    cluster.kubectl("patch", "pv", volume, "-p", '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}')
-    subject.observer.close()
-    cluster.kubectl("delete", "namespace", OLD, "--timeout=120s", timeout=130)
-    cluster.kubectl("patch", "pv", volume, "--type=json", "-p", '[{"op": "remove", "path": "/spec/claimRef"}]')
-
-    # From here on the namespace NEW is treated as a new cluster, and the commands come from the page.
-    create_restricted_namespace(cluster, NEW)
-    volume_spec = json.loads(cluster.kubectl("get", "pv", volume, "-o", "json"))["spec"]
-    folder = encrypted_gateway.folder
-    (folder / "values.yaml").write_text(kept_values)
-    reader = PageReader(
-        PAGE,
-        cluster.environment,
-        folder,
-        {
-            "team-a": NEW,
-            "my-gateway": NAME,
-            "helm/gateway": str(ROOT / "helm" / "gateway"),
-            "volumeName: NAME": f"volumeName: {volume}",
-            "storageClassName: CLASS": f"storageClassName: {json.dumps(volume_spec['storageClassName'])}",
-            "storage: 5Gi": f"storage: {volume_spec['capacity']['storage']}",
-        },
-    )
-    reader.run("kind: PersistentVolumeClaim", "label secret restore-key")
-    reader.run("helm install", "rollout status")
-    pod, observer = GatewayPod(subject.kube, NEW, NAME), Observer(subject.kube, NEW, NAME)
-    recovered = Subject(subject.kube, pod, observer, subject.user)
+def assert_everyone_works(gateway: EncryptedGateway, namespace: str) -> None:
+    """Each user gets the servers of the user's project, with the same key as before the disaster."""
+    kube = gateway.subject.kube
+    observer = Observer(kube, namespace, NAME)
     try:
-        reader.run("kind: GatewayBackupImport", "get gatewaybackups --sort-by")
-        assert "Completed" in reader.run("NEWEST=", "get gatewayrestore found-again")
-        status = recovered.status("gatewayrestore/found-again")
-        assert status["counts"]["projects"] == len(PROJECTS)
-        assert status["source"]["backupName"] != ""
-        assert recovered.works()
-        recovered.completed(recovered.create("GatewayBackup", "from-now-on"), timeout=120)
+        for identity in gateway.identities:
+            servers = next(project.servers for project in PROJECTS if project.name == identity.project)
+            assert observer.wait_for_servers(identity, servers, timeout=60).servers == servers
     finally:
         observer.close()
+
+
+def test_new_gateway_recovers_from_the_volume_and_the_keys(encrypted_gateway: EncryptedGateway) -> None:
+    """Only the backup volume, the age key, the public half of the signing key and the Helm values remain."""
+    cluster = encrypted_gateway.installed.cluster
+    before = encrypted_gateway.page(OLD)
+    before.run("keep")
+    before.run("retain")
+    before.run("copy one file")
+    volume = encrypted_gateway.installed.get("pvc", f"{NAME}-backups", OLD)["spec"]["volumeName"]
+    spec = json.loads(cluster.kubectl("get", "pv", volume, "-o", "json"))["spec"]
+    encrypted_gateway.subject.observer.close()
+    cluster.kubectl("delete", "namespace", OLD, "--timeout=120s", timeout=130)
+
+    create_restricted_namespace(cluster, NEW)
+    storage = {"storageClassName: CLASS": f"storageClassName: {json.dumps(spec['storageClassName'])}"}
+    page = encrypted_gateway.page(NEW, **storage, **{"storage: 5Gi": f"storage: {spec['capacity']['storage']}"})
+    try:
+        for part in ("volume", "identity", "install", "import"):
+            page.run(part)
+        assert f'Completed {{"apiKeys":{len(encrypted_gateway.identities)},' in page.run("restore")
+        assert_everyone_works(encrypted_gateway, NEW)
+        page.run("clean up")
+    finally:
         cluster.kubectl("delete", "namespace", NEW, "--wait=false", check=False)
         cluster.kubectl("delete", "pv", volume, "--wait=false", "--ignore-not-found", check=False)
+
+
+def test_new_gateway_recovers_from_one_file_on_a_laptop(encrypted_gateway: EncryptedGateway) -> None:
+    """Only the file that the test before this one copied, and its age key, remain."""
+    for name in ("public-key.pem", "values.yaml"):
+        (encrypted_gateway.folder / name).unlink(missing_ok=True)
+    page = encrypted_gateway.page(LAPTOP)
+    assert f'Completed {{"apiKeys":{len(encrypted_gateway.identities)},' in page.run("one file")
+    assert_everyone_works(encrypted_gateway, LAPTOP)

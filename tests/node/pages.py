@@ -1,0 +1,68 @@
+"""The documentation pages whose blocks the node tests run, each as a list of parts in the order of the page.
+
+A part begins at the command that contains its text, and ends at the next part. tests/unit/docs/test_page_commands.py
+checks that the parts of a page contain all of its commands, and that a node test runs each part.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.node.page_commands import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+README = Page(
+    ROOT / "README.md",
+    {"backup": "kind: GatewayBackup", "schedule": "kind: GatewayBackupSchedule", "restore": "kind: GatewayRestore"},
+)
+QUICKSTART = Page(
+    ROOT / "docs" / "quickstart.md",
+    {
+        "operator": "helm install gateway-backup-operator",
+        "gateway": "create namespace team-a",
+        "own config": "create namespace team-b",
+        "user": "KEY=",
+        "backup": "apply -f examples/backup.yaml",
+        "break": "truncate",
+        "restore": "apply -f examples/restore.yaml",
+        "uninstall": "helm uninstall",
+    },
+)
+SCHEDULES = Page(
+    ROOT / "docs" / "schedules.md",
+    {
+        "chart": "enabled: true",
+        "list": "kubectl get gwbs",
+        "suspend and run": "schedule suspend",
+        "pods": "jobTemplate",
+        "quota": "ResourceQuota",
+        "plugin": "python3 -m venv",
+        "permissions": "create serviceaccount",
+    },
+)
+FROM_CRON = Page(
+    ROOT / "docs" / "from-cron.md",
+    {"schedule": "kind: GatewayBackupSchedule", "run": "schedule run nightly", "adopt": "backup adopt"},
+)
+RESTORES = Page(
+    ROOT / "docs" / "restores.md",
+    {"backup": "apply -f examples/backup.yaml", "verified": "name: verified", "undo": "SAFETY="},
+)
+DISASTER_RECOVERY = Page(
+    ROOT / "docs" / "disaster-recovery.md",
+    {
+        "keep": "get configmap",
+        "retain": "VOLUME=",
+        "volume": "remove",
+        "identity": "create secret",
+        "install": "existingClaim",
+        "import": "kind: GatewayBackupImport",
+        "restore": "NEWEST=",
+        "clean up": "delete secret",
+        "copy one file": "FILE=",
+        "one file": "create namespace",
+        "copy all files": "backup create last",
+        "move": "create namespace",
+    },
+)

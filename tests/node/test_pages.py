@@ -1,0 +1,239 @@
+"""The README, the quickstart, and the pages about schedules and cron, run by a reader on a new cluster.
+
+The reader has one namespace for the quickstart (team-a) and one for the other pages (team-b), each with a gateway.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.api.support.requirements import require_programs
+from tests.cluster import Cluster, images
+from tests.cluster.output import wait_until
+from tests.demo.gateway_api import PROJECTS
+from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
+from tests.demo.kube import Kube
+from tests.demo.observers import Observer
+from tests.demo.terminal_report import Report
+from tests.node.conftest import ROOT, InstalledGateway
+from tests.node.page_commands import Page, PageReader
+from tests.node.pages import DISASTER_RECOVERY, FROM_CRON, QUICKSTART, README, RESTORES, SCHEDULES
+from tests.node.shell import Shell
+from tests.operator.support.namespaces import create_restricted_namespace
+
+pytestmark = pytest.mark.node
+
+CHECKOUT = ("LICENSE", "README.md", "api", "crds", "examples", "helm", "operator", "pyproject.toml")
+OPERATOR = "gateway-backup-operator"
+OLD_SCRIPTS_FILE = "gateway-backup-20260101-020000.json.gz"
+
+
+@dataclass
+class Reader:
+    """A person with a checkout, a home folder, a kubeconfig and one terminal for each page."""
+
+    cluster: Cluster
+    folder: Path
+    environment: dict[str, str] = field(init=False)
+    shells: dict[Path, Shell] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        home = self.folder / "home"
+        programs = home / "bin"
+        programs.mkdir(parents=True)
+        for name in CHECKOUT:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, self.folder / name)
+        shutil.copy(self.cluster.kubeconfig, home / "kubeconfig")
+        sudo = programs / "sudo"
+        sudo.write_text('#!/bin/sh\nexec "$@"\n')
+        sudo.chmod(0o755)
+        path = os.pathsep.join([str(programs), self.cluster.environment["PATH"]])
+        settings = {"HOME": str(home), "KUBECONFIG": str(home / "kubeconfig"), "PATH": path}
+        self.environment = {**self.cluster.environment, **settings}
+
+    def opens(self, page: Page, replacements: Mapping[str, str] | None = None) -> PageReader:
+        """The page, with its own terminal. The replacements are the reader's own values."""
+        if page.path not in self.shells:
+            self.shells[page.path] = Shell(self.environment, self.folder)
+        return PageReader(page, self.shells[page.path], replacements or {})
+
+    def install_plugin(self) -> None:
+        """Install `kubectl gateway` into the home folder, as docs/schedules.md does for the whole machine."""
+        self.opens(SCHEDULES, {"/usr/local/bin/": f"{self.environment['HOME']}/bin/"}).run("plugin")
+
+    def close(self) -> None:
+        """Close the terminals, and end the commands in their background."""
+        for shell in self.shells.values():
+            shell.close()
+
+    def kubectl(self, *arguments: str, namespace: str = "team-b") -> str:
+        """Run kubectl in the namespace of the pages, unless another one is given."""
+        return self.cluster.kubectl("-n", namespace, *arguments)
+
+    def get(self, kind: str, name: str, namespace: str = "team-b") -> dict[str, Any]:
+        """The object. It is an error if it does not exist."""
+        body: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json", namespace=namespace))
+        return body
+
+
+def load_with_short_names(cluster: Cluster, tags: Sequence[str]) -> None:
+    """Load the images, under the names that the charts use by default as well."""
+    for tag in tags:
+        images.load(cluster, tag)
+        cluster.tag_image(tag, tag.removeprefix("localhost/"))
+
+
+@pytest.fixture(scope="module")
+def reader(
+    new_node_cluster: Cluster, built_images: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reader]:
+    """A reader who has built the images and follows the quickstart until two gateways run."""
+    require_programs("curl", "jq", "zstd")
+    reader = Reader(new_node_cluster, tmp_path_factory.mktemp("checkout"))
+    with ThreadPoolExecutor(1) as pool:
+        # pip needs half a minute: it installs the plugin while images are loaded and pods start.
+        plugin = pool.submit(reader.install_plugin)
+        load_with_short_names(new_node_cluster, built_images)
+        try:
+            quickstart = reader.opens(QUICKSTART)
+            quickstart.run("operator")
+            quickstart.run("gateway")
+            arguments = ["exec", "deployment/my-gateway", "-c", "admin", "--", "cat", CONFIG_FILE]
+            config = reader.kubectl(*arguments, namespace="team-a")
+            (reader.folder / "enkrypt_mcp_config.json").write_text(config)
+            quickstart.run("own config")
+            plugin.result()
+            yield reader
+        finally:
+            reader.close()
+
+
+@pytest.fixture
+def team_b(reader: Reader) -> Reader:
+    """The reader, whose current namespace is that of the second gateway."""
+    select_namespace(reader, "team-b")
+    return reader
+
+
+def select_namespace(reader: Reader, namespace: str) -> None:
+    """Make this the current namespace of the reader's kubeconfig."""
+    arguments = ["--kubeconfig", reader.environment["KUBECONFIG"], "config", "set-context", "--current"]
+    reader.cluster.kubectl(*arguments, "--namespace", namespace)
+
+
+def test_quickstart_backs_up_breaks_and_restores_a_gateway(reader: Reader) -> None:
+    page = reader.opens(QUICKSTART)
+    assert "ada@example.com" in page.run("user")
+    backup = page.run("backup")
+    assert "ada@example.com" in backup
+    assert "ada@example.com" not in page.run("break")
+    assert "ada@example.com" in page.run("restore")
+
+
+def test_readme_backs_up_schedules_and_restores(team_b: Reader) -> None:
+    output = team_b.opens(README).run_all()
+    assert "before-upgrade   Completed   my-gateway" in output
+    team_b.kubectl("wait", "--for=condition=Finished", "gwr/undo-the-upgrade", "--timeout=120s")
+    assert team_b.get("gwr", "undo-the-upgrade")["status"]["phase"] == "Completed"
+    team_b.kubectl("delete", "gwbs", "nightly")
+
+
+def test_page_of_schedules_runs_a_schedule(team_b: Reader) -> None:
+    page = team_b.opens(SCHEDULES)
+    page.run("chart")
+    page.run("list")
+    assert "Completed" in page.run("suspend and run")
+    assert team_b.get("gwbs", "my-gateway")["spec"]["suspend"] is True
+    page.run("pods")
+    page.run("quota")
+
+    def pods() -> dict[str, Any]:
+        pod: dict[str, Any] = team_b.get("cronjob", "my-gateway")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        return pod
+
+    wait_until(lambda: pods().get("nodeSelector") == {"pool": "tools"}, "the CronJob follows", timeout=30, pause=0.2)
+    assert pods()["priorityClassName"] == "low"
+    assert pods()["tolerations"] == [{"key": "tools", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_page_of_schedules_gives_the_permissions_without_the_chart(reader: Reader) -> None:
+    create_restricted_namespace(reader.cluster, "by-hand")
+    reader.opens(SCHEDULES, {"NS": "by-hand"}).run("permissions")
+    allowed = {
+        "by-hand:my-gateway-backup": [("create", "gatewaybackups"), ("watch", "gatewaybackups")],
+        f"{OPERATOR}:{OPERATOR}": [("create", "cronjobs"), ("get", "serviceaccounts/my-gateway-backup")],
+    }
+    for account, permissions in allowed.items():
+        for verb, resource in permissions:
+            user = f"--as=system:serviceaccount:{account}"
+            assert reader.kubectl("auth", "can-i", verb, resource, user, namespace="by-hand").strip() == "yes"
+
+
+def test_page_for_cron_users_migrates_from_the_script(team_b: Reader) -> None:
+    script = f"gzip -c {CONFIG_FILE} > /backups/{OLD_SCRIPTS_FILE}"
+    team_b.kubectl("exec", "deployment/my-gateway", "-c", "admin", "--", "sh", "-c", script)
+    page = team_b.opens(FROM_CRON)
+    page.run("schedule")
+    output = page.run("run")
+    assert "Completed" in output
+    assert '"signature": "valid"' in output
+    page.run("adopt")
+    assert team_b.get("gwb", "from-the-script")["status"]["verification"]["level"] == "Verified"
+
+
+def test_page_of_restores_replaces_the_programs_of_the_guide(team_b: Reader) -> None:
+    page = team_b.opens(RESTORES)
+    page.run("backup")
+    assert "Completed: " in page.run("verified")
+    restore = team_b.get("gwr", "verified")["status"]
+    assert restore["safetyBackup"]["sha256"] == restore["previousDigest"]
+    page.run("undo")
+    assert team_b.get("gwr", "undo-the-restore")["status"]["restoredDigest"] == restore["previousDigest"]
+
+
+def test_gateway_moves_to_another_cluster(
+    reader: Reader, installed_gateway: InstalledGateway, built_images: tuple[str, ...]
+) -> None:
+    """The first cluster of the tests is the new one. Only files on the reader's machine reach it."""
+    old = GatewayPod(Kube(Report(io.StringIO()), reader.cluster.environment), "team-a", "my-gateway")
+    # Ada exists already: the quickstart created her.
+    projects = [project for project in PROJECTS if "ada@example.com" not in project.members]
+    identities = old.populate(projects)
+    page = reader.opens(DISASTER_RECOVERY)
+    page.run("keep")
+    page.run("copy all files")
+
+    cluster, namespace = installed_gateway.cluster, "moved"
+    load_with_short_names(cluster, built_images)
+    observer = Observer(Kube(Report(io.StringIO()), cluster.environment), namespace, "my-gateway")
+    not_encrypted = {"  identitySecretRef: {name: restore-key}\n": ""}
+    with Shell(cluster.environment, reader.folder) as terminal:
+        page = PageReader(DISASTER_RECOVERY, terminal, {"team-a": namespace, **not_encrypted})
+        try:
+            page.run("move")
+            page.run("import")
+            assert "Completed" in page.run("restore")
+            for identity in identities:
+                servers = next(project.servers for project in projects if project.name == identity.project)
+                assert observer.wait_for_servers(identity, servers, timeout=60).servers == servers
+        finally:
+            observer.close()
+            cluster.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
+
+
+def test_quickstart_uninstalls_everything(reader: Reader) -> None:
+    reader.kubectl("delete", "namespace", "team-b", "by-hand")
+    select_namespace(reader, "team-a")
+    reader.opens(QUICKSTART).run("uninstall")
+    left = reader.cluster.kubectl("get", "crd,clusterrole,clusterrolebinding,ns", "-o", "name")
+    assert [name for name in left.split() if "mcpgateway" in name or "gateway-backup" in name or "team-" in name] == []
