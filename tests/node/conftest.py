@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,17 @@ def built_images() -> tuple[str, ...]:
         return tuple(image.tag for image in pool.map(lambda build: build(), builds))
 
 
+def load_with_short_names(cluster: Cluster, tags: Sequence[str]) -> None:
+    """Load the images, under the names that the charts use by default as well."""
+    for tag in tags:
+        images.load(cluster, tag)
+        cluster.tag_image(tag, tag.removeprefix("localhost/"))
+
+
 @pytest.fixture(scope="session")
 def installed_gateway(node_cluster: Cluster, built_images: tuple[str, ...]) -> InstalledGateway:
     """The operator and a gateway with all containers, in namespaces that enforce the restricted standard."""
-    for tag in built_images:
-        images.load(node_cluster, tag)
+    load_with_short_names(node_cluster, built_images)
     installed = InstalledGateway(node_cluster)
     for namespace in (installed.operator_namespace, installed.namespace):
         create_restricted_namespace(node_cluster, namespace)

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 from tests.api.support.requirements import require_programs
-from tests.cluster import Cluster, images
+from tests.cluster import Cluster
 from tests.cluster.output import wait_until
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
 from tests.demo.kube import Kube
 from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
-from tests.node.conftest import ROOT, InstalledGateway
+from tests.node.conftest import ROOT, InstalledGateway, load_with_short_names
 from tests.node.page_commands import Page, PageReader
 from tests.node.pages import DISASTER_RECOVERY, FROM_CRON, QUICKSTART, README, RESTORES, SCHEDULES
 from tests.node.shell import Shell
@@ -84,13 +84,6 @@ class Reader:
         """The object. It is an error if it does not exist."""
         body: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json", namespace=namespace))
         return body
-
-
-def load_with_short_names(cluster: Cluster, tags: Sequence[str]) -> None:
-    """Load the images, under the names that the charts use by default as well."""
-    for tag in tags:
-        images.load(cluster, tag)
-        cluster.tag_image(tag, tag.removeprefix("localhost/"))
 
 
 @pytest.fixture(scope="module")
@@ -201,9 +194,7 @@ def test_page_of_restores_replaces_the_programs_of_the_guide(team_b: Reader) -> 
     assert team_b.get("gwr", "undo-the-restore")["status"]["restoredDigest"] == restore["previousDigest"]
 
 
-def test_gateway_moves_to_another_cluster(
-    reader: Reader, installed_gateway: InstalledGateway, built_images: tuple[str, ...]
-) -> None:
+def test_gateway_moves_to_another_cluster(reader: Reader, installed_gateway: InstalledGateway) -> None:
     """The first cluster of the tests is the new one. Only files on the reader's machine reach it."""
     old = GatewayPod(Kube(Report(io.StringIO()), reader.cluster.environment), "team-a", "my-gateway")
     # Ada exists already: the quickstart created her.
@@ -214,7 +205,6 @@ def test_gateway_moves_to_another_cluster(
     page.run("copy all files")
 
     cluster, namespace = installed_gateway.cluster, "moved"
-    load_with_short_names(cluster, built_images)
     observer = Observer(Kube(Report(io.StringIO()), cluster.environment), namespace, "my-gateway")
     not_encrypted = {"  identitySecretRef: {name: restore-key}\n": ""}
     with Shell(cluster.environment, reader.folder) as terminal:
