@@ -47,7 +47,7 @@ FROM_CRON = Page(
 )
 RESTORES = Page(
     ROOT / "docs" / "restores.md",
-    {"backup": "apply -f examples/backup.yaml", "verified": "name: verified", "undo": "SAFETY="},
+    {"backup": "backup create before-change", "verified": "name: verified", "undo": "SAFETY="},
 )
 DISASTER_RECOVERY = Page(
     ROOT / "docs" / "disaster-recovery.md",
