@@ -36,6 +36,7 @@ SCHEDULES = Page(
         "list": "kubectl get gwbs",
         "suspend and run": "schedule suspend",
         "pods": "jobTemplate",
+        "drills": "drill: {enabled: true",
         "quota": "ResourceQuota",
         "plugin": "python3 -m venv",
         "permissions": "create serviceaccount",

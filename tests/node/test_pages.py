@@ -148,6 +148,7 @@ def test_page_of_schedules_runs_a_schedule(team_b: Reader) -> None:
     assert "Completed" in page.run("suspend and run")
     assert team_b.get("gwbs", "my-gateway")["spec"]["suspend"] is True
     page.run("pods")
+    page.run("drills")
     page.run("quota")
 
     def pods() -> dict[str, Any]:
@@ -155,6 +156,7 @@ def test_page_of_schedules_runs_a_schedule(team_b: Reader) -> None:
         return pod
 
     wait_until(lambda: pods().get("nodeSelector") == {"pool": "tools"}, "the CronJob follows", timeout=30, pause=0.2)
+    wait_until(lambda: "my-gateway-drill" in team_b.kubectl("get", "cronjobs"), "the drills' CronJob", timeout=30)
     assert pods()["priorityClassName"] == "low"
     assert pods()["tolerations"] == [{"key": "tools", "operator": "Exists", "effect": "NoSchedule"}]
 
