@@ -50,6 +50,15 @@ RESTORES = Page(
     ROOT / "docs" / "restores.md",
     {"backup": "backup create before-change", "verified": "name: verified", "undo": "SAFETY="},
 )
+CHARTS = Page(
+    ROOT / "docs" / "charts.md",
+    {
+        "backup before an upgrade": "backups.beforeUpgrade.enabled=true",
+        "history": "helm history",
+        "after a refused upgrade": "helm rollback my-gateway 3",
+        "undo the upgrade": "helm rollback my-gateway 2",
+    },
+)
 DISASTER_RECOVERY = Page(
     ROOT / "docs" / "disaster-recovery.md",
     {

@@ -17,6 +17,8 @@ from tests.cluster.output import wait_until
 from tests.demo.gateway_pod import CONFIG_FILE
 from tests.node.conftest import ROOT, InstalledGateway
 from tests.node.page_commands import PageReader
+from tests.node.pages import CHARTS
+from tests.node.shell import Shell
 from tests.operator.support.namespaces import create_restricted_namespace
 
 pytestmark = pytest.mark.node
@@ -75,11 +77,13 @@ def upgraded(
     create_restricted_namespace(cluster, NAMESPACE)
     installed_gateway.install_gateway(release=NAME, namespace=NAMESPACE)
     own = {"my-gateway": NAME, "team-a": NAMESPACE, "helm/gateway": CHART}
-    page = PageReader(ROOT / "docs" / "charts.md", cluster.environment, folder, own)
+    shell = Shell(cluster.environment, folder)
+    page = PageReader(CHARTS, shell, own)
     try:
-        page.run("backups.beforeUpgrade.enabled=true", "get gatewaybackups --sort-by")
+        page.run("backup before an upgrade")
         yield UpgradedGateway(installed_gateway, page, folder)
     finally:
+        shell.close()
         cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
 
 
@@ -107,8 +111,9 @@ def test_broken_upgrade_is_undone_with_its_backup(upgraded: UpgradedGateway) -> 
     assert upgraded.backups() == [first, second]
 
     # The refused upgrade had another manifest: Helm compares with it. The page therefore has two rollbacks.
-    upgraded.page.run("helm history", f"helm rollback {NAME} 3")
-    output = upgraded.page.run(f"helm rollback {NAME} 2", "get gatewayrestore undo-upgrade")
+    upgraded.page.run("history")
+    upgraded.page.run("after a refused upgrade")
+    output = upgraded.page.run("undo the upgrade")
     assert "Completed" in output, output
     assert upgraded.installed.get("gwr", "undo-upgrade", NAMESPACE)["status"]["source"]["backupName"] == second
     assert upgraded.config() == before
