@@ -51,6 +51,28 @@ def test_each_value_is_rendered() -> None:
     assert schedule["spec"]["objective"] == {"maxAge": "8d"}
 
 
+def test_drills_take_the_time_zone_and_the_first_identity() -> None:
+    values = {
+        "schedule": {**ON, "timeZone": "Europe/Berlin", "drill": {"enabled": True, "cron": "0 5 * * 6"}},
+        "restore": {"drills": True, "ageIdentitySecrets": ["restore-key", "paper-key"]},
+    }
+    schedule = one(render("gateway", values), KIND)
+    jsonschema.validate(schedule, _schemas()[KIND], cls=jsonschema.Draft202012Validator)
+    assert schedule["spec"]["drill"] == {
+        "schedule": "0 5 * * 6",
+        "timeZone": "Europe/Berlin",
+        "timeoutSeconds": 600,
+        "identitySecretRef": {"name": "restore-key"},
+    }
+    assert "drill" not in rendered_schedule()["spec"]
+
+
+def test_drills_of_a_schedule_need_the_permission_for_drills() -> None:
+    refused = template("gateway", {"schedule": {**ON, "drill": {"enabled": True}}})
+    assert refused.returncode != 0
+    assert "needs restore.drills=true" in refused.stderr
+
+
 def test_retention_and_objective_can_be_null() -> None:
     schedule = rendered_schedule(retention=None, objective=None)
     assert not {"retention", "objective"} & schedule["spec"].keys()
@@ -69,6 +91,8 @@ def test_retention_and_objective_can_be_null() -> None:
         {"retention": {"failed": {"maxAge": "1 month"}}},
         {"objective": {"maxAge": "soon"}},
         {"schedule": "0 2 * * *"},
+        {"drill": {"cron": "weekly"}},
+        {"drill": {"timeoutSeconds": 1}},
     ],
     ids=str,
 )

@@ -15,7 +15,18 @@ from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
 
-_HEAD: Final = ("NAME", "GATEWAY", "SCHEDULE", "TIME ZONE", "SUSPENDED", "LAST SUCCESS", "NEXT", "OBJECTIVE", "READY")
+_HEAD: Final = (
+    "NAME",
+    "GATEWAY",
+    "SCHEDULE",
+    "TIME ZONE",
+    "SUSPENDED",
+    "LAST SUCCESS",
+    "NEXT",
+    "OBJECTIVE",
+    "DRILLED",
+    "READY",
+)
 
 
 async def show(session: Session, _arguments: argparse.Namespace) -> None:
@@ -35,6 +46,7 @@ def _row(body: Json) -> tuple[str, ...]:
         ago(schedule.status.get("lastSuccessfulTime")),
         str(schedule.status.get("nextScheduleTime", "")),
         _yes_or_no(schedule, "ObjectiveMet"),
+        _yes_or_no(schedule, "Drilled"),
         _yes_or_no(schedule, "Ready"),
     )
 
