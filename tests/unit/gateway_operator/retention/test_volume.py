@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -396,3 +397,22 @@ def test_odd_restore_deletes_nothing_in_its_namespace(status: dict[str, Any]) ->
     world.edit("odd", lambda body: body.update(status=status), "GatewayRestore")
     world.sweep(passes=2)
     assert "d4" in world.files()
+
+
+@pytest.mark.parametrize("port", ["list_if_changed", "page"])
+def test_text_of_an_unexpected_error_is_in_no_object(port: str) -> None:
+    """It may quote a Secret. The message has its type and place, and the log has the text."""
+    world = RetentionWorld()
+    world.schedule(retention={"keepLast": 1})
+    world.daily(2)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ValueError("s3cret")
+
+    setattr(world.admin if port == "list_if_changed" else world.cluster, port, fail)
+    world.sweep()
+    assert world.names() == {"d0", "d1"}
+    written = json.dumps(list(world.cluster.objects.values()), default=str)
+    assert "s3cret" not in written + "".join(event.message for event in world.cluster.events)
+    if port == "list_if_changed":
+        assert "unexpected ValueError" in written

@@ -7,6 +7,7 @@ from typing import Final
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.identifiers import BackupSetId, Ref
 from gateway_operator.domain.model.names import BACKUP_KIND
+from gateway_operator.domain.model.problem import describe_error
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.result import RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
@@ -74,7 +75,7 @@ class Reports:
 
     async def report_internal_error(self, backups: BackupSet, error: Exception) -> None:
         """Report an unexpected exception on the set in which it occurred. The pass over the other sets continues."""
-        message = f"Nothing is deleted: an unexpected error occurred ({type(error).__name__}: {error})."
+        message = f"Nothing is deleted. {describe_error(error)}"
         kept = sum(one.phase == "Completed" for one in backups.members.values())
         result = RetentionResult((), False, Reason.InternalError, message, kept, 0, None)
         self._log.error("%s: %s", describe(backups.id), message, exc_info=error)

@@ -15,10 +15,11 @@ from typing import Final
 from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import NamespacedGateway
+from gateway_operator.domain.model.problem import describe_error
 from gateway_operator.domain.retention.plan import COMPLETED
 from gateway_operator.domain.retention.volume import VolumeFile, VolumeListing
 from gateway_operator.domain.schedule.certificate import CertificateObservation
-from gateway_operator.ports import AdminTarget, Ports
+from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
 from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
 from gateway_operator.reconcile.replicas import replica_problem
 from gateway_operator.reconcile.status_writer import Log
@@ -121,8 +122,11 @@ class Volumes:
                 return
         except TimeoutError:
             problem = f"The gateway did not answer within {_GATEWAY_TIMEOUT:.0f} s."
+        except (IncompleteListingError, AdminApiError, ClusterError) as error:
+            problem = str(error)
         except Exception as error:  # whatever one gateway causes must not stop the pass over the others
-            problem = str(error) or type(error).__name__
+            self._log.exception("The files of %s cannot be listed.", gateway.gateway)
+            problem = describe_error(error)
         certificate = before.certificate if before is not None else None
         self._states[gateway] = _State(now, problem=problem, certificate=certificate)
         if before is None or before.problem != problem:
