@@ -48,7 +48,14 @@ FROM_CRON = Page(
 )
 RESTORES = Page(
     ROOT / "docs" / "restores.md",
-    {"backup": "backup create before-change", "verified": "name: verified", "undo": "SAFETY="},
+    {
+        "backup": "backup create before-change",
+        "dry run": "mode: DryRun",
+        "verified": "name: verified",
+        "undo": "SAFETY=",
+        "reset": "factoryReset",
+        "undo the reset": "SAFETY=",
+    },
 )
 CHARTS = Page(
     ROOT / "docs" / "charts.md",
