@@ -1,6 +1,8 @@
 """Checks admin keys: the keys in the key file, the keys in the live config, and those of the last valid config.
 
 The last ones are accepted while the live config is missing or invalid, because a restore must still be possible then.
+While a restore is neither committed nor rolled back, the keys of the config that it replaced are accepted as well: the
+caller may have no other, and without it could end the restore in no way.
 Only SHA-256 digests of keys are kept, so the memory of this module reveals no key. A presented key is compared with
 all digests, each in constant time, so the response time reveals nothing either.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import hmac
+import json
 import os
 import re
 import stat
@@ -24,7 +27,7 @@ from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH
 from gateway_api.gateway_config.live import ConfigFile, ConfigRead
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.storage.atomic_write import close, read_all
-from gateway_api.storage.layout import LAST_KEY_FILE
+from gateway_api.storage.layout import JOURNAL_FILE, LAST_KEY_FILE
 from gateway_api.storage.state_dir import StateDir
 from gateway_api.storage.text_file import without_bom
 
@@ -34,7 +37,7 @@ _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _DIGEST: Final = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
 
 AcceptedKeys = tuple[tuple[str, str], ...]
-"""Accepted keys as (kind, digest). The kind is ``key_file``, ``config`` or ``last_valid``."""
+"""Accepted keys as (kind, digest). The kind is ``key_file``, ``config``, ``last_valid`` or ``before_restore``."""
 
 
 class KeyFileRead(NamedTuple):
@@ -167,15 +170,26 @@ class KeyRing:
         return tuple(("key_file", digest) for digest in result.digests)
 
     def config_keys(self) -> AcceptedKeys:
-        """The keys of a valid config, else the keys of the last valid config.
+        """The keys of a valid config, else the keys of the last valid config; then those before an open restore.
 
         A config that has changed is parsed before an old key is accepted, if necessary by a worker process. The
         parser's time limit bounds the wait.
         """
         live: ConfigRead = self._config.read_cached()
+        replaced = tuple(("before_restore", digest) for digest in self._keys_before_restore())
         if live.summary is not None:
-            return tuple(("config", digest) for digest in live.summary.admin_key_digests)
-        return tuple(("last_valid", digest) for digest in self._last_valid_keys())
+            return (*(("config", digest) for digest in live.summary.admin_key_digests), *replaced)
+        return (*(("last_valid", digest) for digest in self._last_valid_keys()), *replaced)
+
+    def _keys_before_restore(self) -> tuple[str, ...]:
+        """The digests in the journal of a restore. The end of the restore removes them from it."""
+        try:
+            with StateDir(self._config_dir, create=False) as state:
+                journal = json.loads(state.read(JOURNAL_FILE) or b"{}")
+        except (OSError, ValueError):
+            return ()
+        keys = journal.get("previous_keys") if isinstance(journal, dict) else None
+        return tuple(_DIGEST.findall("\n".join(map(str, keys)))) if isinstance(keys, list) else ()
 
     def _record_last_valid(self, summary: ConfigSummary) -> None:
         """Stores the digests of the config's keys durably, for a restart with an invalid config."""

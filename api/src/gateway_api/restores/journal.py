@@ -45,7 +45,8 @@ class Journal(BaseModel):
     ``admin_keys`` are the digests of the admin keys of the config that the next rename activates. They are None if that
     config is not valid, and after the rename as soon as they are stored for the authentication.
     ``source_sha256`` is the digest of the restored file as it was stored, None for a reset. ``rolled_back_at`` is the
-    time at which the latest rollback began. ``result`` is returned to the caller.
+    time at which the latest rollback began. ``previous_keys`` are SHA-256 digests of the previous config's admin keys,
+    which stay accepted until the restore ends (`auth.py`). ``result`` is returned to the caller.
     """
 
     model_config = ConfigDict(
@@ -62,6 +63,7 @@ class Journal(BaseModel):
     admin_keys: tuple[str, ...] | None = None
     source_sha256: str | None = None
     rolled_back_at: datetime | None = None
+    previous_keys: tuple[str, ...] = ()
     result: RestoreResult
 
     @property
@@ -87,7 +89,9 @@ class Journal(BaseModel):
         """The journal in another phase, with the matching state and ``changes`` in its result. Without admin keys."""
         state = RestoreState.applied if phase == "rolling_back" else RestoreState(phase)
         result = self.result.model_copy(update={"state": state, **changes})
-        return self.model_copy(update={"phase": phase, "result": result, "admin_keys": None})
+        keys = () if phase in ("committed", "rolled_back") else self.previous_keys
+        changed = {"phase": phase, "result": result, "admin_keys": None, "previous_keys": keys}
+        return self.model_copy(update=changed)
 
 
 class RecoveryAction(Enum):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway_api.contract import ErrorCode, ResetRequest, RestoreRequest, RestoreResult, RestoreState, SafetyBackup
-from gateway_api.errors import ApiError
+from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.gateway_config.config_path import replace_problem
 from gateway_api.idempotency import request_digest
 from gateway_api.operation_context import OperationContext
@@ -25,7 +25,7 @@ from gateway_api.restores.previous import require_room
 from gateway_api.restores.source import refuse_new_issues, require_same_source, restore_source
 from gateway_api.restores.steps import finish, refuse_if_pending
 from gateway_api.storage.access import FileAccess
-from gateway_api.storage.layout import JOURNAL_FILE
+from gateway_api.storage.layout import JOURNAL_FILE, LAST_KEY_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
         access=FileAccess(),
         admin_keys=source.summary.admin_key_digests,
         source_sha256=source.stored_sha256,
+        previous_keys=_accepted_keys(context, journal),
         result=result,
     )
     # The safety backup comes before every change. A crash right after it leaves one more backup and the same config.
@@ -97,6 +98,18 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
         # A crash right after this: the previous restore is committed and the new one has not begun.
         finish(context, journal, RestoreState.committed)
     return apply(context, prepared, source, request.safety_backup)
+
+
+def _accepted_keys(context: OperationContext, journal: Journal | None) -> tuple[str, ...]:
+    """The digests of the keys that the caller may have: those of the live or last valid config.
+
+    Also those before a restore that this one supersedes. Raises the error of a failing config volume.
+    """
+    try:
+        recorded = (context.config_state.read(LAST_KEY_FILE) or b"").decode("ascii", "replace").split()
+    except OSError as error:
+        raise config_volume_error(error) from None
+    return tuple(dict.fromkeys((*recorded, *(journal.previous_keys if journal is not None else ()))))
 
 
 def _require_replaceable(context: OperationContext) -> None:
