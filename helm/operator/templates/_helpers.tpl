@@ -96,9 +96,9 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
   verbs: [list]
 {{- end }}
 
-{{/* Permissions of the pre-delete hook. It removes the finalizer, which only GatewayBackups with deleteFile have. */}}
+{{/* Permissions of the pre-delete hook. It removes the finalizers of GatewayBackups with deleteFile and of open GatewayRestores. */}}
 {{- define "operator.releaseRules" -}}
 - apiGroups: [mcpgateway.dev]
-  resources: [gatewaybackups]
+  resources: [gatewaybackups, gatewayrestores]
   verbs: [get, list, patch]
 {{- end }}

@@ -213,7 +213,10 @@ class Cluster(Protocol):
         ...
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
-        """Add or remove our finalizer on top of the version in ``meta``. ConflictError if there is a newer version."""
+        """Add or remove our finalizer of this kind on top of the version in ``meta``.
+
+        ConflictError if there is a newer version.
+        """
         ...
 
     async def set_owners(self, meta: Meta, owners: Sequence[Json]) -> None:

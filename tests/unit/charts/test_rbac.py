@@ -43,7 +43,7 @@ OPERATOR = (
     | may("get", "apps", "statefulsets")
     | may("list", "apps", "replicasets")
 )
-RELEASE = may("get list patch", OURS, "gatewaybackups")
+RELEASE = may("get list patch", OURS, "gatewaybackups") | may("get list patch", OURS, "gatewayrestores")
 NAME = "gateway-backup-operator"
 
 

@@ -16,7 +16,7 @@ from gateway_operator.domain.model.names import (
     API_VERSION,
     BACKUP_KIND,
     BACKUP_PLURAL,
-    FINALIZER,
+    FINALIZERS,
     GROUP,
     IMPORT_KIND,
     IMPORT_PLURAL,
@@ -85,8 +85,9 @@ class CustomResources(KubernetesApi):
         return await self.request("PATCH", path, body, content_type=MERGE)
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
-        others = [one for one in meta.finalizers if one != FINALIZER]
-        await self._patch_metadata(meta, {"finalizers": [*others, FINALIZER] if present else others or None})
+        ours = FINALIZERS[meta.ref.kind]
+        others = [one for one in meta.finalizers if one != ours]
+        await self._patch_metadata(meta, {"finalizers": [*others, ours] if present else others or None})
 
     async def set_owners(self, meta: Meta, owners: Sequence[Json]) -> None:
         await self._patch_metadata(meta, {"ownerReferences": list(owners)})

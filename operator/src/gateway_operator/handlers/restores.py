@@ -1,6 +1,6 @@
 """Watch events of GatewayRestores.
 
-A restore has no finalizer. If one is deleted before it is finished, the next restore of the gateway reports it.
+A restore that may be open at its gateway has a finalizer, so its deletion waits until the restore is ended there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import kopf
 from gateway_operator.domain.model.identifiers import NamespacedName
 from gateway_operator.domain.model.names import GROUP, RESTORE_PLURAL, SCHEDULE_LABEL, VERSION
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
+from gateway_operator.domain.restore.status import has_work
 from gateway_operator.handlers.common import HandlerDependencies, parse_or_defaults
 
 
@@ -29,4 +29,4 @@ async def on_restore_event(
     if (schedule := restore.meta.labels.get(SCHEDULE_LABEL)) is not None:
         # A drill of a schedule: its status shows the result. If there is none of that name, the queue ignores it.
         dependencies.schedules.add(NamespacedName(restore.meta.ref.namespace, str(schedule)))
-    dependencies.restores.observe(restore, finished=type == "DELETED" or restore.phase in TERMINAL_RESTORE_PHASES)
+    dependencies.restores.observe(restore, finished=type == "DELETED" or not has_work(restore))

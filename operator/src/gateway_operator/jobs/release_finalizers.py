@@ -3,14 +3,15 @@
 The Job is a Helm hook. `helm template | kubectl apply` creates it as well, together with the operator. Helm writes its
 annotation only to what it has installed, so without the annotation on the operator's Deployment nothing is done.
 
-Only GatewayBackups with ``spec.deleteFile`` have the finalizer. Without the operator it would block their deletion. The
-operator is stopped first, because a running operator would add the finalizer again.
+GatewayBackups with ``spec.deleteFile`` have one, and GatewayRestores that are open at their gateway. Without the
+operator it would block their deletion. The operator is stopped first, because a running one would add it again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.adapters.kubernetes_api import MERGE
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
-from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER
+from gateway_operator.domain.model.names import FINALIZERS
 from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.ports import ClusterError, MissingError
 from gateway_operator.settings import namespaces
@@ -50,7 +51,7 @@ async def run(arguments: argparse.Namespace) -> int:
         released = await release(cluster, namespaces([], os.environ))
     finally:
         await cluster.close()
-    log.info("Removed the finalizer from %d GatewayBackups.", released)
+    log.info("Removed the finalizer from %d objects.", released)
     return 0
 
 
@@ -76,21 +77,21 @@ async def _pods(cluster: KubernetesCluster, workload: Workload) -> int:
 async def release(cluster: KubernetesCluster, in_namespaces: Sequence[str]) -> int:
     """Remove our finalizer in the given namespaces, or in all if none is given. Returns the number of objects."""
     released = 0
-    for namespace in in_namespaces or ("",):
+    for kind, namespace in itertools.product(FINALIZERS, in_namespaces or ("",)):
         try:
-            bodies = await cluster.list_ours(BACKUP_KIND, namespace)
+            bodies = await cluster.list_ours(kind, namespace)
         except MissingError:
-            return 0  # the CRD is deleted, and all objects with it
+            continue  # the CRD is deleted, and all its objects with it
         for body in bodies:
-            meta = Meta.parse(body, BACKUP_KIND)
-            released += await _release_one(cluster, meta.ref) if FINALIZER in meta.finalizers else 0
+            meta = Meta.parse(body, kind)
+            released += await _release_one(cluster, meta.ref) if FINALIZERS[kind] in meta.finalizers else 0
     return released
 
 
 async def _release_one(cluster: KubernetesCluster, ref: Ref) -> int:
     async def remove(body: Json | None) -> int:
         meta = Meta.parse(body or {}, ref.kind)
-        if FINALIZER not in meta.finalizers:
+        if FINALIZERS[ref.kind] not in meta.finalizers:
             return 0
         await cluster.set_finalizer(meta, present=False)
         return 1

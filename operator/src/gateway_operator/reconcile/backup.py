@@ -27,9 +27,11 @@ from gateway_operator.domain.model.actions import (
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
-from gateway_operator.domain.model.names import BACKUP_KIND
+from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
+from gateway_operator.domain.model.restore_resource import Restore
+from gateway_operator.domain.restore.status import is_running
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
 from gateway_operator.reconcile.backup_origin import read_origin
 from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks, Priority
@@ -84,6 +86,7 @@ class _BackupRun:
         self._stored: BackupRecord | NotFound | Failure | None = None
         self._checked: FileCheck | NotFound | Failure | None = None
         self._origin: OriginDecision | OriginUnknown | None = None
+        self._running_restore: str | None = None
         self._index = ports.backup_index
         self.event: KubernetesEvent | None = None
         """The event to post after the lock is released."""
@@ -170,6 +173,7 @@ class _BackupRun:
             self._gateway = resolved
             if resolved.target is not None and backup.phase != "Verifying":
                 self._health = await call_or_failure(self._ports.admin_api.health(resolved.target))
+                self._running_restore = await self._find_running_restore(self._health)
         return decisions.BackupObservation(
             backup=backup,
             gateway=self._gateway.gateway,
@@ -180,7 +184,17 @@ class _BackupRun:
             checked=self._checked,
             index=await self._backup_index(),
             origin=self._origin,
+            running_restore=self._running_restore,
         )
+
+    async def _find_running_restore(self, health: SystemHealthData | Failure) -> str | None:
+        """The name of the running GatewayRestore that is open at the gateway; None also if that one has ended."""
+        pending = health.pending_restore if isinstance(health, SystemHealthData) else None
+        if pending is None:
+            return None
+        bodies = await self._ports.cluster.list_ours(RESTORE_KIND, self._ref.namespace)
+        restores = [one for one in map(Restore.parse, bodies) if one.request_id == pending.request_id]
+        return next((one.meta.ref.name for one in restores if is_running(one)), None)
 
     async def _read_origin(self, backup: Backup) -> None:
         if not backup.has_origin:

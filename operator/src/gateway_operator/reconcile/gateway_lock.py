@@ -17,7 +17,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from gateway_operator.domain.gateway.workload import Workload
-from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway, Ref
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, _read_workload, _resolve_workload
 
@@ -85,6 +85,8 @@ class GatewayLock(PriorityLock):
         super().__init__()
         self.safety_backups: set[str] = set()
         """Names of the safety backups that restores of this gateway wait for. No user can add one."""
+        self.entering_restore: Ref | None = None
+        """The restore that is about to begin, until its status says so to the others."""
         self._namespace = namespace
         self._ref = ref
         self._resolved: tuple[datetime, ResolvedGateway] | None = None

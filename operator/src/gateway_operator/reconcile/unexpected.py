@@ -16,7 +16,14 @@ from gateway_operator.domain.model.actions import Finish, KubernetesEvent, Remov
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.names import (
+    BACKUP_KIND,
+    FINALIZER,
+    FINALIZERS,
+    IMPORT_KIND,
+    RESTORE_KIND,
+    SCHEDULE_KIND,
+)
 from gateway_operator.domain.model.problem import unexpected_failure
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json, Meta
@@ -69,9 +76,11 @@ async def _record(ports: Ports, ref: Ref, body: Json, failure: Failure, log: Log
         return await _write(ports, Backup.parse, backup, action, failure, log)
     if ref.kind == RESTORE_KIND:
         restore = Restore.parse(body)
-        return await _write(
-            ports, Restore.parse, restore, restore_decisions.after_error(restore, failure, now), failure, log
-        )
+        next_action = restore_decisions.after_error(restore, failure, now)
+        if isinstance(next_action, RemoveFinalizer):
+            await _release_restore(ports, restore.meta, next_action, now)
+            return None
+        return await _write(ports, Restore.parse, restore, next_action, failure, log)
     if ref.kind == IMPORT_KIND:
         return await after_import_error(ports, Import.parse(body), failure, log)
     schedule = GatewayBackupSchedule.parse(body)
@@ -86,6 +95,12 @@ async def _write(ports: Ports, parse: Any, resource: Any, action: Any, failure: 
     event = action.event or _event(failure)
     await update_status(ports, parse, resource, action.status, event, log)
     return action.seconds if isinstance(action, Wait) else None
+
+
+async def _release_restore(ports: Ports, meta: Meta, action: RemoveFinalizer, now: datetime) -> None:
+    if action.event is not None:
+        await ports.cluster.event(meta.ref, action.event, now)
+    await ports.cluster.set_finalizer(meta, False)
 
 
 def _event(failure: Failure) -> KubernetesEvent:
@@ -121,9 +136,11 @@ async def _record_unreadable(ports: Ports, meta: Meta, body: Json, failure: Fail
 
 async def _release_unreadable(ports: Ports, meta: Meta, now: datetime) -> None:
     since = meta.deleting_since or now
-    if FINALIZER in meta.finalizers and (now - since).total_seconds() >= deletion.UNREACHABLE_LIMIT:
-        message = "The object cannot be read, so its file stays on the volume."
-        await ports.cluster.event(meta.ref, KubernetesEvent(Reason.FileKept, message, warning=True), now)
+    if FINALIZERS.get(meta.ref.kind) in meta.finalizers and (now - since).total_seconds() >= deletion.UNREACHABLE_LIMIT:
+        message, reason = "The object cannot be read, so its file stays on the volume.", Reason.FileKept
+        if meta.ref.kind == RESTORE_KIND:
+            message, reason = "The object cannot be read. Its restore may still be open.", Reason.RestoreReleased
+        await ports.cluster.event(meta.ref, KubernetesEvent(reason, message, warning=True), now)
         await ports.cluster.set_finalizer(meta, False)
 
 

@@ -10,6 +10,7 @@ import pytest
 from gateway_api.contract import RestoreState, SafetyBackup, SystemHealthData
 from gateway_operator.domain.model.actions import CallRollback, Finish, Write
 from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.names import RESTORE_FINALIZER
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.decide import decide
 from gateway_operator.domain.restore.status import RestoreObservation
@@ -27,7 +28,7 @@ def restore(phase: str, **status: Any) -> Restore:
         {
             "metadata": {
                 "name": "back", "namespace": "ns", "uid": "u", "generation": 1, "resourceVersion": "1",
-                "creationTimestamp": "2026-01-01T11:59:00Z",
+                "creationTimestamp": "2026-01-01T11:59:00Z", "finalizers": [RESTORE_FINALIZER],
             },
             "spec": {"gatewayRef": {"name": "gw"}, "backupName": "good"},
             "status": {

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
-from gateway_operator.domain.model.names import FINALIZER
+from gateway_operator.domain.model.names import FINALIZERS
 from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, MissingError, Page, Secret
 
@@ -152,7 +152,7 @@ class Cluster:
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
         found = self._exactly(meta)
-        found["metadata"]["finalizers"] = [FINALIZER] if present else []
+        found["metadata"]["finalizers"] = [FINALIZERS[meta.ref.kind]] if present else []
         found["metadata"]["resourceVersion"] = str(self.version)
         if not present and found["metadata"].get("deletionTimestamp"):
             del self.objects[(meta.ref.kind, meta.ref.name)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway_operator.domain.model.identifiers import Ref
@@ -31,11 +32,17 @@ class Faults:
     """Counts the calls to the ports, and injects faults at some of them, by their number from 1 on.
 
     ``crash_before`` and ``crash_after``: the process ends before or after the call. ``lost``: the call is executed and
-    its answer is lost, if it is a call to an admin API.
+    its answer is lost, if it is a call to an admin API. ``meanwhile``: a user does something during the call.
     """
 
-    def __init__(self, crash_before: set[int] | None = None, crash_after: set[int] | None = None,
-                 lost: set[int] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        crash_before: set[int] | None = None,
+        crash_after: set[int] | None = None,
+        lost: set[int] | None = None,
+        meanwhile: Mapping[int, Callable[[], None]] | None = None,
+    ) -> None:
+        self.meanwhile = meanwhile or {}
         self.before = crash_before or set()
         self.after = crash_after or set()
         self.lost = lost or set()
@@ -58,6 +65,7 @@ class Faults:
                     if number in faults.before:
                         raise CrashError
                     result = await method(*arguments, **options)
+                    faults.meanwhile.get(number, lambda: None)()
                     if number in faults.after:
                         raise CrashError
                     if network and number in faults.lost:

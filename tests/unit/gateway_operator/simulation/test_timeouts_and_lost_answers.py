@@ -7,6 +7,7 @@ import pytest
 from gateway_api.contract import BackupRecord, RestoreState
 from gateway_operator.domain.model.actions import CallBackup, Finish
 from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.names import RESTORE_FINALIZER
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.decide import decide as decide_restore
 from gateway_operator.domain.restore.status import RestoreObservation
@@ -248,7 +249,9 @@ def test_rollback_keeps_its_cause_after_other_messages() -> None:
     cause = {"reason": "RestartFailed", "message": "The pods were not replaced in time."}
     status = {"phase": "RollingBack", "reason": "NotAuthorized", "message": "Forbidden.", "failure": cause}
     spec = {"gatewayRef": {"name": "gw"}, "backupName": "b", "restart": "Never"}
-    restore = Restore.parse({"metadata": {"name": "r", "uid": "u"}, "spec": spec, "status": status})
+    restore = Restore.parse(
+        {"metadata": {"name": "r", "uid": "u", "finalizers": [RESTORE_FINALIZER]}, "spec": spec, "status": status}
+    )
     result = restore_result(state=RestoreState.rolled_back)
     action = decide_restore(RestoreObservation(restore, journal=result), START)
     assert isinstance(action, Finish)

@@ -70,6 +70,8 @@ class BackupObservation:
     checked: FileCheck | NotFound | Failure | None = None
     index: BackupIndex = field(default_factory=BackupIndex)
     origin: OriginDecision | OriginUnknown | None = None
+    running_restore: str | None = None
+    """The name of the GatewayRestore whose restored config is live and not committed."""
 
 
 def needs_gateway(backup: Backup, now: datetime) -> bool:
@@ -138,6 +140,12 @@ def _start(observed: BackupObservation, now: datetime) -> BackupAction:
         return _failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
     if not backup.has_origin:
         return _wait_for_origin(observed, deadline, now)
+    if observed.running_restore is not None and backup.existing is None and backup.origin is not Origin.Restore:
+        message = (
+            f"GatewayRestore {observed.running_restore} of this gateway is running: its config may be rolled back."
+        )
+        problem = GatewayProblem(Reason.RestoreInProgress, message)
+        return retry_policy.wait_for_gateway(backup, problem, deadline, now)
     if backup.existing is not None:
         return claim.claim_existing(backup, backup.existing, observed.gateway, observed.health, now)
     return claim.claim_new(backup, observed.gateway, observed.health, observed.backup_id, deadline, now)

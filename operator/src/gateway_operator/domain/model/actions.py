@@ -109,8 +109,13 @@ class DeleteFile:
 
 
 @dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """Add the finalizer, so that a deletion waits for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveFinalizer:
-    """Remove the finalizer, so that Kubernetes deletes the object. The event reports whether the file was deleted."""
+    """Remove the finalizer, so that Kubernetes deletes the object. The event reports the result of its work."""
 
     event: KubernetesEvent | None = None
 
@@ -190,6 +195,8 @@ RestoreAction = (
     | Finish
     | Wait
     | RecheckSoon
+    | AddFinalizer
+    | RemoveFinalizer
     | CallPlan
     | CreateSafetyBackup
     | CallRestore

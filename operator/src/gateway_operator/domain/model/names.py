@@ -27,6 +27,10 @@ IMPORT_PLURAL: Final = "gatewaybackupimports"
 
 FINALIZER: Final = f"{GROUP}/finalizer"
 """Only on GatewayBackups with ``spec.deleteFile``."""
+RESTORE_FINALIZER: Final = f"{GROUP}/restore"
+"""Only on GatewayRestores that the gateway may hold open: neither committed nor rolled back."""
+FINALIZERS: Final = {BACKUP_KIND: FINALIZER, RESTORE_KIND: RESTORE_FINALIZER}
+"""The operator's finalizer of each kind that has one."""
 
 ADMIN_KEY_SECRET: Final = f"{GROUP}/admin-key-secret"
 """Annotation of a workload: the Secret whose field ``admin-key`` is the key of the admin API."""

@@ -87,6 +87,10 @@ class Reason(StrEnum):
     RestartFailed = "RestartFailed"
     ConfigOverwritten = "ConfigOverwritten"
     RollbackFailed = "RollbackFailed"
+    RollbackRequested = "RollbackRequested"
+    RestoreDeleted = "RestoreDeleted"
+    RestoreReleased = "RestoreReleased"
+    RestoreInProgress = "RestoreInProgress"
     # retention and objectives
     Applied = "Applied"
     DryRun = "DryRun"

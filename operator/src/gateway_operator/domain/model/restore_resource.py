@@ -113,6 +113,12 @@ class Restore(StatusFields):
         return self.mode == "DryRun"
 
     @property
+    def end_action(self) -> str:
+        """``Commit`` or ``Rollback`` once the operator has begun to end the restore for a person; else empty."""
+        end = self.status.get("end")
+        return str(end.get("action") or "") if isinstance(end, Mapping) else ""
+
+    @property
     def request_id(self) -> str:
         """The id of this restore in the admin API; empty until the volume is known."""
         return str(self.status.get("requestID") or "")

@@ -17,7 +17,6 @@ from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry
 from gateway_operator.domain.model.actions import (
     CallCommit,
-    CallRollback,
     KubernetesEvent,
     RecheckSoon,
     Restart,
@@ -25,15 +24,18 @@ from gateway_operator.domain.model.actions import (
     Wait,
     Write,
 )
-from gateway_operator.domain.model.admin_api import Failure, NotFound, RestartRequested
+from gateway_operator.domain.model.admin_api import Failure, RestartRequested
+from gateway_operator.domain.model.names import ADMIN_KEY_SECRET
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.restore_resource import Restore
+from gateway_operator.domain.restore.commands import COMMIT, both_commands, ways_on
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
     finish,
     kept_note,
+    reopened_status,
     roll_back,
     safety_status,
     step,
@@ -86,7 +88,7 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if isinstance(observed.answer, Failure):
         return wait(restore, observed.answer, now)
     if observed.rollout is None:
-        return _wait_for_gateway(restore, observed.gateway, now)
+        return wait_for_gateway(restore, observed.gateway, now)
     if observed.rollout.recorded:
         return RecheckSoon(POLL_SECONDS)
     if observed.rollout.requested or isinstance(observed.answer, RestartRequested):
@@ -127,7 +129,8 @@ def wait(restore: Restore, failure: Failure, now: datetime) -> Wait:
     return Wait(max(1.0, min(30.0, asked)), status, event)
 
 
-def _wait_for_gateway(restore: Restore, problem: Endpoint | GatewayProblem | None, now: datetime) -> RestoreAction:
+def wait_for_gateway(restore: Restore, problem: Endpoint | GatewayProblem | None, now: datetime) -> RestoreAction:
+    """Observe again soon; requeue while a permission is missing."""
     if isinstance(problem, GatewayProblem) and problem.forbidden:
         status = {"conditions": retry.authorized_conditions(restore, problem, now), "message": problem.message}
         return Wait(_RETRY_SECONDS, status)
@@ -169,10 +172,12 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
     record = observed.journal if isinstance(observed.journal, RestoreResult) else None
     # The journal first: a commit whose answer was lost has happened, and a person may have ended the restore by hand.
     if record is not None and record.state is RestoreState.committed:
-        return _committed(restore, record, now)
+        return _committed(observed, record, now)
     if record is not None and record.state is RestoreState.rolled_back:
         message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now)
+    if restore.end == COMMIT and restore.reason != Reason.Committing:
+        return start_commit(restore, now)
     # A commit that failed is repeated, also when the time for the health check is over: the gateway was healthy.
     if observed.healthy_streak >= restore.health_consecutive or restore.reason == Reason.Committing:
         return _commit(observed, now)
@@ -188,114 +193,57 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
 def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
     restore, answer = observed.restore, observed.answer
     if isinstance(answer, RestoreResult):
-        return _committed(restore, answer, now)
+        return _committed(observed, answer, now)
+    if isinstance(observed.gateway, GatewayProblem) and not isinstance(answer, Failure):
+        answer = Failure(observed.gateway.reason, observed.gateway.message, retryable=True)
     if not isinstance(answer, Failure):
         # If the answer is lost, the next run reads `committed` from the journal.
         return CallCommit(restore.request_id)
-    # The restored config is live and healthy, so a failed commit does not roll it back.
+    # A failed commit does not roll back: the gateway was healthy on the restored config, or a person wants to keep it.
     if retry.is_retryable(answer) and seconds_in_phase(restore, now) < restore.health_timeout + restore.timeout:
         return _retry_commit(restore, answer, now)
-    message = f"The gateway is healthy on the restored config, but the commit failed: {answer.sentence()}"
+    message = f"The restored config is live, but the commit failed: {answer.sentence()} {ways_on(restore)}"
     return finish(restore, "Failed", answer.code, message, now)
 
 
 def _retry_commit(restore: Restore, failure: Failure, now: datetime) -> Wait:
     retried = wait(restore, failure, now)
     # Durable: after a requeue nobody counts the healthy observations again.
-    message = "The gateway is healthy on the restored config. The commit failed and is repeated."
+    message = f"The commit failed and is repeated: {failure.sentence()}"
     return replace(retried, status={**retried.status, "reason": str(Reason.Committing), "message": message})
 
 
-def _committed(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
+def _committed(observed: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:
+    restore = observed.restore
     name = restore.source.get("backupName") or restore.source.get("path") or "An empty config"
-    message = f"{name} is the live config of {restore.gateway}.{kept_note(record)}"
+    message = f"{name} is the live config of {restore.gateway}.{kept_note(record)}{_key_note(observed)}"
     return finish(restore, "Completed", Reason.Restored, message, now, safety_status(restore, record))
 
 
+def _key_note(observed: RestoreObservation) -> str:
+    """A sentence if the operator's key is no longer accepted after the commit, because the config has another one."""
+    health = observed.health
+    if not isinstance(health, Failure) or health.code not in retry.KEY_ROTATION_CODES:
+        return ""
+    return (
+        " The restored config has another admin key, and the gateway no longer accepts the operator's: add the key of "
+        f"the restored config to the Secret that the annotation {ADMIN_KEY_SECRET} of the gateway names."
+    )
+
+
 def unhealthy(observed: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
-    """Roll back, or end with the restored config, as ``onFailure`` says."""
+    """Roll back, or end with the restored config, as ``onFailure`` says. A requested commit is carried out."""
     restore = observed.restore
+    if restore.end == COMMIT:
+        return start_commit(restore, now)
     if restore.on_failure == "Leave":
-        instructions = (
-            "onFailure is Leave: the restored config stays and is not committed. End the restore on the gateway's "
-            f"admin API with POST /api/v1/system/restores/{restore.request_id}/commit or …/rollback."
-        )
+        instructions = f"onFailure is Leave: the restored config stays and is not committed. {both_commands(restore)}"
         return finish(restore, "Failed", reason, f"{message} {instructions}", now)
     return roll_back(restore, reason, message, now)
 
 
-def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
-    """Put the previous config back, then restart the pods if the restore did."""
-    restore = observed.restore
-    # The answer of the rollback call is newer than the journal that was read before it.
-    record = next((one for one in (observed.answer, observed.journal) if isinstance(one, RestoreResult)), None)
-    waited = seconds_in_phase(restore, now)
-    over = waited >= restore.timeout
-    if record is not None and record.state is RestoreState.rolled_back:
-        return _rolled_back(observed, over, now)
-    if record is not None and record.state is RestoreState.committed:
-        message = f"Someone else committed the restore through the admin API.{kept_note(record)}"
-        return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
-    if isinstance(observed.journal, NotFound):
-        message = "The admin API has no record of this restore: its journal was lost, or the volume was replaced."
-        return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now)
-    failure = next((one for one in (observed.answer, observed.journal) if isinstance(one, Failure)), None)
-    if failure is not None and (over or not retry.is_retryable(failure)):
-        return _rollback_failed(restore, failure, now)
-    if failure is not None:
-        return wait(restore, failure, now)
-    if record is not None:
-        # Only after the journal was read: if the answer is lost, the next run reads `rolled_back` there.
-        return CallRollback(restore.request_id, force=_has_restored_config(observed))
-    if over:
-        message = (
-            observed.gateway.message
-            if isinstance(observed.gateway, GatewayProblem)
-            else "The gateway could not be called."
-        )
-        return _rollback_failed(restore, Failure(Reason.RollbackFailed, message, retryable=False), now)
-    return _wait_for_gateway(restore, observed.gateway, now)
-
-
-def _has_restored_config(observed: RestoreObservation) -> bool:
-    """Whether the live config is the restored one, perhaps in another format. A rollback then loses no change."""
-    health = observed.health
-    return isinstance(health, SystemHealthData) and digest_problem(observed.restore, health) is None
-
-
-def _rollback_failed(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
-    cause = str(restore.failure.get("message", ""))
-    if failure.code == "ConfigChanged":
-        message = (
-            f"{cause} Something wrote the config after the restore did, so it was not rolled back. "
-            f"The previous config is still kept: POST /api/v1/system/restores/{restore.request_id}/rollback with "
-            '{"force": true} puts it back, …/commit keeps the live config.'
-        )
-        return finish(restore, "RollbackFailed", Reason.ConfigOverwritten, message, now)
-    message = (
-        f"{cause} The rollback failed: {failure.sentence()} The previous config is still kept beside the live one: "
-        f"POST /api/v1/system/restores/{restore.request_id}/rollback on the gateway's admin API puts it back."
-    )
-    errors = retry.with_error(restore, failure, now)
-    return finish(restore, "RollbackFailed", Reason.RollbackFailed, message, now, {"lastErrors": errors})
-
-
-def _rolled_back(observed: RestoreObservation, over: bool, now: datetime) -> RestoreAction:
-    restore = observed.restore
-    # The terminal status keeps the cause of the rollback, not only its result.
-    cause = str(restore.failure.get("reason") or Reason.HealthCheckFailed)
-    message = f"{restore.failure.get('message', '')} The previous config is live again.".lstrip()
-    if over or (observed.rollout is not None and observed.rollout.recorded):
-        return finish(restore, "RolledBack", cause, message, now)
-    if observed.rollout is not None and (observed.rollout.requested or isinstance(observed.answer, RestartRequested)):
-        return record_restart(observed, observed.rollout)
-    if isinstance(observed.answer, Failure):
-        return wait(restore, observed.answer, now)
-    must = restore.restart == "Always" or (restore.restart == "Auto" and bool(restore.status.get("restarted")))
-    if not must and restore.restart == "Auto" and not observed.reloads_config and observed.rollout is not None:
-        must = True
-    if not must:
-        return finish(restore, "RolledBack", cause, message, now)
-    return (
-        Restart(marker(restore)) if observed.rollout is not None else _wait_for_gateway(restore, observed.gateway, now)
-    )
+def start_commit(restore: Restore, now: datetime) -> Write:
+    """The status write that permits the commit that a person requested, also of a restore that has ended already."""
+    message = "A commit was requested (spec.end). The gateway's health no longer matters."
+    status = reopened_status(restore, COMMIT, now)
+    return step(restore, "HealthCheck", Reason.Committing, message, now, status, ended="A commit was requested.")

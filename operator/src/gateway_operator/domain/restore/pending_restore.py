@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.model.admin_api import Failure
+from gateway_operator.domain.model.restore_resource import Restore
+from gateway_operator.domain.restore.commands import both_commands
 
 
 def pending_request(health: SystemHealthData | Failure | None) -> str | None:
@@ -13,18 +15,13 @@ def pending_request(health: SystemHealthData | Failure | None) -> str | None:
 
 
 def pending_message(
-    health: SystemHealthData | Failure | None, owner: str | None, failure: Failure | None = None
+    restore: Restore, health: SystemHealthData | Failure | None, owner: str | None, failure: Failure | None = None
 ) -> str:
     """Which restore of the gateway is unfinished, and how a person ends it."""
     request = pending_request(health)
-    if owner is not None:
-        holder = f"GatewayRestore {owner} is not finished, or ended with onFailure: Leave"
-    else:
-        holder = "its GatewayRestore no longer exists"
-    name = request or "REQUEST_ID"
     prefix = f"{failure.message} " if failure else ""
-    return (
-        f"{prefix}Another restore ({name}) is neither committed nor rolled back: {holder}. If it still runs, wait for "
-        f"it; else end it on the gateway's admin API with POST /api/v1/system/restores/{name}/commit (keeps the live "
-        "config) or …/rollback (puts the previous config back). Then create the restore again under another name."
-    )
+    prefix += f"Another restore ({request or 'of unknown id'}) is neither committed nor rolled back: "
+    supersede = "create this restore under another name with `spec.supersede: true`, which commits the other one."
+    if owner is None:
+        return f"{prefix}its GatewayRestore no longer exists. To continue, {supersede}"
+    return f"{prefix}that of GatewayRestore {owner}. To end it: {both_commands(restore, owner)} Or {supersede}"

@@ -27,6 +27,7 @@ from gateway_operator.domain.model.names import safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
+from gateway_operator.domain.restore.commands import both_commands
 from gateway_operator.domain.restore.pending_restore import pending_message
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
@@ -67,8 +68,10 @@ def call_failed(observed: RestoreObservation, failure: Failure, now: datetime) -
     if retry.is_retryable(failure) and now < deadline(observed.restore):
         return retry.retry(observed.restore, failure, now)
     message = failure.sentence()
+    if failure.code == "RestorePending" and observed.running_restore is not None and now < deadline(observed.restore):
+        return wait_for_other(observed, observed.running_restore, now)
     if failure.code == "RestorePending":
-        message = pending_message(observed.health, observed.pending_owner, failure)
+        message = pending_message(observed.restore, observed.health, observed.pending_owner, failure)
     errors = retry.with_error(observed.restore, failure, now)
     return finish(observed.restore, "Failed", failure.code, message, now, {"lastErrors": errors})
 
@@ -91,6 +94,13 @@ def pending(observed: RestoreObservation, now: datetime) -> RestoreAction:
 def pod_name(observed: RestoreObservation) -> str:
     """The pod whose admin API answers; empty without one."""
     return observed.gateway.pod if isinstance(observed.gateway, Endpoint) else ""
+
+
+def wait_for_other(observed: RestoreObservation, name: str, now: datetime) -> RestoreAction:
+    """Wait for another restore of the gateway, at most until the deadline."""
+    message = f"GatewayRestore {name} of the same gateway is running. A gateway has one restore at a time."
+    problem = GatewayProblem(Reason.RestoreInProgress, message)
+    return retry.wait_for_gateway(observed.restore, problem, deadline(observed.restore), now)
 
 
 def safety_backup(observed: RestoreObservation, now: datetime) -> RestoreAction:
@@ -230,8 +240,8 @@ def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction
             {"reason": reason, "message": f"{message} It is not known yet whether the config was replaced; retrying."},
         )
     message = (
-        f"It is not known whether the config was replaced: the gateway did not answer. GET /api/v1/system/restores/"
-        f"{restore.request_id} on its admin API shows the state; `applied` needs a commit or a rollback."
+        "It is not known whether the config was replaced: the gateway did not answer. When it answers again, end the "
+        f"restore: {both_commands(restore)}"
     )
     return finish(restore, "Failed", "RestoreStateUnknown", message, now)
 

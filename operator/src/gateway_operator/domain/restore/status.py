@@ -7,23 +7,60 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_api.contract import RestorePlan, RestoreResult, SystemHealthData
+from gateway_api.contract import ErrorCode, RestorePlan, RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import Finish, KubernetesEvent, Write
 from gateway_operator.domain.model.admin_api import Failure, NotFound, RestartRequested, counts_status
+from gateway_operator.domain.model.names import RESTORE_FINALIZER
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 
 TERMINAL_RESTORE_PHASES: Final = frozenset({"Completed", "Failed", "RolledBack", "RollbackFailed"})
+CHANGING_PHASES: Final = frozenset({"Restoring", "Restarting", "HealthCheck", "RollingBack"})
+"""The phases in which the gateway may hold the restore open."""
 
 
 def is_terminal(restore: Restore) -> bool:
-    """Whether the object has ended and never changes any more."""
-    return restore.phase in TERMINAL_RESTORE_PHASES
+    """Whether the object has ended, and no end that a person requests afterwards remains to be carried out."""
+    reopened = is_open(restore) and restore.end and not restore.end_action
+    return restore.phase in TERMINAL_RESTORE_PHASES and not reopened
+
+
+def is_open(restore: Restore) -> bool:
+    """Whether a restore that has ended may be neither committed nor rolled back at the gateway.
+
+    Then it stops the next restore, and a person or the deletion of the object ends it.
+    """
+    if restore.mode != "Apply":
+        return False
+    if restore.phase == "Failed":
+        applied = bool(restore.status.get("restoredDigest")) and restore.reason != Reason.AlreadyApplied
+        return applied or restore.reason == ErrorCode.RestoreStateUnknown
+    return restore.phase == "RollbackFailed"
+
+
+def needs_backups(restore: Restore) -> bool:
+    """Whether its source and its safety backup must stay: until it has ended, also at the gateway."""
+    return not is_terminal(restore) or is_open(restore)
+
+
+def is_running(restore: Restore) -> bool:
+    """Whether the restore changes its gateway now, so that other restores of this gateway wait."""
+    return restore.mode == "Apply" and (restore.phase in CHANGING_PHASES or restore.phase == "SafetyBackup")
+
+
+def has_work(restore: Restore) -> bool:
+    """Whether a reconcile would change the object or its gateway."""
+    if not is_terminal(restore):
+        return True
+    held = RESTORE_FINALIZER in restore.meta.finalizers
+    if held and (restore.meta.deleting_since is not None or not is_open(restore)):
+        return True
+    return restore.status.get("observedGeneration") not in (None, restore.meta.generation)
 
 
 _KEPT_STEPS: Final = 20
@@ -84,6 +121,14 @@ def roll_back(
     message = f"{cause} The previous config is being put back."
     status = {**(extra_status or {}), "failure": {"reason": str(reason), "message": cause}}
     return step(restore, "RollingBack", reason, message, now, status, ended=cause)
+
+
+def reopened_status(restore: Restore, action: str, now: datetime) -> dict[str, Any]:
+    """The fields that record an end on request. A restore that has ended continues, so its conditions are removed."""
+    ended = (conditions.FINISHED, conditions.COMPLETED, conditions.FAILED)
+    unfinished = [dict(one) for one in restore.conditions if one.get("type") not in ended]
+    end = {"action": action, "time": timestamps.text(now)}
+    return {"end": end, "completionTime": None, "conditions": unfinished}
 
 
 def applied_status(record: RestoreResult, restore: Restore | None = None) -> dict[str, Any]:
@@ -191,6 +236,9 @@ class RestoreObservation:
     starting: bool = False
     healthy_streak: int = 0
     pending_owner: str | None = None
+    """The name of the GatewayRestore whose restore is open at the gateway."""
+    running_restore: str | None = None
+    """The name of another GatewayRestore that changes the gateway now."""
     volumes_problem: GatewayProblem | None = None
     """``VolumesDiffer``, if the replicas of the gateway do not share their volumes."""
     restart_obstacle: GatewayProblem | None = None

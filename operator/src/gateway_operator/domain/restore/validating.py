@@ -20,7 +20,7 @@ from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.obstacles import restart_problem, wait_or_end
 from gateway_operator.domain.restore.pending_restore import pending_message, pending_request
 from gateway_operator.domain.restore.plan import diff_status, diff_text, plan_refusal
-from gateway_operator.domain.restore.prepare import call_failed, pod_name, replacement_call, unusable
+from gateway_operator.domain.restore.prepare import call_failed, pod_name, replacement_call, unusable, wait_for_other
 from gateway_operator.domain.restore.request_id import restore_request_id
 from gateway_operator.domain.restore.source import Refusal, resolve
 from gateway_operator.domain.restore.status import RestoreObservation, applied_status, finish, step
@@ -49,6 +49,8 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
             return Write({"requestID": request_id, **ids})
         if isinstance(observed.journal, RestoreResult):
             return _resume_from_record(restore, observed.journal, now)
+    if observed.running_restore is not None:
+        return wait_for_other(observed, observed.running_restore, now)
     if not restore.source:
         return _resolve(observed, health, ids, now)
     problem = observed.identity_problem or (None if restore.is_dry_run else restart_problem(observed))
@@ -108,7 +110,7 @@ def _resolve(
     # A running restore ends itself: to commit it here would take its rollback away.
     supersedes = restore.supersede and not observed.pending_owner_runs
     if pending_request(health) not in (None, restore.request_id) and not supersedes:
-        message = pending_message(health, observed.pending_owner)
+        message = pending_message(restore, health, observed.pending_owner)
         return finish(restore, "Failed", "RestorePending", message, now)
     obstacle = _not_persistent(observed)
     if obstacle is not None and not restore.is_dry_run:

@@ -17,7 +17,7 @@ from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, SetKind
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.restore.status import is_terminal
+from gateway_operator.domain.restore.status import needs_backups
 from gateway_operator.domain.retention.plan import FAILED, VERIFIED
 from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
@@ -83,7 +83,7 @@ def gather(
         by_id.setdefault(_set_for_policy(backup, policies), []).append(backup)
     unfinished: dict[NamespacedGateway, list[Restore]] = defaultdict(list)
     for restore in restores:
-        if not is_terminal(restore):
+        if needs_backups(restore):
             unfinished[restore.namespaced_gateway].append(restore)
     sets = []
     for set_id, rows in sorted(by_id.items(), key=lambda one: (str(one[0]), one[0].namespace)):
@@ -125,7 +125,7 @@ def _set_for_policy(backup: BackupSummary, policies: Mapping[BackupSetId, Retent
 
 def with_restores(backup: BackupSummary, restores: Sequence[Restore]) -> BackupSummary:
     """The row with the unfinished restores that use the backup."""
-    users = tuple(sorted(one.meta.ref.name for one in restores if not is_terminal(one) and restore_uses(one, backup)))
+    users = tuple(sorted(one.meta.ref.name for one in restores if needs_backups(one) and restore_uses(one, backup)))
     return replace(backup, restores=users) if users else backup
 
 
@@ -148,14 +148,14 @@ def restore_uses(restore: Restore, backup: BackupSummary) -> bool:
 def has_unresolved_source(restore: Restore) -> bool:
     """Whether the restore has `latest` or `before` and has not resolved it yet."""
     chooses = restore.names_backup and restore.backup_name is None
-    return chooses and not (is_terminal(restore) or restore.source)
+    return chooses and needs_backups(restore) and not restore.source
 
 
 def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:
     """The name of the unfinished restore that prevents the deletion of this backup; None if there is none."""
     for one in restores:
         same_gateway = one.namespaced_gateway == backup.set_id.namespaced_gateway
-        if same_gateway and not is_terminal(one) and (has_unresolved_source(one) or restore_uses(one, backup)):
+        if same_gateway and needs_backups(one) and (has_unresolved_source(one) or restore_uses(one, backup)):
             return one.meta.ref.name
     return None
 

@@ -35,6 +35,11 @@ class RunContext:
             self._lock = self.locks.get(self.ref.namespace, restore.gateway)
         return self._lock
 
+    def end(self) -> None:
+        """Let the next restore of the gateway begin, unless the status of this one stops it."""
+        if self._lock is not None and self._lock.entering_restore == self.ref:
+            self._lock.entering_restore = None
+
     @property
     def target(self) -> AdminTarget:
         """The admin API of the last observation. AssertionError if there is none."""

@@ -23,7 +23,7 @@ from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.domain.restore.after_apply import health_problem, marker
 from gateway_operator.domain.restore.pending_restore import pending_request
-from gateway_operator.domain.restore.status import RestoreObservation, is_terminal
+from gateway_operator.domain.restore.status import RestoreObservation, is_running, is_terminal
 from gateway_operator.ports import AdminTarget
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.replicas import replica_problem
@@ -41,7 +41,7 @@ async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
     resolved = run.resolved = await resolve_gateway(run.ports, run.ref.namespace, restore.gateway)
     health, journal = await _read_admin_api(run, restore, resolved.target)
     _count_healthy(run, restore, resolved, health)
-    pending_owner = await _pending_owner(run, pending_request(health), restore)
+    running, owner = await _other_restores(run, pending_request(health), restore)
     return RestoreObservation(
         restore=restore,
         gateway=resolved.gateway,
@@ -60,8 +60,9 @@ async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
         else None,
         volumes_problem=await replica_problem(run.ports, resolved) if restore.phase == "Validating" else None,
         healthy_streak=run.streak,
-        pending_owner=None if pending_owner is None else pending_owner.meta.ref.name,
-        pending_owner_runs=pending_owner is not None and not is_terminal(pending_owner),
+        pending_owner=None if owner is None else owner.meta.ref.name,
+        pending_owner_runs=owner is not None and not is_terminal(owner),
+        running_restore=running,
         identity_problem=await _identity_problem(run, restore, resolved.target),
         answer=run.answer,
     )
@@ -117,15 +118,29 @@ async def _safety(run: RunContext, restore: Restore) -> Backup | None:
     return None if body is None else Backup.parse(body)
 
 
-async def _pending_owner(run: RunContext, request_id: str | None, restore: Restore) -> Restore | None:
-    """The GatewayRestore that left a restore unfinished at the gateway, for the message about it."""
-    if request_id is None or request_id == restore.request_id or restore.phase not in ("Validating", "Restoring"):
-        return None
-    for body in await run.ports.cluster.list_ours(RESTORE_KIND, run.ref.namespace):
-        other = Restore.parse(body)
-        if other.request_id == request_id:
-            return other
-    return None
+async def _other_restores(
+    run: RunContext, request_id: str | None, restore: Restore
+) -> tuple[str | None, Restore | None]:
+    """The name of another running restore of the gateway, and the restore that is open at the gateway.
+
+    A restore begins only after this found no other. The claim in the lock covers the time until its status says so.
+    """
+    if restore.mode != "Apply" or restore.phase not in ("Validating", "Restoring"):
+        return None, None
+    open_elsewhere = request_id not in (None, restore.request_id)
+    if restore.phase == "Restoring" and not open_elsewhere:
+        return None, None
+    lock = run.lock_of(restore)
+    if restore.phase == "Validating" and lock.entering_restore is None:
+        lock.entering_restore = run.ref
+    bodies = await run.ports.cluster.list_ours(RESTORE_KIND, run.ref.namespace)
+    others = [one for one in map(Restore.parse, bodies) if one.uid != restore.uid and one.gateway == restore.gateway]
+    running = next((one.meta.ref.name for one in others if is_running(one)), None)
+    entering = lock.entering_restore
+    if running is None and entering is not None and entering != run.ref:
+        running = entering.name
+    owner = next((one for one in others if open_elsewhere and one.request_id == request_id), None)
+    return running, owner
 
 
 def _persistent(resolved: ResolvedGateway, health: SystemHealthData | Failure | None) -> bool | None:

@@ -8,10 +8,12 @@ call to the admin API is made under the gateway's lock and is safe to repeat, be
 from __future__ import annotations
 
 from gateway_operator.domain.model.actions import (
+    AddFinalizer,
     Done,
     Finish,
     KubernetesEvent,
     RecheckSoon,
+    RemoveFinalizer,
     Restart,
     Wait,
     Write,
@@ -32,6 +34,14 @@ _RESTART_DELAY = 1.0
 async def reconcile_restore(ports: Ports, locks: GatewayLocks, ref: Ref, log: Log) -> float | None:
     """Reconcile a GatewayRestore. Returns the seconds until the next run; None if there is nothing left to do."""
     run = RunContext(ports, locks, ref, log)
+    try:
+        return await _reconcile(run)
+    finally:
+        run.end()
+
+
+async def _reconcile(run: RunContext) -> float | None:
+    ports, ref = run.ports, run.ref
     while True:
         body = await ports.cluster.read(ref)
         if body is None:
@@ -43,8 +53,18 @@ async def reconcile_restore(ports: Ports, locks: GatewayLocks, ref: Ref, log: Lo
                 case Done():
                     return None
                 case Finish():
-                    await _write(run, restore, action)
-                    return None
+                    # Then decide again: the finalizer is removed after the end is durable. In the other order, a crash
+                    # would leave an unfinished restore that nothing holds.
+                    run.answer = None
+                    if await _write(run, restore, action) is restore:
+                        return NO_PROGRESS_DELAY
+                case AddFinalizer():
+                    await ports.cluster.set_finalizer(restore.meta, present=True)
+                case RemoveFinalizer():
+                    # The event first: afterwards the object may no longer exist.
+                    if action.event is not None:
+                        await ports.cluster.event(ref, action.event, ports.clock.now())
+                    await ports.cluster.set_finalizer(restore.meta, present=False)
                 case Wait():
                     # The status first: it tells a user what the restore waits for. Then requeue, because no watch
                     # event announces a change of the gateway.

@@ -14,7 +14,7 @@ RESTORE_REASONS: Final[dict[Reason, Meaning]] = {
     Reason.Restarting: Meaning("The config was replaced, and the gateway's pods are being restarted.", NOTHING),
     Reason.HealthCheck: Meaning("The gateway's health on the restored config is being checked.", NOTHING),
     Reason.Committing: Meaning(
-        "The gateway is healthy on the restored config, and the commit is being repeated after an error.",
+        "The restored config is live and is being committed: on request, or again after an error.",
         "Check `status.lastErrors`.",
     ),
     Reason.RolledBack: Meaning(
@@ -110,5 +110,19 @@ RESTORE_REASONS: Final[dict[Reason, Meaning]] = {
     Reason.RollbackFailed: Meaning(
         "The previous config could not be put back.",
         "The message has the error and the call that retries it. The previous config is kept beside the live one.",
+    ),
+    Reason.RollbackRequested: Meaning(
+        "A person ended the restore with `spec.end: Rollback`.", "To restore again, use another name."
+    ),
+    Reason.RestoreDeleted: Meaning(
+        "The GatewayRestore was deleted before it had ended, so it was rolled back or not begun.", NOTHING
+    ),
+    Reason.RestoreReleased: Meaning(
+        "A deleted GatewayRestore was released without an answer of its gateway. Its restore may still be open there.",
+        "If the next restore reports `RestorePending`, create it with `spec.supersede: true`.",
+    ),
+    Reason.RestoreInProgress: Meaning(
+        "Another restore of the gateway is running. The object waits for its end, at most until its own deadline.",
+        "`kubectl get gwr` shows the running restore.",
     ),
 }

@@ -1,0 +1,37 @@
+"""The commands that end a restore, for messages to people."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway_operator.domain.model.restore_resource import Restore
+
+COMMIT: Final = "Commit"
+ROLLBACK: Final = "Rollback"
+"""The values of ``spec.end``."""
+
+
+def end_command(restore: Restore, action: str, name: str = "") -> str:
+    """The command that commits or rolls back a restore. ``name``: another restore in the same namespace."""
+    ref = restore.meta.ref
+    return f"`kubectl gateway restore {action.lower()} -n {ref.namespace} {name or ref.name}`"
+
+
+def both_commands(restore: Restore, name: str = "") -> str:
+    """A sentence with both commands and their effects."""
+    return (
+        f"{end_command(restore, COMMIT, name)} keeps the live config; {end_command(restore, ROLLBACK, name)} puts the "
+        "previous config back."
+    )
+
+
+def ways_on(restore: Restore) -> str:
+    """How a person ends a restore that the operator could not end. An end can be requested once."""
+    if not restore.end:
+        return both_commands(restore)
+    backup = (restore.status.get("safetyBackup") or {}).get("backupName")
+    source = f"the safety backup {backup}" if backup else "a backup"
+    return (
+        f"spec.end was carried out once. To continue, restore {source} with a new GatewayRestore and "
+        f"`spec.supersede: true`, which ends this one. Or delete this object, which commits it if the gateway answers."
+    )
