@@ -88,6 +88,7 @@ def test_restore_restarts_a_gateway_that_does_not_reload(kube: Kube, tmp_path: P
 
 def test_unhealthy_gateway_is_rolled_back(kube: Kube, backed_up: RealGateway) -> None:
     backed_up.gateway.set_pod_ready(gateway=False)
+    before = backed_up.config.read_bytes()
     kube.apply_restore(
         "unhealthy", backupName="good", healthCheck={"timeoutSeconds": 5, "consecutive": 2}, restart="Never"
     )
@@ -95,7 +96,7 @@ def test_unhealthy_gateway_is_rolled_back(kube: Kube, backed_up: RealGateway) ->
     assert status["reason"] == "HealthCheckFailed"
     assert "is not Ready" in status["message"]
     assert "The previous config is live again." in status["message"]
-    assert backed_up.count_users() == 5
+    assert backed_up.config.read_bytes() == before
     assert backed_up.get_restore(status["requestID"])["data"]["state"] == "rolled_back"
     assert condition_states(status) == {
         "Finished": "True",
@@ -113,15 +114,18 @@ def test_on_failure_leave_keeps_the_new_config_and_blocks_others(kube: Kube, bac
     status = kube.wait_phase("gwr", "left", "Failed", timeout=60)
     assert "onFailure is Leave" in status["message"]
     assert backed_up.count_users() == 2
-    # The message of the next restore names the pending one and how to commit it.
+    # The message of the next restore names the pending one and the commands that end it.
     kube.apply_restore("next", backupName="good", healthCheck=quick)
     other = kube.wait_phase("gwr", "next", "Failed")
     assert other["reason"] == "RestorePending"
-    assert "GatewayRestore left" in other["message"]
-    assert f"restores/{status['requestID']}/commit" in other["message"]
-    kube.kubectl("delete", "gwr/left")
+    for verb in ("commit", "rollback"):
+        assert f"kubectl gateway restore {verb} -n {kube.namespace} left" in other["message"]
+    # Its deletion commits it, so it blocks no other.
+    kube.kubectl("delete", "gwr/left", "--timeout=30s")
+    assert backed_up.get_restore(status["requestID"])["data"]["state"] == "committed"
+    backed_up.gateway.set_pod_ready()
     kube.apply_restore("third", backupName="good", healthCheck=quick)
-    assert "no longer exists" in kube.wait_phase("gwr", "third", "Failed")["message"]
+    kube.wait_phase("gwr", "third", "Completed", timeout=60)
 
 
 def test_config_written_during_a_restore_is_kept(kube: Kube, backed_up: RealGateway) -> None:
@@ -133,7 +137,7 @@ def test_config_written_during_a_restore_is_kept(kube: Kube, backed_up: RealGate
     backed_up.write_config(users=7)
     status = kube.wait_phase("gwr", "raced", "RollbackFailed", timeout=60)
     assert status["reason"] == "ConfigOverwritten"
-    assert '{"force": true}' in status["message"]
+    assert f"kubectl gateway restore rollback -n {kube.namespace} raced" in status["message"]
     assert backed_up.count_users() == 7
 
 

@@ -22,6 +22,7 @@ from gateway_operator.ports import Ports
 from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.operator.conftest import IMAGE
 from tests.operator.support.clocks import ShortSleepClock
+from tests.operator.support.kubectl_gateway import KubectlGateway
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.reconcile_in_process import in_process_operator, log, reconcile_to_end
@@ -190,10 +191,17 @@ def test_retention_applies_to_the_watched_namespace_only(kube: Kube, tmp_path: P
 
 
 def approve(kube: Kube) -> None:
-    """Approve what the schedule's status asks for, as `kubectl gateway retention approve` does."""
+    """Approve what the schedule's status asks for, with the command. It asks first, names the target and the plan."""
     asked = kube.wait_status("gwbs", "nightly", lambda status: status["retention"]["approvals"])
+    cli = KubectlGateway.as_admin(kube)
+    assert "Pass --yes" in cli.run("retention", "approve", "nightly", code=2).stderr
+    assert APPROVE_DELETIONS not in kube.require("gwbs", "nightly")["metadata"]["annotations"]
+    done = cli.run("retention", "approve", "nightly", "--yes")
+    assert done.stdout == "gatewaybackupschedule.mcpgateway.dev/nightly approved\n"
+    for text in (f"namespace {kube.namespace}:", *(one["nonce"] for one in asked["retention"]["approvals"])):
+        assert text in done.stderr
     nonces = ",".join(one["nonce"] for one in asked["retention"]["approvals"])
-    kube.kubectl("annotate", "--overwrite", "gwbs", "nightly", f"{APPROVE_DELETIONS}={nonces}")
+    assert kube.require("gwbs", "nightly")["metadata"]["annotations"][APPROVE_DELETIONS] == nonces
 
 
 async def scheduled_backups(kube: Kube, *names: str, schedule: str = "nightly") -> None:
@@ -249,6 +257,8 @@ async def test_large_deletion_waits_for_approval(kube: Kube, tmp_path: Path, kub
             await run_passes(kube, ports, 2)
             assert backup_names(kube) == file_names(gw) == {"b5", "b6", "b7"}
             assert retention_reason(kube) == "Applied"
+            nothing = KubectlGateway.as_admin(kube).run("retention", "approve", "nightly", "--yes", code=1)
+            assert "waits for no approval" in nothing.stderr
 
 
 def retention_reason(kube: Kube) -> str:

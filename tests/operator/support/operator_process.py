@@ -82,6 +82,10 @@ class OperatorProcess:
         except (urllib.error.URLError, OSError):
             return False
 
+    def has_ended(self) -> bool:
+        """Whether the process was started and no longer runs."""
+        return self._process is not None and self._process.poll() is not None
+
     def pause(self) -> None:
         """Freeze the process (SIGSTOP), as on a machine that swaps."""
         self._signal(signal.SIGSTOP)

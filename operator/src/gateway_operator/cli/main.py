@@ -183,6 +183,15 @@ def parser() -> argparse.ArgumentParser:
     )
     diff = command(restore, "diff", "restore_diff:diff", "show what a restore would change", details, parents=[common])
     add_restore_diff(diff)
+    details = "For a restore that is neither committed nor rolled back. It names the context and namespace, and asks."
+    for word, summary in (
+        ("commit", "keep the live config, and end a restore"),
+        ("rollback", "put the previous config back, and end a restore"),
+    ):
+        ending = command(restore, word, f"restore_end:{word}", summary, details)
+        ending.add_argument("name", metavar="NAME", type=name)
+        ending.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+        add_wait_options(ending)
     return top
 
 

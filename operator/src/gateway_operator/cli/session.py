@@ -156,10 +156,10 @@ async def _connect(arguments: argparse.Namespace) -> AsyncIterator[Session]:
         yield Session(cluster, arguments.namespace or cluster.namespace, arguments.output, context.name)
 
 
-def confirm(question: str) -> None:
+def confirm(question: str, effect: str = "Deletion is permanent.") -> None:
     """Ask on the terminal. UsageError without a terminal, FailedError if the answer is not yes."""
     if not sys.stdin.isatty():
-        raise UsageError("Deletion is permanent. Pass --yes to confirm in a non-interactive shell.")
+        raise UsageError(f"{effect} Pass --yes to confirm in a non-interactive shell.")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
