@@ -88,7 +88,8 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
         access=FileAccess(),
         admin_keys=source.summary.admin_key_digests,
         source_sha256=source.stored_sha256,
-        previous_keys=_accepted_keys(context, journal),
+        # A restore without a request id ends itself, so a replaced key stops working at once.
+        previous_keys=() if request.request_id is None else _accepted_keys(context, journal),
         result=result,
     )
     # The safety backup comes before every change. A crash right after it leaves one more backup and the same config.
