@@ -48,8 +48,8 @@ def restore(phase: str, *, wants: str = "", mode: str = "Apply", **status: Any) 
     return Restore.parse({"metadata": meta, "spec": spec, "status": {"phase": phase, **status}})
 
 
-LEFT = {"reason": "HealthCheckFailed", "restoredDigest": "a" * 64}
-ENDED = {"end": {"action": "Rollback"}}
+LEFT: dict[str, Any] = {"reason": "HealthCheckFailed", "restoredDigest": "a" * 64}
+ENDED: dict[str, Any] = {"end": {"action": "Rollback"}}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def end_problem(restore: Restore, action: str) -> str:
     if restore.end and (restore.end != action or (is_open(restore) and is_terminal(restore))):
         return f"{name} has spec.end {restore.end} already. {restore.message} {ways_on(restore)}"
     if restore.phase == "Completed":
-        return f"{name} is committed and can no longer be rolled back. {_restore_again(restore)}"
+        return f"{name} is committed and can no longer be rolled back. {_undo(restore)}"
     if restore.phase == "RolledBack":
         return f"{name} is rolled back and can no longer be committed. To restore again, use another name."
     if restore.phase in TERMINAL_RESTORE_PHASES and not is_open(restore):
@@ -39,7 +39,7 @@ def end_problem(restore: Restore, action: str) -> str:
     return ""
 
 
-def _restore_again(restore: Restore) -> str:
+def _undo(restore: Restore) -> str:
     backup = (restore.status.get("safetyBackup") or {}).get("backupName")
     return f"To undo it, restore its safety backup {backup}." if backup else "To undo it, restore an earlier backup."
 
