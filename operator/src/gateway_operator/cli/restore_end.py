@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from gateway_operator.cli.end_request import end_problem, has_ended_so, question
 from gateway_operator.cli.session import FailedError, Session, confirm
 from gateway_operator.cli.wait import ObjectWaiter
 from gateway_operator.domain.model.names import RESTORE_KIND
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.commands import COMMIT, ROLLBACK
-from gateway_operator.domain.restore.end_request import end_problem, has_ended_so, question
 from gateway_operator.domain.restore.status import is_terminal
 from gateway_operator.ports import MissingError
 

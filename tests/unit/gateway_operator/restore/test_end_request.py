@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway_operator.cli.end_request import end_problem, has_ended_so
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.actions import (
     AddFinalizer,
@@ -28,7 +29,6 @@ from gateway_operator.domain.model.names import RESTORE_FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.decide import decide
-from gateway_operator.domain.restore.end_request import end_problem, has_ended_so
 from gateway_operator.domain.restore.status import (
     CHANGING_PHASES,
     TERMINAL_RESTORE_PHASES,

@@ -132,5 +132,5 @@ def test_supersede_never_ends_a_restore_that_runs() -> None:
     record = world.admin.restore_record
     after = world.cluster.add("GatewayRestore", "after", {"backupName": "good", "supersede": True})
     world.run(after)
-    assert world.cluster.status(after)["reason"] == "RestorePending"
+    assert world.cluster.status(after)["reason"] == "RestoreInProgress"
     assert world.admin.restore_record == record

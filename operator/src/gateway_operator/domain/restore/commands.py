@@ -1,9 +1,11 @@
-"""The commands that end a restore, for messages to people."""
+"""The commands that end a restore, and the message about another restore that a person must end first."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from gateway_api.contract import SystemHealthData
+from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.restore_resource import Restore
 
 COMMIT: Final = "Commit"
@@ -35,3 +37,22 @@ def ways_on(restore: Restore) -> str:
         f"spec.end was carried out once. To continue, restore {source} with a new GatewayRestore and "
         f"`spec.supersede: true`, which ends this one. Or delete this object, which commits it if the gateway answers."
     )
+
+
+def pending_request(health: SystemHealthData | Failure | None) -> str | None:
+    """The request id of the restore that is neither committed nor rolled back; None if there is none, or no answer."""
+    pending = health.pending_restore if isinstance(health, SystemHealthData) else None
+    return pending.request_id if pending is not None else None
+
+
+def pending_message(
+    restore: Restore, health: SystemHealthData | Failure | None, owner: str | None, failure: Failure | None = None
+) -> str:
+    """Which restore of the gateway is unfinished, and how a person ends it."""
+    request = pending_request(health)
+    prefix = f"{failure.message} " if failure else ""
+    prefix += f"Another restore ({request or 'of unknown id'}) is neither committed nor rolled back: "
+    supersede = "create this restore under another name with `spec.supersede: true`, which commits the other one."
+    if owner is None:
+        return f"{prefix}its GatewayRestore no longer exists. To continue, {supersede}"
+    return f"{prefix}that of GatewayRestore {owner}. To end it: {both_commands(restore, owner)} Or {supersede}"

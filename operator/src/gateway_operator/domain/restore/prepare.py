@@ -27,8 +27,7 @@ from gateway_operator.domain.model.names import safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.restore.commands import both_commands
-from gateway_operator.domain.restore.pending_restore import pending_message
+from gateway_operator.domain.restore.commands import both_commands, pending_message
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
     applied_status,

@@ -22,7 +22,7 @@ from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.domain.restore.after_apply import health_problem, marker
-from gateway_operator.domain.restore.pending_restore import pending_request
+from gateway_operator.domain.restore.commands import pending_request
 from gateway_operator.domain.restore.status import RestoreObservation, is_running, is_terminal
 from gateway_operator.ports import AdminTarget
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
