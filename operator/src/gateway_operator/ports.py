@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from gateway_api.contract import BackupPage, BackupRecord, ExistingBackup, RestorePlan, RestoreResult, SystemHealthData
+from gateway_operator.domain.gateway.admission import InstalledPolicy
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.actions import CallBackup, CallReset, CallRestore, KubernetesEvent
@@ -260,6 +261,10 @@ class Cluster(Protocol):
         """A CronJob; None if it does not exist."""
         ...
 
+    async def admission_policy(self, name: str) -> InstalledPolicy:
+        """A ValidatingAdmissionPolicy and the binding of the same name. Errors are part of the result."""
+        ...
+
     async def restart(self, workload: Workload, marker: str) -> None:
         """Annotate the pod template, so that the controller replaces the pods. The same marker has no effect twice."""
         ...
@@ -282,7 +287,8 @@ class Ports:
     """The dependencies of every reconcile.
 
     ``operator`` is the operator's ServiceAccount as NAMESPACE:NAME, for commands in messages. ``backup_index`` has all
-    GatewayBackups of the watch; if it is None, they are listed when needed.
+    GatewayBackups of the watch; if it is None, they are listed when needed. ``policies`` is the first part of the names
+    of the chart's admission policies; empty if they are not installed.
     """
 
     cluster: Cluster
@@ -290,3 +296,4 @@ class Ports:
     clock: Clock
     operator: str = ""
     backup_index: BackupIndex | None = None
+    policies: str = ""

@@ -37,6 +37,8 @@ class OperatorSettings:
     """Seconds between two passes of retention, ttl and objectives."""
     operator: str = ""
     """The operator's ServiceAccount as NAMESPACE:NAME, for commands in messages."""
+    policies: str = ""
+    """The first part of the names of the chart's admission policies; empty if it did not install them."""
 
 
 def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, str]) -> OperatorSettings:
@@ -51,6 +53,7 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
         image=image(environment),
         sweep_seconds=arguments.sweep_seconds,
         operator=service_account(_TOKEN),
+        policies=environment.get(f"{_PREFIX}ADMISSION_POLICIES", ""),
     )
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 GW = {"gatewayRef": {"name": "gw"}}
 SPECS: dict[str, dict[str, Any]] = {
     "gatewaybackups": GW,
-    "gatewayrestores": {**GW, "latest": {}},
+    "gatewayrestores": {**GW, "latest": {}, "mode": "DryRun"},
     "gatewaybackupschedules": {**GW, "schedule": "0 3 1 1 *"},
     "gatewaybackupimports": GW,
 }

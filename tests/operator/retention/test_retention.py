@@ -21,6 +21,7 @@ from gateway_operator.domain.model.names import APPROVE_DELETIONS, job_backup_na
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.operator.conftest import IMAGE
+from tests.operator.support.admission import POLICIES, installed_policies
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.kubectl_gateway import KubectlGateway
 from tests.operator.support.operator_process import OperatorProcess
@@ -38,10 +39,17 @@ WRITES = {"write_status", "delete_ours", "delete_by_uid", "delete_backup", "even
 def retention_operator(kube: Kube, tmp_path: Path, name: str = "operator") -> Iterator[OperatorProcess]:
     """The operator process, for this namespace only, with a retention pass every half second."""
     flags = ["--sweep-seconds=0.5"]
-    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
+    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE, "GATEWAY_OPERATOR_ADMISSION_POLICIES": POLICIES}
     log_file = tmp_path / f"{name}.log"
     with OperatorProcess(kube.cluster, log_file, kube.namespace, flags=flags, environment=environment) as process:
         yield process
+
+
+@pytest.fixture
+def policies(kube: Kube) -> Iterator[None]:
+    """The admission policies, without which no approval counts."""
+    with installed_policies(kube, IMAGE):
+        yield
 
 
 def run_schedule(kube: Kube, *jobs: str) -> list[str]:
@@ -149,7 +157,7 @@ def test_ttl_applies_without_a_schedule(kube: Kube, tmp_path: Path) -> None:
         wait_until_only(kube, gw, {"newer"})
 
 
-def test_retention_with_two_operators_and_repeated_kills(kube: Kube, tmp_path: Path) -> None:
+def test_retention_with_two_operators_and_repeated_kills(kube: Kube, tmp_path: Path, policies: None) -> None:
     with real_gateway(kube, tmp_path) as gw:
         with retention_operator(kube, tmp_path) as process, retention_operator(kube, tmp_path, "second"):
             start_schedule(kube, retention={"keepLast": 30})
@@ -240,7 +248,9 @@ async def test_lost_files_push_out_no_file(kube: Kube, tmp_path: Path, kubeconfi
 
 
 @pytest.mark.parametrize("change", ["policy by mistake", "created again"])
-async def test_large_deletion_waits_for_approval(kube: Kube, tmp_path: Path, kubeconfig_env: None, change: str) -> None:
+async def test_large_deletion_waits_for_approval(
+    kube: Kube, tmp_path: Path, policies: None, kubeconfig_env: None, change: str
+) -> None:
     with real_gateway(kube, tmp_path) as gw:
         await scheduled_backups(kube, *(f"b{number}" for number in range(8)))
         kube.apply_schedule("nightly", retention={"keepLast": 30})

@@ -15,6 +15,8 @@ from tests.operator.support.callers import Caller, grant_user, rule
 from tests.operator.support.rbac import ROOT
 from tests.operator.support.workloads import Kube, wait_for
 
+POLICIES = "gateway-backup-operator"
+"""The first part of the names of the policies."""
 KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 

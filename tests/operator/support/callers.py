@@ -52,13 +52,14 @@ class Answer:
 class Caller:
     """A user or a ServiceAccount in one namespace.
 
-    With a token, its own requests. With a user name, requests of a cluster-admin that impersonates the user: the API
-    server authorizes and admits them as requests of that user.
+    With a token, its own requests. With a user name, requests of a cluster-admin that impersonates the user, and
+    at most one group: the API server authorizes and admits them as requests of that user.
     """
 
     kube: Kube
     token: str = ""
     user: str = ""
+    group: str = ""
 
     @classmethod
     def account(cls, kube: Kube, name: str) -> Caller:
@@ -89,6 +90,8 @@ class Caller:
             headers["Authorization"] = f"Bearer {self.token}"
         if self.user:
             headers["Impersonate-User"] = self.user
+        if self.group:
+            headers["Impersonate-Group"] = self.group
         answer = self.kube.cluster.rest.request(
             method,
             f"{path}/{name}" if name else path,

@@ -19,6 +19,7 @@ from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
+from tests.operator.support.admission import POLICIES
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.workloads import Kube
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
@@ -35,8 +36,8 @@ async def in_process_operator(clock: Clock, faults: Faults) -> AsyncIterator[tup
     """New connections, as after a start of the operator: the ports with the faults, and the ports without."""
     cluster, admin_api = await KubernetesCluster.connect(), HttpAdminApi()
     try:
-        faulty = Ports(faults.wrap(cluster, False), faults.wrap(admin_api, True), clock)
-        yield faulty, Ports(cluster, admin_api, clock)
+        faulty = Ports(faults.wrap(cluster, False), faults.wrap(admin_api, True), clock, policies=POLICIES)
+        yield faulty, Ports(cluster, admin_api, clock, policies=POLICIES)
     finally:
         await admin_api.close()
         await cluster.close()

@@ -43,13 +43,20 @@ OPERATOR = (
     | may("get", "apps", "statefulsets")
     | may("list", "apps", "replicasets")
 )
+POLICIES = {
+    ("get", "admissionregistration.k8s.io", resource, f"gateway-backup-operator-{suffix}")
+    for resource in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+    for suffix in ("restores", "schedules")
+}
 RELEASE = may("get list patch", OURS, "gatewaybackups") | may("get list patch", OURS, "gatewayrestores")
 NAME = "gateway-backup-operator"
 
 
 def test_operator_has_exactly_these_permissions() -> None:
     objects = render("operator")
-    assert grants(one(objects, "ClusterRole", NAME)) == OPERATOR
+    assert grants(one(objects, "ClusterRole", NAME)) == OPERATOR | POLICIES
+    without = render("operator", {"admissionPolicies": {"enabled": False}})
+    assert grants(one(without, "ClusterRole", NAME)) == OPERATOR
 
 
 def test_operator_chart_grants_no_secrets_and_no_wildcards() -> None:
@@ -86,16 +93,29 @@ def test_view_role_reads_backups_and_edit_role_creates_them() -> None:
     objects = render("operator")
     view, edit = one(objects, "ClusterRole", "gateway-backup-view"), one(objects, "ClusterRole", "gateway-backup-edit")
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    restore = one(objects, "ClusterRole", "gateway-backup-restore")
+    writes = "create update patch delete deletecollection"
     for resource in ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules", "gatewaybackupimports"):
         assert may("get list watch", OURS, resource) <= grants(view)
-        assert may("create update patch delete deletecollection", OURS, resource) <= grants(edit)
-    assert all("/status" not in rule[2] for rule in grants(view) | grants(edit))
+        assert may(writes, OURS, resource) <= grants(edit)
+    assert grants(restore) == may(f"{writes} apply", OURS, "gatewayrestores")
+    assert all("/status" not in rule[2] for rule in grants(view) | grants(edit) | grants(restore))
+    assert not {rule for rule in grants(view) | grants(edit) if rule[0] == "apply"}
     assert {label for label in view["metadata"]["labels"] if prefix in label} == {
         prefix + role for role in ("view", "edit", "admin")
     }
     assert {label for label in edit["metadata"]["labels"] if prefix in label} == {
         prefix + role for role in ("edit", "admin")
     }
+    assert {label for label in restore["metadata"]["labels"] if prefix in label} == {f"{prefix}admin"}
+
+
+def test_edit_role_gets_no_restores_without_the_policies() -> None:
+    # Then `create` would be enough to replace a config.
+    objects = render("operator", {"admissionPolicies": {"enabled": False}})
+    edit = one(objects, "ClusterRole", "gateway-backup-edit")
+    assert not {rule for rule in grants(edit) if rule[2] == "gatewayrestores"}
+    assert ("apply", OURS, "gatewayrestores", "*") in grants(one(objects, "ClusterRole", "gateway-backup-restore"))
 
 
 def test_uninstall_hook_can_stop_the_operator_and_remove_finalizers() -> None:

@@ -36,6 +36,11 @@ authorizer.group('mcpgateway.dev').resource('gatewaybackups').namespace(request.
 'To grant it: kubectl -n ' + request.namespace + ' create role ' + variables.resource + '-delete --verb=delete --resource=' + variables.resource + '.mcpgateway.dev && kubectl -n ' + request.namespace + ' create rolebinding ' + variables.resource + '-delete --role=' + variables.resource + '-delete --user=' + request.userInfo.username
 {{- end }}
 
+{{/* The end of a message: the command that grants the verb `apply` on gatewayrestores. */}}
+{{- define "operator.grantApply" -}}
+'To grant it: kubectl -n ' + request.namespace + ' create role gatewayrestores-apply --verb=apply --resource=gatewayrestores.mcpgateway.dev && kubectl -n ' + request.namespace + ' create rolebinding gatewayrestores-apply --role=gatewayrestores-apply --user=' + request.userInfo.username
+{{- end }}
+
 {{/* The binding of a policy, in all namespaces. The argument is a list of the root context and the policy's suffix. */}}
 {{- define "operator.admissionBinding" -}}
 {{- $root := index . 0 -}}

@@ -9,12 +9,14 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway_operator.adapters.kubernetes_api import MERGE, KubernetesApi
+from gateway_operator.domain.gateway.admission import InstalledPolicy
 from gateway_operator.domain.gateway.credentials import secret_text
+from gateway_operator.domain.gateway.grants import OPERATOR_CHART
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.names import RESTORED as RESTORED_ANNOTATION
 from gateway_operator.domain.model.resources import Json
-from gateway_operator.ports import MissingError, Secret
+from gateway_operator.ports import ClusterError, ForbiddenError, MissingError, Secret
 
 _WORKLOAD_PLURALS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 
@@ -71,6 +73,21 @@ class GatewayObjects(KubernetesApi):
     async def _read_batch(self, namespace: str, plural: str, name: str) -> Json | None:
         try:
             return await self.request("GET", f"/apis/batch/v1/namespaces/{quote(namespace)}/{plural}/{quote(name)}")
+        except MissingError:
+            return None
+
+    async def admission_policy(self, name: str) -> InstalledPolicy:
+        try:
+            policy = await self._read_admission("validatingadmissionpolicies", name)
+            return InstalledPolicy(name, policy, await self._read_admission("validatingadmissionpolicybindings", name))
+        except ForbiddenError as error:
+            return InstalledPolicy(name, error=f"{error}. {OPERATOR_CHART}")
+        except ClusterError as error:
+            return InstalledPolicy(name, error=str(error), retryable=True)
+
+    async def _read_admission(self, plural: str, name: str) -> Json | None:
+        try:
+            return await self.request("GET", f"/apis/admissionregistration.k8s.io/v1/{plural}/{quote(name)}")
         except MissingError:
             return None
 

@@ -192,6 +192,10 @@ def parser() -> argparse.ArgumentParser:
         ending.add_argument("name", metavar="NAME", type=name)
         ending.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         add_wait_options(ending)
+    details = "The restore must wait for an approval, and someone else must have requested it. docs/approvals.md"
+    second = command(restore, "approve", "restore_approval:approve", "approve a restore as the second person", details)
+    second.add_argument("name", metavar="NAME", type=name)
+    second.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     return top
 
 

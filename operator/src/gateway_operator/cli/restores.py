@@ -25,7 +25,11 @@ _FIELDS: Final = (
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
     """``restore create``: creates a GatewayRestore, and waits for it with ``--wait``."""
-    body = {"metadata": {"name": arguments.name}, "spec": with_settings(_spec(arguments), arguments.set)}
+    spec = with_settings(_spec(arguments), arguments.set)
+    # Only a restore that changes a config can need an approval. The requester is recorded in any case.
+    if spec.get("mode", "Apply") == "Apply" and "requestedBy" not in spec:
+        spec["requestedBy"] = await session.user_name()
+    body = {"metadata": {"name": arguments.name}, "spec": spec}
     try:
         created = await session.create(RESTORE_KIND, body)
     except ConflictError:

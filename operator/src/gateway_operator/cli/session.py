@@ -25,6 +25,7 @@ from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.cronjob import EXIT_FAILED, EXIT_USAGE
 from gateway_operator.ports import ClusterError, ForbiddenError, InvalidError
 
+_REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 EXIT_OK: Final = 0
 EXIT_TIMED_OUT: Final = 3
 
@@ -105,6 +106,15 @@ class Session:
         # Without strict validation the API server drops a misspelt field and accepts the rest.
         query = {"fieldValidation": "Strict"}
         return await self.cluster.request("POST", custom_resource_path(kind, self.namespace), body, query=query)
+
+    async def user_name(self) -> str:
+        """The name of the user, as the API server knows it (``kubectl auth whoami``). FailedError without one."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            review = await self.cluster.request("POST", _REVIEWS, body)
+        except ClusterError as error:
+            raise FailedError(f"your user name cannot be read (kubectl auth whoami): {error}") from None
+        return str(((review.get("status") or {}).get("userInfo") or {}).get("username") or "")
 
     async def patch(self, kind: str, name: str, patch: dict[str, Any]) -> Json:
         """Send a merge patch. Only a patch with a resourceVersion can conflict."""

@@ -94,7 +94,14 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     memo.admin_api = HttpAdminApi(
         calls_in_flight=operator_settings.calls_in_flight, long_timeout=operator_settings.call_timeout
     )
-    ports = Ports(memo.cluster, memo.admin_api, SystemClock(), operator_settings.operator, BackupIndex())
+    ports = Ports(
+        memo.cluster,
+        memo.admin_api,
+        SystemClock(),
+        operator_settings.operator,
+        BackupIndex(),
+        operator_settings.policies,
+    )
     schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), operator_settings.image)
     dependencies = _connect_queues(ports, schedule_parts)
     memo.dependencies = dependencies

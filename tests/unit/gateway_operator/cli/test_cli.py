@@ -146,6 +146,9 @@ class _Session:
         self.spec = body["spec"]
         raise _CreatedError
 
+    async def user_name(self) -> str:
+        return "anna"
+
 
 def _created(act: Any, words: list[str]) -> dict[str, Any]:
     session = _Session()
@@ -206,7 +209,7 @@ def test_options_set_the_fields_of_their_names() -> None:
     }  # fmt: skip
     assert _created(restores.create, ["restore", "create", "x", "--latest", "--group=g", *WHERE, *RESTORE]) == {
         "gatewayRef": {"kind": "StatefulSet", "name": "gw", "ordinal": 1},
-        "latest": {"group": "g"}, "expectedSha256": "a" * 64, "acceptUnsigned": True,
+        "latest": {"group": "g"}, "expectedSha256": "a" * 64, "acceptUnsigned": True, "requestedBy": "anna",
         "identitySecretRef": {"name": "s", "key": "k"}, "safetyBackup": "Skip", "onFailure": "Leave",
         "restart": "Never", "healthCheck": {"timeoutSeconds": 60, "consecutive": 2},
         "timeoutSeconds": 60, "startingDeadlineSeconds": 60, "description": "x",
@@ -239,7 +242,10 @@ def test_diff_needs_a_name_or_a_source(words: list[str], message: str) -> None:
 
 def test_restore_spec_contains_only_the_given_options() -> None:
     spec = _created(restores.create, ["restore", "create", "x", "--gateway=gw", "--backup=b"])
-    assert spec == {"gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0}, "backupName": "b"}
+    gateway = {"kind": "Deployment", "name": "gw", "ordinal": 0}
+    assert spec == {"gatewayRef": gateway, "backupName": "b", "requestedBy": "anna"}
+    spec = _created(restores.create, ["restore", "create", "x", "--gateway=gw", "--backup=b", "--set=mode=DryRun"])
+    assert spec == {"gatewayRef": gateway, "backupName": "b", "mode": "DryRun"}
 
 
 @pytest.mark.parametrize("words", [["--accept-unsigned"], ["--identity-key=k"], ["--group=g"], ["--rotate-admin-key"]])

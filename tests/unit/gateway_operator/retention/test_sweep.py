@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway_api.contract import SystemHealthData
+from gateway_operator.domain.gateway.admission import SCHEDULES_POLICY, InstalledPolicy
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import Ref
@@ -23,6 +24,7 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
 from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.retention.sweep import RetentionController
+from tests.unit.gateway_operator.policies import installed_policy
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME, backup_record, inspection_of
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
@@ -36,6 +38,7 @@ class RetentionWorld(World):
     def __init__(self, faults: Faults | None = None) -> None:
         super().__init__(faults)
         self.begun = self.clock.now()
+        self.cluster.policy = installed_policy(SCHEDULES_POLICY)
 
     def add(self, name: str, age: timedelta, *, group: str = "nightly", phase: str = "Completed", **spec: Any) -> Ref:
         """Add a finished backup of this age, with its file."""
@@ -262,6 +265,29 @@ def test_approved_large_deletion_continues_after_a_crash() -> None:
         if not died:
             return
     raise AssertionError("the pass has more calls than were broken")
+
+
+@pytest.mark.parametrize("installed", [None, InstalledPolicy(), InstalledPolicy("op-schedules", error="HTTP 503")])
+def test_an_approval_counts_only_with_the_admission_policy(installed: InstalledPolicy | None) -> None:
+    world = RetentionWorld()
+    world.schedule(retention={"keepLast": 8})
+    world.daily(8)
+    world.sweep()
+    world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 1}), "GatewayBackupSchedule")
+    world.sweep()
+    world.approve()
+    valid, world.cluster.policy = world.cluster.policy, installed
+    world.sweep(passes=2)
+    assert len(world.names()) == 8
+    status = world.status_of("nightly", "GatewayBackupSchedule")
+    assert world.condition() == ("False", "LargeDeletion")
+    assert status["retention"]["approvals"] == []
+    message = next(one["message"] for one in status["conditions"] if one["type"] == "RetentionApplied")
+    assert "It cannot be approved" in message
+    assert "kubectl gateway retention approve" not in message
+    world.cluster.policy = valid
+    world.sweep(passes=2)
+    assert world.names() == {"d0"}
 
 
 def test_unknown_time_zone_deletes_nothing_and_is_reported() -> None:

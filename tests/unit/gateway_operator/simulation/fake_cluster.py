@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from gateway_operator.domain.gateway.admission import InstalledPolicy
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
@@ -81,6 +82,8 @@ class Cluster:
         self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": CA_BUNDLE})}
         self.forbidden_secrets: set[str] = set()
         self.tls = False
+        self.workload_annotations: dict[str, str] = {}
+        self.policy: InstalledPolicy | None = None
 
     def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
         self.version += 1
@@ -192,6 +195,7 @@ class Cluster:
                     "mcpgateway.dev/admin-key-secret": "gw-admin",
                     "mcpgateway.dev/config-reload": self.reload,
                     **({"mcpgateway.dev/admin-ca-secret": "gw-admin"} if self.tls else {}),
+                    **self.workload_annotations,
                 },
             },
             "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "gw"}}, "template": template},
@@ -245,6 +249,16 @@ class Cluster:
 
     async def cron_job(self, namespace: str, name: str) -> Json | None:
         return await self.read(Ref("CronJob", namespace, name, ""))
+
+    async def admission_policy(self, name: str) -> InstalledPolicy:
+        return self.policy if self.policy is not None else InstalledPolicy(name)
+
+    def annotate(self, ref: Ref, key: str, value: str) -> None:
+        """Set an annotation, as a user does."""
+        self.version += 1
+        meta = self.objects[(ref.kind, ref.name)]["metadata"]
+        meta["annotations"] = {**(meta.get("annotations") or {}), key: value}
+        meta["resourceVersion"] = str(self.version)
 
     async def restart(self, workload: Workload, marker: str) -> None:
         if self.marker != marker:

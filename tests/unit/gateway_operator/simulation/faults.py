@@ -85,8 +85,12 @@ class World:
         self.cluster = Cluster(self.clock)
         self.admin = Admin(self.cluster, self.clock)
         self.faults = faults or Faults()
-        self.plain = Ports(self.cluster, self.admin, self.clock, "ops:operator")
-        self.ports = Ports(self.faults.wrap(self.cluster, False), self.faults.wrap(self.admin, True), self.clock, "o:o")
+        self.plain = Ports(self.cluster, self.admin, self.clock, "ops:operator", policies="op")
+        self.ports = Ports(
+            self.faults.wrap(self.cluster, False), self.faults.wrap(self.admin, True), self.clock, "o:o", policies="op"
+        )
+        self.after_each_run: list[Callable[[], None]] = []
+        """The actions of people between two runs of the operator."""
         self.clock.on_sleep.append(self._others)
 
     async def _others(self) -> None:
@@ -116,6 +120,8 @@ class World:
                     await self._others()
                 else:
                     wait = await reconcile_restore(self.ports, locks, ref, log)
+                for act in self.after_each_run:
+                    act()
             except CrashError:
                 starts, locks = starts + 1, GatewayLocks()
                 self.clock.advance(1)

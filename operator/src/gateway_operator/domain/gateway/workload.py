@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway_operator.domain.model.identifiers import GatewayRef
-from gateway_operator.domain.model.names import ADMIN_CA_SECRET, ADMIN_KEY_SECRET, CONFIG_RELOAD, RESTORED
+from gateway_operator.domain.model.names import (
+    ADMIN_CA_SECRET,
+    ADMIN_KEY_SECRET,
+    APPROVAL_TIMEOUT,
+    CONFIG_RELOAD,
+    RESTORE_APPROVAL,
+    RESTORED,
+)
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
@@ -66,6 +73,16 @@ class Workload:
     def reloads_config(self) -> bool:
         """Whether the gateway reads a new config without a restart."""
         return bool(self.annotations.get(CONFIG_RELOAD) == "Watch")
+
+    @property
+    def requires_approval(self) -> bool:
+        """Whether a second person must approve restores. Any value but ``None`` counts, also a misspelt one."""
+        return str(self.annotations.get(RESTORE_APPROVAL) or "None") != "None"
+
+    @property
+    def approval_timeout(self) -> str:
+        """How long a restore waits for its approval, as a duration; empty without the annotation."""
+        return str(self.annotations.get(APPROVAL_TIMEOUT) or "")
 
     @property
     def restored(self) -> str | None:

@@ -56,6 +56,13 @@ IMPORT_UID: Final = f"{GROUP}/import-uid"
 APPROVE_DELETIONS: Final = f"{GROUP}/approve-deletions"
 """Annotation of a schedule: the nonces of the holds that a person has approved, separated by commas."""
 
+RESTORE_APPROVAL: Final = f"{GROUP}/restore-approval"
+"""Annotation of a workload: ``Required`` if a second person must approve each restore."""
+APPROVAL_TIMEOUT: Final = f"{GROUP}/approval-timeout"
+"""Annotation of a workload: how long a restore waits for its approval, such as ``24h``."""
+APPROVED_BY: Final = f"{GROUP}/approved-by"
+"""Annotation of a restore: the user who approves it. The admission policy proves that this user has set it."""
+
 GATEWAY_LABEL: Final = f"{GROUP}/gateway"
 """Label of a Secret with an age identity: the only gateway whose restores may use it."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import GatewayRef, IdentityRef, NamespacedGateway
-from gateway_operator.domain.model.names import ENCRYPTED, RESTORE_KIND
+from gateway_operator.domain.model.names import APPROVED_BY, ENCRYPTED, RESTORE_KIND
 from gateway_operator.domain.model.resources import Json, Meta, StatusFields
 
 
@@ -127,6 +127,26 @@ class Restore(StatusFields):
     def source(self) -> Json:
         """``status.source``: the resolved file; empty until it is resolved."""
         return self.status.get("source") or {}
+
+    @property
+    def approval(self) -> Json:
+        """``status.approval``; empty until an approval is required."""
+        return self.status.get("approval") or {}
+
+    @property
+    def approved(self) -> bool:
+        """Whether the operator has accepted an approval of this restore."""
+        return bool(self.approval.get("by") and self.approval.get("time"))
+
+    @property
+    def awaits_approval(self) -> bool:
+        """Whether it waits for its approval. It has changed nothing, and other restores may run meanwhile."""
+        return self.phase in ("", "Pending") and bool(self.approval) and not self.approved
+
+    @property
+    def approver(self) -> str:
+        """The user that the approving annotation names; empty without one."""
+        return str(self.meta.annotations.get(APPROVED_BY) or "")
 
     @property
     def safety_backup_uid(self) -> str:

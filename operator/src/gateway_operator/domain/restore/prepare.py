@@ -27,6 +27,7 @@ from gateway_operator.domain.model.names import safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
+from gateway_operator.domain.restore import approval
 from gateway_operator.domain.restore.commands import both_commands, pending_message
 from gateway_operator.domain.restore.status import (
     RestoreObservation,
@@ -76,7 +77,9 @@ def call_failed(observed: RestoreObservation, failure: Failure, now: datetime) -
 
 
 def pending(observed: RestoreObservation, now: datetime) -> RestoreAction:
-    """Wait for a gateway that answers."""
+    """Wait for a gateway that answers, and after Validating for an approval."""
+    if observed.restore.awaits_approval:
+        return approval.waiting(observed, now)
     if isinstance(observed.answer, Failure) and observed.answer.code == Reason.NotAuthorized:
         problem = GatewayProblem(observed.answer.code, observed.answer.message, forbidden=True)
         return retry.wait_for_gateway(observed.restore, problem, deadline(observed.restore), now)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_api.contract import ErrorCode, RestorePlan, RestoreResult, SystemHealthData
+from gateway_operator.domain.gateway.admission import InstalledPolicy
 from gateway_operator.domain.gateway.rollout import Rollout
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import conditions, timestamps
@@ -97,8 +98,9 @@ def step(
     extra_status: Mapping[str, Any] | None = None,
     ended: str | None = None,
     event: KubernetesEvent | None = None,
+    name: str | None = None,
 ) -> Write:
-    """The status write that enters a phase."""
+    """The status write that enters a phase. ``name``: the name of the step, if it is not the phase."""
     status = {
         "failure": None,
         **(extra_status or {}),
@@ -108,7 +110,7 @@ def step(
         "observedGeneration": restore.meta.generation,
         "attempt": 0,
         "nextRetryTime": None,
-        "steps": steps(restore, now, phase, ended),
+        "steps": steps(restore, now, name or phase, ended),
     }
     return Write(status, event)
 
@@ -196,10 +198,14 @@ def finish(
 
 
 def deadline(restore: Restore) -> datetime:
-    """The deadline for the start; once started, the deadline for the config to be replaced."""
-    return timestamps.deadline(
-        restore.meta.created, restore.starting_deadline, restore.time("startTime"), restore.timeout
-    )
+    """The deadline for the start; once started, the deadline for the config to be replaced.
+
+    The time to start begins again with the approval, which has a deadline of its own.
+    """
+    if restore.awaits_approval:
+        return timestamps.parse(restore.approval.get("expiresAt")) or restore.meta.created
+    begin = timestamps.parse(restore.approval.get("time")) or restore.meta.created
+    return timestamps.deadline(begin, restore.starting_deadline, restore.time("startTime"), restore.timeout)
 
 
 def deadline_exceeded(restore: Restore, gateway: Endpoint | GatewayProblem | None, now: datetime) -> Finish:
@@ -245,6 +251,12 @@ class RestoreObservation:
     """Why the pods could not be restarted. It is checked before the config is replaced."""
     identity_problem: GatewayProblem | None = None
     """Why the age identity that the spec names cannot be used. It is checked before the config is replaced."""
+    approval_required: bool = False
+    """Whether the workload requires that a second person approves restores."""
+    approval_timeout: str = ""
+    """The workload's annotation: how long to wait for the approval; empty for the default."""
+    policy: InstalledPolicy | None = None
+    """The admission policy that protects approvals, if this restore needs one."""
     pending_owner_runs: bool = False
     """Whether the GatewayRestore ``pending_owner`` has not ended. Then nobody else may end its restore."""
     answer: RestoreResult | RestorePlan | RestartRequested | Failure | None = None

@@ -17,6 +17,7 @@ from gateway_operator.domain.model.names import ENCRYPTED
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
+from gateway_operator.domain.restore import approval
 from gateway_operator.domain.restore.commands import pending_message, pending_request
 from gateway_operator.domain.restore.obstacles import restart_problem, wait_or_end
 from gateway_operator.domain.restore.plan import diff_status, diff_text, plan_refusal
@@ -44,6 +45,9 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if not restore.is_dry_run:
         request_id = restore_request_id(scope, restore.meta.ref.namespace, restore.meta.ref.name, restore.spec)
         if restore.request_id != request_id:
+            if restore.approved:
+                message = f"The gateway has another volume ({health.volume_id}) than when the restore was approved."
+                return finish(restore, "Failed", Reason.WrongVolume, message, now)
             # Durable before anything else: the journal is read under this id. It is asked before the source is
             # resolved, because a restore that has run must be recognised even when its backup no longer exists.
             return Write({"requestID": request_id, **ids})
@@ -64,6 +68,9 @@ def validating(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return finish(restore, "Failed", refusal.reason, refusal.message, now)
     if restore.is_dry_run:
         return _report(observed, observed.answer, now)
+    if approval.is_needed(observed):
+        # With the difference, so that the second person sees what would change.
+        return approval.request(observed, diff_status(observed.answer), now)
     fixed = retry.authorized_conditions(restore, None, now)
     message = "The live config is being backed up before it is replaced."
     extra_status = {"conditions": fixed} if fixed is not None else {}

@@ -54,6 +54,8 @@ class SetObservation:
     """The number that the last applied pass has left; None if there was none."""
     schedule: GatewayBackupSchedule | None = None
     """The schedule that a person can annotate; None for a set without one."""
+    approval_problem: str = ""
+    """Why no approval counts now: the admission policy that protects them is not in force. Empty if one counts."""
 
 
 def first_hold(observed: SetObservation, now: datetime) -> DeletionHold | None:
@@ -78,7 +80,9 @@ def first_hold(observed: SetObservation, now: datetime) -> DeletionHold | None:
     if observed.files_problem:
         message = f"No file is deleted: the files on the volume are not known. {observed.files_problem}"
         return DeletionHold(Reason.ListingIncomplete, message, spares_records=True)
-    approved = approved_nonces(observed.schedule) if observed.schedule is not None else frozenset()
+    # Without the policy, anyone who may update the schedule could approve.
+    schedule = None if observed.approval_problem else observed.schedule
+    approved = approved_nonces(schedule) if schedule is not None else frozenset()
     return next((one for one in approvable_holds(observed) if one.nonce not in approved), None)
 
 
@@ -93,7 +97,7 @@ def approvable_holds(observed: SetObservation) -> list[DeletionHold]:
         message = (
             f"Nothing is deleted: of {inventory.members} members of the set, {len(inventory.without_file)} have lost "
             f"their file and {len(inventory.without_object)} files have no GatewayBackup. Bring the files back or "
-            f"import them. {_command(schedule, nonce)}"
+            f"import them. {_command(observed, schedule, nonce)}"
         )
         holds.append(DeletionHold(Reason.InventoryShrank, message, nonce))
     leaves = observed.present - len(observed.deletions)
@@ -103,13 +107,15 @@ def approvable_holds(observed: SetObservation) -> list[DeletionHold]:
         message = (
             f"Nothing is deleted: the policy deletes {len(observed.deletions)} of {observed.present} backups and "
             f"leaves {leaves}. Check it with `kubectl gateway retention explain {schedule.name}`. "
-            f"{_command(schedule, nonce)}"
+            f"{_command(observed, schedule, nonce)}"
         )
         holds.append(DeletionHold(Reason.LargeDeletion, message, nonce))
     return holds
 
 
-def _command(schedule: GatewayBackupSchedule, nonce: str) -> str:
+def _command(observed: SetObservation, schedule: GatewayBackupSchedule, nonce: str) -> str:
+    if observed.approval_problem:
+        return f"It cannot be approved: {observed.approval_problem}"
     namespace = schedule.meta.ref.namespace
     return f"To approve: kubectl gateway retention approve -n {namespace} {schedule.name} (nonce {nonce})"
 

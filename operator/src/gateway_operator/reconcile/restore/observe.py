@@ -5,7 +5,10 @@ Each phase reads only what its decision needs.
 
 from __future__ import annotations
 
+from typing import Any
+
 from gateway_api.contract import RestoreResult, SystemHealthData
+from gateway_operator.domain.gateway.admission import RESTORES_POLICY, InstalledPolicy
 from gateway_operator.domain.gateway.rollout import (
     RestartRecord,
     config_is_persistent,
@@ -13,7 +16,7 @@ from gateway_operator.domain.gateway.rollout import (
     rollout,
     still_starting,
 )
-from gateway_operator.domain.gateway.workload import Endpoint
+from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND, safety_backup_name
@@ -38,6 +41,8 @@ async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
     """Read what the next decision needs. The gateway that was found stays in ``run``."""
     if not decisions.needs_gateway(restore, run.ports.clock.now()):
         return RestoreObservation(restore)
+    if restore.awaits_approval:
+        return RestoreObservation(restore, policy=await _policy(run), answer=run.answer)
     resolved = run.resolved = await resolve_gateway(run.ports, run.ref.namespace, restore.gateway)
     health, journal = await _read_admin_api(run, restore, resolved.target)
     _count_healthy(run, restore, resolved, health)
@@ -64,8 +69,23 @@ async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
         pending_owner_runs=owner is not None and not is_terminal(owner),
         running_restore=running,
         identity_problem=await _identity_problem(run, restore, resolved.target),
+        **await _approval(run, restore, resolved.workload),
         answer=run.answer,
     )
+
+
+async def _approval(run: RunContext, restore: Restore, workload: Workload | None) -> dict[str, Any]:
+    """The fields about the approval: what the workload requires, and the policy that would protect it."""
+    if workload is None or restore.phase != "Validating" or not (workload.requires_approval or restore.approval):
+        return {}
+    policy = await _policy(run)
+    return {"approval_required": True, "approval_timeout": workload.approval_timeout, "policy": policy}
+
+
+async def _policy(run: RunContext) -> InstalledPolicy | None:
+    """The policy for restores; None if the chart did not install it."""
+    prefix = run.ports.policies
+    return await run.ports.cluster.admission_policy(f"{prefix}-{RESTORES_POLICY}") if prefix else None
 
 
 async def _read_admin_api(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Final
 
+from gateway_operator.domain.gateway.admission import SCHEDULES_POLICY, policy_problem
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, Ref
@@ -183,6 +184,12 @@ class RetentionController:
         except Exception as error:
             await self._reports.report_internal_error(backups, error)
 
+    async def _approval_problem(self) -> str:
+        """Why approvals of deletions do not count: their admission policy is not in force. Empty if they do."""
+        prefix = self._ports.policies
+        installed = await self._ports.cluster.admission_policy(f"{prefix}-{SCHEDULES_POLICY}") if prefix else None
+        return policy_problem(SCHEDULES_POLICY, installed)
+
     async def _process_set(self, backups: BackupSet, overview: _Overview, state: _Pass) -> None:
         if backups.error is not None:
             raise backups.error
@@ -194,7 +201,9 @@ class RetentionController:
         else:
             decisions = await asyncio.to_thread(plan, backups.rows, policy, now)
         observation = self._observe(backups, overview, executed_deletions(decisions, policy))
-        approvals = approvable_holds(observation)
+        if approvable_holds(observation):
+            observation = replace(observation, approval_problem=await self._approval_problem())
+        approvals = [] if observation.approval_problem else approvable_holds(observation)
         result = summarize(decisions, backups.policy, first_hold(observation, now), approvals)
         if result.deletions and backups.unresolved_restore:
             result = summarize(decisions, backups.policy, restore_pending_hold(backups.unresolved_restore), approvals)

@@ -22,6 +22,23 @@ RESTORE_REASONS: Final[dict[Reason, Meaning]] = {
         "The audit log of the admin API shows who did it.",
     ),
     Reason.Restored: Meaning("The gateway was healthy on the restored config, and the restore is committed.", NOTHING),
+    Reason.ApprovalRequired: Meaning(
+        "The gateway requires that a second person approves the restore. Nothing has been changed.",
+        "Another person checks `status.source` and runs `kubectl gateway restore approve NAME`.",
+    ),
+    Reason.Approved: Meaning("A second person has approved the restore. It continues.", NOTHING),
+    Reason.ApprovalExpired: Meaning(
+        "Nobody approved the restore in time. Nothing was changed.",
+        "Create it under another name. The workload's annotation `mcpgateway.dev/approval-timeout` sets the time.",
+    ),
+    Reason.ApprovalUnavailable: Meaning(
+        "The restore must be approved, and no approval can be checked: the admission policy is not in force.",
+        "The message names the cause. Repeat the operator's `helm upgrade`, then restore under another name.",
+    ),
+    Reason.RequesterInvalid: Meaning(
+        "The restore must be approved, and `requestedBy` is missing or names a ServiceAccount.",
+        "Create it as a person with `kubectl gateway restore create`, under another name.",
+    ),
     Reason.NoSuchBackup: Meaning(
         "The named GatewayBackup does not exist, or no backup matches `latest` or `before`.",
         "Choose a backup from `kubectl get gwb`.",
