@@ -14,7 +14,7 @@ from gateway_operator.domain.gateway.admission import RESTORES_POLICY, Installed
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import APPROVAL_TIMEOUT, APPROVED_BY, RESTORE_APPROVAL
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.restore import approval
+from gateway_operator.domain.restore.approval import wait as approval
 from gateway_operator.domain.restore.status import RestoreObservation
 from tests.unit.gateway_operator.policies import INSTALLED_AT, installed_policy
 from tests.unit.gateway_operator.simulation.fake_cluster import START

@@ -27,7 +27,7 @@ from gateway_operator.domain.model.names import safety_backup_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.restore import approval
+from gateway_operator.domain.restore.approval import wait as approval
 from gateway_operator.domain.restore.commands import both_commands, pending_message
 from gateway_operator.domain.restore.status import (
     RestoreObservation,

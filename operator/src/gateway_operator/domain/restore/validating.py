@@ -17,7 +17,7 @@ from gateway_operator.domain.model.names import ENCRYPTED
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.domain.restore import approval
+from gateway_operator.domain.restore.approval import wait as approval
 from gateway_operator.domain.restore.commands import pending_message, pending_request
 from gateway_operator.domain.restore.obstacles import restart_problem, wait_or_end
 from gateway_operator.domain.restore.plan import diff_status, diff_text, plan_refusal

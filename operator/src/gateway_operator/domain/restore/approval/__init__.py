@@ -1,0 +1,1 @@
+"""Approvals of restores by a second person."""
