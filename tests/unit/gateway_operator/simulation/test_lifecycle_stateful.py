@@ -286,16 +286,19 @@ class Life(RuleBasedStateMachine):
     def _pass(self, passes: int) -> None:
         before = self._before()
         files, approved = self._files(), self.loss_approved
+        crashed = False
         for _ in range(passes):
             try:
                 asyncio.run(self.sweeper.run_once())
+                crashed = False
             except CrashError:
+                crashed = True
                 self._restart(())
             self._finish()
         while any(body["status"]["phase"] == "Deleting" for body in self.objects.values()):
             asyncio.run(self.sweeper.run_once())  # finish deletions that a crashed pass has committed
         before.check(files - self._files(), large_approved=self.large_approved, loss_approved=approved)
-        self._remember(before)
+        self._remember(crashed=crashed)
 
     def _before(self) -> Before:
         """The inputs of a pass, for the second implementation of the rules."""
@@ -315,13 +318,18 @@ class Life(RuleBasedStateMachine):
             has_schedule=self._schedule is not None,
         )  # fmt: skip
 
-    def _remember(self, before: Before) -> None:
+    def _remember(self, *, crashed: bool) -> None:
         """Remember what the pass has seen and left, as the product does in the schedule's status."""
-        conditions = (self._schedule or {}).get("status", {}).get("conditions") or []
+        status = (self._schedule or {}).get("status", {})
+        conditions = status.get("conditions") or []
         reason = next((one["reason"] for one in conditions if one["type"] == "RetentionApplied"), "")
         after = self._before()
         self.last_loss = after.halves()
-        if reason == "Applied":
+        if crashed:
+            # The condition is that of an earlier pass. The number was recorded before the first deletion, if at all.
+            recorded = status.get("retention", {})
+            self.last_left, self.left_on = recorded.get("inventory"), recorded.get("volumeID") or ""
+        elif reason == "Applied":
             self.last_left, self.left_on = len(after.there()), self.place.admin.volume
         elif reason in ("NoPolicy", "DryRun"):
             self.last_left = None
