@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     seed.add_argument(
         "--from", dest="source", type=Path, metavar="FILE", help="copy this config instead of the default one"
     )
+    _add_drill_commands(commands.add_parser("drill", help="run in the init containers of a drill pod"))
     audit = commands.add_parser("audit", help="check the audit log").add_subparsers(dest="audit_command", required=True)
     verify = audit.add_parser(
         "verify",
@@ -55,6 +56,51 @@ def _parser() -> argparse.ArgumentParser:
         text = f"{AdminSettings.model_fields[field].description}; environment: {variable_name(field)}"
         verify.add_argument(f"--{flag_name(field)}", dest=field, metavar="FILE", help=text)
     return parser
+
+
+def _add_drill_commands(drill: argparse.ArgumentParser) -> None:
+    commands = drill.add_subparsers(dest="drill_command", required=True)
+    isolation = commands.add_parser(
+        "isolation", help="exit code 3 if the API server or a target accepts a connection: no policy isolates the pod"
+    )
+    isolation.add_argument("--target", dest="targets", action="append", default=[], metavar="HOST:PORT")
+    isolation.add_argument("--seconds", type=float, default=15.0, help="time for the policy to take effect; default 15")
+    isolation.add_argument("--accept", action="store_true", help="report an answer, and end with exit code 0")
+    prepare = commands.add_parser(
+        "prepare", help="wait until a backup is restored; then turn external cache and telemetry off in the config"
+    )
+    prepare.add_argument("--request-id", required=True, metavar="ID", help="the id of the restore")
+    prepare.add_argument("--seconds", type=float, default=600.0, help="time to wait for the restore; default 600")
+    for field in ("config_file", "backup_dir"):
+        text = f"{AdminSettings.model_fields[field].description}; environment: {variable_name(field)}"
+        prepare.add_argument(f"--{flag_name(field)}", dest=field, metavar="PATH", help=text)
+
+
+def _drill(arguments: argparse.Namespace) -> int:
+    if arguments.drill_command == "isolation":
+        from gateway_api.drills.isolation import NOT_ISOLATED, check_isolation, parse_target
+
+        try:
+            targets = [parse_target(text) for text in arguments.targets]
+        except ValueError as error:
+            raise SettingsError(f"--target HOST:PORT: {error}") from None
+        answer = check_isolation(targets, arguments.seconds)
+        if answer:
+            print(answer)
+        return NOT_ISOLATED if answer and not arguments.accept else 0
+    from gateway_api.drills.restored_config import prepare_config
+
+    config, backups = (
+        getattr(arguments, field) or os.environ.get(variable_name(field)) for field in ("config_file", "backup_dir")
+    )
+    if not config or not backups:
+        raise SettingsError(f"set {variable_name('config_file')} and {variable_name('backup_dir')}")
+    try:
+        changed = prepare_config(Path(config), Path(backups), arguments.request_id, arguments.seconds)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the restored config cannot be prepared: {error}") from None
+    print(f"turned off: {', '.join(changed) or 'nothing'}")
+    return 0
 
 
 def _verify_audit(arguments: argparse.Namespace) -> int:
@@ -149,14 +195,20 @@ def _seed(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code.
 
-    0: success. 1: the audit log is broken. 2: an error, with one sentence on standard error.
+    0: success. 1: the audit log is broken. 2: an error, with one sentence on standard error. 3: a drill pod that is not
+    isolated.
     """
     arguments = _parser().parse_args(argv)
     logs.configure()
     try:
-        return {"serve": _serve, "settings": _settings, "seed": _seed, "audit": _verify_audit}[arguments.command](
-            arguments
-        )
+        commands = {
+            "serve": _serve,
+            "settings": _settings,
+            "seed": _seed,
+            "drill": _drill,
+            "audit": _verify_audit,
+        }
+        return commands[arguments.command](arguments)
     except SettingsError as error:
         print(f"gateway-admin: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from gateway_operator.domain.model.actions import CallBackup, CallReset, CallRes
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.resources import Json, Meta
+from gateway_operator.drill_ports import DrillObjects
 
 
 class AdminApiError(Exception):
@@ -157,6 +158,10 @@ class AdminApi(Protocol):
         """
         ...
 
+    async def copy_backup(self, source: AdminTarget, target: AdminTarget, backup_id: str, seconds: float) -> None:
+        """Copy a backup and its manifest to another gateway. It may be repeated. ``seconds`` limits each call."""
+        ...
+
     async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreResult | NotFound:
         """The admin API's journal entry of a restore."""
         ...
@@ -289,6 +294,7 @@ class Ports:
     ``operator`` is the operator's ServiceAccount as NAMESPACE:NAME, for commands in messages. ``backup_index`` has all
     GatewayBackups of the watch; if it is None, they are listed when needed. ``policies`` is the first part of the names
     of the chart's admission policies; empty if they are not installed.
+    ``drill_objects`` is None only in tests.
     """
 
     cluster: Cluster
@@ -297,3 +303,4 @@ class Ports:
     operator: str = ""
     backup_index: BackupIndex | None = None
     policies: str = ""
+    drill_objects: DrillObjects | None = None

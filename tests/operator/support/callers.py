@@ -26,6 +26,7 @@ _ROOTS = {
     "statefulsets": "/apis/apps/v1",
     "cronjobs": "/apis/batch/v1",
     "jobs": "/apis/batch/v1",
+    "networkpolicies": "/apis/networking.k8s.io/v1",
 }
 
 

@@ -21,7 +21,15 @@ def test_each_policy_denies_requests_in_all_namespaces() -> None:
     assert bindings.keys() == {item["metadata"]["name"] for item in policies()}
     for binding in bindings.values():
         assert binding["validationActions"] == ["Deny"]
-        assert binding.keys() == {"policyName", "validationActions"}, "a selector would leave namespaces out"
+        assert binding.keys() <= {"policyName", "validationActions", "paramRef"}, (
+            "a selector would leave namespaces out"
+        )
+    for item in policies():
+        # Without a parameter the API server would refuse every matched request, before the conditions are read.
+        has_parameters = "paramKind" in item["spec"]
+        expected = {"selector": {}, "parameterNotFoundAction": "Allow"} if has_parameters else None
+        assert bindings[item["metadata"]["name"]].get("paramRef") == expected
+        assert ("objectSelector" in item["spec"]["matchConstraints"]) == has_parameters
     for item in policies():
         assert item["spec"]["failurePolicy"] == "Fail"
         (rule,) = item["spec"]["matchConstraints"]["resourceRules"]

@@ -232,10 +232,19 @@ def test_operator_can_read_only_the_listed_age_identity_secrets() -> None:
     }
 
 
+def test_operator_runs_drills_only_where_the_chart_allows_it() -> None:
+    def permissions(values: Object) -> set[Rule]:
+        return grants(one(render("gateway", values), "Role", "my-gateway-backup-operator"))
+
+    drills = may("create delete", "", "pods") | may("get create delete", "networking.k8s.io", "networkpolicies")
+    assert permissions({"restore": {"drills": True}}) - permissions({}) == drills
+
+
 def test_security_page_lists_each_permission() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     for chart in ("operator", "gateway"):
-        objects = render(chart, {"schedule": {"enabled": True}} if chart == "gateway" else {})
+        everything = {"schedule": {"enabled": True}, "restore": {"drills": True}}
+        objects = render(chart, everything if chart == "gateway" else {})
         for role in [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]:
             for rule in role["rules"]:
                 for resource in rule["resources"]:

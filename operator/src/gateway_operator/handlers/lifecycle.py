@@ -15,6 +15,7 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
+from gateway_operator.adapters.drill_objects import KubernetesDrillObjects
 from gateway_operator.adapters.probe_server import listening_socket, serve_probes
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import Ref
@@ -99,8 +100,9 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
         memo.admin_api,
         SystemClock(),
         operator_settings.operator,
-        BackupIndex(),
-        operator_settings.policies,
+        backup_index=BackupIndex(),
+        policies=operator_settings.policies,
+        drill_objects=KubernetesDrillObjects(memo.cluster),
     )
     schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), operator_settings.image)
     dependencies = _connect_queues(ports, schedule_parts)

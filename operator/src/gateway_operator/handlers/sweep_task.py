@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 from gateway_operator.ports import Ports
+from gateway_operator.reconcile.drill.orphans import delete_orphans
 from gateway_operator.reconcile.retention.sweep import RetentionController
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.settings import OperatorSettings
@@ -27,7 +28,8 @@ def start(
 ) -> asyncio.Task[None]:
     """Start the task. ``add_schedules`` adds all schedules to their work queue."""
     controller = RetentionController(ports, settings.namespaces, log, watch_check)
-    return asyncio.create_task(_run(controller, settings.sweep_seconds, add_schedules), name="sweeper")
+    first = delete_orphans(ports, settings.namespaces, log)
+    return asyncio.create_task(_run(first, controller, settings.sweep_seconds, add_schedules), name="sweeper")
 
 
 async def stop(task: asyncio.Task[None]) -> None:
@@ -37,7 +39,13 @@ async def stop(task: asyncio.Task[None]) -> None:
         await task
 
 
-async def _run(controller: RetentionController, seconds: float, add_schedules: Callable[[], None]) -> None:
+async def _run(
+    first: Awaitable[None], controller: RetentionController, seconds: float, add_schedules: Callable[[], None]
+) -> None:
+    try:
+        await first
+    except Exception:
+        log.exception("The search for the pods of ended drills failed with an unexpected error.")
     while True:
         try:
             await controller.run_once()

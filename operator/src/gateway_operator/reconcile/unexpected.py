@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gateway_operator.domain.backup import deletion
 from gateway_operator.domain.backup import unexpected as backup_decisions
+from gateway_operator.domain.drill import decide as drill_decisions
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import Finish, KubernetesEvent, RemoveFinalizer, Wait, Write
 from gateway_operator.domain.model.admin_api import Failure
@@ -76,6 +77,10 @@ async def _record(ports: Ports, ref: Ref, body: Json, failure: Failure, log: Log
         return await _write(ports, Backup.parse, backup, action, failure, log)
     if ref.kind == RESTORE_KIND:
         restore = Restore.parse(body)
+        if restore.mode == "Drill":
+            return await _write(
+                ports, Restore.parse, restore, drill_decisions.after_error(restore, failure, now), failure, log
+            )
         next_action = restore_decisions.after_error(restore, failure, now)
         if isinstance(next_action, RemoveFinalizer):
             await _release_restore(ports, restore.meta, next_action, now)

@@ -59,7 +59,7 @@ histories = st.lists(
         group=st.sampled_from(["manual", "daily"]),
         phase=st.sampled_from(["Completed", "Completed", "Failed", "Running"]),
         going=st.none() | st.just(100),
-        level=st.sampled_from(["Verified", "Verified", "Stored"]),
+        level=st.sampled_from(["Verified", "Drilled", "Stored"]),
         suspicious=st.booleans(),
         accepted=st.booleans(),
     )
@@ -71,7 +71,7 @@ histories = st.lists(
 def is_reference(one: Backup) -> bool:
     """Whether later backups of the set are compared with it."""
     suspicious = any(condition["status"] == "True" for condition in one.conditions)
-    return one.level == "Verified" and (one.accepted or not suspicious)
+    return one.level in ("Verified", "Drilled") and (one.accepted or not suspicious)
 
 
 @given(histories, st.integers(0, 7), st.sampled_from("ab"), st.sampled_from(["manual", "daily"]))

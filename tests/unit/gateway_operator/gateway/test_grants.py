@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway_operator.domain.gateway.grants import (
     account_line,
+    drills_grant_line,
     identity_grant_line,
     restart_grant_line,
     schedules_grant_line,
@@ -17,6 +18,7 @@ LINES = {
     "identity": identity_grant_line("prod", "gw", "key", OPERATOR),
     "restart": restart_grant_line("prod", GatewayRef("StatefulSet", "gw"), OPERATOR),
     "schedules": schedules_grant_line("prod", "gw", OPERATOR),
+    "drills": drills_grant_line("prod", "gw", OPERATOR),
     "account": account_line("prod", "gw"),
 }
 

@@ -49,7 +49,7 @@ def history(number: int, seed: int) -> list[BackupSummary]:
             f"b{index}",
             NOW - age(),
             phase=dice.choice(["Completed"] * 5 + ["Failed", "Running", ""]),
-            level=dice.choice(["Verified", "Verified", "Stored"]),
+            level=dice.choice(["Verified", "Drilled", "Stored"]),
             pinned=rare(),
             ttl=timedelta(hours=dice.randint(0, 900) ** 2) if rare() else None,
             restores=("r",) if rare() else (),
@@ -92,7 +92,7 @@ def test_protected_backups_always_stay(entries: list[BackupSummary], policy: Ret
     alive = [entry for entry in entries if not entry.is_deleting]
     assert sorted(one.backup.name for one in decisions) == sorted(entry.name for entry in alive)
     staying = [one.backup for one in decisions if one.keep]
-    verified = [one for one in alive if is_good(one) and one.level == "Verified"]
+    verified = [one for one in alive if is_good(one) and one.level in ("Verified", "Drilled")]
     left = [entry for entry in staying if entry in verified]
     assert len(left) >= min(policy.min_keep, len(verified))
     for one in decisions:

@@ -115,6 +115,8 @@ class Admin:
         self.unhealthy_on: str | None = None
         """The content on which the gateway never becomes Ready."""
         self.failing: list[AdminApiError] = []
+        self.health_fields: dict[str, Any] = {}
+        """Fields that the health has in any case."""
         self.volume = VOLUME
         self.foreign: dict[str, FileInspection] = {}
         """Files without a manifest, by their path."""
@@ -150,6 +152,7 @@ class Admin:
         record = self.restore_record
         pending = record if record is not None and record.state is RestoreState.applied else None
         return health_data(
+            **self.health_fields,
             status=SystemStatus.healthy if valid else SystemStatus.unhealthy,
             config_valid=valid,
             config_digest=digest,
@@ -194,6 +197,13 @@ class Admin:
         self._gate()
         found = self.backups.get(backup_id)
         return found[0] if found else NotFound()
+
+    def read_content(self, backup_id: str) -> tuple[BackupRecord, str | None]:
+        """The record and the content of a backup's file."""
+        self._gate()
+        if backup_id not in self.backups:
+            raise AdminApiError("BackupNotFound", "absent", retryable=False)
+        return self.backups[backup_id]
 
     async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
         self._gate()
@@ -306,6 +316,9 @@ class Admin:
         )
         self._state()
         return self.restore_record
+
+    async def copy_backup(self, source: AdminTarget, target: AdminTarget, backup_id: str, seconds: float) -> None:
+        raise NotImplementedError("AdminRouter knows both admin APIs and copies between them.")
 
     async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreResult | NotFound:
         self._gate()

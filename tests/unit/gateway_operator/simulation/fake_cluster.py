@@ -84,6 +84,13 @@ class Cluster:
         self.tls = False
         self.workload_annotations: dict[str, str] = {}
         self.policy: InstalledPolicy | None = None
+        self.pod_spec: dict[str, Any] = {
+            "containers": [
+                {"name": "gateway", "image": "gateway:1"},
+                {"name": "admin", "image": "admin:1", "ports": [{"name": "admin", "containerPort": 8001}]},
+            ]
+        }
+        self.drill_pods: dict[str, dict[str, Any]] = {}
 
     def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
         self.version += 1
@@ -186,7 +193,10 @@ class Cluster:
     async def workload(self, namespace: str, ref: GatewayRef) -> Workload | None:
         if not self.present:
             return None
-        template = {"metadata": {"annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {}}}
+        template = {
+            "metadata": {"annotations": {"mcpgateway.dev/restored": self.marker} if self.marker else {}},
+            "spec": self.pod_spec,
+        }
         body = {
             "metadata": {
                 "uid": "w",
@@ -235,6 +245,8 @@ class Cluster:
         return [{"metadata": {"name": "gw-rs", "uid": "rs", "ownerReferences": owner}}], [pod]
 
     async def pod(self, namespace: str, name: str) -> Json | None:
+        if name in self.drill_pods:
+            return _copy(self.drill_pods[name])
         workload = await self.workload(namespace, GatewayRef("Deployment", "gw"))
         pods = [] if workload is None else (await self.pods(workload))[1]
         return next((body for body in pods if body["metadata"]["name"] == name), None)

@@ -20,6 +20,7 @@ from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, Clock, Cluster
+from tests.unit.gateway_operator.simulation.fake_drill import AdminRouter, DrillObjects
 
 log = logging.getLogger("tests")
 
@@ -85,9 +86,16 @@ class World:
         self.cluster = Cluster(self.clock)
         self.admin = Admin(self.cluster, self.clock)
         self.faults = faults or Faults()
-        self.plain = Ports(self.cluster, self.admin, self.clock, "ops:operator", policies="op")
+        self.drills = DrillObjects(self.cluster, self.clock)
+        router = AdminRouter(self.admin, self.drills)
+        self.plain = Ports(self.cluster, router, self.clock, "ops:operator", policies="op", drill_objects=self.drills)
         self.ports = Ports(
-            self.faults.wrap(self.cluster, False), self.faults.wrap(self.admin, True), self.clock, "o:o", policies="op"
+            self.faults.wrap(self.cluster, False),
+            self.faults.wrap(router, True),
+            self.clock,
+            "o:o",
+            policies="op",
+            drill_objects=self.faults.wrap(self.drills, False),
         )
         self.after_each_run: list[Callable[[], None]] = []
         """The actions of people between two runs of the operator."""

@@ -43,13 +43,13 @@ from gateway_operator.domain.model.actions import (
 )
 from gateway_operator.domain.model.admin_api import BackupFile, Failure, FileCheck, NotFound
 from gateway_operator.domain.model.identifiers import Origin
+from gateway_operator.domain.model.levels import reaches
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 
 _UNDECIDED_OWNER_SECONDS: Final = 2.0
 _ORIGIN_RETRY_SECONDS: Final = 1.0
-_LEVELS: Final = ("", "Stored", "Verified")
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
 
 
 def _proves_level(level: str, backup: Backup) -> bool:
-    return _LEVELS.index(level) >= _LEVELS.index(backup.required_level)
+    return reaches(level, backup.required_level)
 
 
 def _not_proven(backup: Backup, checked: FileCheck, now: datetime) -> Finish:

@@ -39,6 +39,13 @@ def restart_grant_line(namespace: str, ref: GatewayRef, operator: str) -> str:
     return _grant(namespace, f"{ref.name}-backup-restart", "patch", resource, [ref.name], operator)
 
 
+def drills_grant_line(namespace: str, gateway: str, operator: str) -> str:
+    """The commands that let the operator run drills in a namespace. ``operator`` as above."""
+    pods = _grant(namespace, f"{gateway}-backup-drill-pods", "create,delete", "pods", [], operator)
+    policies = "networkpolicies.networking.k8s.io"
+    return f"{pods} && {_grant(namespace, f'{gateway}-backup-drills', 'get,create,delete', policies, [], operator)}"
+
+
 def schedules_grant_line(namespace: str, gateway: str, operator: str) -> str:
     """The commands that let the operator write CronJobs with a gateway's ServiceAccount. ``operator`` as above."""
     cron_jobs = _grant(namespace, f"{gateway}-backup-schedules", "create,patch,delete", "cronjobs.batch", [], operator)

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, Origin
+from gateway_operator.domain.model.levels import VERIFIED, reaches
 from gateway_operator.domain.model.resources import Backup
 
 TERMINAL_BACKUP_PHASES: Final = frozenset({"Completed", "Failed", "Deleting"})
@@ -194,7 +195,7 @@ class BackupIndex:
         history = self._history.get(set_id, [])
         for position in range(bisect_left(history, moment) - 1, -1, -1):
             row = self._rows[history[position][1]]
-            if row.level == "Verified" and not row.needs_review and not row.is_deleting:
+            if reaches(row.level, VERIFIED) and not row.needs_review and not row.is_deleting:
                 return row
         return None
 

@@ -62,6 +62,12 @@ APPROVAL_TIMEOUT: Final = f"{GROUP}/approval-timeout"
 """Annotation of a workload: how long a restore waits for its approval, such as ``24h``."""
 APPROVED_BY: Final = f"{GROUP}/approved-by"
 """Annotation of a restore: the user who approves it. The admission policy proves that this user has set it."""
+DRILL_LABEL: Final = f"{GROUP}/drill"
+"""Label of a drill pod and of its NetworkPolicy: the restore. No Service or workload selects it."""
+DRILL_OF: Final = f"{GROUP}/drill-of"
+"""Annotation of a drill pod: KIND/NAME of the workload whose pod template it has."""
+DRILL_ISOLATION: Final = f"{GROUP}/drill-isolation"
+"""Annotation of a workload: ``Optional`` accepts drill pods that no policy engine isolates; otherwise ``Required``."""
 
 GATEWAY_LABEL: Final = f"{GROUP}/gateway"
 """Label of a Secret with an age identity: the only gateway whose restores may use it."""
@@ -102,6 +108,12 @@ def backup_path(group: str, created: datetime, name: str, uid: str, *, encrypted
 def safety_backup_name(restore_name: str, restore_uid: str) -> str:
     """The name of the GatewayBackup that a restore creates before it replaces the config."""
     tail = f"-safety-{restore_uid[:8]}"
+    return restore_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
+
+
+def drill_name(restore_name: str, restore_uid: str) -> str:
+    """The name of a drill's pod and of its NetworkPolicy. Nobody knows the uid before the restore exists."""
+    tail = f"-drill-{restore_uid[:8]}"
     return restore_name[: _NAME_LIMIT - len(tail)].rstrip("-.") + tail
 
 

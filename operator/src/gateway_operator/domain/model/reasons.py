@@ -96,6 +96,15 @@ class Reason(StrEnum):
     RestoreDeleted = "RestoreDeleted"
     RestoreReleased = "RestoreReleased"
     RestoreInProgress = "RestoreInProgress"
+    # a drill
+    Drilling = "Drilling"
+    Drilled = "Drilled"
+    NotIsolated = "NotIsolated"
+    DrillNotPossible = "DrillNotPossible"
+    DrillPodRejected = "DrillPodRejected"
+    DrillPodFailed = "DrillPodFailed"
+    DrillTimedOut = "DrillTimedOut"
+    CountsDiffer = "CountsDiffer"
     # retention and objectives
     Applied = "Applied"
     DryRun = "DryRun"
@@ -130,7 +139,6 @@ class Reason(StrEnum):
     ImageUnknown = "ImageUnknown"
     JobWithoutPod = "JobWithoutPod"
     JobFailed = "JobFailed"
-    Drilled = "Drilled"
     DrillOverdue = "DrillOverdue"
     # permissions
     Authorized = "Authorized"

@@ -19,9 +19,6 @@ def invalid_field(restore: Restore) -> str:
         return f"spec.before is no time that the operator can read: {str(restore.spec['before'])[:64]!r}."
     if "factoryReset" in restore.spec and (restore.factory_reset is None or not restore.factory_reset.confirm):
         return "spec.factoryReset.confirm is not true."
-    # Only until drills are implemented.
-    if restore.mode == "Drill":
-        return "Mode Drill is not supported by this version of the operator."
     return ""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import SetKind
+from gateway_operator.domain.model.levels import VERIFIED, reaches
 from gateway_operator.domain.model.names import SAFETY_GROUP
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import NAME_USED, Backup
@@ -90,7 +91,7 @@ def _newest(restore: Restore, backups: Sequence[Backup], volume_id: str) -> Back
 
 
 def _fits(restore: Restore, backup: Backup, volume_id: str) -> bool:
-    if backup.phase != "Completed" or backup.level != "Verified" or backup.meta.deleting_since:
+    if backup.phase != "Completed" or not reaches(backup.level, VERIFIED) or backup.meta.deleting_since:
         return False
     if backup.gateway != restore.gateway or backup.status.get("volumeID") != volume_id:
         return False

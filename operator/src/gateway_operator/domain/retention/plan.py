@@ -18,12 +18,12 @@ from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.model.identifiers import SetKind
+from gateway_operator.domain.model.levels import VERIFIED, reaches
 from gateway_operator.domain.retention import periods as calendar
 from gateway_operator.domain.retention.policy import RetentionPolicy
 
 COMPLETED: Final = "Completed"
 FAILED: Final = "Failed"
-VERIFIED: Final = "Verified"
 TOLERANCE: Final = timedelta(minutes=1)
 """Allowed difference between the clocks of a gateway's pod, the API server and the operator."""
 
@@ -135,7 +135,7 @@ def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, now: dat
             kept[index].append("suspicious")
             after = backup
             continue
-        if backup.level == VERIFIED and verified < policy.min_keep:
+        if reaches(backup.level, VERIFIED) and verified < policy.min_keep:
             verified += 1
             if policy.has_rules or backup.ttl is not None:  # otherwise nothing could delete it
                 kept[index].append("minKeep")

@@ -15,10 +15,11 @@ from datetime import datetime
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, SetKind
+from gateway_operator.domain.model.levels import VERIFIED, reaches
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import needs_backups
-from gateway_operator.domain.retention.plan import FAILED, VERIFIED
+from gateway_operator.domain.retention.plan import FAILED
 from gateway_operator.domain.retention.policy import KEEP_ALL, SAFETY, RetentionPolicy, parse
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
@@ -50,7 +51,9 @@ class BackupSet:
     @property
     def newest_verified(self) -> datetime | None:
         """The time of the newest Verified backup whose file is not known to be lost; None without one."""
-        return max((one.time for one in self._good() if one.level == VERIFIED and not one.file.is_lost), default=None)
+        return max(
+            (one.time for one in self._good() if reaches(one.level, VERIFIED) and not one.file.is_lost), default=None
+        )
 
     @property
     def approvals(self) -> Sequence[Json]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.levels import VERIFIED, reaches
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
@@ -18,7 +19,7 @@ def progress(schedule: GatewayBackupSchedule, backups: Sequence[BackupSummary]) 
     good = [
         (one.snapshot_time, one.name)
         for one in completed
-        if one.snapshot_time is not None and (one.level == "Verified" or not schedule.wants_proof)
+        if one.snapshot_time is not None and (reaches(one.level, VERIFIED) or not schedule.wants_proof)
     ]
     bad = [(one.completion_time, one.name, one.reason) for one in failed if one.completion_time is not None]
     last_good, last_bad = max(good, default=None), max(bad, default=None)

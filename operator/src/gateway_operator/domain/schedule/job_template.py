@@ -61,11 +61,11 @@ def _texts(values: object) -> dict[str, str]:
 
 def same_quantity(one: object, other: object) -> bool:
     """Whether two resource quantities are equal. The API server writes 0.5 as 500m and 1024Mi as 1Gi."""
-    first, second = _quantity(one), _quantity(other)
+    first, second = quantity(one), quantity(other)
     return first is not None and first == second
 
 
-def _quantity(value: object) -> Decimal | None:
+def quantity(value: object) -> Decimal | None:
     """The number of a quantity; None if it is none."""
     text = str(value)
     suffix = next((one for one in sorted(_SUFFIXES, key=len, reverse=True) if one and text.endswith(one)), "")

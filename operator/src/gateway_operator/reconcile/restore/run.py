@@ -22,6 +22,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.ports import ConflictError, MissingError, Ports
+from gateway_operator.reconcile.drill.run import reconcile_drill
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.calls import act
 from gateway_operator.reconcile.restore.context import RunContext
@@ -47,6 +48,8 @@ async def _reconcile(run: RunContext) -> float | None:
         if body is None:
             return None
         restore = Restore.parse(body)
+        if restore.mode == "Drill":
+            return await reconcile_drill(ports, ref, run.log)
         action = decisions.decide(await observe(run, restore), ports.clock.now())
         try:
             match action:

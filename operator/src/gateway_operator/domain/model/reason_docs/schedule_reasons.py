@@ -104,7 +104,6 @@ SCHEDULE_REASONS: Final[dict[Reason, Meaning]] = {
         "The newest Job of the schedule has had no running pod for a minute. The message repeats what Kubernetes says.",
         "Change `spec.jobTemplate` (tolerations, resources, securityContext), or the quota or the nodes.",
     ),
-    Reason.Drilled: Meaning("The newest drill succeeded: a backup was restored in a throw-away pod.", NOTHING),
     Reason.DrillOverdue: Meaning(
         "The last good drill is older than `spec.drill.schedule` demands, or there is none.",
         "Read the events of the CronJob `{schedule}-drill`. Start a drill with `kubectl gateway drill create`.",

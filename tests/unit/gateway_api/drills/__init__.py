@@ -1,0 +1,1 @@
+"""Unit tests of the commands that run in a drill pod."""

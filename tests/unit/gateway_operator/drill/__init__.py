@@ -1,0 +1,1 @@
+"""Unit tests of drills: the pod, the reading of its state, and the decisions."""
