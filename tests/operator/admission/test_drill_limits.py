@@ -78,7 +78,7 @@ def drill(request: pytest.FixtureRequest, team: Kube, drill_account: Caller) -> 
 
 
 def at(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at a path, in which ~ stands for a slash in a name. None removes the field."""
+    """A copy with another value at a path, where ~ in a name means a slash. None removes the field."""
     changed = copy.deepcopy(body)
     where: Any = changed
     *parents, last = (name.replace("~", "/") for name in path.split("/"))
