@@ -66,7 +66,9 @@ def test_finished_backup_never_runs_again(kube: Kube, gateway: GatewayDeployment
     kube.patch_spec("gwb", "once", {"description": "other"})
     kube.complete_backup("another")
     status = kube.wait_status("gwb", "once", lambda status: status["observedGeneration"] == 2)
-    assert status == {**before, "observedGeneration": 2}
+    conditions = [{**condition, "observedGeneration": 2} for condition in before["conditions"]]
+    assert status == {**before, "observedGeneration": 2, "conditions": conditions}
+    kube.kubectl("wait", "--for=condition=Completed", "gwb/once", "--timeout=10s")
     assert len(admin.backup_requests) == 2
 
 

@@ -56,21 +56,25 @@ def with_progress(resource: ResourceT, status: Patch, now: datetime) -> Patch:
     present = status.get("conditions") or resource.conditions
     reason, message = str(merged.get("reason") or ""), str(merged.get("message") or "")
     progress = conditions.progress_conditions(present, phase, reason, message, generation, now)
-    return {**status, "observedGeneration": generation, "conditions": progress}
+    observed = conditions.observed_at(progress, generation)
+    return {**status, "observedGeneration": generation, "conditions": observed}
 
 
 async def observe_generation(ports: Ports, ref: Ref) -> None:
     """Write that the spec of a finished backup was read after a change, for example of ``pinned``.
 
-    Without it kstatus takes the backup for one in progress. ConflictError: read and decide again.
+    Without it kstatus takes the backup for one in progress, and `kubectl wait` waits until its timeout. ConflictError:
+    read and decide again.
     """
     body = await ports.cluster.read(ref)
     backup = None if body is None else Backup.parse(body)
     if backup is None or backup.phase not in TERMINAL_BACKUP_PHASES:
         return
-    # This field alone: nothing else of a finished backup changes.
-    if backup.status.get("observedGeneration") != backup.meta.generation:
-        await ports.cluster.write_status(backup.meta, {"observedGeneration": backup.meta.generation})
+    # The generations alone: nothing else of a finished backup changes.
+    generation = backup.meta.generation
+    if backup.status.get("observedGeneration") != generation:
+        observed = conditions.observed_at(backup.conditions, generation)
+        await ports.cluster.write_status(backup.meta, {"observedGeneration": generation, "conditions": observed})
 
 
 async def update_status(

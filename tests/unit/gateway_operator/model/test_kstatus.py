@@ -47,6 +47,15 @@ def kstatus(body: Mapping[str, Any]) -> str:
     return "Current"
 
 
+def wait_ends(body: Mapping[str, Any], kind: str) -> bool:
+    """Whether `kubectl wait --for=condition=KIND` ends. It ignores a condition of an older generation."""
+    generation = body["metadata"].get("generation", 0)
+    return any(
+        (one["type"], one["status"]) == (kind, "True") and one.get("observedGeneration", generation) >= generation
+        for one in body["status"]["conditions"]
+    )
+
+
 PHASES = [
     *((BACKUP_KIND, phase, "InProgress") for phase in ("Pending", "Running", "Verifying")),
     (BACKUP_KIND, "Completed", "Current"),
@@ -126,5 +135,22 @@ def test_spec_change_of_a_finished_backup_is_observed() -> None:
     body = world.cluster.objects[(ref.kind, ref.name)]
     body["metadata"]["generation"] += 1
     assert kstatus(body) == "InProgress"
+    assert not wait_ends(body, "Completed")
     assert asyncio.run(reconcile(world.plain, GatewayLocks(), Backup.parse(body))) is None
     assert kstatus(body) == "Current"
+    assert wait_ends(body, "Completed")
+    assert wait_ends(body, "Finished")
+
+
+@pytest.mark.parametrize("kind", PARSERS)
+def test_each_status_write_renews_the_generation_of_all_conditions(kind: str) -> None:
+    world = World()
+    ref = world.cluster.add(kind, "x", {})
+    body = world.cluster.objects[(kind, "x")]
+    other = {"type": "Authorized", "status": "True", "reason": "Granted", "message": "It is so."}
+    body["status"] = {"phase": "Pending", "conditions": [{**other, "observedGeneration": 1}]}
+    body["metadata"]["generation"] = 2
+    resource = PARSERS[kind](asyncio.run(world.cluster.read(ref)))
+    status = {"phase": "Completed", "reason": "Some", "message": "It is so."}
+    asyncio.run(update_status(world.plain, PARSERS[kind], resource, status, None, logging.getLogger("tests")))
+    assert {one["observedGeneration"] for one in body["status"]["conditions"]} == {2}

@@ -70,6 +70,15 @@ def terminal_conditions(
     return [dict(condition) for condition in result]
 
 
+def observed_at(present: Sequence[Mapping[str, Any]], generation: int) -> Conditions:
+    """The list with this generation in each condition.
+
+    The phase of an object depends only on the immutable part of its spec, so its conditions are as true for a later
+    generation. `kubectl wait` ignores a condition of an older generation, and would wait until its timeout.
+    """
+    return [{**condition, "observedGeneration": generation} for condition in present]
+
+
 def without_condition(present: Sequence[Mapping[str, Any]], kind: str) -> Conditions:
     """The list without the conditions of one type."""
     return [dict(condition) for condition in present if condition.get("type") != kind]
