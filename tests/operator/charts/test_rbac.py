@@ -108,6 +108,9 @@ def own_a_drill(kube: Kube, schedule: str) -> None:
 
 
 UNUSED_BY_REQUESTS = {
+    # Only approvals need them: tests/operator/admission/test_approvals.py.
+    ("get", "validatingadmissionpolicies.admissionregistration.k8s.io"),
+    ("get", "validatingadmissionpolicybindings.admissionregistration.k8s.io"),
     # The admission policies ask for it: they recognize the operator by it.
     ("update", "gatewaybackups/status.mcpgateway.dev"),
     # The admission plugin OwnerReferencesPermissionEnforcement asks for it.

@@ -58,7 +58,6 @@ def test_commands_end_a_restore_in_each_open_state(kube: Kube, backed_up: RealGa
     assert "Pass --yes" in cli.run("restore", "commit", "running", code=2).stderr
     done = cli.run("restore", "commit", "running", "--yes", "--wait")
     assert done.stdout == "gatewayrestore.mcpgateway.dev/running committed\n"
-    assert f"namespace {kube.namespace}:" in done.stderr
     assert (state(backed_up, running), backed_up.count_users()) == ("committed", 2)
     assert "already" not in cli.run("restore", "commit", "running").stderr
     assert "safety backup running-safety-" in cli.run("restore", "rollback", "running", "--yes", code=1).stderr

@@ -176,11 +176,15 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if record is not None and record.state is RestoreState.rolled_back:
         message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now)
-    if restore.end == COMMIT and restore.reason != Reason.Committing:
-        return start_commit(restore, now)
     # A commit that failed is repeated, also when the time for the health check is over: the gateway was healthy.
-    if observed.healthy_streak >= restore.health_consecutive or restore.reason == Reason.Committing:
+    if restore.reason == Reason.Committing:
         return _commit(observed, now)
+    if restore.end == COMMIT:
+        return start_commit(restore, now)
+    if observed.healthy_streak >= restore.health_consecutive:
+        # Durable before the call: the commit may change the accepted admin key, and then no health can be observed.
+        message = "The gateway is healthy on the restored config, which is being committed."
+        return Write({"reason": str(Reason.Committing), "message": message})
     waited = seconds_in_phase(restore, now)
     if waited < restore.health_timeout:
         return RecheckSoon(POLL_SECONDS)
