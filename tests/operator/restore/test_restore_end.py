@@ -78,7 +78,7 @@ def test_commands_end_a_restore_in_each_open_state(kube: Kube, backed_up: RealGa
         "Rollback",
     )
     assert "finalizers" not in kube.require("gwr", "left")["metadata"]
-    assert "no longer be committed" in cli.run("restore", "commit", "left", "--yes", code=1).stderr
+    assert "has spec.end Rollback already" in cli.run("restore", "commit", "left", "--yes", code=1).stderr
 
     # After a rollback that would have discarded a change: only a person discards it, and it is kept in a backup.
     kube.apply_restore("raced", backupName="good", healthCheck=SHORT, restart="Never")
