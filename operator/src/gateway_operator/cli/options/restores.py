@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from gateway_operator.cli.argument_types import digest, name, positive, secret_key, secret_name, since, text
-from gateway_operator.cli.options.common import add_create_options, add_gateway_options
+from gateway_operator.cli.argument_types import digest, name, positive, since, text
+from gateway_operator.cli.options.common import (
+    add_create_options,
+    add_gateway_options,
+    add_identity_options,
+    add_start_options,
+)
 
 
 def add_restore_create(command: argparse.ArgumentParser) -> None:
@@ -40,10 +45,7 @@ def add_restore_create(command: argparse.ArgumentParser) -> None:
     spec.add_argument("--timeout-seconds", type=positive, metavar="SECONDS", help=(
         "timeout of the restore until the config is replaced; default 600"
     ))  # fmt: skip
-    spec.add_argument("--starting-deadline-seconds", type=positive, metavar="SECONDS", help=(
-        "maximum time to wait for the gateway; default 300"
-    ))  # fmt: skip
-    spec.add_argument("--description", type=text, help="free text for users")
+    add_start_options(spec)
 
 
 def add_restore_diff(command: argparse.ArgumentParser) -> None:
@@ -75,10 +77,9 @@ def _add_source(command: argparse.ArgumentParser, *, required: bool = True) -> N
     file.add_argument("--expected-sha256", type=digest, metavar="DIGEST", help=(
         "refuse a file with another digest; of the file, or of the config in it"
     ))  # fmt: skip
-    file.add_argument("--identity-secret", type=secret_name, metavar="NAME", help=(
-        "the Secret with the age identity for an encrypted file; it must have the label mcpgateway.dev/gateway"
-    ))  # fmt: skip
-    file.add_argument("--identity-key", type=secret_key, metavar="KEY", help="the key in that Secret; default identity")
+    add_identity_options(
+        file, "the Secret with the age identity for an encrypted file; it must have the label mcpgateway.dev/gateway"
+    )
     file.add_argument("--accept-unsigned", action="store_true", help=(
         "accept a file without a trusted signature; requires --expected-sha256 and permission in the gateway's chart"
     ))  # fmt: skip

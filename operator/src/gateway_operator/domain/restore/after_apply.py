@@ -176,13 +176,14 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if record is not None and record.state is RestoreState.rolled_back:
         message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now)
-    # A commit that failed is repeated, also when the time for the health check is over: the gateway was healthy.
+    # Also when the time for the health check is over: the gateway was healthy, or a person wants to keep the config.
     if restore.reason == Reason.Committing:
         return _commit(observed, now)
     if restore.end == COMMIT:
         return start_commit(restore, now)
     if observed.healthy_streak >= restore.health_consecutive:
-        # Durable before the call: the commit may change the accepted admin key, and then no health can be observed.
+        # Durable before the call. Its repetition counts no healthy observations again, and the commit may change the
+        # accepted admin key, so that no health can be observed after it.
         message = "The gateway is healthy on the restored config, which is being committed."
         return Write({"reason": str(Reason.Committing), "message": message})
     waited = seconds_in_phase(restore, now)
@@ -212,9 +213,8 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
 
 def _retry_commit(restore: Restore, failure: Failure, now: datetime) -> Wait:
     retried = wait(restore, failure, now)
-    # Durable: after a requeue nobody counts the healthy observations again.
     message = f"The commit failed and is repeated: {failure.sentence()}"
-    return replace(retried, status={**retried.status, "reason": str(Reason.Committing), "message": message})
+    return replace(retried, status={**retried.status, "message": message})
 
 
 def _committed(observed: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:

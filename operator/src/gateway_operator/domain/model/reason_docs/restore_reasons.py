@@ -14,7 +14,7 @@ RESTORE_REASONS: Final[dict[Reason, Meaning]] = {
     Reason.Restarting: Meaning("The config was replaced, and the gateway's pods are being restarted.", NOTHING),
     Reason.HealthCheck: Meaning("The gateway's health on the restored config is being checked.", NOTHING),
     Reason.Committing: Meaning(
-        "The restored config is live and is being committed: on request, or again after an error.",
+        "The restored config is live and is being committed: the gateway is healthy, or a person requested it.",
         "Check `status.lastErrors`.",
     ),
     Reason.RolledBack: Meaning(
