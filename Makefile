@@ -12,6 +12,8 @@ CONTEXT ?=
 DEMO_ARGS ?=
 # Arguments of the fault injection campaign: make fault-injection FAULT_ARGS="--one-in 20 --seed 3"
 FAULT_ARGS ?=
+# Arguments of the table of refused calls: make refused-calls REFUSED_ARGS="--only fsync"
+REFUSED_ARGS ?=
 # Duration and arguments of the stateful test: make stateful-test MINUTES=60 STATEFUL_ARGS="--seed 7 --steps 100"
 MINUTES ?= 10
 STATEFUL_ARGS ?=

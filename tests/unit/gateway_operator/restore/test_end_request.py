@@ -8,14 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gateway_api.contract import RestoreState
 from gateway_operator.cli.end_request import end_problem, has_ended_so
+from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.actions import (
     AddFinalizer,
     CallCommit,
+    CallReset,
     CallRestore,
     CallRollback,
     Done,
@@ -25,6 +28,7 @@ from gateway_operator.domain.model.actions import (
     Wait,
     Write,
 )
+from gateway_operator.domain.model.admin_api import NotFound
 from gateway_operator.domain.model.names import RESTORE_FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
@@ -39,6 +43,7 @@ from gateway_operator.domain.restore.status import (
 )
 from gateway_operator.domain.retention.sets import gather, in_use
 from tests.unit.gateway_operator import strategies as seen
+from tests.unit.gateway_operator.simulation.fake_admin_api import health_data, restore_result
 from tests.unit.gateway_operator.simulation.test_decision_invariants import RESTORE_STATUS, check_status
 
 
@@ -106,7 +111,42 @@ ended_views = st.builds(
 )
 
 
+def deleted_with_commit(phase: str, state: RestoreState | None) -> RestoreObservation:
+    """A restore that was deleted after its commit was requested. ``state``: of the journal; None without a record."""
+    one = restore(phase, wants="Commit", requestID="r", source={"backupID": "id"})
+    meta = replace(one.meta, finalizers=(RESTORE_FINALIZER,), deleting_since=seen.CREATED)
+    endpoint = Endpoint("gw-1", "10.0.0.1", 8001, tls=True, server_name=None, pod_ready=True, container="admin")
+    record = NotFound() if state is None else restore_result(state=state)
+    return RestoreObservation(replace(one, meta=meta), endpoint, health=health_data(), journal=record)
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "next_phase"),
+    [
+        ("", None, "Failed"),
+        ("Validating", None, "Failed"),
+        ("SafetyBackup", None, "Failed"),
+        ("Restoring", None, "Failed"),
+        ("Restoring", RestoreState.prepared, "RollingBack"),
+        ("Restoring", RestoreState.applied, "Restarting"),
+        ("Restoring", RestoreState.committed, "Restarting"),
+        ("Restoring", RestoreState.rolled_back, "RolledBack"),
+        ("HealthCheck", RestoreState.applied, "HealthCheck"),
+        ("HealthCheck", RestoreState.committed, "Completed"),
+    ],
+)
+def test_deletion_counts_unless_the_commit_is_possible(phase: str, state: RestoreState | None, next_phase: str) -> None:
+    """A requested commit survives the deletion only if the journal says that the config is replaced."""
+    action = decide(deleted_with_commit(phase, state), seen.CREATED + timedelta(seconds=31))
+    assert isinstance(action, Write | Finish)
+    assert action.status["phase"] == next_phase
+    if next_phase == "HealthCheck":
+        assert action.status["reason"] == "Committing"
+
+
 @given(ended_views, seen.times)
+@example(deleted_with_commit("Restoring", None), seen.CREATED)
+@example(deleted_with_commit("Restoring", RestoreState.prepared), seen.CREATED)
 @settings(max_examples=600, deadline=None)
 def test_decisions_about_ends_are_valid(view: RestoreObservation, now: datetime) -> None:
     one = view.restore
@@ -117,10 +157,10 @@ def test_decisions_about_ends_are_valid(view: RestoreObservation, now: datetime)
     if isinstance(action, Done):
         assert is_terminal(one)
         assert not held or (is_open(one) and not deleted)
-    if isinstance(action, CallRestore | CallRollback | CallCommit):
+    if isinstance(action, CallRestore | CallReset | CallRollback | CallCommit):
         # Nothing that changes a config is called for an object that can disappear meanwhile.
         assert held or deleted
-        assert not (isinstance(action, CallRestore) and deleted)
+        assert not (isinstance(action, CallRestore | CallReset) and deleted)
     if isinstance(action, AddFinalizer):
         assert one.phase in CHANGING_PHASES
         assert not deleted

@@ -131,6 +131,28 @@ def test_deleted_restore_leaves_nothing_open(how: str) -> None:
         check_next_completes(world, case)
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_requested_commit_survives_a_deletion(how: str) -> None:
+    """If the config was replaced by then and no rollback has begun."""
+    replaced: dict[str, bool] = {}
+
+    def commit_and_delete(world: World, ref: Ref) -> None:
+        if _body(world, ref) is not None:
+            record = world.admin.restore_record
+            applied = record is not None and record.state is RestoreState.applied
+            replaced["now"] = applied and world.cluster.status(ref).get("phase") != "RollingBack"
+            end(world, ref, "Commit")
+            delete(world, ref)
+
+    kept = 0
+    for case, world, ref in at_each_call(commit_and_delete, HOW[how]):
+        assert _body(world, ref) is None, case
+        live = check_not_open(world, case)
+        assert live == "good" or not replaced.pop("now", False), case
+        kept += live == "old"
+    assert kept
+
+
 def test_deletion_before_the_end_rolls_back() -> None:
     """The record says committed only if the commit was made before the deletion was seen."""
     lives = [check_not_open(world, case) for case, world, _ in at_each_call(delete, {}, ended=False)]

@@ -32,6 +32,7 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.after_apply import start_commit, wait
 from gateway_operator.domain.restore.commands import COMMIT, ROLLBACK
+from gateway_operator.domain.restore.prepare import applied
 from gateway_operator.domain.restore.status import (
     CHANGING_PHASES,
     RestoreObservation,
@@ -90,8 +91,11 @@ def interrupt(observed: RestoreObservation, now: datetime) -> RestoreAction | No
     if restore.mode != "Apply":
         return None
     deleted = restore.meta.deleting_since is not None
-    # A commit that a person requested is carried out, also if the object is deleted meanwhile.
-    if restore.end == COMMIT or not (deleted or restore.end == ROLLBACK):
+    if not (deleted or restore.end == ROLLBACK):
+        return None
+    # A commit that a person requested is carried out, also if the object is deleted meanwhile. Before the config is
+    # replaced there is nothing to commit, so the deletion counts.
+    if restore.end == COMMIT and restore.phase in ("Restarting", "HealthCheck"):
         return None
     reason = Reason.RollbackRequested if restore.end == ROLLBACK else Reason.RestoreDeleted
     cause = "A rollback was requested (spec.end)." if restore.end == ROLLBACK else "The GatewayRestore was deleted."
@@ -116,6 +120,8 @@ def _stop_restoring(observed: RestoreObservation, now: datetime) -> RestoreActio
     if isinstance(record, RestoreResult):
         if record.state in _ENDED:
             return None
+        if restore.end == COMMIT and record.state is RestoreState.applied:
+            return applied(restore, record, now)
         status = {**applied_status(record, restore), **reopened_status(restore, ROLLBACK, now)}
         return roll_back(restore, Reason.RestoreDeleted, cause, now, status)
     since = restore.meta.deleting_since or now

@@ -21,6 +21,7 @@ from gateway_operator.domain.model.actions import (
     RecheckSoon,
     RestoreAction,
     Wait,
+    Write,
 )
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.names import safety_backup_name
@@ -160,13 +161,13 @@ def restoring(observed: RestoreObservation, now: datetime) -> RestoreAction:
     """
     restore = observed.restore
     if isinstance(observed.answer, RestoreResult):
-        return _applied(restore, observed.answer, now)
+        return applied(restore, observed.answer, now)
     record = observed.journal if isinstance(observed.journal, RestoreResult) else None
     if record is not None and record.state is RestoreState.rolled_back:
         message = "Someone else rolled the restore back through the admin API; the previous config is live."
         return finish(restore, "RolledBack", Reason.RolledBack, message, now, applied_status(record))
     if record is not None and record.state is RestoreState.committed:
-        return _applied(restore, record, now)
+        return applied(restore, record, now)
     over = now >= deadline(restore)
     if record is not None and record.state is RestoreState.applied and (over or not _may_repeat(observed)):
         return _abandoned(observed, record, now)
@@ -205,7 +206,8 @@ def _may_repeat(observed: RestoreObservation) -> bool:
     return not isinstance(observed.answer, Failure) or retry.is_retryable(observed.answer)
 
 
-def _applied(restore: Restore, record: RestoreResult, now: datetime) -> RestoreAction:
+def applied(restore: Restore, record: RestoreResult, now: datetime) -> Write:
+    """The status write that enters Restarting, with the digests of the admin API's record."""
     # Durable before the restart: the health check compares the live config with the digests in this status.
     status = applied_status(record, restore)
     return step(restore, "Restarting", Reason.Restarting, f"The config is replaced.{kept_note(record)}", now, status)
