@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -64,16 +65,18 @@ def drill(request: pytest.FixtureRequest, team: Kube, drill_account: Caller) -> 
     )
 
     answers: list[Answer] = []
+    path, value, _ = FORGED["another image"]
+    forged = at(build_pod(plan), path, value)
 
-    def allowed() -> bool:
-        answers.append(drill_account.create("pods", build_pod(plan), dryRun="All"))
-        return answers[-1].allowed
+    def policies_act() -> bool:
+        answers[:] = [drill_account.create("pods", body, dryRun="All") for body in (build_pod(plan), forged)]
+        return [answer.status for answer in answers] == [201, 422]
 
     try:
         # RBAC and the parameters of the policies come from watches of the API server.
-        wait_for("the role and the policies act", allowed, timeout=20)
+        wait_for("the role and the policies act", policies_act, timeout=20)
     except AssertionError as error:
-        raise AssertionError(f"{error}: {answers[-1]}") from None
+        raise AssertionError(f"{error}: {answers}") from None
     return plan
 
 
@@ -96,16 +99,24 @@ SECRET_ENV = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "other", "k
 TOKEN = {"name": "config", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}
 CLAIM = {"name": "config", "persistentVolumeClaim": {"claimName": "backups"}}
 EXEC = {"postStart": {"exec": {"command": ["sh"]}}}
+# Where two policies refuse a pod, the API server gives the message of either.
+NO_CLAIM = "no claim, host path or token|only the Secrets and ConfigMaps"
 FORGED: dict[str, tuple[str, Any, str]] = {
     "no owner": ("metadata/ownerReferences", None, "belong to a GatewayRestore"),
     "another owner": ("metadata/ownerReferences/0/kind", "GatewayBackup", "belong to a GatewayRestore"),
     "no drill label": ("metadata/labels", {"app": "gateway"}, "belong to a GatewayRestore"),
+    "no kind": ("metadata/labels/mcpgateway.dev~drill-kind", None, "that the operator may patch"),
+    "a kind without a workload": (
+        "metadata/labels/mcpgateway.dev~drill-kind",
+        "DaemonSet",
+        "that the operator may patch",
+    ),
     "a label of the gateway": ("metadata/labels/app", "gateway", "only its own label"),
-    "a token": ("spec/automountServiceAccountToken", True, "no token"),
+    "a token": ("spec/automountServiceAccountToken", True, "no token|only the Secrets and ConfigMaps"),
     "another account": ("spec/serviceAccountName", "gateway-backup-operator", "no token"),
-    "a projected token": ("spec/volumes/0", TOKEN, "no claim, host path or token"),
-    "a claim": ("spec/volumes/0", CLAIM, "no claim, host path or token"),
-    "a host path": ("spec/volumes/0", {"name": "config", "hostPath": {"path": "/"}}, "no claim, host path or token"),
+    "a projected token": ("spec/volumes/0", TOKEN, NO_CLAIM),
+    "a claim": ("spec/volumes/0", CLAIM, NO_CLAIM),
+    "a host path": ("spec/volumes/0", {"name": "config", "hostPath": {"path": "/"}}, NO_CLAIM),
     "an unlimited volume": ("spec/volumes/0", {"name": "config", "emptyDir": {}}, "empty volumes with a size limit"),
     "the host network": ("spec/hostNetwork", True, "no access to its node"),
     "the host's processes": ("spec/hostPID", True, "no access to its node"),
@@ -115,11 +126,19 @@ FORGED: dict[str, tuple[str, Any, str]] = {
     "no deadline": ("spec/activeDeadlineSeconds", None, "has a deadline"),
     "restarts": ("spec/restartPolicy", "Always", "has a deadline"),
     "no limits": ("spec/containers/0/resources", {}, "has a deadline, limits"),
-    "no isolation check": ("spec/initContainers/0/name", "other", "first checks that it is isolated"),
-    "another check": ("spec/initContainers/0/args", ["--version"], "first checks that it is isolated"),
+    "no isolation check": (
+        "spec/initContainers/0/name",
+        "other",
+        "first checks that it is isolated|have the names and images",
+    ),
+    "another check": (
+        "spec/initContainers/0/args",
+        ["--version"],
+        "first checks that it is isolated|have the commands",
+    ),
     "another workload": (
         "metadata/annotations/mcpgateway.dev~drill-of",
-        "Deployment/other",
+        "other",
         "that the operator may patch",
     ),
     "no workload": ("metadata/annotations", {}, "that the operator may patch"),
@@ -148,7 +167,21 @@ def test_operator_creates_no_pod_that_is_not_a_drill(
     body = at(build_pod(drill), path, value)
     answer = drill_account.create("pods", body, dryRun="All")
     assert answer.status == 422, answer
-    assert message in answer.message, answer
+    assert re.search(message, answer.message), answer
+
+
+def test_a_pod_without_a_workload_to_compare_with_is_refused(
+    team: Kube, drill_account: Caller, drill: DrillPlan
+) -> None:
+    kind = drill.workload.ref.kind.lower()
+    team.kubectl("delete", kind, "gw")
+    try:
+        wait_for("the pod is refused", lambda: not drill_account.create("pods", build_pod(drill), dryRun="All").allowed)
+        answer = drill_account.create("pods", build_pod(drill), dryRun="All")
+        assert "no params found" in answer.message, answer
+    finally:
+        apply_workload(team, drill.workload.ref.kind)
+    wait_for("the pod is allowed", lambda: drill_account.create("pods", build_pod(drill), dryRun="All").allowed)
 
 
 def test_operator_deletes_only_pods_of_drills(team: Kube, drill_account: Caller, drill: DrillPlan) -> None:

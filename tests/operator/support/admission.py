@@ -32,12 +32,13 @@ def render_policies(cluster: Cluster, *values: str) -> list[dict[str, Any]]:
 def installed_policies(kube: Kube, image: str) -> Iterator[None]:
     """Install the policies for an operator with this image, wait until they act, and delete them afterwards.
 
-    The policies hold in all namespaces. A cluster-admin passes them all.
+    The policies hold in all namespaces. A cluster-admin passes them all. As after an uninstall with Helm, those with
+    the annotation `keep` stay: an API server watches the parameters of policies until the last such policy is deleted,
+    and never again.
     """
     repository, _, tag = image.rpartition(":")
     items = render_policies(kube.cluster, f"image.repository={repository}", f"image.tag={tag}")
-    body = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    kube.cluster.kubectl("apply", "-f", "-", input=body)
+    kube.cluster.kubectl("apply", "-f", "-", input=_list(items))
     try:
         stranger = grant_user(kube, "stranger", rule("mcpgateway.dev", "gatewaybackups", "create"))
         # While the objects arrive the API server loads the policies several times, and one that acts may be gone for a
@@ -45,9 +46,14 @@ def installed_policies(kube: Kube, image: str) -> Iterator[None]:
         wait_for("the policies act", lambda: not any(_creates_with_finalizer(stranger) for _ in range(10)), timeout=30)
         yield
     finally:
-        kube.cluster.kubectl("delete", "-f", "-", "--wait=false", input=body)
+        gone = [one for one in items if "annotations" not in one["metadata"]]
+        kube.cluster.kubectl("delete", "-f", "-", "--wait=false", input=_list(gone))
         # The next module must not begin while they still act.
         wait_for("the policies are gone", lambda: _creates_with_finalizer(stranger), timeout=30)
+
+
+def _list(items: list[dict[str, Any]]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
 def _creates_with_finalizer(caller: Caller) -> bool:

@@ -25,11 +25,13 @@ def test_each_policy_denies_requests_in_all_namespaces() -> None:
             "a selector would leave namespaces out"
         )
     for item in policies():
-        # Without a parameter the API server would refuse every matched request, before the conditions are read.
+        # Parameters are read before the conditions, so a label must limit these policies to the operator's pods. An
+        # uninstall keeps them: without them an API server stops its watch of the parameters (kubernetes#130887).
         has_parameters = "paramKind" in item["spec"]
-        expected = {"selector": {}, "parameterNotFoundAction": "Allow"} if has_parameters else None
+        expected = {"selector": {}, "parameterNotFoundAction": "Deny"} if has_parameters else None
         assert bindings[item["metadata"]["name"]].get("paramRef") == expected
         assert ("objectSelector" in item["spec"]["matchConstraints"]) == has_parameters
+        assert ("annotations" in item["metadata"]) == has_parameters
     for item in policies():
         assert item["spec"]["failurePolicy"] == "Fail"
         (rule,) = item["spec"]["matchConstraints"]["resourceRules"]

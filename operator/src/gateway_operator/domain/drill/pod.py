@@ -21,6 +21,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import (
     API_VERSION,
     DRILL_ISOLATION,
+    DRILL_KIND,
     DRILL_LABEL,
     DRILL_OF,
     RESTORE_KIND,
@@ -103,10 +104,12 @@ def build_pod(plan: DrillPlan) -> dict[str, Any]:
     init = [template.container(one, sidecar=_is_sidecar(one)) for one in spec.get("initContainers") or ()]
     if not located[1]:
         init.append(template.container(admin, sidecar=True))
+    metadata = _metadata(plan)
+    metadata["labels"][DRILL_KIND] = plan.workload.ref.kind
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {**_metadata(plan), "annotations": _annotations(plan)},
+        "metadata": {**metadata, "annotations": _annotations(plan)},
         "spec": {
             **template.pod_fields(spec),
             "automountServiceAccountToken": False,
@@ -144,7 +147,7 @@ def _metadata(plan: DrillPlan) -> dict[str, Any]:
 
 def _annotations(plan: DrillPlan) -> dict[str, str]:
     # The admission policy compares the pod with the template of this workload.
-    annotations = {DRILL_OF: f"{plan.workload.ref.kind}/{plan.workload.ref.name}"}
+    annotations = {DRILL_OF: plan.workload.ref.name}
     containers = [str(one.get("name")) for one in _gateway_containers(_template_spec(plan.workload))]
     return {**annotations, "kubectl.kubernetes.io/default-container": containers[0]}
 
