@@ -49,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
         default=":8080",
         help="HOST:PORT of /healthz; without HOST on IPv4 and IPv6; empty for no probe; default :8080",
     )
+    run.add_argument(
+        "--metrics",
+        default=":8081",
+        help="HOST:PORT of /metrics; without HOST on IPv4 and IPv6; empty for no metrics; default :8081",
+    )
     run.add_argument("--sweep-seconds", type=float, default=30.0, help="seconds between retention passes; default 30")
     run.add_argument("--log-format", choices=["json", "plain"], help="default json")
     run.add_argument("--verbose", action="store_true", help="log at debug level")

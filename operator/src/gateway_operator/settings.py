@@ -25,6 +25,8 @@ class OperatorSettings:
     """The namespaces to watch; empty means all namespaces."""
     liveness: str = ":8080"
     """HOST:PORT of the liveness probe's /healthz; without a host, all addresses over IPv4 and IPv6. Empty: no probe."""
+    metrics: str = ":8081"
+    """HOST:PORT of the Prometheus metrics, as for ``liveness``. Empty: no metrics."""
     log_format: str = "json"
     verbose: bool = False
     calls_in_flight: int = 32
@@ -46,6 +48,7 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
     return OperatorSettings(
         namespaces=namespaces(arguments.namespace, environment),
         liveness=arguments.liveness,
+        metrics=arguments.metrics,
         log_format=arguments.log_format or environment.get(f"{_PREFIX}LOG_FORMAT", "json"),
         verbose=arguments.verbose,
         calls_in_flight=int(environment.get(f"{_PREFIX}CALLS_IN_FLIGHT", "32")),

@@ -40,7 +40,7 @@ class OperatorProcess:
         self._flags = tuple(flags)
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        self.port = self.metrics_port = 0
 
     def __enter__(self) -> OperatorProcess:
         self.start()
@@ -51,10 +51,12 @@ class OperatorProcess:
 
     def start(self, wait: bool = True) -> None:
         """Start the process. With `wait`, wait until its liveness probe succeeds."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", self._module, "run", f"--liveness=127.0.0.1:{self.port}"]
+        with socket.socket() as free, socket.socket() as other:
+            for one in (free, other):
+                one.bind(("127.0.0.1", 0))
+            self.port, self.metrics_port = free.getsockname()[1], other.getsockname()[1]
+        command = [sys.executable, "-m", self._module, "run"]
+        command += [f"--liveness=127.0.0.1:{self.port}", f"--metrics=127.0.0.1:{self.metrics_port}"]
         command += [*(f"--namespace={namespace}" for namespace in self._namespaces), *self._flags]
         environment = {**os.environ, "KUBECONFIG": str(self._kubeconfig), **self._environment}
         with self._log.open("ab") as log:
@@ -81,6 +83,11 @@ class OperatorProcess:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def metrics(self) -> str:
+        """The text of /metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as response:
+            return bytes(response.read()).decode()
 
     def has_ended(self) -> bool:
         """Whether the process was started and no longer runs."""

@@ -67,7 +67,10 @@ def test_operator_probes_use_healthz() -> None:
     operator = container(render("operator"), "operator")
     for probe in ("livenessProbe", "readinessProbe"):
         assert operator[probe]["httpGet"] == {"path": "/healthz", "port": "liveness"}
-    assert operator["ports"] == [{"name": "liveness", "containerPort": 8080}]
+    assert operator["ports"] == [
+        {"name": "liveness", "containerPort": 8080},
+        {"name": "metrics", "containerPort": 8081},
+    ]
     assert operator["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "192Mi"}}
 
 

@@ -11,13 +11,13 @@ from gateway_operator.settings import from_command_line, service_account
 
 
 def test_settings(tmp_path: Path) -> None:
-    flags = _parser().parse_args(["run", "--namespace", "a", "--namespace", "b", "--liveness", ""])
+    flags = _parser().parse_args(["run", "--namespace", "a", "--namespace", "b", "--liveness", "", "--metrics", ""])
     settings = from_command_line(flags, {"WATCH_NAMESPACES": "ignored"})
     assert settings.namespaces == ("a", "b")
-    assert settings.liveness == ""
+    assert (settings.liveness, settings.metrics) == ("", "")
     settings = from_command_line(_parser().parse_args(["run"]), {"WATCH_NAMESPACES": "x, y,,x"})
     assert settings.namespaces == ("x", "y")
-    assert settings.liveness == ":8080"
+    assert (settings.liveness, settings.metrics) == (":8080", ":8081")
     claims = base64.urlsafe_b64encode(json.dumps({"sub": "system:serviceaccount:ops:op"}).encode()).decode().rstrip("=")
     token = tmp_path / "token"
     token.write_text(f"x.{claims}.y")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
 from gateway_operator.domain.index.backup_index import BackupIndex
+from gateway_operator.domain.metrics.restores import RestoreIndex
 from gateway_operator.domain.model.identifiers import NamespacedName
 from gateway_operator.domain.model.import_resource import Import
+from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
@@ -46,6 +48,18 @@ class HandlerDependencies:
     restores: WorkQueue[Restore]
     imports: WorkQueue[Import]
     schedules: WorkQueue[GatewayBackupSchedule]
+    restore_index: RestoreIndex = field(default_factory=RestoreIndex)
+    """A row of each GatewayRestore, for the metrics."""
+
+    @property
+    def queues(self) -> dict[str, WorkQueue[Any]]:
+        """The work queue of each kind."""
+        return {
+            BACKUP_KIND: self.backups,
+            RESTORE_KIND: self.restores,
+            IMPORT_KIND: self.imports,
+            SCHEDULE_KIND: self.schedules,
+        }
 
     def add_schedule_of(self, backup: Backup) -> None:
         """Add the schedule of a changed backup to its queue. If there is none of that name, the queue ignores it."""
@@ -59,5 +73,5 @@ class HandlerDependencies:
         return self.ports.backup_index
 
     async def stop(self) -> None:
-        for queue in (self.backups, self.restores, self.imports, self.schedules):
+        for queue in self.queues.values():
             await queue.stop()

@@ -16,7 +16,9 @@ from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
 from gateway_operator.adapters.drill_objects import KubernetesDrillObjects
-from gateway_operator.adapters.probe_server import listening_socket, serve_probes
+from gateway_operator.adapters.monitoring.metrics import CONTENT_TYPE, PrometheusMetrics
+from gateway_operator.adapters.monitoring.probe_server import listening_socket, serve_metrics, serve_probes
+from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
@@ -27,6 +29,8 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers import backups, sweep_task
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.handlers.kopf_settings import configure
+from gateway_operator.handlers.metric_sources import metric_sources
+from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
@@ -54,7 +58,7 @@ async def _wait_until_kinds_are_served(cluster: KubernetesCluster) -> None:
     raise kopf.PermanentError(f"The API server serves no {GROUP} kinds. Apply the CRDs; the operator then starts.")
 
 
-def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDependencies:
+def _connect_queues(ports: Ports, schedule_parts: ScheduleParts, metrics: ReconcileMetrics) -> HandlerDependencies:
     locks = GatewayLocks()
 
     async def backup(item: Backup) -> float | None:
@@ -74,10 +78,10 @@ def _connect_queues(ports: Ports, schedule_parts: ScheduleParts) -> HandlerDepen
 
     return HandlerDependencies(
         ports=ports,
-        backups=WorkQueue(backup, record_error=record),
-        restores=WorkQueue(restore, record_error=record),
-        imports=WorkQueue(backup_import, record_error=record),
-        schedules=WorkQueue(schedule, _SCHEDULE_DELAY, record_error=record),
+        backups=WorkQueue(backup, record_error=record, metrics=metrics, kind=BACKUP_KIND),
+        restores=WorkQueue(restore, record_error=record, metrics=metrics, kind=RESTORE_KIND),
+        imports=WorkQueue(backup_import, record_error=record, metrics=metrics, kind=IMPORT_KIND),
+        schedules=WorkQueue(schedule, _SCHEDULE_DELAY, record_error=record, metrics=metrics, kind=SCHEDULE_KIND),
     )
 
 
@@ -90,6 +94,13 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     if operator_settings.liveness:
         # Before the connection to the API server, which may take longer than the probe waits.
         memo.probes = await serve_probes(listening_socket(operator_settings.liveness), lambda: liveness_problem(memo))
+    # As early as the probe, so that a scrape during the start gets an answer.
+    metrics = PrometheusMetrics((BACKUP_KIND, RESTORE_KIND, IMPORT_KIND, SCHEDULE_KIND))
+    memo.metrics_server = None
+    if operator_settings.metrics:
+        memo.metrics_server = await serve_metrics(
+            listening_socket(operator_settings.metrics), metrics.render, CONTENT_TYPE
+        )
     memo.cluster = await KubernetesCluster.connect()
     await _wait_until_kinds_are_served(memo.cluster)
     memo.admin_api = HttpAdminApi(
@@ -105,17 +116,14 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
         drill_objects=KubernetesDrillObjects(memo.cluster),
     )
     schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), operator_settings.image)
-    dependencies = _connect_queues(ports, schedule_parts)
+    dependencies = _connect_queues(ports, schedule_parts, metrics)
     memo.dependencies = dependencies
-    memo.watch_check = WatchCheck(
-        {
-            BACKUP_KIND: dependencies.backups,
-            RESTORE_KIND: dependencies.restores,
-            IMPORT_KIND: dependencies.imports,
-            SCHEDULE_KIND: dependencies.schedules,
-        }
+    memo.watch_check = WatchCheck(dependencies.queues)
+    health = GatewayHealthIndex()
+    metrics.connect(metric_sources(dependencies, health))
+    memo.sweep_task = sweep_task.start(
+        ports, operator_settings, memo.watch_check, health, dependencies.schedules.add_all
     )
-    memo.sweep_task = sweep_task.start(ports, operator_settings, memo.watch_check, dependencies.schedules.add_all)
 
 
 @kopf.on.cleanup()
@@ -125,8 +133,9 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
     await memo.dependencies.stop()
     await memo.admin_api.close()
     await memo.cluster.close()
-    if memo.probes is not None:
-        await memo.probes.cleanup()
+    for server in (memo.probes, memo.metrics_server):
+        if server is not None:
+            await server.cleanup()
 
 
 @kopf.on.login()

@@ -29,4 +29,8 @@ async def on_restore_event(
     if (schedule := restore.meta.labels.get(SCHEDULE_LABEL)) is not None:
         # A drill of a schedule: its status shows the result. If there is none of that name, the queue ignores it.
         dependencies.schedules.add(NamespacedName(restore.meta.ref.namespace, str(schedule)))
+    if type == "DELETED":
+        dependencies.restore_index.remove(restore.uid)
+    else:
+        dependencies.restore_index.upsert(restore)
     dependencies.restores.observe(restore, finished=type == "DELETED" or not has_work(restore))

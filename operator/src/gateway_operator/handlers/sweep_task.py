@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.drill.orphans import delete_orphans
 from gateway_operator.reconcile.retention.sweep import RetentionController
@@ -24,10 +25,14 @@ log = logging.getLogger("gateway_operator.sweeper")
 
 
 def start(
-    ports: Ports, settings: OperatorSettings, watch_check: WatchCheck, add_schedules: Callable[[], None]
+    ports: Ports,
+    settings: OperatorSettings,
+    watch_check: WatchCheck,
+    health: GatewayHealthIndex,
+    add_schedules: Callable[[], None],
 ) -> asyncio.Task[None]:
     """Start the task. ``add_schedules`` adds all schedules to their work queue."""
-    controller = RetentionController(ports, settings.namespaces, log, watch_check)
+    controller = RetentionController(ports, settings.namespaces, log, watch_check, health)
     first = delete_orphans(ports, settings.namespaces, log)
     return asyncio.create_task(_run(first, controller, settings.sweep_seconds, add_schedules), name="sweeper")
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Final, Generic, Protocol, TypeVar
 
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import NamespacedName, Ref
 from gateway_operator.domain.model.resources import Meta
+from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import ClusterError
 from gateway_operator.reconcile.status_writer import object_log
 
@@ -40,7 +42,7 @@ class WorkQueue(Generic[T]):
     """``delay`` is the time in seconds from an event to the reconcile. All events within it cause one run.
 
     ``record_error`` writes the status of an object whose reconcile ended with an exception. It returns the seconds
-    until the next run, or None for the queue's own backoff.
+    until the next run, or None for the queue's own backoff. ``metrics`` counts the reconciles under ``kind``.
     """
 
     def __init__(
@@ -48,10 +50,14 @@ class WorkQueue(Generic[T]):
         reconcile: Callable[[T], Awaitable[float | None]],
         delay: float = 0.0,
         record_error: RecordError | None = None,
+        metrics: ReconcileMetrics | None = None,
+        kind: str = "",
     ) -> None:
         self._reconcile = reconcile
         self._delay = delay
         self._record_error = record_error
+        self._metrics = metrics
+        self._kind = kind
         self._registered: dict[NamespacedName, T] = {}
         self._timers: dict[NamespacedName, asyncio.TimerHandle] = {}
         self._running: dict[NamespacedName, asyncio.Task[None]] = {}
@@ -79,6 +85,17 @@ class WorkQueue(Generic[T]):
         """Whether the object with this uid is registered, and not another one of the same name."""
         item = self._registered.get(namespaced_name(ref))
         return item is not None and item.meta.ref.uid == ref.uid
+
+    @property
+    def items(self) -> list[T]:
+        """The registered objects, as the watch has last shown them."""
+        return list(self._registered.values())
+
+    @property
+    def depth(self) -> int:
+        """The number of objects that are due or whose reconcile is running. Those that wait for a time do not count."""
+        now = asyncio.get_running_loop().time()
+        return len(self._running) + sum(timer.when() <= now for timer in self._timers.values())
 
     def forget(self, key: NamespacedName) -> None:
         """Stop reconciling an object that is finished or deleted. A run in progress is not cancelled."""
@@ -126,9 +143,14 @@ class WorkQueue(Generic[T]):
     async def _run(self, key: NamespacedName) -> None:
         after: float | None = None
         item = self._registered[key]
+        began, failed = monotonic(), True
         try:
             after = await self._reconcile(item)
+            failed = False
             self._failures.pop(key, None)
+        except asyncio.CancelledError:
+            failed = False  # the operator stops
+            raise
         except ClusterError as error:
             # The API server may answer again, and after a conflict the next run decides again: requeue with backoff.
             after = self._backoff(key, item)
@@ -143,6 +165,8 @@ class WorkQueue(Generic[T]):
             after = await self._record(item, error, after)
         finally:
             del self._running[key]
+            if self._metrics is not None:
+                self._metrics.observe_reconcile(self._kind, monotonic() - began, failed=failed)
         if key in self._added_meanwhile:
             # Requeue: an event came during the run, and the run may have read the object before the change.
             self._added_meanwhile.discard(key)

@@ -10,7 +10,7 @@ import pytest
 from kubernetes.aio.client.configuration import Configuration
 
 from gateway_operator.adapters.kubernetes_api import CLI_AGENT, OPERATOR_AGENT, _client
-from gateway_operator.adapters.probe_server import listening_socket, serve_probes
+from gateway_operator.adapters.monitoring.probe_server import listening_socket, serve_probes
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.handlers.lifecycle import liveness_problem
 from gateway_operator.reconcile.watch_check import WatchCheck

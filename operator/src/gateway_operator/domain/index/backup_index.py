@@ -17,6 +17,7 @@ from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, Origin
 from gateway_operator.domain.model.levels import VERIFIED, reaches
+from gateway_operator.domain.model.names import ENCRYPTED
 from gateway_operator.domain.model.resources import Backup
 
 TERMINAL_BACKUP_PHASES: Final = frozenset({"Completed", "Failed", "Deleting"})
@@ -41,8 +42,12 @@ class BackupSummary:
     snapshot_time: datetime | None = None
     """When the config was read."""
     completion_time: datetime | None = None
+    start_time: datetime | None = None
+    """When the gateway was first asked for it."""
     level: str = ""
-    """``Stored`` or ``Verified``."""
+    """``Stored``, ``Verified`` or ``Drilled``."""
+    verified_time: datetime | None = None
+    """When this level was reached."""
     suspicious: bool = False
     """It lost much against the previous backup."""
     accepted: bool = False
@@ -98,7 +103,9 @@ class BackupSummary:
             reason=backup.reason,
             snapshot_time=backup.time("snapshotTime"),
             completion_time=backup.time("completionTime"),
+            start_time=backup.time("startTime"),
             level=backup.level,
+            verified_time=timestamps.parse((status.get("verification") or {}).get("time")),
             suspicious=conditions.condition_status(backup.conditions, conditions.SUSPICIOUS) is True,
             accepted=backup.accepted,
             pinned=backup.pinned,
@@ -128,6 +135,11 @@ class BackupSummary:
     def time(self) -> datetime:
         """When the config was read; without a config, when the backup ended or was created."""
         return self.snapshot_time or self.completion_time or self.created
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether its file is encrypted. The admin API names only encrypted files so."""
+        return self.path.lower().endswith(ENCRYPTED)
 
     @property
     def is_deleting(self) -> bool:
@@ -185,6 +197,10 @@ class BackupIndex:
         row = self._rows.pop(backup.meta.ref.uid, None)
         if row is not None:
             self._unlink(row)
+
+    def rows(self) -> list[BackupSummary]:
+        """All rows, in no order."""
+        return list(self._rows.values())
 
     def in_set(self, set_id: BackupSetId) -> list[BackupSummary]:
         """The rows of a set, in no order."""

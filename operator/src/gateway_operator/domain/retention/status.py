@@ -53,7 +53,8 @@ def check_objective(max_age: timedelta, newest: datetime | None, created: dateti
 OBJECTIVE_MET: Final = "ObjectiveMet"
 _PASS_TIME_INTERVAL: Final = timedelta(hours=1)
 """One write per schedule and hour shows that retention is running."""
-_QUIET: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
+QUIET_REASONS: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
+"""The reasons of RetentionApplied that are not a problem, also where the condition is False."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def schedule_status(
         desired.append((CERTIFICATE_VALID, checked.valid, checked.reason, checked.message))
     for kind, holds, reason, message in desired:
         old = next((one for one in present if one.get("type") == kind), {})
-        fine = holds or reason in _QUIET
+        fine = holds or reason in QUIET_REASONS
         if old.get("reason") != reason and (old or not fine):
             notes.append(KubernetesEvent(str(reason), message, warning=not fine))
         present = conditions.with_condition(present, kind, holds, str(reason), message, generation, now)

@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Final
 
 from gateway_operator.domain.gateway.admission import SCHEDULES_POLICY, policy_problem
+from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.index.file_state import FileState
 from gateway_operator.domain.model.identifiers import BackupSetId, NamespacedGateway, Ref
@@ -77,13 +78,18 @@ class RetentionController:
     """Runs retention passes over the given namespaces; over all namespaces if none is given."""
 
     def __init__(
-        self, ports: Ports, namespaces: Sequence[str], log: Log, watch_check: WatchCheck | None = None
+        self,
+        ports: Ports,
+        namespaces: Sequence[str],
+        log: Log,
+        watch_check: WatchCheck | None = None,
+        health: GatewayHealthIndex | None = None,
     ) -> None:
         self._ports = ports
         self._watch_check = watch_check
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
-        self._volumes = Volumes(ports, log)
+        self._volumes = Volumes(ports, log, health)
         self._reports = Reports(ports, log)
         self.listing_seconds = 0.0
         """Seconds that the last pass spent on listing. The caller derives the pause between passes from it."""

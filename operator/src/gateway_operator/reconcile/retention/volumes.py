@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gateway_api.contract import SystemHealthData
+from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import NamespacedGateway
 from gateway_operator.domain.model.problem import describe_error
@@ -53,9 +54,10 @@ class _State:
 class Volumes:
     """The listings of all gateways that have a schedule or a Completed backup."""
 
-    def __init__(self, ports: Ports, log: Log) -> None:
+    def __init__(self, ports: Ports, log: Log, health: GatewayHealthIndex | None = None) -> None:
         self._ports = ports
         self._log = log
+        self._health = health if health is not None else GatewayHealthIndex()
         self._states: dict[NamespacedGateway, _State] = {}
 
     def listing(self, gateway: NamespacedGateway) -> VolumeListing | None:
@@ -77,6 +79,7 @@ class Volumes:
         """Drop the listings of a namespace for gateways that no object names any more. Empty: of all namespaces."""
         for one in [one for one in self._states if namespace in ("", one.namespace) and one not in gateways]:
             del self._states[one]
+        self._health.forget(namespace, gateways)
 
     def expire(self, gateway: NamespacedGateway) -> None:
         """List the volume again in the next pass, because files of it were deleted."""
@@ -135,6 +138,8 @@ class Volumes:
             )
 
     async def _list(self, gateway: NamespacedGateway, before: _State | None, now: datetime) -> _State:
+        # Until the health call has succeeded: every way to leave this method before that is an unreachable gateway.
+        self._health.unreachable(gateway)
         resolved = await resolve_gateway(self._ports, gateway.namespace, gateway.gateway)
         if resolved.target is None:
             raise IncompleteListingError(getattr(resolved.gateway, "message", "The gateway was not observed."))
@@ -142,7 +147,7 @@ class Volumes:
         if problem is not None:
             raise IncompleteListingError(f"{problem.reason}: {problem.message}")
         previous = before.listing if before is not None else None
-        certificate = await self._read_certificate(resolved.target, before)
+        certificate = await self._read_certificate(gateway, resolved.target, before)
         first = await self._ports.admin_api.list_if_changed(resolved.target, before.etag if before and previous else "")
         if first.page is None and previous is not None:
             # Unchanged until now: also every backup that completed since then is compared by this listing.
@@ -163,8 +168,11 @@ class Volumes:
                 return _State(now, listing, first.etag, certificate=certificate)
             page = await self._ports.admin_api.list_files(resolved.target, page.continue_token)
 
-    async def _read_certificate(self, target: AdminTarget, before: _State | None) -> CertificateObservation | None:
+    async def _read_certificate(
+        self, gateway: NamespacedGateway, target: AdminTarget, before: _State | None
+    ) -> CertificateObservation | None:
         health = await call_or_failure(self._ports.admin_api.health(target))
         if isinstance(health, SystemHealthData):
+            self._health.answered(gateway, health)
             return CertificateObservation(health.certificate_end)
         return before.certificate if before is not None else None

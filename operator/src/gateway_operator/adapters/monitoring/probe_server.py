@@ -1,17 +1,21 @@
-"""Serves ``/healthz`` for the kubelet, on IPv4 and IPv6 at once: a node may have either.
+"""Serves ``/healthz`` for the kubelet and ``/metrics`` for Prometheus, on IPv4 and IPv6: a node may have either.
 
 kopf has a probe endpoint of its own. It listens on one host, and asyncio never gives an IPv6 socket IPv4 as well.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
 PATH: Final = "/healthz"
+METRICS_PATH: Final = "/metrics"
+
+_log: Final = logging.getLogger("gateway_operator.metrics")
 
 
 def listening_socket(address: str) -> socket.socket:
@@ -43,8 +47,30 @@ async def serve_probes(listening: socket.socket, problem: Callable[[], str]) -> 
         text = problem()
         return web.Response(status=503 if text else 200, text=text or "ok")
 
+    return await _serve(listening, PATH, healthz)
+
+
+async def serve_metrics(listening: socket.socket, render: Callable[[], bytes], content_type: str) -> web.AppRunner:
+    """Answer ``/metrics`` with the text of ``render``, or with 500 if it fails. The caller ends it with ``cleanup()``.
+
+    The endpoint needs no key, as is usual for Prometheus, and its text contains no secret.
+    """
+
+    async def metrics(_: web.Request) -> web.Response:
+        try:
+            return web.Response(body=render(), headers={"Content-Type": content_type})
+        except Exception:  # a defect here must not be answered with an error page, which Prometheus cannot show
+            _log.exception("The metrics cannot be rendered.")
+            return web.Response(status=500, text="The metrics cannot be rendered; the operator's log has the error.")
+
+    return await _serve(listening, METRICS_PATH, metrics)
+
+
+async def _serve(
+    listening: socket.socket, path: str, handler: Callable[[web.Request], Awaitable[web.Response]]
+) -> web.AppRunner:
     app = web.Application()
-    app.add_routes([web.get(PATH, healthz)])
+    app.add_routes([web.get(path, handler)])
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listening).start()
