@@ -159,6 +159,15 @@ VARIANTS: dict[str, tuple[str, Object]] = {
             "tolerations": [{"key": "k", "operator": "Exists"}],
             "affinity": {"nodeAffinity": {}},
             "priorityClassName": "high",
+            "metrics": {
+                "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+                "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+                "dashboard": {
+                    "enabled": True,
+                    "labels": {"team": "backup"},
+                    "annotations": {"grafana_folder": "Backups"},
+                },
+            },
         },
     ),
     "gateway": ("gateway", {}),

@@ -1,0 +1,86 @@
+"""The monitoring objects of the operator's chart: the rules unchanged, links to the runbook, and the dashboard."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.charts.render import of_kind, one, render, render_variant
+from tests.unit.monitoring.dashboard import dashboard, queries
+from tests.unit.monitoring.rules import RULES_FILE, promtool
+
+RUNBOOK = "https://git.example/backups/docs/runbook.md"
+
+
+def test_prometheus_rule_contains_the_rules_and_links_to_the_runbook() -> None:
+    values = {"metrics": {"prometheusRule": {"enabled": True, "runbook": RUNBOOK}}}
+    groups = one(render("operator", values), "PrometheusRule")["spec"]["groups"]
+    assert groups == yaml.safe_load(RULES_FILE.read_text().replace("docs/runbook.md", RUNBOOK))["groups"]
+
+
+def test_a_disabled_alert_is_left_out_and_the_others_stay() -> None:
+    def names(disabled: list[str]) -> set[str]:
+        values = {"metrics": {"prometheusRule": {"enabled": True, "disabled": disabled}}}
+        groups = one(render("operator", values), "PrometheusRule")["spec"]["groups"]
+        return {rule["alert"] for group in groups for rule in group["rules"]}
+
+    assert names([]) - names(["GatewayBackupVolumeFillingUp"]) == {"GatewayBackupVolumeFillingUp"}
+
+
+def test_pod_monitor_selects_the_operator_and_keeps_its_namespaces() -> None:
+    objects = render_variant("operator, all")
+    monitor = one(objects, "PodMonitor")
+    template = one(objects, "Deployment")["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    # The series have a label `namespace` of their own.
+    assert endpoint["honorLabels"] is True
+
+
+def test_service_monitor_selects_the_port_that_needs_no_key() -> None:
+    objects = render_variant("gateway, all")
+    monitor, service = one(objects, "ServiceMonitor"), one(objects, "Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert ports[endpoint["port"]] == 8001
+
+
+def test_dashboard_is_in_a_config_map_with_the_label_of_the_sidecar() -> None:
+    config = one(of_kind(render_variant("operator, all"), "ConfigMap"), "ConfigMap")
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (text,) = config["data"].values()
+    assert json.loads(text) == dashboard()
+
+
+@pytest.mark.parametrize("kind", ["PodMonitor", "PrometheusRule", "ConfigMap"])
+def test_no_monitoring_object_without_a_value_that_enables_it(kind: str) -> None:
+    # A cluster without the Prometheus operator does not know these kinds.
+    assert of_kind(render("operator"), kind) == []
+
+
+def test_panels_have_unique_ids_and_do_not_overlap() -> None:
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (position["x"] + x, position["y"] + y)
+        for panel in panels
+        for position in [panel["gridPos"]]
+        for x in range(position["w"])
+        for y in range(position["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+
+
+def test_each_panel_query_is_valid_and_keeps_no_unknown_variable(tmp_path: Path) -> None:
+    rules = [{"record": f"panel:{number}", "expr": expr} for number, (_, expr) in enumerate(queries())]
+    assert [title for title, expr in queries() if re.search(r"\$\w", expr)] == []
+    # promtool checks expressions only in rules.
+    (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    result = promtool("check", "rules", "panels.yaml", folder=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
