@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.charts.render import of_kind, one, render, render_variant
+from gateway_operator.domain.metrics.definitions import OBJECT_METRICS, OPERATOR_METRICS
+from tests.unit.charts.render import containers, of_kind, one, render, render_variant
 from tests.unit.monitoring.dashboard import dashboard, queries
-from tests.unit.monitoring.rules import RULES_FILE, promtool
+from tests.unit.monitoring.rules import ROOT, RULES_FILE, promtool, rules
 
 RUNBOOK = "https://git.example/backups/docs/runbook.md"
 
@@ -37,6 +38,7 @@ def test_pod_monitor_selects_the_operator_and_keeps_its_namespaces() -> None:
     template = one(objects, "Deployment")["spec"]["template"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in [port["name"] for item in containers(template["spec"]) for port in item["ports"]]
     # The series have a label `namespace` of their own.
     assert endpoint["honorLabels"] is True
 
@@ -63,6 +65,16 @@ def test_no_monitoring_object_without_a_value_that_enables_it(kind: str) -> None
     assert of_kind(render("operator"), kind) == []
 
 
+def test_alerts_and_panels_read_only_metrics_that_exist() -> None:
+    series = {definition.name for definition in (*OPERATOR_METRICS, *OBJECT_METRICS)}
+    # The admin API defines its metrics in the constructor of its registry.
+    source = (ROOT / "api" / "src" / "gateway_api" / "metrics.py").read_text()
+    series |= set(re.findall(r'"(gateway_admin_\w+)"', source))
+    expressions = [rule["expr"] for rule in rules().values()] + [expr for _, expr in queries()]
+    used = {name for expr in expressions for name in re.findall(r"\bgateway_\w+", expr)}
+    assert used - {name + suffix for name in series for suffix in ("", "_total", "_bucket")} == set()
+
+
 def test_panels_have_unique_ids_and_do_not_overlap() -> None:
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -78,9 +90,9 @@ def test_panels_have_unique_ids_and_do_not_overlap() -> None:
 
 
 def test_each_panel_query_is_valid_and_keeps_no_unknown_variable(tmp_path: Path) -> None:
-    rules = [{"record": f"panel:{number}", "expr": expr} for number, (_, expr) in enumerate(queries())]
+    records = [{"record": f"panel:{number}", "expr": expr} for number, (_, expr) in enumerate(queries())]
     assert [title for title, expr in queries() if re.search(r"\$\w", expr)] == []
     # promtool checks expressions only in rules.
-    (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]}))
     result = promtool("check", "rules", "panels.yaml", folder=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
