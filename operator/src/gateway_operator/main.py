@@ -37,6 +37,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return run(from_command_line(arguments, os.environ))
 
 
+def lease_seconds(text: str) -> int:
+    """A Lease has whole seconds. Below 3 the attempts to renew would end before a busy API server answers."""
+    seconds = int(text)
+    if seconds < 3:
+        raise argparse.ArgumentTypeError("at least 3 seconds")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gateway-operator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -54,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
         default=":8081",
         help="HOST:PORT of /metrics; without HOST on IPv4 and IPv6; empty for no metrics; default :8081",
     )
+    run.add_argument("--leader-elect", action="store_true", help="act only while this process holds the Lease")
+    run.add_argument(
+        "--lease-name",
+        default="gateway-backup-operator",
+        help="name of the Lease, in the namespace of the pod; default gateway-backup-operator",
+    )
+    run.add_argument(
+        "--lease-seconds", type=lease_seconds, default=15,
+        help="seconds until another process takes over from one that has ended, at least 3; default 15",
+    )  # fmt: skip
     run.add_argument("--sweep-seconds", type=float, default=30.0, help="seconds between retention passes; default 30")
     run.add_argument("--log-format", choices=["json", "plain"], help="default json")
     run.add_argument("--verbose", action="store_true", help="log at debug level")

@@ -35,6 +35,12 @@ class OperatorSettings:
     """Seconds for one call that reads or writes files."""
     image: Image = field(default_factory=Image)
     """The operator's own image, which the pods of schedules run."""
+    leader_elect: bool = False
+    """Whether only the holder of a Lease acts. Without it there must be one process only."""
+    lease_name: str = "gateway-backup-operator"
+    """The name of the Lease, in the namespace of the operator's pod."""
+    lease_seconds: float = 15.0
+    """The duration of the Lease: at most this long after a leader's end another replica acts."""
     sweep_seconds: float = 30.0
     """Seconds between two passes of retention, ttl and objectives."""
     operator: str = ""
@@ -54,6 +60,9 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
         calls_in_flight=int(environment.get(f"{_PREFIX}CALLS_IN_FLIGHT", "32")),
         call_timeout=float(environment.get(f"{_PREFIX}CALL_TIMEOUT", "120")),
         image=image(environment),
+        leader_elect=arguments.leader_elect,
+        lease_name=arguments.lease_name,
+        lease_seconds=arguments.lease_seconds,
         sweep_seconds=arguments.sweep_seconds,
         operator=service_account(_TOKEN),
         policies=environment.get(f"{_PREFIX}ADMISSION_POLICIES", ""),

@@ -6,6 +6,8 @@ import base64
 import json
 from pathlib import Path
 
+import pytest
+
 from gateway_operator.main import _parser
 from gateway_operator.settings import from_command_line, service_account
 
@@ -25,3 +27,18 @@ def test_settings(tmp_path: Path) -> None:
     token.write_text("nonsense")
     assert service_account(token) == ""
     assert service_account(tmp_path / "absent") == ""
+
+
+def test_leader_election_is_off_unless_a_flag_turns_it_on() -> None:
+    settings = from_command_line(_parser().parse_args(["run"]), {})
+    assert (settings.leader_elect, settings.lease_name) == (False, "gateway-backup-operator")
+    flags = ["run", "--leader-elect", "--lease-name", "other", "--lease-seconds", "30"]
+    settings = from_command_line(_parser().parse_args(flags), {})
+    assert (settings.leader_elect, settings.lease_name, settings.lease_seconds) == (True, "other", 30)
+
+
+@pytest.mark.parametrize("seconds", ["2", "0", "-1", "2.5", "x"])
+def test_a_lease_too_short_to_be_renewed_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["run", "--lease-seconds", seconds])
+    assert "--lease-seconds" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 
@@ -31,9 +31,19 @@ Body = Mapping[str, Any] | bytes | AsyncIterator[bytes] | None
 
 
 class AdminConnection:
-    """Requests over aiohttp. ``long_timeout`` is the limit in seconds for calls that read or write files."""
+    """Requests over aiohttp. ``long_timeout`` is the limit in seconds for calls that read or write files.
 
-    def __init__(self, *, calls_in_flight: int = 32, long_timeout: float = 120.0) -> None:
+    ``before_call`` is called immediately before each request. If it raises NotLeaderError, the request is not sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        calls_in_flight: int = 32,
+        long_timeout: float = 120.0,
+        before_call: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._before_call = before_call
         self._long = long_timeout
         self._in_flight = asyncio.Semaphore(calls_in_flight)
         self._session: aiohttp.ClientSession | None = None
@@ -106,6 +116,8 @@ class AdminConnection:
         endpoint = target.endpoint
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         url = f"{'https' if endpoint.tls else 'http'}://{host}:{endpoint.port}{path}"
+        # After the wait for a free place in flight, which may be longer than the leadership.
+        self._before_call()
         content: dict[str, Any] = {"json": body} if body is None or isinstance(body, Mapping) else {"data": body}
         async with self._open().request(
             method,

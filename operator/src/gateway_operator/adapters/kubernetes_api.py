@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -42,6 +42,10 @@ def _client(configuration: Configuration, user_agent: str) -> ApiClient:
     return client
 
 
+def _allow() -> None:
+    """Allow every write: jobs and the command line take part in no leader election."""
+
+
 class KubernetesApi:
     """One connection to the Kubernetes API, and its requests. Every call may raise ClusterError."""
 
@@ -52,6 +56,8 @@ class KubernetesApi:
         self._connector = connector
         self.namespace = namespace
         """The namespace of the operator's pod, or the one of the kubeconfig's context."""
+        self.before_write: Callable[[], None] = _allow
+        """Called immediately before a write is sent. NotLeaderError, a ClusterError: the write is not sent."""
 
     @classmethod
     async def connect(cls, user_agent: str = OPERATOR_AGENT) -> Self:
@@ -136,6 +142,8 @@ class KubernetesApi:
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, content_type: str
     ) -> tuple[Json, Mapping[str, str]]:
         url = f"{path}?{urlencode(query)}" if query else path
+        if method != "GET":
+            self.before_write()
         try:
             response = await self._send(method, url, body, content_type, REQUEST_TIMEOUT)
             raw = await response.read()  # type: ignore[no-untyped-call]

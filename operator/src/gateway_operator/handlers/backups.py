@@ -61,7 +61,7 @@ async def _on_backup_deleted(dependencies: HandlerDependencies, backup: Backup) 
     dependencies.backup_index.remove(backup)
     dependencies.add_schedule_of(backup)
     event = remaining_file_event(backup)
-    if event is not None:
+    if event is not None and dependencies.leadership.is_leader:
         await dependencies.ports.cluster.event(backup.meta.ref, event, now)
 
 

@@ -18,6 +18,7 @@ from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTOR
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
+from gateway_operator.leadership import Leadership
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.workqueue import WorkQueue
 
@@ -48,6 +49,7 @@ class HandlerDependencies:
     restores: WorkQueue[Restore]
     imports: WorkQueue[Import]
     schedules: WorkQueue[GatewayBackupSchedule]
+    leadership: Leadership
     restore_index: RestoreIndex = field(default_factory=RestoreIndex)
     """A row of each GatewayRestore, for the metrics."""
 
@@ -71,7 +73,3 @@ class HandlerDependencies:
         if self.ports.backup_index is None:
             raise AssertionError("The handlers need ports with a backup index.")
         return self.ports.backup_index
-
-    async def stop(self) -> None:
-        for queue in self.queues.values():
-            await queue.stop()

@@ -1,7 +1,7 @@
 """kopf's startup, cleanup and login handlers, and the liveness probe.
 
-Startup connects the adapters, creates one work queue for each kind, and starts the periodic retention task. Cleanup
-stops them in the reverse order.
+Startup connects the adapters, creates one work queue for each kind, and starts the work of the leader or the leader
+election. Cleanup stops them in the reverse order.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, IMPORT_KIND,
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.handlers import backups, sweep_task
+from gateway_operator.handlers import backups
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.handlers.kopf_settings import configure
+from gateway_operator.handlers.leader_work import LeaderProcess, LeaderWork
 from gateway_operator.handlers.metric_sources import metric_sources
+from gateway_operator.leadership import Leadership
 from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup_import import reconcile_import
@@ -38,7 +40,6 @@ from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.status_writer import object_log
 from gateway_operator.reconcile.unexpected import record_error
-from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.workqueue import WorkQueue
 from gateway_operator.settings import OperatorSettings
 
@@ -58,7 +59,9 @@ async def _wait_until_kinds_are_served(cluster: KubernetesCluster) -> None:
     raise kopf.PermanentError(f"The API server serves no {GROUP} kinds. Apply the CRDs; the operator then starts.")
 
 
-def _connect_queues(ports: Ports, schedule_parts: ScheduleParts, metrics: ReconcileMetrics) -> HandlerDependencies:
+def _connect_queues(
+    ports: Ports, schedule_parts: ScheduleParts, leadership: Leadership, metrics: ReconcileMetrics
+) -> HandlerDependencies:
     locks = GatewayLocks()
 
     async def backup(item: Backup) -> float | None:
@@ -82,12 +85,13 @@ def _connect_queues(ports: Ports, schedule_parts: ScheduleParts, metrics: Reconc
         restores=WorkQueue(restore, record_error=record, metrics=metrics, kind=RESTORE_KIND),
         imports=WorkQueue(backup_import, record_error=record, metrics=metrics, kind=IMPORT_KIND),
         schedules=WorkQueue(schedule, _SCHEDULE_DELAY, record_error=record, metrics=metrics, kind=SCHEDULE_KIND),
+        leadership=leadership,
     )
 
 
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
-    """Connect the adapters, create the work queues and start the periodic task, before kopf starts its watches."""
+    """Connect the adapters, create the work queues and start the election, before kopf starts its watches."""
     configure(settings)
     operator_settings: OperatorSettings = memo.settings
     memo.probes = None
@@ -101,10 +105,14 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
         memo.metrics_server = await serve_metrics(
             listening_socket(operator_settings.metrics), metrics.render, CONTENT_TYPE
         )
+    memo.leadership = Leadership(elected=operator_settings.leader_elect)
     memo.cluster = await KubernetesCluster.connect()
+    memo.cluster.before_write = memo.leadership.require
     await _wait_until_kinds_are_served(memo.cluster)
     memo.admin_api = HttpAdminApi(
-        calls_in_flight=operator_settings.calls_in_flight, long_timeout=operator_settings.call_timeout
+        calls_in_flight=operator_settings.calls_in_flight,
+        long_timeout=operator_settings.call_timeout,
+        before_call=memo.leadership.require,
     )
     ports = Ports(
         memo.cluster,
@@ -116,21 +124,17 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
         drill_objects=KubernetesDrillObjects(memo.cluster),
     )
     schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), operator_settings.image)
-    dependencies = _connect_queues(ports, schedule_parts, metrics)
-    memo.dependencies = dependencies
-    memo.watch_check = WatchCheck(dependencies.queues)
+    memo.dependencies = _connect_queues(ports, schedule_parts, memo.leadership, metrics)
     health = GatewayHealthIndex()
-    metrics.connect(metric_sources(dependencies, health))
-    memo.sweep_task = sweep_task.start(
-        ports, operator_settings, memo.watch_check, health, dependencies.schedules.add_all
-    )
+    metrics.connect(metric_sources(memo.dependencies, health))
+    memo.leader = LeaderProcess(LeaderWork(memo.dependencies, operator_settings, health))
+    await memo.leader.start(memo.dependencies, operator_settings)
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
-    """Stop the periodic task and the queues, and only then close the connections that they use."""
-    await sweep_task.stop(memo.sweep_task)
-    await memo.dependencies.stop()
+    """Stop the work of the leader, and only then close the connections that it uses."""
+    await memo.leader.stop()
     await memo.admin_api.close()
     await memo.cluster.close()
     for server in (memo.probes, memo.metrics_server):
@@ -145,13 +149,6 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
 
 
 def liveness_problem(memo: kopf.Memo) -> str:
-    """Why the kubelet should restart the operator; empty if it should not, also while it starts.
-
-    kopf can lose a watching task and continue without it, so a watch without events is a reason.
-    """
-    watch_check: WatchCheck | None = memo.get("watch_check")
-    if watch_check is not None and watch_check.missed:
-        ref = watch_check.missed[0]
-        return f"No watch event was received for {ref.kind} {ref.namespace}/{ref.name}."
-    sweep = memo.get("sweep_task")
-    return "The periodic retention task has ended." if sweep is not None and sweep.done() else ""
+    """Why the kubelet should restart the operator; empty if it should not, also while it starts."""
+    leader: LeaderProcess | None = memo.get("leader")
+    return "" if leader is None else leader.problem()

@@ -22,7 +22,7 @@ def metric_sources(dependencies: HandlerDependencies, health: GatewayHealthIndex
         return object_gauges(observed, dependencies.ports.clock.now())
 
     return MetricSources(
-        is_leader=lambda: True,
+        is_leader=lambda: dependencies.leadership.is_leader,
         queue_depths=lambda: {kind: queue.depth for kind, queue in dependencies.queues.items()},
         objects=objects,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
@@ -35,13 +34,6 @@ def start(
     controller = RetentionController(ports, settings.namespaces, log, watch_check, health)
     first = delete_orphans(ports, settings.namespaces, log)
     return asyncio.create_task(_run(first, controller, settings.sweep_seconds, add_schedules), name="sweeper")
-
-
-async def stop(task: asyncio.Task[None]) -> None:
-    """Cancel the task. A pass may end at any point: the next one continues from the recorded state."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 async def _run(

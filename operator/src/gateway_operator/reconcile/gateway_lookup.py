@@ -23,6 +23,7 @@ from gateway_operator.domain.model.problem import GatewayProblem, unexpected_fai
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.retry import WAITING_CODES
+from gateway_operator.leadership import NotLeaderError
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, ForbiddenError, Ports
 
 T = TypeVar("T")
@@ -194,6 +195,9 @@ async def call_or_failure(call: Awaitable[T]) -> T | Failure:
             outcome_unknown=error.outcome_unknown,
             existing=error.existing,
         )
+    except NotLeaderError:
+        # Not a result of the call: it was not made, and nothing may be written about it.
+        raise
     except Exception as error:
         # A value as well: the decision judges the deadline, and reads whether the call had its effect.
         _log.exception("A call to an admin API failed with an unexpected error.")

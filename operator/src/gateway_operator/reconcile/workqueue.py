@@ -3,6 +3,8 @@
 A watch event registers an object and adds it to the queue. A reconcile returns the seconds until the object is due
 again, or None. Each object has at most one task, so it is never reconciled twice at the same time. An add during a run
 causes one more run. After an error the object is requeued with backoff while it is registered.
+
+A paused queue only registers objects. So a replica that does not lead knows all of them when it begins to lead.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import NamespacedName, Ref
 from gateway_operator.domain.model.resources import Meta
+from gateway_operator.leadership import NotLeaderError
 from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import ClusterError
 from gateway_operator.reconcile.status_writer import object_log
@@ -42,7 +45,8 @@ class WorkQueue(Generic[T]):
     """``delay`` is the time in seconds from an event to the reconcile. All events within it cause one run.
 
     ``record_error`` writes the status of an object whose reconcile ended with an exception. It returns the seconds
-    until the next run, or None for the queue's own backoff. ``metrics`` counts the reconciles under ``kind``.
+    until the next run, or None for the queue's own backoff. ``metrics`` counts the reconciles under ``kind``. A new
+    queue is paused until ``resume``.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class WorkQueue(Generic[T]):
         self._running: dict[NamespacedName, asyncio.Task[None]] = {}
         self._added_meanwhile: set[NamespacedName] = set()
         self._failures: dict[NamespacedName, int] = {}
+        self._paused = True
 
     def observe(self, item: T, *, finished: bool) -> None:
         """Handle a watch event. An event that changes only the status or labels adds nothing.
@@ -106,8 +111,11 @@ class WorkQueue(Generic[T]):
             timer.cancel()
 
     def add(self, key: NamespacedName, after: float | None = None) -> None:
-        """Reconcile a registered object in ``after`` seconds, or earlier if it is due earlier. None: ``delay``."""
-        if key not in self._registered:
+        """Reconcile a registered object in ``after`` seconds, or earlier if it is due earlier. None: ``delay``.
+
+        A paused queue does nothing: ``resume`` adds all objects.
+        """
+        if self._paused or key not in self._registered:
             return
         if key in self._running:
             # The running reconcile may have read the object before this change: one more run follows.
@@ -127,14 +135,24 @@ class WorkQueue(Generic[T]):
         for key in list(self._registered):
             self.add(key)
 
-    async def stop(self) -> None:
-        """Cancel all running reconciles and timers."""
-        for key in list(self._registered):
-            self.forget(key)
+    def resume(self) -> None:
+        """Begin to reconcile: all registered objects now, and later those that are added."""
+        self._paused = False
+        self.add_all()
+
+    async def pause(self) -> None:
+        """Cancel all running reconciles and timers, and wait until they have ended. The objects stay registered."""
+        self._paused = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._failures.clear()
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._running.clear()  # a task that was cancelled before its first step could not remove itself
+        self._added_meanwhile.clear()
 
     def _start(self, key: NamespacedName) -> None:
         del self._timers[key]
@@ -151,6 +169,10 @@ class WorkQueue(Generic[T]):
         except asyncio.CancelledError:
             failed = False  # the operator stops
             raise
+        except NotLeaderError:
+            failed = False
+            # The queue is about to be paused. The leader reconciles the object, and `resume` adds it here.
+            object_log(item.meta.ref).info("The reconcile was stopped, because this replica no longer leads.")
         except ClusterError as error:
             # The API server may answer again, and after a conflict the next run decides again: requeue with backoff.
             after = self._backoff(key, item)

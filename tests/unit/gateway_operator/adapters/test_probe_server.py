@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import aiohttp
@@ -12,8 +13,10 @@ from kubernetes.aio.client.configuration import Configuration
 from gateway_operator.adapters.kubernetes_api import CLI_AGENT, OPERATOR_AGENT, _client
 from gateway_operator.adapters.monitoring.probe_server import listening_socket, serve_probes
 from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.handlers.leader_work import LeaderProcess, LeaderWork
 from gateway_operator.handlers.lifecycle import liveness_problem
 from gateway_operator.reconcile.watch_check import WatchCheck
+from gateway_operator.settings import OperatorSettings
 
 
 async def answer(host: str, port: int) -> tuple[int, str]:
@@ -52,13 +55,19 @@ def test_probe_listens_only_on_a_given_host(address: str) -> None:
     listening.close()
 
 
-def test_operator_that_starts_is_alive_and_one_without_events_is_not() -> None:
+async def test_operator_without_watch_events_or_election_is_not_alive() -> None:
     memo = kopf.Memo()
     assert liveness_problem(memo) == ""
-    memo.watch_check = WatchCheck({})
+    work = LeaderWork(None, OperatorSettings(), None)  # type: ignore[arg-type]
+    memo.leader = LeaderProcess(work)
     assert liveness_problem(memo) == ""
-    memo.watch_check.missed.append(Ref("GatewayBackup", "prod", "b", "u"))
+    work._watch_check = WatchCheck({})
+    assert liveness_problem(memo) == ""
+    work._watch_check.missed.append(Ref("GatewayBackup", "prod", "b", "u"))
     assert "prod/b" in liveness_problem(memo)
+    memo.leader._task = asyncio.create_task(asyncio.sleep(0))
+    await memo.leader._task
+    assert "election" in liveness_problem(memo)
 
 
 async def test_user_agents_name_the_program() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway_operator.domain.model.identifiers import NamespacedName, Ref
 from gateway_operator.domain.model.resources import Backup
+from gateway_operator.leadership import NotLeaderError
 from gateway_operator.ports import ConflictError
 from gateway_operator.reconcile import workqueue
 from gateway_operator.reconcile.watch_check import PATIENCE, WatchCheck
@@ -47,9 +48,16 @@ class Runs:
             self.at_once -= 1
 
 
+def started_queue(runs: Runs) -> WorkQueue[Backup]:
+    """A queue of the leader."""
+    queue = WorkQueue(runs)
+    queue.resume()
+    return queue
+
+
 async def test_only_registered_objects_are_reconciled() -> None:
     runs = Runs()
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     queue.add(KEY)
     await asyncio.sleep(PAUSE)
     assert runs.items == []
@@ -65,7 +73,7 @@ async def test_only_registered_objects_are_reconciled() -> None:
 
 async def test_many_events_make_one_run_and_many_during_a_run_make_one_more() -> None:
     runs = Runs()
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     runs.gate.clear()
     queue.register(backup())
     for _ in range(100):
@@ -84,7 +92,7 @@ async def test_many_events_make_one_run_and_many_during_a_run_make_one_more() ->
 
 async def test_spec_changes_and_deletions_are_queued_but_status_writes_are_not() -> None:
     runs = Runs()
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     for item in (backup(), backup(resourceVersion="2"), backup(resourceVersion="3", labels={"a": "b"})):
         queue.observe(item, finished=False)
         await asyncio.sleep(PAUSE)
@@ -100,7 +108,7 @@ async def test_spec_changes_and_deletions_are_queued_but_status_writes_are_not()
 async def test_object_that_becomes_unfinished_later_is_reconciled() -> None:
     """This happens if an older state of etcd was restored."""
     runs = Runs()
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     for finished in (False, True, False):
         queue.observe(backup(), finished=finished)
         await asyncio.sleep(PAUSE)
@@ -109,7 +117,7 @@ async def test_object_that_becomes_unfinished_later_is_reconciled() -> None:
 
 async def test_requeued_object_runs_when_due_or_at_an_earlier_event() -> None:
     runs = Runs()
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     runs.result = lambda: PAUSE if len(runs.items) == 1 else 3600
     queue.observe(backup(), finished=False)
     await asyncio.sleep(3 * PAUSE)
@@ -119,7 +127,7 @@ async def test_requeued_object_runs_when_due_or_at_an_earlier_event() -> None:
     queue.add(KEY)
     await asyncio.sleep(PAUSE)
     assert len(runs.items) == 3
-    await queue.stop()
+    await queue.pause()
 
 
 @pytest.mark.parametrize("error", [ConflictError("newer"), ValueError("a defect")])
@@ -134,7 +142,7 @@ async def test_an_error_is_retried_until_it_succeeds(
             raise error
 
     runs.result = fail
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     with caplog.at_level(logging.WARNING):
         queue.observe(backup(), finished=False)
         await asyncio.sleep(5 * PAUSE)
@@ -145,7 +153,7 @@ async def test_an_error_is_retried_until_it_succeeds(
 
 async def test_new_object_waits_for_the_run_of_the_old_one_of_its_name() -> None:
     runs = Runs()
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     runs.gate.clear()
     queue.observe(backup(uid="old"), finished=False)
     await asyncio.sleep(PAUSE)
@@ -159,17 +167,56 @@ async def test_new_object_waits_for_the_run_of_the_old_one_of_its_name() -> None
     assert runs.most_at_once == 1
 
 
-async def test_stop_cancels_what_runs_and_what_is_due() -> None:
+async def test_pause_cancels_what_runs_and_resume_adds_all_again() -> None:
     runs = Runs()
-    queue = WorkQueue(runs)
+    queue = started_queue(runs)
     runs.gate.clear()
     queue.observe(backup(), finished=False)
     queue.register(backup("c"))
     queue.add(NamespacedName("prod", "c"), 3600)
     await asyncio.sleep(PAUSE)
-    await queue.stop()
+    queue.observe(backup("d"), finished=False)
+    # The task of d has not begun its first step.
+    queue._start(NamespacedName("prod", "d"))
+    await queue.pause()
     assert runs.at_once == 0
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("reconcile")]
+    runs.gate.set()
+    queue.observe(backup("e"), finished=False)
+    queue.observe(backup("c"), finished=True)
+    await asyncio.sleep(PAUSE)
+    assert [item.meta.ref.name for item in runs.items] == ["b"]
+    queue.resume()
+    await asyncio.sleep(PAUSE)
+    assert [item.meta.ref.name for item in runs.items] == ["b", "b", "d", "e"]
+
+
+async def test_queue_of_a_replica_that_never_led_reconciles_nothing() -> None:
+    runs = Runs()
+    queue = WorkQueue(runs)
+    queue.observe(backup(), finished=False)
+    queue.add_all()
+    await asyncio.sleep(PAUSE)
+    assert runs.items == []
+    assert queue.is_registered(backup().meta.ref)
+
+
+async def test_run_that_lost_the_leadership_is_not_recorded_as_an_error() -> None:
+    runs, recorded = Runs(), []
+
+    def lose() -> None:
+        raise NotLeaderError("not the leader")
+
+    async def record(ref: Ref, error: Exception) -> float | None:
+        recorded.append(error)
+        return None
+
+    runs.result = lose
+    queue = WorkQueue(runs, record_error=record)
+    queue.resume()
+    queue.observe(backup(), finished=False)
+    await asyncio.sleep(PAUSE)
+    assert (len(runs.items), recorded) == (1, [])
 
 
 def refs(*uids: str) -> list[Ref]:

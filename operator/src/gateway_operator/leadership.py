@@ -1,0 +1,72 @@
+"""Whether this process may act: call an admin API, or write to the Kubernetes API.
+
+The answer is computed from the clock at each question. So a process that was frozen longer than its leadership lasts
+gets the right answer in its first step, before any task of its own has noticed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from gateway_operator.domain.leader_election import Lease
+from gateway_operator.ports import ClusterError
+
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The clock of Linux that also counts the time in which the machine was suspended."""
+
+
+class NotLeaderError(ClusterError):
+    """This process is not the leader, so the call or the write was not started."""
+
+
+def elapsed_seconds() -> float:
+    """Seconds of a clock that never goes back."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Leadership:
+    """The right to act until a time of ``clock``. Without leader election it never ends."""
+
+    def __init__(self, *, elected: bool, clock: Callable[[], float] = elapsed_seconds) -> None:
+        self._clock = clock
+        self._until = -math.inf if elected else math.inf
+
+    @property
+    def is_leader(self) -> bool:
+        return self._clock() < self._until
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which the right lasts if it is not extended; 0 or less if it has ended."""
+        return self._until - self._clock()
+
+    def extend(self, until: float) -> None:
+        """Give the right until a time of the clock."""
+        self._until = until
+
+    def revoke(self) -> None:
+        self._until = -math.inf
+
+    def require(self) -> None:
+        """Raise NotLeaderError if this process may not act. Adapters call it immediately before they send."""
+        if not self.is_leader:
+            raise NotLeaderError("This replica of the operator is not the leader.")
+
+
+class Leases(Protocol):
+    """The one Lease of the election. Every call may raise ClusterError."""
+
+    async def read(self) -> Lease | None:
+        """The Lease; None if it does not exist."""
+        ...
+
+    async def create(self, spec: Mapping[str, Any]) -> Lease:
+        """Create the Lease. ConflictError if it exists."""
+        ...
+
+    async def write(self, lease: Lease, spec: Mapping[str, Any]) -> Lease:
+        """Replace the fields of the spec on top of the version of ``lease``. ConflictError if there is a newer one."""
+        ...
