@@ -1,7 +1,7 @@
 """Whether this process may act: call an admin API, or write to the Kubernetes API.
 
-The answer is computed from the clock at each question. So a process that was frozen longer than its leadership lasts
-gets the right answer in its first step, before any task of its own has noticed.
+The answer is computed from the clock at each question. A process that was frozen longer than its leadership gets the
+right answer in its first step, before a task of its own has noticed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Implements the port Leases: one Lease of the group coordination.k8s.io, with raw requests.
 
-The client's own leader election is not used. It does not limit the time of a request, so a leader that is cut off from
-the API server would lead on until its connection breaks; and it compares the wall clocks of two machines.
+The client's own leader election is not used. It does not limit the time of a request: a leader that is cut off from the
+API server would lead until its connection breaks. It also measures with the wall clock, which may be set back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The work that only the leader does: the reconciles of the work queues and the periodic task.
 
-Every other replica only watches, so that it knows all objects when it begins to lead. What a retention pass keeps in
-memory begins anew with each leadership, because another replica may have acted in between.
+Every other replica only watches, so that it knows all objects when it begins to lead. Each leadership has a retention
+controller of its own, because another replica may have acted in between.
 """
 
 from __future__ import annotations
