@@ -71,9 +71,9 @@ class Replica:
         return self.offset + real * self.rate
 
 
-def _attempts(chance: Random) -> list[tuple[float, float, float, float, int, bool]]:
+def _attempts(chance: Random) -> list[tuple[float, float, float, int, bool]]:
     """The attempts of three replicas: (begin, read, write, number of the replica, whether the answer arrives)."""
-    attempts = []
+    attempts: list[tuple[float, float, float, int, bool]] = []
     for number in range(3):
         time = chance.uniform(0, 2)
         while time < 200:
