@@ -22,7 +22,7 @@ from tests.operator.support.namespaces import create_restricted_namespace
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
-from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
+from gateway_operator.adapters.objects.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.ports import Ports

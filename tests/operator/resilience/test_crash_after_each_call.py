@@ -13,7 +13,7 @@ import pytest
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
-from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
+from gateway_operator.adapters.objects.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import job_backup_name
 from gateway_operator.domain.schedule.cronjob import Image

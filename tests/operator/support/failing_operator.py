@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
-from gateway_operator.adapters.cron_jobs import KubernetesCronJobs
+from gateway_operator.adapters.objects.cron_jobs import KubernetesCronJobs
 from gateway_operator.main import main
 
 FILE = "FAILING_CALLS"

@@ -12,7 +12,7 @@ import uuid
 from contextlib import suppress
 
 from gateway_operator.adapters.kubernetes_api import KubernetesApi
-from gateway_operator.adapters.leases import KubernetesLeases
+from gateway_operator.adapters.objects.leases import KubernetesLeases
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.leader_election import Candidate, LeaseTimes
 from gateway_operator.handlers import sweep_task
