@@ -18,7 +18,7 @@ from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.unit.gateway_operator.simulation.fake_admin_api import inspection_of
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
-from tests.unit.gateway_operator.simulation.test_crash_points import count, single_faults
+from tests.unit.gateway_operator.simulation.test_crash_points import undisturbed
 
 PATH = "manual/x.json.zst"
 
@@ -54,7 +54,7 @@ def adopted(world: World, ref: Ref, *, foreign: bool = False) -> None:
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_file_is_adopted_after_any_single_crash(foreign: bool) -> None:
-    plans = single_faults(count(with_file, foreign=foreign))
+    plans = undisturbed(with_file, foreign=foreign).single_faults()
     for name, faults in itertools.chain([("nothing", Faults())], plans):
         world, ref = with_file(faults, foreign=foreign)
         world.run(ref)

@@ -17,7 +17,6 @@ from gateway_operator.domain.model.names import IMPORT_UID
 from gateway_operator.domain.model.resources import Backup
 from tests.unit.gateway_operator.simulation.fake_admin_api import backup_record, inspection_of
 from tests.unit.gateway_operator.simulation.faults import Faults, World
-from tests.unit.gateway_operator.simulation.test_crash_points import single_faults
 
 LOST = {"nightly": "daily", "before-upgrade": "manual", "weekly": "weekly", "other": "daily", "last": "manual"}
 
@@ -59,8 +58,7 @@ def test_import_is_complete_after_any_single_crash() -> None:
     world, ref = lost_cluster()
     world.run(ref)
     everything_is_back(world, ref)
-    calls = world.faults.calls
-    for name, faults in single_faults(calls):
+    for name, faults in world.faults.single_faults():
         world, ref = lost_cluster(faults)
         world.run(ref)
         try:

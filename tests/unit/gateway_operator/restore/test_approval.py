@@ -21,8 +21,7 @@ from tests.unit.gateway_operator.simulation.fake_cluster import START
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import (
     check_restore,
-    count,
-    single_faults,
+    undisturbed,
     with_restore,
 )
 
@@ -98,8 +97,8 @@ def test_the_approver_sees_the_source_and_the_command() -> None:
 def test_approval_has_one_outcome_after_any_crash_or_lost_answer(how: dict[str, Any]) -> None:
     expected = "Failed" if how else "Completed"
     workload = {APPROVAL_TIMEOUT: "90s"}
-    calls = count(with_approval, workload=workload, **how)
-    for name, faults in itertools.chain([("nothing", Faults())], single_faults(calls)):
+    quiet = undisturbed(with_approval, workload=workload, **how)
+    for name, faults in itertools.chain([("nothing", Faults())], quiet.single_faults()):
         world, ref = with_approval(faults, workload=workload, **how)
         world.run(ref)
         status = world.cluster.status(ref)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway_operator.domain.gateway.workload import Workload
 from tests.unit.gateway_operator.simulation.faults import Faults, World
-from tests.unit.gateway_operator.simulation.test_crash_points import check_restore, count, single_faults, with_restore
+from tests.unit.gateway_operator.simulation.test_crash_points import check_restore, undisturbed, with_restore
 
 
 def contested(how: str, faults: Faults | None = None) -> tuple[World, Any, list[str]]:
@@ -44,7 +44,7 @@ def test_crash_at_any_call_patches_at_most_once_more(how: str, phase: str) -> No
     def make(faults: Faults) -> tuple[World, Any]:
         return contested(how, faults)[:2]
 
-    for name, faults in single_faults(count(make)):
+    for name, faults in undisturbed(make).single_faults():
         world, ref, patched = contested(how, faults)
         world.run(ref)
         assert check_restore(world, ref) == phase, (name, faults.names)

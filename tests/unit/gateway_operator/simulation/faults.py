@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gateway_operator.domain.model.identifiers import Ref
@@ -23,6 +23,10 @@ from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, Clock
 from tests.unit.gateway_operator.simulation.fake_drill import AdminRouter, DrillObjects
 
 log = logging.getLogger("tests")
+
+
+READS = {"read", "list_ours", "workload", "pods", "pod", "secret", "health", "read_restore", "event"}
+"""Calls that change nothing on which the operator depends."""
 
 
 class CrashError(BaseException):
@@ -49,6 +53,7 @@ class Faults:
         self.lost = lost or set()
         self.calls = 0
         self.names: list[str] = []
+        self._answered: set[int] = set()
 
     def wrap(self, port: Any, network: bool) -> Any:
         faults = self
@@ -63,6 +68,8 @@ class Faults:
                     faults.calls += 1
                     number = faults.calls
                     faults.names.append(name)
+                    if network:
+                        faults._answered.add(number)
                     if number in faults.before:
                         raise CrashError
                     result = await method(*arguments, **options)
@@ -76,6 +83,27 @@ class Faults:
                 return call
 
         return Wrapped()
+
+    def telling_calls(self) -> list[int]:
+        """The numbers of the calls at which a fault can matter.
+
+        Between two changes a wait repeats its reads. Of the same read only the first and the last are in the list.
+        """
+        changes = 0
+        found: dict[tuple[str, int, bool], int] = {}
+        for number, name in enumerate(self.names, 1):
+            changes += name not in READS
+            first = found.setdefault((name, changes, True), number)
+            found[name, changes, number == first] = number
+        return sorted(found.values())
+
+    def single_faults(self) -> Iterator[tuple[str, Faults]]:
+        """For each telling call of this undisturbed run: a crash before it, a crash after it, and a lost answer."""
+        for number in self.telling_calls():
+            yield f"before {number}", Faults(crash_before={number})
+            yield f"after {number}", Faults(crash_after={number})
+            if number in self._answered:
+                yield f"lost {number}", Faults(lost={number})
 
 
 class World:

@@ -17,7 +17,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
-from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
+from tests.unit.gateway_operator.simulation.faults import READS, CrashError, Faults, World, log
 
 TERMINAL = {"Completed", "Failed", "RolledBack", "RollbackFailed"}
 
@@ -101,36 +101,28 @@ def check_restore(world: World, ref: Ref, previous: str | None = "old") -> str:
     return str(phase)
 
 
-def single_faults(calls: int) -> Iterator[tuple[str, Faults]]:
-    """For each call: a crash before it, a crash after it, and a lost answer."""
-    for number in range(1, calls + 1):
-        yield f"before {number}", Faults(crash_before={number})
-        yield f"after {number}", Faults(crash_after={number})
-        yield f"lost {number}", Faults(lost={number})
-
-
-def pairs_of_faults(calls: int) -> Iterator[tuple[str, Faults]]:
+def pairs_of_faults(quiet: Faults) -> Iterator[tuple[str, Faults]]:
     """For each pair of calls: two crashes, or a crash and a lost answer."""
-    for one, two in itertools.combinations(range(1, calls + 4), 2):
+    for one, two in itertools.combinations(range(1, quiet.calls + 4), 2):
         yield f"after {one}, {two}", Faults(crash_after={one, two})
         yield f"before {one}, after {two}", Faults(crash_before={one}, crash_after={two})
         yield f"lost {one}, after {two}", Faults(lost={one}, crash_after={two})
 
 
-def count(make: Callable[..., tuple[World, Ref]], **how: Any) -> int:
-    """The number of calls that a run without faults makes."""
+def undisturbed(make: Callable[..., tuple[World, Ref]], **how: Any) -> Faults:
+    """The calls that a run without faults makes."""
     world, ref = make(Faults(), **how)
     world.run(ref)
-    return world.faults.calls
+    return world.faults
 
 
 @pytest.mark.parametrize("level", ["Verified", "Stored"])
-@pytest.mark.parametrize("plans", [single_faults, pairs_of_faults])
+@pytest.mark.parametrize("plans", [Faults.single_faults, pairs_of_faults])
 def test_backup_completes_once_after_any_crash_or_lost_answer(
-    plans: Callable[[int], Iterator[tuple[str, Faults]]], level: str
+    plans: Callable[[Faults], Iterator[tuple[str, Faults]]], level: str
 ) -> None:
     """With ``Stored``, the answer does not have the required level, and the file is verified afterwards."""
-    for name, faults in plans(count(with_backup, level=level)):
+    for name, faults in plans(undisturbed(with_backup, level=level)):
         world, ref = with_backup(faults, level=level)
         world.run(ref)
         try:
@@ -154,7 +146,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 def test_restore_has_one_outcome_after_any_crash_or_lost_answer(case: str) -> None:
     how, expected = CASES[case]
     previous = how.get("live", "old")
-    for name, faults in itertools.chain([("nothing", Faults())], single_faults(count(with_restore, **how))):
+    for name, faults in itertools.chain([("nothing", Faults())], undisturbed(with_restore, **how).single_faults()):
         world, ref = with_restore(faults, **how)
         world.run(ref)
         try:
@@ -167,9 +159,8 @@ def test_restore_has_one_outcome_after_any_crash_or_lost_answer(case: str) -> No
 def test_restore_has_one_outcome_after_two_faults(case: str) -> None:
     """Faults are injected only at calls that change something: an unhealthy gateway causes many reads."""
     how, expected = CASES[case]
-    world, ref = with_restore(Faults(), **how)
-    world.run(ref)
-    telling = [n for n, name in enumerate(world.faults.names, 1) if name not in _READS]
+    names = undisturbed(with_restore, **how).names
+    telling = [n for n, name in enumerate(names, 1) if name not in READS]
     for one, two in itertools.combinations(telling, 2):
         for faults in (
             Faults(crash_after={one, two}),
@@ -179,9 +170,6 @@ def test_restore_has_one_outcome_after_two_faults(case: str) -> None:
             world, ref = with_restore(faults, **how)
             world.run(ref)
             assert check_restore(world, ref) == expected, (one, two, faults.names)
-
-
-_READS = {"read", "list_ours", "workload", "pods", "pod", "secret", "health", "read_restore", "event"}
 
 
 def test_restore_of_the_same_name_and_spec_is_applied_once() -> None:
@@ -212,7 +200,7 @@ def run_once(world: World, ref: Ref) -> None:
 
 
 def test_restore_recreated_in_progress_is_completed() -> None:
-    for number in range(1, count(with_restore)):
+    for number in range(1, undisturbed(with_restore).calls):
         world, ref = with_restore(Faults(crash_after={number}))
         run_once(world, ref)
         old = world.cluster.objects.pop(("GatewayRestore", "r"))
@@ -226,7 +214,7 @@ def test_restore_recreated_in_progress_is_completed() -> None:
 
 
 def test_backup_deleted_in_progress_leaves_no_file() -> None:
-    for number in range(1, count(with_backup) + 1):
+    for number in range(1, undisturbed(with_backup).calls + 1):
         world, ref = with_backup(Faults(crash_after={number}))
         body = world.cluster.objects[("GatewayBackup", "b")]
         body["spec"]["deleteFile"] = True

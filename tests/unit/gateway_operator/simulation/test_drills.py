@@ -18,7 +18,6 @@ from gateway_operator.ports import AdminApiError
 from gateway_operator.reconcile.drill.orphans import delete_orphans
 from tests.unit.gateway_operator.simulation.fake_cluster import sha
 from tests.unit.gateway_operator.simulation.faults import Faults, World, log
-from tests.unit.gateway_operator.simulation.test_crash_points import single_faults
 
 Preparation = Callable[[World], None] | None
 
@@ -79,11 +78,11 @@ CASES: dict[str, tuple[Preparation, str, str]] = {
 }
 
 
-def calls_of(case: str) -> int:
-    """The number of calls of a run without faults, up to the polls of a pod that is never Ready."""
+def undisturbed(case: str) -> Faults:
+    """The calls of a run without faults."""
     world, ref = with_drill(Faults(), CASES[case][0], timeoutSeconds=10)
     world.run(ref)
-    return min(world.faults.calls, 45)
+    return world.faults
 
 
 def crashes(calls: int, step: int) -> Iterator[tuple[str, Faults]]:
@@ -96,7 +95,7 @@ def crashes(calls: int, step: int) -> Iterator[tuple[str, Faults]]:
 @pytest.mark.parametrize("case", CASES)
 def test_drill_ends_and_cleans_up_after_any_crash_or_lost_answer(case: str) -> None:
     prepare, phase, reason = CASES[case]
-    for name, faults in single_faults(calls_of(case)):
+    for name, faults in undisturbed(case).single_faults():
         world, ref = with_drill(faults, prepare, timeoutSeconds=10)
         world.run(ref)
         try:
@@ -106,7 +105,7 @@ def test_drill_ends_and_cleans_up_after_any_crash_or_lost_answer(case: str) -> N
 
 
 def test_drill_ends_and_cleans_up_after_two_crashes() -> None:
-    for name, faults in crashes(calls_of("good"), 3):
+    for name, faults in crashes(undisturbed("good").calls, 3):
         world, ref = with_drill(faults, timeoutSeconds=60)
         world.run(ref)
         try:

@@ -10,7 +10,6 @@ import pytest
 from gateway_operator.domain.model.identifiers import Ref
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import Faults, World
-from tests.unit.gateway_operator.simulation.test_crash_points import single_faults
 
 SPECS: dict[str, dict[str, Any]] = {
     "before-upgrade": {"group": "manual", "pinned": True},
@@ -84,7 +83,7 @@ def test_import_replaces_recreated_objects_after_any_single_crash() -> None:
     world, ref = recreated_cluster()
     world.run(ref)
     check_imported(world, ref)
-    for name, faults in single_faults(world.faults.calls):
+    for name, faults in world.faults.single_faults():
         world, ref = recreated_cluster(faults)
         world.run(ref)
         try:

@@ -12,7 +12,7 @@ from gateway_operator.domain.model.names import RESTORE_LABEL, job_backup_name, 
 from gateway_operator.ports import ClusterError, ForbiddenError
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import Faults, World
-from tests.unit.gateway_operator.simulation.test_crash_points import count, single_faults, with_restore
+from tests.unit.gateway_operator.simulation.test_crash_points import undisturbed, with_restore
 
 
 def with_scheduled(faults: Faults | None = None, *, recorded: str = "", **spec: Any) -> tuple[World, Ref]:
@@ -43,7 +43,7 @@ def check_scheduled(world: World, ref: Ref) -> None:
 
 @pytest.mark.parametrize("recorded", ["", "uid-of-a-deleted-cron-job"])
 def test_scheduled_backup_has_its_origin_after_any_single_crash(recorded: str) -> None:
-    plans = single_faults(count(with_scheduled, recorded=recorded))
+    plans = undisturbed(with_scheduled, recorded=recorded).single_faults()
     for name, faults in itertools.chain([("nothing", Faults())], plans):
         world, ref = with_scheduled(faults, recorded=recorded)
         world.run(ref)
@@ -128,7 +128,7 @@ def test_thresholds_of_the_object_do_not_weaken_those_of_the_schedule() -> None:
 
 
 def test_safety_backup_has_its_origin_after_any_single_crash() -> None:
-    plans = single_faults(count(with_restore))
+    plans = undisturbed(with_restore).single_faults()
     for name, faults in itertools.chain([("nothing", Faults())], plans):
         world, ref = with_restore(faults)
         world.run(ref)

@@ -20,7 +20,7 @@ from gateway_operator.ports import AdminApiError
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from tests.unit.gateway_operator.simulation.faults import Faults, World, log
-from tests.unit.gateway_operator.simulation.test_crash_points import TERMINAL, count, run_once, with_restore
+from tests.unit.gateway_operator.simulation.test_crash_points import TERMINAL, run_once, undisturbed, with_restore
 
 _WRITES = {"write_status", "set_finalizer", "create_ours", "restore", "commit", "rollback", "restart", "event"}
 _POLLED = {"read", "health", "read_restore"}
@@ -231,7 +231,7 @@ def _unreachable(times: int) -> list[AdminApiError]:
 
 def _stopped_in(phase: str, **how: Any) -> tuple[World, Ref]:
     """A restore in this phase, after a crash of the operator."""
-    for number in range(1, count(with_restore, **how)):
+    for number in range(1, undisturbed(with_restore, **how).calls):
         world, ref = with_restore(Faults(crash_after={number}), **how)
         run_once(world, ref)
         if world.cluster.status(ref).get("phase") == phase:

@@ -11,7 +11,7 @@ from gateway_api.contract import RestoreState
 from gateway_operator.domain.model.identifiers import Ref
 from tests.unit.gateway_operator.simulation.fake_admin_api import EMPTY_CONFIG
 from tests.unit.gateway_operator.simulation.faults import Faults, World
-from tests.unit.gateway_operator.simulation.test_crash_points import count, single_faults, with_restore
+from tests.unit.gateway_operator.simulation.test_crash_points import undisturbed, with_restore
 
 RESET: dict[str, Any] = {"backupName": None, "factoryReset": {"confirm": True}}
 SOURCES: dict[str, dict[str, Any]] = {
@@ -24,7 +24,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("source", SOURCES)
 def test_dry_run_changes_nothing_after_any_fault(source: str) -> None:
     spec = {**SOURCES[source], "mode": "DryRun"}
-    for name, faults in [("nothing", Faults()), *single_faults(count(with_restore, **spec))]:
+    for name, faults in [("nothing", Faults()), *undisturbed(with_restore, **spec).single_faults()]:
         world, ref = with_restore(faults, **spec)
         before = (set(world.cluster.objects), copy.deepcopy(world.admin.backups), world.admin.made)
         world.run(ref)
@@ -40,7 +40,7 @@ def test_dry_run_changes_nothing_after_any_fault(source: str) -> None:
 
 
 def test_factory_reset_has_one_outcome_after_any_fault() -> None:
-    for name, faults in [("nothing", Faults()), *single_faults(count(with_restore, **RESET))]:
+    for name, faults in [("nothing", Faults()), *undisturbed(with_restore, **RESET).single_faults()]:
         world, ref = with_restore(faults, **RESET)
         world.run(ref)
         status, record = world.cluster.status(ref), world.admin.restore_record
