@@ -6,7 +6,8 @@ from a request or a config.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -37,8 +38,8 @@ class Metrics:
         )
         self._succeeded = Gauge(
             "gateway_admin_last_success_timestamp_seconds",
-            "Unix time of the last successful change since the start.",
-            ("route", "method"),
+            "Unix time at which the operation last succeeded, from the audit log on the volume. A restart keeps it.",
+            ("operation",),
             registry=registry,
         )
         self._info = Gauge("gateway_admin_info", "The running version.", ("version",), registry=registry)
@@ -62,11 +63,11 @@ class Metrics:
         label = route or "none"
         self._requests.labels(label, method, str(status), code or "").inc()
         self._seconds.labels(label).observe(seconds)
-        if method not in ("GET", "HEAD") and status == 200:
-            self._succeeded.labels(label, method).set(time.time())
 
-    def render(self, health: SystemHealthData, *, ready: bool) -> bytes:
-        """The text of all metrics, after an update from ``health`` and ``ready``."""
+    def render(self, health: SystemHealthData, succeeded: Mapping[str, datetime], *, ready: bool) -> bytes:
+        """The text of all metrics, after an update from the arguments. ``succeeded`` has a time by operation."""
+        for operation, time in succeeded.items():
+            self._succeeded.labels(operation).set(time.timestamp())
         self._ready.set(ready)
         self._valid.set(health.config_valid)
         self._issues.set(len(health.issues))

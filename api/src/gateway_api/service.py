@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, Literal, TypeVar
 
 from gateway_api import logs
+from gateway_api.audit.last_success import LastSuccesses
 from gateway_api.auth import AcceptedKeys, KeyRing
 from gateway_api.backups import inspection, listing, upload, verification
 from gateway_api.backups.create import create_backup
@@ -83,6 +84,7 @@ class Service:
         self._readiness: tuple[float, str | None] | None = None
         self._readiness_lock = asyncio.Lock()
         self.metrics = Metrics()
+        self._last_successes = LastSuccesses(settings.backup_dir)
         self._metrics_page: tuple[float, bytes] | None = None
         self._metrics_lock = asyncio.Lock()
 
@@ -129,9 +131,12 @@ class Service:
             now = time.monotonic()
             if self._metrics_page is None or now - self._metrics_page[0] >= CACHE_SECONDS:
                 ready = await self.readiness_problem() is None
-                render = partial(self.metrics.render, await self.health(), ready=ready)
-                self._metrics_page = (now, await self._read(render))
+                health = await self.health()
+                self._metrics_page = (now, await self._read(partial(self._render_metrics, health, ready)))
             return self._metrics_page[1]
+
+    def _render_metrics(self, health: SystemHealthData, ready: bool) -> bytes:
+        return self.metrics.render(health, self._last_successes.read(), ready=ready)
 
     async def health(self) -> SystemHealthData:
         uptime = time.monotonic() - self._started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,24 @@ def test_metrics_report_answers_and_condition_without_a_key(dirs: GatewayDirs, f
         assert samples["gateway_admin_volume_free_bytes",] > 0
         assert samples["gateway_admin_requests_total", "", "POST", "/api/v1/system/backup", "200"] == 1
         assert samples["gateway_admin_requests_total", "RouteNotFound", "GET", "none", "404"] == 1
-        assert samples["gateway_admin_last_success_timestamp_seconds", "POST", "/api/v1/system/backup"] > 0
         assert canary not in answer.text
         assert dirs.key not in answer.text
+
+
+def test_last_success_survives_a_restart_of_the_server(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    began = time.time()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        made = assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
+        assert_ok(api.post(f"/api/v1/system/backups/{made['backup_id']}/verify", json={}))
+        assert_error(api.post("/api/v1/system/restore", json={"path": "none.json"}), "BackupNotFound")
+    ended = time.time()
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        samples = _samples(api.get("/metrics").text)
+    times = {
+        key[1]: value for key, value in samples.items() if key[0] == "gateway_admin_last_success_timestamp_seconds"
+    }
+    assert set(times) == {"backup", "verify"}
+    assert all(began - 1 <= one <= ended for one in times.values())
 
 
 def test_metrics_report_an_invalid_config_and_a_missing_volume(dirs: GatewayDirs, fork_server: ForkServer) -> None:
