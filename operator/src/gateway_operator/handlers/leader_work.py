@@ -19,6 +19,7 @@ from gateway_operator.handlers import sweep_task
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.reconcile.leader_election import LeaderElection
 from gateway_operator.reconcile.watch_check import WatchCheck
+from gateway_operator.reconcile.watch_coverage import WatchCoverage
 from gateway_operator.settings import OperatorSettings
 
 
@@ -26,9 +27,14 @@ class LeaderWork:
     """Starts and stops the work of the leader, and reports why the process should be restarted."""
 
     def __init__(
-        self, dependencies: HandlerDependencies, settings: OperatorSettings, health: GatewayHealthIndex
+        self,
+        dependencies: HandlerDependencies,
+        settings: OperatorSettings,
+        health: GatewayHealthIndex,
+        coverage: WatchCoverage,
     ) -> None:
         self._health = health
+        self._coverage = coverage
         self._dependencies = dependencies
         self._settings = settings
         self._watch_check: WatchCheck | None = None
@@ -45,6 +51,7 @@ class LeaderWork:
             self._settings,
             self._watch_check,
             self._health,
+            self._coverage,
             self._dependencies.schedules.add_all,
         )
 

@@ -30,7 +30,7 @@ from gateway_operator.handlers import backups
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.handlers.kopf_settings import configure
 from gateway_operator.handlers.leader_work import LeaderProcess, LeaderWork
-from gateway_operator.handlers.metric_sources import metric_sources
+from gateway_operator.handlers.metric_sources import metric_sources, watch_coverage
 from gateway_operator.leadership import Leadership
 from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import Ports
@@ -126,8 +126,9 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), operator_settings.image)
     memo.dependencies = _connect_queues(ports, schedule_parts, memo.leadership, metrics)
     health = GatewayHealthIndex()
-    metrics.connect(metric_sources(memo.dependencies, health))
-    memo.leader = LeaderProcess(LeaderWork(memo.dependencies, operator_settings, health))
+    coverage = watch_coverage(memo.dependencies, operator_settings.namespaces)
+    metrics.connect(metric_sources(memo.dependencies, health, coverage))
+    memo.leader = LeaderProcess(LeaderWork(memo.dependencies, operator_settings, health, coverage))
     await memo.leader.start(memo.dependencies, operator_settings)
 
 

@@ -30,7 +30,7 @@ async def on_restore_event(
         # A drill of a schedule: its status shows the result. If there is none of that name, the queue ignores it.
         dependencies.schedules.add(NamespacedName(restore.meta.ref.namespace, str(schedule)))
     if type == "DELETED":
-        dependencies.restore_index.remove(restore.uid)
+        dependencies.restore_index.drop(restore.uid)
     else:
         dependencies.restore_index.upsert(restore)
     dependencies.restores.observe(restore, finished=type == "DELETED" or not has_work(restore))

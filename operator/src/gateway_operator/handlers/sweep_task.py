@@ -15,6 +15,7 @@ from gateway_operator.ports import Ports
 from gateway_operator.reconcile.drill.orphans import delete_orphans
 from gateway_operator.reconcile.retention.sweep import RetentionController
 from gateway_operator.reconcile.watch_check import WatchCheck
+from gateway_operator.reconcile.watch_coverage import WatchCoverage
 from gateway_operator.settings import OperatorSettings
 
 _MAX_LISTING_SHARE: Final = 1 / 20
@@ -28,10 +29,11 @@ def start(
     settings: OperatorSettings,
     watch_check: WatchCheck,
     health: GatewayHealthIndex,
+    coverage: WatchCoverage,
     add_schedules: Callable[[], None],
 ) -> asyncio.Task[None]:
     """Start the task. ``add_schedules`` adds all schedules to their work queue."""
-    controller = RetentionController(ports, settings.namespaces, log, watch_check, health)
+    controller = RetentionController(ports, settings.namespaces, log, watch_check, health, coverage)
     first = delete_orphans(ports, settings.namespaces, log)
     return asyncio.create_task(_run(first, controller, settings.sweep_seconds, add_schedules), name="sweeper")
 

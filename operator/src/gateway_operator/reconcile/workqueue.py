@@ -96,6 +96,15 @@ class WorkQueue(Generic[T]):
         """The registered objects, as the watch has last shown them."""
         return list(self._registered.values())
 
+    def uids(self, namespace: str) -> set[str]:
+        """The uids of the registered objects in a namespace; of all if it is empty."""
+        return {one.meta.ref.uid for one in self.items if namespace in ("", one.meta.ref.namespace)}
+
+    def drop(self, uid: str) -> None:
+        """Stop reconciling the object with this uid, because it no longer exists."""
+        for key in [key for key, item in self._registered.items() if item.meta.ref.uid == uid]:
+            self.forget(key)
+
     @property
     def depth(self) -> int:
         """The number of objects that are due or whose reconcile is running. Those that wait for a time do not count."""

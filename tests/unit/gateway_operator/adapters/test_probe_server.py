@@ -58,7 +58,7 @@ def test_probe_listens_only_on_a_given_host(address: str) -> None:
 async def test_operator_without_watch_events_or_election_is_not_alive() -> None:
     memo = kopf.Memo()
     assert liveness_problem(memo) == ""
-    work = LeaderWork(None, OperatorSettings(), None)  # type: ignore[arg-type]
+    work = LeaderWork(None, OperatorSettings(), None, None)  # type: ignore[arg-type]
     memo.leader = LeaderProcess(work)
     assert liveness_problem(memo) == ""
     work._watch_check = WatchCheck({})

@@ -194,9 +194,17 @@ class BackupIndex:
 
     def remove(self, backup: Backup) -> None:
         """Drop the row of an object that no longer exists."""
-        row = self._rows.pop(backup.meta.ref.uid, None)
+        self.drop(backup.meta.ref.uid)
+
+    def drop(self, uid: str) -> None:
+        """Drop the row with this uid, if there is one."""
+        row = self._rows.pop(uid, None)
         if row is not None:
             self._unlink(row)
+
+    def uids(self, namespace: str) -> set[str]:
+        """The uids of the rows in a namespace; of all rows if it is empty."""
+        return {uid for uid, row in self._rows.items() if namespace in ("", row.set_id.namespace)}
 
     def rows(self) -> list[BackupSummary]:
         """All rows, in no order."""

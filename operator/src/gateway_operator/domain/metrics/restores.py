@@ -51,7 +51,7 @@ class RestoreIndex:
         """Add or replace a row."""
         self._rows[restore.uid] = RestoreSummary.from_restore(restore)
 
-    def remove(self, uid: str) -> None:
+    def drop(self, uid: str) -> None:
         """Drop the row of an object that no longer exists."""
         self._rows.pop(uid, None)
 
@@ -59,6 +59,6 @@ class RestoreIndex:
         """All rows, in no order."""
         return self._rows.values()
 
-    def uids(self) -> Iterable[str]:
-        """The uids of all rows."""
-        return self._rows.keys()
+    def uids(self, namespace: str) -> set[str]:
+        """The uids of the rows in a namespace; of all rows if it is empty."""
+        return {uid for uid, row in self._rows.items() if namespace in ("", row.namespaced_gateway.namespace)}

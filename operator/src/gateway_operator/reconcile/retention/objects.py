@@ -55,6 +55,18 @@ class Listing:
         imports = [one.meta.ref for one in self.imports if one.phase not in TERMINAL_IMPORT_PHASES]
         return [*backups, *restores, *imports, *(one.meta.ref for one in self.schedules)]
 
+    @property
+    def uids(self) -> dict[str, set[str]]:
+        """The uids of all listed objects by kind, with those that could not be parsed."""
+        uids = {
+            BACKUP_KIND: {one.uid for one in self.backups},
+            RESTORE_KIND: {one.uid for one in self.restores},
+            SCHEDULE_KIND: {one.meta.ref.uid for one in self.schedules},
+        }
+        for ref in self.unreadable:
+            uids.setdefault(ref.kind, set()).add(ref.uid)
+        return uids
+
     def is_complete_in(self, namespace: str) -> bool:
         """Whether deletions in a namespace may rely on this listing."""
         return self.complete and namespace not in self.incomplete_namespaces

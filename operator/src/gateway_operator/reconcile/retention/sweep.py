@@ -46,6 +46,7 @@ from gateway_operator.reconcile.retention.reports import Reports, describe
 from gateway_operator.reconcile.retention.volumes import Volumes
 from gateway_operator.reconcile.status_writer import Log
 from gateway_operator.reconcile.watch_check import WatchCheck
+from gateway_operator.reconcile.watch_coverage import WatchCoverage
 
 _LARGE_SET: Final = 500
 """A set with at least this number of backups is planned in a thread, so that the event loop is not blocked."""
@@ -84,9 +85,11 @@ class RetentionController:
         log: Log,
         watch_check: WatchCheck | None = None,
         health: GatewayHealthIndex | None = None,
+        coverage: WatchCoverage | None = None,
     ) -> None:
         self._ports = ports
         self._watch_check = watch_check
+        self._coverage = coverage
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
         self._volumes = Volumes(ports, log, health)
@@ -113,6 +116,8 @@ class RetentionController:
             finally:
                 self.listing_seconds += monotonic() - began
             unfinished = [*unfinished, *listing.unfinished] if listing.complete and unfinished is not None else None
+            if listing.complete and self._coverage is not None:
+                self._coverage.compare(namespace, listing.uids)
             try:
                 await self._process_namespace(namespace, listing)
             except Exception:
