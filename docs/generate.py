@@ -1,4 +1,4 @@
-"""Generates the resource reference from crds/, the error codes from `gateway_api.contract`, and the OpenAPI document.
+"""Generates the resource reference from crds/, the error codes, the tables of metrics.md and the OpenAPI document.
 
 ``python docs/generate.py`` writes the files. ``--check`` writes nothing and exits 1 if a file is out of date. A unit
 test runs it. The OpenAPI document belongs to the package `gateway_api`, which serves it.
@@ -7,6 +7,7 @@ test runs it. The OpenAPI document belongs to the package `gateway_api`, which s
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ import yaml
 from gateway_api.contract import ERRORS
 from gateway_api.http.app import create_routes
 from gateway_api.http.openapi import OPENAPI_FILE
+from gateway_api.metrics import METRICS
+from gateway_operator.domain.metrics import definitions
 
 DOCS = Path(__file__).resolve().parent
 CRDS = DOCS.parent / "crds"
@@ -105,11 +108,41 @@ def error_codes() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics_page() -> str:
+    """The page of the metrics: its own text, with a table of the definitions after each marker."""
+    admin = [(one.name, one.type, one.labels, one.help) for one in METRICS]
+    tables = {
+        "backups": [_described(one) for one in definitions.BACKUP_METRICS],
+        "schedules": [_described(one) for one in definitions.SCHEDULE_METRICS],
+        "gateways": [_described(one) for one in definitions.GATEWAY_METRICS],
+        "operator": [_described(one) for one in definitions.OPERATOR_METRICS],
+        "admin": admin,
+    }
+    text = (DOCS / "metrics.md").read_text()
+    for name, rows in tables.items():
+        marker = f"<!-- table: {name} -->\n"
+        if text.count(marker) != 1:
+            raise SystemExit(f"docs/metrics.md needs exactly one {marker}")
+        lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+        for metric, kind, labels, meaning in rows:
+            lines.append(f"| `{metric}` | {kind} | {', '.join(f'`{one}`' for one in labels)} | {meaning} |")
+        table = "\n".join(lines) + "\n"
+        # The table of an earlier run follows its marker.
+        table = f"{marker}\n{table}\n"
+        text = re.sub(re.escape(marker) + r"\n*(?:\|.*\n)*\n*", lambda _, new=table: new, text)
+    return f"{text.rstrip()}\n"
+
+
+def _described(metric: definitions.MetricDefinition) -> tuple[str, str, tuple[str, ...], str]:
+    return metric.name, str(metric.type), metric.labels, metric.help
+
+
 def main() -> int:
     """Write the files, or with ``--check`` report those that are out of date and exit 1."""
     files = {
         DOCS / "resource-reference.md": resource_reference(),
         DOCS / "error-codes.md": error_codes(),
+        DOCS / "metrics.md": metrics_page(),
         OPENAPI_FILE: json.dumps(create_routes().openapi(), indent=1) + "\n",
     }
     stale = [file for file, text in files.items() if not file.exists() or file.read_text() != text]
