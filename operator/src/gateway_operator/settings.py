@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from gateway_operator.domain.notifications.notification import Topic
 from gateway_operator.domain.schedule.cronjob import Image
 
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -47,6 +48,12 @@ class OperatorSettings:
     """The operator's ServiceAccount as NAMESPACE:NAME, for commands in messages."""
     policies: str = ""
     """The first part of the names of the chart's admission policies; empty if it did not install them."""
+    notifications: str = ""
+    """The directory with the Secret of the notifications; empty: no notifications."""
+    notification_topics: tuple[Topic, ...] = ()
+    """The topics to send; empty means all."""
+    cluster_name: str = ""
+    """The name of the cluster in notifications; may be empty."""
 
 
 def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, str]) -> OperatorSettings:
@@ -66,6 +73,9 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
         sweep_seconds=arguments.sweep_seconds,
         operator=service_account(_TOKEN),
         policies=environment.get(f"{_PREFIX}ADMISSION_POLICIES", ""),
+        notifications=environment.get(f"{_PREFIX}NOTIFICATIONS", ""),
+        notification_topics=topics(environment.get(f"{_PREFIX}NOTIFICATION_TOPICS", "")),
+        cluster_name=environment.get(f"{_PREFIX}CLUSTER_NAME", ""),
     )
 
 
@@ -73,6 +83,11 @@ def namespaces(flags: Sequence[str], environment: Mapping[str, str]) -> tuple[st
     """The namespaces from the flags, or else from WATCH_NAMESPACES, a comma-separated list."""
     named = list(flags) or environment.get("WATCH_NAMESPACES", "").split(",")
     return tuple(dict.fromkeys(name.strip() for name in named if name.strip()))
+
+
+def topics(names: str) -> tuple[Topic, ...]:
+    """The topics of a comma-separated list. ValueError names a topic that does not exist."""
+    return tuple(Topic(name.strip()) for name in names.split(",") if name.strip())
 
 
 def image(environment: Mapping[str, str]) -> Image:

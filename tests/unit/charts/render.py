@@ -168,6 +168,7 @@ VARIANTS: dict[str, tuple[str, Object]] = {
                     "annotations": {"grafana_folder": "Backups"},
                 },
             },
+            "notifications": {"secretName": "receivers", "topics": ["BackupFailed"], "clusterName": "east"},
         },
     ),
     "gateway": ("gateway", {}),

@@ -119,7 +119,7 @@ class AdminConnection:
         # After the wait for a free place in flight, which may be longer than the leadership.
         self._before_call()
         content: dict[str, Any] = {"json": body} if body is None or isinstance(body, Mapping) else {"data": body}
-        async with self._open().request(
+        async with self.session().request(
             method,
             url,
             **content,
@@ -148,7 +148,8 @@ class AdminConnection:
                     raise error_from_response(response.status, response.headers, await _read_body(response))
                 yield response.content.iter_any()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def session(self) -> aiohttp.ClientSession:
+        """The session of all requests. It is opened when it is first needed, in the running event loop."""
         if self._session is None:
             # Another pod may get the address of a deleted one, so idle connections are closed soon.
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5, force_close=False)

@@ -50,6 +50,7 @@ async def on_backup_event(
     backup = parse_or_defaults(Backup.parse, body)
     is_deleted = type == "DELETED"
     dependencies.backups.observe(backup, finished=is_deleted or not _has_work(backup))
+    dependencies.notify(backup, deleted=is_deleted)
     if is_deleted:
         await _on_backup_deleted(dependencies, backup)
 

@@ -20,6 +20,7 @@ from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.leadership import Leadership
 from gateway_operator.ports import Ports
+from gateway_operator.reconcile.notifications import Notifier
 from gateway_operator.reconcile.workqueue import WorkQueue
 
 _log: Final = logging.getLogger("gateway_operator.handlers")
@@ -52,6 +53,8 @@ class HandlerDependencies:
     leadership: Leadership
     restore_index: RestoreIndex = field(default_factory=RestoreIndex)
     """A row of each GatewayRestore, for the metrics."""
+    notifier: Notifier | None = None
+    """None without notifications."""
 
     @property
     def queues(self) -> dict[str, WorkQueue[Any]]:
@@ -62,6 +65,11 @@ class HandlerDependencies:
             IMPORT_KIND: self.imports,
             SCHEDULE_KIND: self.schedules,
         }
+
+    def notify(self, resource: Backup | Restore | GatewayBackupSchedule, *, deleted: bool) -> None:
+        """Let the notifier see a changed object. It does not block."""
+        if self.notifier is not None:
+            self.notifier.observe(resource, deleted=deleted)
 
     def add_schedule_of(self, backup: Backup) -> None:
         """Add the schedule of a changed backup to its queue. If there is none of that name, the queue ignores it."""

@@ -7,6 +7,7 @@ election. Cleanup stops them in the reverse order.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, Final
 
 import kopf
@@ -18,6 +19,7 @@ from gateway_operator.adapters.monitoring.metrics import CONTENT_TYPE, Prometheu
 from gateway_operator.adapters.monitoring.probe_server import listening_socket, serve_metrics, serve_probes
 from gateway_operator.adapters.objects.cron_jobs import KubernetesCronJobs
 from gateway_operator.adapters.objects.drill_objects import KubernetesDrillObjects
+from gateway_operator.adapters.webhooks import HttpWebhooks
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import Ref
@@ -36,6 +38,7 @@ from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
+from gateway_operator.reconcile.notifications import Notifier
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.status_writer import object_log
@@ -89,6 +92,25 @@ def _connect_queues(
     )
 
 
+def _start_notifier(memo: kopf.Memo, ports: Ports, metrics: PrometheusMetrics) -> Notifier | None:
+    """Start the notifier if the chart has mounted a Secret for it."""
+    settings: OperatorSettings = memo.settings
+    if not settings.notifications:
+        return None
+    leadership: Leadership = memo.leadership
+    notifier = Notifier(
+        ports,
+        # The session is shared with the calls to the admin APIs.
+        HttpWebhooks(Path(settings.notifications), memo.admin_api.session),
+        topics=settings.notification_topics,
+        cluster_name=settings.cluster_name,
+        is_leader=lambda: leadership.is_leader,
+        count=metrics.count_notification,
+    )
+    notifier.start()
+    return notifier
+
+
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Connect the adapters, create the work queues and start the election, before kopf starts its watches."""
@@ -125,6 +147,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     )
     schedule_parts = ScheduleParts(ports, KubernetesCronJobs(memo.cluster), operator_settings.image)
     memo.dependencies = _connect_queues(ports, schedule_parts, memo.leadership, metrics)
+    memo.dependencies.notifier = _start_notifier(memo, ports, metrics)
     health = GatewayHealthIndex()
     coverage = watch_coverage(memo.dependencies, operator_settings.namespaces)
     metrics.connect(metric_sources(memo.dependencies, health, coverage))
@@ -135,6 +158,8 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     """Stop the work of the leader, and only then close the connections that it uses."""
+    if memo.dependencies.notifier is not None:
+        await memo.dependencies.notifier.stop()
     await memo.leader.stop()
     await memo.admin_api.close()
     await memo.cluster.close()

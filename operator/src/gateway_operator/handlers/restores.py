@@ -29,8 +29,10 @@ async def on_restore_event(
     if (schedule := restore.meta.labels.get(SCHEDULE_LABEL)) is not None:
         # A drill of a schedule: its status shows the result. If there is none of that name, the queue ignores it.
         dependencies.schedules.add(NamespacedName(restore.meta.ref.namespace, str(schedule)))
-    if type == "DELETED":
+    is_deleted = type == "DELETED"
+    if is_deleted:
         dependencies.restore_index.drop(restore.uid)
     else:
         dependencies.restore_index.upsert(restore)
-    dependencies.restores.observe(restore, finished=type == "DELETED" or not has_work(restore))
+    dependencies.restores.observe(restore, finished=is_deleted or not has_work(restore))
+    dependencies.notify(restore, deleted=is_deleted)

@@ -22,7 +22,9 @@ async def on_schedule_event(
     """Add a new or changed schedule to the queue, and remove a deleted one."""
     dependencies: HandlerDependencies = memo.dependencies
     schedule = parse_or_defaults(GatewayBackupSchedule.parse, body)
-    dependencies.schedules.observe(schedule, finished=type == "DELETED")
+    is_deleted = type == "DELETED"
+    dependencies.schedules.observe(schedule, finished=is_deleted)
+    dependencies.notify(schedule, deleted=is_deleted)
 
 
 @kopf.on.event("batch", "v1", "cronjobs", labels={SCHEDULE_LABEL: kopf.PRESENT})
