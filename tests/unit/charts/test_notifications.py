@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gateway_operator.adapters.webhooks import AUTHORIZATION_FILE, CA_FILE, URL_SUFFIX
+from gateway_operator.adapters.notifications.webhooks import AUTHORIZATION_FILE, CA_FILE, URL_SUFFIX
 from gateway_operator.domain.notifications.notification import Topic
 from gateway_operator.main import _parser
 from gateway_operator.notification_ports import RECEIVERS

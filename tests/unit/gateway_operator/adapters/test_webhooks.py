@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
-from gateway_operator.adapters.webhooks import HttpWebhooks, retry_after_seconds
+from gateway_operator.adapters.notifications.webhooks import HttpWebhooks, retry_after_seconds
 from gateway_operator.notification_ports import SLACK, WEBHOOK
 from tests.cluster.certificates import Authority
 

@@ -1,0 +1,1 @@
+"""Implements the port of the receivers of notifications."""
