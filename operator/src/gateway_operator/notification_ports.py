@@ -27,6 +27,6 @@ class Webhooks(Protocol):
 class NotificationCounts(Protocol):
     """Counts notifications by result: ``sent``, ``failed`` or ``dropped``."""
 
-    def count(self, result: str, number: int = 1) -> None:
-        """Add a number of notifications."""
+    def count(self, result: str) -> None:
+        """Count one notification, or one failed request."""
         ...

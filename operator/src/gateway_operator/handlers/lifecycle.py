@@ -105,7 +105,7 @@ def _start_notifier(memo: kopf.Memo, ports: Ports, metrics: PrometheusMetrics) -
         topics=settings.notification_topics,
         cluster_name=settings.cluster_name,
         is_leader=lambda: leadership.is_leader,
-        count=metrics.count_notification,
+        counts=metrics,
     )
     notifier.start()
     return notifier

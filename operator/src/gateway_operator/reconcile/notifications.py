@@ -42,8 +42,8 @@ _log: Final = logging.getLogger("gateway_operator.notifications")
 class NoCounts:
     """Counts nothing, where there is no metrics registry."""
 
-    def count(self, result: str, number: int = 1) -> None:
-        """Ignore the result and the number."""
+    def count(self, result: str) -> None:
+        """Ignore the result of a notification."""
 
 
 class Notifier:
@@ -125,7 +125,7 @@ class _Receiver:
 
     def _drop(self, number: int) -> None:
         """The statuses do not record dropped notifications as sent, so a restart of the operator sends them again."""
-        self._counts.count("dropped", number)
+        self._count("dropped", number)
         if not self._dropped:
             _log.warning("Notifications for the receiver %s are dropped: %d objects wait.", self.name, MAX_OBJECTS)
         self._dropped = True
@@ -176,12 +176,19 @@ class _Receiver:
 
     def _report(self, result: DeliveryResult, number: int, given_up: bool) -> None:
         if result.accepted:
-            self._counts.count("sent", number)
+            self._count("sent", number)
             _log.info("%d notifications were sent to the receiver %s.", number, self.name)
             return
-        self._counts.count("dropped" if given_up else "failed", number)
+        if given_up:
+            self._count("dropped", number)
+        else:
+            self._count("failed", 1)
         ending = "given up" if given_up else "retried"
         _log.warning("A request to the receiver %s failed and is %s: %s", self.name, ending, result.detail)
+
+    def _count(self, result: str, number: int) -> None:
+        for _ in range(number):
+            self._counts.count(result)
 
     async def _record(self, items: Iterable[Notification]) -> bool:
         """Record notifications as sent, with one write for each object. True if every write succeeded."""

@@ -59,8 +59,8 @@ class NotifierWorld(World):
         self.counts: dict[str, int] = {}
         self.is_leader = True
 
-    def count(self, result: str, number: int = 1) -> None:
-        self.counts[result] = self.counts.get(result, 0) + number
+    def count(self, result: str) -> None:
+        self.counts[result] = self.counts.get(result, 0) + 1
 
     def fail_backup(self, name: str, age: timedelta = timedelta()) -> Ref:
         ref = self.cluster.add("GatewayBackup", name, {})

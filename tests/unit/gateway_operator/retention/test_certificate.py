@@ -44,4 +44,5 @@ def test_condition_follows_the_certificate_also_when_no_gateway_answers() -> Non
     world.sweep(controller=controller)
     assert world.condition("CertificateValid") == ("False", "CertificateExpired")
     warnings = [note.reason for note in world.cluster.events if note.warning and "Certificate" in note.reason]
-    assert warnings == ["CertificateExpiring", "CertificateExpired"]
+    # The last one is the reason of the condition GatewayHealthy.
+    assert warnings == ["CertificateExpiring", "CertificateExpired", "CertificateNotTrusted"]

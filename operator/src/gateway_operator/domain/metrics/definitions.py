@@ -25,9 +25,9 @@ class NotificationResult(StrEnum):
     Sent = "sent"
     """The receiver has accepted it."""
     Failed = "failed"
-    """It was given up after the last retry."""
+    """One request to a receiver has failed. It is repeated."""
     Dropped = "dropped"
-    """It was not tried, because the queue was full or the rate limit was reached."""
+    """It was given up: too many objects waited, or the receiver refused the content three times."""
 
 
 @dataclass(frozen=True, slots=True)

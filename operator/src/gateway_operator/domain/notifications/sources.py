@@ -23,12 +23,12 @@ from gateway_operator.domain.retention.result import RETENTION_APPLIED
 from gateway_operator.domain.retention.status import OBJECTIVE_MET
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID
 from gateway_operator.domain.schedule.drills import DRILLED
+from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 Resource = Backup | Restore | GatewayBackupSchedule
 MAX_AGE: Final = timedelta(hours=24)
 """Older ends of backups and restores are not sent, for example when notifications are switched on."""
-GATEWAY_HEALTHY: Final = "GatewayHealthy"
 _NO_HOLD: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
 _NEEDS_PERSON: Final = frozenset({Reason.InventoryShrank, Reason.LargeDeletion, Reason.PolicyInvalid})
 """Holds that do not clear automatically."""

@@ -18,6 +18,7 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.result import FORGET, RETENTION_APPLIED, RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID, CertificateObservation, check_certificate
+from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY, GatewayCheck
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
@@ -119,16 +120,18 @@ def schedule_status(
     now: datetime,
     unowned: int | None = None,
     certificate: CertificateObservation | None = None,
+    gateway: GatewayCheck | None = None,
 ) -> ScheduleRetentionStatus:
     """The status of a schedule after a pass.
 
     ``backups`` is None if they could not be listed; the condition ObjectiveMet then stays as it is. ``unowned`` is the
     number of files without a GatewayBackup; None if the volume was not listed. ``certificate`` is None if the gateway
-    has not reported it yet; the condition CertificateValid then stays as it is.
+    has not reported it yet; the condition CertificateValid then stays as it is. The same holds for ``gateway`` and the
+    condition GatewayHealthy.
     """
     present = [dict(one) for one in schedule.status.get("conditions") or ()]
     generation, notes = schedule.meta.generation, []
-    desired = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
+    desired: list[tuple[str, bool, str, str]] = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
     limit = durations.parse_or_none(schedule.objective)
     if limit is None:
         present = [one for one in present if one.get("type") != OBJECTIVE_MET]
@@ -140,6 +143,8 @@ def schedule_status(
     elif certificate is not None and certificate.end is not None:
         checked = check_certificate(certificate.end, now)
         desired.append((CERTIFICATE_VALID, checked.valid, checked.reason, checked.message))
+    if gateway is not None:
+        desired.append((GATEWAY_HEALTHY, gateway.healthy, gateway.reason, gateway.message))
     for kind, holds, reason, message in desired:
         old = next((one for one in present if one.get("type") == kind), {})
         fine = holds or reason in QUIET_REASONS

@@ -13,6 +13,7 @@ from gateway_operator.domain.retention.result import RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
 from gateway_operator.domain.retention.status import schedule_status
 from gateway_operator.domain.schedule.certificate import CertificateObservation
+from gateway_operator.domain.schedule.gateway_health import GatewayCheck
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, Ports
 from gateway_operator.reconcile.status_writer import Log
@@ -42,6 +43,7 @@ class Reports:
         complete: bool,
         unowned: int | None,
         certificate: CertificateObservation | None = None,
+        gateway: GatewayCheck | None = None,
     ) -> None:
         """Write the result to the schedule's status if it has changed, and emit events about the change.
 
@@ -54,7 +56,7 @@ class Reports:
         now = self._ports.clock.now()
         for _ in range(_STATUS_ATTEMPTS):
             update = schedule_status(
-                schedule, backups if complete else None, result, deleted, now, unowned, certificate
+                schedule, backups if complete else None, result, deleted, now, unowned, certificate, gateway
             )
             if all(schedule.status.get(name) == value for name, value in update.status.items()):
                 return

@@ -247,6 +247,7 @@ class RetentionController:
             complete=complete,
             unowned=None if unowned is None else len(unowned),
             certificate=self._volumes.certificate(backups.id.namespaced_gateway),
+            gateway=self._volumes.checks.result(backups.id.namespaced_gateway),
         )
 
     def _observe(

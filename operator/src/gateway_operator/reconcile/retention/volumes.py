@@ -16,13 +16,15 @@ from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import NamespacedGateway
-from gateway_operator.domain.model.problem import describe_error
+from gateway_operator.domain.model.problem import GatewayProblem, describe_error
+from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.plan import COMPLETED
 from gateway_operator.domain.retention.volume import VolumeFile, VolumeListing
 from gateway_operator.domain.schedule.certificate import CertificateObservation
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
 from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
 from gateway_operator.reconcile.replicas import replica_problem
+from gateway_operator.reconcile.retention.gateway_checks import GatewayChecks
 from gateway_operator.reconcile.status_writer import Log
 
 LISTING_INTERVAL: Final = timedelta(minutes=10)
@@ -59,6 +61,7 @@ class Volumes:
         self._log = log
         self._health = health if health is not None else GatewayHealthIndex()
         self._states: dict[NamespacedGateway, _State] = {}
+        self.checks = GatewayChecks(ports, self._health)
 
     def listing(self, gateway: NamespacedGateway) -> VolumeListing | None:
         """The last complete listing; None if there is none or the last attempt failed."""
@@ -80,6 +83,7 @@ class Volumes:
         for one in [one for one in self._states if namespace in ("", one.namespace) and one not in gateways]:
             del self._states[one]
         self._health.forget(namespace, gateways)
+        self.checks.forget(namespace, gateways)
 
     def expire(self, gateway: NamespacedGateway) -> None:
         """List the volume again in the next pass, because files of it were deleted."""
@@ -88,7 +92,10 @@ class Volumes:
             self._states[gateway] = replace(state, expired=True)
 
     async def refresh_due(self, gateways: Iterable[NamespacedGateway], backups: Iterable[BackupSummary]) -> None:
-        """List the volumes whose listing is old or lacks a Completed backup."""
+        """List the volumes whose listing is old or lacks a Completed backup. Check the health of the other gateways.
+
+        ``gateways`` are those that a schedule names.
+        """
         newest: dict[NamespacedGateway, datetime] = {}
         for one in backups:
             if one.phase == COMPLETED and one.completion_time is not None and not one.is_deleting:
@@ -102,7 +109,13 @@ class Volumes:
             async with limit:
                 await self.refresh(gateway)
 
-        await asyncio.gather(*(refresh(one) for one in due))
+        async def check(gateway: NamespacedGateway) -> None:
+            async with limit:
+                await self.checks.check(gateway)
+
+        # A listing is a check as well.
+        to_check = self.checks.due({*gateways}, now) - {*due}
+        await asyncio.gather(*(refresh(one) for one in due), *(check(one) for one in to_check))
 
     def _is_due(self, gateway: NamespacedGateway, newest: datetime | None, now: datetime) -> bool:
         state = self._states.get(gateway)
@@ -125,6 +138,7 @@ class Volumes:
                 return
         except TimeoutError:
             problem = f"The gateway did not answer within {_GATEWAY_TIMEOUT:.0f} s."
+            self.checks.record(gateway, GatewayProblem(Reason.CallTimedOut, problem))
         except (IncompleteListingError, AdminApiError, ClusterError) as error:
             problem = str(error)
         except Exception as error:  # whatever one gateway causes must not stop the pass over the others
@@ -142,6 +156,8 @@ class Volumes:
         self._health.unreachable(gateway)
         resolved = await resolve_gateway(self._ports, gateway.namespace, gateway.gateway)
         if resolved.target is None:
+            if isinstance(resolved.gateway, GatewayProblem):
+                self.checks.record(gateway, resolved.gateway)
             raise IncompleteListingError(getattr(resolved.gateway, "message", "The gateway was not observed."))
         problem = await replica_problem(self._ports, resolved)
         if problem is not None:
@@ -172,6 +188,7 @@ class Volumes:
         self, gateway: NamespacedGateway, target: AdminTarget, before: _State | None
     ) -> CertificateObservation | None:
         health = await call_or_failure(self._ports.admin_api.health(target))
+        self.checks.record(gateway, health)
         if isinstance(health, SystemHealthData):
             self._health.answered(gateway, health)
             return CertificateObservation(health.certificate_end)

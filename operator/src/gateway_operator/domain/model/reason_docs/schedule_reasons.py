@@ -52,6 +52,15 @@ SCHEDULE_REASONS: Final[dict[Reason, Meaning]] = {
         "The newest Verified backup is older than `objective.maxAge`, or there is none.",
         "Find the cause with `kubectl get gwb,cronjob` and in the schedule's other conditions.",
     ),
+    Reason.GatewayHealthy: Meaning("The gateway's admin API answers and reports no problem.", NOTHING),
+    Reason.GatewayDegraded: Meaning(
+        "The admin API reports problems that do not prevent backups, such as a nearly full volume.",
+        "Fix the problems that the message names.",
+    ),
+    Reason.GatewayUnhealthy: Meaning(
+        "The admin API answers, and the gateway's config is missing or invalid.",
+        "Fix the config, or restore a backup: see docs/restores.md.",
+    ),
     Reason.CertificateValid: Meaning("The gateway's TLS certificate is valid for more than a month.", NOTHING),
     Reason.CertificateExpiring: Meaning(
         "The gateway's TLS certificate ends within a month, so its renewal has failed.",
