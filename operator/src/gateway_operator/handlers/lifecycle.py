@@ -17,9 +17,9 @@ from gateway_operator.adapters.clock import SystemClock
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.monitoring.metrics import CONTENT_TYPE, PrometheusMetrics
 from gateway_operator.adapters.monitoring.probe_server import listening_socket, serve_metrics, serve_probes
+from gateway_operator.adapters.notifications.webhooks import HttpWebhooks
 from gateway_operator.adapters.objects.cron_jobs import KubernetesCronJobs
 from gateway_operator.adapters.objects.drill_objects import KubernetesDrillObjects
-from gateway_operator.adapters.notifications.webhooks import HttpWebhooks
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import Ref

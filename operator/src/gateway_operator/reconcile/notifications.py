@@ -160,7 +160,8 @@ class _Receiver:
         now = self._ports.clock.now()
         plan = next_plan((one for items in self._pending.values() for one in items), self._state, now)
         recorded = await self._record(plan.to_record)
-        if plan.to_send:
+        # Once more immediately before the request: the process may have been frozen meanwhile.
+        if plan.to_send and self._is_leader():
             result = await self._send(plan.to_send)
             given_up = after_request(self._state, plan.to_send, result, self._ports.clock.now())
             self._report(result, len(plan.to_send), given_up)

@@ -71,7 +71,7 @@ RECONCILE_ERRORS: Final = MetricDefinition(
 NOTIFICATIONS: Final = MetricDefinition(
     "gateway_backup_operator_notifications_total",
     ("result",),
-    "Notifications by result: `sent`, `failed` after the last retry, or `dropped` without a try.",
+    "Notifications by result: `sent`, `dropped`, or `failed` for each request that fails and is repeated.",
     MetricType.Counter,
 )
 OPERATOR_METRICS: Final = (INFO, LEADER, OBJECTS_READ, QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILE_ERRORS, NOTIFICATIONS)
