@@ -20,7 +20,7 @@ from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.leadership import Leadership
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.notifications import Notifier
+from gateway_operator.reconcile.notifications.notifier import Notifier
 from gateway_operator.reconcile.workqueue import WorkQueue
 
 _log: Final = logging.getLogger("gateway_operator.handlers")

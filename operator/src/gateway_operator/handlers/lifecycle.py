@@ -38,7 +38,7 @@ from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.notifications import Notifier
+from gateway_operator.reconcile.notifications.notifier import Notifier
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.status_writer import object_log

@@ -16,8 +16,8 @@ from gateway_operator.domain.notifications.delivery import MAX_REFUSALS, Deliver
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.notification_ports import SLACK, WEBHOOK
 from gateway_operator.ports import ClusterError
-from gateway_operator.reconcile import notifications
-from gateway_operator.reconcile.notifications import MAX_OBJECTS, Notifier
+from gateway_operator.reconcile.notifications import notifier as notifier_module
+from gateway_operator.reconcile.notifications.notifier import MAX_OBJECTS, Notifier
 from tests.unit.gateway_operator.notifications.objects import NOW, condition
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World
@@ -257,7 +257,7 @@ async def test_memory_is_bounded_while_a_receiver_does_not_answer() -> None:
 
 
 async def test_task_sends_soon_after_a_change_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(notifier_module, "BATCH_SECONDS", 0.0)
     world = NotifierWorld()
     notifier = world.start()
     notifier.start()

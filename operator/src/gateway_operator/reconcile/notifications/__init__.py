@@ -1,0 +1,1 @@
+"""Delivers the notifications of watched objects to their receivers."""
