@@ -12,7 +12,7 @@ import pytest
 from gateway_operator.domain.model.names import job_backup_name
 from tests.api.support.requirements import require_programs
 from tests.operator.conftest import IMAGE
-from tests.operator.support.audit import AGENT
+from tests.operator.support.audit import AGENT, program_of
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.rbac import (
     apply_backup_account,
@@ -155,8 +155,8 @@ def test_audit_log_shows_each_documented_permission_and_no_other_request(
     assert used() == expected
     requests = list(kube.cluster.requests_by(user))
     assert [one for one in requests if not one.allowed] == []
-    # The check of the whole session selects the operator's requests by this name.
-    assert {one.agent for one in requests} == {AGENT}
+    # The check of the whole session selects the operator's requests by these names.
+    assert {program_of(one.agent) for one in requests} == {AGENT}
     log = limited.log()
     assert "forbidden" not in log.lower(), log[-3000:]
 

@@ -53,6 +53,7 @@ def test_request_names_subresource_group_and_decision(tmp_path: Path) -> None:
         (line("get", "pods"), {}),
         (line("patch", "statefulsets", apiGroup="apps"), {}),
         (line("get", "nodes", agent="kubectl/v1"), {}),
+        (line("list", "nodes", agent="kopf/1"), {AGENT: {("list", "nodes")}}),
         (line("get", "nodes"), {AGENT: {("get", "nodes")}}),
         (line("get", "pods", subresource="log"), {AGENT: {("get", "pods/log")}}),
         (line("create", "secrets"), {AGENT: {("create", "secrets")}}),
