@@ -55,10 +55,6 @@ class GatewayChecks:
             message = f"The gateway did not answer within {_TIMEOUT:.0f} s."
             answer = GatewayProblem(Reason.CallTimedOut, message)
         self.record(gateway, answer)
-        if isinstance(answer, SystemHealthData):
-            self._health.answered(gateway, answer)
-        else:
-            self._health.unreachable(gateway)
 
     async def _observe(self, gateway: NamespacedGateway) -> SystemHealthData | Failure | GatewayProblem:
         resolved = await resolve_gateway(self._ports, gateway.namespace, gateway.gateway)
@@ -69,11 +65,19 @@ class GatewayChecks:
         return await call_or_failure(self._ports.admin_api.health(resolved.target))
 
     def record(self, gateway: NamespacedGateway, answer: SystemHealthData | Failure | GatewayProblem) -> None:
-        """Store what a check or a listing has observed. A problem of the operator itself changes nothing."""
+        """Store what a check or a listing has observed, also for the metrics.
+
+        A problem of the operator itself changes nothing.
+        """
         self._checked[gateway] = self._ports.clock.now()
         result = judge_gateway(answer)
-        if result is not None:
-            self._results[gateway] = result
+        if result is None:
+            return
+        self._results[gateway] = result
+        if isinstance(answer, SystemHealthData):
+            self._health.answered(gateway, answer)
+        else:
+            self._health.unreachable(gateway)
 
     def forget(self, namespace: str, gateways: Collection[NamespacedGateway]) -> None:
         """Drop the results of a namespace for gateways that no object names any more. Empty: of all namespaces."""

@@ -152,8 +152,6 @@ class Volumes:
             )
 
     async def _list(self, gateway: NamespacedGateway, before: _State | None, now: datetime) -> _State:
-        # Until the health call has succeeded: every way to leave this method before that is an unreachable gateway.
-        self._health.unreachable(gateway)
         resolved = await resolve_gateway(self._ports, gateway.namespace, gateway.gateway)
         if resolved.target is None:
             if isinstance(resolved.gateway, GatewayProblem):
@@ -190,6 +188,5 @@ class Volumes:
         health = await call_or_failure(self._ports.admin_api.health(target))
         self.checks.record(gateway, health)
         if isinstance(health, SystemHealthData):
-            self._health.answered(gateway, health)
             return CertificateObservation(health.certificate_end)
         return before.certificate if before is not None else None
