@@ -131,10 +131,11 @@ class World:
 
     async def _others(self) -> None:
         """Reconcile all backups while the object under test waits, as the other work queue does."""
-        for kind, name in list(self.cluster.objects):
-            if kind == "GatewayBackup":
-                uid = self.cluster.objects[(kind, name)]["metadata"]["uid"]
-                await reconcile_backup(self.plain, GatewayLocks(), Ref(kind, NAMESPACE, name, uid), log)
+        for (kind, name), body in list(self.cluster.objects.items()):
+            # An ended backup has nothing to reconcile.
+            if kind == "GatewayBackup" and (body.get("status") or {}).get("phase") not in ("Completed", "Failed"):
+                ref = Ref(kind, NAMESPACE, name, body["metadata"]["uid"])
+                await reconcile_backup(self.plain, GatewayLocks(), ref, log)
 
     def run(self, ref: Ref, *, forget: bool = False, limit: int = 400) -> int:
         """Reconcile until nothing is left to do. Returns the number of process starts.
