@@ -255,6 +255,24 @@ def test_progress_counts_the_backups_of_the_set() -> None:
     assert progress(schedule(), [])["lastBackup"] is None
 
 
+@pytest.mark.parametrize("suspend", [False, True])
+def test_schedule_says_that_its_backup_waits_for_a_restore(suspend: bool) -> None:
+    """It stays ready: the backup is made when the restore has ended. An ended backup says nothing about now."""
+    one = schedule(suspend=suspend)
+    backups = [
+        member("first", 1, "Pending", reason="RestoreInProgress"),
+        member("second", 2, "Pending", reason="RestoreInProgress"),
+        member("other", 3, "Pending", reason="NoReadyPod"),
+    ]
+    status = written_status(observation(one, stored(one), backups=backups))
+    assert ready(status) == (True, "RestoreInProgress")
+    assert "second waits" in next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
+    assert (status["nextScheduleTime"] is None) is suspend
+    ended = [member("first", 1, "Failed", reason="RestoreInProgress"), member("second", 2)]
+    status = written_status(observation(one, stored(one), backups=ended))
+    assert ready(status) == (True, "Suspended" if suspend else "Scheduled")
+
+
 def backup_of(group: str | None, uid: str = "u", **status: Any) -> Backup:
     spec = {"gatewayRef": {"name": "gw"}, **({} if group is None else {"group": group})}
     return Backup.parse({"metadata": {"namespace": "prod", "name": "b", "uid": uid}, "spec": spec, "status": status})

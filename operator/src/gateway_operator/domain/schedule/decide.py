@@ -37,7 +37,7 @@ from gateway_operator.domain.schedule.drills import DrillObservation, DrillResul
 from gateway_operator.domain.schedule.jobs import JobObservation, job_problem
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
-_FINE: Final = frozenset({Reason.Scheduled, Reason.Suspended})
+_FINE: Final = frozenset({Reason.Scheduled, Reason.Suspended, Reason.RestoreInProgress})
 _PASSING: Final = frozenset(
     {
         Reason.CronJobDeleting,
@@ -106,7 +106,7 @@ def _check(observed: ScheduleObservation, now: datetime) -> CronJobCondition | C
     want = desired_cron_job(schedule, observed.image)
     account = missing_account(schedule, observed.has_account)
     result = check(want, cron_job, str(schedule.status.get("cronJob") or ""), account)
-    return result or _job_problem(observed, now) or _scheduled(schedule)
+    return result or _job_problem(observed, now) or _waiting(observed) or _scheduled(schedule)
 
 
 def _job_problem(observed: ScheduleObservation, now: datetime) -> CronJobCondition | None:
@@ -114,6 +114,18 @@ def _job_problem(observed: ScheduleObservation, now: datetime) -> CronJobConditi
         return None
     problem = job_problem(observed.newest_job, (one.name for one in observed.backups), now)
     return None if problem is None else CronJobCondition(problem.reason, problem.message)
+
+
+def _waiting(observed: ScheduleObservation) -> CronJobCondition | None:
+    """The schedule works, but its backup waits for the end of a restore of the gateway."""
+    waiting = [one for one in observed.backups if one.phase == "Pending" and one.reason == Reason.RestoreInProgress]
+    if not waiting:
+        return None
+    newest = max(waiting, key=lambda one: (one.created, one.name))
+    message = (
+        f"{_scheduled(observed.schedule).message} Backup {newest.name} waits: a restore of the gateway is running."
+    )
+    return CronJobCondition(Reason.RestoreInProgress, message)
 
 
 def _scheduled(schedule: GatewayBackupSchedule) -> CronJobCondition:

@@ -139,7 +139,8 @@ RESTORE_REASONS: Final[dict[Reason, Meaning]] = {
         "If the next restore reports `RestorePending`, create it with `spec.supersede: true`.",
     ),
     Reason.RestoreInProgress: Meaning(
-        "Another restore of the gateway is running. The object waits for its end, at most until its own deadline.",
+        "A restore of the gateway is running. The object, or the backup of the schedule, waits for its end, at most "
+        "until its own deadline.",
         "`kubectl get gwr` shows the running restore.",
     ),
 }
