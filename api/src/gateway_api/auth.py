@@ -36,6 +36,8 @@ _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """The errnos of a process that can open no more files. They say nothing about the key file."""
 _DIGEST: Final = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
 
+KIND_BEFORE_RESTORE: Final = "before_restore"
+"""The kind of a key of the config that an open restore replaced. It is accepted until that restore ends."""
 AcceptedKeys = tuple[tuple[str, str], ...]
 """Accepted keys as (kind, digest). The kind is ``key_file``, ``config``, ``last_valid`` or ``before_restore``."""
 
@@ -176,7 +178,7 @@ class KeyRing:
         parser's time limit bounds the wait.
         """
         live: ConfigRead = self._config.read_cached()
-        replaced = tuple(("before_restore", digest) for digest in self._keys_before_restore())
+        replaced = tuple((KIND_BEFORE_RESTORE, digest) for digest in self._keys_before_restore())
         if live.summary is not None:
             return (*(("config", digest) for digest in live.summary.admin_key_digests), *replaced)
         return (*(("last_valid", digest) for digest in self._last_valid_keys()), *replaced)

@@ -37,7 +37,8 @@ def test_key_of_the_previous_config_ends_the_restore(
     before = dirs.config.read_bytes()
     assert_ok(api.post(URL, json={**_write_other(dirs), "request_id": "r"}))
     for headers in ({}, OTHER):
-        assert assert_ok(api.get(HEALTH, headers=headers))["pending_restore"]["request_id"] == "r"
+        pending = assert_ok(api.get(HEALTH, headers=headers))["pending_restore"]
+        assert (pending["request_id"], pending["key_ends_with_commit"]) == ("r", headers == {})
     # Also after a restart of the server, which remembers nothing.
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as restarted:
         assert assert_ok(restarted.get(f"{ALL}/r"))["state"] == "applied"

@@ -44,6 +44,10 @@ class PendingRestore(BaseModel):
     model_config = OPEN
     request_id: str
     state: str
+    key_ends_with_commit: bool = Field(
+        default=False,
+        description="Whether the key of this request is accepted only until the commit of the restore.",
+    )
 
 
 class SystemStatus(StrEnum):

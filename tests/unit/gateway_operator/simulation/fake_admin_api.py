@@ -137,10 +137,16 @@ class Admin:
         """The identity that each restore call was given."""
         self.plan_fields: dict[str, Any] = {}
         """Fields of the answer to a dry run."""
+        self.other_key_in: str | None = None
+        """The content with another admin key. The operator's is accepted until a restore of it is committed."""
 
     def _gate(self) -> None:
         if self.failing:
             raise self.failing.pop(0)
+        record = self.restore_record
+        is_open = record is not None and record.state is RestoreState.applied
+        if self.other_key_in is not None and self.live == self.other_key_in and not is_open:
+            raise AdminApiError("Unauthorized", "wrong key", retryable=False)
 
     def _state(self) -> None:
         self.cluster.pod_ready = self.live is not None and self.live != self.unhealthy_on
@@ -158,10 +164,14 @@ class Admin:
             config_digest=digest,
             sections_digest=digest if valid else None,
             volume_id=self.volume,
-            pending_restore=PendingRestore(request_id=pending.request_id, state="applied") if pending else None,
+            pending_restore=self._pending(pending) if pending else None,
             encryption="require" if self.encrypted else "allow",
             certificate_end=self.certificate_end,
         )
+
+    def _pending(self, record: RestoreResult) -> PendingRestore:
+        ends = self.other_key_in is not None and self.live == self.other_key_in
+        return PendingRestore(request_id=record.request_id, state="applied", key_ends_with_commit=ends)
 
     async def backup(self, target: AdminTarget, call: CallBackup) -> BackupRecord:
         self._gate()

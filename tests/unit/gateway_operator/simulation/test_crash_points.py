@@ -14,6 +14,7 @@ import pytest
 
 from gateway_api.contract import RestoreState
 from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.names import ADMIN_KEY_SECRET
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
@@ -35,11 +36,13 @@ def with_restore(
     unhealthy: bool = False,
     reload: str = "Watch",
     live: str | None = "old",
+    other_key: bool = False,
     **spec: Any,
 ) -> tuple[World, Ref]:
     """A world with a backup of the config "good", another live config, and a new GatewayRestore.
 
-    ``unhealthy``: the gateway does not become Ready with the restored config.
+    ``unhealthy``: the gateway does not become Ready with the restored config. ``other_key``: the operator's key is
+    accepted only until the commit.
     """
     world = World(faults)
     world.admin.live = "good"
@@ -49,6 +52,7 @@ def with_restore(
     world.ports = plain
     world.admin.live, world.admin.made = live, 0
     world.cluster.reload = reload
+    world.admin.other_key_in = "good" if other_key else None
     if unhealthy:
         world.admin.unhealthy_on = "good"
     quick = {"timeoutSeconds": 6, "consecutive": 2}
@@ -139,6 +143,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "broken before": ({"live": "broken"}, "Completed"),
     "missing before": ({"live": None}, "Completed"),
     "no safety backup": ({"safetyBackup": "Skip"}, "Completed"),
+    "other key": ({"other_key": True}, "Completed"),
+    "other key, unhealthy": ({"other_key": True, "unhealthy": True}, "RolledBack"),
 }
 
 
@@ -151,6 +157,8 @@ def test_restore_has_one_outcome_after_any_crash_or_lost_answer(case: str) -> No
         world.run(ref)
         try:
             assert check_restore(world, ref, previous) == expected
+            needs_key = expected == "Completed" and "other_key" in how
+            assert (ADMIN_KEY_SECRET in world.cluster.status(ref)["message"]) is needs_key
         except (AssertionError, KeyError) as error:
             raise AssertionError(f"{name}: {error!r}; {faults.names}; {world.cluster.status(ref)}") from error
 

@@ -368,6 +368,8 @@ def test_backups_wait_for_a_running_restore_only() -> None:
     status = world.cluster.status(backup)
     assert (status["phase"], status["reason"]) == ("Pending", "RestoreInProgress")
     assert "GatewayRestore r of this gateway is running" in status["message"]
+    # The origin is recorded while it waits, so its schedule counts it and reports that it waits.
+    assert status["origin"] == "Manual"
     # A restore that has ended and was left open may stay so for weeks.
     world.admin.unhealthy_on = "good"
     world.admin._state()

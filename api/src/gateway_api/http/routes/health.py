@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from gateway_api import __version__
+from gateway_api.auth import KIND_BEFORE_RESTORE
 from gateway_api.contract import (
     HEALTH_PATH,
     METRICS_PATH,
@@ -19,7 +20,7 @@ from gateway_api.contract import (
 )
 from gateway_api.errors import ApiError
 from gateway_api.http.openapi import KEY_NEEDED, KEYED, declares, declares_beside_bytes
-from gateway_api.http.routes.dependencies import ServiceDep, envelope
+from gateway_api.http.routes.dependencies import RequestedBy, ServiceDep, envelope
 from gateway_api.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
@@ -56,6 +57,11 @@ async def metrics(service: ServiceDep) -> PlainTextResponse:
 
 
 @router.get(SYSTEM_HEALTH_PATH, responses=declares(*KEYED), dependencies=KEY_NEEDED, summary="Detailed health")
-async def system_health(service: ServiceDep) -> Envelope[SystemHealthData]:
+async def system_health(service: ServiceDep, requested_by: RequestedBy) -> Envelope[SystemHealthData]:
     """Returns the state of the config and the volume. The status is 200 even if the config is missing or invalid."""
-    return envelope("System health check completed", await service.health())
+    data = await service.health()
+    if data.pending_restore is not None:
+        ends = requested_by == KIND_BEFORE_RESTORE
+        pending = data.pending_restore.model_copy(update={"key_ends_with_commit": ends})
+        data = data.model_copy(update={"pending_restore": pending})
+    return envelope("System health check completed", data)

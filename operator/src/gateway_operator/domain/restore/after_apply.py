@@ -6,10 +6,10 @@ that tells a person how to end it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData, SystemStatus
 from gateway_operator.domain.gateway.rollout import Rollout
@@ -47,6 +47,10 @@ RELOAD_SECONDS: Final = 20.0
 """Seconds for a gateway that reloads its config by itself to become Ready. After them it is restarted."""
 _RETRY_SECONDS: Final = 5.0
 _RECORDED_PODS: Final = 100
+_NEW_KEY_REMEDY: Final = (
+    " The restored config has another admin key, and the gateway does not accept the operator's: add the key of the "
+    f"restored config to the Secret that the annotation {ADMIN_KEY_SECRET} of the gateway names."
+)
 
 
 def marker(restore: Restore) -> str:
@@ -81,7 +85,7 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     restore = observed.restore
     waited = seconds_in_phase(restore, now)
     if observed.rollout is not None and observed.rollout.done:
-        return _to_health_check(restore, "The pods were restarted.", True, now)
+        return _to_health_check(observed, "The pods were restarted.", True, now)
     if waited >= restore.health_timeout:
         cause = observed.rollout.message if observed.rollout is not None else "the workload no longer exists"
         return unhealthy(observed, Reason.RestartFailed, f"The pods were not replaced in time: {cause}.", now)
@@ -99,7 +103,7 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if must:
         # The pod template stores the marker, so a repeated call after a crash restarts the pods once.
         return Restart(marker(restore))
-    return _to_health_check(restore, "No restart was needed.", False, now)
+    return _to_health_check(observed, "No restart was needed.", False, now)
 
 
 def record_restart(observed: RestoreObservation, progress: Rollout) -> Write:
@@ -113,9 +117,11 @@ def record_restart(observed: RestoreObservation, progress: Rollout) -> Write:
     return Write({"restart": {"marker": marker(observed.restore), "oldPods": list(old_pods[:_RECORDED_PODS])}})
 
 
-def _to_health_check(restore: Restore, message: str, restarted: bool, now: datetime) -> RestoreAction:
+def _to_health_check(observed: RestoreObservation, message: str, restarted: bool, now: datetime) -> RestoreAction:
+    restore = observed.restore
     next_message = "The gateway's health on the restored config is being checked."
-    return step(restore, "HealthCheck", Reason.HealthCheck, next_message, now, {"restarted": restarted}, ended=message)
+    status = {"restarted": restarted, **_key_status(observed)}
+    return step(restore, "HealthCheck", Reason.HealthCheck, next_message, now, status, ended=message)
 
 
 def wait(restore: Restore, failure: Failure, now: datetime) -> Wait:
@@ -180,12 +186,12 @@ def health_check(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if restore.reason == Reason.Committing:
         return _commit(observed, now)
     if restore.end == COMMIT:
-        return start_commit(restore, now)
+        return start_commit(restore, now, _key_status(observed))
     if observed.healthy_streak >= restore.health_consecutive:
         # Durable before the call. Its repetition counts no healthy observations again, and the commit may change the
         # accepted admin key, so that no health can be observed after it.
         message = "The gateway is healthy on the restored config, which is being committed."
-        return Write({"reason": str(Reason.Committing), "message": message})
+        return Write({"reason": str(Reason.Committing), "message": message, **_key_status(observed)})
     waited = seconds_in_phase(restore, now)
     if waited < restore.health_timeout:
         return RecheckSoon(POLL_SECONDS)
@@ -199,6 +205,8 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
     restore, answer = observed.restore, observed.answer
     if isinstance(answer, RestoreResult):
         return _committed(observed, answer, now)
+    if _key_has_ended(observed):
+        return _committed(observed, None, now)
     if isinstance(observed.gateway, GatewayProblem) and not isinstance(answer, Failure):
         answer = Failure(observed.gateway.reason, observed.gateway.message, retryable=True)
     if not isinstance(answer, Failure):
@@ -207,7 +215,8 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
     # A failed commit does not roll back: the gateway was healthy on the restored config, or a person wants to keep it.
     if retry.is_retryable(answer) and seconds_in_phase(restore, now) < restore.health_timeout + restore.timeout:
         return _retry_commit(restore, answer, now)
-    message = f"The restored config is live, but the commit failed: {answer.sentence()} {ways_on(restore)}"
+    key = _key_remedy(answer)
+    message = f"The restored config is live, but the commit failed: {answer.sentence()}{key} {ways_on(restore)}"
     return finish(restore, "Failed", answer.code, message, now)
 
 
@@ -217,37 +226,52 @@ def _retry_commit(restore: Restore, failure: Failure, now: datetime) -> Wait:
     return replace(retried, status={**retried.status, "message": message})
 
 
-def _committed(observed: RestoreObservation, record: RestoreResult, now: datetime) -> RestoreAction:
+def _key_status(observed: RestoreObservation) -> dict[str, Any]:
+    """The record that the operator's key is accepted only until the commit; empty if it is not."""
+    health = observed.health
+    pending = health.pending_restore if isinstance(health, SystemHealthData) else None
+    if pending is None or pending.request_id != observed.restore.request_id or not pending.key_ends_with_commit:
+        return {}
+    return {"keyEndsWithCommit": True}
+
+
+def _key_has_ended(observed: RestoreObservation) -> bool:
+    """Whether the commit has happened, although its answer was lost and the journal can no longer be read.
+
+    The gateway accepts such a key while the restore is open, and also after a rollback. So only the commit ended it.
+    """
+    refused = any(isinstance(one, Failure) and _key_remedy(one) for one in (observed.answer, observed.health))
+    return refused and observed.restore.status.get("keyEndsWithCommit") is True
+
+
+def _committed(observed: RestoreObservation, record: RestoreResult | None, now: datetime) -> RestoreAction:
+    """End a committed restore. ``record``: None if the operator can no longer read it."""
     restore = observed.restore
     name = restore.source.get("backupName") or restore.source.get("path") or "An empty config"
-    message = f"{name} is the live config of {restore.gateway}.{kept_note(record)}{_key_note(observed)}"
-    return finish(restore, "Completed", Reason.Restored, message, now, safety_status(restore, record))
+    kept = kept_note(record) if record is not None else ""
+    message = f"{name} is the live config of {restore.gateway}.{kept}{_key_remedy(observed.health)}"
+    status = safety_status(restore, record) if record is not None else {}
+    return finish(restore, "Completed", Reason.Restored, message, now, status)
 
 
-def _key_note(observed: RestoreObservation) -> str:
-    """A sentence if the operator's key is no longer accepted after the commit, because the config has another one."""
-    health = observed.health
-    if not isinstance(health, Failure) or health.code not in retry.KEY_ROTATION_CODES:
-        return ""
-    return (
-        " The restored config has another admin key, and the gateway no longer accepts the operator's: add the key of "
-        f"the restored config to the Secret that the annotation {ADMIN_KEY_SECRET} of the gateway names."
-    )
+def _key_remedy(failure: object) -> str:
+    """A sentence if this is the failure that the gateway does not accept the operator's key; else empty."""
+    return _NEW_KEY_REMEDY if isinstance(failure, Failure) and failure.code in retry.KEY_ROTATION_CODES else ""
 
 
 def unhealthy(observed: RestoreObservation, reason: Reason, message: str, now: datetime) -> RestoreAction:
     """Roll back, or end with the restored config, as ``onFailure`` says. A requested commit is carried out."""
     restore = observed.restore
     if restore.end == COMMIT:
-        return start_commit(restore, now)
+        return start_commit(restore, now, _key_status(observed))
     if restore.on_failure == "Leave":
         instructions = f"onFailure is Leave: the restored config stays and is not committed. {both_commands(restore)}"
         return finish(restore, "Failed", reason, f"{message} {instructions}", now)
     return roll_back(restore, reason, message, now)
 
 
-def start_commit(restore: Restore, now: datetime) -> Write:
+def start_commit(restore: Restore, now: datetime, extra_status: Mapping[str, Any] | None = None) -> Write:
     """The status write that permits the commit that a person requested, also of a restore that has ended already."""
     message = "A commit was requested (spec.end). The gateway's health no longer matters."
-    status = reopened_status(restore, COMMIT, now)
+    status = {**reopened_status(restore, COMMIT, now), **(extra_status or {})}
     return step(restore, "HealthCheck", Reason.Committing, message, now, status, ended="A commit was requested.")
