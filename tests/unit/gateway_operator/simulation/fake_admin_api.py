@@ -115,6 +115,8 @@ class Admin:
         self.unhealthy_on: str | None = None
         """The content on which the gateway never becomes Ready."""
         self.failing: list[AdminApiError] = []
+        self.is_full = False
+        """Whether the volumes have no free space: reads work, and every change is refused."""
         self.health_fields: dict[str, Any] = {}
         """Fields that the health has in any case."""
         self.volume = VOLUME
@@ -148,6 +150,11 @@ class Admin:
         if self.other_key_in is not None and self.live == self.other_key_in and not is_open:
             raise AdminApiError("Unauthorized", "wrong key", retryable=False)
 
+    def _write_gate(self) -> None:
+        self._gate()
+        if self.is_full:
+            raise AdminApiError("VolumeFull", "no space left", remedy="Free space.", retryable=True, status=507)
+
     def _state(self) -> None:
         self.cluster.pod_ready = self.live is not None and self.live != self.unhealthy_on
 
@@ -174,7 +181,7 @@ class Admin:
         return PendingRestore(request_id=record.request_id, state="applied", key_ends_with_commit=ends)
 
     async def backup(self, target: AdminTarget, call: CallBackup) -> BackupRecord:
-        self._gate()
+        self._write_gate()
         backup_id = self.backup_id(self.volume, call.request_id)
         if backup_id not in self.backups:
             for holder, _ in self.backups.values():
@@ -276,13 +283,13 @@ class Admin:
         return self.backups.pop(backup_id, None) is not None
 
     async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreResult:
-        self._gate()
+        self._write_gate()
         self.identities.append(identity.text if identity else None)
         self.request_ids.add(call.request_id)
         return self._replace(call, identity)
 
     async def reset(self, target: AdminTarget, call: CallReset) -> RestoreResult:
-        self._gate()
+        self._write_gate()
         self.request_ids.add(call.request_id)
         return self._replace(call, None)
 
@@ -345,11 +352,11 @@ class Admin:
         return self.restore_record
 
     async def commit(self, target: AdminTarget, request_id: str) -> RestoreResult:
-        self._gate()
+        self._write_gate()
         return self._end(request_id, RestoreState.committed)
 
     async def rollback(self, target: AdminTarget, request_id: str, *, force: bool) -> RestoreResult:
-        self._gate()
+        self._write_gate()
         record = self.restore_record
         if record is not None and record.state is RestoreState.applied:
             if not force and (self.live is None or sha(self.live) != record.restored_sha256):

@@ -7,6 +7,7 @@ another restore of it completes.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -198,7 +199,7 @@ def test_requested_end_is_carried_out(how: str, action: str) -> None:
 
 
 def test_requested_commit_needs_no_health() -> None:
-    world, ref = _stopped_in("Restarting", unhealthy=True)
+    world, ref = stopped_in("Restarting", unhealthy=True)
     end(world, ref, "Commit")
     world.run(ref)
     assert (world.cluster.status(ref)["phase"], world.admin.live) == ("Completed", "good")
@@ -229,18 +230,28 @@ def _unreachable(times: int) -> list[AdminApiError]:
     return [AdminApiError("Unreachable", "No route.", retryable=True) for _ in range(times)]
 
 
-def _stopped_in(phase: str, **how: Any) -> tuple[World, Ref]:
+def stopped_in(phase: str, **how: Any) -> tuple[World, Ref]:
     """A restore in this phase, after a crash of the operator."""
+    return _stopped_at(_first_call_in(phase, **how), how)
+
+
+def _stopped_at(number: int, how: dict[str, Any]) -> tuple[World, Ref]:
+    world, ref = with_restore(Faults(crash_after={number}), **how)
+    run_once(world, ref)
+    return world, ref
+
+
+@functools.cache
+def _first_call_in(phase: str, **how: Any) -> int:
     for number in range(1, undisturbed(with_restore, **how).calls):
-        world, ref = with_restore(Faults(crash_after={number}), **how)
-        run_once(world, ref)
+        world, ref = _stopped_at(number, how)
         if world.cluster.status(ref).get("phase") == phase:
-            return world, ref
+            return number
     raise AssertionError(f"no crash left the restore in {phase}")
 
 
 def _deleted_in_health_check() -> tuple[World, Ref]:
-    world, ref = _stopped_in("HealthCheck")
+    world, ref = stopped_in("HealthCheck")
     delete(world, ref)
     assert _body(world, ref) is not None
     return world, ref
@@ -281,7 +292,7 @@ def test_deleted_restore_keeps_a_config_that_was_changed_since() -> None:
 
 
 def test_only_a_requested_rollback_discards_later_changes() -> None:
-    world, ref = _stopped_in("HealthCheck")
+    world, ref = stopped_in("HealthCheck")
     world.admin.live = "changed since"
     world.run(ref)
     status = world.cluster.status(ref)
@@ -303,7 +314,7 @@ def _second(world: World) -> Ref:
 
 @pytest.mark.parametrize("phase", ["SafetyBackup", "Restoring", "Restarting", "HealthCheck"])
 def test_second_restore_waits_for_the_first(phase: str) -> None:
-    world, first = _stopped_in(phase)
+    world, first = stopped_in(phase)
     second = _second(world)
     for _ in range(3):
         run_once(world, second)
@@ -319,7 +330,7 @@ def test_second_restore_waits_for_the_first(phase: str) -> None:
 
 
 def test_waiting_restore_fails_at_its_deadline_and_names_the_other() -> None:
-    world, _ = _stopped_in("HealthCheck")
+    world, _ = stopped_in("HealthCheck")
     second = _second(world)
     world.run(second)
     status = world.cluster.status(second)
@@ -362,7 +373,7 @@ def test_restore_left_open_is_named_with_its_commands() -> None:
 
 
 def test_backups_wait_for_a_running_restore_only() -> None:
-    world, first = _stopped_in("HealthCheck", onFailure="Leave")
+    world, first = stopped_in("HealthCheck", onFailure="Leave")
     backup = world.cluster.add("GatewayBackup", "meanwhile", {})
     run_once(world, backup)
     status = world.cluster.status(backup)

@@ -6,11 +6,12 @@ requests does: the admin API keeps the discarded config until a backup holds it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from gateway_api.contract import ErrorCode, RestoreResult, RestoreState, SystemHealthData
 from gateway_operator.domain.model import retry
-from gateway_operator.domain.model.actions import CallRollback, Restart, RestoreAction
+from gateway_operator.domain.model.actions import CallRollback, Restart, RestoreAction, Wait
 from gateway_operator.domain.model.admin_api import Failure, NotFound, RestartRequested
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
@@ -49,7 +50,7 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if failure is not None and (over or not retry.is_retryable(failure)):
         return _rollback_failed(restore, failure, now)
     if failure is not None:
-        return wait(restore, failure, now)
+        return _repeat(restore, failure, now)
     if record is not None:
         # Only after the journal was read: if the answer is lost, the next run reads `rolled_back` there.
         forced = restore.end_action == ROLLBACK and restore.end == ROLLBACK
@@ -68,6 +69,14 @@ def _has_restored_config(observed: RestoreObservation) -> bool:
     """Whether the live config is the restored one, perhaps in another format. A rollback then loses no change."""
     health = observed.health
     return isinstance(health, SystemHealthData) and digest_problem(observed.restore, health) is None
+
+
+def _repeat(restore: Restore, failure: Failure, now: datetime) -> Wait:
+    """Wait for the next call. The message says what stops the rollback: a person may have to free space."""
+    retried = wait(restore, failure, now)
+    cause = str(restore.failure.get("message", ""))
+    message = f"{cause} The rollback failed and is repeated: {failure.sentence()}".lstrip()
+    return replace(retried, status={**retried.status, "message": message})
 
 
 def _rollback_failed(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:
