@@ -112,7 +112,7 @@ def test_drill_without_a_policy_engine_ends_before_anything_is_restored(drilled:
     assert drilled.level("good") == "Verified"
 
 
-def test_gateway_starts_with_the_backup_in_a_throw_away_pod(drilled: DrilledGateway) -> None:
+def test_gateway_starts_with_the_backup_in_a_temporary_pod(drilled: DrilledGateway) -> None:
     drilled.accept_no_isolation(True)
     status = drilled.drill("weekly", latest={})
     assert (status["phase"], status["reason"]) == ("Completed", "Drilled"), status

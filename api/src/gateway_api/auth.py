@@ -28,7 +28,7 @@ from gateway_api.gateway_config.live import ConfigFile, ConfigRead
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.storage.atomic_write import close, read_all
 from gateway_api.storage.layout import JOURNAL_FILE, LAST_KEY_FILE
-from gateway_api.storage.state_dir import StateDir
+from gateway_api.storage.state_dir import Stamp, StateDir
 from gateway_api.storage.text_file import without_bom
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
@@ -124,6 +124,16 @@ def _read_key_file(path: Path) -> KeyFileRead:
         close(fd)
 
 
+def _previous_keys(journal: bytes | None) -> tuple[str, ...]:
+    """The digests of the keys that a restore's journal keeps accepted. Empty without a journal or for a damaged one."""
+    try:
+        record = json.loads(journal or b"{}")
+    except ValueError:
+        return ()
+    keys = record.get("previous_keys") if isinstance(record, dict) else None
+    return tuple(_DIGEST.findall("\n".join(map(str, keys)))) if isinstance(keys, list) else ()
+
+
 class KeyRing:
     """The accepted admin keys. Methods read files, so call them in a thread.
 
@@ -137,6 +147,8 @@ class KeyRing:
         self._recorded: tuple[str, ...] | None = None
         self._unrecorded: tuple[str, ...] | None = None
         self._short_keys: tuple[str, ...] = ()
+        self._journal: tuple[Stamp | None, tuple[str, ...]] = (None, ())
+        """The stamp of the journal that was parsed last, and the digests in it."""
         config.on_valid = self._record_last_valid
         config.on_activated = self._record
 
@@ -187,11 +199,15 @@ class KeyRing:
         """The digests in the journal of a restore. The end of the restore removes them from it."""
         try:
             with StateDir(self._config_dir, create=False) as state:
-                journal = json.loads(state.read(JOURNAL_FILE) or b"{}")
-        except (OSError, ValueError):
+                # Before the read: a journal that is replaced in between is then read again at the next check.
+                stamp = state.stamp(JOURNAL_FILE)
+                parsed_stamp, digests = self._journal
+                if stamp != parsed_stamp:
+                    digests = _previous_keys(state.read(JOURNAL_FILE))
+                    self._journal = stamp, digests
+                return digests
+        except OSError:
             return ()
-        keys = journal.get("previous_keys") if isinstance(journal, dict) else None
-        return tuple(_DIGEST.findall("\n".join(map(str, keys)))) if isinstance(keys, list) else ()
 
     def _record_last_valid(self, summary: ConfigSummary) -> None:
         """Stores the digests of the config's keys durably, for a restart with an invalid config."""

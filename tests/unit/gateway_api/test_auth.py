@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway_api.auth import MAX_KEY_FILE_BYTES, KeyRing, key_digest, match_key, parse_key_file
+from gateway_api.auth import KIND_BEFORE_RESTORE, MAX_KEY_FILE_BYTES, KeyRing, key_digest, match_key, parse_key_file
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
+from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.parser import ConfigParser
+from gateway_api.storage.layout import JOURNAL_FILE
+from gateway_api.storage.state_dir import StateDir
 from tests.api.support.admin_process import gateway_config
 
 KEY = b"k" * 40
@@ -174,3 +177,43 @@ def test_all_keys_of_a_cloud_config_are_accepted(ring: KeyRing, config: ConfigFi
     assert _kinds(ring) == ("config", "config")
     config.path.write_text("{")
     assert _kinds(ring) == ("last_valid", "last_valid")
+
+
+def test_journal_is_parsed_once_until_it_changes(
+    ring: KeyRing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each check of a config key asks for the keys of an open restore, and most gateways never have one."""
+    one, other = (key_digest(key * MIN_KEY_LENGTH) for key in (b"1", b"2"))
+    parsed: list[bytes] = []
+    loads = json.loads
+
+    def loads_and_records(data: bytes) -> object:
+        parsed.append(data)
+        return loads(data)
+
+    monkeypatch.setattr(json, "loads", loads_and_records)
+
+    def before_restore() -> list[str]:
+        kinds = [ring.config_keys() for _ in range(3)]
+        assert kinds[0] == kinds[1] == kinds[2]
+        return [digest for kind, digest in kinds[0] if kind == KIND_BEFORE_RESTORE]
+
+    with StateDir(tmp_path, create=True) as state:
+        assert before_restore() == []
+        contents: list[tuple[bytes, list[str]]] = [
+            (json.dumps({"previous_keys": [one]}).encode(), [one]),
+            # As long as the one before.
+            (json.dumps({"previous_keys": [other]}).encode(), [other]),
+            (b'{"previous_keys": [', []),
+            (json.dumps({"previous_keys": [one, other]}).encode(), [one, other]),
+            (json.dumps({"previous_keys": []}).encode(), []),
+        ]
+        for content, digests in contents:
+            state.write(JOURNAL_FILE, content)
+            parsed.clear()
+            assert before_restore() == digests
+            assert parsed == [content]
+        state.write(JOURNAL_FILE, contents[0][0])
+        assert before_restore() == [one]
+        state.remove(JOURNAL_FILE)
+        assert before_restore() == []

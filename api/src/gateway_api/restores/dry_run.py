@@ -5,24 +5,23 @@ Takes no lock, changes no file and writes no record, so it runs beside other ope
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from gateway_api.clock import utc_now
 from gateway_api.contract import ResetRequest, RestorePlan, RestoreRequest
-from gateway_api.errors import backup_volume_error, config_volume_error
+from gateway_api.errors import config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.replace import ConfigReplacer
 from gateway_api.operation_context import OperationContext
-from gateway_api.repository.index import RepositoryIndex
+from gateway_api.repository.index import RepositoryIndex, open_volume
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records
 from gateway_api.restores.reset import empty_config
 from gateway_api.restores.source import refuse_new_issues, restore_source
 from gateway_api.restores.steps import refuse_if_pending
 from gateway_api.settings import AdminSettings
-from gateway_api.storage.paths import open_root
 from gateway_api.storage.state_dir import StateDir
 
 
@@ -44,14 +43,12 @@ def dry_run(
             config_state = stack.enter_context(StateDir(settings.config_dir, create=False))
         except OSError as error:
             raise config_volume_error(error) from None
-        root_fd = None if isinstance(request, ResetRequest) else _open_backups(settings, index, stack)
         context = OperationContext(
             settings=settings,
             config=config,
             config_replacer=ConfigReplacer(config_state, settings.config_file),
             config_state=config_state,
             backup_state=None,
-            read_only_root=root_fd,
             index=index,
             clock=utc_now,
             requested_by="dry run",
@@ -62,7 +59,10 @@ def dry_run(
         if isinstance(request, ResetRequest):
             source, allow_issues = empty_config(context, request), True
         else:
-            source, allow_issues = restore_source(context, request), request.allow_issues
+            # Only the source is read from the backup volume: its errors become errors of that volume.
+            with open_volume(settings.backup_dir, index) as root_fd:
+                source = restore_source(replace(context, read_only_root=root_fd), request)
+            allow_issues = request.allow_issues
         live = config.read()
         refuse_new_issues(source, live, allow_issues=allow_issues)
         return RestorePlan(
@@ -81,14 +81,3 @@ def dry_run(
             compared_with="config" if live.kind == "valid" else "nothing",
             diff=config.parser.diff(live.content if live.kind == "valid" else None, source.content),
         )
-
-
-def _open_backups(settings: AdminSettings, index: RepositoryIndex, stack: ExitStack) -> int:
-    """A descriptor of the backup directory until the stack ends, with the index refreshed."""
-    try:
-        root_fd = open_root(settings.backup_dir)
-        stack.callback(os.close, root_fd)
-        index.refresh(root_fd)
-    except OSError as error:
-        raise backup_volume_error(error) from None
-    return root_fd

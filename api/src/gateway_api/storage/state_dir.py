@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ID_PATTERN: Final = re.compile(r"^[0-9a-f]{32}$")
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 LOCK_POLL_SECONDS: Final = 0.03
+Stamp = tuple[int, int, int]
+"""The time of the last change in nanoseconds, the size in bytes and the inode. Each write makes a new file."""
 
 
 class LockHeld(Exception):  # noqa: N818 - a state of the lock, not a defect
@@ -116,6 +118,14 @@ class StateDir:
             return read_all(fd, limit)
         finally:
             close(fd)
+
+    def stamp(self, name: str) -> Stamp | None:
+        """A value that differs after each write of the record ``name``; None if the record does not exist."""
+        try:
+            info = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return info.st_mtime_ns, info.st_size, info.st_ino
 
     def write(self, name: str, data: bytes) -> None:
         """Replaces the record ``name`` durably."""

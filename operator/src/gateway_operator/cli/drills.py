@@ -1,6 +1,6 @@
 """The commands of ``kubectl gateway drill``: create and list.
 
-A drill is a GatewayRestore of mode Drill. It restores a backup in a throw-away pod and changes nothing at the gateway.
+A drill is a GatewayRestore of mode Drill. It restores a backup in a temporary pod and changes nothing at the gateway.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     backup = _resource(resources, "backup", "manage GatewayBackups")
     schedule = _resource(resources, "schedule", "manage GatewayBackupSchedules")
     restore = _resource(resources, "restore", "manage GatewayRestores")
-    drill = _resource(resources, "drill", "restore backups in a throw-away pod, as a test")
+    drill = _resource(resources, "drill", "restore backups in a temporary pod, as a test")
     retention = _resource(resources, "retention", "show what retention keeps, and approve deletions")
 
     def command(
@@ -168,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     approve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     details = "A drill changes nothing at the gateway. It needs the permission that the chart's restore.drills grants."
-    drill_create = command(drill, "create", "drills:create", "restore a backup in a throw-away pod", details)
+    drill_create = command(drill, "create", "drills:create", "restore a backup in a temporary pod", details)
     drill_create.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
     add_gateway_options(drill_create, required=False)
     add_create_options(drill_create)

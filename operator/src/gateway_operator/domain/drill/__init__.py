@@ -1,1 +1,1 @@
-"""A drill: the restore of a backup in a throw-away pod, which proves that the gateway starts with it."""
+"""A drill: the restore of a backup in a temporary pod, which proves that the gateway starts with it."""

@@ -1,4 +1,4 @@
-"""Builds the throw-away pod of a drill, and its NetworkPolicy, from the pod template of the gateway's workload.
+"""Builds the temporary pod of a drill, and its NetworkPolicy, from the pod template of the gateway's workload.
 
 The containers start in this order, each only after the one before has succeeded:
 

@@ -13,7 +13,7 @@ from gateway_operator.domain.model.resources import Json, Meta
 
 @dataclass(frozen=True)
 class DrillSettings:
-    """``spec.drill`` of a schedule: when its newest backup is restored in a throw-away pod."""
+    """``spec.drill`` of a schedule: when its newest backup is restored in a temporary pod."""
 
     schedule: str
     time_zone: str
