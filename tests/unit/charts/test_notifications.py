@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gateway_operator.adapters.notifications.webhooks import AUTHORIZATION_FILE, CA_FILE, URL_SUFFIX
+from gateway_operator.adapters.notifications.webhooks import AUTHORIZATION_FILE, CA_FILE, PROXY_FILE, URL_SUFFIX
 from gateway_operator.domain.notifications.notification import Topic
 from gateway_operator.main import _parser
 from gateway_operator.notification_ports import RECEIVERS
@@ -46,7 +46,7 @@ def test_chart_and_page_list_each_topic() -> None:
 
 def test_page_lists_each_key_of_the_secret() -> None:
     section = PAGE.split("## Set it up")[1].split("## Topics")[0]
-    keys = [*(f"{name}{URL_SUFFIX}" for name in RECEIVERS), AUTHORIZATION_FILE, CA_FILE]
+    keys = [*(f"{name}{URL_SUFFIX}" for name in RECEIVERS), AUTHORIZATION_FILE, CA_FILE, PROXY_FILE]
     assert re.findall(r"^\s*\| `([\w.-]+)`", section, re.MULTILINE) == keys
 
 

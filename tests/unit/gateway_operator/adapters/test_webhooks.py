@@ -124,6 +124,23 @@ async def test_no_url_raises_or_appears_in_the_result(
     assert "s3cr3t" not in result.detail + repr(result) + caplog.text
 
 
+async def test_request_goes_through_the_proxy_of_the_secret(tmp_path: Path) -> None:
+    targets: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        targets.append(str(request.url))
+        return web.Response()
+
+    target = "http://receiver.invalid/s3cr3t"
+    async with receiver(handle) as proxy, webhooks(tmp_path, slack_url=target, proxy_url=proxy) as adapter:
+        assert (await adapter.send(SLACK, {})).accepted
+        assert targets == [target]
+        (tmp_path / "proxy-url").write_text("http://user:s3cr3t@")
+        result = await adapter.send(SLACK, {})
+    assert not result.accepted
+    assert "s3cr3t" not in result.detail
+
+
 async def test_changed_secret_needs_no_restart(tmp_path: Path) -> None:
     async def handle(_: web.Request) -> web.Response:
         return web.Response()

@@ -27,6 +27,8 @@ AUTHORIZATION_FILE: Final = "webhook-authorization"
 """The value of the header Authorization for the generic receiver."""
 CA_FILE: Final = "ca.crt"
 """The CA certificates that sign the receivers' certificates; without it, the CAs of the image."""
+PROXY_FILE: Final = "proxy-url"
+"""The HTTP proxy for both receivers; without it, direct connections."""
 USER_AGENT: Final = "gateway-backup-operator"
 _MAX_FILE_BYTES: Final = 256 * 1024
 _CONTENT_REFUSED: Final = frozenset({400, 413, 422})
@@ -58,6 +60,7 @@ class HttpWebhooks:
                 json=body,
                 headers=headers,
                 ssl=context,
+                proxy=self._read(PROXY_FILE) or None,
                 # A redirect could lead the token to another host.
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT_TIMEOUT),
