@@ -220,8 +220,8 @@ def _descriptors(pid: int) -> Counter[str]:
 
 
 def _leaked_descriptors(pid: int, before: Counter[str]) -> Counter[str]:
-    """Descriptors opened since ``before`` that stay open for 2 s: a thread closes some shortly after the answer."""
-    deadline = time.monotonic() + 2.0
+    """Descriptors opened since ``before`` that stay open for 20 s: a thread closes some after the answer."""
+    deadline = time.monotonic() + 20.0
     while (more := _descriptors(pid) - before) and time.monotonic() < deadline:
         time.sleep(0.01)
     return more

@@ -26,7 +26,7 @@ CALLS: Final = ("brk", "read", "mmap", "prctl", "getppid", "write", "exit_group"
 ROLE: Final = "worker"
 _INHERITED: Final = re.compile(r"<pipe:|<[^>]*memfd:")
 _COUNTED_ONCE: Final = ("brk", "prctl", "getppid", "exit_group")
-_EXIT_TIMEOUT_SECONDS: Final = 10.0
+_EXIT_TIMEOUT_SECONDS: Final = 60.0
 
 
 def install_worker_orders(folder: Path) -> None:
@@ -143,7 +143,7 @@ def inject_worker_fault(pid: int, fault: Fault, folder: Path) -> Iterator[Inject
 
 
 def surviving_processes(session: int) -> list[str]:
-    """The command lines of those processes in a dead server's session that still run after 10 s."""
+    """The command lines of those processes in a dead server's session that still run after 60 s."""
     deadline = time.monotonic() + _EXIT_TIMEOUT_SECONDS
     while (left := _members(session)) and time.monotonic() < deadline:
         time.sleep(0.005)
