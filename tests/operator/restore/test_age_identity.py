@@ -16,7 +16,7 @@ from gateway_operator.jobs.signing_keys import new_private_key, public_key
 from tests.api.support.requirements import require_programs
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import AgeKey, RealGateway, encrypted_gateway, real_gateway
-from tests.operator.support.workloads import QUICK_HEALTH_CHECK, ClusterError, Kube
+from tests.operator.support.workloads import QUICK_HEALTH_CHECK, ClusterError, Kube, custom_resource
 
 pytestmark = pytest.mark.cluster
 
@@ -88,6 +88,34 @@ def assert_not_leaked(kube: Kube, gw: RealGateway, operator: OperatorProcess, id
     for folder in (gw.backups, gw.config.parent):
         for file in folder.rglob("*"):
             assert not file.is_file() or identity.encode() not in file.read_bytes(), file
+
+
+def test_imported_encrypted_backups_restore_by_name_and_as_latest(
+    kube: Kube, backed_up: RealGateway, key: AgeKey, operator: OperatorProcess
+) -> None:
+    """The files are all that is left. Their signed manifests prove the level without an identity."""
+    create_identity_secret(kube, key)
+    for name, users in (("newest", 3), ("unsigned", 4)):
+        backed_up.write_config(users=users)
+        kube.complete_backup(name)
+    kube.kubectl("delete", "gwb", "--all", "--timeout=20s")
+    # Without a manifest nothing proves the origin of the newest file, so `latest` must not take it.
+    (unsigned,) = backed_up.backups.rglob("*-unsigned-*.age")
+    unsigned.with_name(f"{unsigned.name}.manifest").unlink()
+    kube.apply(custom_resource("GatewayBackupImport", "all", {"gatewayRef": {"name": "gw"}}))
+    status = kube.wait_phase("gwbi", "all", "Completed", "Failed", timeout=60)
+    imported = {one["metadata"]["name"]: one["status"] for one in kube.items("gwb")}
+    assert status["phase"] == "Completed", status
+    for name in ("good", "newest"):
+        one = imported[name]
+        assert (one["phase"], one["origin"], one["verification"]["level"]) == ("Completed", "Adopted", "Verified"), one
+        assert one["encryption"] == {"recipients": [recipient_fingerprint(key.recipient)]}
+    backed_up.write_config(users=5)
+    for restore, source, users in (("newest", {"latest": {}}, 3), ("named", {"backupName": "good"}, 2)):
+        kube.apply_restore(restore, **source, identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
+        done = kube.wait_phase("gwr", restore, "Completed", "Failed", "RolledBack", timeout=60)
+        assert (done["phase"], backed_up.count_users()) == ("Completed", users), done
+    assert_not_leaked(kube, backed_up, operator, key.secret)
 
 
 @pytest.mark.parametrize(
