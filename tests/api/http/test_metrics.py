@@ -51,7 +51,7 @@ def test_last_success_survives_a_restart_of_the_server(dirs: GatewayDirs, fork_s
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         made = assert_ok(api.post("/api/v1/system/backup", json={"path": "a.json"}))
         assert_ok(api.post(f"/api/v1/system/backups/{made['backup_id']}/verify", json={}))
-        assert_error(api.post("/api/v1/system/restore", json={"path": "none.json"}), "BackupNotFound")
+        assert_error(api.post("/api/v1/system/restore", json={"backup_id": "none"}), "BackupNotFound")
     ended = time.time()
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         samples = _samples(api.get("/metrics").text)
