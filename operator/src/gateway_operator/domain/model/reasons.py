@@ -127,6 +127,8 @@ class Reason(StrEnum):
     CertificateValid = "CertificateValid"
     CertificateExpiring = "CertificateExpiring"
     CertificateExpired = "CertificateExpired"
+    Encrypted = "Encrypted"
+    NotEncrypted = "NotEncrypted"
     # a schedule
     Scheduled = "Scheduled"
     Suspended = "Suspended"

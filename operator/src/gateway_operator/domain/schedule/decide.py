@@ -34,6 +34,7 @@ from gateway_operator.domain.schedule.cronjob_check import (
 )
 from gateway_operator.domain.schedule.drift import is_owned_by
 from gateway_operator.domain.schedule.drills import DrillObservation, DrillResult, OwnDrill
+from gateway_operator.domain.schedule.encryption import with_encryption
 from gateway_operator.domain.schedule.jobs import JobObservation, job_problem
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
@@ -153,7 +154,7 @@ def _status_update(
         )
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "conditions": drills.with_condition(ready, generation, now),
+        "conditions": with_encryption(drills.with_condition(ready, generation, now), observed.backups, generation, now),
         **_of_cron_job(observed, fine, now),
         **progress(schedule, observed.backups),
         "drill": drills.status,

@@ -70,6 +70,12 @@ SCHEDULE_REASONS: Final[dict[Reason, Meaning]] = {
         "The gateway's TLS certificate has ended. Every call to the admin API fails.",
         "Renew it: run the CronJob `NAME-renew` by hand, or replace your own certificate.",
     ),
+    Reason.Encrypted: Meaning("The newest Completed backup of the schedule is encrypted.", NOTHING),
+    Reason.NotEncrypted: Meaning(
+        "The newest Completed backup of the schedule is not encrypted. Anyone who can read the backup volume can read "
+        "all keys in it.",
+        "Set `encryption.recipients` in the gateway's chart. Backups that exist stay as they are.",
+    ),
     Reason.Scheduled: Meaning("The CronJob matches its schedule.", NOTHING),
     Reason.Suspended: Meaning(
         "The schedule is suspended, and so is its CronJob.",
