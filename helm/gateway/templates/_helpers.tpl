@@ -262,3 +262,18 @@ args:
 {{- $container := include "gateway.makeSecretsContainer" (list $root (index . 2)) -}}
 {{- include "gateway.hookPod" (list $root (index . 1) (include "gateway.hookLabels" $root) $container) -}}
 {{- end }}
+
+{{/* Egress rules to DNS and to the API server. DNS may run on the node, so its rule names no address. */}}
+{{- define "gateway.apiServerEgress" -}}
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+- ports:
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServerAddresses }}
+  to:
+    {{- range . }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
+{{- end }}

@@ -102,3 +102,18 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
   resources: [gatewaybackups, gatewayrestores]
   verbs: [get, list, patch]
 {{- end }}
+
+{{/* Egress rules to DNS and to the API server. DNS may run on the node, so its rule names no address. */}}
+{{- define "operator.apiServerEgress" -}}
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+- ports:
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServerAddresses }}
+  to:
+    {{- range . }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
+{{- end }}

@@ -141,7 +141,7 @@ def test_service_monitor_selects_the_service_and_its_port() -> None:
 
 def test_network_policy_allows_metrics_only_from_metrics_allowed_from() -> None:
     def peers_of_admin_port(values: Object) -> list[Any]:
-        policy = one(render("gateway", {"networkPolicy": {"enabled": True}, **values}), "NetworkPolicy")
+        policy = one(render("gateway", {"networkPolicy": {"enabled": True}, **values}), "NetworkPolicy", "my-gateway")
         return [
             rule.get("from")
             for rule in policy["spec"]["ingress"]

@@ -235,15 +235,3 @@ def test_workload_annotations_name_the_secrets_and_config_reload() -> None:
 def test_ca_secret_annotation(values: Object, secret: str) -> None:
     annotations = one(render("gateway", values), "Deployment")["metadata"]["annotations"]
     assert annotations["mcpgateway.dev/admin-ca-secret"] == secret
-
-
-def test_network_policy_allows_the_admin_port_only_from_the_operator() -> None:
-    policy = one(render("gateway", {"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
-    assert policy["policyTypes"] == ["Ingress"]
-    mcp, admin = policy["ingress"]
-    assert mcp == {"ports": [{"port": "mcp", "protocol": "TCP"}]}
-    assert admin["ports"] == [{"port": "admin-tls", "protocol": "TCP"}]
-    operator = one(render("operator"), "Deployment")["spec"]["template"]["metadata"]["labels"]
-    (peer,) = admin["from"]
-    assert peer["podSelector"]["matchLabels"].items() <= operator.items()
-    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "gateway-backup-operator"}

@@ -14,8 +14,8 @@ from gateway_operator.domain.model.reasons import Reason
 ENCRYPTED: Final = "Encrypted"
 _MESSAGES: Final = {
     Reason.Encrypted: "The newest backup is encrypted to the gateway's age recipients.",
-    Reason.NotEncrypted: "The newest backup is not encrypted: anyone who can read the backup volume can read the keys in "
-    "it. Set encryption.recipients in the gateway's chart; backups that exist stay as they are.",
+    Reason.NotEncrypted: "The newest backup is not encrypted: anyone who can read the backup volume can read its keys. "
+    "Set encryption.recipients in the gateway's chart; backups that exist stay as they are.",
 }
 
 
