@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster import binaries, diagnostics
+from tests.cluster.audit import AuditedRequest, read_requests
 from tests.cluster.control_plane import ControlPlane, node_name
 from tests.cluster.output import run
 from tests.cluster.paths import ClusterError, ClusterPaths
@@ -93,6 +94,12 @@ class Cluster:
     def token_for(self, service_account: str, namespace: str = "default", duration: str = "1h") -> str:
         """A bearer token of a service account, to send requests with its permissions only."""
         return self.kubectl("create", "token", service_account, "-n", namespace, "--duration", duration).strip()
+
+    def requests_by(self, user_or_agent: str) -> Iterator[AuditedRequest]:
+        """The requests in the audit log whose user or user agent begins with this text, oldest first."""
+        for one in read_requests(self.paths, having=user_or_agent):
+            if one.user.startswith(user_or_agent) or one.agent.startswith(user_or_agent):
+                yield one
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until the API server is ready."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from tests.cluster import audit
 from tests.cluster.certificates import Authority, write_signing_key
 from tests.cluster.output import wait_until
 from tests.cluster.paths import ClusterPaths
@@ -178,6 +179,7 @@ class ControlPlane:
             "kubelet-certificate-authority": str(pki / "ca.crt"),
             "kubelet-preferred-address-types": "InternalIP",
             "profiling": "false",
+            **audit.server_arguments(self._paths),
         }
         if state.node:
             # A mutating policy gives pods the uid of their namespace, as OpenShift does.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster
+from tests.operator.support.audit import undocumented_requests
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.scripted_admin_api import ScriptedAdminApi
@@ -22,13 +23,18 @@ IMAGE = "gateway-backup-operator:test"
 
 
 @pytest.fixture(scope="session")
-def cluster_with_crds(control_plane: Cluster) -> Cluster:
-    """A control plane on which the CRDs are established."""
+def cluster_with_crds(control_plane: Cluster) -> Iterator[Cluster]:
+    """A control plane on which the CRDs are established.
+
+    At the end of the session, no request of an operator may have needed a permission that docs/permissions.md lacks.
+    Most tests run the operator as cluster-admin, so nothing else would notice such a request.
+    """
     control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     for path in (ROOT / "crds").glob("*.yaml"):
         group, _, plural = path.stem.partition("_")
         control_plane.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=30s")
-    return control_plane
+    yield control_plane
+    assert undocumented_requests(control_plane) == {}
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,18 @@ import pytest
 from gateway_operator.domain.model.names import job_backup_name
 from tests.api.support.requirements import require_programs
 from tests.operator.conftest import IMAGE
+from tests.operator.support.audit import AGENT, program_of
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.rbac import (
     apply_backup_account,
     apply_operator_rbac,
     grant_gateway_role,
     kubeconfig_for_account,
-    permissions,
     service_account_name,
-    used_permissions,
 )
 from tests.operator.support.real_gateway import AgeKey, encrypted_gateway, real_gateway
 from tests.operator.support.workloads import QUICK_HEALTH_CHECK, Kube, condition_states, custom_resource, wait_for
+from tests.unit.charts.permission_page import OPERATOR_ROLES, audited
 
 pytestmark = pytest.mark.cluster
 
@@ -42,11 +42,9 @@ def account(kube: Kube) -> Iterator[str]:
 def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProcess]:
     """The operator with the permissions of that account only."""
     kubeconfig = kubeconfig_for_account(kube, account, tmp_path)
-    environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE, "RECORDED_REQUESTS": str(tmp_path / "requests")}
-    module = "tests.operator.support.recording_operator"
     with OperatorProcess(
-        kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig, environment=environment, module=module,
-        flags=["--sweep-seconds=1"],
+        kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig, flags=["--sweep-seconds=1"],
+        environment={"GATEWAY_OPERATOR_IMAGE": IMAGE},
     ) as process:  # fmt: skip
         yield process
 
@@ -98,6 +96,13 @@ def test_schedule_without_permission_names_the_command_that_grants_it(
     wait_for("the CronJob is deleted", lambda: kube.get("cronjob", "nightly") is None)
 
 
+# tests/operator/restore/test_drills.py and the check of the whole run have these.
+DRILLS = {
+    *(("create", "pods"), ("delete", "pods")),
+    *((verb, "networkpolicies.networking.k8s.io") for verb in ("get", "create", "delete")),
+}
+
+
 def own_a_drill(kube: Kube, schedule: str) -> None:
     """Create a drill as the pod of a Job does, and wait until the operator makes it owned by the Job."""
     kube.kubectl("create", "job", f"--from=cronjob/{schedule}-drill", "drilled")
@@ -107,18 +112,7 @@ def own_a_drill(kube: Kube, schedule: str) -> None:
     wait_for("the drill is owned", lambda: kube.require("gwr", name)["metadata"].get("ownerReferences"))
 
 
-UNUSED_BY_REQUESTS = {
-    # Only approvals need them: tests/operator/admission/test_approvals.py.
-    ("get", "validatingadmissionpolicies.admissionregistration.k8s.io"),
-    ("get", "validatingadmissionpolicybindings.admissionregistration.k8s.io"),
-    # The admission policies ask for it: they recognize the operator by it.
-    ("update", "gatewaybackups/status.mcpgateway.dev"),
-    # The admission plugin OwnerReferencesPermissionEnforcement asks for it.
-    ("update", "gatewaybackupschedules/finalizers.mcpgateway.dev"),
-}
-
-
-def test_permissions_of_the_charts_suffice_and_each_one_is_used(
+def test_audit_log_shows_each_documented_permission_and_no_other_request(
     kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path
 ) -> None:
     grant_gateway_role(kube, account, "operator.rbac.cronJobs=true")
@@ -150,15 +144,19 @@ def test_permissions_of_the_charts_suffice_and_each_one_is_used(
     # No node runs the pod of a Job that is due, so the operator reads the Job's pods and events.
     kube.kubectl("create", "job", "--from=cronjob/nightly", "waiting")
     kube.patch_status("cronjob", "nightly", {"lastScheduleTime": "2026-01-01T03:00:00Z"})
-    roles = [one for one in kube.items("role") if one["metadata"]["name"] == "gw-backup-operator"]
-    granted = permissions([*roles, kube.require("clusterrole", "gateway-backup-operator")])
+    user = f"system:serviceaccount:{kube.namespace}:{account}"
+    expected = audited(*OPERATOR_ROLES) - DRILLS
 
-    def unused() -> set[tuple[str, str]]:
-        return granted - UNUSED_BY_REQUESTS - used_permissions(tmp_path / "requests")
+    def used() -> set[tuple[str, str]]:
+        return {one.permission for one in kube.cluster.requests_by(user)}
 
     with suppress(AssertionError):
-        wait_for("all permissions are used", lambda: not unused(), timeout=30)
-    assert unused() == set()
+        wait_for("all permissions are used", lambda: used() >= expected, timeout=30)
+    assert used() == expected
+    requests = list(kube.cluster.requests_by(user))
+    assert [one for one in requests if not one.allowed] == []
+    # The check of the whole session selects the operator's requests by these names.
+    assert {program_of(one.agent) for one in requests} == {AGENT}
     log = limited.log()
     assert "forbidden" not in log.lower(), log[-3000:]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -13,18 +11,21 @@ from tests.cluster import Cluster
 from tests.operator.support.workloads import Kube
 
 ROOT = Path(__file__).resolve().parents[3]
-_VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 RBAC_KINDS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"}
 
 
 def render_rbac(cluster: Cluster, chart: str, release: str, namespace: str, *values: str) -> list[dict[str, Any]]:
     """The RBAC objects and ServiceAccounts of a chart, without its hooks."""
-    settings = [word for value in values for word in ("--set", value)]
+    objects = render_objects(cluster, chart, release, namespace, *values, "--no-hooks")
+    return [one for one in objects if one["kind"] in RBAC_KINDS]
+
+
+def render_objects(cluster: Cluster, chart: str, release: str, namespace: str, *values: str) -> list[dict[str, Any]]:
+    """All objects of a chart. A value that begins with ``--`` is an option of helm."""
+    settings = [word for one in values for word in ((one,) if one.startswith("--") else ("--set", one))]
     chart_folder = str(ROOT / "helm" / chart)
-    text = cluster.helm(
-        "template", release, chart_folder, "-n", namespace, "--kube-version", "1.34.0", "--no-hooks", *settings
-    )
-    return [one for one in yaml.safe_load_all(text) if one and one["kind"] in RBAC_KINDS]
+    text = cluster.helm("template", release, chart_folder, "-n", namespace, "--kube-version", "1.34.0", *settings)
+    return [one for one in yaml.safe_load_all(text) if one]
 
 
 def apply_operator_rbac(kube: Kube, *values: str) -> list[dict[str, Any]]:
@@ -33,34 +34,6 @@ def apply_operator_rbac(kube: Kube, *values: str) -> list[dict[str, Any]]:
     for one in objects:
         kube.apply(one)
     return objects
-
-
-def permissions(roles: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
-    """The rules of Roles as single permissions: a verb, and a resource with its group."""
-    return {
-        (verb, f"{resource}.{group}" if group else resource)
-        for role in roles
-        for one in role["rules"]
-        for verb in one["verbs"]
-        for group in one["apiGroups"]
-        for resource in one["resources"]
-    }
-
-
-def used_permissions(log: Path) -> set[tuple[str, str]]:
-    """The permissions that the requests of a `recording_operator` needed."""
-    return {one for line in log.read_text().splitlines() if (one := _permission(*line.split(" ", 2))) is not None}
-
-
-def _permission(method: str, url: str, query: str) -> tuple[str, str] | None:
-    parts = urlsplit(url).path.strip("/").split("/")
-    group, rest = ("".join(parts[1:2]), parts[3:]) if parts[0] == "apis" else ("", parts[2:])
-    if parts[0] not in ("api", "apis") or not rest:
-        return None  # discovery
-    resource, name, *subresource = [*(rest[2:] if rest[0] == "namespaces" and rest[2:] else rest), ""]
-    verb = _VERBS.get(method) or ("get" if name else "watch" if "watch" in f"{url} {query}" else "list")
-    resource = "/".join((resource, *filter(None, subresource)))
-    return verb, f"{resource}.{group}" if group else resource
 
 
 def service_account_name(objects: list[dict[str, Any]]) -> str:

@@ -10,7 +10,8 @@ from gateway_operator.domain.schedule.cronjob import desired_cron_job
 from tests.unit.charts.network import Endpoint, allows
 from tests.unit.charts.render import NAMESPACE, Object, of_kind, one, render, template
 from tests.unit.gateway_operator.drill.workloads import plan
-from tests.unit.gateway_operator.schedule.test_decide import IMAGE, schedule
+from tests.unit.gateway_operator.schedule.test_decide import schedule
+from tests.unit.gateway_operator.schedule.world import IMAGE
 
 OPERATOR_NAMESPACE = "gateway-backup-operator"
 SCRAPER = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.charts.render import ROOT, Object, of_kind, one, pod_specs, render
+from tests.unit.charts.render import Object, of_kind, one, pod_specs, render
 
 Rule = tuple[str, str, str, str]  # verb, group, resource, name ("*" = any)
 OURS = "mcpgateway.dev"
@@ -238,15 +238,3 @@ def test_operator_runs_drills_only_where_the_chart_allows_it() -> None:
 
     drills = may("create delete", "", "pods") | may("get create delete", "networking.k8s.io", "networkpolicies")
     assert permissions({"restore": {"drills": True}}) - permissions({}) == drills
-
-
-def test_security_page_lists_each_permission() -> None:
-    page = (ROOT / "docs" / "security.md").read_text()
-    for chart in ("operator", "gateway"):
-        everything = {"schedule": {"enabled": True}, "restore": {"drills": True}}
-        objects = render(chart, everything if chart == "gateway" else {})
-        for role in [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]:
-            for rule in role["rules"]:
-                for resource in rule["resources"]:
-                    row = f"`{resource}` | {', '.join(rule['verbs'])} |"
-                    assert row in page, f"{role['metadata']['name']}: no row with {row}"

@@ -22,7 +22,7 @@ from typing import Final
 
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.conflicts import retry_on_conflict
-from gateway_operator.adapters.kubernetes_api import MERGE
+from gateway_operator.adapters.kubernetes_api import MERGE, OPERATOR_AGENT
 from gateway_operator.domain.model.names import ADMIN_KEY_FIELD, CA_FIELD
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.jobs.certificates import CertificateBundle, is_renewal_due, make, trust_during_renewal
@@ -43,7 +43,7 @@ async def run(arguments: argparse.Namespace) -> int:
     """The command ``make-secrets``."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     labels = dict(label.split("=", 1) for label in arguments.label)
-    cluster = await KubernetesCluster.connect()
+    cluster = await KubernetesCluster.connect(f"{OPERATOR_AGENT}/make-secrets")
     try:
         provisioner = SecretProvisioner(cluster, arguments.namespace, labels)
         tls = TlsState()

@@ -20,7 +20,7 @@ from typing import Final
 
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.conflicts import retry_on_conflict
-from gateway_operator.adapters.kubernetes_api import MERGE
+from gateway_operator.adapters.kubernetes_api import MERGE, OPERATOR_AGENT
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.names import FINALIZERS
@@ -37,7 +37,7 @@ log = logging.getLogger("gateway_operator.release_finalizers")
 async def run(arguments: argparse.Namespace) -> int:
     """The command ``release-finalizers``."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cluster = await KubernetesCluster.connect()
+    cluster = await KubernetesCluster.connect(f"{OPERATOR_AGENT}/release-finalizers")
     try:
         if arguments.deployment:
             workload = await cluster.workload(
