@@ -14,7 +14,8 @@ import yaml
 from tests.unit.charts.render import CHARTS, PUBLIC_KEY, ROOT, VARIANTS, Object, every_variant, helm, template
 
 REFUSED: list[tuple[str, Object, str]] = [
-    ("operator", {"replicas": 2}, "replicas"),
+    ("operator", {"replicas": 0}, "replicas"),
+    ("operator", {"leaderElection": {"leaseSeconds": 2}}, "leaseSeconds"),
     ("operator", {"image": {"tag": "latest"}}, "/image/tag"),
     ("operator", {"image": {"repository": "with:tag"}}, "/image/repository"),
     ("operator", {"image": {"digest": "sha256:short"}}, "/image/digest"),
