@@ -40,10 +40,10 @@ def account(kube: Kube) -> Iterator[str]:
 
 @pytest.fixture
 def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """The operator with the permissions of that account only."""
-    kubeconfig = kubeconfig_for_account(kube, account, tmp_path)
+    """The operator with the permissions of that account only, and with leader election as in the chart."""
+    kubeconfig = kubeconfig_for_account(kube, account, tmp_path, default_namespace=kube.namespace)
     with OperatorProcess(
-        kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig, flags=["--sweep-seconds=1"],
+        kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig, flags=["--sweep-seconds=1", "--leader-elect"],
         environment={"GATEWAY_OPERATOR_IMAGE": IMAGE},
     ) as process:  # fmt: skip
         yield process

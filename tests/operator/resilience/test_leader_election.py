@@ -72,6 +72,8 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(cluster_with_crds: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "ha-test"}}
+    assert cluster_with_crds.rest.create(lease, "default")  # as the chart does
     with ExitStack() as stack:
         replicas = []
         for name in ("one", "two"):

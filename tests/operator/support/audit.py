@@ -11,7 +11,7 @@ WATCH_AGENT = "kopf/"
 # The chart makes Deployments only. The owner of a StatefulSet grants this by hand: docs/other-gateways.md.
 _BY_HAND = {("patch", "statefulsets.apps")}
 _ROLES = {
-    AGENT: (*OPERATOR_ROLES, "gateway-backup-operator-leader"),
+    AGENT: OPERATOR_ROLES,
     f"{AGENT}/make-secrets": ("my-gateway-make-secrets", "my-gateway-renew"),
     f"{AGENT}/release-finalizers": ("gateway-backup-operator-release",),
 }

@@ -1,6 +1,6 @@
 """A TCP proxy to the API server that a test can cut: packets are then lost in both directions, as on a broken network.
 
-A cut connection is not closed. What was sent before or during the cut arrives when it is healed.
+A cut connection is not closed. Bytes that were sent before or during the cut arrive when it is healed.
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ from tests.cluster import Cluster
 from tests.operator.support.workloads import Kube
 
 ROOT = Path(__file__).resolve().parents[3]
-RBAC_KINDS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"}
+RBAC_KINDS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount", "Lease"}
+"""With the Lease: its Role does not allow the operator to create it."""
 
 
 def render_rbac(cluster: Cluster, chart: str, release: str, namespace: str, *values: str) -> list[dict[str, Any]]:
-    """The RBAC objects and ServiceAccounts of a chart, without its hooks."""
+    """The RBAC objects, ServiceAccounts and the Lease of a chart, without its hooks."""
     objects = render_objects(cluster, chart, release, namespace, *values, "--no-hooks")
     return [one for one in objects if one["kind"] in RBAC_KINDS]
 

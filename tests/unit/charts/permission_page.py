@@ -14,7 +14,7 @@ _ROW = re.compile(
     r"(?P<why>.+) \| (?P<audited>yes|no) \|$"
 )
 _GATEWAY = "my-gateway"
-OPERATOR_ROLES = ("gateway-backup-operator", "my-gateway-backup-operator")
+OPERATOR_ROLES = ("gateway-backup-operator", "gateway-backup-operator-leader", "my-gateway-backup-operator")
 
 
 @dataclass(frozen=True, order=True)
