@@ -271,7 +271,10 @@ class Cluster(Protocol):
         ...
 
     async def restart(self, workload: Workload, marker: str) -> None:
-        """Annotate the pod template, so that the controller replaces the pods. The same marker has no effect twice."""
+        """Annotate the pod template, so that the controller replaces the pods. The same marker has no effect twice.
+
+        ConflictError if the workload has a newer version.
+        """
         ...
 
     async def event(self, ref: Ref, note: KubernetesEvent, at: datetime) -> None:

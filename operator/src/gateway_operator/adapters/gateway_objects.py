@@ -92,9 +92,10 @@ class GatewayObjects(KubernetesApi):
             return None
 
     async def restart(self, workload: Workload, marker: str) -> None:
-        # The uid is a precondition: a workload that was deleted and created again must not be restarted.
+        # Uid and version are preconditions. A workload that was deleted and created again must not be restarted. A late
+        # request of an operator that was frozen must not replace the marker of a later restart.
         patch = {
-            "metadata": {"uid": workload.uid},
+            "metadata": {"uid": workload.uid, "resourceVersion": workload.resource_version},
             "spec": {"template": {"metadata": {"annotations": {RESTORED_ANNOTATION: marker}}}},
         }
         await self.request("PATCH", _workload_path(workload.namespace, workload.ref), patch, content_type=MERGE)

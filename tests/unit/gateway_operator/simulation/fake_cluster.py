@@ -200,6 +200,7 @@ class Cluster:
         body = {
             "metadata": {
                 "uid": "w",
+                "resourceVersion": f"with {self.marker}",
                 "generation": 1,
                 "annotations": {
                     "mcpgateway.dev/admin-key-secret": "gw-admin",
@@ -273,6 +274,8 @@ class Cluster:
         meta["resourceVersion"] = str(self.version)
 
     async def restart(self, workload: Workload, marker: str) -> None:
+        if workload.resource_version != f"with {self.marker}":
+            raise ConflictError("newer")
         if self.marker != marker:
             self.restarts.append(marker)
         self.marker = marker

@@ -38,6 +38,7 @@ class Faults:
 
     ``crash_before`` and ``crash_after``: the process ends before or after the call. ``lost``: the call is executed and
     its answer is lost, if it is a call to an admin API. ``meanwhile``: a user does something during the call.
+    ``frozen``: something happens before the call, after the operator has decided to make it.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class Faults:
         crash_after: set[int] | None = None,
         lost: set[int] | None = None,
         meanwhile: Mapping[int, Callable[[], None]] | None = None,
+        frozen: Mapping[int, Callable[[], None]] | None = None,
     ) -> None:
+        self.frozen = frozen or {}
         self.meanwhile = meanwhile or {}
         self.before = crash_before or set()
         self.after = crash_after or set()
@@ -72,6 +75,7 @@ class Faults:
                         faults._answered.add(number)
                     if number in faults.before:
                         raise CrashError
+                    faults.frozen.get(number, lambda: None)()
                     result = await method(*arguments, **options)
                     faults.meanwhile.get(number, lambda: None)()
                     if number in faults.after:

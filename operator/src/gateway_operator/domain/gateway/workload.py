@@ -52,6 +52,11 @@ class Workload:
     body: Json
 
     @property
+    def resource_version(self) -> str | None:
+        """The version that was read."""
+        return (self.body.get("metadata") or {}).get("resourceVersion")
+
+    @property
     def annotations(self) -> Json:
         return (self.body.get("metadata") or {}).get("annotations") or {}
 

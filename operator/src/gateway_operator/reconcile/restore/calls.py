@@ -83,7 +83,7 @@ async def _identity(run: RunContext, restore: Restore, call: CallRestore) -> Ide
     return None if call.identity_optional else as_failure(result)
 
 
-async def _restart(run: RunContext, restore: Restore, mark: str) -> RestartRequested | Failure:
+async def _restart(run: RunContext, restore: Restore, mark: str) -> RestartRequested | Failure | None:
     if run.resolved is None or run.resolved.workload is None:
         raise AssertionError("The decision restarts the workload, but no workload was resolved.")
     try:
@@ -91,6 +91,9 @@ async def _restart(run: RunContext, restore: Restore, mark: str) -> RestartReque
     except ForbiddenError as error:
         line = restart_grant_line(run.ref.namespace, restore.gateway, run.ports.operator)
         return Failure(Reason.NotAuthorized, f"{error}. To grant it: {line}", retryable=True)
+    except ConflictError:
+        # The workload has changed since it was observed, perhaps by another restart: observe and decide again.
+        return None
     except MissingError:
         return Failure(Reason.GatewayNotFound, f"{restore.gateway} no longer exists.", retryable=True)
     except Exception as error:

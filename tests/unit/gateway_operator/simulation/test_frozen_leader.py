@@ -1,0 +1,64 @@
+"""Freezes the leader at each call until another leader has finished its work, and then lets it go on.
+
+This is the worst case of high availability: the frozen one was allowed to act when it decided, and sends its request
+late. Its requests must have no second effect, and its writes must change no status.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway_operator.domain.model.identifiers import Ref
+from tests.unit.gateway_operator.simulation.faults import Faults, World
+from tests.unit.gateway_operator.simulation.test_crash_points import (
+    CASES,
+    check_backup,
+    check_restore,
+    undisturbed,
+    with_backup,
+    with_restore,
+)
+
+
+def _run_another(world: World, ref: Ref) -> None:
+    """Another operator finishes the object. It has a thread, because the frozen one holds this thread's event loop."""
+    own, world.ports = world.ports, world.plain
+    thread = threading.Thread(target=world.run, args=(ref,))
+    thread.start()
+    thread.join()
+    world.ports = own
+
+
+def _freeze(make: Callable[..., tuple[World, Ref]], number: int, *, sent: bool, **how: Any) -> tuple[World, Ref]:
+    """Run to the end, with a freeze before or after the call. The object must stay as the other one has left it."""
+    left: list[str] = []
+
+    def another() -> None:
+        _run_another(world, ref)
+        left.append(world.cluster.objects[(ref.kind, ref.name)]["metadata"]["resourceVersion"])
+
+    faults = Faults(meanwhile={number: another}) if sent else Faults(frozen={number: another})
+    world, ref = make(faults, **how)
+    world.run(ref)
+    version = world.cluster.objects[(ref.kind, ref.name)]["metadata"]["resourceVersion"]
+    assert left == [version], f"frozen at call {number} of {faults.names}"
+    return world, ref
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["before the call", "after the call"])
+@pytest.mark.parametrize("level", ["Verified", "Stored"])
+def test_frozen_backup_makes_no_second_file_and_writes_no_status(level: str, sent: bool) -> None:
+    for number in range(1, undisturbed(with_backup, level=level).calls + 1):
+        check_backup(*_freeze(with_backup, number, sent=sent, level=level))
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["before the call", "after the call"])
+@pytest.mark.parametrize("case", ["healthy", "healthy, restarted", "unhealthy", "unhealthy, restarted"])
+def test_frozen_restore_has_one_effect_and_writes_no_status(case: str, sent: bool) -> None:
+    how, expected = CASES[case]
+    for number in range(1, undisturbed(with_restore, **how).calls + 1):
+        assert check_restore(*_freeze(with_restore, number, sent=sent, **how)) == expected, number
