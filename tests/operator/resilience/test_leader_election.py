@@ -199,4 +199,4 @@ def test_stopped_leader_releases_the_lease_at_once(
     assert leader.count_logged("Released the Lease.") >= 1
     pair.wait_leads(standby, stopped, limit=1)
     check_one_backup(kube, admin)
-    leader.process.start()
+    leader.process.start(wait=False)

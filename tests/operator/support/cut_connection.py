@@ -23,15 +23,15 @@ class CuttableConnection:
         self._target = address.hostname, address.port or 443
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.kubeconfig = folder / "kubeconfig-proxy"
         """A kubeconfig that connects through the proxy."""
 
     def __enter__(self) -> CuttableConnection:
         self._thread.start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
-        port = server.result(10).sockets[0].getsockname()[1]
+        starting = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        self._server = starting.result(10)
+        port = self._server.sockets[0].getsockname()[1]
         cluster = self._config["clusters"][0]["cluster"]
         cluster["server"], cluster["tls-server-name"] = f"https://127.0.0.1:{port}", self._target[0]
         self.kubeconfig.write_text(yaml.safe_dump(self._config))
@@ -39,8 +39,17 @@ class CuttableConnection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._server.close()
+        pumps = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
 
     def cut(self) -> None:
         self._loop.call_soon_threadsafe(self._open.clear)
