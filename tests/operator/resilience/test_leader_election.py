@@ -6,7 +6,6 @@ The two processes serve all tests of this module. Each test ends with both of th
 from __future__ import annotations
 
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,10 +33,6 @@ class Replica:
     name: str
     process: OperatorProcess
     connection: CuttableConnection
-
-    def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.process.metrics_port}/metrics", timeout=5) as response:
-            return str(response.read().decode())
 
     def count_logged(self, text: str) -> int:
         return self.process.log().count(text)
@@ -130,10 +125,12 @@ def test_only_the_leader_acts_and_the_standby_is_ready(
     assert leader.process.is_alive()
     assert standby.process.is_alive()
     assert standby.count_logged("→ Running") == 0
-    assert "gateway_backup_operator_leader 1.0" in leader.metrics()
-    text = standby.metrics()
+    text = leader.process.metrics()
+    assert "gateway_backup_operator_leader 1.0" in text
+    assert "gateway_backup_objects{" in text
+    text = standby.process.metrics()
     assert "gateway_backup_operator_leader 0.0" in text
-    assert 'phase="Completed"' not in text
+    assert "gateway_backup_objects" not in text
 
 
 def test_killed_leader_is_replaced_and_one_backup_is_made(

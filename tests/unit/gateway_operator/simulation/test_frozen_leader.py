@@ -1,4 +1,4 @@
-"""Freezes the leader at each call until another leader has finished its work, and then lets it go on.
+"""Freezes the leader at each call until another leader has finished its work, and then continues it.
 
 This is the worst case of high availability: the frozen one was allowed to act when it decided, and sends its request
 late. Its requests must have no second effect, and its writes must change no status.
