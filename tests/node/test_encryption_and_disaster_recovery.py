@@ -146,9 +146,8 @@ def test_lost_config_is_restored_with_the_identity(encrypted_gateway: EncryptedG
     assert encrypted_gateway.key.secret not in encrypted_gateway.kubectl(
         "get", "gwb,gwr,events,configmaps,pods,deployments", "-o", "json"
     )
-    log = encrypted_gateway.kubectl(
-        "logs", f"deployment/{encrypted_gateway.installed.operator}", namespace="gateway-backup-operator"
-    )
+    pods = "app.kubernetes.io/name=gateway-backup-operator"
+    log = encrypted_gateway.kubectl("logs", "-l", pods, "--tail=-1", namespace="gateway-backup-operator")
     assert encrypted_gateway.key.secret not in log
     assert encrypted_gateway.key.secret not in encrypted_gateway.kubectl("logs", f"deployment/{NAME}", "-c", "admin")
 
