@@ -113,7 +113,7 @@ def fenced(installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPat
     """A gateway and an operator in the namespace, installed on the tainted node."""
     cluster, folder = installed_gateway.cluster, tmp_path_factory.mktemp("fenced")
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "cpu", "namespace": NAMESPACE}}
-    rules = [*assigned_uids(), {**quota, "spec": {"hard": {"limits.cpu": "5"}}}]
+    rules = [*assigned_uids(), {**quota, "spec": {"hard": {"limits.cpu": "6"}}}]
     body = json.dumps({"apiVersion": "v1", "kind": "List", "items": rules})
     create_restricted_namespace(cluster, NAMESPACE)
     cluster.kubectl("apply", "-f", "-", input=body)
