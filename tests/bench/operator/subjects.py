@@ -69,8 +69,8 @@ class Subject:
 
 @contextmanager
 def operator(cluster: Cluster, namespace: str, log: Path) -> Iterator[int]:
-    """Run the operator itself as a process."""
-    with OperatorProcess(cluster, log, namespace) as process:
+    """Run the operator itself as a process, with leader election and metrics as in the chart."""
+    with OperatorProcess(cluster, log, namespace, flags=["--leader-elect", f"--lease-name={namespace}"]) as process:
         yield process.pid
 
 
