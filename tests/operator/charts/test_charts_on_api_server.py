@@ -67,9 +67,9 @@ def test_pods_are_admitted_under_the_restricted_standard(
     control_plane: Cluster, operator_namespace: str, gateway: str
 ) -> None:
     def admitted() -> bool:
-        return all(count_pods(control_plane, namespace) == 1 for namespace in (operator_namespace, gateway))
+        return [count_pods(control_plane, namespace) for namespace in (operator_namespace, gateway)] == [2, 1]
 
-    wait_until(admitted, "one pod in either namespace", timeout=30, pause=0.2)
+    wait_until(admitted, "two operators and one gateway", timeout=30, pause=0.2)
 
 
 @pytest.mark.parametrize("chart", [OPERATOR, GATEWAY])
