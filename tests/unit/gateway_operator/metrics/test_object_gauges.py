@@ -113,6 +113,16 @@ def test_failures_count_by_reason_until_the_next_success() -> None:
     assert values(metrics.FAILED_SINCE_SUCCESS, **observed) == {}
 
 
+def test_failure_without_a_schedule_ends_with_the_next_good_backup() -> None:
+    failed = summary("m", old(3), phase="Failed", reason="TimedOut", set_id=group("manual"))
+    scheduled = summary("s", old(2), phase="Failed", reason="TimedOut")
+    by_hand = summary("h", old(1), set_id=group("manual"))
+    assert values(metrics.FAILED_SINCE_SUCCESS, backups=[failed, summary("a", old(4))]) == {(*MANUAL, "TimedOut"): 1.0}
+    assert values(metrics.FAILED_SINCE_SUCCESS, backups=[failed, summary("a", old(2))]) == {}
+    # A schedule that fails is not helped by a backup that a person makes.
+    assert values(metrics.FAILED_SINCE_SUCCESS, backups=[scheduled, by_hand]) == {(*NIGHTLY, "TimedOut"): 1.0}
+
+
 def test_last_drill_is_known_from_the_backup_or_the_schedule() -> None:
     drilled = summary("a", old(9), level="Drilled", verified_time=old(4))
     status = {"drill": {"lastSuccessfulTime": timestamps.text(old(2))}}

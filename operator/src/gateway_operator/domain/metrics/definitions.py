@@ -107,7 +107,8 @@ BACKUP_OBJECTS: Final = MetricDefinition(
 FAILED_SINCE_SUCCESS: Final = MetricDefinition(
     "gateway_backup_failed_since_success",
     (*SET_LABELS, "reason"),
-    "Failed GatewayBackups that are newer than the newest Completed one, by reason.",
+    "Failed GatewayBackups that are newer than the newest Completed one, by reason. For backups without a schedule, "
+    "that is the newest of the gateway.",
 )
 MISSING_FILES: Final = MetricDefinition(
     "gateway_backup_missing_files", SET_LABELS, "Completed GatewayBackups whose file is not on the volume."

@@ -48,8 +48,14 @@ def object_gauges(observed: ObservedObjects, now: datetime) -> GaugeSeries:
         gateway = row.set_id.namespaced_gateway
         gateways.add(gateway)
         sets.setdefault(_set_labels(gateway, _schedule_of(row, schedules)), []).append(row)
+    newest = {labels: _newest(one for one in rows if _counts(one)) for labels, rows in sets.items()}
+    successes: dict[LabelValues, list[BackupSummary]] = {}
+    for labels, success in newest.items():
+        successes.setdefault(labels[:2], []).extend([] if success is None else [success])
     for labels, rows in sets.items():
-        _backup_gauges(series, labels, rows)
+        _backup_gauges(series, labels, rows, newest[labels])
+        # A backup without a schedule may never be repeated, so any newer backup of its gateway ends its failure.
+        _failure_gauge(series, labels, rows, newest[labels] if labels[2] else _newest(successes[labels[:2]]))
     for key, schedule in schedules.items():
         _schedule_gauges(series, _set_labels(*key), schedule, sets[_set_labels(*key)], now)
     for gateway, health in observed.gateways.items():
@@ -90,15 +96,27 @@ def _counts(row: BackupSummary) -> bool:
     return row.phase == "Completed" and not row.is_deleting and row.file_absent_since is None
 
 
-def _backup_gauges(series: GaugeSeries, labels: LabelValues, rows: Sequence[BackupSummary]) -> None:
-    good = [one for one in rows if _counts(one)]
-    newest = max(good, key=lambda one: (one.time, one.uid), default=None)
+def _newest(rows: Iterable[BackupSummary]) -> BackupSummary | None:
+    return max(rows, key=lambda one: (one.time, one.uid), default=None)
+
+
+def _failure_gauge(
+    series: GaugeSeries, labels: LabelValues, rows: Sequence[BackupSummary], success: BackupSummary | None
+) -> None:
+    for row in rows:
+        if row.phase == "Failed" and (success is None or row.time > success.time):
+            series.add(metrics.FAILED_SINCE_SUCCESS, (*labels, reason_label(row.reason)))
+
+
+def _backup_gauges(
+    series: GaugeSeries, labels: LabelValues, rows: Sequence[BackupSummary], newest: BackupSummary | None
+) -> None:
     if newest is not None:
         series.set(metrics.LAST_SUCCESS, labels, newest.time.timestamp())
         series.set(metrics.LAST_SIZE, labels, newest.size_bytes)
         series.set(metrics.LAST_DURATION, labels, _seconds(newest.start_time, newest.completion_time))
         series.set(metrics.ENCRYPTED_FILE, labels, newest.encrypted)
-    series.set(metrics.LAST_VERIFIED, labels, _unix(_newest_verified(good)))
+    series.set(metrics.LAST_VERIFIED, labels, _unix(_newest_verified(rows)))
     drilled = (one.verified_time for one in rows if reaches(one.level, DRILLED))
     series.set(metrics.LAST_DRILLED, labels, _unix(max((one for one in drilled if one is not None), default=None)))
     for phase in BACKUP_PHASES:
@@ -109,8 +127,6 @@ def _backup_gauges(series: GaugeSeries, labels: LabelValues, rows: Sequence[Back
         series.add(metrics.BACKUP_OBJECTS, (*labels, phase if phase in BACKUP_PHASES else "Other"))
         missing += row.phase == "Completed" and row.file_absent_since is not None
         suspicious += row.phase == "Completed" and row.needs_review
-        if row.phase == "Failed" and (newest is None or row.time > newest.time):
-            series.add(metrics.FAILED_SINCE_SUCCESS, (*labels, reason_label(row.reason)))
     series.add(metrics.MISSING_FILES, labels, missing)
     series.add(metrics.NEEDS_REVIEW, labels, suspicious)
 
@@ -130,8 +146,7 @@ def _schedule_gauges(
     if limit is not None:
         series.set(metrics.OBJECTIVE_SECONDS, labels, limit.total_seconds())
         # Both: the rows are judged now, also if no pass runs, and the condition has compared the files with the volume.
-        newest = _newest_verified([one for one in rows if _counts(one)])
-        met = check_objective(limit, newest, created, now).met
+        met = check_objective(limit, _newest_verified(rows), created, now).met
         reported = conditions.condition_status(present, OBJECTIVE_MET) is not False
         series.set(metrics.OBJECTIVE_MET_NOW, labels, met and reported)
     if schedule.drill is not None:
@@ -155,8 +170,8 @@ def _gateway_gauges(series: GaugeSeries, labels: LabelValues, health: GatewayHea
     series.set(metrics.CERTIFICATE_END, labels, _unix(health.certificate_end))
 
 
-def _newest_verified(good: Iterable[BackupSummary]) -> datetime | None:
-    return max((one.time for one in good if reaches(one.level, VERIFIED)), default=None)
+def _newest_verified(rows: Iterable[BackupSummary]) -> datetime | None:
+    return max((one.time for one in rows if _counts(one) and reaches(one.level, VERIFIED)), default=None)
 
 
 def _unix(time: datetime | None) -> float | None:
