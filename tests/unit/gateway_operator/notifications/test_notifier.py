@@ -159,6 +159,16 @@ async def test_standby_sends_nothing_and_continues_at_once() -> None:
     assert [one["name"] for one in world.receivers.entries] == ["a"]
 
 
+async def test_process_that_lost_the_leadership_during_a_step_sends_nothing() -> None:
+    world = NotifierWorld()
+    world.fail_backup("a")
+    answers = iter([True, False])
+    notifier = Notifier(world.ports, world.receivers, is_leader=lambda: next(answers))
+    world.watch(notifier)
+    await notifier._receivers[1].step()
+    assert world.receivers.requests == []
+
+
 async def test_resolution_is_sent_after_another_replica_reported_the_problem() -> None:
     world = NotifierWorld()
     held = [condition("RetentionApplied", False, "LargeDeletion")]
@@ -213,7 +223,10 @@ async def test_record_that_cannot_be_written_causes_no_second_message(monkeypatc
         return await write(meta, status)
 
     monkeypatch.setattr(world.cluster, "write_status", failing)
-    await world.settle(world.start(), steps=8)
+    notifier = world.start()
+    (_, receiver) = notifier._receivers
+    assert await receiver.step() <= 5, "the record is retried soon"
+    await world.settle(notifier, steps=8)
     assert len(world.receivers.requests) == 1
     assert notified(world, "a")
 

@@ -117,6 +117,10 @@ def test_another_reason_and_another_end_are_sent_again() -> None:
     assert [one.reason for one in unsent(replace(held, status={**held.status, "conditions": [other]}), "slack")] == [
         "InventoryShrank"
     ]
+    unhealthy = recorded(schedule("s", condition("GatewayHealthy", False, "Unreachable")))
+    changed = {**unhealthy.status, "conditions": [condition("GatewayHealthy", False, "NoReadyPod")]}
+    # The first message has waited, so the next one does not.
+    assert [one.not_before for one in unsent(replace(unhealthy, status=changed), "slack")] == [None]
     later = timestamps.text(NOW + timedelta(hours=1))
     ended = recorded(restore(phase="Failed"))
     again = replace(ended, status={**ended.status, "phase": "RolledBack", "completionTime": later})
