@@ -95,6 +95,7 @@ def test_retention_deletes_only_files_that_no_rule_keeps(kube: Kube, tmp_path: P
         wait_until_only(kube, gw, {"mine", pinned, b3, b4})
         kube.wait_condition("gwbs", "nightly", "RetentionApplied", "Applied")
         kube.wait_condition("gwbs", "nightly", "ObjectiveMet", "ObjectiveMet")
+        kube.wait_condition("gwbs", "nightly", "GatewayHealthy", "GatewayHealthy")
         kept = kube.wait_status("gwb", b4, lambda status: status.get("keptBy"))
         assert kept["keptBy"] == ["minKeep", "keepLast"]
         assert kube.wait_status("gwb", pinned, lambda status: status.get("keptBy"))["keptBy"] == ["pinned"]
