@@ -31,6 +31,10 @@ def health(status: SystemStatus, *codes: str) -> SystemHealthData:
         (health(SystemStatus.healthy), True, "GatewayHealthy"),
         (health(SystemStatus.degraded, "VolumeNearlyFull"), False, "GatewayDegraded"),
         (health(SystemStatus.unhealthy, "ConfigInvalid"), False, "GatewayUnhealthy"),
+        # The condition CertificateValid reports it.
+        (health(SystemStatus.degraded, "CertificateExpiring"), True, "GatewayHealthy"),
+        (health(SystemStatus.degraded, "CertificateExpiring", "VolumeNearlyFull"), False, "GatewayDegraded"),
+        (health(SystemStatus.unhealthy, "CertificateExpiring"), False, "GatewayUnhealthy"),
         (Failure("Unreachable", "refused", retryable=True), False, "Unreachable"),
         (GatewayProblem(Reason.NoReadyPod, "No pod is Ready."), False, "NoReadyPod"),
     ],

@@ -18,6 +18,8 @@ GATEWAY_HEALTHY: Final = "GatewayHealthy"
 _OWN_PROBLEMS: Final = frozenset({Reason.KubernetesError, Reason.InternalError})
 """Problems of the operator or of the API server. They say nothing about the gateway."""
 _MAX_ISSUES: Final = 5
+_OWN_CONDITION: Final = frozenset({"CertificateExpiring"})
+"""Warnings of the admin API for which a schedule has a condition of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ def judge_gateway(answer: SystemHealthData | Failure | GatewayProblem) -> Gatewa
 
 
 def _judge_answer(health: SystemHealthData) -> GatewayCheck:
-    if health.status is SystemStatus.healthy:
-        return GatewayCheck(True, str(Reason.GatewayHealthy), "The gateway's admin API answers and reports no problem.")
+    reported = [one for one in (*health.issues, *health.warnings) if one.code not in _OWN_CONDITION]
     unhealthy = health.status is SystemStatus.unhealthy
+    if not unhealthy and (health.status is SystemStatus.healthy or not reported):
+        return GatewayCheck(True, str(Reason.GatewayHealthy), "The gateway's admin API answers and reports no problem.")
     reason = Reason.GatewayUnhealthy if unhealthy else Reason.GatewayDegraded
-    problems = [f"{one.code}: {one.message}" for one in (*health.issues, *health.warnings)]
+    problems = [f"{one.code}: {one.message}" for one in reported]
     return GatewayCheck(
         False, str(reason), f"The gateway's admin API reports {health.status}. {_list(problems)}".strip()
     )
