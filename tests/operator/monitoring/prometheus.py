@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,11 @@ def running_prometheus(folder: Path, targets: list[Target]) -> Iterator[Promethe
 
         def all_up() -> bool:
             assert process.poll() is None, (folder / "prometheus.log").read_text()[-4000:]
-            try:
-                return len(prometheus.query("up == 1")) == len(targets)
-            except httpx.TransportError:
-                return False
+            with suppress(httpx.TransportError):
+                # Before that it answers with a text instead of JSON.
+                ready = httpx.get(f"http://{address}/-/ready", timeout=10, trust_env=False).status_code == 200
+                return ready and len(prometheus.query("up == 1")) == len(targets)
+            return False
 
         wait_for("all targets scraped", all_up)
         yield prometheus

@@ -49,7 +49,12 @@ def monitored(cluster_with_crds: Cluster, tmp_path_factory: pytest.TempPathFacto
     create_namespace(cluster_with_crds, kube.namespace)
     folder = tmp_path_factory.mktemp("monitored")
     operator = OperatorProcess(
-        cluster_with_crds, folder / "operator.log", kube.namespace, environment={"GATEWAY_OPERATOR_IMAGE": IMAGE}
+        cluster_with_crds,
+        folder / "operator.log",
+        kube.namespace,
+        environment={"GATEWAY_OPERATOR_IMAGE": IMAGE},
+        # A pass checks the gateway, and its series exist only after that.
+        flags=["--sweep-seconds=0.5"],
     )
     try:
         with tls_gateway(kube, folder) as gateway, operator:
@@ -72,6 +77,15 @@ def monitored(cluster_with_crds: Cluster, tmp_path_factory: pytest.TempPathFacto
         cluster_with_crds.rest.delete("namespace", "", kube.namespace)
 
 
+def test_each_metric_that_an_alert_reads_has_series(monitored: Monitored) -> None:
+    used = {name for rule in rules().values() for name in re.findall(r"\bgateway_\w+", rule["expr"])}
+
+    def missing() -> set[str]:
+        return {name for name in used - CONDITIONAL if not monitored.prometheus.query(name)}
+
+    wait_for(f"series of {sorted(missing())}", lambda: not missing())
+
+
 def test_only_the_alerts_of_this_situation_are_active(monitored: Monitored) -> None:
     def evaluated() -> bool:
         return all(rule["health"] != "unknown" for rule in monitored.prometheus.rules())
@@ -89,15 +103,6 @@ def test_only_the_alerts_of_this_situation_are_active(monitored: Monitored) -> N
     assert failed["annotations"]["summary"] == f"Backups of {monitored.kube.namespace}/gw fail with FileNotFound."
     assert failed["annotations"]["description"] == "1 backups have failed since the last success."
     assert "schedule nightly" in active["GatewayBackupNotEncrypted"]["annotations"]["description"]
-
-
-def test_each_metric_that_an_alert_reads_has_series(monitored: Monitored) -> None:
-    used = {name for rule in rules().values() for name in re.findall(r"\bgateway_\w+", rule["expr"])}
-
-    def missing() -> set[str]:
-        return {name for name in used - CONDITIONAL if not monitored.prometheus.query(name)}
-
-    wait_for(f"series of {sorted(missing())}", lambda: not missing())
 
 
 def test_each_query_of_the_dashboard_returns_data(monitored: Monitored) -> None:
