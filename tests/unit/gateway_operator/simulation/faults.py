@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.leadership import NotLeaderError
 from gateway_operator.ports import AdminApiError, Ports
 from gateway_operator.reconcile.backup import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
@@ -50,6 +51,8 @@ class Faults:
         frozen: Mapping[int, Callable[[], None]] | None = None,
     ) -> None:
         self.frozen = frozen or {}
+        self.is_leader = True
+        """Whether calls are allowed. A call that was frozen before it was sent is allowed in any case."""
         self.meanwhile = meanwhile or {}
         self.before = crash_before or set()
         self.after = crash_after or set()
@@ -75,6 +78,8 @@ class Faults:
                         faults._answered.add(number)
                     if number in faults.before:
                         raise CrashError
+                    if not faults.is_leader:
+                        raise NotLeaderError("This replica of the operator is not the leader.")
                     faults.frozen.get(number, lambda: None)()
                     result = await method(*arguments, **options)
                     faults.meanwhile.get(number, lambda: None)()

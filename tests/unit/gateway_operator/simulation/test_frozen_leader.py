@@ -6,14 +6,20 @@ late. Its requests must have no second effect, and its writes must change no sta
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from gateway_operator.domain.drill.pod_state import belongs_to
 from gateway_operator.domain.model.identifiers import Ref
-from tests.unit.gateway_operator.simulation.faults import Faults, World
+from gateway_operator.leadership import NotLeaderError
+from gateway_operator.reconcile.drill.orphans import delete_orphans
+from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
+from tests.unit.gateway_operator.simulation.faults import Faults, World, log
 from tests.unit.gateway_operator.simulation.test_crash_points import (
     CASES,
     check_backup,
@@ -22,6 +28,7 @@ from tests.unit.gateway_operator.simulation.test_crash_points import (
     with_backup,
     with_restore,
 )
+from tests.unit.gateway_operator.simulation.test_drills import check_drill, with_drill
 
 
 def _run_another(world: World, ref: Ref) -> None:
@@ -62,3 +69,37 @@ def test_frozen_restore_has_one_effect_and_writes_no_status(case: str, sent: boo
     how, expected = CASES[case]
     for number in range(1, undisturbed(with_restore, **how).calls + 1):
         assert check_restore(*_freeze(with_restore, number, sent=sent, **how)) == expected, number
+
+
+def _freeze_drill(number: int) -> tuple[World, Ref]:
+    """Run a drill with a freeze before the call. Afterwards only this one call goes out: the others are refused."""
+
+    def another() -> None:
+        _run_another(world, ref)
+        faults.is_leader = False
+
+    faults = Faults(frozen={number: another})
+    world, ref = with_drill(faults)
+    with suppress(NotLeaderError):
+        world.run(ref)
+    faults.is_leader = True
+    return world, ref
+
+
+def test_frozen_drill_leaves_at_most_objects_that_are_deleted_later() -> None:
+    """A late creation makes an object that belongs to an ended drill. The next leader deletes a pod of it."""
+    world, ref = with_drill(Faults())
+    world.run(ref)
+    creations = {number for number, name in enumerate(world.faults.names, 1) if name.startswith("create_")}
+    assert len(creations) == 2
+    for number in range(1, world.faults.calls + 1):
+        world, ref = _freeze_drill(number)
+        if number in creations:
+            late = [*world.cluster.drill_pods.values(), *world.drills.policies.values()]
+            assert [belongs_to(one, ref.uid) for one in late] == [True]
+            assert all("activeDeadlineSeconds" in pod["spec"] for pod in world.cluster.drill_pods.values())
+            asyncio.run(delete_orphans(world.plain, [NAMESPACE], log))
+            assert not world.cluster.drill_pods
+            assert world.cluster.status(ref)["reason"] == "Drilled"
+        else:
+            check_drill(world, ref, "Completed", "Drilled")
