@@ -85,7 +85,7 @@ class OperatorProcess:
             return False
 
     def metrics(self) -> str:
-        """The text of /metrics."""
+        """All metrics of the process, as `/metrics` returns them."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as response:
             return bytes(response.read()).decode()
 
