@@ -46,6 +46,10 @@ FROM_CRON = Page(
     ROOT / "docs" / "from-cron.md",
     {"schedule": "kind: GatewayBackupSchedule", "run": "schedule run nightly", "adopt": "backup adopt"},
 )
+DRILLS = Page(
+    ROOT / "docs" / "drills.md",
+    {"chart": "restore:", "drill": "mode: Drill", "accept no isolation": "drillIsolation: Optional"},
+)
 RESTORES = Page(
     ROOT / "docs" / "restores.md",
     {

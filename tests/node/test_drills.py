@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,10 @@ from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
 from tests.demo.kube import Kube
 from tests.demo.terminal_report import Report
-from tests.node.conftest import InstalledGateway
+from tests.node.conftest import ROOT, InstalledGateway
+from tests.node.page_commands import PageReader
+from tests.node.pages import DRILLS
+from tests.node.shell import Shell
 from tests.operator.support.namespaces import create_restricted_namespace
 
 pytestmark = pytest.mark.node
@@ -86,7 +91,9 @@ def drilled(installed_gateway: InstalledGateway) -> Iterator[DrilledGateway]:
     """A gateway for this module. Its live config and its pod stay the same throughout."""
     cluster = installed_gateway.cluster
     create_restricted_namespace(cluster, NAMESPACE)
-    values = ("--set", "managementApi.enabled=true", "--set", "restore.drills=true")
+    values = (
+        "--set", "managementApi.enabled=true", "--set", "restore.drills=true",
+              "--set", "operator.rbac.cronJobs=true")  # fmt: skip
     installed_gateway.install_gateway(*values, release=NAME, namespace=NAMESPACE)
     pod = GatewayPod(Kube(Report(io.StringIO()), cluster.environment), NAMESPACE, NAME)
     pod.populate(PROJECTS)
@@ -112,9 +119,18 @@ def test_drill_without_a_policy_engine_ends_before_anything_is_restored(drilled:
     assert drilled.level("good") == "Verified"
 
 
-def test_gateway_starts_with_the_backup_in_a_temporary_pod(drilled: DrilledGateway) -> None:
-    drilled.accept_no_isolation(True)
-    status = drilled.drill("weekly", latest={})
+def test_page_of_drills_proves_the_newest_backup(drilled: DrilledGateway, tmp_path: Path) -> None:
+    """The page's setting for a network plugin without policies comes first, as this node has none."""
+    cluster = drilled.installed.cluster
+    own = shutil.copy(cluster.kubeconfig, tmp_path / "kubeconfig")
+    with Shell({**cluster.environment, "KUBECONFIG": str(own)}, tmp_path) as shell:
+        shell.run(f"kubectl config set-context --current --namespace {NAMESPACE}")
+        page = PageReader(DRILLS, shell, {"my-gateway": NAME, "helm/gateway": str(ROOT / "helm" / "gateway")})
+        page.run("chart")
+        page.run("accept no isolation")
+        shown = json.loads(page.run("drill").strip().splitlines()[-1])
+    status = drilled.installed.get("gatewayrestore", "drill-1", NAMESPACE)["status"]
+    assert shown == status["drill"]
     assert (status["phase"], status["reason"]) == ("Completed", "Drilled"), status
     assert status["source"]["backupName"] == "good"
     drill = status["drill"]
@@ -123,6 +139,32 @@ def test_gateway_starts_with_the_backup_in_a_temporary_pod(drilled: DrilledGatew
     assert "Isolation was not enforced" in status["message"]
     assert drilled.leftovers() == []
     assert drilled.level("good") == "Drilled"
+
+
+def test_schedule_drills_its_newest_backup(drilled: DrilledGateway) -> None:
+    """Two real pods: the first Job makes the backup, and the second drills it. Only their times are not awaited."""
+    drilled.accept_no_isolation(True)
+    drill = {"schedule": "0 4 1 1 *", "timeoutSeconds": 120}
+    drilled.create("GatewayBackupSchedule", "nightly", schedule="0 2 1 1 *", drill=drill)
+    # The operator creates the CronJob of the drills after that of the backups.
+    wait_until(lambda: "nightly-drill" in drilled.kubectl("get", "cronjobs", "-o", "name"), "the CronJobs", timeout=30)
+    for name in ("nightly", "nightly-drill"):
+        drilled.kubectl("create", "job", f"--from=cronjob/{name}", f"{name}-now")
+        drilled.kubectl("wait", "--for=condition=Complete", f"job/{name}-now", "--timeout=150s", timeout=160)
+    drilled.kubectl("wait", "--for=condition=Drilled", "gwbs/nightly", "--timeout=30s")
+    status = drilled.installed.get("gwbs", "nightly", NAMESPACE)["status"]["drill"]
+    assert status["lastSuccessfulBackup"].startswith("nightly-now-")
+    assert 0 < status["lastSuccessfulSeconds"] < 120
+    assert drilled.level(status["lastSuccessfulBackup"]) == "Drilled"
+    account = f"--as=system:serviceaccount:{NAMESPACE}:{NAME}-backup"
+    answer = drilled.kubectl("auth", "can-i", "apply", "gatewayrestores.mcpgateway.dev", account, check=False)
+    assert answer.strip() == "no"
+    # The history limits of the CronJob delete its Jobs, and the garbage collector the drill of each.
+    drilled.kubectl("delete", "job/nightly-drill-now")
+    wait_until(
+        lambda: status["lastName"] not in drilled.kubectl("get", "gwr", "-o", "name"), "the drill is deleted", 60
+    )
+    drilled.kubectl("delete", "gwbs/nightly")
 
 
 def test_drill_of_a_damaged_backup_fails_and_says_why(drilled: DrilledGateway) -> None:
