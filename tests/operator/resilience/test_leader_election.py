@@ -125,6 +125,7 @@ def test_only_the_leader_acts_and_the_standby_is_ready(
     assert leader.process.is_alive()
     assert standby.process.is_alive()
     assert standby.count_logged("→ Running") == 0
+    print(f"leader {leader.process.resident_mib():.0f} MiB, standby {standby.process.resident_mib():.0f} MiB")
     text = leader.process.metrics()
     assert "gateway_backup_operator_leader 1.0" in text
     assert "gateway_backup_objects{" in text

@@ -17,6 +17,7 @@ import pytest
 from gateway_operator.domain.drill.pod_state import belongs_to
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.leadership import NotLeaderError
+from gateway_operator.ports import ConflictError
 from gateway_operator.reconcile.drill.orphans import delete_orphans
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import Faults, World, log
@@ -29,6 +30,7 @@ from tests.unit.gateway_operator.simulation.test_crash_points import (
     with_restore,
 )
 from tests.unit.gateway_operator.simulation.test_drills import check_drill, with_drill
+from tests.unit.gateway_operator.simulation.test_name_used import check_imported, recreated_cluster
 
 
 def _run_another(world: World, ref: Ref) -> None:
@@ -50,6 +52,8 @@ def _freeze(make: Callable[..., tuple[World, Ref]], number: int, *, sent: bool, 
 
     faults = Faults(meanwhile={number: another}) if sent else Faults(frozen={number: another})
     world, ref = make(faults, **how)
+    with suppress(ConflictError):  # the work queue requeues the object
+        world.run(ref)
     world.run(ref)
     version = world.cluster.objects[(ref.kind, ref.name)]["metadata"]["resourceVersion"]
     assert left == [version], f"frozen at call {number} of {faults.names}"
@@ -103,3 +107,11 @@ def test_frozen_drill_leaves_at_most_objects_that_are_deleted_later() -> None:
             assert world.cluster.status(ref)["reason"] == "Drilled"
         else:
             check_drill(world, ref, "Completed", "Drilled")
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["before the call", "after the call"])
+def test_frozen_import_replaces_no_object_twice(sent: bool) -> None:
+    world, ref = recreated_cluster(Faults())
+    world.run(ref)
+    for number in range(1, world.faults.calls + 1):
+        check_imported(*_freeze(recreated_cluster, number, sent=sent))
