@@ -189,6 +189,13 @@ def test_notes_contain_the_next_commands_with_valid_manifests(
         assert loaded["spec"]["gatewayRef"]["name"] == "my-gateway"
 
 
+def test_notes_warn_of_readable_backups_and_of_a_deleted_namespace(tmp_path: Path) -> None:
+    notes = _notes("gateway", "my-gateway", tmp_path / "chart")
+    assert "Backups are not encrypted" in notes
+    assert "stay only if the reclaim policy is Retain" in notes
+    assert "persistentVolumeReclaimPolicy" in notes
+
+
 def test_notes_explain_the_age_identity_when_backups_are_encrypted(tmp_path: Path) -> None:
     encrypted = ["--set", f"encryption.recipients={{{'age1' + 'q' * 58}}}"]
     notes = _notes("gateway", "my-gateway", tmp_path / "without", *encrypted)
