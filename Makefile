@@ -20,6 +20,7 @@ STATEFUL_ARGS ?=
 # Folders and arguments for pytest: make test TESTS=tests/api ARGS="-k restore -x"
 TESTS ?=
 ARGS ?=
+SLOW ?=
 
 STAMP := $(VENV)/.installed-from-lock
 COMPILE := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11
@@ -35,11 +36,11 @@ test: $(STAMP) ## Run all tests that this machine supports; a skipped test print
 
 ##@ Daily work
 .PHONY: check
-check: format-check lint types layers unit ## Check format, lint, types and layers, and run the unit tests (under a minute)
+check: format-check lint types layers unit ## Check format, lint, types and layers, and run the unit tests (under two minutes)
 
 .PHONY: unit
-unit: $(STAMP) ## Run the unit tests: pure functions, charts and CRDs; no server and no cluster
-	$(BIN)/python -m pytest -q -n auto tests/unit $(ARGS)
+unit: $(STAMP) ## Run the unit tests: pure functions, charts and CRDs; no server and no cluster (SLOW=1: also the long simulations)
+	$(BIN)/python -m pytest -q -n auto $(if $(SLOW),,-m "not slow") tests/unit $(ARGS)
 
 .PHONY: format
 format: $(STAMP) ## Format the code and apply the linter's automatic fixes

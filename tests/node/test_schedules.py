@@ -36,7 +36,7 @@ def each_minute(path: Path) -> list[dict[str, Any]]:
         .replace("gateway-backup-operator:0.1.0", OPERATOR_TAG)
         .replace(" kubectl:1.34.4", f" {KUBECTL_TAG}")
     )
-    documents: list[dict[str, Any]] = [one for one in yaml.safe_load_all(text) if one]
+    documents: list[dict[str, Any]] = [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
     for one in documents:
         one["spec"]["schedule"] = EACH_MINUTE
     return documents

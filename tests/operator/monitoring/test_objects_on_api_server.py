@@ -35,7 +35,7 @@ def monitoring_crds(control_plane: Cluster) -> Iterator[Cluster]:
 def _rendered(cluster: Cluster, chart: str) -> list[dict[str, object]]:
     values = [word for value in ENABLED[chart] for word in ("--set", value)]
     text = cluster.helm("template", "one", str(CHARTS / chart), "-n", "default", "--kube-version", "1.34.0", *values)
-    return [body for body in yaml.safe_load_all(text) if body and body["apiVersion"].startswith(GROUP)]
+    return [body for body in yaml.load_all(text, yaml.CSafeLoader) if body and body["apiVersion"].startswith(GROUP)]
 
 
 def test_charts_render_objects_that_the_prometheus_operator_accepts(monitoring_crds: Cluster) -> None:

@@ -25,7 +25,7 @@ def render_policies(cluster: Cluster, *values: str) -> list[dict[str, Any]]:
     settings = [word for value in values for word in ("--set", value)]
     chart = str(ROOT / "helm" / "operator")
     text = cluster.helm("template", "op", chart, "-n", "default", "--kube-version", "1.34.0", *settings)
-    return [one for one in yaml.safe_load_all(text) if one and one["kind"] in KINDS]
+    return [one for one in yaml.load_all(text, yaml.CSafeLoader) if one and one["kind"] in KINDS]
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def render_objects(cluster: Cluster, chart: str, release: str, namespace: str, *
     settings = [word for one in values for word in ((one,) if one.startswith("--") else ("--set", one))]
     chart_folder = str(ROOT / "helm" / chart)
     text = cluster.helm("template", release, chart_folder, "-n", namespace, "--kube-version", "1.34.0", *settings)
-    return [one for one in yaml.safe_load_all(text) if one]
+    return [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
 
 
 def apply_operator_rbac(kube: Kube, *values: str) -> list[dict[str, Any]]:

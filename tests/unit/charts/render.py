@@ -85,7 +85,7 @@ def render(
 ) -> list[Object]:
     """The objects that a chart creates, including hooks."""
     text = _rendered(chart, json.dumps(values or {}, sort_keys=True), release, namespace)
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:

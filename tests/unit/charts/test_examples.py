@@ -16,7 +16,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 def _schemas() -> dict[str, Object]:
     schemas = {}
     for path in (ROOT / "crds").glob("*.yaml"):
-        crd = yaml.safe_load(path.read_text())
+        crd = yaml.load(path.read_text(), yaml.CSafeLoader)
         schemas[crd["spec"]["names"]["kind"]] = _strict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
     return schemas
 
@@ -34,7 +34,7 @@ def _strict(schema: Any) -> Any:
 
 
 def _documents(path: Path) -> list[Object]:
-    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+    return [document for document in yaml.load_all(path.read_text(), yaml.CSafeLoader) if document]
 
 
 def test_basic_examples_exist() -> None:

@@ -25,6 +25,8 @@ from gateway_api.service import Service
 from tests.api.support.admin_process import gateway_config
 from tests.unit.gateway_api.restores.in_process import Mutation, folder_with_config, run, service_in
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = "old" * 16, "new" * 16
 CHANGES = ("rename", "link", "unlink", "fsync", "mkdir")
 

@@ -173,7 +173,7 @@ def _field(spec: dict[str, Any], path: str) -> Any:
 
 
 def _schema(plural: str) -> dict[str, Any]:
-    crd = yaml.safe_load((CRDS / f"mcpgateway.dev_{plural}.yaml").read_text())
+    crd = yaml.load((CRDS / f"mcpgateway.dev_{plural}.yaml").read_text(), yaml.CSafeLoader)
     properties: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     return dict(properties["spec"]["properties"])
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,9 @@ def test_absent_duration_is_none() -> None:
     assert durations.parse_or_none(7) is None
 
 
+@cache
 def _retention(file: str) -> dict[str, object]:
-    crd = yaml.safe_load((CRDS / file).read_text())
+    crd = yaml.load((CRDS / file).read_text(), yaml.CSafeLoader)
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     schema: dict[str, object] = spec["properties"]["retention"]
     return schema

@@ -10,6 +10,8 @@ from gateway_operator.domain.gateway.workload import Workload
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import check_restore, undisturbed, with_restore
 
+pytestmark = pytest.mark.slow
+
 
 def contested(how: str, faults: Faults | None = None) -> tuple[World, Any, list[str]]:
     """A restore whose marker never stays. ``how``: whether the pods are replaced. Returns the markers patched."""

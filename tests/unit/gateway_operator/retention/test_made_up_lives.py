@@ -14,11 +14,15 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
+import pytest
+
 from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME
 from tests.unit.gateway_operator.simulation.faults import CrashError, log
 from tests.unit.gateway_operator.simulation.retention_oracle import Before
+
+pytestmark = pytest.mark.slow
 
 SCHEDULE: Final = ("GatewayBackupSchedule", "nightly")
 POLICIES: Final[list[dict[str, Any] | None]] = [

@@ -20,6 +20,8 @@ from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from tests.unit.gateway_operator.simulation.faults import READS, CrashError, Faults, World, log
 
+pytestmark = pytest.mark.slow
+
 TERMINAL = {"Completed", "Failed", "RolledBack", "RollbackFailed"}
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +42,8 @@ from gateway_operator.domain.restore import decide as restore
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES, RestoreObservation, is_terminal
 from tests.unit.gateway_operator import strategies as seen
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[4]
 CALLS = (CallBackup, ReadRecord, CallRestore, CallCommit, CallRollback)
 
@@ -48,7 +51,7 @@ CALLS = (CallBackup, ReadRecord, CallRestore, CallCommit, CallRollback)
 def schema(plural: str) -> dict[str, Any]:
     """The properties of a status in the schema of the CRD."""
     text = (ROOT / "crds" / f"mcpgateway.dev_{plural}.yaml").read_text()
-    version = yaml.safe_load(text)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    version = yaml.load(text, yaml.CSafeLoader)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     properties: dict[str, Any] = version["properties"]["status"]["properties"]
     return properties
 

@@ -19,6 +19,8 @@ from gateway_operator.reconcile.drill.orphans import delete_orphans
 from tests.unit.gateway_operator.simulation.fake_cluster import sha
 from tests.unit.gateway_operator.simulation.faults import Faults, World, log
 
+pytestmark = pytest.mark.slow
+
 Preparation = Callable[[World], None] | None
 
 

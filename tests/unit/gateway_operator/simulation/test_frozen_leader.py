@@ -32,6 +32,8 @@ from tests.unit.gateway_operator.simulation.test_crash_points import (
 from tests.unit.gateway_operator.simulation.test_drills import check_drill, with_drill
 from tests.unit.gateway_operator.simulation.test_name_used import check_imported, recreated_cluster
 
+pytestmark = pytest.mark.slow
+
 
 def _run_another(world: World, ref: Ref) -> None:
     """Another operator finishes the object. It has a thread, because the frozen one holds this thread's event loop."""

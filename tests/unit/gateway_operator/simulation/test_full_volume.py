@@ -11,6 +11,8 @@ from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import run_once, with_restore
 from tests.unit.gateway_operator.simulation.test_restore_endings import delete, end, stopped_in
 
+pytestmark = pytest.mark.slow
+
 Act = Callable[[World, Ref], None]
 CAUSES: dict[str, Act] = {
     "unhealthy": lambda _world, _ref: None,

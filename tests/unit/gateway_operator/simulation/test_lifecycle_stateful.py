@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -31,6 +32,8 @@ from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, log
 from tests.unit.gateway_operator.simulation.retention_oracle import Before
+
+pytestmark = pytest.mark.slow
 
 BACKUP = "GatewayBackup"
 SCHEDULE = ("GatewayBackupSchedule", "nightly")

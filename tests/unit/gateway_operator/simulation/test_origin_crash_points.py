@@ -14,6 +14,8 @@ from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import undisturbed, with_restore
 
+pytestmark = pytest.mark.slow
+
 
 def with_scheduled(faults: Faults | None = None, *, recorded: str = "", **spec: Any) -> tuple[World, Ref]:
     """A world with a schedule, its CronJob, a Job and the Job's backup. ``recorded``: the uid in the schedule."""

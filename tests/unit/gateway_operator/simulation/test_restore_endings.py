@@ -23,6 +23,8 @@ from gateway_operator.reconcile.restore.run import reconcile_restore
 from tests.unit.gateway_operator.simulation.faults import Faults, World, log
 from tests.unit.gateway_operator.simulation.test_crash_points import TERMINAL, run_once, undisturbed, with_restore
 
+pytestmark = pytest.mark.slow
+
 _WRITES = {"write_status", "set_finalizer", "create_ours", "restore", "commit", "rollback", "restart", "event"}
 _POLLED = {"read", "health", "read_restore"}
 Case = tuple[str, World, Ref]

@@ -13,6 +13,8 @@ from tests.unit.gateway_operator.simulation.fake_admin_api import EMPTY_CONFIG
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import undisturbed, with_restore
 
+pytestmark = pytest.mark.slow
+
 RESET: dict[str, Any] = {"backupName": None, "factoryReset": {"confirm": True}}
 SOURCES: dict[str, dict[str, Any]] = {
     "a backup": {},
