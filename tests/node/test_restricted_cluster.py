@@ -167,7 +167,7 @@ def _pod(**security: Any) -> dict[str, Any]:
 
 def test_pods_of_both_charts_run_with_the_uid_of_the_namespace(fenced: InstalledGateway) -> None:
     pods = fenced.cluster.rest.items("pods", NAMESPACE, labels="app.kubernetes.io/name")
-    assert len(pods) == 2
+    assert len(pods) == 3, "a gateway and two operators"
     assert {one["spec"]["securityContext"]["runAsUser"] for one in pods} == {UID}
     for container in ("gateway", "admin"):
         assert fenced.run(container, "id", "-u", release=NAME, namespace=NAMESPACE).strip() == str(UID)

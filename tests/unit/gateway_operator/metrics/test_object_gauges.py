@@ -119,6 +119,9 @@ def test_failure_without_a_schedule_ends_with_the_next_good_backup() -> None:
     by_hand = summary("h", old(1), set_id=group("manual"))
     assert values(metrics.FAILED_SINCE_SUCCESS, backups=[failed, summary("a", old(4))]) == {(*MANUAL, "TimedOut"): 1.0}
     assert values(metrics.FAILED_SINCE_SUCCESS, backups=[failed, summary("a", old(2))]) == {}
+    # The time of a failure has whole seconds, and that of a snapshot has fractions.
+    same_second = summary("a", old(3) + timedelta(seconds=0.7))
+    assert values(metrics.FAILED_SINCE_SUCCESS, backups=[failed, same_second]) == {(*MANUAL, "TimedOut"): 1.0}
     # A schedule that fails is not helped by a backup that a person makes.
     assert values(metrics.FAILED_SINCE_SUCCESS, backups=[scheduled, by_hand]) == {(*NIGHTLY, "TimedOut"): 1.0}
 

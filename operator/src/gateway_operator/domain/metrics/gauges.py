@@ -103,8 +103,10 @@ def _newest(rows: Iterable[BackupSummary]) -> BackupSummary | None:
 def _failure_gauge(
     series: GaugeSeries, labels: LabelValues, rows: Sequence[BackupSummary], success: BackupSummary | None
 ) -> None:
+    # The time of a failure has whole seconds. A failure in the second of the success counts as newer.
+    since = None if success is None else success.time.replace(microsecond=0)
     for row in rows:
-        if row.phase == "Failed" and (success is None or row.time > success.time):
+        if row.phase == "Failed" and (since is None or row.time >= since):
             series.add(metrics.FAILED_SINCE_SUCCESS, (*labels, reason_label(row.reason)))
 
 
