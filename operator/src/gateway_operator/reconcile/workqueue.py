@@ -16,7 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import NamespacedName, Ref
-from gateway_operator.domain.model.resources import Meta
+from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.leadership import NotLeaderError
 from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import ClusterError
@@ -80,7 +80,7 @@ class WorkQueue(Generic[T]):
             self.add(namespaced_name(item.meta.ref))
 
     def register(self, item: T) -> bool:
-        """Store an unfinished object. True if it is new, its spec has changed, or its deletion has begun."""
+        """Store an unfinished object. True if it is new, its spec or annotations changed, or its deletion has begun."""
         key = namespaced_name(item.meta.ref)
         previous = self._registered.get(key)
         self._registered[key] = item
@@ -223,6 +223,9 @@ class WorkQueue(Generic[T]):
         return min(_LONGEST_BACKOFF, timestamps.backoff(failures, item.meta.ref.uid))
 
 
-def _version(meta: Meta) -> tuple[str, int, bool]:
-    """The parts of an object whose change needs a reconcile. The generation increases with each change of the spec."""
-    return meta.ref.uid, meta.generation, meta.deleting_since is not None
+def _version(meta: Meta) -> tuple[str, int, bool, Json]:
+    """The parts of an object whose change needs a reconcile. The generation increases with each change of the spec.
+
+    An annotation can be an approval. The operator itself writes none on its objects.
+    """
+    return meta.ref.uid, meta.generation, meta.deleting_since is not None, meta.annotations

@@ -90,7 +90,7 @@ async def test_many_events_make_one_run_and_many_during_a_run_make_one_more() ->
     assert runs.most_at_once == 1
 
 
-async def test_spec_changes_and_deletions_are_queued_but_status_writes_are_not() -> None:
+async def test_changes_of_spec_and_annotations_are_queued_but_not_of_status() -> None:
     runs = Runs()
     queue = started_queue(runs)
     for item in (backup(), backup(resourceVersion="2"), backup(resourceVersion="3", labels={"a": "b"})):
@@ -100,9 +100,15 @@ async def test_spec_changes_and_deletions_are_queued_but_status_writes_are_not()
     queue.observe(backup(generation=2), finished=False)
     await asyncio.sleep(PAUSE)
     assert len(runs.items) == 2
-    queue.observe(backup(generation=2, deletionTimestamp="2026-01-01T00:00:00Z"), finished=False)
-    await asyncio.sleep(PAUSE)
+    approved: dict[str, Any] = {"annotations": {"mcpgateway.dev/approved-by": "ann"}}
+    for version in "23":
+        queue.observe(backup(generation=2, resourceVersion=version, **approved), finished=False)
+        await asyncio.sleep(PAUSE)
     assert len(runs.items) == 3
+    deleted = backup(generation=2, deletionTimestamp="2026-01-01T00:00:00Z", **approved)
+    queue.observe(deleted, finished=False)
+    await asyncio.sleep(PAUSE)
+    assert len(runs.items) == 4
 
 
 async def test_object_that_becomes_unfinished_later_is_reconciled() -> None:
