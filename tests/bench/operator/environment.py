@@ -82,7 +82,8 @@ class Environment:
 
     async def _measure(self, subject: Subject, count: int, singles: int) -> Measurement:
         with subject.run(self.cluster, self.namespace, self.folder / f"{subject.name}.log") as pid:
-            await load.run_concurrently(self.api, self.namespace, self.gateways, _WARM)
+            # Other names than below: a name is used once on a volume, also after its object is deleted.
+            await load.run_concurrently(self.api, self.namespace, self.gateways, _WARM, first=count)
             await self.clean()
             alone = await load.run_sequentially(self.api, self.namespace, self.gateways, singles)
             server = Processes(self.cluster.paths).pid("kube-apiserver")
