@@ -71,7 +71,7 @@ def test_operator_probes_use_healthz() -> None:
         {"name": "liveness", "containerPort": 8080},
         {"name": "metrics", "containerPort": 8081},
     ]
-    assert operator["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "192Mi"}}
+    assert operator["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "384Mi"}}
 
 
 def test_admin_api_probes_use_health_and_never_ready() -> None:
