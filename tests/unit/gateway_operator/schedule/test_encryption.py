@@ -44,8 +44,8 @@ def test_condition_shows_whether_the_newest_backup_is_encrypted(
     present = [] if before is None else with_encryption([], backups(("Completed", PLAIN)), 1, START)
     for given in (backups(*rows), backups(*rows)[::-1]):
         result = {one["type"]: (one["status"], one["reason"]) for one in with_encryption(present, given, 1, START)}
-        wanted = {} if expected is None else {"Encrypted": (str(expected == "Encrypted"), expected)}
-        assert result == wanted
+        status = str(expected == "Encrypted")
+        assert result == ({} if expected is None else {"Encrypted": (status, expected)})
 
 
 def test_status_of_a_schedule_has_the_condition() -> None:

@@ -251,10 +251,10 @@ class BackupIndex:
 
 
 def _absent_since(backup: Backup) -> datetime | None:
-    for condition in backup.conditions:
-        if condition.get("type") == conditions.FILE_PRESENT and condition.get("status") == "False":
-            return timestamps.parse(condition.get("lastTransitionTime")) or backup.meta.created
-    return None
+    condition = conditions.find_condition(backup.conditions, conditions.FILE_PRESENT)
+    if condition.get("status") != "False":
+        return None
+    return timestamps.parse(condition.get("lastTransitionTime")) or backup.meta.created
 
 
 def _files(row: BackupSummary) -> list[tuple[str, str]]:

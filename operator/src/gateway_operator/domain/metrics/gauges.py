@@ -156,11 +156,10 @@ def _schedule_gauges(
     last_drill = timestamps.parse(schedule.drill_status.get("lastSuccessfulTime"))
     if last_drill is not None:
         series.raise_to(metrics.LAST_DRILLED, labels, last_drill.timestamp())
-    for one in present:
-        if one.get("type") == RETENTION_APPLIED and one.get("status") == "False":
-            reason = str(one.get("reason"))
-            if reason not in QUIET_REASONS:
-                series.set(metrics.RETENTION_HELD, (*labels, reason_label(reason)), 1)
+    applied = conditions.find_condition(present, RETENTION_APPLIED)
+    reason = str(applied.get("reason"))
+    if applied.get("status") == "False" and reason not in QUIET_REASONS:
+        series.set(metrics.RETENTION_HELD, (*labels, reason_label(reason)), 1)
 
 
 def _gateway_gauges(series: GaugeSeries, labels: LabelValues, health: GatewayHealth) -> None:

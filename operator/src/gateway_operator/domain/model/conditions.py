@@ -118,7 +118,10 @@ def readiness_conditions(
 
 def condition_status(present: Sequence[Mapping[str, Any]], kind: str) -> bool | None:
     """Whether a condition is True, False or absent (None)."""
-    for condition in present:
-        if condition.get("type") == kind:
-            return bool(condition.get("status") == "True")
-    return None
+    condition = find_condition(present, kind)
+    return bool(condition.get("status") == "True") if condition else None
+
+
+def find_condition(present: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
+    """The condition of a type; empty if it is absent."""
+    return next((one for one in present if one.get("type") == kind), {})

@@ -6,13 +6,13 @@ nothing again, and a transition during a downtime is still sent. Nothing else ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from gateway_operator.domain.model import conditions, timestamps
-from gateway_operator.domain.model.identifiers import GatewayRef, Origin
+from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.names import SCHEDULE_LABEL
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json
@@ -20,7 +20,7 @@ from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.notifications.notification import Notification, Severity, State, Topic
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
 from gateway_operator.domain.retention.result import RETENTION_APPLIED
-from gateway_operator.domain.retention.status import OBJECTIVE_MET
+from gateway_operator.domain.retention.status import OBJECTIVE_MET, QUIET_REASONS
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID
 from gateway_operator.domain.schedule.drills import DRILLED
 from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY
@@ -29,7 +29,6 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 Resource = Backup | Restore | GatewayBackupSchedule
 MAX_AGE: Final = timedelta(hours=24)
 """Older ends of backups and restores are not sent, for example when notifications are switched on."""
-_NO_HOLD: Final = frozenset({Reason.Applied, Reason.NoPolicy, Reason.DryRun})
 _NEEDS_PERSON: Final = frozenset({Reason.InventoryShrank, Reason.LargeDeletion, Reason.PolicyInvalid})
 """Holds that do not clear automatically."""
 
@@ -127,10 +126,6 @@ def _facts(resource: Resource) -> Iterator[_Fact]:
     return _restore_facts(resource) if isinstance(resource, Restore) else _schedule_facts(resource)
 
 
-def _condition(present: Sequence[Json], kind: str) -> Json:
-    return next((one for one in present if one.get("type") == kind), {})
-
-
 def _since(resource: Resource, condition: Json) -> datetime:
     return timestamps.parse(condition.get("lastTransitionTime")) or resource.meta.created
 
@@ -140,7 +135,7 @@ def _backup_facts(backup: Backup) -> Iterator[_Fact]:
     if backup.phase == "Failed":
         yield _Fact(Topic.BackupFailed, timestamps.text(ended), backup.reason, backup.message, ended, once=True)
         return
-    suspicious = _condition(backup.conditions, conditions.SUSPICIOUS)
+    suspicious = conditions.find_condition(backup.conditions, conditions.SUSPICIOUS)
     if suspicious.get("status") == "True" and not backup.accepted:
         since, message = _since(backup, suspicious), str(suspicious.get("message") or "")
         yield _Fact(
@@ -149,7 +144,7 @@ def _backup_facts(backup: Backup) -> Iterator[_Fact]:
         )  # fmt: skip
     if backup.origin is Origin.Schedule:
         return  # the schedule counts the missing files of its backups, and reports them together
-    present = _condition(backup.conditions, conditions.FILE_PRESENT)
+    present = conditions.find_condition(backup.conditions, conditions.FILE_PRESENT)
     missing = present.get("status") == "False"
     yield _Fact(
         Topic.FilesMissing,
@@ -182,9 +177,9 @@ def _restore_facts(restore: Restore) -> Iterator[_Fact]:
 
 def _schedule_facts(schedule: GatewayBackupSchedule) -> Iterator[_Fact]:
     for kind, rule in _SCHEDULE_RULES.items():
-        condition = _condition(schedule.conditions, kind)
+        condition = conditions.find_condition(schedule.conditions, kind)
         reason = str(condition.get("reason") or "")
-        problem = condition.get("status") == "False" and reason not in _NO_HOLD
+        problem = condition.get("status") == "False" and reason not in QUIET_REASONS
         yield _Fact(
             topic=rule.topic,
             mark=reason if problem else "",
@@ -204,8 +199,3 @@ def _schedule_facts(schedule: GatewayBackupSchedule) -> Iterator[_Fact]:
         message=f"{number} {noun} missing on the backup volume." if number else "No file is missing any more.",
         since=timestamps.parse(schedule.retention_status.get("lastPassTime")) or schedule.meta.created,
     )
-
-
-def gateway_name(gateway: GatewayRef) -> str:
-    """The gateway in a message, such as ``Deployment/my-gateway``."""
-    return f"{gateway.kind}/{gateway.name}"

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway_operator.domain.model import timestamps
+from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.notifications.notification import Notification, Severity, State
-from gateway_operator.domain.notifications.sources import gateway_name
 
 VERSION: Final = "1"
 _MAX_MESSAGE: Final = 500
@@ -53,7 +53,7 @@ def _message(item: Notification) -> str:
 def _slack_line(item: Notification, cluster: str) -> str:
     icon = _RESOLVED_ICON if item.state is State.resolved else _ICONS[item.severity]
     title = f"{item.topic} resolved" if item.state is State.resolved else str(item.topic)
-    where = f"{item.ref.kind} {item.ref.namespace}/{item.ref.name}, gateway {gateway_name(item.gateway)}"
+    where = f"{item.ref.kind} {item.ref.namespace}/{item.ref.name}, gateway {_gateway_name(item.gateway)}"
     location = f"{where}, cluster {cluster}" if cluster else where
     reason = f" ({item.reason})" if item.reason and item.reason != item.topic else ""
     return f"{icon} *{title}*{reason}: {_escape(location)}: {_escape(_message(item))}"
@@ -73,9 +73,14 @@ def _json_entry(item: Notification) -> dict[str, str]:
         "kind": item.ref.kind,
         "namespace": item.ref.namespace,
         "name": item.ref.name,
-        "gateway": gateway_name(item.gateway),
+        "gateway": _gateway_name(item.gateway),
         "schedule": item.schedule,
         "reason": item.reason,
         "message": _message(item),
         "time": timestamps.text(item.since),
     }
+
+
+def _gateway_name(gateway: GatewayRef) -> str:
+    """The gateway in a message, such as ``Deployment/my-gateway``."""
+    return f"{gateway.kind}/{gateway.name}"

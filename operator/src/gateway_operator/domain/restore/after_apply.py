@@ -7,7 +7,6 @@ that tells a person how to end it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -124,13 +123,15 @@ def _to_health_check(observed: RestoreObservation, message: str, restarted: bool
     return step(restore, "HealthCheck", Reason.HealthCheck, next_message, now, status, ended=message)
 
 
-def wait(restore: Restore, failure: Failure, now: datetime) -> Wait:
-    """Record a failure of a step and requeue. The phase and its reason stay."""
+def wait(restore: Restore, failure: Failure, now: datetime, message: str = "") -> Wait:
+    """Record a failure of a step and requeue. The phase and its reason stay, and the message if none is given."""
     # The reason of the phase stays: in RollingBack it is the cause of the rollback. The error goes to lastErrors.
     errors: Sequence[Json] = restore.status.get("lastErrors") or ()
     is_new = not errors or errors[-1].get("message") != failure.message
     asked = failure.retry_after if failure.retry_after is not None else _RETRY_SECONDS
-    status = {"lastErrors": retry.with_error(restore, failure, now)} if is_new else {}
+    status: dict[str, Any] = {"lastErrors": retry.with_error(restore, failure, now)} if is_new else {}
+    if message:
+        status["message"] = message
     event = KubernetesEvent(str(failure.code), failure.message, warning=True) if is_new else None
     return Wait(max(1.0, min(30.0, asked)), status, event)
 
@@ -214,16 +215,10 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
         return CallCommit(restore.request_id)
     # A failed commit does not roll back: the gateway was healthy on the restored config, or a person wants to keep it.
     if retry.is_retryable(answer) and seconds_in_phase(restore, now) < restore.health_timeout + restore.timeout:
-        return _retry_commit(restore, answer, now)
+        return wait(restore, answer, now, f"The commit failed and is repeated: {answer.sentence()}")
     key = _key_remedy(answer)
     message = f"The restored config is live, but the commit failed: {answer.sentence()}{key} {ways_on(restore)}"
     return finish(restore, "Failed", answer.code, message, now)
-
-
-def _retry_commit(restore: Restore, failure: Failure, now: datetime) -> Wait:
-    retried = wait(restore, failure, now)
-    message = f"The commit failed and is repeated: {failure.sentence()}"
-    return replace(retried, status={**retried.status, "message": message})
 
 
 def _key_status(observed: RestoreObservation) -> dict[str, Any]:

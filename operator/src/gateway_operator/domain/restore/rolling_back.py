@@ -6,7 +6,6 @@ requests does: the admin API keeps the discarded config until a backup holds it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from gateway_api.contract import ErrorCode, RestoreResult, RestoreState, SystemHealthData
@@ -73,10 +72,9 @@ def _has_restored_config(observed: RestoreObservation) -> bool:
 
 def _repeat(restore: Restore, failure: Failure, now: datetime) -> Wait:
     """Wait for the next call. The message says what stops the rollback: a person may have to free space."""
-    retried = wait(restore, failure, now)
     cause = str(restore.failure.get("message", ""))
     message = f"{cause} The rollback failed and is repeated: {failure.sentence()}".lstrip()
-    return replace(retried, status={**retried.status, "message": message})
+    return wait(restore, failure, now, message)
 
 
 def _rollback_failed(restore: Restore, failure: Failure, now: datetime) -> RestoreAction:

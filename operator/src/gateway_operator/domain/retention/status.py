@@ -146,7 +146,7 @@ def schedule_status(
     if gateway is not None:
         desired.append((GATEWAY_HEALTHY, gateway.healthy, gateway.reason, gateway.message))
     for kind, holds, reason, message in desired:
-        old = next((one for one in present if one.get("type") == kind), {})
+        old = conditions.find_condition(present, kind)
         fine = holds or reason in QUIET_REASONS
         if old.get("reason") != reason and (old or not fine):
             notes.append(KubernetesEvent(str(reason), message, warning=not fine))

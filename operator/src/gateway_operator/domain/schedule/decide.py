@@ -206,9 +206,9 @@ def _of_cron_job(observed: ScheduleObservation, fine: bool, now: datetime) -> di
 
 def _transition(schedule: GatewayBackupSchedule, condition: CronJobCondition, fine: bool) -> KubernetesEvent | None:
     """An event when a problem begins, changes or ends."""
-    before = next((one for one in schedule.conditions if one.get("type") == conditions.READY), None)
-    if before is not None and before.get("reason") == condition.reason:
+    before = conditions.find_condition(schedule.conditions, conditions.READY)
+    if before.get("reason") == condition.reason:
         return None
-    if not fine or (before is not None):
+    if not fine or before:
         return KubernetesEvent(str(condition.reason), condition.message, warning=not fine)
     return None
