@@ -54,7 +54,9 @@ class LastSuccesses:
         try:
             info = os.fstat(fd)
             file, size = (info.st_dev, info.st_ino), info.st_size
-            if file == self._file and size >= self._size:
+            if (file, size) == (self._file, self._size):
+                return
+            if file == self._file and size > self._size:
                 # Some more than it has grown by: the last line may have been only half written.
                 self._add(_lines_from_end(fd, size, min(size, size - self._size + _PIECE_BYTES)), set())
             else:
