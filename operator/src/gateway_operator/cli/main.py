@@ -1,4 +1,4 @@
-"""``kubectl gateway``: manages backups, schedules and restores of a Secure MCP Gateway.
+"""Manages backups, schedules and restores of Secure MCP Gateways.
 
 Exit codes: 0 success; 1 failure; 2 invalid command line; 3 timeout, and the operation continues in the cluster.
 """
@@ -27,6 +27,16 @@ _CONNECTION_FLAGS: Final = (
     ("--as-group", "a group to impersonate (repeatable)"),
     ("--as-uid", "the uid to impersonate"),
 )
+_EXAMPLES: Final = """\
+examples:
+  kubectl gateway status my-gateway
+  kubectl gateway backup create before-change --gateway my-gateway --wait
+  kubectl gateway restore diff --gateway my-gateway --latest
+  kubectl gateway restore create undo-change --gateway my-gateway --backup before-change --wait
+  kubectl gateway retention explain nightly --policy keepDaily=7
+
+Options that select cluster and user, such as --context and -n, come after the command.
+"""
 _GENERATED_NAME: Final = "default: generated from the gateway's name and the time"
 
 
@@ -61,6 +71,15 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
 
+class _Version(argparse.Action):
+    """Prints the version of the package. It is read only here, because the pods of schedules must start fast."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(0, f"{version('gateway-backup-operator')}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands. ``act`` is set to MODULE:FUNCTION of the selected command."""
     common = _Parser(add_help=False)
@@ -73,9 +92,26 @@ def parser() -> argparse.ArgumentParser:
             metavar=flag.removeprefix("--").upper(), help=summary,
         )  # fmt: skip
     output = _Parser(add_help=False)
-    output.add_argument("-o", "--output", choices=["json", "name"], help="output format; default: text")
-    top = _Parser(prog="kubectl gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    resources = top.add_subparsers(metavar="RESOURCE", required=True)
+    output.add_argument("-o", "--output", choices=["json", "yaml", "name"], help="output format; default: text")
+    top = _Parser(
+        prog="kubectl gateway",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version of this program")
+    resources = top.add_subparsers(metavar="COMMAND", required=True)
+    details = "Without GATEWAY: all gateways in one table. It reads the objects in the cluster, and calls no gateway."
+    status = resources.add_parser(
+        "status",
+        parents=[common],
+        help="show the newest backups, the schedules and all problems of a gateway",
+        description=f"Show the newest backups, the schedules and all problems of a gateway. {details}",
+    )
+    status.add_argument("gateway", nargs="?", metavar="GATEWAY", type=name, help="name of the gateway's workload")
+    status.add_argument("-A", "--all-namespaces", action="store_true", help="the gateways of all namespaces")
+    status.add_argument("-o", "--output", choices=["json", "yaml"], help="output format; default: text")
+    status.set_defaults(act="status.command:show")
     backup = _resource(resources, "backup", "manage GatewayBackups")
     schedule = _resource(resources, "schedule", "manage GatewayBackupSchedules")
     restore = _resource(resources, "restore", "manage GatewayRestores")

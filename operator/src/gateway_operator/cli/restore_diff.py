@@ -6,7 +6,6 @@ Exit codes: 0 if the restore would be accepted, whether or not it would change a
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from secrets import token_hex
@@ -73,14 +72,7 @@ async def _delete(session: Session, name: str) -> None:
 
 
 def _print(session: Session, body: Json) -> None:
-    if session.output == "json":
-        session.stdout(json.dumps(body, indent=2))
-    elif session.output == "yaml":
-        # A dependency of the Kubernetes client.
-        import yaml
-
-        session.stdout(yaml.safe_dump(dict(body), sort_keys=False).rstrip())
-    else:
+    if not session.print_document(dict(body)):
         for line in diff_lines(body.get("status") or {}):
             session.stdout(line)
 

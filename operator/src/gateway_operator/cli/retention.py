@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -127,9 +126,9 @@ def _policy(backup_set: BackupSet, arguments: argparse.Namespace) -> RetentionPo
 
 
 def _print(session: Session, rows: Sequence[ExplainRow]) -> None:
-    if session.output == "json":
-        session.stdout(json.dumps([row._asdict() for row in rows], indent=2))
-    elif session.output == "name":
+    if session.print_document([row._asdict() for row in rows]):
+        return
+    if session.output == "name":
         for row in rows:
             if row.decision == "delete":
                 session.stdout(f"{BACKUP_KIND.lower()}.{GROUP}/{row.name}")

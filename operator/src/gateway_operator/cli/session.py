@@ -44,7 +44,7 @@ class NotInTimeError(Exception):
 
 @dataclass
 class Session:
-    """One run of a command. ``output`` is ``json``, ``name``, or None for text."""
+    """One run of a command. ``output`` is ``json``, ``yaml``, ``name``, or None for text."""
 
     cluster: KubernetesCluster
     namespace: str
@@ -65,21 +65,28 @@ class Session:
         context = f"context {self.context}" if self.context else "the pod's own cluster"
         self.stderr(f"In {context}, namespace {self.namespace}:")
 
+    def print_document(self, document: Any) -> bool:
+        """Print a value as JSON or YAML, if one of them was selected. Returns whether it was."""
+        if self.output == "json":
+            self.stdout(json.dumps(document, indent=2))
+        elif self.output == "yaml":
+            # A dependency of the Kubernetes client. It loads slowly, and few commands need it.
+            import yaml
+
+            self.stdout(yaml.safe_dump(document, sort_keys=False).rstrip())
+        return self.output in ("json", "yaml")
+
     def print_object(self, kind: str, body: Json, action: str) -> None:
         """Print one object in the selected format. ``action`` is a past participle, for example ``created``."""
-        if self.output == "json":
-            self.stdout(json.dumps(body, indent=2))
-        elif self.output == "name":
-            self.stdout(f"{kind.lower()}.{GROUP}/{body['metadata']['name']}")
-        else:
-            self.stdout(f"{kind.lower()}.{GROUP}/{body['metadata']['name']} {action}")
+        if not self.print_document(dict(body)):
+            shown = "" if self.output == "name" else f" {action}"
+            self.stdout(f"{kind.lower()}.{GROUP}/{body['metadata']['name']}{shown}")
 
     def print_list(self, kind: str, bodies: Sequence[Json], head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print several objects in the selected format, or a message on stderr if there is none."""
-        if self.output == "json":
-            listing = {"apiVersion": API_VERSION, "kind": f"{kind}List", "items": list(bodies)}
-            self.stdout(json.dumps(listing, indent=2))
-        elif self.output == "name":
+        if self.print_document({"apiVersion": API_VERSION, "kind": f"{kind}List", "items": list(bodies)}):
+            return
+        if self.output == "name":
             for body in bodies:
                 self.print_object(kind, body, "")
         elif not rows:

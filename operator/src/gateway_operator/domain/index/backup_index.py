@@ -147,6 +147,11 @@ class BackupSummary:
         return self.deleting_since is not None or self.phase == "Deleting"
 
     @property
+    def is_restorable(self) -> bool:
+        """Whether a restore can use it, as far as the operator knows."""
+        return self.phase == "Completed" and not self.is_deleting and self.file_absent_since is None
+
+    @property
     def needs_review(self) -> bool:
         """Whether it is Suspicious and no person has accepted that."""
         return self.suspicious and not self.accepted

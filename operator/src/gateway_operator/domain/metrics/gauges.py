@@ -48,7 +48,7 @@ def object_gauges(observed: ObservedObjects, now: datetime) -> GaugeSeries:
         gateway = row.set_id.namespaced_gateway
         gateways.add(gateway)
         sets.setdefault(_set_labels(gateway, _schedule_of(row, schedules)), []).append(row)
-    newest = {labels: _newest(one for one in rows if _counts(one)) for labels, rows in sets.items()}
+    newest = {labels: _newest(one for one in rows if one.is_restorable) for labels, rows in sets.items()}
     successes: dict[LabelValues, list[BackupSummary]] = {}
     for labels, success in newest.items():
         successes.setdefault(labels[:2], []).extend([] if success is None else [success])
@@ -89,11 +89,6 @@ def _schedule_of(row: BackupSummary, schedules: Mapping[_ScheduleKey, GatewayBac
         return row.schedule if included else ""
     claimed = row.phase != "Completed" and (set_id.namespaced_gateway, set_id.name) in schedules
     return set_id.name if claimed else ""
-
-
-def _counts(row: BackupSummary) -> bool:
-    """Whether it is a backup that a restore can use, as far as the operator knows."""
-    return row.phase == "Completed" and not row.is_deleting and row.file_absent_since is None
 
 
 def _newest(rows: Iterable[BackupSummary]) -> BackupSummary | None:
@@ -172,7 +167,7 @@ def _gateway_gauges(series: GaugeSeries, labels: LabelValues, health: GatewayHea
 
 
 def _newest_verified(rows: Iterable[BackupSummary]) -> datetime | None:
-    return max((one.time for one in rows if _counts(one) and reaches(one.level, VERIFIED)), default=None)
+    return max((one.time for one in rows if one.is_restorable and reaches(one.level, VERIFIED)), default=None)
 
 
 def _unix(time: datetime | None) -> float | None:
