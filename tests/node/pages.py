@@ -38,9 +38,12 @@ SCHEDULES = Page(
         "pods": "jobTemplate",
         "drills": "drill: {enabled: true",
         "quota": "ResourceQuota",
-        "plugin": "python3 -m venv",
         "permissions": "create serviceaccount",
     },
+)
+KUBECTL_GATEWAY = Page(
+    ROOT / "docs" / "kubectl-gateway.md",
+    {"install": "python3 -m venv", "status": "status my-gateway", "problems": "-o json"},
 )
 FROM_CRON = Page(
     ROOT / "docs" / "from-cron.md",
@@ -61,8 +64,8 @@ RESTORES = Page(
         "undo the reset": "SAFETY=",
     },
 )
-CHARTS = Page(
-    ROOT / "docs" / "charts.md",
+UPGRADES = Page(
+    ROOT / "docs" / "upgrades.md",
     {
         "backup before an upgrade": "backups.beforeUpgrade.enabled=true",
         "history": "helm history",

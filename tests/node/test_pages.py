@@ -26,7 +26,7 @@ from tests.demo.observers import Observer
 from tests.demo.terminal_report import Report
 from tests.node.conftest import ROOT, InstalledGateway, load_with_short_names
 from tests.node.page_commands import Page, PageReader
-from tests.node.pages import DISASTER_RECOVERY, FROM_CRON, QUICKSTART, README, RESTORES, SCHEDULES
+from tests.node.pages import DISASTER_RECOVERY, FROM_CRON, KUBECTL_GATEWAY, QUICKSTART, README, RESTORES, SCHEDULES
 from tests.node.shell import Shell
 from tests.operator.support.namespaces import create_restricted_namespace
 
@@ -68,8 +68,8 @@ class Reader:
         return PageReader(page, self.shells[page.path], replacements or {})
 
     def install_plugin(self) -> None:
-        """Install `kubectl gateway` into the home folder, as docs/schedules.md does for the whole machine."""
-        self.opens(SCHEDULES, {"/usr/local/bin/": f"{self.environment['HOME']}/bin/"}).run("plugin")
+        """Install `kubectl gateway` into the home folder, as its page does for the whole machine."""
+        self.opens(KUBECTL_GATEWAY, {"/usr/local/bin/": f"{self.environment['HOME']}/bin/"}).run("install")
 
     def close(self) -> None:
         """Close the terminals, and end the commands in their background."""
@@ -159,6 +159,14 @@ def test_page_of_schedules_runs_a_schedule(team_b: Reader) -> None:
     wait_until(lambda: "my-gateway-drill" in team_b.kubectl("get", "cronjobs"), "the drills' CronJob", timeout=30)
     assert pods()["priorityClassName"] == "low"
     assert pods()["tolerations"] == [{"key": "tools", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_page_of_the_plugin_shows_a_protected_gateway(team_b: Reader) -> None:
+    page = team_b.opens(KUBECTL_GATEWAY)
+    output = page.run("status")
+    assert "Gateway:         Deployment my-gateway, namespace team-b\n" in output
+    assert "  schedule my-gateway: Suspended: " in output  # by the test before
+    assert page.run("problems") == "my-gateway\n"
 
 
 def test_page_of_schedules_gives_the_permissions_without_the_chart(reader: Reader) -> None:

@@ -1,6 +1,6 @@
 """A broken upgrade of a real gateway, undone with the backup that the chart's hook has made before it.
 
-The commands come from docs/charts.md.
+The commands come from docs/upgrades.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.cluster.output import wait_until
 from tests.demo.gateway_pod import CONFIG_FILE
 from tests.node.conftest import ROOT, InstalledGateway
 from tests.node.page_commands import PageReader
-from tests.node.pages import CHARTS
+from tests.node.pages import UPGRADES
 from tests.node.shell import Shell
 from tests.operator.support.namespaces import create_restricted_namespace
 
@@ -78,7 +78,7 @@ def upgraded(
     installed_gateway.install_gateway(release=NAME, namespace=NAMESPACE)
     own = {"my-gateway": NAME, "team-a": NAMESPACE, "helm/gateway": CHART}
     shell = Shell(cluster.environment, folder)
-    page = PageReader(CHARTS, shell, own)
+    page = PageReader(UPGRADES, shell, own)
     try:
         page.run("backup before an upgrade")
         yield UpgradedGateway(installed_gateway, page, folder)
