@@ -135,7 +135,7 @@ def test_quickstart_backs_up_breaks_and_restores_a_gateway(reader: Reader) -> No
 
 def test_readme_backs_up_schedules_and_restores(team_b: Reader) -> None:
     output = team_b.opens(README).run_all()
-    assert "before-upgrade   Completed   my-gateway" in output
+    assert "before-upgrade   Completed   BackedUp   my-gateway" in output
     team_b.kubectl("wait", "--for=condition=Finished", "gwr/undo-the-upgrade", "--timeout=120s")
     assert team_b.get("gwr", "undo-the-upgrade")["status"]["phase"] == "Completed"
     team_b.kubectl("delete", "gwbs", "nightly")

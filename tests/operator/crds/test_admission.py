@@ -158,5 +158,5 @@ def test_mutable_fields_can_change(kube: Kube) -> None:
 def test_printer_columns_and_short_names(kube: Kube) -> None:
     kube.apply_backup("it")
     header = kube.kubectl("get", "gwb").splitlines()[0].split()
-    assert header == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
+    assert header == ["NAME", "PHASE", "REASON", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "AGE"]
     assert "gatewaybackup.mcpgateway.dev/it" in kube.kubectl("get", "mcpgateway", "-o", "name")

@@ -44,8 +44,7 @@ def test_printer_columns_show_the_state_of_a_backup(
 ) -> None:
     kube.complete_backup("readable", pinned=True, group="daily")
     header, line = kube.kubectl("get", "gwb").splitlines()
-    assert header.split() == ["NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "AGE"]
-    assert line.split()[:-1] == ["readable", "Completed", "gw", "80", "Verified", "daily", "true"]
+    assert header.split() == ["NAME", "PHASE", "REASON", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "AGE"]
+    assert line.split()[:-1] == ["readable", "Completed", "BackedUp", "gw", "80", "Verified", "daily"]
     wide = kube.kubectl("get", "gwb", "-o", "wide")
-    assert "BackedUp" in wide
     assert kube.status("gwb", "readable")["path"] in wide
