@@ -97,11 +97,12 @@ def test_lists_print_tables_names_and_json(kube: Kube, gateway: GatewayDeploymen
     cli.run("backup", "create", "one", "--gateway=gw", "--wait")
     cli.run("backup", "create", "two", "--gateway=gw", "--wait", "--group=other")
     lines = cli.run("backup", "list").stdout.splitlines()
-    assert lines[0].split()[:4] == ["NAME", "PHASE", "GATEWAY", "SIZE"]
+    assert lines[0].split()[:4] == ["NAME", "PHASE", "REASON", "GATEWAY"]
     assert {line.split()[0] for line in lines[1:]} == {"one", "two"}
     assert cli.run("backup", "list", "--group=other", "-o", "name").stdout == "gatewaybackup.mcpgateway.dev/two\n"
     items = json.loads(cli.run("backup", "list", "-o", "json").stdout)["items"]
     assert {item["metadata"]["name"] for item in items} == {"one", "two"}
+    assert cli.run("status", "gw").stdout.startswith("Gateway:         Deployment gw, namespace ")
     kube.apply_schedule("nightly")
     table = cli.run("schedule", "list").stdout.splitlines()
     assert table[1].split()[:2] == ["nightly", "gw"]

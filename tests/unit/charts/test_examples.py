@@ -55,7 +55,10 @@ def test_each_example_is_valid_and_begins_with_a_comment(path: Path) -> None:
         jsonschema.validate(document, _schemas()[document["kind"]], cls=jsonschema.Draft202012Validator)
         assert document["spec"]["gatewayRef"]["name"] == "my-gateway"
     if any(document["kind"] == "GatewayRestore" for document in documents):
-        sources = [{"backupName", "latest", "before", "path"} & document["spec"].keys() for document in documents]
+        sources = [
+            {"backupName", "latest", "before", "path", "factoryReset"} & document["spec"].keys()
+            for document in documents
+        ]
         assert all(len(source) == 1 for source in sources)
 
 

@@ -46,7 +46,10 @@ def commands(text: str) -> Iterator[tuple[int, str]]:
 
 def problem(command: str) -> str:
     """Why the command line is refused; empty if it is not. A command without arguments only needs to exist."""
-    words = [PLACEHOLDERS.get(word, word.lower() if word.isupper() and word.isalpha() else word) for word in re.split(r"\s+", command)]
+    words = [
+        PLACEHOLDERS.get(word, word.lower() if word.isupper() and word.isalpha() else word)
+        for word in re.split(r"\s+", command)
+    ]
     words = [word for word in shlex.split(" ".join(words)) if word != "…"]
     named = [word for word in words if not word.startswith("-")]
     if len(words) <= 2 and len(named) == len(words):

@@ -128,7 +128,7 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     bodies = [body for body in await session.list(BACKUP_KIND) if _is_selected(body["spec"], arguments)]
     bodies.sort(key=lambda body: str(body["metadata"]["creationTimestamp"]), reverse=True)
     rows = [_row(body) for body in bodies]
-    head = ("NAME", "PHASE", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "KEPT BY", "AGE")
+    head = ("NAME", "PHASE", "REASON", "GATEWAY", "SIZE", "VERIFIED", "GROUP", "PINNED", "KEPT BY", "AGE")
     session.print_list(BACKUP_KIND, bodies, head, rows)
 
 
@@ -142,6 +142,7 @@ def _row(body: Json) -> tuple[str, ...]:
     return (
         str(body["metadata"]["name"]),
         str(status.get("phase", "Pending")),
+        str(status.get("reason", "")),
         str(spec["gatewayRef"]["name"]),
         str(status.get("sizeBytes", "")),
         str((status.get("verification") or {}).get("level", "")),
