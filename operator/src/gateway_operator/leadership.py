@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
-from gateway_operator.domain.leader_election import Lease
 from gateway_operator.ports import ClusterError
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -54,19 +53,3 @@ class Leadership:
         """Raise NotLeaderError if this process may not act. Adapters call it immediately before they send."""
         if not self.is_leader:
             raise NotLeaderError("This replica of the operator is not the leader.")
-
-
-class Leases(Protocol):
-    """The one Lease of the election. Every call may raise ClusterError."""
-
-    async def read(self) -> Lease | None:
-        """The Lease; None if it does not exist."""
-        ...
-
-    async def create(self, spec: Mapping[str, Any]) -> Lease:
-        """Create the Lease. ConflictError if it exists."""
-        ...
-
-    async def write(self, lease: Lease, spec: Mapping[str, Any]) -> Lease:
-        """Replace the fields of the spec on top of the version of ``lease``. ConflictError if there is a newer one."""
-        ...

@@ -8,7 +8,7 @@ import pytest
 from gateway_operator.adapters.notifications.webhooks import AUTHORIZATION_FILE, CA_FILE, PROXY_FILE, URL_SUFFIX
 from gateway_operator.domain.notifications.notification import Topic
 from gateway_operator.main import _parser
-from gateway_operator.notification_ports import RECEIVERS
+from gateway_operator.ports.notifications import RECEIVERS
 from gateway_operator.settings import from_command_line
 from tests.unit.charts.render import CHARTS, ROOT, Object, render
 

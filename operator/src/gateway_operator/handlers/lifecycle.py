@@ -34,8 +34,8 @@ from gateway_operator.handlers.kopf_settings import configure
 from gateway_operator.handlers.leader_work import LeaderProcess, LeaderWork
 from gateway_operator.handlers.metric_sources import metric_sources, watch_coverage
 from gateway_operator.leadership import Leadership
-from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import Ports
+from gateway_operator.ports.metrics import ReconcileMetrics
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.notifications.notifier import Notifier

@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Final
 
 from gateway_operator.domain.leader_election import Candidate, Lease
-from gateway_operator.leadership import Leadership, Leases, elapsed_seconds
+from gateway_operator.leadership import Leadership, elapsed_seconds
 from gateway_operator.ports import Clock, ClusterError, ConflictError, ForbiddenError
+from gateway_operator.ports.leases import Leases
 
 RELEASE_SECONDS: Final = 3.0
 """The limit for the release of the Lease when the process stops."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gateway_operator.cron_job_ports import CronJobs
 from gateway_operator.domain.gateway.grants import OPERATOR_CHART, schedules_grant_line
 from gateway_operator.domain.index.backup_index import BackupIndex, BackupSummary
 from gateway_operator.domain.model.actions import Done
@@ -33,6 +32,7 @@ from gateway_operator.domain.schedule.drills import DrillObservation, DrillRecor
 from gateway_operator.domain.schedule.jobs import JobObservation, jobs_of, needs_jobs, newest_job
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, MissingError, Ports
+from gateway_operator.ports.cron_jobs import CronJobs
 from gateway_operator.reconcile.status_writer import Log, update_status
 
 

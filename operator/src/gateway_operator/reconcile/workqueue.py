@@ -18,8 +18,8 @@ from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import NamespacedName, Ref
 from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.leadership import NotLeaderError
-from gateway_operator.metrics_ports import ReconcileMetrics
 from gateway_operator.ports import ClusterError
+from gateway_operator.ports.metrics import ReconcileMetrics
 from gateway_operator.reconcile.status_writer import object_log
 
 _LONGEST_BACKOFF: Final = 15.0

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.notifications.webhooks import HttpWebhooks, retry_after_seconds
-from gateway_operator.notification_ports import SLACK, WEBHOOK
+from gateway_operator.ports.notifications import SLACK, WEBHOOK
 from tests.cluster.certificates import Authority
 
 SECRET_PATH = "services/T0/B0/s3cr3t"

@@ -14,8 +14,8 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.notifications.delivery import MAX_REFUSALS, DeliveryResult
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.notification_ports import SLACK, WEBHOOK
 from gateway_operator.ports import ClusterError
+from gateway_operator.ports.notifications import SLACK, WEBHOOK
 from gateway_operator.reconcile.notifications import notifier as notifier_module
 from gateway_operator.reconcile.notifications.notifier import MAX_OBJECTS, Notifier
 from tests.unit.gateway_operator.notifications.objects import NOW, condition

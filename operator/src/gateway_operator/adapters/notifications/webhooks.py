@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from gateway_operator.domain.notifications.delivery import DeliveryResult
-from gateway_operator.notification_ports import WEBHOOK
+from gateway_operator.ports.notifications import WEBHOOK
 
 TIMEOUT: Final = 10.0
 """Seconds for one request."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import drill_name
-from gateway_operator.drill_ports import DrillObjects
 from gateway_operator.ports import AdminTarget, Ports
+from gateway_operator.ports.drill_objects import DrillObjects
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway
 from gateway_operator.reconcile.status_writer import Log
 

@@ -26,8 +26,8 @@ from gateway_operator.domain.notifications.delivery import (
 from gateway_operator.domain.notifications.notification import Notification, Topic
 from gateway_operator.domain.notifications.sources import Resource, record_key, unsent
 from gateway_operator.domain.notifications.text import json_body, slack_body
-from gateway_operator.notification_ports import RECEIVERS, SLACK, NotificationCounts, Webhooks
 from gateway_operator.ports import ClusterError, ConflictError, Ports
+from gateway_operator.ports.notifications import RECEIVERS, SLACK, NotificationCounts, Webhooks
 
 MAX_OBJECTS: Final = 1000
 """Objects with unsent notifications for one receiver. Those of further objects are dropped."""

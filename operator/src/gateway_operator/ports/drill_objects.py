@@ -1,4 +1,4 @@
-"""The interface to the objects of drills: their pods and NetworkPolicies. `ports` documents the errors."""
+"""The interface to the objects of drills: their pods and NetworkPolicies. `cluster` documents the errors."""
 
 from __future__ import annotations
 

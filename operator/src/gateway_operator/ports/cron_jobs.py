@@ -1,4 +1,4 @@
-"""The interface to the CronJobs of schedules. `ports` documents the errors."""
+"""The interface to the CronJobs of schedules. `cluster` documents the errors."""
 
 from __future__ import annotations
 
