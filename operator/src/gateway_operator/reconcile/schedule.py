@@ -28,7 +28,7 @@ from gateway_operator.domain.schedule.cronjob_check import (
     DeleteCronJob,
 )
 from gateway_operator.domain.schedule.decide import ScheduleStatusUpdate
-from gateway_operator.domain.schedule.drills import DrillObservation, DrillRecord, OwnDrill
+from gateway_operator.domain.schedule.drills import DrillRecord, OwnDrill, ScheduledDrillObservation
 from gateway_operator.domain.schedule.jobs import JobObservation, jobs_of, needs_jobs, newest_job
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, ForbiddenError, InvalidError, MissingError, Ports
@@ -144,13 +144,13 @@ async def _jobs(
 
 async def _drills(
     parts: ScheduleParts, schedule: GatewayBackupSchedule, cron_job: CronJobObservation, jobs: Sequence[Json]
-) -> DrillObservation:
+) -> ScheduledDrillObservation:
     if schedule.drill is None or cron_job.body is None:
-        return DrillObservation(cron_job)
+        return ScheduledDrillObservation(cron_job)
     bodies = await parts.ports.cluster.list_ours(RESTORE_KIND, schedule.meta.ref.namespace)
     records = [record for body in bodies if (record := DrillRecord.parse(body)) is not None]
     newest = await _newest_job(parts, cron_job.body, jobs)
-    return DrillObservation(cron_job, jobs_of(cron_job.body, jobs), newest, records)
+    return ScheduledDrillObservation(cron_job, jobs_of(cron_job.body, jobs), newest, records)
 
 
 async def _newest_job(parts: ScheduleParts, cron_job: Json | None, jobs: Sequence[Json]) -> JobObservation | None:

@@ -57,7 +57,7 @@ DrillAction = (
 
 
 @dataclass(frozen=True)
-class DrillInputs:
+class DrillObservation:
     """The inputs of one decision. Each phase observes what it needs; the rest is None.
 
     ``pod`` is the drill's pod, ``address`` its admin API or why that cannot be called. ``journal`` is the record of the

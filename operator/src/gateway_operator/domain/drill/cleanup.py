@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway_operator.domain.drill import pod_state
-from gateway_operator.domain.drill.actions import DeleteObjects, DrillAction, DrillInputs, MarkBackup
+from gateway_operator.domain.drill.actions import DeleteObjects, DrillAction, DrillObservation, MarkBackup
 from gateway_operator.domain.drill.status import drill_of, drilled_verification, outcome_of
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.actions import Finish, RecheckSoon
@@ -25,7 +25,7 @@ def cleanup_is_over(restore: Restore, now: datetime) -> bool:
     return since is None or (now - since).total_seconds() >= CLEANUP_SECONDS
 
 
-def clean_up(observed: DrillInputs, now: datetime) -> DrillAction:
+def clean_up(observed: DrillObservation, now: datetime) -> DrillAction:
     """After the outcome: record it in the backup, delete the objects, and end."""
     restore = observed.restore
     over = cleanup_is_over(restore, now)

@@ -21,7 +21,7 @@ from gateway_operator.domain.drill.actions import (
     CreatePod,
     CreatePolicy,
     DrillAction,
-    DrillInputs,
+    DrillObservation,
     RestoreInPod,
 )
 from gateway_operator.domain.drill.cleanup import CLEANUP_POLL_SECONDS, clean_up, cleanup_is_over, end
@@ -63,7 +63,7 @@ def plan_seconds(restore: Restore) -> int:
     return restore.timeout + 60
 
 
-def decide(observed: DrillInputs, now: datetime) -> DrillAction:
+def decide(observed: DrillObservation, now: datetime) -> DrillAction:
     """The next action for this observation."""
     restore = observed.restore
     if is_terminal(restore):
@@ -102,7 +102,7 @@ def _invalid(restore: Restore) -> str:
     return invalid_field(restore)
 
 
-def _pending(observed: DrillInputs, now: datetime) -> DrillAction:
+def _pending(observed: DrillObservation, now: datetime) -> DrillAction:
     action = prepare.pending(
         RestoreObservation(observed.restore, observed.gateway, health=observed.health, answer=observed.answer), now
     )
@@ -119,7 +119,7 @@ def _call_failed(restore: Restore, failure: Failure, now: datetime) -> Write | W
     return finish(restore, "Failed", failure.code, failure.sentence(), now, {"lastErrors": errors})
 
 
-def _validating(observed: DrillInputs, now: datetime) -> DrillAction:
+def _validating(observed: DrillObservation, now: datetime) -> DrillAction:
     restore = observed.restore
     if observed.answer is not None:
         return _call_failed(restore, observed.answer, now)
@@ -150,7 +150,7 @@ def _validating(observed: DrillInputs, now: datetime) -> DrillAction:
     return step(restore, "Drilling", Reason.Drilling, "The drill pod is being created.", now, drill)
 
 
-def _resolve(observed: DrillInputs, volume_id: str, now: datetime) -> Write | Finish:
+def _resolve(observed: DrillObservation, volume_id: str, now: datetime) -> Write | Finish:
     restore = observed.restore
     source = resolve(restore, observed.backups, volume_id)
     if isinstance(source, Refusal):
@@ -162,7 +162,7 @@ def _resolve(observed: DrillInputs, volume_id: str, now: datetime) -> Write | Fi
     return Write({"source": source.status(), "volumeID": volume_id})
 
 
-def _drilling(observed: DrillInputs, now: datetime) -> DrillAction:
+def _drilling(observed: DrillObservation, now: datetime) -> DrillAction:
     restore, pod = observed.restore, observed.pod
     if now >= deadline(restore):
         return _timed_out(observed, now)
@@ -185,7 +185,7 @@ def _drilling(observed: DrillInputs, now: datetime) -> DrillAction:
     return _in_pod(observed, pod, now)
 
 
-def _without_pod(observed: DrillInputs, now: datetime) -> DrillAction:
+def _without_pod(observed: DrillObservation, now: datetime) -> DrillAction:
     restore = observed.restore
     if drill_of(restore).get("podUID"):
         message = f"Pod {drill_of(restore).get('pod')} was deleted during the drill."
@@ -207,7 +207,7 @@ def _adopt(restore: Restore, pod: Json, now: datetime) -> Write:
     return Write({**status, **({"conditions": fixed} if fixed is not None else {})})
 
 
-def _in_pod(observed: DrillInputs, pod: Json, now: datetime) -> DrillAction:
+def _in_pod(observed: DrillObservation, pod: Json, now: datetime) -> DrillAction:
     restore, journal = observed.restore, observed.journal
     if isinstance(journal, Failure):
         return _failed(restore, journal, now)
@@ -230,7 +230,7 @@ def _in_pod(observed: DrillInputs, pod: Json, now: datetime) -> DrillAction:
     return _compare(observed, journal, pod, now)
 
 
-def _compare(observed: DrillInputs, journal: RestoreResult, pod: Json, now: datetime) -> Write:
+def _compare(observed: DrillObservation, journal: RestoreResult, pod: Json, now: datetime) -> Write:
     restore, health = observed.restore, observed.drilled
     if not isinstance(health, SystemHealthData):
         raise AssertionError("The counts are compared only after the health was read.")
@@ -274,7 +274,7 @@ def _with_advice(failure: pod_state.PodFailure) -> str:
     )
 
 
-def _timed_out(observed: DrillInputs, now: datetime) -> Write:
+def _timed_out(observed: DrillObservation, now: datetime) -> Write:
     """End at the deadline. Without a pod the last problem, such as a missing permission, stays the reason."""
     restore = observed.restore
     message = f"The drill did not end within {restore.timeout} s (timeoutSeconds)."

@@ -33,7 +33,7 @@ from gateway_operator.domain.schedule.cronjob_check import (
     missing_account,
 )
 from gateway_operator.domain.schedule.drift import is_owned_by
-from gateway_operator.domain.schedule.drills import DrillObservation, DrillResult, OwnDrill
+from gateway_operator.domain.schedule.drills import DrillResult, OwnDrill, ScheduledDrillObservation
 from gateway_operator.domain.schedule.encryption import with_encryption
 from gateway_operator.domain.schedule.jobs import JobObservation, job_problem
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
@@ -65,7 +65,7 @@ class ScheduleObservation:
     """Whether this run has written the CronJob already."""
     newest_job: JobObservation | None = None
     """The newest Job of the CronJob, if it may have a problem."""
-    drill: DrillObservation = field(default_factory=DrillObservation)
+    drill: ScheduledDrillObservation = field(default_factory=ScheduledDrillObservation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,8 @@ class DrillRecord:
 
 
 @dataclass(frozen=True)
-class DrillObservation:
-    """The inputs of the decision about drills."""
+class ScheduledDrillObservation:
+    """The inputs of the decision about the drills of a schedule."""
 
     cron_job: CronJobObservation = field(default_factory=lambda: CronJobObservation(None))
     jobs: Sequence[Json] = ()
@@ -124,7 +124,7 @@ class DrillResult:
 
 def decide_drills(
     schedule: GatewayBackupSchedule,
-    observed: DrillObservation,
+    observed: ScheduledDrillObservation,
     image: Image,
     has_account: bool | None,
     now: datetime,
@@ -158,7 +158,7 @@ def _kept(schedule: GatewayBackupSchedule, reason: Reason, message: str) -> Dril
     return DrillResult(dict(schedule.drill_status), (False, str(reason), message))
 
 
-def _own_records(schedule: GatewayBackupSchedule, observed: DrillObservation) -> list[DrillRecord]:
+def _own_records(schedule: GatewayBackupSchedule, observed: ScheduledDrillObservation) -> list[DrillRecord]:
     """The records of this schedule's Jobs, oldest first."""
     uids = {str(job["metadata"]["uid"]) for job in observed.jobs}
     own = [
@@ -179,7 +179,7 @@ def _owner(job: Ref) -> dict[str, Any]:
 def _result(
     schedule: GatewayBackupSchedule,
     drill: DrillSettings,
-    observed: DrillObservation,
+    observed: ScheduledDrillObservation,
     records: Sequence[DrillRecord],
     problem: CronJobCondition | None,
     now: datetime,
@@ -217,7 +217,7 @@ def _with_results(status: dict[str, Any], records: Sequence[DrillRecord]) -> dic
 def _condition(
     schedule: GatewayBackupSchedule,
     drill: DrillSettings,
-    observed: DrillObservation,
+    observed: ScheduledDrillObservation,
     records: Sequence[DrillRecord],
     status: Mapping[str, Any],
     problem: CronJobCondition | None,
@@ -245,7 +245,7 @@ def _condition(
 def _overdue(
     schedule: GatewayBackupSchedule,
     drill: DrillSettings,
-    observed: DrillObservation,
+    observed: ScheduledDrillObservation,
     good: datetime | None,
     now: datetime,
 ) -> str | None:

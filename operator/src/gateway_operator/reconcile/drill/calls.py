@@ -16,7 +16,6 @@ from gateway_operator.domain.drill.actions import (
     CreatePolicy,
     DeleteObjects,
     DrillAction,
-    DrillInputs,
     MarkBackup,
     RestoreInPod,
 )
@@ -24,7 +23,6 @@ from gateway_operator.domain.drill.pod import DrillPlan, build_pod, build_policy
 from gateway_operator.domain.drill.pod_state import belongs_to
 from gateway_operator.domain.drill.status import request_id_of
 from gateway_operator.domain.gateway.grants import drills_grant_line
-from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model.actions import CallRestore
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.problem import unexpected_failure
@@ -48,7 +46,7 @@ _MISSING_PERMISSION: Final = " cannot "
 """In the text of a 403 from RBAC. A quota or pod security also answers 403, and then no permission is missing."""
 
 
-async def act(run: DrillContext, restore: Restore, observed: DrillInputs, action: DrillAction) -> Failure | None:
+async def act(run: DrillContext, restore: Restore, action: DrillAction) -> Failure | None:
     """Make the call that the decision requests."""
     match action:
         case CreatePolicy():
@@ -58,9 +56,9 @@ async def act(run: DrillContext, restore: Restore, observed: DrillInputs, action
             pod = build_pod(_plan(run, restore))
             return await _create(run, restore, run.objects.create_pod(run.ref.namespace, pod), _pod_conflict)
         case RestoreInPod():
-            return await _restore(run, restore, _drill_target(run, observed), action.timeout)
+            return await _restore(run, restore, run.drill_target, action.timeout)
         case CommitInPod():
-            call = run.ports.admin_api.commit(_drill_target(run, observed), request_id_of(restore))
+            call = run.ports.admin_api.commit(run.drill_target, request_id_of(restore))
             return _failure(await call_or_failure(call))
         case MarkBackup():
             status = {"verification": action.verification}
@@ -122,12 +120,6 @@ async def _create(
     except ClusterError as error:
         return Failure(Reason.KubernetesError, str(error), retryable=True)
     return None
-
-
-def _drill_target(run: DrillContext, observed: DrillInputs) -> AdminTarget:
-    if not isinstance(observed.address, Endpoint) or run.live is None:
-        raise AssertionError("The decision requests a call, but the drill pod has no address.")
-    return AdminTarget(observed.address, run.live.keys, run.live.ca)
 
 
 async def _restore(run: DrillContext, restore: Restore, target: AdminTarget, seconds: float) -> Failure | None:

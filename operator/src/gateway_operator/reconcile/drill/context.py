@@ -26,6 +26,15 @@ class DrillContext:
     live: AdminTarget | None = None
     """The live admin API with its keys and CA, which the drill pod has as well. Kept while the gateway is away."""
     config_path: str = ""
+    pod_target: AdminTarget | None = None
+    """The admin API in the drill's pod; None while it cannot be called."""
+
+    @property
+    def drill_target(self) -> AdminTarget:
+        """The admin API in the drill's pod. AssertionError if the last observation has none."""
+        if self.pod_target is None:
+            raise AssertionError("The decision requests a call, but the drill pod has no address.")
+        return self.pod_target
 
     @property
     def name(self) -> str:

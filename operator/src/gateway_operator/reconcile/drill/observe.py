@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData
-from gateway_operator.domain.drill.actions import (
-    DrillInputs,
-)
+from gateway_operator.domain.drill.actions import DrillObservation
 from gateway_operator.domain.drill.pod_state import belongs_to
 from gateway_operator.domain.drill.status import drill_of, outcome_of, request_id_of
 from gateway_operator.domain.gateway.workload import endpoint, pod_ready
@@ -16,21 +14,18 @@ from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import is_terminal
-from gateway_operator.ports import (
-    AdminTarget,
-    ForbiddenError,
-)
+from gateway_operator.ports import AdminTarget, ForbiddenError
 from gateway_operator.reconcile.drill.context import DrillContext
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.restore.age_identity import read_identity
 
 
-async def observe(run: DrillContext, restore: Restore) -> DrillInputs:
+async def observe(run: DrillContext, restore: Restore) -> DrillObservation:
     """Read what the next decision needs. The gateway stays in ``run`` for the calls."""
     if is_terminal(restore):
-        return DrillInputs(restore, answer=run.answer)
+        return DrillObservation(restore, answer=run.answer)
     if outcome_of(restore):
-        return DrillInputs(
+        return DrillObservation(
             restore,
             backups=await _drilled_backup(run, restore),
             has_policy=await _has_policy(run),
@@ -41,7 +36,7 @@ async def observe(run: DrillContext, restore: Restore) -> DrillInputs:
     run.live = resolved.target or run.live
     if restore.phase == "Drilling":
         return await _observe_drill(run, restore, resolved)
-    return DrillInputs(
+    return DrillObservation(
         restore,
         gateway=resolved.gateway,
         health=await _live_health(run, resolved),
@@ -61,10 +56,10 @@ async def _live_health(run: DrillContext, resolved: ResolvedGateway) -> SystemHe
     return health
 
 
-async def _observe_drill(run: DrillContext, restore: Restore, resolved: ResolvedGateway) -> DrillInputs:
+async def _observe_drill(run: DrillContext, restore: Restore, resolved: ResolvedGateway) -> DrillObservation:
     pod = await run.ports.cluster.pod(run.ref.namespace, run.name)
     if pod is None:
-        return DrillInputs(
+        return DrillObservation(
             restore,
             gateway=resolved.gateway,
             health=await _live_health(run, resolved),
@@ -73,8 +68,9 @@ async def _observe_drill(run: DrillContext, restore: Restore, resolved: Resolved
             answer=run.answer,
         )
     address = _address(run, restore, resolved, pod)
+    run.pod_target = None if isinstance(address, str) else address
     journal, drilled = await _read_pod(run, restore, pod, address)
-    return DrillInputs(
+    return DrillObservation(
         restore,
         gateway=resolved.gateway,
         workload=resolved.workload,

@@ -29,12 +29,12 @@ from gateway_operator.ports import ConflictError, ForbiddenError, Identity, Miss
 from gateway_operator.reconcile.gateway_lock import Priority
 from gateway_operator.reconcile.gateway_lookup import call_or_failure
 from gateway_operator.reconcile.restore.age_identity import as_failure, read_identity
-from gateway_operator.reconcile.restore.context import RunContext
+from gateway_operator.reconcile.restore.context import RestoreContext
 from gateway_operator.reconcile.status_writer import update_status
 
 
 async def act(
-    run: RunContext, restore: Restore, action: RestoreAction
+    run: RestoreContext, restore: Restore, action: RestoreAction
 ) -> RestoreResult | RestorePlan | RestartRequested | Failure | None:
     """Make the call of an action. Returns its answer; None if the next observation shows the result."""
     api = run.ports.admin_api
@@ -59,21 +59,21 @@ async def act(
                 raise AssertionError(f"The action {action} is not a call.")
 
 
-async def _plan(run: RunContext, restore: Restore, action: CallPlan) -> RestorePlan | Failure:
+async def _plan(run: RestoreContext, restore: Restore, action: CallPlan) -> RestorePlan | Failure:
     identity = None if isinstance(action.call, CallReset) else await _identity(run, restore, action.call)
     if isinstance(identity, Failure):
         return identity
     return await call_or_failure(run.ports.admin_api.plan(run.target, action.call, identity))
 
 
-async def _restore(run: RunContext, restore: Restore, call: CallRestore) -> RestoreResult | Failure:
+async def _restore(run: RestoreContext, restore: Restore, call: CallRestore) -> RestoreResult | Failure:
     identity = await _identity(run, restore, call)
     if isinstance(identity, Failure):
         return identity
     return await call_or_failure(run.ports.admin_api.restore(run.target, call, identity))
 
 
-async def _identity(run: RunContext, restore: Restore, call: CallRestore) -> Identity | Failure | None:
+async def _identity(run: RestoreContext, restore: Restore, call: CallRestore) -> Identity | Failure | None:
     """The age identity for one call; None if it needs none. It is read for each call and kept nowhere."""
     if call.identity is None:
         return None
@@ -83,7 +83,7 @@ async def _identity(run: RunContext, restore: Restore, call: CallRestore) -> Ide
     return None if call.identity_optional else as_failure(result)
 
 
-async def _restart(run: RunContext, restore: Restore, mark: str) -> RestartRequested | Failure | None:
+async def _restart(run: RestoreContext, restore: Restore, mark: str) -> RestartRequested | Failure | None:
     if run.resolved is None or run.resolved.workload is None:
         raise AssertionError("The decision restarts the workload, but no workload was resolved.")
     try:
@@ -103,7 +103,7 @@ async def _restart(run: RunContext, restore: Restore, mark: str) -> RestartReque
     return RestartRequested(tuple(str(pod["metadata"].get("uid")) for pod in run.resolved.owned))
 
 
-async def _create_safety(run: RunContext, restore: Restore, name: str) -> Failure | None:
+async def _create_safety(run: RestoreContext, restore: Restore, name: str) -> Failure | None:
     body = safety_backup_body(restore)
     # Before the backup exists: it goes ahead of all backups that wait for this gateway.
     run.lock_of(restore).safety_backups.add(name)

@@ -15,7 +15,7 @@ from gateway_operator.reconcile.status_writer import Log
 
 
 @dataclass
-class RunContext:
+class RestoreContext:
     """One run: its dependencies, the last answer, and the number of consecutive healthy observations."""
 
     ports: Ports

@@ -31,13 +31,13 @@ from gateway_operator.ports import AdminTarget
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.replicas import replica_problem
 from gateway_operator.reconcile.restore.age_identity import read_identity
-from gateway_operator.reconcile.restore.context import RunContext
+from gateway_operator.reconcile.restore.context import RestoreContext
 
 _PHASES_THAT_READ_BACKUPS = ("Validating",)
 _PHASES_THAT_READ_ROLLOUT = ("Restarting", "RollingBack")
 
 
-async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
+async def observe(run: RestoreContext, restore: Restore) -> RestoreObservation:
     """Read what the next decision needs. The gateway that was found stays in ``run``."""
     if not decisions.needs_gateway(restore, run.ports.clock.now()):
         return RestoreObservation(restore)
@@ -74,7 +74,7 @@ async def observe(run: RunContext, restore: Restore) -> RestoreObservation:
     )
 
 
-async def _approval(run: RunContext, restore: Restore, workload: Workload | None) -> dict[str, Any]:
+async def _approval(run: RestoreContext, restore: Restore, workload: Workload | None) -> dict[str, Any]:
     """The fields about the approval: what the workload requires, and the policy that would protect it."""
     if workload is None or restore.phase != "Validating" or not (workload.requires_approval or restore.approval):
         return {}
@@ -82,14 +82,14 @@ async def _approval(run: RunContext, restore: Restore, workload: Workload | None
     return {"approval_required": True, "approval_timeout": workload.approval_timeout, "policy": policy}
 
 
-async def _policy(run: RunContext) -> InstalledPolicy | None:
+async def _policy(run: RestoreContext) -> InstalledPolicy | None:
     """The policy for restores; None if the chart did not install it."""
     prefix = run.ports.policies
     return await run.ports.cluster.admission_policy(f"{prefix}-{RESTORES_POLICY}") if prefix else None
 
 
 async def _read_admin_api(
-    run: RunContext, restore: Restore, target: AdminTarget | None
+    run: RestoreContext, restore: Restore, target: AdminTarget | None
 ) -> tuple[SystemHealthData | Failure | None, RestoreResult | NotFound | Failure | None]:
     """The health and the journal of this restore. The journal is None before the restore has a request id."""
     if target is None:
@@ -100,7 +100,7 @@ async def _read_admin_api(
     return health, await call_or_failure(run.ports.admin_api.read_restore(target, restore.request_id))
 
 
-async def _identity_problem(run: RunContext, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
+async def _identity_problem(run: RestoreContext, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
     """Check that the identity can be read, before the restore changes anything.
 
     The identity itself is discarded here, and read again for the call.
@@ -113,13 +113,13 @@ async def _identity_problem(run: RunContext, restore: Restore, target: AdminTarg
 
 
 def _count_healthy(
-    run: RunContext, restore: Restore, resolved: ResolvedGateway, health: SystemHealthData | Failure | None
+    run: RestoreContext, restore: Restore, resolved: ResolvedGateway, health: SystemHealthData | Failure | None
 ) -> None:
     healthy = restore.phase == "HealthCheck" and health_problem(restore, resolved.gateway, health) is None
     run.streak = run.streak + 1 if healthy else 0
 
 
-async def _backups(run: RunContext, restore: Restore) -> list[Backup]:
+async def _backups(run: RestoreContext, restore: Restore) -> list[Backup]:
     if restore.phase not in _PHASES_THAT_READ_BACKUPS or restore.source or not restore.names_backup:
         return []
     if restore.backup_name is not None:
@@ -128,7 +128,7 @@ async def _backups(run: RunContext, restore: Restore) -> list[Backup]:
     return [Backup.parse(body) for body in await run.ports.cluster.list_ours(BACKUP_KIND, run.ref.namespace)]
 
 
-async def _safety(run: RunContext, restore: Restore) -> Backup | None:
+async def _safety(run: RestoreContext, restore: Restore) -> Backup | None:
     if restore.phase != "SafetyBackup" or not restore.safety_backup_uid:
         return None
     name = safety_backup_name(run.ref.name, run.ref.uid)
@@ -139,7 +139,7 @@ async def _safety(run: RunContext, restore: Restore) -> Backup | None:
 
 
 async def _other_restores(
-    run: RunContext, request_id: str | None, restore: Restore
+    run: RestoreContext, request_id: str | None, restore: Restore
 ) -> tuple[str | None, Restore | None]:
     """The name of another running restore of the gateway, and the restore that is open at the gateway.
 
