@@ -28,7 +28,6 @@ from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, IMPORT_KIND,
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.handlers import backups
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.handlers.kopf_settings import configure
 from gateway_operator.handlers.leader_work import LeaderProcess, LeaderWork
@@ -37,6 +36,7 @@ from gateway_operator.leadership import Leadership
 from gateway_operator.ports import Ports
 from gateway_operator.ports.metrics import ReconcileMetrics
 from gateway_operator.reconcile.backup_import import reconcile_import
+from gateway_operator.reconcile.backup_object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.notifications.notifier import Notifier
 from gateway_operator.reconcile.restore.run import reconcile_restore
@@ -68,7 +68,7 @@ def _connect_queues(
     locks = GatewayLocks()
 
     async def backup(item: Backup) -> float | None:
-        return await backups.reconcile(ports, locks, item)
+        return await reconcile_backup_object(ports, locks, item)
 
     async def restore(item: Restore) -> float | None:
         return await reconcile_restore(ports, locks, item.meta.ref, object_log(item.meta.ref))

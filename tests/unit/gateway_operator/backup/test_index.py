@@ -81,9 +81,9 @@ def test_index_equals_a_scan_of_all_backups(history: list[Backup | int], at: int
     alive: dict[str, Backup] = {}
     for event in history:
         if isinstance(event, int):
-            gone = alive.pop(f"u{event:04d}", None)
-            if gone is not None:
-                index.remove(gone)
+            deleted = alive.pop(f"u{event:04d}", None)
+            if deleted is not None:
+                index.drop(deleted.meta.ref.uid)
             continue
         uid = event.meta.ref.uid
         late = uid in alive and alive[uid].phase in ("Completed", "Failed") and event.phase == "Running"
@@ -110,8 +110,8 @@ def test_index_equals_a_scan_of_all_backups(history: list[Backup | int], at: int
     by_path = {one.uid for one in index.find_by_path_or_id("prod", "daily/1", "id-2")}
     assert by_path == {uid for uid, one in alive.items() if one.meta.ref.name in ("b1", "b2")}
     for one in list(alive.values()):
-        index.remove(one)
-        index.remove(one)  # an event that comes twice
+        index.drop(one.meta.ref.uid)
+        index.drop(one.meta.ref.uid)  # an event that comes twice
     assert not any(vars(index).values()), "no empty collection stays"
 
 

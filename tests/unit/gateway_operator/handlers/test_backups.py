@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from gateway_operator.domain.backup.status import has_work
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER
 from gateway_operator.domain.model.resources import Backup
-from gateway_operator.handlers.backups import _has_work, reconcile
 from gateway_operator.ports import Ports
+from gateway_operator.reconcile.backup_object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
 from tests.unit.gateway_operator.simulation.fake_cluster import Clock, Cluster
@@ -40,7 +41,7 @@ DELETE = {"deleteFile": True}
 def test_backups_with_work(phase: str, spec: dict[str, Any], meta: dict[str, Any], expected: bool) -> None:
     status = {"phase": phase, "observedGeneration": 1}
     body = {"metadata": {"name": "b", "uid": "u", "generation": 1, **meta}, "spec": spec, "status": status}
-    assert _has_work(Backup.parse(body)) is expected
+    assert has_work(Backup.parse(body)) is expected
 
 
 class World:
@@ -60,7 +61,7 @@ class World:
     def run(self) -> None:
         """Reconcile until nothing is left to do."""
         for _ in range(50):
-            after = asyncio.run(reconcile(self.ports, self.locks, self.backup()))
+            after = asyncio.run(reconcile_backup_object(self.ports, self.locks, self.backup()))
             if after is None:
                 return
             self.clock.advance(after)

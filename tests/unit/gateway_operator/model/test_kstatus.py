@@ -17,8 +17,8 @@ from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND
 from gateway_operator.domain.model.resources import Backup, Meta
 from gateway_operator.domain.model.restore_resource import Restore
-from gateway_operator.handlers.backups import reconcile
 from gateway_operator.ports import AdminApiError
+from gateway_operator.reconcile.backup_object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.status_writer import update_status
 from tests.unit.gateway_operator.simulation.faults import World
@@ -136,7 +136,7 @@ def test_spec_change_of_a_finished_backup_is_observed() -> None:
     body["metadata"]["generation"] += 1
     assert kstatus(body) == "InProgress"
     assert not wait_ends(body, "Completed")
-    assert asyncio.run(reconcile(world.plain, GatewayLocks(), Backup.parse(body))) is None
+    assert asyncio.run(reconcile_backup_object(world.plain, GatewayLocks(), Backup.parse(body))) is None
     assert kstatus(body) == "Current"
     assert wait_ends(body, "Completed")
     assert wait_ends(body, "Finished")

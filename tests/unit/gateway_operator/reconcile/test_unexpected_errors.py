@@ -19,10 +19,10 @@ from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.handlers import backups as backup_handler
 from gateway_operator.handlers.common import parse_or_defaults
 from gateway_operator.ports import AdminApiError, ClusterError, Ports, Secret
 from gateway_operator.reconcile.backup_import import reconcile_import
+from gateway_operator.reconcile.backup_object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
@@ -127,7 +127,7 @@ class Operator:
 
     async def _reconcile(self, ref: Ref, body: Any) -> float | None:
         if ref.kind == BACKUP_KIND:
-            return await backup_handler.reconcile(self.ports, self.locks, parse_or_defaults(Backup.parse, body))
+            return await reconcile_backup_object(self.ports, self.locks, parse_or_defaults(Backup.parse, body))
         if ref.kind == RESTORE_KIND:
             return await reconcile_restore(self.ports, self.locks, ref, log)
         if ref.kind == IMPORT_KIND:

@@ -1,6 +1,8 @@
 """The condition Encrypted follows the newest Completed backup of a schedule's set."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -27,7 +29,6 @@ def backups(*rows: tuple[str, str]) -> list[BackupSummary]:
     [
         ([], None),
         ([("Failed", PLAIN), ("Running", SECRET)], None),
-        ([("Completed", "")], None),
         ([("Completed", PLAIN)], "NotEncrypted"),
         ([("Completed", SECRET)], "Encrypted"),
         ([("Completed", SECRET.upper())], "Encrypted"),
@@ -46,6 +47,13 @@ def test_condition_shows_whether_the_newest_backup_is_encrypted(
         result = {one["type"]: (one["status"], one["reason"]) for one in with_encryption(present, given, 1, START)}
         status = str(expected == "Encrypted")
         assert result == ({} if expected is None else {"Encrypted": (status, expected)})
+
+
+@pytest.mark.parametrize("fields", [{"file_absent_since": START}, {"deleting_since": START}])
+def test_backup_that_no_restore_can_use_does_not_decide_the_condition(fields: dict[str, Any]) -> None:
+    older, newer = backups(("Completed", SECRET), ("Completed", PLAIN))
+    changed = with_encryption([], [older, replace(newer, **fields)], 1, START)
+    assert conditions.condition_status(changed, "Encrypted") is True
 
 
 def test_status_of_a_schedule_has_the_condition() -> None:

@@ -117,15 +117,15 @@ class Life(RuleBasedStateMachine):
                 self.index.upsert(Backup.parse(body))
             else:
                 del self.place.cluster.objects[BACKUP, name]
-                self.index.remove(Backup.parse(body))
+                self.index.drop(Backup.parse(body).meta.ref.uid)
 
     def _finish(self) -> None:
         """Run the finalizer of all objects that are being deleted, also after crashes, and remove the objects."""
         for name in [name for name, body in self.objects.items() if "deletionTimestamp" in body["metadata"]]:
             self.index.upsert(Backup.parse(self.objects[name]))
             self.place.run(self._ref(name), forget=True)
-            gone = self.place.cluster.objects.pop((BACKUP, name))
-            self.index.remove(Backup.parse(gone))
+            body = self.place.cluster.objects.pop((BACKUP, name))
+            self.index.drop(Backup.parse(body).meta.ref.uid)
 
     def _file_of(self, body: dict[str, Any]) -> str:
         return str(

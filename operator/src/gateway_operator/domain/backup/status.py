@@ -1,22 +1,35 @@
-"""The status of a GatewayBackup's file, the comparison with the previous backup, and the terminal status."""
+"""The status of a GatewayBackup's file, the comparison with the previous backup, and the terminal status.
+
+Also whether a reconcile has anything to do for an object.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from gateway_api.contract import BackupRecord
 from gateway_operator.domain.backup import changes
-from gateway_operator.domain.index.backup_index import BackupIndex
+from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, BackupIndex
 from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.actions import Finish, KubernetesEvent
 from gateway_operator.domain.model.admin_api import BackupFile, counts_status
+from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 
-SUSPICIOUS: Final = conditions.SUSPICIOUS
+
+def has_work(backup: Backup) -> bool:
+    """Whether a reconcile would change the object or its file."""
+    if backup.meta.deleting_since is not None:
+        return FINALIZER in backup.meta.finalizers
+    return (
+        backup.phase not in TERMINAL_BACKUP_PHASES
+        or backup.delete_file != (FINALIZER in backup.meta.finalizers)
+        or backup.status.get("observedGeneration") != backup.meta.generation
+    )
 
 
 def file_status(file: BackupFile, volume_id: str | None, now: datetime) -> dict[str, Any]:
@@ -108,7 +121,7 @@ def _finish(
     ended = conditions.terminal_conditions(backup.conditions, succeeded, reason, message, generation, now)
     if suspicious:
         reason, message = str(Reason.Suspicious), f"{message} {suspicious}"
-        ended = conditions.with_condition(ended, SUSPICIOUS, True, reason, suspicious, generation, now)
+        ended = conditions.with_condition(ended, conditions.SUSPICIOUS, True, reason, suspicious, generation, now)
     status = {
         **extra_status,
         "phase": "Completed" if succeeded else "Failed",

@@ -148,7 +148,7 @@ class BackupSummary:
 
     @property
     def is_restorable(self) -> bool:
-        """Whether a restore can use it, as far as the operator knows."""
+        """Whether a restore can use it, as far as the object says: Completed, and its file is not known to be lost."""
         return self.phase == "Completed" and not self.is_deleting and self.file_absent_since is None
 
     @property
@@ -162,6 +162,11 @@ class BackupSummary:
         if self.phase != "Completed" or self.snapshot_time is None:
             return None
         return self.snapshot_time, self.uid
+
+
+def newest_restorable(rows: Iterable[BackupSummary]) -> BackupSummary | None:
+    """The newest backup that a restore can use; None without one. The uid decides between two of one instant."""
+    return max((one for one in rows if one.is_restorable), key=lambda one: (one.time, one.uid), default=None)
 
 
 class BackupIndex:
@@ -197,12 +202,8 @@ class BackupIndex:
             insort(self._history.setdefault(row.set_id, []), row.moment)
             insort(self._contents.setdefault(_content(row), []), row.moment)
 
-    def remove(self, backup: Backup) -> None:
-        """Drop the row of an object that no longer exists."""
-        self.drop(backup.meta.ref.uid)
-
     def drop(self, uid: str) -> None:
-        """Drop the row with this uid, if there is one."""
+        """Drop the row of an object that no longer exists, if there is one."""
         row = self._rows.pop(uid, None)
         if row is not None:
             self._unlink(row)

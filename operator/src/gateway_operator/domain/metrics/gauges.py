@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway_operator.domain.gateway.health import GatewayHealth
-from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.index.backup_index import BackupSummary, newest_restorable
 from gateway_operator.domain.metrics import definitions as metrics
 from gateway_operator.domain.metrics.restores import RestoreSummary
 from gateway_operator.domain.metrics.series import GaugeSeries, LabelValues, gateway_label, gateway_labels, reason_label
@@ -48,14 +48,14 @@ def object_gauges(observed: ObservedObjects, now: datetime) -> GaugeSeries:
         gateway = row.set_id.namespaced_gateway
         gateways.add(gateway)
         sets.setdefault(_set_labels(gateway, _schedule_of(row, schedules)), []).append(row)
-    newest = {labels: _newest(one for one in rows if one.is_restorable) for labels, rows in sets.items()}
+    newest = {labels: newest_restorable(rows) for labels, rows in sets.items()}
     successes: dict[LabelValues, list[BackupSummary]] = {}
     for labels, success in newest.items():
         successes.setdefault(labels[:2], []).extend([] if success is None else [success])
     for labels, rows in sets.items():
         _backup_gauges(series, labels, rows, newest[labels])
         # A backup without a schedule may never be repeated, so any newer backup of its gateway ends its failure.
-        _failure_gauge(series, labels, rows, newest[labels] if labels[2] else _newest(successes[labels[:2]]))
+        _failure_gauge(series, labels, rows, newest[labels] if labels[2] else newest_restorable(successes[labels[:2]]))
     for key, schedule in schedules.items():
         _schedule_gauges(series, _set_labels(*key), schedule, sets[_set_labels(*key)], now)
     for gateway, health in observed.gateways.items():
@@ -89,10 +89,6 @@ def _schedule_of(row: BackupSummary, schedules: Mapping[_ScheduleKey, GatewayBac
         return row.schedule if included else ""
     claimed = row.phase != "Completed" and (set_id.namespaced_gateway, set_id.name) in schedules
     return set_id.name if claimed else ""
-
-
-def _newest(rows: Iterable[BackupSummary]) -> BackupSummary | None:
-    return max(rows, key=lambda one: (one.time, one.uid), default=None)
 
 
 def _failure_gauge(

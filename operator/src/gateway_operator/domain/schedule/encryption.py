@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.index.backup_index import BackupSummary, newest_restorable
 from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.conditions import Conditions
 from gateway_operator.domain.model.reasons import Reason
@@ -22,12 +22,11 @@ _MESSAGES: Final = {
 def with_encryption(
     present: Conditions, backups: Iterable[BackupSummary], generation: int, now: datetime
 ) -> Conditions:
-    """The conditions with Encrypted set from the newest Completed backup; without the condition if there is none.
+    """The conditions with Encrypted set from the newest restorable backup; without the condition if there is none.
 
     The messages name no backup, so that the status does not change with each backup.
     """
-    completed = (one for one in backups if one.phase == "Completed" and one.path)
-    newest = max(completed, key=lambda one: (one.time, one.uid), default=None)
+    newest = newest_restorable(backups)
     if newest is None:
         return conditions.without_condition(present, ENCRYPTED)
     reason = Reason.Encrypted if newest.encrypted else Reason.NotEncrypted
