@@ -16,11 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway_api.contract import BackupEntry
+from gateway_api.contract import BackupEntry, ErrorCode
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.names import IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
-from gateway_operator.domain.model.resources import NAME_USED, Backup
+from gateway_operator.domain.model.names import ENCRYPTED, IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
+from gateway_operator.domain.model.resources import Backup
 
 _NAME_LIMIT: Final = 63
 _DIGEST_CHARACTERS: Final = 10
@@ -94,7 +94,9 @@ def plan(import_: Import, files: Iterable[BackupEntry], backups: Sequence[Backup
         ids |= {backup_id} if backup_id else set()
         owner = owners.get(file.path) or owners.get(backup_id)
         if owner is None and file.kind == "changed":
-            failed.append(ImportProblem(file.path, "BackupCorrupt", "The file differs from the manifest beside it."))
+            failed.append(
+                ImportProblem(file.path, ErrorCode.BackupCorrupt, "The file differs from the manifest beside it.")
+            )
         elif owner is None:
             record_name = file.record.record_name if file.record is not None else None
             adoption = _replacement(file, refused.get(record_name or ""), names) or _adoption(file, names)
@@ -133,7 +135,7 @@ def _owners(import_: Import, backups: Sequence[Backup], volume_id: str) -> Mappi
 
 def _is_replaceable(import_: Import, backup: Backup) -> bool:
     """Whether an object of this gateway has no file, because the volume has the file of an earlier one of its name."""
-    return backup.phase == "Failed" and backup.reason == NAME_USED and backup.gateway == import_.gateway
+    return backup.phase == "Failed" and backup.reason == ErrorCode.NameUsed and backup.gateway == import_.gateway
 
 
 def _record_name(backup: Backup) -> str:
@@ -157,7 +159,7 @@ def _adoption(file: BackupEntry, names: set[str]) -> Adoption:
         name=_name(metadata.get("name", ""), file, names),
         path=file.path,
         group=group,
-        encrypted=file.path.endswith(".age"),
+        encrypted=file.path.endswith(ENCRYPTED),
         description=metadata.get("description", "")[:1024],
     )
 

@@ -21,7 +21,7 @@ from gateway_operator.settings import OperatorSettings
 _MAX_LISTING_SHARE: Final = 1 / 20
 """The share of the time that listing may take: the pause after a slow listing is extended to keep it."""
 
-log = logging.getLogger("gateway_operator.sweeper")
+log = logging.getLogger("gateway_operator.retention")
 
 
 def start(
@@ -35,7 +35,7 @@ def start(
     """Start the task. ``add_schedules`` adds all schedules to their work queue."""
     controller = RetentionController(ports, settings.namespaces, log, watch_check, health, coverage)
     first = delete_orphans(ports, settings.namespaces, log)
-    return asyncio.create_task(_run(first, controller, settings.sweep_seconds, add_schedules), name="sweeper")
+    return asyncio.create_task(_run(first, controller, settings.sweep_seconds, add_schedules), name="retention")
 
 
 async def _run(

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_api.contract import BackupEntry
+from gateway_api.contract import BackupEntry, ErrorCode
 from gateway_operator.domain import backup_import
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import KubernetesEvent
@@ -20,7 +20,6 @@ from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND
-from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, MissingError, Ports
@@ -32,7 +31,6 @@ _MAX_PATHS_IN_STATUS: Final = 50
 _MAX_PROBLEMS_IN_STATUS: Final = 20
 _MAX_PROBLEM_MESSAGE: Final = 512
 _CONFLICT_DELAY: Final = 1.0
-_NOT_A_CONFIG: Final = "BackupInvalid"
 
 
 async def reconcile_import(ports: Ports, ref: Ref, log: Log) -> float | None:
@@ -81,12 +79,7 @@ class _ImportRun:
             return await self._finish(False, cause, message, {})
         resolved = await resolve_gateway(self._ports, self._import.meta.ref.namespace, self._import.gateway)
         if resolved.target is None:
-            problem = (
-                resolved.gateway
-                if isinstance(resolved.gateway, GatewayProblem)
-                else GatewayProblem(Reason.NoReadyPod, "The gateway has no pod.")
-            )
-            return await self._wait(str(problem.reason), problem.message, now)
+            return await self._wait(str(resolved.problem.reason), resolved.problem.message, now)
         health = await call_or_failure(self._ports.admin_api.health(resolved.target))
         if isinstance(health, Failure):
             return await self._failed(health, now)
@@ -180,7 +173,7 @@ class _ImportRun:
 
     async def _contains_config(self, target: AdminTarget, path: str) -> bool:
         check = await self._ports.admin_api.check_file(target, "", path)
-        return not isinstance(check, NotFound) and all(one.code != _NOT_A_CONFIG for one in check.problems)
+        return not isinstance(check, NotFound) and all(one.code != ErrorCode.BackupInvalid for one in check.problems)
 
     def _unfinished_status(self, reason: str, message: str) -> dict[str, Any]:
         return {

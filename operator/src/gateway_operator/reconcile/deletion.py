@@ -68,7 +68,7 @@ async def gateway_problem(ports: Ports, namespace: str, ref: GatewayRef) -> str:
     """
     resolved = await resolve_gateway(ports, namespace, ref)
     if resolved.target is None:
-        return getattr(resolved.gateway, "message", "The gateway was not observed.")
+        return resolved.problem.message
     health = await call_or_failure(ports.admin_api.health(resolved.target))
     if isinstance(health, Failure):
         return health.sentence()

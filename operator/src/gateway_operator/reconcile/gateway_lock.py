@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway, Ref
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, _read_workload, _resolve_workload
+from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, read_workload, resolve_workload
 
 RESOLUTION_TTL: Final = 1.0
 """Seconds for which queued backups share a resolved gateway. A Service may lag behind its pods by as much."""
@@ -101,14 +101,14 @@ class GatewayLock(PriorityLock):
             # A negative age means that the clock was set back: it must not make a result last longer.
             if 0 <= age < RESOLUTION_TTL:
                 return self._resolved[1]
-        return await _read_workload(ports, self._namespace, self._ref)
+        return await read_workload(ports, self._namespace, self._ref)
 
     async def resolve(self, ports: Ports, begun: Workload | ResolvedGateway) -> ResolvedGateway:
         """Complete a resolution that ``begin`` started. A gateway that can be called is kept for the next backup."""
         if isinstance(begun, ResolvedGateway):
             return begun
         now = ports.clock.now()
-        resolved = await _resolve_workload(ports, begun, cached=True)
+        resolved = await resolve_workload(ports, begun, cached=True)
         if resolved.target is not None:
             self._resolved = (now, resolved)
         return resolved

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.gateway.credentials import admin_keys, certificates
@@ -28,6 +28,7 @@ from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, For
 
 T = TypeVar("T")
 _log = logging.getLogger("gateway_operator.reconcile")
+_NOT_OBSERVED: Final = GatewayProblem(Reason.InternalError, "The gateway was not observed.")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class ResolvedGateway:
     pod: Json | None = None
     owned: Sequence[Json] = ()
 
+    @property
+    def problem(self) -> GatewayProblem:
+        """Why the gateway cannot be called, if ``target`` is None."""
+        return self.gateway if isinstance(self.gateway, GatewayProblem) else _NOT_OBSERVED
+
 
 @dataclass(frozen=True)
 class _Credentials:
@@ -55,13 +61,13 @@ class _Credentials:
 
 async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef) -> ResolvedGateway:
     """Resolve a gateway without any cache. Every problem is in the result, also an unexpected exception."""
-    workload = await _read_workload(ports, namespace, ref)
+    workload = await read_workload(ports, namespace, ref)
     if isinstance(workload, ResolvedGateway):
         return workload
-    return await _resolve_workload(ports, workload, cached=False)
+    return await resolve_workload(ports, workload, cached=False)
 
 
-async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workload | ResolvedGateway:
+async def read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workload | ResolvedGateway:
     """The workload; or the final result if the workload does not exist or must not be read."""
     try:
         workload = await ports.cluster.workload(namespace, ref)
@@ -74,7 +80,7 @@ async def _read_workload(ports: Ports, namespace: str, ref: GatewayRef) -> Workl
     return workload
 
 
-async def _resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -> ResolvedGateway:
+async def resolve_workload(ports: Ports, workload: Workload, *, cached: bool) -> ResolvedGateway:
     """``cached``: the pods may be listed from the API server's cache; a fresh read then confirms the chosen pod."""
     try:
         (chosen, owned), credentials = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Asks all replicas of a gateway which volumes they have, before anything is judged by what one of them says."""
+"""Asks all replicas of a gateway which volumes they have, before the operator relies on the answer of one of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.ports import AdminTarget, Ports
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure
 
-_AT_MOST: Final = 10
-"""Replicas to ask. More of them would only delay the restore."""
+_MAX_REPLICAS: Final = 10
+"""Maximum number of replicas to ask. More of them would only delay the restore."""
 
 
 async def replica_problem(ports: Ports, resolved: ResolvedGateway) -> GatewayProblem | None:
@@ -25,7 +25,7 @@ async def replica_problem(ports: Ports, resolved: ResolvedGateway) -> GatewayPro
     target, workload = resolved.target, resolved.workload
     if target is None or workload is None:
         return None
-    endpoints = ready_replicas(workload, resolved.owned)[:_AT_MOST]
+    endpoints = ready_replicas(workload, resolved.owned)[:_MAX_REPLICAS]
     answers = await asyncio.gather(*(_ask(ports, target, one) for one in endpoints))
     return volumes_differ(workload, [one for one in answers if one is not None])
 

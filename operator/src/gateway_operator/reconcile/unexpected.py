@@ -1,7 +1,7 @@
 """Writes the status of an object whose reconcile ended with an exception.
 
-The work queue calls this. The object is then in no worse a place than after a failed call: its status and an event name
-the error, it is retried, and it still reaches its deadline. Only the API server itself can prevent that.
+The work queue calls this. The object then continues as after a failed call: its status and an event name the error, it
+is retried, and it still reaches its deadline. Only an API server that refuses the write prevents that.
 """
 
 from __future__ import annotations

@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 from gateway_operator.domain.backup.origin import (
     OriginDecision,
     OriginEvidence,
-    OriginUnknown,
     ScheduleEvidence,
     decide_origin,
 )
 from gateway_operator.domain.model.identifiers import GatewayRef, Origin
 from gateway_operator.domain.model.names import RESTORE_LABEL, job_backup_name, safety_backup_name
-from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.model.restore_resource import Restore
 
@@ -27,7 +25,6 @@ NAME = job_backup_name("nightly-29000", JOB_UID)
 CREATED = "2026-03-01T02:00:05Z"
 GATEWAY = GatewayRef("Deployment", "gw")
 SCHEDULE = ScheduleEvidence("nightly", GATEWAY, "cron-uid", "Stored", 10, "30d")
-UNREADABLE = GatewayProblem("NotAuthorized", "jobs is forbidden", forbidden=True)
 SPEC: dict[str, Any] = {"job": {"name": "nightly-29000", "uid": JOB_UID}, "group": "nightly"}
 
 
@@ -111,14 +108,6 @@ def test_any_unconfirmed_claim_of_a_job_is_no_schedule(
     assert decision.origin is (Origin.Adopted if "existing" in changed else Origin.Manual)
     assert refusal in decision.refusal
     assert bool(refusal) == bool(decision.refusal)
-
-
-@pytest.mark.parametrize("evidence", [replace(GOOD, job=UNREADABLE), replace(GOOD, schedule=UNREADABLE)])
-def test_failed_read_leaves_the_origin_unknown(evidence: OriginEvidence) -> None:
-    assert decide_origin(backup(**SPEC), evidence) == OriginUnknown(UNREADABLE)
-    label = {RESTORE_LABEL: "back"}
-    safety = backup(safety_backup_name("back", "restore-uid"), labels=label)
-    assert decide_origin(safety, OriginEvidence(restore=UNREADABLE)) == OriginUnknown(UNREADABLE)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ MARKS = re.compile(r"(<!-- reasons: .*? -->\n)(.*?)(<!-- end of reasons -->)", r
 
 def table() -> str:
     """The table of docs/concepts.md, built from the code."""
-    rows = [f"| `{reason}` | {meaning.means} | {meaning.do} |" for reason, meaning in REASONS.items()]
+    rows = [f"| `{reason}` | {meaning.text} | {meaning.remedy} |" for reason, meaning in REASONS.items()]
     return "\n".join(["| reason | means | what to do |", "|---|---|---|", *rows, ""])
 
 
@@ -28,7 +28,7 @@ def test_concepts_page_has_the_current_table() -> None:
 
 def test_every_reason_has_a_meaning_and_a_remedy() -> None:
     assert set(REASONS) == set(Reason)
-    assert all(meaning.means and meaning.do for meaning in REASONS.values())
+    assert all(meaning.text and meaning.remedy for meaning in REASONS.values())
 
 
 def test_no_reason_equals_an_error_code_of_the_admin_api() -> None:

@@ -186,4 +186,4 @@ def test_backup_stays_until_its_shown_expiry(entries: list[BackupSummary], polic
     after = {one.backup.name: one for one in plan(entries, policy, later)}
     for one in plan(entries, policy, NOW):
         if one.keep and one.expires_at is not None and one.expires_at > later and one.backup.phase == "Completed":
-            assert after[one.backup.name].keep or policy.counts, one
+            assert after[one.backup.name].keep or policy.counts_backups, one

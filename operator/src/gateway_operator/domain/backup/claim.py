@@ -59,7 +59,7 @@ def claim_new(
 def _running(backup: Backup, pod: Endpoint, health: SystemHealthData, path: str, now: datetime) -> dict[str, Any]:
     status: dict[str, Any] = {
         "phase": "Running",
-        "reason": str(Reason.InProgressNow),
+        "reason": str(Reason.Running),
         "observedGeneration": backup.meta.generation,
         "startTime": timestamps.text(backup.time("startTime") or now),
         "attempt": retry_policy.attempt_number(backup),

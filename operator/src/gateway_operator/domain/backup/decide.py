@@ -118,7 +118,7 @@ def _next_action(observed: BackupObservation, now: datetime) -> BackupAction:
     if backup.phase == "Verifying":
         return _verify(observed, now)
     if isinstance(observed.answer, Failure):
-        return _failed(observed, observed.answer, now)
+        return after_failure(observed, observed.answer, now)
     retry = retry_policy.pending_retry(backup, now)
     if retry is not None:
         # Requeue for the recorded time, which is the same after a restart of the operator.
@@ -128,39 +128,40 @@ def _next_action(observed: BackupObservation, now: datetime) -> BackupAction:
 
 def _start(observed: BackupObservation, now: datetime) -> BackupAction:
     backup = observed.backup
-    deadline = _deadline(backup)
-    if now >= deadline:
-        return _deadline_exceeded(observed, now)
+    latest = deadline(backup)
+    if now >= latest:
+        return deadline_exceeded(observed, now)
     if not isinstance(observed.gateway, Endpoint):
-        return retry_policy.wait_for_gateway(backup, observed.gateway, deadline, now)
+        return retry_policy.wait_for_gateway(backup, observed.gateway, latest, now)
     if isinstance(observed.health, Failure):
-        return _failed(observed, observed.health, now)
+        return after_failure(observed, observed.health, now)
     if observed.health is None or observed.health.volume_id is None or observed.backup_id is None:
         message = f"The admin API in pod {observed.gateway.pod} does not say which volume it has."
-        return _failed(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
+        return after_failure(observed, Failure(Reason.VolumeUnknown, message, retryable=True), now)
     if not backup.has_origin:
-        return _wait_for_origin(observed, deadline, now)
+        return _wait_for_origin(observed, latest, now)
     if observed.running_restore is not None and backup.existing is None and backup.origin is not Origin.Restore:
         message = (
             f"GatewayRestore {observed.running_restore} of this gateway is running: its config may be rolled back."
         )
         problem = GatewayProblem(Reason.RestoreInProgress, message)
-        return retry_policy.wait_for_gateway(backup, problem, deadline, now)
+        return retry_policy.wait_for_gateway(backup, problem, latest, now)
     if backup.existing is not None:
         return claim.claim_existing(backup, backup.existing, observed.gateway, observed.health, now)
-    return claim.claim_new(backup, observed.gateway, observed.health, observed.backup_id, deadline, now)
+    return claim.claim_new(backup, observed.gateway, observed.health, observed.backup_id, latest, now)
 
 
-def _wait_for_origin(observed: BackupObservation, deadline: datetime, now: datetime) -> Wait:
+def _wait_for_origin(observed: BackupObservation, latest: datetime, now: datetime) -> Wait:
     """Requeue until the origin is verified. The gateway is not called before, because the call contains the origin."""
     problem = observed.origin.problem if isinstance(observed.origin, OriginUnknown) else None
     if problem is None:
         # The restore that created the object records its uid within milliseconds.
         return Wait(_ORIGIN_RETRY_SECONDS)
-    return retry_policy.wait_for_gateway(observed.backup, problem, deadline, now)
+    return retry_policy.wait_for_gateway(observed.backup, problem, latest, now)
 
 
-def _deadline(backup: Backup) -> datetime:
+def deadline(backup: Backup) -> datetime:
+    """The deadline for the start; once started, the deadline for the end."""
     return timestamps.deadline(backup.meta.created, backup.starting_deadline, backup.time("startTime"), backup.timeout)
 
 
@@ -173,7 +174,7 @@ def _claim_adopted(observed: BackupObservation, file: BackupFile, now: datetime)
     owned = file_ownership.find_owner(backup, others, volume_id)
     if owned is None:
         return _start_verifying(backup, file, volume_id, now)
-    if owned.undecided and now < _deadline(backup):
+    if owned.undecided and now < deadline(backup):
         # A younger object may not have read our claim yet: wait until it has failed or completed.
         return Wait(_UNDECIDED_OWNER_SECONDS)
     message = f"{file.path} belongs to GatewayBackup {owned.name}: a file has one GatewayBackup."
@@ -229,15 +230,15 @@ def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
             return _not_proven(backup, checked, now)
         proof = checked.proof if isinstance(checked, VerificationResult) else None
         return backup_status.completed(backup, level, proof, observed.index, now)
-    if now >= _deadline(backup):
-        return _deadline_exceeded(observed, now)
+    if now >= deadline(backup):
+        return deadline_exceeded(observed, now)
     if isinstance(checked, Failure):
-        return _failed(observed, checked, now)
+        return after_failure(observed, checked, now)
     retry = retry_policy.pending_retry(backup, now)
     if retry is not None:
         return Wait(timestamps.seconds_until(retry, now))
     if not isinstance(observed.gateway, Endpoint):
-        return retry_policy.wait_for_gateway(backup, observed.gateway, _deadline(backup), now)
+        return retry_policy.wait_for_gateway(backup, observed.gateway, deadline(backup), now)
     # A repeated verification only reads the file, so a crash after this call is harmless.
     return CheckFile(str(backup.status.get("backupID") or ""), str(path))
 
@@ -259,7 +260,8 @@ def _not_proven(backup: Backup, checked: FileCheck, now: datetime) -> Finish:
     return backup_status.failed(backup, Reason.NotVerified, message, now)
 
 
-def _failed(observed: BackupObservation, failure: Failure, now: datetime) -> BackupAction:
+def after_failure(observed: BackupObservation, failure: Failure, now: datetime) -> BackupAction:
+    """Retry after a failed call, or end: a lost answer is resolved first."""
     backup = observed.backup
     attempt = retry_policy.attempt_number(backup)
     permanent = not retry_policy.is_retryable(failure)
@@ -298,7 +300,7 @@ def _can_read_record(observed: BackupObservation) -> bool:
     return claimed and isinstance(observed.gateway, Endpoint)
 
 
-def _deadline_exceeded(observed: BackupObservation, now: datetime) -> BackupAction:
+def deadline_exceeded(observed: BackupObservation, now: datetime) -> BackupAction:
     """End at the deadline, unless the file is on the volume and only the answer was lost."""
     backup = observed.backup
     started = backup.time("startTime") is not None

@@ -4,8 +4,8 @@
 the operator or a controller of Kubernetes wrote: the uid of the Job, the CronJob that controls it, the uids in the
 status of the schedule and of the restore. The result is written into the status once and never decided again.
 
-A read that failed gives ``OriginUnknown``, and the caller retries until the deadline. An object that is proven absent
-gives ``Manual``.
+After a read that failed the caller has ``OriginUnknown``, and retries until the deadline. An object that is proven
+absent gives ``Manual``.
 """
 
 from __future__ import annotations
@@ -49,15 +49,12 @@ class ScheduleEvidence:
 
 @dataclass(frozen=True, slots=True)
 class OriginEvidence:
-    """The objects that were read for one decision. None: the API server answered that the object does not exist.
+    """The objects that were read for one decision. None: the API server answered that the object does not exist."""
 
-    A problem: the object could not be read, so nothing is proven about it.
-    """
-
-    job: Json | GatewayProblem | None = None
-    schedule: ScheduleEvidence | GatewayProblem | None = None
+    job: Json | None = None
+    schedule: ScheduleEvidence | None = None
     """The schedule with the name of the Job's CronJob."""
-    restore: Restore | GatewayProblem | None = None
+    restore: Restore | None = None
     """The restore that the restore label names."""
 
 
@@ -124,19 +121,17 @@ def decide_origin(backup: Backup, evidence: OriginEvidence) -> OriginDecision | 
     if backup.existing is not None:
         return OriginDecision(Origin.Adopted)
     if backup.job is not None:
-        return _of_job(backup, backup.job, evidence)
+        return _job_origin(backup, backup.job, evidence)
     if restore_to_read(backup) is not None:
-        return _of_restore(backup, evidence.restore)
+        return _restore_origin(backup, evidence.restore)
     return OriginDecision(Origin.Manual)
 
 
-def _of_job(backup: Backup, named: Ref, evidence: OriginEvidence) -> OriginDecision | OriginUnknown:
+def _job_origin(backup: Backup, named: Ref, evidence: OriginEvidence) -> OriginDecision:
     expected = job_backup_name(named.name, named.uid)
     if backup.meta.ref.name != expected:
         return _refused(f"the GatewayBackup of Job {named.name} is named {expected}")
     job = evidence.job
-    if isinstance(job, GatewayProblem):
-        return OriginUnknown(job)
     if job is None:
         return _refused(f"Job {named.name} does not exist")
     if (job.get("metadata") or {}).get("uid") != named.uid:
@@ -149,8 +144,6 @@ def _of_job(backup: Backup, named: Ref, evidence: OriginEvidence) -> OriginDecis
     if owner is None:
         return OriginDecision(Origin.Manual)  # a Job that no CronJob controls: nobody claims a schedule
     schedule = evidence.schedule
-    if isinstance(schedule, GatewayProblem):
-        return OriginUnknown(schedule)
     if schedule is None:
         return OriginDecision(Origin.Manual)  # a CronJob that was written by hand
     if not schedule.cron_job_uid or schedule.cron_job_uid != owner.get("uid"):
@@ -160,9 +153,7 @@ def _of_job(backup: Backup, named: Ref, evidence: OriginEvidence) -> OriginDecis
     return OriginDecision(Origin.Schedule, schedule)
 
 
-def _of_restore(backup: Backup, restore: Restore | GatewayProblem | None) -> OriginDecision | OriginUnknown:
-    if isinstance(restore, GatewayProblem):
-        return OriginUnknown(restore)
+def _restore_origin(backup: Backup, restore: Restore | None) -> OriginDecision | OriginUnknown:
     ref = backup.meta.ref
     if restore is None or restore.gateway != backup.gateway:
         return OriginDecision(Origin.Manual)

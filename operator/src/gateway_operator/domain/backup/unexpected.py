@@ -7,9 +7,9 @@ from datetime import datetime
 
 from gateway_operator.domain.backup.decide import (
     BackupObservation,
-    _deadline,
-    _deadline_exceeded,
-    _failed,
+    after_failure,
+    deadline,
+    deadline_exceeded,
     is_terminal,
 )
 from gateway_operator.domain.model.actions import BackupAction, Done
@@ -22,6 +22,6 @@ def after_error(backup: Backup, failure: Failure, now: datetime) -> BackupAction
     if is_terminal(backup) or backup.meta.deleting_since:
         return Done()
     observed = BackupObservation(replace(backup, status={**backup.status, "failure": failure.status()}))
-    if now >= _deadline(backup):
-        return _deadline_exceeded(observed, now)
-    return _failed(observed, failure, now)
+    if now >= deadline(backup):
+        return deadline_exceeded(observed, now)
+    return after_failure(observed, failure, now)

@@ -37,7 +37,7 @@ from gateway_operator.domain.gateway.workload import Endpoint, pod_ready
 from gateway_operator.domain.model import retry, timestamps
 from gateway_operator.domain.model.actions import Done, Finish, RecheckSoon, Wait, Write
 from gateway_operator.domain.model.admin_api import Failure, counts_status
-from gateway_operator.domain.model.names import ENCRYPTED, drill_name
+from gateway_operator.domain.model.names import drill_name
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
@@ -155,9 +155,6 @@ def _resolve(observed: DrillObservation, volume_id: str, now: datetime) -> Write
     source = resolve(restore, observed.backups, volume_id)
     if isinstance(source, Refusal):
         return finish(restore, "Failed", source.reason, source.message, now)
-    if restore.identity is None and (source.path or "").endswith(ENCRYPTED):
-        message = f"{source.path} is encrypted: name the Secret with the age identity in spec.identitySecretRef."
-        return finish(restore, "Failed", "IdentityRequired", message, now)
     # Durable before the drill: `latest` must mean the same backup after a restart of the operator.
     return Write({"source": source.status(), "volumeID": volume_id})
 

@@ -37,7 +37,7 @@ def _starts(pod: Json) -> bool:
     every = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
     awaited = [one for one in every if not one.get("ready")]
     if every and not awaited:
-        return False  # something other than its containers holds it up
+        return False  # something other than its containers delays it
     return all(not one.get("started") and not _has_crashed(one) for one in awaited)
 
 

@@ -34,7 +34,7 @@ class Reason(StrEnum):
     KubernetesError = "KubernetesError"
     InternalError = "InternalError"
     # a backup
-    InProgressNow = "Running"
+    Running = "Running"
     Verifying = "Verifying"
     BackedUp = "BackedUp"
     Suspicious = "Suspicious"

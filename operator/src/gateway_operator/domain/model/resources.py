@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import (
     BackupSetId,
@@ -24,8 +25,6 @@ from gateway_operator.domain.model.names import (
 Json = Mapping[str, Any]
 COUNT_FIELDS: Final = ("configs", "projects", "users", "apiKeys", "disabledApiKeys")
 """The fields of ``status.counts``."""
-NAME_USED: Final = "NameUsed"
-"""The reason of a backup that was not made because the volume has another one of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +220,7 @@ class Backup(StatusFields):
         """Whether it may have a file of its own. After a failed adoption or ``NameUsed`` the file is another's."""
         if self.existing is not None:
             return conditions.condition_status(self.conditions, conditions.COMPLETED) is True
-        if self.failure.get("reason") == NAME_USED:
+        if self.failure.get("reason") == ErrorCode.NameUsed:
             return False
         return bool(self.status.get("startTime"))
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.actions import KubernetesEvent, Wait
 from gateway_operator.domain.model.admin_api import Failure
@@ -17,9 +18,9 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup, Json
 from gateway_operator.domain.model.restore_resource import Restore
 
-WAITING_CODES: Final = frozenset({"Busy", "InProgress"})
+WAITING_CODES: Final = frozenset({ErrorCode.Busy, ErrorCode.InProgress})
 """The gateway is busy with another operation: the call does not count as an attempt."""
-KEY_ROTATION_CODES: Final = frozenset({"Unauthorized"})
+KEY_ROTATION_CODES: Final = frozenset({ErrorCode.Unauthorized})
 """Permanent by the contract, but retried: the key Secret may be rotating."""
 _KEPT_ERRORS: Final = 10
 _LONGEST_DELAY: Final = 60.0

@@ -36,7 +36,7 @@ def hide_secrets(text: str) -> str:
 
 
 def slack_body(notifications: Sequence[Notification], cluster: str) -> dict[str, Any]:
-    """The body for an incoming webhook of Slack or of a compatible service, with one line for each piece of item."""
+    """The body for an incoming webhook of Slack or of a compatible service, with one line for each notification."""
     return {"text": "\n".join(_slack_line(one, cluster) for one in notifications)}
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from gateway_api.contract import RestoreResult, RestoreState
+from gateway_api.contract import ErrorCode, RestoreResult, RestoreState
 from gateway_operator.domain.model import retry, timestamps
 from gateway_operator.domain.model.actions import (
     AddFinalizer,
@@ -32,7 +32,7 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.after_apply import start_commit, wait
 from gateway_operator.domain.restore.commands import COMMIT, ROLLBACK
-from gateway_operator.domain.restore.prepare import applied
+from gateway_operator.domain.restore.prepare import ABANDONED_CALL_SECONDS, applied
 from gateway_operator.domain.restore.status import (
     CHANGING_PHASES,
     RestoreObservation,
@@ -44,8 +44,6 @@ from gateway_operator.domain.restore.status import (
     roll_back,
 )
 
-_ABANDONED_CALL_SECONDS: Final = 30.0
-"""A call without an answer may still run in the gateway's pod for this time."""
 _POLL_SECONDS: Final = 1.0
 _ENDED: Final = (RestoreState.committed, RestoreState.rolled_back)
 
@@ -128,12 +126,12 @@ def _stop_restoring(observed: RestoreObservation, now: datetime) -> RestoreActio
     waited = (now - since).total_seconds()
     if isinstance(record, NotFound):
         # The operator may have crashed after it sent the call, and the call may still run.
-        if waited < _ABANDONED_CALL_SECONDS:
+        if waited < ABANDONED_CALL_SECONDS:
             return RecheckSoon(_POLL_SECONDS)
         return finish(restore, "Failed", Reason.RestoreDeleted, f"{cause} The config was not changed.", now)
     if _is_missing(observed) or waited >= restore.timeout:
         message = f"{cause} It is not known whether the config was replaced: the gateway did not answer."
-        return finish(restore, "Failed", "RestoreStateUnknown", message, now)
+        return finish(restore, "Failed", ErrorCode.RestoreStateUnknown, message, now)
     return wait(restore, _failure(observed), now)
 
 

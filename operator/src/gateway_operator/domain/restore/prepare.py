@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from gateway_api.contract import RestoreResult, RestoreState, SystemHealthData
+from gateway_api.contract import ErrorCode, RestoreResult, RestoreState, SystemHealthData
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.model import retry, timestamps
 from gateway_operator.domain.model.actions import (
@@ -44,7 +44,8 @@ from gateway_operator.domain.restore.status import (
 SAFETY_POLL_SECONDS: Final = 1.0
 _MIN_CALL_SECONDS: Final = 5.0
 _SAFETY_GRACE_SECONDS: Final = 30.0
-_ABANDONED_CALL_SECONDS: Final = 30.0
+ABANDONED_CALL_SECONDS: Final = 30.0
+"""A call without an answer may still run in the gateway's pod for this time."""
 _RECHECK_SECONDS: Final = 5.0
 
 
@@ -69,9 +70,9 @@ def call_failed(observed: RestoreObservation, failure: Failure, now: datetime) -
     if retry.is_retryable(failure) and now < deadline(observed.restore):
         return retry.retry(observed.restore, failure, now)
     message = failure.sentence()
-    if failure.code == "RestorePending" and observed.running_restore is not None and now < deadline(observed.restore):
-        return wait_for_other(observed, observed.running_restore, now)
-    if failure.code == "RestorePending":
+    if failure.code == ErrorCode.RestorePending:
+        if observed.running_restore is not None and now < deadline(observed.restore):
+            return wait_for_other(observed, observed.running_restore, now)
         message = pending_message(observed.restore, observed.health, observed.pending_owner, failure)
     errors = retry.with_error(observed.restore, failure, now)
     return finish(observed.restore, "Failed", failure.code, message, now, {"lastErrors": errors})
@@ -232,7 +233,7 @@ def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction
     restore = observed.restore
     over = -timestamps.seconds_until(deadline(restore), now)
     if isinstance(observed.journal, NotFound) and (
-        over >= _ABANDONED_CALL_SECONDS or not restore.status.get("lastErrors")
+        over >= ABANDONED_CALL_SECONDS or not restore.status.get("lastErrors")
     ):
         return deadline_exceeded(restore, observed.gateway, now)
     if over < restore.timeout:
@@ -247,7 +248,7 @@ def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction
         "It is not known whether the config was replaced: the gateway did not answer. When it answers again, end the "
         f"restore: {both_commands(restore)}"
     )
-    return finish(restore, "Failed", "RestoreStateUnknown", message, now)
+    return finish(restore, "Failed", ErrorCode.RestoreStateUnknown, message, now)
 
 
 def _safety_backup_option(restore: Restore) -> bool | str:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway_api.contract import ErrorCode
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import SetKind
 from gateway_operator.domain.model.levels import VERIFIED, reaches
-from gateway_operator.domain.model.names import SAFETY_GROUP
+from gateway_operator.domain.model.names import ENCRYPTED, SAFETY_GROUP
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.model.resources import NAME_USED, Backup
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -56,6 +57,14 @@ def resolve(restore: Restore, backups: Sequence[Backup], volume_id: str) -> Rest
 
     A path and a factory reset need no volume: for them ``volume_id`` may be empty.
     """
+    source = _resolve(restore, backups, volume_id)
+    if isinstance(source, RestoreSource) and restore.identity is None and (source.path or "").endswith(ENCRYPTED):
+        message = f"{source.path} is encrypted: name the Secret with the age identity in spec.identitySecretRef."
+        return Refusal(ErrorCode.IdentityRequired, message)
+    return source
+
+
+def _resolve(restore: Restore, backups: Sequence[Backup], volume_id: str) -> RestoreSource | Refusal:
     if restore.factory_reset is not None:
         return RestoreSource(None, None, None, None, factory_reset=True)
     if restore.path is not None:
@@ -114,7 +123,7 @@ def _usable(restore: Restore, backup: Backup, volume_id: str) -> RestoreSource |
         )
     if backup.phase != "Completed":
         phase = backup.phase or "Pending"
-        cause = f" {backup.message}" if backup.reason == NAME_USED else ""
+        cause = f" {backup.message}" if backup.reason == ErrorCode.NameUsed else ""
         message = f"GatewayBackup {name} is {phase}: it has no file to restore.{cause}"
         return Refusal(Reason.BackupNotCompleted, message)
     if status.get("volumeID") != volume_id:
@@ -123,6 +132,6 @@ def _usable(restore: Restore, backup: Backup, volume_id: str) -> RestoreSource |
     digests = (status.get("sha256"), status.get("contentDigest"))
     if restore.expected_sha256 is not None and restore.expected_sha256 not in digests:
         message = f"GatewayBackup {name} has the digests {digests[0]} (file) and {digests[1]} (config)."
-        return Refusal("DigestMismatch", f"{message} expectedSha256 is neither.")
+        return Refusal(ErrorCode.DigestMismatch, f"{message} expectedSha256 is neither.")
     sha256 = restore.expected_sha256 or status.get("sha256")
     return RestoreSource(name, status.get("backupID"), status.get("path"), sha256)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from gateway_api.contract import RestorePlan, RestoreResult, RestoreState, SystemHealthData
+from gateway_api.contract import ErrorCode, RestorePlan, RestoreResult, RestoreState, SystemHealthData
 from gateway_operator.domain.model import retry
 from gateway_operator.domain.model.actions import CallPlan, RestoreAction, Write
 from gateway_operator.domain.model.admin_api import Failure
-from gateway_operator.domain.model.names import ENCRYPTED
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.restore_resource import Restore
@@ -107,7 +106,7 @@ def _resume_from_record(restore: Restore, record: RestoreResult, now: datetime) 
         message = "An earlier object of this name started this restore; it continues."
         return step(restore, "Restarting", Reason.Restarting, message, now, applied_status(record))
     message = "An earlier object of this name started this restore, and the admin API does not report its state."
-    return finish(restore, "Failed", "RestoreStateUnknown", message, now)
+    return finish(restore, "Failed", ErrorCode.RestoreStateUnknown, message, now)
 
 
 def _resolve(
@@ -118,16 +117,13 @@ def _resolve(
     supersedes = restore.supersede and not observed.pending_owner_runs
     if pending_request(health) not in (None, restore.request_id) and not supersedes:
         message = pending_message(restore, health, observed.pending_owner)
-        return finish(restore, "Failed", "RestorePending", message, now)
+        return finish(restore, "Failed", ErrorCode.RestorePending, message, now)
     obstacle = _not_persistent(observed)
     if obstacle is not None and not restore.is_dry_run:
         return finish(restore, "Failed", obstacle.reason, obstacle.message, now)
     source = resolve(restore, observed.backups, health.volume_id or "")
     if isinstance(source, Refusal):
         return finish(restore, "Failed", source.reason, source.message, now)
-    if restore.identity is None and (source.path or "").endswith(ENCRYPTED):
-        message = f"{source.path} is encrypted: name the Secret with the age identity in spec.identitySecretRef."
-        return finish(restore, "Failed", "IdentityRequired", message, now)
     # Durable before the safety backup: `latest` must mean the same backup after a restart of the operator.
     return Write({"source": source.status(), **(ids if restore.is_dry_run else {})})
 

@@ -92,7 +92,7 @@ def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetim
             expired[index] = outlived
         elif backup.phase == FAILED:
             failed.append(index)
-        elif counts(backup, now) and not backup.needs_review:
+        elif is_countable(backup, now) and not backup.needs_review:
             good.append(index)
     if policy.has_rules:
         _by_rules(ordered, good, policy, now, kept, expired)
@@ -107,7 +107,7 @@ def plan(backups: Iterable[BackupSummary], policy: RetentionPolicy, now: datetim
     ]
 
 
-def counts(backup: BackupSummary, now: datetime) -> bool:
+def is_countable(backup: BackupSummary, now: datetime) -> bool:
     """Whether a backup may count for a rule: its file is on the volume, and its time is credible.
 
     A backup that is newer than now would take the place of one that is not.
@@ -129,7 +129,7 @@ def _protect(ordered: Sequence[BackupSummary], policy: RetentionPolicy, now: dat
             kept[index].append("pinned")
         if backup.restores:
             kept[index].extend(f"restore {name}" for name in backup.restores[:_RESTORES_SHOWN])
-        if not counts(backup, now):
+        if not is_countable(backup, now):
             continue
         if backup.needs_review:
             kept[index].append("suspicious")
@@ -153,8 +153,8 @@ def _expired(backup: BackupSummary, policy: RetentionPolicy, now: datetime) -> t
         if lost is not None and limit is not None and lost >= limit:
             return DeletionCause.failed, f"its file is missing for longer than failed.maxAge {span(limit)}"
         return None
-    counting = counts(backup, now)
-    deletable = backup.phase == FAILED or counting or backup.file is FileState.unproven
+    countable = is_countable(backup, now)
+    deletable = backup.phase == FAILED or countable or backup.file is FileState.unproven
     if backup.phase not in (COMPLETED, FAILED) or not deletable:
         return None
     if backup.ttl is not None and age >= backup.ttl:
@@ -163,7 +163,7 @@ def _expired(backup: BackupSummary, policy: RetentionPolicy, now: datetime) -> t
         return cause, f"older than its ttl {span(backup.ttl)}"
     if backup.phase == FAILED and limit is not None and age >= limit:
         return DeletionCause.failed, f"older than failed.maxAge {span(limit)}"
-    if counting and policy.max_age is not None and age >= policy.max_age:
+    if countable and policy.max_age is not None and age >= policy.max_age:
         return DeletionCause.retention, f"older than maxAge {span(policy.max_age)}"
     return None
 
@@ -192,7 +192,7 @@ def _by_rules(
         for position, label in times.newest_of_each(unit, number):
             by_rule.add(good[position])
             kept[good[position]].append(f"{unit.rule} {label}")
-    if not policy.counts and not policy.keep_within:
+    if not policy.counts_backups and not policy.keep_within:
         reason = f"maxAge {span(policy.max_age or timedelta(0))}"
         for index in good:
             kept[index].append(reason)
@@ -237,7 +237,7 @@ def _limit(backup: BackupSummary, policy: RetentionPolicy) -> datetime | None:
         least = _smaller(least, policy.failed.max_age)
     elif not policy.dry_run:
         least = _smaller(least, policy.max_age)
-        if policy.keep_within and not policy.counts:
+        if policy.keep_within and not policy.counts_backups:
             least = _smaller(least, policy.keep_within)
     if least is None or backup.phase not in (COMPLETED, FAILED):
         return None

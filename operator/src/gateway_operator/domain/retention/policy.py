@@ -40,14 +40,14 @@ class RetentionPolicy:
     dry_run: bool = False
 
     @property
-    def counts(self) -> bool:
+    def counts_backups(self) -> bool:
         """Whether a rule counts backups, so that backups that no rule counts are deleted."""
         return bool(self.keep_last or any(number for _, number in self.calendar))
 
     @property
     def has_rules(self) -> bool:
         """Whether the policy can delete a Completed backup at all."""
-        return self.counts or bool(self.keep_within) or self.max_age is not None
+        return self.counts_backups or bool(self.keep_within) or self.max_age is not None
 
     @property
     def calendar(self) -> tuple[tuple[calendar.Period, int], ...]:

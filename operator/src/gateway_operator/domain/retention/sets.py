@@ -94,7 +94,7 @@ def gather(
         plain = BackupSet(set_id, owners.get(set_id), policies.get(set_id, fixed), {one.name: one for one in rows})
         try:
             sets.append(_with_users(plain, unfinished[set_id.namespaced_gateway]))
-        except Exception as error:  # an odd restore is the trouble of its gateway's sets alone
+        except Exception as error:  # an unexpected restore must only affect the sets of its gateway
             sets.append(replace(plain, error=error))
     return sets
 
@@ -166,7 +166,7 @@ def in_use(backup: BackupSummary, restores: Sequence[Restore]) -> str | None:
 def _schedule_policy(schedule: GatewayBackupSchedule) -> RetentionPolicy | str:
     try:
         return KEEP_ALL if schedule.retention is None else parse(schedule.retention)
-    except Exception as error:  # an odd policy is this schedule's trouble alone
+    except Exception as error:  # an unexpected policy must only affect this schedule
         return str(error)
 
 

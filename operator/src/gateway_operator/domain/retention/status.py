@@ -134,12 +134,12 @@ def schedule_status(
     desired: list[tuple[str, bool, str, str]] = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
     limit = durations.parse_or_none(schedule.objective)
     if limit is None:
-        present = [one for one in present if one.get("type") != OBJECTIVE_MET]
+        present = conditions.without_condition(present, OBJECTIVE_MET)
     elif backups is not None:
         result = check_objective(limit, backups.newest_verified, schedule.meta.created, now)
         desired.append((OBJECTIVE_MET, result.met, result.reason, result.message))
     if certificate is not None and certificate.end is None:
-        present = [one for one in present if one.get("type") != CERTIFICATE_VALID]
+        present = conditions.without_condition(present, CERTIFICATE_VALID)
     elif certificate is not None and certificate.end is not None:
         checked = check_certificate(certificate.end, now)
         desired.append((CERTIFICATE_VALID, checked.valid, checked.reason, checked.message))

@@ -38,7 +38,7 @@ from gateway_operator.domain.schedule.encryption import with_encryption
 from gateway_operator.domain.schedule.jobs import JobObservation, job_problem
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
-_FINE: Final = frozenset({Reason.Scheduled, Reason.Suspended, Reason.RestoreInProgress})
+_READY_REASONS: Final = frozenset({Reason.Scheduled, Reason.Suspended, Reason.RestoreInProgress})
 _PASSING: Final = frozenset(
     {
         Reason.CronJobDeleting,
@@ -140,7 +140,7 @@ def _status_update(
     observed: ScheduleObservation, condition: CronJobCondition, drills: DrillResult, now: datetime
 ) -> ScheduleStatusUpdate:
     schedule, generation = observed.schedule, observed.schedule.meta.generation
-    fine = condition.reason in _FINE
+    fine = condition.reason in _READY_REASONS
     ready = _readiness(schedule, condition, now)
     if observed.cron_job_error is not None and observed.cron_job_error.reason is Reason.NotAuthorized:
         message = condition.message
@@ -155,7 +155,7 @@ def _status_update(
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": with_encryption(drills.with_condition(ready, generation, now), observed.backups, generation, now),
-        **_of_cron_job(observed, fine, now),
+        **_cron_job_status(observed, fine, now),
         **progress(schedule, observed.backups),
         "drill": drills.status,
     }
@@ -165,7 +165,7 @@ def _status_update(
 def _readiness(schedule: GatewayBackupSchedule, condition: CronJobCondition, now: datetime) -> conditions.Conditions:
     return conditions.readiness_conditions(
         schedule.conditions,
-        condition.reason in _FINE,
+        condition.reason in _READY_REASONS,
         conditions.RECONCILING if condition.reason in _PASSING else conditions.STALLED,
         str(condition.reason),
         condition.message,
@@ -186,7 +186,7 @@ def after_error(schedule: GatewayBackupSchedule, failure: Failure, now: datetime
     return ScheduleStatusUpdate(status, _transition(schedule, condition, False))
 
 
-def _of_cron_job(observed: ScheduleObservation, fine: bool, now: datetime) -> dict[str, Any]:
+def _cron_job_status(observed: ScheduleObservation, fine: bool, now: datetime) -> dict[str, Any]:
     schedule, cron_job = observed.schedule, observed.cron_job
     if cron_job is None or not is_owned_by(schedule, cron_job):
         # The name stays in the status. With it, _create() reports a missing CronJob as deleted by someone.

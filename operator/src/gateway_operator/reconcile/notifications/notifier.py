@@ -79,7 +79,7 @@ class Notifier:
         self._tasks = [asyncio.create_task(one.run(), name=f"notify {one.name}") for one in self._receivers]
 
     async def stop(self) -> None:
-        """Cancel the tasks. Notification that are not recorded as sent are sent after the next start."""
+        """Cancel the tasks. Notifications that are not recorded as sent are sent after the next start."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:

@@ -57,7 +57,7 @@ class FilePresence:
                 return await self._write(row, state)
         except (ConflictError, MissingError):  # the next pass judges the new version
             state = FileState.unknown
-        except Exception as error:  # an odd answer about one file must not stop the pass over the others
+        except Exception as error:  # an unexpected answer about one file must not stop the pass over the others
             self._log.warning("The file of GatewayBackup %s cannot be checked: %s", row.name, error)
         return row if state is row.file else replace(row, file=state)
 
@@ -87,7 +87,7 @@ class FilePresence:
         backup, now = Backup.parse(body), self._ports.clock.now()
         if backup.meta.resource_version != row.resource_version:
             raise ConflictError("it was changed since it was listed")
-        others = [dict(one) for one in backup.conditions if one.get("type") != conditions.FILE_PRESENT]
+        others = conditions.without_condition(backup.conditions, conditions.FILE_PRESENT)
         if state is FileState.absent:
             reason = Reason.FileMissing
             message = f"{row.path} is not on volume {row.volume_id}."

@@ -105,7 +105,7 @@ async def _list(ports: Ports, kind: str, namespace: str, parse: Callable[[Json],
         for body in page.items:
             try:
                 objects.append(parse(body))
-            except Exception as error:  # an odd object is that object's trouble alone
+            except Exception as error:  # one object that cannot be parsed must not stop the others
                 _note_unreadable(kind, body, error, listing)
         if page.server_time is not None:
             listing.skew = page.server_time - ports.clock.now()

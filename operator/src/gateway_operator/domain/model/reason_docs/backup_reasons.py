@@ -73,7 +73,7 @@ BACKUP_REASONS: Final[dict[Reason, Meaning]] = {
         "A step of the operator ended with an unexpected error. It is retried until the object's deadline.",
         "Read the operator's log: it has the error with its place. Please report it.",
     ),
-    Reason.InProgressNow: Meaning("The operator has called the admin API for the backup.", NOTHING),
+    Reason.Running: Meaning("The operator has called the admin API for the backup.", NOTHING),
     Reason.Verifying: Meaning(
         "The file is being verified: it was adopted, or the answer did not prove the required level.",
         NOTHING,

@@ -8,10 +8,10 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """The meaning of a reason, and the remedy for a user."""
+    """The text for the meaning of a reason, and the remedy for a user."""
 
-    means: str
-    do: str
+    text: str
+    remedy: str
 
 
 NOTHING: Final = "Nothing."
