@@ -5,24 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import secrets
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 from gateway_operator.adapters.conflicts import retry_on_conflict
 from gateway_operator.cli.argument_types import fields, with_settings
+from gateway_operator.cli.creation import create_new, gateway_reference, generate_name, print_created
 from gateway_operator.cli.from_job import create_once, named_job, of_job, parse_template
-from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age
-from gateway_operator.cli.wait import wait_until_completed
+from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError, age, confirm
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER, IMPORT_KIND
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json, Meta
 from gateway_operator.domain.schedule.cronjob import TEMPLATE_VARIABLE
-from gateway_operator.ports import ConflictError, ForbiddenError
+from gateway_operator.ports import ForbiddenError
 
 _COMMON_FIELDS: Final = ("description", "timeout_seconds", "retry_limit", "starting_deadline_seconds")
 
@@ -30,31 +27,18 @@ _COMMON_FIELDS: Final = ("description", "timeout_seconds", "retry_limit", "start
 async def create(session: Session, arguments: argparse.Namespace) -> None:
     """``backup create``: creates a GatewayBackup, and waits for it with ``--wait``."""
     body = _body(arguments, os.environ)
-    name = body["metadata"]["name"]
     if arguments.from_job:
         created = await create_once(session, BACKUP_KIND, body)
     else:
-        try:
-            created = await session.create(BACKUP_KIND, body)
-        except ConflictError:
-            raise FailedError(f"GatewayBackup {name} already exists") from None
-    if not arguments.wait:
-        session.print_object(BACKUP_KIND, created, "created")
-        return
-    finished = await wait_until_completed(session, BACKUP_KIND, name, arguments.timeout)
-    session.print_object(BACKUP_KIND, finished, "completed")
-
-
-def _generate_name(gateway: str) -> str:
-    suffix = f"-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    return gateway[: 63 - len(suffix)] + suffix
+        created = await create_new(session, BACKUP_KIND, body["metadata"]["name"], body["spec"])
+    await print_created(session, arguments, BACKUP_KIND, created)
 
 
 def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
     """The GatewayBackup to create, from the options or from the template in a Job's pod."""
     if not arguments.from_job:
         spec = with_settings(_spec(arguments), arguments.set)
-        return {"metadata": {"name": arguments.name or _generate_name(arguments.gateway)}, "spec": spec}
+        return {"metadata": {"name": arguments.name or generate_name(arguments.gateway)}, "spec": spec}
     job = named_job(environment)
     if arguments.name:
         raise UsageError("--from-job uses the Job's name for the backup: leave NAME out")
@@ -68,10 +52,9 @@ def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.gateway:
         raise UsageError("--gateway is required")
-    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     verification = {"level": arguments.verification, "maxShrinkPercent": arguments.max_shrink_percent}
     spec = fields(arguments, ("group", "ttl", *_COMMON_FIELDS))
-    return {"gatewayRef": gateway, **spec, **_kept_and_verified(arguments, verification)}
+    return {"gatewayRef": gateway_reference(arguments), **spec, **_kept_and_verified(arguments, verification)}
 
 
 def _kept_and_verified(arguments: argparse.Namespace, verification: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,41 +69,28 @@ def _kept_and_verified(arguments: argparse.Namespace, verification: Mapping[str,
 
 async def adopt(session: Session, arguments: argparse.Namespace) -> None:
     """``backup adopt``: creates a GatewayBackup for a file that is already on the volume."""
-    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
     spec = {
-        "gatewayRef": gateway,
+        "gatewayRef": gateway_reference(arguments),
         "existing": {"path": arguments.path},
         **fields(arguments, ("group", *_COMMON_FIELDS)),
         **_kept_and_verified(arguments, {"level": arguments.verification}),
     }
     spec = with_settings(spec, arguments.set)
-    try:
-        body = await session.create(BACKUP_KIND, {"metadata": {"name": arguments.name}, "spec": spec})
-    except ConflictError:
-        raise FailedError(f"GatewayBackup {arguments.name} already exists") from None
-    if arguments.wait:
-        body = await wait_until_completed(session, BACKUP_KIND, arguments.name, arguments.timeout)
-    session.print_object(BACKUP_KIND, body, "adopted" if arguments.wait else "created")
+    created = await create_new(session, BACKUP_KIND, arguments.name, spec)
+    await print_created(session, arguments, BACKUP_KIND, created, "adopted")
 
 
 async def import_(session: Session, arguments: argparse.Namespace) -> None:
     """``backup import``: creates a GatewayBackupImport, which creates a GatewayBackup for every file without one."""
-    name = arguments.name or _generate_name(arguments.gateway)
-    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
-    spec: dict[str, Any] = {"gatewayRef": gateway, **fields(arguments, ("timeout_seconds",))}
+    name = arguments.name or generate_name(arguments.gateway)
+    spec: dict[str, Any] = {"gatewayRef": gateway_reference(arguments), **fields(arguments, ("timeout_seconds",))}
     if arguments.under:
         spec["paths"] = arguments.under
     if arguments.dry_run:
         spec["dryRun"] = True
     spec = with_settings(spec, arguments.set)
-    try:
-        body = await session.create(IMPORT_KIND, {"metadata": {"name": name}, "spec": spec})
-    except ConflictError:
-        message = f"GatewayBackupImport {name} already exists. An import runs once: use another name."
-        raise FailedError(message) from None
-    if arguments.wait:
-        body = await wait_until_completed(session, IMPORT_KIND, name, arguments.timeout)
-    session.print_object(IMPORT_KIND, body, "completed" if arguments.wait else "created")
+    created = await create_new(session, IMPORT_KIND, name, spec, "An import runs once: use another name.")
+    await print_created(session, arguments, IMPORT_KIND, created)
 
 
 async def show(session: Session, arguments: argparse.Namespace) -> None:
@@ -174,7 +144,9 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
     bodies = [await session.get(BACKUP_KIND, name) for name in arguments.names]
     session.print_target()
     if not arguments.yes:
-        _confirm([str((body.get("status") or {}).get("path") or body["metadata"]["name"]) for body in bodies])
+        for body in bodies:
+            session.stderr(f"  {(body.get('status') or {}).get('path') or body['metadata']['name']}")
+        confirm("Delete these backups and their files permanently?")
     kept_files: list[str] = []
     for body in bodies:
         ref = Meta.parse(body, BACKUP_KIND).ref
@@ -183,17 +155,6 @@ async def delete(session: Session, arguments: argparse.Namespace) -> None:
         kept_files += await _kept_file_messages(session, ref)
     if kept_files:
         raise FailedError(" ".join(kept_files))
-
-
-def _confirm(paths: list[str]) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("Deletion is permanent. Pass --yes to confirm in a non-interactive shell.")
-    for path in paths:
-        sys.stderr.write(f"  {path}\n")
-    sys.stderr.write("Delete these backups and their files permanently? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise FailedError("Cancelled. Nothing was deleted.")
 
 
 async def _delete(session: Session, ref: Ref, seconds: float) -> None:

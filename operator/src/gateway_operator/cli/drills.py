@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from gateway_operator.cli.argument_types import fields, with_settings
+from gateway_operator.cli.creation import create_new, gateway_reference, generate_name, print_created
 from gateway_operator.cli.from_job import create_once, named_job, of_job, parse_template
-from gateway_operator.cli.session import FailedError, Session, UsageError, age
-from gateway_operator.cli.wait import wait_until_completed
+from gateway_operator.cli.session import Session, UsageError, age
 from gateway_operator.domain.model.names import RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.drill_cronjob import DRILL_VARIABLE
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.ports import ConflictError
 
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
@@ -30,28 +27,15 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
         created = await create_once(session, RESTORE_KIND, body)
     else:
         spec = with_settings(await _spec(session, arguments), arguments.set)
-        name = arguments.name or _generate_name(str(spec["gatewayRef"]["name"]))
-        try:
-            created = await session.create(RESTORE_KIND, {"metadata": {"name": name}, "spec": spec})
-        except ConflictError:
-            raise FailedError(f"GatewayRestore {name} already exists. A drill runs once: use another name.") from None
-    if not arguments.wait:
-        session.print_object(RESTORE_KIND, created, "created")
-        return
-    name = str(created["metadata"]["name"])
-    finished = await wait_until_completed(session, RESTORE_KIND, name, arguments.timeout)
-    session.print_object(RESTORE_KIND, finished, "completed")
+        name = arguments.name or generate_name(str(spec["gatewayRef"]["name"]), "drill")
+        created = await create_new(session, RESTORE_KIND, name, spec, "A drill runs once: use another name.")
+    await print_created(session, arguments, RESTORE_KIND, created)
 
 
 def _template(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
     if arguments.name or arguments.gateway or arguments.schedule:
         raise UsageError(f"--from-job takes the drill from {DRILL_VARIABLE}: leave NAME and the other options out")
     return parse_template(DRILL_VARIABLE, environment.get(DRILL_VARIABLE, ""))
-
-
-def _generate_name(gateway: str) -> str:
-    suffix = f"-drill-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    return gateway[: 63 - len(suffix)] + suffix
 
 
 async def _spec(session: Session, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -63,12 +47,11 @@ async def _spec(session: Session, arguments: argparse.Namespace) -> dict[str, An
     identity: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if arguments.schedule is not None:
         schedule = GatewayBackupSchedule.parse(await session.get(SCHEDULE_KIND, arguments.schedule))
-        gateway = schedule.gateway
-        reference = {"kind": gateway.kind, "name": gateway.name, "ordinal": gateway.ordinal}
+        reference = schedule.gateway.spec()
         group: str | None = schedule.name
         identity = identity or dict((schedule.drill.identity if schedule.drill else None) or {})
     else:
-        reference = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
+        reference = gateway_reference(arguments)
         group = arguments.group
     if arguments.backup and arguments.group:
         raise UsageError("set only one of --backup and --group")

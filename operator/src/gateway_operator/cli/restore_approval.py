@@ -9,7 +9,7 @@ from gateway_operator.cli.session import FailedError, Session, confirm
 from gateway_operator.domain.model.names import APPROVED_BY, RESTORE_KIND
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import is_terminal
-from gateway_operator.ports import ConflictError, MissingError
+from gateway_operator.ports import ConflictError
 
 _QUESTION: Final = "Approve this restore? It replaces the gateway's config with all its users and keys."
 
@@ -19,11 +19,7 @@ async def approve(session: Session, arguments: argparse.Namespace) -> None:
 
     FailedError if it waits for no approval, if the user requested it, or if it changes in between.
     """
-    try:
-        restore = Restore.parse(await session.get(RESTORE_KIND, arguments.name))
-    except MissingError:
-        message = f"GatewayRestore {arguments.name} not found in namespace {session.namespace}"
-        raise FailedError(message) from None
+    restore = Restore.parse(await session.get(RESTORE_KIND, arguments.name))
     if is_terminal(restore) or not restore.awaits_approval:
         state = f"{restore.phase or 'Pending'} ({restore.reason})" if restore.reason else restore.phase or "new"
         raise FailedError(f"GatewayRestore {arguments.name} waits for no approval: it is {state}")
@@ -48,15 +44,15 @@ def _description(restore: Restore, user: str) -> list[str]:
     source = restore.source
     what = "an empty config (factoryReset)" if restore.factory_reset else str(source.get("path", ""))
     named = f"GatewayBackup {source['backupName']}, " if source.get("backupName") else ""
-    lines = [
-        f"restore:       {restore.meta.ref.name}",
-        f"gateway:       {restore.gateway}",
-        f"source:        {named}{what}",
-        f"sha256:        {source.get('sha256', '')}",
-        f"requested by:  {restore.requested_by}",
-        f"approved by:   {user}",
-        f"expires:       {restore.approval.get('expiresAt', '')}",
-    ]
+    values = {
+        "restore": restore.meta.ref.name,
+        "gateway": str(restore.gateway),
+        "source": f"{named}{what}",
+        "sha256": str(source.get("sha256", "")),
+        "requested by": restore.requested_by,
+        "approved by": user,
+        "expires": str(restore.approval.get("expiresAt", "")),
+    }
     options = {
         "the backup may be of another gateway": restore.allow_other_gateway,
         "no trusted signature is required": restore.accept_unsigned,
@@ -65,6 +61,5 @@ def _description(restore: Restore, user: str) -> list[str]:
         "nothing is rolled back on failure": restore.on_failure == "Leave",
         "the admin key changes": restore.factory_reset is not None and restore.factory_reset.rotate_admin_key,
     }
-    return [line for line in lines if line.split(":")[1].strip()] + [
-        f"note:          {k}" for k, v in options.items() if v
-    ]
+    notes = [("note", text) for text, is_set in options.items() if is_set]
+    return [f"{name + ':':<14} {value}" for name, value in (*values.items(), *notes) if value]

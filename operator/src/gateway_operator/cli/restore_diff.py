@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from secrets import token_hex
 from typing import Any, Final
 
 from gateway_operator.adapters.custom_resources import custom_resource_path
+from gateway_operator.cli.creation import generate_name
 from gateway_operator.cli.restores import restore_spec
 from gateway_operator.cli.session import FailedError, Session, UsageError
 from gateway_operator.cli.wait import wait_until_completed
@@ -57,8 +56,7 @@ async def _create(session: Session, arguments: argparse.Namespace) -> str:
     spec = restore_spec(arguments) | {"mode": "DryRun"}
     if not spec.keys() & set(_SOURCES):
         raise UsageError("give a source: --backup, --latest, --before, --path or --factory-reset")
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = f"{arguments.gateway[:35]}-diff-{stamp}-{token_hex(2)}"
+    name = generate_name(arguments.gateway, "diff")
     await session.create(RESTORE_KIND, {"metadata": {"name": name}, "spec": spec})
     return name
 

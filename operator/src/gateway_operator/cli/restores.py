@@ -6,11 +6,10 @@ import argparse
 from typing import Any, Final
 
 from gateway_operator.cli.argument_types import fields, with_settings
-from gateway_operator.cli.session import FailedError, Session, UsageError, age
-from gateway_operator.cli.wait import wait_until_completed
+from gateway_operator.cli.creation import create_new, gateway_reference, print_created
+from gateway_operator.cli.session import Session, UsageError, age
 from gateway_operator.domain.model.names import RESTORE_KIND
 from gateway_operator.domain.model.resources import Json
-from gateway_operator.ports import ConflictError
 
 _FIELDS: Final = (
     "mode",
@@ -29,17 +28,9 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
     # Only a restore that changes a config can need an approval. The requester is recorded in any case.
     if spec.get("mode", "Apply") == "Apply" and "requestedBy" not in spec:
         spec["requestedBy"] = await session.user_name()
-    body = {"metadata": {"name": arguments.name}, "spec": spec}
-    try:
-        created = await session.create(RESTORE_KIND, body)
-    except ConflictError:
-        message = f"GatewayRestore {arguments.name} already exists. A restore runs once: use another name."
-        raise FailedError(message) from None
-    if not arguments.wait:
-        session.print_object(RESTORE_KIND, created, "created")
-        return
-    finished = await wait_until_completed(session, RESTORE_KIND, arguments.name, arguments.timeout)
-    session.print_object(RESTORE_KIND, finished, "completed")
+    remedy = "A restore runs once: use another name."
+    created = await create_new(session, RESTORE_KIND, arguments.name, spec, remedy)
+    await print_created(session, arguments, RESTORE_KIND, created)
 
 
 def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -54,8 +45,7 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def restore_spec(arguments: argparse.Namespace) -> dict[str, Any]:
     """The gateway, the source and what is known about the file. UsageError for a wrong combination of options."""
-    gateway = {"kind": arguments.kind, "name": arguments.gateway, "ordinal": arguments.ordinal}
-    spec: dict[str, Any] = {"gatewayRef": gateway}
+    spec: dict[str, Any] = {"gatewayRef": gateway_reference(arguments)}
     if arguments.group and not arguments.latest:
         raise UsageError("--group requires --latest")
     if arguments.latest:

@@ -19,7 +19,7 @@ from gateway_operator.domain.model.names import (
     SAFETY_GROUP,
     SCHEDULE_KIND,
 )
-from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.policy import RetentionPolicy, parse
@@ -27,7 +27,7 @@ from gateway_operator.domain.retention.result import ExplainRow, explain
 from gateway_operator.domain.retention.sets import BackupSet, gather
 from gateway_operator.domain.retention.volume import assume_present
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
-from gateway_operator.ports import ConflictError, MissingError
+from gateway_operator.ports import ConflictError
 
 _HEAD: Final = ("NAME", "TIME", "PHASE", "VERIFIED", "DECISION", "WHY", "EXPIRES")
 
@@ -53,8 +53,7 @@ async def approve(session: Session, arguments: argparse.Namespace) -> None:
 
     FailedError if nothing waits for an approval, or if the schedule changes in between.
     """
-    body = await _read_schedule(session, arguments.schedule)
-    schedule = GatewayBackupSchedule.parse(body)
+    schedule = GatewayBackupSchedule.parse(await session.get(SCHEDULE_KIND, arguments.schedule))
     waiting = schedule.retention_status.get("approvals") or ()
     if not waiting:
         raise FailedError(f"GatewayBackupSchedule {schedule.name} waits for no approval")
@@ -79,20 +78,12 @@ async def approve(session: Session, arguments: argparse.Namespace) -> None:
     session.print_object(SCHEDULE_KIND, written, "approved")
 
 
-async def _read_schedule(session: Session, name: str) -> Json:
-    try:
-        return await session.get(SCHEDULE_KIND, name)
-    except MissingError:
-        message = f"GatewayBackupSchedule {name} not found in namespace {session.namespace}"
-        raise FailedError(message) from None
-
-
 async def _select_set(session: Session, arguments: argparse.Namespace) -> BackupSet:
     if bool(arguments.schedule) == bool(arguments.group):
         raise UsageError("specify either SCHEDULE or --group")
     # A misspelt schedule must be an error, and not a set without backups.
     if arguments.schedule:
-        await _read_schedule(session, arguments.schedule)
+        await session.get(SCHEDULE_KIND, arguments.schedule)
     schedules = [GatewayBackupSchedule.parse(body) for body in await session.list(SCHEDULE_KIND)]
     listed = [BackupSummary.from_backup(Backup.parse(body)) for body in await session.list(BACKUP_KIND)]
     # Only the operator lists volumes. It marks missing files with a condition.

@@ -23,7 +23,7 @@ from gateway_operator.adapters.kubernetes_api import CLI_AGENT, MERGE
 from gateway_operator.domain.model.names import API_VERSION, GROUP
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.cronjob import EXIT_FAILED, EXIT_USAGE
-from gateway_operator.ports import ClusterError, ForbiddenError, InvalidError
+from gateway_operator.ports import ClusterError, ForbiddenError, InvalidError, MissingError
 
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 EXIT_OK: Final = 0
@@ -102,7 +102,10 @@ class Session:
 
     async def get(self, kind: str, name: str) -> Json:
         """Read an object. MissingError if it does not exist."""
-        return await self.cluster.request("GET", custom_resource_path(kind, self.namespace, name))
+        try:
+            return await self.cluster.request("GET", custom_resource_path(kind, self.namespace, name))
+        except MissingError:
+            raise MissingError(f"{kind} {name} not found in namespace {self.namespace}") from None
 
     async def list(self, kind: str) -> list[Json]:
         return await self.cluster.list_ours(kind, self.namespace)

@@ -185,11 +185,7 @@ def _name(original_name: str, file: BackupEntry, names: set[str]) -> str:
 def backup_body(import_: Import, adoption: Adoption) -> dict[str, Any]:
     """The GatewayBackup to create, without kind and apiVersion."""
     spec: dict[str, Any] = {
-        "gatewayRef": {
-            "kind": import_.gateway.kind,
-            "name": import_.gateway.name,
-            "ordinal": import_.gateway.ordinal,
-        },
+        "gatewayRef": import_.gateway.spec(),
         "group": adoption.group,
         "existing": {"path": adoption.path},
         "timeoutSeconds": 3600,

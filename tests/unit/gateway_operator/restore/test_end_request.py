@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway_api.contract import RestoreState
-from gateway_operator.cli.end_request import end_problem, has_ended_so
+from gateway_operator.cli.restore_end import end_problem, has_ended_so
 from gateway_operator.domain.gateway.workload import Endpoint
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.actions import (

@@ -37,6 +37,10 @@ class GatewayRef:
         ref = spec.get("gatewayRef") or {}
         return cls(str(ref.get("kind", "Deployment")), str(ref.get("name", "")), int(ref.get("ordinal", 0)))
 
+    def spec(self) -> dict[str, Any]:
+        """In the form of ``spec.gatewayRef``, with a value for each field."""
+        return {"kind": self.kind, "name": self.name, "ordinal": self.ordinal}
+
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 

@@ -17,7 +17,7 @@ from gateway_operator.domain.model.restore_resource import Restore
 
 def safety_backup_body(restore: Restore) -> dict[str, Any]:
     """The GatewayBackup to create. The spec has a value for each field with a default, so that it can be compared."""
-    gateway, name = restore.gateway, restore.meta.ref.name
+    name = restore.meta.ref.name
     return {
         "metadata": {
             "name": safety_backup_name(name, restore.uid),
@@ -25,7 +25,7 @@ def safety_backup_body(restore: Restore) -> dict[str, Any]:
             "labels": {RESTORE_LABEL: label_value(name)},
         },
         "spec": {
-            "gatewayRef": {"kind": gateway.kind, "name": gateway.name, "ordinal": gateway.ordinal},
+            "gatewayRef": restore.gateway.spec(),
             "group": SAFETY_GROUP,
             "pinned": False,
             "verification": {"level": "Verified", "maxShrinkPercent": 50},

@@ -211,7 +211,6 @@ def backup_template(schedule: GatewayBackupSchedule) -> str:
 
 def object_template(schedule: GatewayBackupSchedule, spec: Mapping[str, Any]) -> str:
     """An object of the schedule's gateway, without its name, as JSON, with the label of the schedule."""
-    gateway = schedule.gateway
-    reference = {"kind": gateway.kind, "name": gateway.name, "ordinal": gateway.ordinal}
-    body = {"metadata": {"labels": {SCHEDULE_LABEL: schedule.name}}, "spec": {"gatewayRef": reference, **spec}}
+    labels = {SCHEDULE_LABEL: schedule.name}
+    body = {"metadata": {"labels": labels}, "spec": {"gatewayRef": schedule.gateway.spec(), **spec}}
     return json.dumps(body, sort_keys=True, separators=(",", ":"))

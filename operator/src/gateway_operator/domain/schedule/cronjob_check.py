@@ -94,7 +94,7 @@ def blocked(schedule: GatewayBackupSchedule, name: str, observed: CronJobObserva
 
 
 def check(
-    want: Json,
+    desired: Json,
     observed: CronJobObservation,
     recorded: str,
     missing_account: CronJobCondition | None,
@@ -103,15 +103,15 @@ def check(
 
     ``recorded`` is the name in the status: a CronJob that is recorded and missing was deleted by someone.
     """
-    name, have = str(want["metadata"]["name"]), observed.body
-    if have is None:
-        return missing_account or _create(name, want, recorded)
-    different = differences(want, have)
+    name, existing = str(desired["metadata"]["name"]), observed.body
+    if existing is None:
+        return missing_account or _create(name, desired, recorded)
+    different = differences(desired, existing)
     # One correction a run: a second one would loop with the webhook that changes the CronJob.
     if different and observed.corrected:
         message = f"Something changes CronJob {name} on every write ({_fields(different)}); check webhooks."
         return CronJobCondition(Reason.CronJobOverruled, message)
-    return _correct(name, want, have, different) if different else missing_account
+    return _correct(name, desired, existing, different) if different else missing_account
 
 
 def missing_account(schedule: GatewayBackupSchedule, has_account: bool | None) -> CronJobCondition | None:
@@ -126,27 +126,27 @@ def missing_account(schedule: GatewayBackupSchedule, has_account: bool | None) -
     )
 
 
-def _create(name: str, want: Json, recorded: str) -> CreateCronJob:
+def _create(name: str, desired: Json, recorded: str) -> CreateCronJob:
     if recorded == name:
         message = f"CronJob {name} was missing and was created again."
-        return CreateCronJob(want, KubernetesEvent(str(Reason.CronJobRestored), message, warning=True))
-    return CreateCronJob(want, KubernetesEvent(str(Reason.CronJobCreated), f"CronJob {name} was created."))
+        return CreateCronJob(desired, KubernetesEvent(str(Reason.CronJobRestored), message, warning=True))
+    return CreateCronJob(desired, KubernetesEvent(str(Reason.CronJobCreated), f"CronJob {name} was created."))
 
 
-def _correct(name: str, want: Json, have: Json, different: Sequence[str]) -> CorrectCronJob:
-    patch = correction(want, have)
-    if spec_digest(have) != spec_digest(want):
+def _correct(name: str, desired: Json, existing: Json, different: Sequence[str]) -> CorrectCronJob:
+    patch = correction(desired, existing)
+    if spec_digest(existing) != spec_digest(desired):
         message = f"CronJob {name} was updated from its schedule."
         return CorrectCronJob(name, patch, KubernetesEvent(str(Reason.CronJobUpdated), message))
-    generation = have["metadata"].get("generation", 0)
+    generation = existing["metadata"].get("generation", 0)
     details = f"generation {generation}: {_fields(different)}"
     message = f"Someone changed CronJob {name} ({details}). The change was reverted: change the schedule instead."
     return CorrectCronJob(name, patch, KubernetesEvent(str(Reason.CronJobRestored), message, warning=True))
 
 
-def deletion(name: str, have: Json) -> DeleteCronJob:
+def deletion(name: str, existing: Json) -> DeleteCronJob:
     """The deletion of a CronJob that its schedule no longer wants."""
-    meta = have["metadata"]
+    meta = existing["metadata"]
     event = KubernetesEvent(str(Reason.CronJobDeleted), f"CronJob {name} was deleted: the schedule has no drills.")
     return DeleteCronJob(name, str(meta["uid"]), str(meta["resourceVersion"]), event)
 

@@ -104,9 +104,9 @@ def _check(observed: ScheduleObservation, now: datetime) -> CronJobCondition | C
             Reason.ImageUnknown,
             "The operator does not know its own image, which the CronJob's pods use: set GATEWAY_OPERATOR_IMAGE.",
         )
-    want = desired_cron_job(schedule, observed.image)
+    desired = desired_cron_job(schedule, observed.image)
     account = missing_account(schedule, observed.has_account)
-    result = check(want, cron_job, str(schedule.status.get("cronJob") or ""), account)
+    result = check(desired, cron_job, str(schedule.status.get("cronJob") or ""), account)
     return result or _job_problem(observed, now) or _waiting(observed) or _scheduled(schedule)
 
 
@@ -140,7 +140,7 @@ def _status_update(
     observed: ScheduleObservation, condition: CronJobCondition, drills: DrillResult, now: datetime
 ) -> ScheduleStatusUpdate:
     schedule, generation = observed.schedule, observed.schedule.meta.generation
-    fine = condition.reason in _READY_REASONS
+    is_ready = condition.reason in _READY_REASONS
     ready = _readiness(schedule, condition, now)
     if observed.cron_job_error is not None and observed.cron_job_error.reason is Reason.NotAuthorized:
         message = condition.message
@@ -155,11 +155,11 @@ def _status_update(
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": with_encryption(drills.with_condition(ready, generation, now), observed.backups, generation, now),
-        **_cron_job_status(observed, fine, now),
+        **_cron_job_status(observed, is_ready, now),
         **progress(schedule, observed.backups),
         "drill": drills.status,
     }
-    return ScheduleStatusUpdate(status, _transition(schedule, condition, fine))
+    return ScheduleStatusUpdate(status, _transition(schedule, condition, is_ready))
 
 
 def _readiness(schedule: GatewayBackupSchedule, condition: CronJobCondition, now: datetime) -> conditions.Conditions:
@@ -186,12 +186,12 @@ def after_error(schedule: GatewayBackupSchedule, failure: Failure, now: datetime
     return ScheduleStatusUpdate(status, _transition(schedule, condition, False))
 
 
-def _cron_job_status(observed: ScheduleObservation, fine: bool, now: datetime) -> dict[str, Any]:
+def _cron_job_status(observed: ScheduleObservation, is_ready: bool, now: datetime) -> dict[str, Any]:
     schedule, cron_job = observed.schedule, observed.cron_job
     if cron_job is None or not is_owned_by(schedule, cron_job):
         # The name stays in the status. With it, _create() reports a missing CronJob as deleted by someone.
         return {"nextScheduleTime": None}
-    runs = fine and not schedule.suspend
+    runs = is_ready and not schedule.suspend
     due = next_time(schedule.schedule, schedule.time_zone, now) if runs else None
     last = timestamps.parse((cron_job.get("status") or {}).get("lastScheduleTime"))
     return {
@@ -204,11 +204,11 @@ def _cron_job_status(observed: ScheduleObservation, fine: bool, now: datetime) -
     }
 
 
-def _transition(schedule: GatewayBackupSchedule, condition: CronJobCondition, fine: bool) -> KubernetesEvent | None:
+def _transition(schedule: GatewayBackupSchedule, condition: CronJobCondition, is_ready: bool) -> KubernetesEvent | None:
     """An event when a problem begins, changes or ends."""
     before = conditions.find_condition(schedule.conditions, conditions.READY)
     if before.get("reason") == condition.reason:
         return None
-    if not fine or before:
-        return KubernetesEvent(str(condition.reason), condition.message, warning=not fine)
+    if not is_ready or before:
+        return KubernetesEvent(str(condition.reason), condition.message, warning=not is_ready)
     return None

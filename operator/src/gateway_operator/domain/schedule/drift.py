@@ -22,37 +22,37 @@ def is_owned_by(schedule: GatewayBackupSchedule, cron_job: Json) -> bool:
     return any(owner.get("controller") and owner.get("uid") == schedule.meta.ref.uid for owner in owners)
 
 
-def differences(want: Json, have: Json) -> list[str]:
-    """The paths of the fields that differ from ``want``; empty if none does.
+def differences(desired: Json, existing: Json) -> list[str]:
+    """The paths of the fields that differ from ``desired``; empty if none does.
 
     The digest of the spec is compared too: it shows that a label was removed from the schedule, whose absence in
-    ``want`` is otherwise no difference.
+    ``desired`` is otherwise no difference.
     """
     paths: list[str] = []
     for part in ("labels", "ownerReferences"):
         path = f"metadata.{part}"
-        paths += _differ(want["metadata"][part], (have.get("metadata") or {}).get(part), path)
-    paths += _differ(want["spec"], have.get("spec"), "spec")
-    if spec_digest(want) != spec_digest(have):
+        paths += _differ(desired["metadata"][part], (existing.get("metadata") or {}).get(part), path)
+    paths += _differ(desired["spec"], existing.get("spec"), "spec")
+    if spec_digest(desired) != spec_digest(existing):
         paths.append("metadata.annotations")
     return paths
 
 
-def _differ(want: Any, have: Any, path: str) -> Iterator[str]:
-    if want in ([], {}, None) and have in ([], {}, None):
+def _differ(desired: Any, existing: Any, path: str) -> Iterator[str]:
+    if desired in ([], {}, None) and existing in ([], {}, None):
         return
     field, quantities = path.rpartition(".")[2], ".resources." in path
-    if isinstance(want, Mapping) and isinstance(have, Mapping):
-        for key, value in want.items():
-            yield from _differ(value, have.get(key), f"{path}.{key}")
+    if isinstance(desired, Mapping) and isinstance(existing, Mapping):
+        for key, value in desired.items():
+            yield from _differ(value, existing.get(key), f"{path}.{key}")
         if field in (*EXACT_POD_FIELDS, "resources") or quantities:
-            yield from (f"{path}.{key}" for key in have if key not in want)
-    elif _is_list(want) and _is_list(have) and len(want) == len(have):
-        for index, (one, other) in enumerate(zip(want, have, strict=True)):
+            yield from (f"{path}.{key}" for key in existing if key not in desired)
+    elif _is_list(desired) and _is_list(existing) and len(desired) == len(existing):
+        for index, (one, other) in enumerate(zip(desired, existing, strict=True)):
             yield from _differ(one, other, f"{path}[{index}]")
-    elif quantities and same_quantity(want, have):
+    elif quantities and same_quantity(desired, existing):
         return
-    elif want != have:
+    elif desired != existing:
         yield path
 
 
@@ -65,40 +65,40 @@ def spec_digest(cron_job: Json) -> str:
     return str(((cron_job.get("metadata") or {}).get("annotations") or {}).get(SPEC_DIGEST) or "")
 
 
-def correction(want: Json, have: Json) -> dict[str, Any]:
-    """The merge patch from ``have`` to ``want``. It applies only to the version that was read."""
-    meta = have["metadata"]
+def correction(desired: Json, existing: Json) -> dict[str, Any]:
+    """The merge patch from ``existing`` to ``desired``. It applies only to the version that was read."""
+    meta = existing["metadata"]
     return {
         "metadata": {
             "uid": meta["uid"],
             "resourceVersion": meta["resourceVersion"],
-            "labels": want["metadata"]["labels"],
-            "annotations": want["metadata"]["annotations"],
-            "ownerReferences": want["metadata"]["ownerReferences"],
+            "labels": desired["metadata"]["labels"],
+            "annotations": desired["metadata"]["annotations"],
+            "ownerReferences": desired["metadata"]["ownerReferences"],
         },
-        "spec": _with_removals(want["spec"], have.get("spec")),
+        "spec": _with_removals(desired["spec"], existing.get("spec")),
     }
 
 
-def _with_removals(want: Any, have: Any) -> Any:
-    """``want`` as a merge patch that also removes the fields of ``have`` that the schedule has no longer."""
-    spec = copy.deepcopy(want)
-    template, present = spec["jobTemplate"], (have or {}).get("jobTemplate") or {}
+def _with_removals(desired: Any, existing: Any) -> Any:
+    """``desired`` as a merge patch that also removes the fields of ``existing`` that the schedule has no longer."""
+    spec = copy.deepcopy(desired)
+    template, present = spec["jobTemplate"], (existing or {}).get("jobTemplate") or {}
     pod_template = template["spec"]["template"]
     present_template = (present.get("spec") or {}).get("template") or {}
     for part, other in ((template, present), (pod_template, present_template)):
-        metadata, existing = part["metadata"], other.get("metadata") or {}
+        metadata, present_metadata = part["metadata"], other.get("metadata") or {}
         for name in ("labels", "annotations"):
             if name in metadata:
-                metadata[name] = _removing(metadata[name], existing.get(name))
+                metadata[name] = _removing(metadata[name], present_metadata.get(name))
     pod, present_pod = pod_template["spec"], present_template.get("spec") or {}
     for name in EXACT_POD_FIELDS:
         pod[name] = _removing(pod[name], present_pod.get(name)) or None
     return spec
 
 
-def _removing(want: Any, have: Any) -> Any:
-    if not isinstance(want, Mapping) or not isinstance(have, Mapping):
-        return want
-    removed = {key: None for key in have if key not in want}
-    return {**{key: _removing(value, have.get(key)) for key, value in want.items()}, **removed}
+def _removing(desired: Any, existing: Any) -> Any:
+    if not isinstance(desired, Mapping) or not isinstance(existing, Mapping):
+        return desired
+    removed = {key: None for key in existing if key not in desired}
+    return {**{key: _removing(value, existing.get(key)) for key, value in desired.items()}, **removed}

@@ -130,18 +130,22 @@ def decide_drills(
     now: datetime,
 ) -> CronJobAction | OwnDrill | DrillResult:
     """The next action for the drills of a schedule, or their part of its status."""
-    name, drill, have = drill_cron_job_name(schedule.name), schedule.drill, observed.cron_job.body
+    name, drill, existing = drill_cron_job_name(schedule.name), schedule.drill, observed.cron_job.body
     if drill is None:
-        if have is not None and is_owned_by(schedule, have) and not have["metadata"].get("deletionTimestamp"):
+        if (
+            existing is not None
+            and is_owned_by(schedule, existing)
+            and not existing["metadata"].get("deletionTimestamp")
+        ):
             # An error of an earlier deletion in this run: the schedule reports it instead of a second attempt.
             error = observed.cron_job.error
-            return deletion(name, have) if error is None else _kept(schedule, error.reason, error.message)
+            return deletion(name, existing) if error is None else _kept(schedule, error.reason, error.message)
         return DrillResult(None, None)
     problem = blocked(schedule, name, observed.cron_job)
     if problem is None and image.name:
-        want = desired_drill_cron_job(schedule, drill, image)
+        desired = desired_drill_cron_job(schedule, drill, image)
         recorded, account = str(schedule.drill_status.get("cronJob") or ""), missing_account(schedule, has_account)
-        result = check(want, observed.cron_job, recorded, account)
+        result = check(desired, observed.cron_job, recorded, account)
         if result is not None and not isinstance(result, CronJobCondition):
             return result
         problem = result
@@ -185,11 +189,11 @@ def _result(
     now: datetime,
 ) -> DrillResult:
     status = _with_results(dict(schedule.drill_status), records)
-    have = observed.cron_job.body
+    existing = observed.cron_job.body
     due: datetime | None = None
-    if have is not None and is_owned_by(schedule, have):
+    if existing is not None and is_owned_by(schedule, existing):
         # Only with the uid that the operator has recorded are Jobs those of this schedule.
-        status |= {"cronJob": str(have["metadata"]["name"]), "cronJobUID": str(have["metadata"].get("uid", ""))}
+        status |= {"cronJob": str(existing["metadata"]["name"]), "cronJobUID": str(existing["metadata"].get("uid", ""))}
         due = None if schedule.suspend else next_time(drill.schedule, drill.time_zone, now)
     status["nextTime"] = timestamps.text(due) if due else None
     return DrillResult(status, _condition(schedule, drill, observed, records, status, problem, now))
@@ -250,10 +254,10 @@ def _overdue(
     now: datetime,
 ) -> str | None:
     """Why a drill is overdue, for a message; None if it is not."""
-    have = observed.cron_job.body
-    if schedule.suspend or have is None:
+    existing = observed.cron_job.body
+    if schedule.suspend or existing is None:
         return None
-    since = good or timestamps.parse(have["metadata"].get("creationTimestamp")) or schedule.meta.created
+    since = good or timestamps.parse(existing["metadata"].get("creationTimestamp")) or schedule.meta.created
     due = next_time(drill.schedule, drill.time_zone, since)
     if due is None or now <= due + timedelta(seconds=overdue_seconds(drill)):
         return None
