@@ -35,7 +35,6 @@ BATCH_SECONDS: Final = 1.0
 """Seconds from a change to the message, so that changes at the same time become one message."""
 _RETRY_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 60.0
-_WRITE_ATTEMPTS: Final = 3
 _log: Final = logging.getLogger("gateway_operator.notifications")
 
 
@@ -201,8 +200,9 @@ class _Receiver:
             try:
                 await self._write(ref, {record_key(self.name, one.topic): one.mark or None for one in sent})
             except ClusterError as error:
-                # They stay: the next step records them, and does not send them again.
-                _log.warning("The delivery for %s cannot be recorded and is retried: %s", ref.name, error)
+                # They stay: the next step reads the object again, records them, and does not send them again.
+                level = logging.DEBUG if isinstance(error, ConflictError) else logging.WARNING
+                _log.log(level, "The delivery for %s cannot be recorded and is retried: %s", ref.name, error)
                 complete = False
                 continue
             left = tuple(one for one in self._pending.get(ref.uid, ()) if one not in sent)
@@ -214,19 +214,12 @@ class _Receiver:
 
     async def _write(self, ref: Ref, record: dict[str, str | None]) -> None:
         """Merge the record into the status. ClusterError if it cannot be written; a deleted object needs no record."""
-        for attempt in range(_WRITE_ATTEMPTS):
-            body = await self._ports.cluster.read(ref)
-            if body is None:
-                return
-            recorded: Any = (body.get("status") or {}).get("notified") or {}
-            if all(recorded.get(key) == value for key, value in record.items()):
-                return
-            try:
-                await self._ports.cluster.write_status(Meta.parse(body, ref.kind), {"notified": record})
-                return
-            except ConflictError:  # a reconcile has written to the same status: read it again
-                if attempt == _WRITE_ATTEMPTS - 1:
-                    raise
+        body = await self._ports.cluster.read(ref)
+        if body is None:
+            return
+        recorded: Any = (body.get("status") or {}).get("notified") or {}
+        if any(recorded.get(key) != value for key, value in record.items()):
+            await self._ports.cluster.write_status(Meta.parse(body, ref.kind), {"notified": record})
 
     def _forget_expired(self) -> None:
         now = self._ports.clock.now()
