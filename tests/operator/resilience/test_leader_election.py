@@ -6,8 +6,8 @@ The two processes serve all tests of this module. Each test ends with both of th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +106,30 @@ def check_one_backup(kube: Kube, admin: ScriptedAdminApi) -> dict[str, Any]:
     return kube.require("gwb", "b")
 
 
-def check_unchanged(kube: Kube, admin: ScriptedAdminApi, body: dict[str, Any], calls: int) -> None:
-    """Nothing more is written or called, after the previous leader could act again."""
+@contextmanager
+def taken_over(
+    kube: Kube,
+    pair: Pair,
+    standby: Replica,
+    admin: ScriptedAdminApi,
+    *,
+    repair: Callable[[], object],
+    first: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """The standby takes over from the failed leader and finishes its one backup.
+
+    ``first`` runs before that, and ``repair`` ends the failure. After the block nothing more is written or called,
+    although the previous leader could act again.
+    """
+    failed = time.monotonic()
+    try:
+        first()
+        pair.wait_leads(standby, failed)
+        body = check_one_backup(kube, admin)
+        calls = len(admin.calls)
+    finally:
+        repair()
+    yield
     time.sleep(1)
     assert kube.require("gwb", "b") == body
     assert len(admin.calls) == calls
@@ -140,11 +162,8 @@ def test_killed_leader_is_replaced_and_one_backup_is_made(
     leader, standby = pair.roles()
     begin_backup(kube, admin, 3)
     leader.process.kill()
-    pair.wait_leads(standby, time.monotonic())
-    body = check_one_backup(kube, admin)
-    calls = len(admin.calls)
-    leader.process.start()
-    check_unchanged(kube, admin, body, calls)
+    with taken_over(kube, pair, standby, admin, repair=leader.process.start):
+        pass
 
 
 def test_thawed_leader_makes_no_second_file_and_writes_no_status(
@@ -155,14 +174,8 @@ def test_thawed_leader_makes_no_second_file_and_writes_no_status(
     ended = leader.count_logged("no longer leads")
     begin_backup(kube, admin, 1)
     leader.process.pause()
-    try:
-        pair.wait_leads(standby, time.monotonic())
-        body = check_one_backup(kube, admin)
-        calls = len(admin.calls)
-    finally:
-        leader.process.resume()
-    wait_for("the thawed leader stops", lambda: leader.count_logged("no longer leads") > ended, 10)
-    check_unchanged(kube, admin, body, calls)
+    with taken_over(kube, pair, standby, admin, repair=leader.process.resume):
+        wait_for("the thawed leader stops", lambda: leader.count_logged("no longer leads") > ended, 10)
     assert leader.process.is_alive()
 
 
@@ -174,16 +187,13 @@ def test_leader_that_is_cut_off_stops_before_the_other_begins(
     ended = leader.count_logged("no longer leads")
     begin_backup(kube, admin, 2 * LEASE_SECONDS)
     leader.connection.cut()
-    cut = time.monotonic()
-    try:
+
+    def wait_until_it_stops() -> None:
         wait_for("the leader stops", lambda: leader.count_logged("no longer leads") > ended, LEASE_SECONDS + PATIENCE)
         assert pair.lease()["holderIdentity"].startswith(leader.name)
-        pair.wait_leads(standby, cut)
-        body = check_one_backup(kube, admin)
-        calls = len(admin.calls)
-    finally:
-        leader.connection.heal()
-    check_unchanged(kube, admin, body, calls)
+
+    with taken_over(kube, pair, standby, admin, repair=leader.connection.heal, first=wait_until_it_stops):
+        pass
     assert leader.process.is_alive()
 
 
