@@ -12,7 +12,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.main import main
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.deletion import finalize_backup
+from gateway_operator.reconcile.backup.deletion import finalize_backup
 from tests.operator.support.clocks import ShiftedClock
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway

@@ -14,7 +14,7 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.operator.support.clocks import ShiftedClock
 from tests.operator.support.operator_process import OperatorProcess

@@ -11,9 +11,9 @@ import pytest
 
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.backup.deletion import finalize_backup
+from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
-from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.real_gateway import RealGateway, real_gateway

@@ -15,7 +15,7 @@ from gateway_operator.adapters.admin_api import HttpAdminApi
 from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.ports import Clock, Ports
-from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore

@@ -35,8 +35,8 @@ from gateway_operator.handlers.metric_sources import metric_sources, watch_cover
 from gateway_operator.leadership import Leadership
 from gateway_operator.ports import Ports
 from gateway_operator.ports.metrics import ReconcileMetrics
+from gateway_operator.reconcile.backup.object import reconcile_backup_object
 from gateway_operator.reconcile.backup_import import reconcile_import
-from gateway_operator.reconcile.backup_object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.notifications.notifier import Notifier
 from gateway_operator.reconcile.restore.run import reconcile_restore

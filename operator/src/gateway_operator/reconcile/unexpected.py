@@ -33,8 +33,8 @@ from gateway_operator.domain.restore import unexpected as restore_decisions
 from gateway_operator.domain.schedule import decide as schedule_decisions
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, Ports
+from gateway_operator.reconcile.backup.deletion import sync_finalizer
 from gateway_operator.reconcile.backup_import import after_import_error
-from gateway_operator.reconcile.deletion import sync_finalizer
 from gateway_operator.reconcile.status_writer import Log, update_status
 
 UNREADABLE_SECONDS: Final = 600

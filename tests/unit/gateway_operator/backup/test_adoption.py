@@ -14,7 +14,7 @@ from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.unit.gateway_operator.simulation.fake_admin_api import inspection_of
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log

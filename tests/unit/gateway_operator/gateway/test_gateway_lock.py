@@ -17,7 +17,7 @@ from gateway_operator.domain.model.identifiers import GatewayRef, Ref
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
-from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import RESOLUTION_TTL, GatewayLocks, Priority, PriorityLock
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, resolve_gateway
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE

@@ -12,7 +12,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.backup_object import reconcile_backup_object
+from gateway_operator.reconcile.backup.object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
 from tests.unit.gateway_operator.simulation.fake_cluster import Clock, Cluster

@@ -18,7 +18,7 @@ from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTOR
 from gateway_operator.domain.model.resources import Backup, Meta
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.ports import AdminApiError
-from gateway_operator.reconcile.backup_object import reconcile_backup_object
+from gateway_operator.reconcile.backup.object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.status_writer import update_status
 from tests.unit.gateway_operator.simulation.faults import World

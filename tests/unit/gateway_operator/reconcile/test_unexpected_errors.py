@@ -21,8 +21,8 @@ from gateway_operator.domain.schedule.cronjob import Image
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers.common import parse_or_defaults
 from gateway_operator.ports import AdminApiError, ClusterError, Ports, Secret
+from gateway_operator.reconcile.backup.object import reconcile_backup_object
 from gateway_operator.reconcile.backup_import import reconcile_import
-from gateway_operator.reconcile.backup_object import reconcile_backup_object
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule

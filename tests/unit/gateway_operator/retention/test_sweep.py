@@ -22,7 +22,7 @@ from gateway_operator.domain.retention.sets import gather
 from gateway_operator.domain.retention.volume import assume_present
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
-from gateway_operator.reconcile.deletion import finalize_backup
+from gateway_operator.reconcile.backup.deletion import finalize_backup
 from gateway_operator.reconcile.retention.sweep import RetentionController
 from tests.unit.gateway_operator.policies import installed_policy
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME, backup_record, inspection_of

@@ -14,9 +14,9 @@ from typing import Any
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.leadership import NotLeaderError
 from gateway_operator.ports import AdminApiError, Ports
-from gateway_operator.reconcile.backup import reconcile_backup
+from gateway_operator.reconcile.backup.deletion import finalize_backup
+from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
-from gateway_operator.reconcile.deletion import finalize_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
 from tests.unit.gateway_operator.simulation.fake_admin_api import Admin

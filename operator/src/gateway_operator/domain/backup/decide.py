@@ -273,24 +273,11 @@ def after_failure(observed: BackupObservation, failure: Failure, now: datetime) 
         if isinstance(observed.stored, BackupRecord) and backup.phase != "Verifying":
             return _complete_or_verify(observed, observed.stored, now)
         if failure.code == ErrorCode.NameUsed:
-            return backup_status.failed(backup, failure.code, _name_used(backup, failure), now)
+            return backup_status.failed(backup, failure.code, backup_status.name_used_message(backup, failure), now)
         message = failure.sentence() if permanent else f"{failure.sentence()} Given up after {attempt} attempts."
         errors = retry_policy.with_error(backup, failure, now)
         return backup_status.failed(backup, failure.code, message, now, {"lastErrors": errors, "attempt": attempt})
     return retry_policy.retry(backup, failure, now)
-
-
-def _name_used(backup: Backup, failure: Failure) -> str:
-    """Why no backup was made, and the ways to continue. An object of this name was lost, and its file was not."""
-    name, existing = backup.meta.ref.name, failure.existing
-    if existing is None:
-        return failure.sentence()
-    return (
-        f"The volume has a backup of the name {name}, made for an earlier object: {existing.path} of "
-        f"{timestamps.text(existing.created)}. A name is used once, so no new backup was made. For a new backup, use "
-        f"another name. To get the earlier one back, create a GatewayBackupImport, which replaces this object, or "
-        f"create a GatewayBackup with `existing: {{path: {existing.path}}}`."
-    )
 
 
 def _can_read_record(observed: BackupObservation) -> bool:

@@ -15,7 +15,7 @@ from gateway_operator.domain.backup import changes
 from gateway_operator.domain.index.backup_index import TERMINAL_BACKUP_PHASES, BackupIndex
 from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.actions import Finish, KubernetesEvent
-from gateway_operator.domain.model.admin_api import BackupFile, counts_status
+from gateway_operator.domain.model.admin_api import BackupFile, Failure, counts_status
 from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
@@ -29,6 +29,19 @@ def has_work(backup: Backup) -> bool:
         backup.phase not in TERMINAL_BACKUP_PHASES
         or backup.delete_file != (FINALIZER in backup.meta.finalizers)
         or backup.status.get("observedGeneration") != backup.meta.generation
+    )
+
+
+def name_used_message(backup: Backup, failure: Failure) -> str:
+    """Why no backup was made, and the ways to continue. An object of this name was lost, and its file was not."""
+    name, existing = backup.meta.ref.name, failure.existing
+    if existing is None:
+        return failure.sentence()
+    return (
+        f"The volume has a backup of the name {name}, made for an earlier object: {existing.path} of "
+        f"{timestamps.text(existing.created)}. A name is used once, so no new backup was made. For a new backup, use "
+        f"another name. To get the earlier one back, create a GatewayBackupImport, which replaces this object, or "
+        f"create a GatewayBackup with `existing: {{path: {existing.path}}}`."
     )
 
 

@@ -1,1 +1,1 @@
-"""The reconcile of a GatewayBackup: its finalizer and deletion, its origin, and the run that makes or adopts its file."""
+"""The reconcile of a GatewayBackup: its finalizer and deletion, its origin, and the run that makes its file."""

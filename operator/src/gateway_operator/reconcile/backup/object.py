@@ -1,4 +1,4 @@
-"""Reconciles a GatewayBackup: its finalizer and its deletion here, the backup itself in ``reconcile.backup``."""
+"""Reconciles a GatewayBackup: its finalizer and its deletion here, the backup itself in ``run``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.names import FINALIZER, SCHEDULE_LABEL
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.backup import reconcile_backup
-from gateway_operator.reconcile.deletion import finalize_backup, sync_finalizer
+from gateway_operator.reconcile.backup.deletion import finalize_backup, sync_finalizer
+from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks, Priority
 from gateway_operator.reconcile.status_writer import object_log, observe_generation
 

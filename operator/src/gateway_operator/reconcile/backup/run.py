@@ -33,7 +33,7 @@ from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import is_running
 from gateway_operator.ports import AdminTarget, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.backup_origin import read_origin
+from gateway_operator.reconcile.backup.origin import read_origin
 from gateway_operator.reconcile.gateway_lock import GatewayLock, GatewayLocks, Priority
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, backup_id_of, call_or_failure
 from gateway_operator.reconcile.status_writer import NO_PROGRESS_DELAY, Log, update_status

@@ -25,7 +25,7 @@ from gateway_operator.domain.retention.plan import COMPLETED, DeletionCause, Ret
 from gateway_operator.domain.retention.result import RetentionResult, deletion_event
 from gateway_operator.domain.retention.sets import BackupSet, in_use
 from gateway_operator.ports import ClusterError, ConflictError, MissingError, Ports
-from gateway_operator.reconcile.deletion import finish_deletion, gateway_problem
+from gateway_operator.reconcile.backup.deletion import finish_deletion, gateway_problem
 from gateway_operator.reconcile.status_writer import Log
 
 GatewayProblems = dict[NamespacedGateway, str]
