@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from gateway_operator.domain.gateway.workload import Workload
-from gateway_operator.domain.index.backup_index import BackupSummary
+from gateway_operator.domain.index.backup_index import BackupSummary, newest_restorable
 from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway
 from gateway_operator.domain.model.levels import DRILLED, VERIFIED, reaches
@@ -47,17 +47,17 @@ class GatewayStatus:
     @property
     def newest(self) -> BackupSummary | None:
         """The newest Completed backup whose file is not known to be missing."""
-        return _newest(self.backups)
+        return newest_restorable(self.backups)
 
     @property
     def newest_verified(self) -> BackupSummary | None:
         """The newest of them that is at least Verified."""
-        return _newest(one for one in self.backups if reaches(one.level, VERIFIED))
+        return newest_restorable(one for one in self.backups if reaches(one.level, VERIFIED))
 
     @property
     def newest_drilled(self) -> BackupSummary | None:
         """The newest of them that a drill has restored."""
-        return _newest(one for one in self.backups if reaches(one.level, DRILLED))
+        return newest_restorable(one for one in self.backups if reaches(one.level, DRILLED))
 
     @property
     def phases(self) -> Mapping[str, int]:
@@ -100,7 +100,8 @@ class GatewayStatus:
         if newest is None:
             yield StatusProblem("gateway", "NoBackup", "There is no Completed backup of it.")
         # As in the metrics: the time of a failure has whole seconds.
-        failed = max((one for one in self.backups if one.phase == "Failed"), key=_order, default=None)
+        failures = (one for one in self.backups if one.phase == "Failed")
+        failed = max(failures, key=lambda one: (one.time, one.uid), default=None)
         if failed is not None and (newest is None or failed.time >= newest.time.replace(microsecond=0)):
             yield StatusProblem(
                 f"backup {failed.name}", failed.reason, "It has failed, and no later one has succeeded."
@@ -162,11 +163,3 @@ def gateways_of_workloads(kind: str, bodies: Iterable[Json]) -> Iterator[Namespa
 def _name(gateway: NamespacedGateway) -> tuple[str, str, str, int]:
     ref = gateway.gateway
     return gateway.namespace, ref.name, ref.kind, ref.ordinal
-
-
-def _newest(backups: Iterable[BackupSummary]) -> BackupSummary | None:
-    return max((one for one in backups if one.is_restorable), key=_order, default=None)
-
-
-def _order(backup: BackupSummary) -> tuple[object, str]:
-    return backup.time, backup.uid

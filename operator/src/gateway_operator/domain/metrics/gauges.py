@@ -163,7 +163,8 @@ def _gateway_gauges(series: GaugeSeries, labels: LabelValues, health: GatewayHea
 
 
 def _newest_verified(rows: Iterable[BackupSummary]) -> datetime | None:
-    return max((one.time for one in rows if one.is_restorable and reaches(one.level, VERIFIED)), default=None)
+    newest = newest_restorable(one for one in rows if reaches(one.level, VERIFIED))
+    return None if newest is None else newest.time
 
 
 def _unix(time: datetime | None) -> float | None:
