@@ -34,7 +34,7 @@ LIKELY_ERRORS = {
     ),
     "EIO": frozenset(("fsync", "fdatasync", "unlink", "unlinkat")),
 }
-ONE_IN = 50
+ONE_IN = 100
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +86,13 @@ def test_sample_of_faults_at_all_calls_and_repeated_requests_loses_nothing(
     name: str, fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
     plan = Plan(kinds=(KILL, *ERRORS), one_in=ONE_IN)
-    assert _run_faults(plan, name, scenarios, fork_server, memory_folder).injected.total() > 2
+    assert _run_faults(plan, name, scenarios, fork_server, memory_folder).injected.total() > 0
 
 
 def test_kill_of_server_and_workers_together_loses_nothing(
     fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
-    plan = Plan(kinds=(GROUP,), one_in=3 * ONE_IN)
+    plan = Plan(kinds=(GROUP,), one_in=150)
     results = [_run_faults(plan, name, scenarios, fork_server, memory_folder) for name in MUTATIONS]
     assert sum(result.injected.total() for result in results) > 4
 

@@ -31,6 +31,11 @@ def state(gw: RealGateway, status: dict[str, Any]) -> str:
     return str(gw.get_restore(status["requestID"])["data"]["state"])
 
 
+def wait_no_finalizer(kube: Kube, name: str) -> None:
+    # The operator removes the finalizer after it has written the last status.
+    wait_for("no finalizer", lambda: "finalizers" not in kube.require("gwr", name)["metadata"])
+
+
 def test_deleted_restore_is_rolled_back_while_others_wait(kube: Kube, backed_up: RealGateway) -> None:
     before = backed_up.config.read_bytes()
     status = hold(kube, "first")
@@ -48,7 +53,7 @@ def test_deleted_restore_is_rolled_back_while_others_wait(kube: Kube, backed_up:
     assert done["phase"] == "Completed", done
     assert kube.status("gwb", done["safetyBackup"]["backupName"])["counts"]["users"] == 5
     kube.wait_phase("gwb", "meanwhile", "Completed", timeout=60)
-    assert "finalizers" not in kube.require("gwr", "second")["metadata"]
+    wait_no_finalizer(kube, "second")
 
 
 def test_commands_end_a_restore_in_each_open_state(kube: Kube, backed_up: RealGateway) -> None:
@@ -77,7 +82,7 @@ def test_commands_end_a_restore_in_each_open_state(kube: Kube, backed_up: RealGa
         "RollbackRequested",
         "Rollback",
     )
-    assert "finalizers" not in kube.require("gwr", "left")["metadata"]
+    wait_no_finalizer(kube, "left")
     assert "has spec.end Rollback already" in cli.run("restore", "commit", "left", "--yes", code=1).stderr
 
     # After a rollback that would have discarded a change: only a person discards it, and it is kept in a backup.
@@ -155,4 +160,4 @@ def test_status_lost_after_the_end_changes_nothing(
     kube.apply({"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]})
     status = kube.wait_phase("gwr", "once", "Completed")
     assert (status["reason"], backed_up.count_users()) == ("AlreadyApplied", 6)
-    wait_for("no finalizer", lambda: "finalizers" not in kube.require("gwr", "once")["metadata"])
+    wait_no_finalizer(kube, "once")
