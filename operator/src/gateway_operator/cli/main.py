@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gateway_operator.cli.argument_types import duration, name, policy, positive, text
 from gateway_operator.cli.options.common import add_create_options, add_gateway_options, add_wait_options
@@ -71,6 +71,10 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
 
+_Group: TypeAlias = "argparse._SubParsersAction[_Parser]"
+"""The commands of one resource."""
+
+
 class _Version(argparse.Action):
     """Prints the version of the package. It is read only here, because the pods of schedules must start fast."""
 
@@ -80,19 +84,39 @@ class _Version(argparse.Action):
         parser.exit(0, f"{version('gateway-backup-operator')}\n")
 
 
+class _Commands:
+    """Adds commands, each with the options that all of them have."""
+
+    def __init__(self) -> None:
+        self.common = _Parser(add_help=False)
+        self._output = _Parser(add_help=False)
+        formats = ["json", "yaml", "name"]
+        self._output.add_argument("-o", "--output", choices=formats, help="output format; default: text")
+        cluster = self.common.add_argument_group("cluster")
+        cluster.add_argument("-n", "--namespace", help="default: the namespace of the context, or of the pod")
+        for flag, summary in _CONNECTION_FLAGS:
+            # kubectl itself interprets these flags, so the command has the same cluster, user and proxy as kubectl.
+            cluster.add_argument(
+                flag, dest="connection", action="append", default=[], type=f"{flag}={{}}".format,
+                metavar=flag.removeprefix("--").upper(), help=summary,
+            )  # fmt: skip
+
+    def add(
+        self, group: _Group, word: str, act: str, summary: str, details: str = "", *, prints_object: bool = True
+    ) -> argparse.ArgumentParser:
+        """Add a command to a group. ``act``: MODULE:FUNCTION. ``prints_object``: it has the usual option --output."""
+        parser = group.add_parser(
+            word,
+            parents=[self.common, self._output] if prints_object else [self.common],
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}. {details}",
+        )
+        parser.set_defaults(act=act)
+        return parser
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands. ``act`` is set to MODULE:FUNCTION of the selected command."""
-    common = _Parser(add_help=False)
-    cluster = common.add_argument_group("cluster")
-    cluster.add_argument("-n", "--namespace", help="default: the namespace of the context, or of the pod")
-    for flag, summary in _CONNECTION_FLAGS:
-        # kubectl itself interprets these flags, so the command has the same cluster, user and proxy as kubectl.
-        cluster.add_argument(
-            flag, dest="connection", action="append", default=[], type=f"{flag}={{}}".format,
-            metavar=flag.removeprefix("--").upper(), help=summary,
-        )  # fmt: skip
-    output = _Parser(add_help=False)
-    output.add_argument("-o", "--output", choices=["json", "yaml", "name"], help="output format; default: text")
     top = _Parser(
         prog="kubectl gateway",
         description=__doc__,
@@ -101,52 +125,46 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=_Version, nargs=0, help="print the version of this program")
     resources = top.add_subparsers(metavar="COMMAND", required=True)
+    commands = _Commands()
+    _add_status(commands, resources)
+    _add_backup_commands(commands, _resource(resources, "backup", "manage GatewayBackups"))
+    _add_schedule_commands(commands, _resource(resources, "schedule", "manage GatewayBackupSchedules"))
+    _add_restore_commands(commands, _resource(resources, "restore", "manage GatewayRestores"))
+    _add_drill_commands(commands, _resource(resources, "drill", "restore backups in a temporary pod, as a test"))
+    summary = "show what retention keeps, and approve deletions"
+    _add_retention_commands(commands, _resource(resources, "retention", summary))
+    return top
+
+
+def _resource(resources: _Group, word: str, summary: str) -> _Group:
+    resource = resources.add_parser(word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    return resource.add_subparsers(metavar="COMMAND", required=True)
+
+
+def _add_status(commands: _Commands, resources: _Group) -> None:
     details = "Without GATEWAY: all gateways in one table. It reads the objects in the cluster, and calls no gateway."
-    status = resources.add_parser(
-        "status",
-        parents=[common],
-        help="show the newest backups, the schedules and all problems of a gateway",
-        description=f"Show the newest backups, the schedules and all problems of a gateway. {details}",
-    )
+    summary = "show the newest backups, the schedules and all problems of a gateway"
+    status = commands.add(resources, "status", "status.command:show", summary, details, prints_object=False)
     status.add_argument("gateway", nargs="?", metavar="GATEWAY", type=name, help="name of the gateway's workload")
     status.add_argument("-A", "--all-namespaces", action="store_true", help="the gateways of all namespaces")
     status.add_argument("-o", "--output", choices=["json", "yaml"], help="output format; default: text")
-    status.set_defaults(act="status.command:show")
-    backup = _resource(resources, "backup", "manage GatewayBackups")
-    schedule = _resource(resources, "schedule", "manage GatewayBackupSchedules")
-    restore = _resource(resources, "restore", "manage GatewayRestores")
-    drill = _resource(resources, "drill", "restore backups in a temporary pod, as a test")
-    retention = _resource(resources, "retention", "show what retention keeps, and approve deletions")
 
-    def command(
-        group: argparse._SubParsersAction[_Parser],
-        word: str,
-        act: str,
-        summary: str,
-        details: str = "",
-        parents: Sequence[_Parser] = (common, output),
-    ) -> argparse.ArgumentParser:
-        subparser = group.add_parser(
-            word,
-            parents=list(parents),
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}. {details}",
-        )
-        subparser.set_defaults(act=act)
-        return subparser
 
-    _add_backup_create(command(backup, "create", "backups:create", "create a backup"))
-    listing = command(backup, "list", "backups:show", "list backups, newest first")
+def _add_backup_commands(commands: _Commands, backup: _Group) -> None:
+    _add_backup_create(commands.add(backup, "create", "backups:create", "create a backup"))
+    listing = commands.add(backup, "list", "backups:show", "list backups, newest first")
     listing.add_argument("--group", type=name, help="only backups of this group")
     listing.add_argument("--gateway", type=name, help="only backups of this gateway")
     details = "`kubectl delete gatewaybackup` deletes the object and keeps the file; this command deletes both."
-    delete = command(backup, "delete", "backups:delete", "delete backups and their files", details)
+    delete = commands.add(backup, "delete", "backups:delete", "delete backups and their files", details)
     delete.add_argument("names", nargs="+", metavar="NAME", type=name)
     delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     delete.add_argument(
         "--timeout", type=positive, default=120, metavar="SECONDS", help="time to wait for each backup; default 120"
     )
-    adopt = command(backup, "adopt", "backups:adopt", "create a GatewayBackup for a file that is already on the volume")
+    adopt = commands.add(
+        backup, "adopt", "backups:adopt", "create a GatewayBackup for a file that is already on the volume"
+    )
     adopt.add_argument("name", metavar="NAME", type=name)
     add_gateway_options(adopt)
     adopt.add_argument("--path", required=True, type=text, help="path of the file in the gateway's backup directory")
@@ -154,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
     add_create_options(adopt)
     _add_spec_options(adopt.add_argument_group("retention and verification"))
     details = "The command creates a GatewayBackupImport, which deletes nothing."
-    import_ = command(
+    import_ = commands.add(
         backup, "import", "backups:import_", "create a GatewayBackup for every backup file without one", details
     )
     import_.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
@@ -170,21 +188,25 @@ def parser() -> argparse.ArgumentParser:
         ("unpin", "backups:unpin", "let retention delete backups again"),
         ("accept", "backups:accept", "acknowledge that Suspicious backups are correct"),
     ):
-        command(backup, word, act, summary).add_argument("names", nargs="+", metavar="NAME", type=name)
+        commands.add(backup, word, act, summary).add_argument("names", nargs="+", metavar="NAME", type=name)
 
-    command(schedule, "list", "schedules:show", "list schedules")
+
+def _add_schedule_commands(commands: _Commands, schedule: _Group) -> None:
+    commands.add(schedule, "list", "schedules:show", "list schedules")
     for word, act, summary in (
         ("suspend", "schedules:suspend", "suspend schedules, so that they make no new backups"),
         ("resume", "schedules:resume", "resume suspended schedules"),
     ):
-        command(schedule, word, act, summary).add_argument("names", nargs="+", metavar="NAME", type=name)
+        commands.add(schedule, word, act, summary).add_argument("names", nargs="+", metavar="NAME", type=name)
     details = "The command creates a Job from the schedule's CronJob."
-    run_now = command(schedule, "run", "schedules:run", "make a backup of a schedule now", details)
+    run_now = commands.add(schedule, "run", "schedules:run", "make a backup of a schedule now", details)
     run_now.add_argument("name", metavar="NAME", type=name)
     add_wait_options(run_now)
 
+
+def _add_retention_commands(commands: _Commands, retention: _Group) -> None:
     details = "Nothing is changed. With -o name, the names of the backups to delete are printed."
-    explain = command(
+    explain = commands.add(
         retention, "explain", "retention:show", "show which backups retention keeps or deletes, and why", details
     )
     explain.add_argument("schedule", nargs="?", metavar="SCHEDULE", type=name)
@@ -193,53 +215,52 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--policy", action="append", default=[], type=policy, metavar="RULE=VALUE", help=(
         "explain this policy instead of the one in force, for example keepLast=7 (repeatable)"
     ))  # fmt: skip
-
     details = (
         "It names the context and namespace, shows the plan, and asks. It needs permission to delete GatewayBackups."
     )
-    approve = command(
+    approve = commands.add(
         retention, "approve", "retention:approve", "approve deletions that a safety check has stopped", details
     )
     approve.add_argument("schedule", metavar="SCHEDULE", type=name)
     approve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
+
+def _add_drill_commands(commands: _Commands, drill: _Group) -> None:
     details = "A drill changes nothing at the gateway. It needs the permission that the chart's restore.drills grants."
-    drill_create = command(drill, "create", "drills:create", "restore a backup in a temporary pod", details)
+    drill_create = commands.add(drill, "create", "drills:create", "restore a backup in a temporary pod", details)
     drill_create.add_argument("name", nargs="?", metavar="NAME", type=name, help=_GENERATED_NAME)
     add_gateway_options(drill_create, required=False)
     add_create_options(drill_create)
     add_drill_options(drill_create)
-    command(drill, "list", "drills:show", "list drills, newest first")
+    commands.add(drill, "list", "drills:show", "list drills, newest first")
 
-    add_restore_create(command(restore, "create", "restores:create", "restore a backup"))
-    command(restore, "list", "restores:show", "list restores, newest first")
+
+def _add_restore_commands(commands: _Commands, restore: _Group) -> None:
+    add_restore_create(commands.add(restore, "create", "restores:create", "restore a backup"))
+    commands.add(restore, "list", "restores:show", "list restores, newest first")
     details = (
         "It creates a GatewayRestore with mode DryRun, waits for it, prints the difference and deletes it. "
         "Exit code 0: the restore would be accepted; 1: it would be refused."
     )
-    diff = command(restore, "diff", "restore_diff:diff", "show what a restore would change", details, parents=[common])
+    diff = commands.add(
+        restore, "diff", "restore_diff:diff", "show what a restore would change", details, prints_object=False
+    )
     add_restore_diff(diff)
     details = "For a restore that is neither committed nor rolled back. It names the context and namespace, and asks."
     for word, summary in (
         ("commit", "keep the live config, and end a restore"),
         ("rollback", "put the previous config back, and end a restore"),
     ):
-        ending = command(restore, word, f"restore_end:{word}", summary, details)
+        ending = commands.add(restore, word, f"restore_end:{word}", summary, details)
         ending.add_argument("name", metavar="NAME", type=name)
         ending.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         add_wait_options(ending)
     details = "The restore must wait for an approval, and someone else must have requested it. docs/approvals.md"
-    second = command(restore, "approve", "restore_approval:approve", "approve a restore as the second person", details)
+    second = commands.add(
+        restore, "approve", "restore_approval:approve", "approve a restore as the second person", details
+    )
     second.add_argument("name", metavar="NAME", type=name)
     second.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    return top
-
-
-def _resource(
-    resources: argparse._SubParsersAction[_Parser], word: str, summary: str
-) -> argparse._SubParsersAction[_Parser]:
-    resource = resources.add_parser(word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    return resource.add_subparsers(metavar="COMMAND", required=True)
 
 
 def _add_backup_create(command: argparse.ArgumentParser) -> None:

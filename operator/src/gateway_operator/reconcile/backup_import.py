@@ -97,6 +97,43 @@ class _ImportRun:
         namespace = self._import.meta.ref.namespace
         backups = [Backup.parse(body) for body in await self._ports.cluster.list_ours(BACKUP_KIND, namespace)]
         plan = backup_import.plan(self._import, files, backups, volume_id)
+        progress = self._progress(plan, target, volume_id, ignored, now)
+        if self._import.dry_run:
+            paths = [one.path for one in plan.create]
+            progress.update(adopted=len(paths), wouldAdopt=paths[:_MAX_PATHS_IN_STATUS])
+            message = f"{len(paths)} of {plan.files} backups would be adopted; nothing was created."
+            return await self._finish(True, Reason.WouldImport, message, progress)
+        progress["adopted"] = plan.adopted
+        remaining = len(plan.create) + plan.waiting
+        if remaining:
+            # The status comes before the objects: a user can then see which import creates them.
+            message = f"{remaining} of {plan.files} backups are being adopted."
+            pinned = {one.name for one in plan.create if one.pinned} | self._import.pinned_names
+            # The names as well: after a crash between deletion and creation, only this status says which were pinned.
+            names = {"pinnedNames": sorted(pinned)} if pinned else {}
+            await self._write({**self._unfinished_status(Reason.Importing, message), **progress, **names}, None)
+        try:
+            await self._create(plan, namespace)
+        except ConflictError:
+            # An object of this name was created in the meantime, or one with a finalizer is still being deleted.
+            # Requeue: the next run plans with it.
+            return _CONFLICT_DELAY
+        if remaining:
+            # Requeue: the adoptions run in the reconciles of their own objects, and their events do not come here.
+            return timestamps.recheck_delay(self._import.time("startTime") or now, now)
+        message = (
+            f"{plan.adopted} of {plan.files} backups were adopted; {plan.already_owned} already had a GatewayBackup."
+        )
+        if plan.failed:
+            message = f"{message} {len(plan.failed)} could not be adopted; see status.problems."
+        return await self._finish(
+            not plan.failed, Reason.ImportedInPart if plan.failed else Reason.Imported, message, progress
+        )
+
+    def _progress(
+        self, plan: backup_import.ImportPlan, target: AdminTarget, volume_id: str, ignored: int, now: datetime
+    ) -> dict[str, Any]:
+        """The status fields about the files: their numbers, and those that cannot be adopted."""
         progress: dict[str, Any] = {
             "volumeID": volume_id,
             "pod": target.endpoint.pod,
@@ -112,47 +149,17 @@ class _ImportRun:
         ]
         if problems:
             progress["problems"] = problems[:_MAX_PROBLEMS_IN_STATUS]
-        if self._import.dry_run:
-            paths = [one.path for one in plan.create]
-            progress.update(adopted=len(paths), wouldAdopt=paths[:_MAX_PATHS_IN_STATUS])
-            message = f"{len(paths)} of {plan.files} backups would be adopted; nothing was created."
-            return await self._finish(True, Reason.WouldImport, message, progress)
-        progress["adopted"] = plan.adopted
-        remaining = len(plan.create) + plan.waiting
-        if remaining:
-            # The status comes before the objects: a user can then see which import creates them.
-            message = f"{remaining} of {plan.files} backups are being adopted."
-            pinned = {one.name for one in plan.create if one.pinned} | self._import.pinned_names
-            # The names as well: after a crash between deletion and creation, only this status says which were pinned.
-            names = {"pinnedNames": sorted(pinned)} if pinned else {}
-            await self._write({**self._unfinished_status(Reason.Importing, message), **progress, **names}, None)
-        for adoption in plan.create:
-            try:
-                if adoption.replaces is not None:
-                    await self._delete(adoption.replaces)
-                await self._ports.cluster.create_ours(
-                    BACKUP_KIND, namespace, backup_import.backup_body(self._import, adoption)
-                )
-            except ConflictError:
-                # An object of this name was created in the meantime, or one with a finalizer is still being deleted.
-                # Requeue: the next run plans with it.
-                return _CONFLICT_DELAY
-        if remaining:
-            # Requeue: the adoptions run in the reconciles of their own objects, and their events do not come here.
-            return timestamps.recheck_delay(self._import.time("startTime") or now, now)
-        message = (
-            f"{plan.adopted} of {plan.files} backups were adopted; {plan.already_owned} already had a GatewayBackup."
-        )
-        if plan.failed:
-            message = f"{message} {len(plan.failed)} could not be adopted; see status.problems."
-        return await self._finish(
-            not plan.failed, Reason.ImportedInPart if plan.failed else Reason.Imported, message, progress
-        )
+        return progress
 
-    async def _delete(self, ref: Ref) -> None:
-        """Delete an object that ended in ``NameUsed``. It has no file. By uid: a newer object of its name stays."""
-        with suppress(MissingError):
-            await self._ports.cluster.delete_by_uid(ref)
+    async def _create(self, plan: backup_import.ImportPlan, namespace: str) -> None:
+        """Create the missing GatewayBackups. ConflictError if a name is taken."""
+        for adoption in plan.create:
+            if adoption.replaces is not None:
+                # The old object ended in NameUsed and has no file. By uid: a newer object of its name stays.
+                with suppress(MissingError):
+                    await self._ports.cluster.delete_by_uid(adoption.replaces)
+            body = backup_import.backup_body(self._import, adoption)
+            await self._ports.cluster.create_ours(BACKUP_KIND, namespace, body)
 
     async def _list_files(self, target: AdminTarget) -> tuple[Sequence[BackupEntry], int]:
         """The selected files that may be backups, and the number of files that contain something else."""
