@@ -93,8 +93,7 @@ def diff_lines(status: Mapping[str, Any]) -> Iterator[str]:
                 yield f"  {mark} and {hidden} more"
     settings = difference.get("settingsChanged") or ()
     yield f"Settings: {', '.join(settings) + ' changed' if settings else 'unchanged'}"
-    _, refused, obstacle = str(status.get("message") or "").partition("A restore would be refused now: ")
-    if refused:
+    if obstacle := difference.get("obstacle"):
         yield f"Warning: a restore would be refused now: {obstacle}"
 
 

@@ -98,7 +98,7 @@ def test_message_begins_with_the_admin_key() -> None:
 
 def test_terminal_output_lists_the_names() -> None:
     status = {"source": {"path": "manual/x.json.zst"}, "diff": diff_status(plan_with_all_changes())}
-    lines = list(diff_lines({**status, "message": "A restore would be refused now: the rollout is paused."}))
+    lines = list(diff_lines({**status, "diff": {**status["diff"], "obstacle": "the rollout is paused."}}))
     assert lines[:3] == ["Source: manual/x.json.zst", "Admin key: CHANGES", "MCP configs: ~60"]
     assert lines[53:61] == [
         "  ~ and 10 more",

@@ -41,6 +41,21 @@ def test_dry_run_changes_nothing_after_any_fault(source: str) -> None:
         assert not world.cluster.restarts
 
 
+def test_dry_run_reports_why_a_restore_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, ref = with_restore(mode="DryRun")
+    pods = world.cluster.pods
+
+    async def without_claim(*arguments: Any, **options: Any) -> Any:
+        replica_sets, (pod,) = await pods(*arguments, **options)
+        return replica_sets, [{**pod, "spec": {**pod["spec"], "volumes": [{"name": "config", "emptyDir": {}}]}}]
+
+    monkeypatch.setattr(world.cluster, "pods", without_claim)
+    world.run(ref)
+    status = world.cluster.status(ref)
+    assert "is not on a persistent volume" in status["diff"]["obstacle"]
+    assert status["message"].endswith(status["diff"]["obstacle"])
+
+
 def test_factory_reset_has_one_outcome_after_any_fault() -> None:
     for name, faults in [("nothing", Faults()), *undisturbed(with_restore, **RESET).single_faults()]:
         world, ref = with_restore(faults, **RESET)

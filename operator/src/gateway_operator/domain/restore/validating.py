@@ -85,11 +85,12 @@ def _scope(restore: Restore, health: SystemHealthData | Failure | None) -> str |
 
 def _report(observed: RestoreObservation, plan: RestorePlan, now: datetime) -> RestoreAction:
     """End a dry run with the difference, and with the obstacle that a restore would meet now."""
-    message = f"{diff_text(plan)} Nothing was changed."
+    diff, message = diff_status(plan), f"{diff_text(plan)} Nothing was changed."
     obstacle = restart_problem(observed) or _not_persistent(observed)
     if obstacle is not None:
         message = f"{message} A restore would be refused now: {obstacle.message}"
-    status = {"diff": diff_status(plan), "restoredDigest": plan.restored_sha256}
+        diff["obstacle"] = obstacle.message
+    status = {"diff": diff, "restoredDigest": plan.restored_sha256}
     return finish(observed.restore, "Completed", Reason.WouldRestore, message, now, status)
 
 
