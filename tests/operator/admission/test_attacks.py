@@ -96,10 +96,10 @@ def world(team: Kube, operator_account: Caller, tmp_path_factory: pytest.TempPat
         verbs = "get list watch create update patch"
         writer = grant_user(team, "edit-without-delete", rule("mcpgateway.dev", " ".join(OUR_KINDS), verbs))
         pod_cli = KubectlGateway.as_account(team, "gw-backup", folder)
-        made = World(team, gw, pod_cli, Caller.account(team, "gw-backup"), writer)
-        make_victims(made)
-        made.record_victims()
-        yield made
+        attacked = World(team, gw, pod_cli, Caller.account(team, "gw-backup"), writer)
+        make_victims(attacked)
+        attacked.record_victims()
+        yield attacked
 
 
 def make_victims(world: World) -> None:

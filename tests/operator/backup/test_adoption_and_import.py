@@ -123,8 +123,8 @@ def test_import_on_a_new_cluster_recreates_all_backups_of_the_volume(kube: Kube,
         assert {name: recreated[name]["spec"]["group"] for name in groups} == groups
         assert {one["status"]["origin"] for one in recreated.values()} == {"Adopted"}
         fresh.apply(custom_resource("GatewayBackupImport", "again", {"gatewayRef": {"name": "gw"}}))
-        again = fresh.wait_phase("gwbi", "again", "Completed", "Failed")
-        assert (again["adopted"], again["alreadyOwned"]) == (0, 5)
+        second_import = fresh.wait_phase("gwbi", "again", "Completed", "Failed")
+        assert (second_import["adopted"], second_import["alreadyOwned"]) == (0, 5)
         fresh.apply_restore("back", backupName="first", healthCheck={"consecutive": 1})
         assert fresh.wait_phase("gwr", "back", "Completed", "Failed", timeout=60)["phase"] == "Completed"
         assert gw.count_users() == 2

@@ -68,8 +68,8 @@ def test_certificate_is_renewed_without_a_failed_call(kube: Kube, tmp_path: Path
             for name in ("tls.key", "tls.crt"):
                 (tmp_path / name).write_text(new[name])
             wait_for("the new certificate", lambda: _served(gateway.process.host) == new["tls.crt"].strip())
-            seen = len(names)
-            wait_for("backups with the new certificate", lambda: len(names) > seen + 2)
+            before = len(names)
+            wait_for("backups with the new certificate", lambda: len(names) > before + 2)
         finally:
             ended.set()
             backups.join(60)

@@ -36,8 +36,8 @@ def test_backup_create_waits_for_completion(kube: Kube, gateway: GatewayDeployme
     assert body["spec"]["description"] == "by hand"
     assert body["spec"]["pinned"] is True
     assert body["spec"]["group"] == "own"
-    again = cli.run("backup", "create", "first", "--gateway=gw", code=1)
-    assert "GatewayBackup first already exists" in again.stderr
+    repeated = cli.run("backup", "create", "first", "--gateway=gw", code=1)
+    assert "GatewayBackup first already exists" in repeated.stderr
 
 
 def test_backup_create_generates_unique_names(gateway: GatewayDeployment, cli: KubectlGateway) -> None:

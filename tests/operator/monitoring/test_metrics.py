@@ -23,8 +23,8 @@ def scrape(operator: OperatorProcess) -> Callable[..., float | None]:
     families = list(text_string_to_metric_families(operator.metrics()))
 
     def sample(name: str, **labels: str) -> float | None:
-        found = (one for family in families for one in family.samples if one.name == name)
-        return next((one.value for one in found if labels.items() <= one.labels.items()), None)
+        samples = (one for family in families for one in family.samples if one.name == name)
+        return next((one.value for one in samples if labels.items() <= one.labels.items()), None)
 
     return sample
 

@@ -43,23 +43,23 @@ def test_dry_run_reports_the_difference_and_changes_no_file(
     before = tree_digest(backed_up.config.parent, backed_up.backups)
     for name, source in sources.items():
         kube.apply_restore(name, mode="DryRun", **source)
-    found = {name: kube.wait_phase("gwr", name, "Completed", "Failed") for name in sources}
+    statuses = {name: kube.wait_phase("gwr", name, "Completed", "Failed") for name in sources}
     shown = cli.run("restore", "diff", "--gateway", "gw", "--latest").stdout
     refused = cli.run("restore", "diff", "--gateway", "gw", "--path", "broken.json", code=1)
     assert tree_digest(backed_up.config.parent, backed_up.backups) == before
-    assert {name: (one["phase"], one["reason"]) for name, one in found.items()} == {
+    assert {name: (one["phase"], one["reason"]) for name, one in statuses.items()} == {
         **dict.fromkeys(sources, ("Completed", "WouldRestore")),
         "refused": ("Failed", "BackupInvalid"),
     }
-    users = {name: _section(one, "users") for name, one in found.items() if name != "refused"}
+    users = {name: _section(one, "users") for name, one in statuses.items() if name != "refused"}
     removed = [f"user-{number}@example.com" for number in range(2, 5)]
     for name in ("by-name", "newest", "earlier", "by-path"):
         assert users[name] == {"name": "users", "added": 0, "removed": 3, "changed": 0, "removedNames": removed}
-        assert found[name]["diff"]["adminKeyChanges"] is False
+        assert statuses[name]["diff"]["adminKeyChanges"] is False
     assert users["reset"]["removed"] == users["rotated"]["removed"] == 5
-    assert [found[name]["diff"]["adminKeyChanges"] for name in ("reset", "rotated")] == [False, True]
-    assert found["rotated"]["message"].startswith("The admin key changes.")
-    for status in found.values():
+    assert [statuses[name]["diff"]["adminKeyChanges"] for name in ("reset", "rotated")] == [False, True]
+    assert statuses["rotated"]["message"].startswith("The admin key changes.")
+    for status in statuses.values():
         assert not {"requestID", "safetyBackup", "safetyBackupUID", "previousDigest"} & status.keys()
     assert kube.kubectl("get", "gwb", "-o", "name").split() == ["gatewaybackup.mcpgateway.dev/good"]
     # The same on the terminal. The command deletes the dry run that it made.
@@ -69,7 +69,7 @@ def test_dry_run_reports_the_difference_and_changes_no_file(
     names = kube.kubectl("get", "gwr", "-o", "name").split()
     assert {one.rpartition("/")[2] for one in names} == set(sources)
     shown = cli.run("restore", "diff", "by-name", "-o", "json").stdout
-    assert json.loads(shown)["status"]["diff"] == found["by-name"]["diff"]
+    assert json.loads(shown)["status"]["diff"] == statuses["by-name"]["diff"]
 
 
 def _section(status: dict[str, Any], name: str) -> dict[str, Any]:

@@ -274,14 +274,14 @@ async def test_large_deletion_waits_for_approval(
 
 def retention_reason(kube: Kube) -> str:
     """The reason of the condition RetentionApplied."""
-    found = kube.status("gwbs", "nightly")["conditions"]
-    return next(str(one["reason"]) for one in found if one["type"] == "RetentionApplied")
+    present = kube.status("gwbs", "nightly")["conditions"]
+    return next(str(one["reason"]) for one in present if one["type"] == "RetentionApplied")
 
 
 def condition_of(kube: Kube, name: str, kind: str) -> str | None:
     """The status of a condition of a backup; None without it."""
-    found = kube.status("gwb", name)["conditions"]
-    return next((str(one["status"]) for one in found if one["type"] == kind), None)
+    present = kube.status("gwb", name)["conditions"]
+    return next((str(one["status"]) for one in present if one["type"] == kind), None)
 
 
 async def run_passes(kube: Kube, ports: Ports, number: int) -> None:

@@ -46,8 +46,8 @@ def installed_policies(kube: Kube, image: str) -> Iterator[None]:
         wait_for("the policies act", lambda: not any(_creates_with_finalizer(stranger) for _ in range(10)), timeout=30)
         yield
     finally:
-        gone = [one for one in items if "annotations" not in one["metadata"]]
-        kube.cluster.kubectl("delete", "-f", "-", "--wait=false", input=_list(gone))
+        outdated = [one for one in items if "annotations" not in one["metadata"]]
+        kube.cluster.kubectl("delete", "-f", "-", "--wait=false", input=_list(outdated))
         # The next module must not begin while they still act.
         wait_for("the policies are gone", lambda: _creates_with_finalizer(stranger), timeout=30)
 

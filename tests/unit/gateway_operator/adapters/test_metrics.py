@@ -45,7 +45,7 @@ def page(sources: MetricSources | None) -> Mapping[str, list[tuple[dict[str, str
 
 
 def test_leader_shows_every_defined_metric_and_no_other() -> None:
-    found = page(LEADER)
+    series = page(LEADER)
     expected = {
         name
         for one in (*definitions.OPERATOR_METRICS, *definitions.OBJECT_METRICS)
@@ -55,26 +55,26 @@ def test_leader_shows_every_defined_metric_and_no_other() -> None:
             else [one.name]
         )
     }
-    assert {name for name in found if not name.startswith("process_")} == expected
-    assert found["gateway_backup_operator_leader"] == [({}, 1.0)]
-    assert found["gateway_backup_operator_queue_depth"] == [({"kind": "GatewayBackup"}, 3.0)]
-    assert found["gateway_backup_operator_reconcile_errors_total"] == [({"kind": "GatewayBackup"}, 1.0)]
-    results = {labels["result"]: value for labels, value in found["gateway_backup_operator_notifications_total"]}
+    assert {name for name in series if not name.startswith("process_")} == expected
+    assert series["gateway_backup_operator_leader"] == [({}, 1.0)]
+    assert series["gateway_backup_operator_queue_depth"] == [({"kind": "GatewayBackup"}, 3.0)]
+    assert series["gateway_backup_operator_reconcile_errors_total"] == [({"kind": "GatewayBackup"}, 1.0)]
+    results = {labels["result"]: value for labels, value in series["gateway_backup_operator_notifications_total"]}
     assert results == {"sent": 1.0, "failed": 0.0, "dropped": 0.0}
 
 
 @pytest.mark.parametrize("sources", [None, replace(LEADER, is_leader=lambda: False)], ids=["starting", "standby"])
 def test_standby_has_no_series_that_a_sum_would_count_twice(sources: MetricSources | None) -> None:
-    found = page(sources)
+    series = page(sources)
     own = {"gateway_backup_operator_info", "gateway_backup_operator_leader"}
-    assert {name for name in found if not name.startswith("process_")} == own
-    assert found["gateway_backup_operator_leader"] == [({}, 0.0)]
+    assert {name for name in series if not name.startswith("process_")} == own
+    assert series["gateway_backup_operator_leader"] == [({}, 0.0)]
 
 
 def test_objects_have_no_series_before_all_of_them_are_read() -> None:
-    found = page(replace(LEADER, objects=lambda: None))
-    assert found["gateway_backup_operator_objects_read"] == [({}, 0.0)]
-    assert not {one.name for one in definitions.OBJECT_METRICS} & set(found)
+    series = page(replace(LEADER, objects=lambda: None))
+    assert series["gateway_backup_operator_objects_read"] == [({}, 0.0)]
+    assert not {one.name for one in definitions.OBJECT_METRICS} & set(series)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def adopted(world: World, ref: Ref, *, foreign: bool = False) -> None:
     """Assert that the adoption is complete and no new backup was requested."""
     status = world.cluster.status(ref)
     assert (status["phase"], status["reason"], status["origin"]) == ("Completed", "Adopted", "Adopted"), status
-    assert world.admin.made == 1
+    assert world.admin.files_made == 1
     assert status["counts"]["users"] == 1
     assert status["snapshotTime"].startswith("2026-01-01T12:00:0")
     assert status["verification"]["level"] == "Verified"

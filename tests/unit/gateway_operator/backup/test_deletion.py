@@ -83,9 +83,9 @@ def test_unset_delete_file_releases_an_object_that_waits_for_its_gateway() -> No
 
 
 def test_adopted_file_is_deleted_by_the_same_rule() -> None:
-    world, (made,) = finished()
-    path = str(world.cluster.status(made)["path"])
-    del world.cluster.objects[(made.kind, made.name)]
+    world, (finished_backup,) = finished()
+    path = str(world.cluster.status(finished_backup)["path"])
+    del world.cluster.objects[(finished_backup.kind, finished_backup.name)]
     adopted = world.cluster.add("GatewayBackup", "again", {"existing": {"path": path}})
     world.run(adopted)
     assert world.cluster.status(adopted)["reason"] == "Adopted"

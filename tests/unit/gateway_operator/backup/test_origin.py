@@ -179,7 +179,7 @@ def test_nothing_that_a_creator_writes_alone_gives_schedule_or_restore(
 
 @given(st.text("abcdef0123456789-", min_size=1, max_size=63), st.uuids().map(str), st.uuids().map(str))
 def test_backup_names_of_jobs_are_valid_and_differ_by_uid(name: str, uid: str, other: str) -> None:
-    made = job_backup_name(name, uid)
-    assert len(made) <= 63
-    assert made.endswith(f"-{uid[:5]}")
-    assert (made == job_backup_name(name, other)) == (uid[:5] == other[:5])
+    backup_name = job_backup_name(name, uid)
+    assert len(backup_name) <= 63
+    assert backup_name.endswith(f"-{uid[:5]}")
+    assert (backup_name == job_backup_name(name, other)) == (uid[:5] == other[:5])

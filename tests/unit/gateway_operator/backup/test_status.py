@@ -148,13 +148,13 @@ def test_ttl_starts_at_the_snapshot_time() -> None:
     assert "expiresAt" not in status
 
 
-@pytest.mark.parametrize(("wanted", "phase"), [("Stored", "Completed"), ("Verified", "Failed")])
-def test_level_below_the_required_one_fails(wanted: str, phase: str) -> None:
+@pytest.mark.parametrize(("required", "phase"), [("Stored", "Completed"), ("Verified", "Failed")])
+def test_level_below_the_required_one_fails(required: str, phase: str) -> None:
     world = World()
     world.admin.level = world.admin.verified_level = "Stored"
-    _, status = one_more(world, "b", verification={"level": wanted})
+    _, status = one_more(world, "b", verification={"level": required})
     assert (status["phase"], status["reason"]) == (phase, "BackedUp" if phase == "Completed" else "NotVerified")
-    assert world.faults.names.count("check_file") == (0 if wanted == "Stored" else 1)
+    assert world.faults.names.count("check_file") == (0 if required == "Stored" else 1)
 
 
 def test_problem_of_a_verification_fails_the_backup() -> None:

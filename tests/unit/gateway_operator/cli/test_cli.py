@@ -276,6 +276,6 @@ def test_no_parser_accepts_abbreviated_options() -> None:
         inner = [action for action in one._actions if isinstance(action, argparse._SubParsersAction)]
         return [leaf for action in inner for choice in action.choices.values() for leaf in leaves(choice)] or [one]
 
-    found = leaves(parser())
-    assert len(found) >= 12
-    assert all(not leaf.allow_abbrev for leaf in found), "--tim must not become --timeout-seconds one day"
+    parsers = leaves(parser())
+    assert len(parsers) >= 12
+    assert all(not leaf.allow_abbrev for leaf in parsers), "--tim must not become --timeout-seconds one day"

@@ -40,11 +40,11 @@ BUNDLES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", BUNDLES)
 def test_only_the_certificates_of_a_ca_bundle_count(case: str) -> None:
-    found = certificates(secret_text(BUNDLES[case]))
-    assert found is not None
-    assert found.isascii()
-    assert "PRIVATE" not in found
-    assert ssl.create_default_context(cadata=found).cert_store_stats()["x509_ca"] == 1
+    bundle = certificates(secret_text(BUNDLES[case]))
+    assert bundle is not None
+    assert bundle.isascii()
+    assert "PRIVATE" not in bundle
+    assert ssl.create_default_context(cadata=bundle).cert_store_stats()["x509_ca"] == 1
 
 
 @given(before=st.binary(max_size=80), after=st.binary(max_size=80))

@@ -51,7 +51,7 @@ def everything_is_back(world: World, ref: Ref) -> None:
     }  # fmt: skip
     assert all(one["status"]["phase"] == "Completed" for one in backups)
     assert all(one["status"]["origin"] == "Adopted" for one in backups)
-    assert world.admin.made == 5
+    assert world.admin.files_made == 5
 
 
 def test_import_is_complete_after_any_single_crash() -> None:

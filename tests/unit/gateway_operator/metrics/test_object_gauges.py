@@ -153,8 +153,8 @@ def test_objective_is_judged_when_it_is_read(
 ) -> None:
     backups = [] if hours is None else [summary("a", old(hours))]
     spec = {} if max_age is None else {"objective": {"maxAge": max_age}}
-    found = values(metrics.OBJECTIVE_MET_NOW, backups=backups, schedules=[schedule(status, **spec)])
-    assert found.get(NIGHTLY) == expected
+    gauges = values(metrics.OBJECTIVE_MET_NOW, backups=backups, schedules=[schedule(status, **spec)])
+    assert gauges.get(NIGHTLY) == expected
 
 
 @pytest.mark.parametrize(
@@ -268,11 +268,11 @@ CHECKS: Final = st.dictionaries(
 def test_labels_are_bounded_and_every_backup_counts_once(
     rows: list[BackupSummary], gateways: dict[NamespacedGateway, GatewayHealth]
 ) -> None:
-    found = object_gauges(ObservedObjects(backups=rows, gateways=gateways), NOW).values
-    assert sum(found.get(metrics.BACKUP_OBJECTS, {}).values()) == len(rows)
+    gauges = object_gauges(ObservedObjects(backups=rows, gateways=gateways), NOW).values
+    assert sum(gauges.get(metrics.BACKUP_OBJECTS, {}).values()) == len(rows)
     reasons = {str(one) for one in Reason} | {str(one) for one in ErrorCode} | {"Other"}
     named = {(one.set_id.namespace, one.set_id.gateway.name) for one in rows}
-    for metric, series in found.items():
+    for metric, series in gauges.items():
         assert metric in metrics.OBJECT_METRICS
         for labels in series:
             assert len(labels) == len(metric.labels)

@@ -123,8 +123,8 @@ def test_another_reason_and_another_end_are_sent_again() -> None:
     assert [one.not_before for one in unsent(replace(unhealthy, status=changed), "slack")] == [None]
     later = timestamps.text(NOW + timedelta(hours=1))
     ended = recorded(restore(phase="Failed"))
-    again = replace(ended, status={**ended.status, "phase": "RolledBack", "completionTime": later})
-    assert [one.mark for one in unsent(again, "slack")] == [later]
+    ended_later = replace(ended, status={**ended.status, "phase": "RolledBack", "completionTime": later})
+    assert [one.mark for one in unsent(ended_later, "slack")] == [later]
 
 
 @pytest.mark.parametrize(

@@ -80,17 +80,17 @@ def test_an_approved_restore_runs_and_names_the_approver() -> None:
 
 def test_the_approver_sees_the_source_and_the_command() -> None:
     world, ref = with_approval(by="")
-    seen: list[dict[str, Any]] = []
-    world.after_each_run.append(lambda: seen.append(world.cluster.status(ref)))
+    statuses: list[dict[str, Any]] = []
+    world.after_each_run.append(lambda: statuses.append(world.cluster.status(ref)))
     refused(world, ref, "ApprovalExpired")
-    assert seen[0]["phase"] == "Pending"
-    assert seen[0]["source"]["backupName"] == "good"
-    assert "kubectl gateway restore approve -n prod r" in seen[0]["message"]
-    assert "GatewayBackup good" in seen[0]["message"]
+    assert statuses[0]["phase"] == "Pending"
+    assert statuses[0]["source"]["backupName"] == "good"
+    assert "kubectl gateway restore approve -n prod r" in statuses[0]["message"]
+    assert "GatewayBackup good" in statuses[0]["message"]
     assert world.clock.now() - START >= timedelta(hours=24)
     # While it waits, the status is written once.
-    messages = {one["message"] for one in seen if one["phase"] == "Pending"}
-    assert messages == {seen[0]["message"]}
+    messages = {one["message"] for one in statuses if one["phase"] == "Pending"}
+    assert messages == {statuses[0]["message"]}
 
 
 @pytest.mark.parametrize("how", [{}, {"by": ""}])

@@ -42,7 +42,7 @@ from gateway_operator.domain.restore.status import (
     is_terminal,
 )
 from gateway_operator.domain.retention.sets import gather, in_use
-from tests.unit.gateway_operator import strategies as seen
+from tests.unit.gateway_operator import strategies as strategies
 from tests.unit.gateway_operator.simulation.fake_admin_api import health_data, restore_result
 from tests.unit.gateway_operator.simulation.test_decision_invariants import RESTORE_STATUS, check_status
 
@@ -96,13 +96,13 @@ ended_views = st.builds(
             meta=replace(
                 view.restore.meta,
                 finalizers=(RESTORE_FINALIZER,) if finalizer else (),
-                deleting_since=seen.CREATED + timedelta(seconds=100) if deleted else None,
+                deleting_since=strategies.CREATED + timedelta(seconds=100) if deleted else None,
                 generation=generation,
             ),
             status={**view.restore.status, **({"end": {"action": recorded}} if recorded else {})},
         ),
     ),
-    seen.restore_views,
+    strategies.restore_views,
     st.sampled_from(["", "Commit", "Rollback"]),
     st.booleans(),
     st.booleans(),
@@ -114,7 +114,7 @@ ended_views = st.builds(
 def deleted_with_commit(phase: str, state: RestoreState | None) -> RestoreObservation:
     """A restore that was deleted after its commit was requested. ``state``: of the journal; None without a record."""
     one = restore(phase, wants="Commit", requestID="r", source={"backupID": "id"})
-    meta = replace(one.meta, finalizers=(RESTORE_FINALIZER,), deleting_since=seen.CREATED)
+    meta = replace(one.meta, finalizers=(RESTORE_FINALIZER,), deleting_since=strategies.CREATED)
     endpoint = Endpoint("gw-1", "10.0.0.1", 8001, tls=True, server_name=None, pod_ready=True, container="admin")
     record = NotFound() if state is None else restore_result(state=state)
     return RestoreObservation(replace(one, meta=meta), endpoint, health=health_data(), journal=record)
@@ -137,16 +137,16 @@ def deleted_with_commit(phase: str, state: RestoreState | None) -> RestoreObserv
 )
 def test_deletion_counts_unless_the_commit_is_possible(phase: str, state: RestoreState | None, next_phase: str) -> None:
     """A requested commit survives the deletion only if the journal says that the config is replaced."""
-    action = decide(deleted_with_commit(phase, state), seen.CREATED + timedelta(seconds=31))
+    action = decide(deleted_with_commit(phase, state), strategies.CREATED + timedelta(seconds=31))
     assert isinstance(action, Write | Finish)
     assert action.status["phase"] == next_phase
     if next_phase == "HealthCheck":
         assert action.status["reason"] == "Committing"
 
 
-@given(ended_views, seen.times)
-@example(deleted_with_commit("Restoring", None), seen.CREATED)
-@example(deleted_with_commit("Restoring", RestoreState.prepared), seen.CREATED)
+@given(ended_views, strategies.times)
+@example(deleted_with_commit("Restoring", None), strategies.CREATED)
+@example(deleted_with_commit("Restoring", RestoreState.prepared), strategies.CREATED)
 @settings(max_examples=600, deadline=None)
 def test_decisions_about_ends_are_valid(view: RestoreObservation, now: datetime) -> None:
     one = view.restore

@@ -46,20 +46,20 @@ class RetentionWorld(World):
         origin = spec.pop("origin", {"nightly": "Schedule", "safety": "Restore"}.get(group, "Manual"))
         schedule = spec.pop("schedule", group if origin == "Schedule" else "")
         ref = self.cluster.add("GatewayBackup", name, {"group": group, **spec}, **meta)
-        made, backup_id = self.clock.now() - age, self.admin.backup_id(VOLUME, ref.uid)
+        completed, backup_id = self.clock.now() - age, self.admin.backup_id(VOLUME, ref.uid)
         status: dict[str, Any] = {
             "phase": phase,
-            "completionTime": timestamps.text(made),
-            "startTime": timestamps.text(made),
+            "completionTime": timestamps.text(completed),
+            "startTime": timestamps.text(completed),
             "origin": origin,
             "schedule": schedule,
             "thresholds": {"ttl": spec["ttl"]} if "ttl" in spec else {},
         }
         if phase == "Completed":
             metadata = {"namespace": NAMESPACE, "name": name, "origin": str(origin), "schedule": str(schedule)}
-            stored = backup_record(backup_id=backup_id, path=f"{group}/{name}", created=made, metadata=metadata)
+            stored = backup_record(backup_id=backup_id, path=f"{group}/{name}", created=completed, metadata=metadata)
             status |= {
-                "snapshotTime": timestamps.precise(made), "backupID": backup_id, "volumeID": VOLUME,
+                "snapshotTime": timestamps.precise(completed), "backupID": backup_id, "volumeID": VOLUME,
                 "path": f"{group}/{name}", "verification": {"level": "Verified"}, "sizeBytes": 1,
                 "sha256": stored.stored_sha256, "contentDigest": stored.content_sha256,
             }  # fmt: skip
@@ -530,8 +530,8 @@ def test_person_who_deletes_a_committed_backup_triggers_nothing_more() -> None:
     world.schedule()
     world.daily(2)
     _committed(world, "d1")
-    gone = {"deletionTimestamp": timestamps.text(world.clock.now()), "finalizers": ["example.org/mine"]}
-    world.edit("d1", lambda body: body["metadata"].update(gone))
+    lost = {"deletionTimestamp": timestamps.text(world.clock.now()), "finalizers": ["example.org/mine"]}
+    world.edit("d1", lambda body: body["metadata"].update(lost))
     asyncio.run(RetentionController(world.plain, [], log).run_once())
     assert world.names() == world.files() == {"d0", "d1"}
 
@@ -561,9 +561,9 @@ def test_unowned_files_are_counted_and_never_deleted() -> None:
     world.schedule()
     world.daily(2)
     world.add("mine", DAY, group="manual")
-    gone = world.add("forgotten", DAY)
+    lost = world.add("forgotten", DAY)
     del world.cluster.objects["GatewayBackup", "forgotten"]
-    stored = world.admin.backups[world.admin.backup_id(VOLUME, gone.uid)][0]
+    stored = world.admin.backups[world.admin.backup_id(VOLUME, lost.uid)][0]
     world.admin.foreign["by-hand.json"] = inspection_of(stored, path="by-hand.json")
     controller = world.sweep()
     assert world.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2

@@ -34,8 +34,8 @@ def lose_files(world: RetentionWorld, *names: str) -> dict[str, Any]:
 
 def file_present(world: RetentionWorld, name: str) -> str | None:
     """The status of the condition FilePresent; None without it."""
-    found = world.status_of(name).get("conditions") or []
-    return next((str(one["status"]) for one in found if one["type"] == "FilePresent"), None)
+    present = world.status_of(name).get("conditions") or []
+    return next((str(one["status"]) for one in present if one["type"] == "FilePresent"), None)
 
 
 def test_lost_files_push_out_no_file_and_miss_the_objective() -> None:

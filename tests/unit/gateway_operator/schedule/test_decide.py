@@ -297,7 +297,7 @@ def test_one_correct_cronjob_after_a_crash_at_any_call() -> None:
             scenarios(world)
             status = world.cluster.status(world.ref)
             assert ready(status) == (True, "Scheduled"), (number, faults.names)
-            assert world.cron_jobs.made == 2, (number, faults.names)
+            assert world.cron_jobs.created == 2, (number, faults.names)
             assert world.cron_jobs.objects[NAME]["spec"]["suspend"] is False
 
 

@@ -243,6 +243,6 @@ def test_drills_survive_a_crash_at_any_call() -> None:
             world = World(faults, drill=DRILL)
             ref = drill_life(world)
             assert set(world.cron_jobs.objects) == {"nightly"}, (number, faults.names)
-            assert world.cron_jobs.made == 2, (number, faults.names)
+            assert world.cron_jobs.created == 2, (number, faults.names)
             assert owners(world, ref) == ["0uid-of-d-1"], (number, faults.names)
             assert drilled(world) is None, (number, faults.names)

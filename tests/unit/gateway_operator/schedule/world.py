@@ -35,7 +35,7 @@ class CronJobs:
         self.objects: dict[str, dict[str, Any]] = {}
         self.job_list: list[dict[str, Any]] = []
         self.version = 0
-        self.made = 0
+        self.created = 0
         self.refuses: Exception | None = None
         self.account = True
 
@@ -48,10 +48,10 @@ class CronJobs:
             raise self.refuses
         if name in self.objects:
             raise ConflictError("exists")
-        self.made += 1
+        self.created += 1
         self.version += 1
         self.objects[name] = copy.deepcopy(dict(body))
-        meta = {"uid": f"c-{self.made}", "resourceVersion": str(self.version), "generation": 1}
+        meta = {"uid": f"c-{self.created}", "resourceVersion": str(self.version), "generation": 1}
         self.objects[name]["metadata"] |= meta
         return self.objects[name]
 

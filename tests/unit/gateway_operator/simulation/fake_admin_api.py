@@ -108,7 +108,7 @@ class Admin:
         self.live: str | None = "old"
         self.kept: str | None = None
         self.backups: dict[str, tuple[BackupRecord, str | None]] = {}
-        self.made = 0
+        self.files_made = 0
         self.request_ids: set[str] = set()
         self.restore_record: RestoreResult | None = None
         self.replaced_times = 0
@@ -190,9 +190,9 @@ class Admin:
                     raise AdminApiError("NameUsed", "used", retryable=False, existing=existing)
             if self.live in (None, "broken"):
                 raise AdminApiError("ConfigInvalid", "broken", retryable=False)
-            self.made += 1
+            self.files_made += 1
             content = str(self.live)
-            made = backup_record(
+            record = backup_record(
                 backup_id=backup_id,
                 path=call.path,
                 created=self.clock.now(),
@@ -207,13 +207,13 @@ class Admin:
                 metadata=dict(call.metadata),
                 record_name=call.record_name,
             )
-            self.backups[backup_id] = (made, content)
+            self.backups[backup_id] = (record, content)
         return self.backups[backup_id][0]
 
     async def read_backup(self, target: AdminTarget, backup_id: str) -> BackupRecord | NotFound:
         self._gate()
-        found = self.backups.get(backup_id)
-        return found[0] if found else NotFound()
+        stored = self.backups.get(backup_id)
+        return stored[0] if stored else NotFound()
 
     def read_content(self, backup_id: str) -> tuple[BackupRecord, str | None]:
         """The record and the content of a backup's file."""
@@ -224,8 +224,8 @@ class Admin:
 
     async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
         self._gate()
-        made = [one for one, _ in self.backups.values() if one.path == path]
-        return made[0] if made else self.foreign.get(path, NotFound())
+        records = [one for one, _ in self.backups.values() if one.path == path]
+        return records[0] if records else self.foreign.get(path, NotFound())
 
     async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> FileCheck | NotFound:
         self._gate()
@@ -304,13 +304,13 @@ class Admin:
             raise AdminApiError("RestorePending", "pending", retryable=False)
         if isinstance(call, CallReset):
             return EMPTY_CONFIG
-        found = next((one for one in self.backups.values() if self._is_named(call, one[0])), None)
-        if found is None:
+        stored = next((one for one in self.backups.values() if self._is_named(call, one[0])), None)
+        if stored is None:
             raise AdminApiError("BackupNotFound", "absent", retryable=False)
-        if found[0].path.endswith(".age") and (identity is None or identity.text != RIGHT_IDENTITY):
+        if stored[0].path.endswith(".age") and (identity is None or identity.text != RIGHT_IDENTITY):
             code = "IdentityRequired" if identity is None else "WrongIdentity"
             raise AdminApiError(code, "it stays closed", retryable=False)
-        return str(found[1])
+        return str(stored[1])
 
     @staticmethod
     def _is_named(call: CallRestore, file: BackupRecord) -> bool:

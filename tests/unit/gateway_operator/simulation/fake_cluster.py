@@ -114,10 +114,10 @@ class Cluster:
         return dict(self.objects[(ref.kind, ref.name)].get("status") or {})
 
     async def read(self, ref: Ref) -> Json | None:
-        found = self.objects.get((ref.kind, ref.name))
-        if found is None or (ref.uid and found["metadata"]["uid"] != ref.uid):
+        existing = self.objects.get((ref.kind, ref.name))
+        if existing is None or (ref.uid and existing["metadata"]["uid"] != ref.uid):
             return None
-        return _copy(found)
+        return _copy(existing)
 
     async def list_ours(self, kind: str, namespace: str) -> list[Json]:
         return [_copy(body) for (one, _), body in self.objects.items() if one == kind]
@@ -127,9 +127,9 @@ class Cluster:
         begin = int(after or 0)
         if begin and self.listing_ends_early:
             raise ClusterError("410: the list is too old")
-        found = [_copy(body) for (one, _), body in self.objects.items() if one == kind]
-        more = str(begin + 3) if begin + 3 < len(found) else ""
-        return Page(found[begin : begin + 3], more, self.server_time or self.clock.now())
+        existing = [_copy(body) for (one, _), body in self.objects.items() if one == kind]
+        more = str(begin + 3) if begin + 3 < len(existing) else ""
+        return Page(existing[begin : begin + 3], more, self.server_time or self.clock.now())
 
     async def create_ours(self, kind: str, namespace: str, body: Json) -> Json:
         meta = body["metadata"]
@@ -140,53 +140,53 @@ class Cluster:
         return _copy(self.objects[(kind, meta["name"])])
 
     async def write_status(self, meta: Meta, status: Mapping[str, Any]) -> Json:
-        found = self.objects.get((meta.ref.kind, meta.ref.name))
-        if found is None:
+        existing = self.objects.get((meta.ref.kind, meta.ref.name))
+        if existing is None:
             raise MissingError("gone")
-        if found["metadata"]["resourceVersion"] != meta.resource_version:
+        if existing["metadata"]["resourceVersion"] != meta.resource_version:
             raise ConflictError("newer")
         self.version += 1
         self.writes += 1
-        found["metadata"]["resourceVersion"] = str(self.version)
-        found["status"] = _merged(found.get("status") or {}, _copy(dict(status)))
-        return _copy(found)
+        existing["metadata"]["resourceVersion"] = str(self.version)
+        existing["status"] = _merged(existing.get("status") or {}, _copy(dict(status)))
+        return _copy(existing)
 
     def _exactly(self, meta: Meta) -> dict[str, Any]:
-        found = self.objects.get((meta.ref.kind, meta.ref.name))
-        if found is None or found["metadata"]["uid"] != meta.ref.uid:
+        existing = self.objects.get((meta.ref.kind, meta.ref.name))
+        if existing is None or existing["metadata"]["uid"] != meta.ref.uid:
             raise MissingError("gone")
-        if found["metadata"]["resourceVersion"] != meta.resource_version:
+        if existing["metadata"]["resourceVersion"] != meta.resource_version:
             raise ConflictError("newer")
         self.version += 1
-        return found
+        return existing
 
     async def set_finalizer(self, meta: Meta, present: bool) -> None:
-        found = self._exactly(meta)
-        found["metadata"]["finalizers"] = [FINALIZERS[meta.ref.kind]] if present else []
-        found["metadata"]["resourceVersion"] = str(self.version)
-        if not present and found["metadata"].get("deletionTimestamp"):
+        existing = self._exactly(meta)
+        existing["metadata"]["finalizers"] = [FINALIZERS[meta.ref.kind]] if present else []
+        existing["metadata"]["resourceVersion"] = str(self.version)
+        if not present and existing["metadata"].get("deletionTimestamp"):
             del self.objects[(meta.ref.kind, meta.ref.name)]
 
     async def set_owners(self, meta: Meta, owners: Sequence[Json]) -> None:
-        found = self._exactly(meta)
-        found["metadata"] |= {"ownerReferences": list(owners), "resourceVersion": str(self.version)}
+        existing = self._exactly(meta)
+        existing["metadata"] |= {"ownerReferences": list(owners), "resourceVersion": str(self.version)}
 
     async def delete_ours(self, meta: Meta) -> None:
         self._delete(self._exactly(meta), meta.ref)
 
     async def delete_by_uid(self, ref: Ref) -> None:
-        found = self.objects.get((ref.kind, ref.name))
-        if found is None:
+        existing = self.objects.get((ref.kind, ref.name))
+        if existing is None:
             raise MissingError("gone")
-        if found["metadata"]["uid"] != ref.uid:
+        if existing["metadata"]["uid"] != ref.uid:
             raise ConflictError("another uid")
         self.version += 1
-        self._delete(found, ref)
+        self._delete(existing, ref)
 
-    def _delete(self, found: dict[str, Any], ref: Ref) -> None:
-        if found["metadata"].get("finalizers"):
-            found["metadata"]["deletionTimestamp"] = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-            found["metadata"]["resourceVersion"] = str(self.version)
+    def _delete(self, existing: dict[str, Any], ref: Ref) -> None:
+        if existing["metadata"].get("finalizers"):
+            existing["metadata"]["deletionTimestamp"] = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            existing["metadata"]["resourceVersion"] = str(self.version)
         else:
             del self.objects[(ref.kind, ref.name)]
 

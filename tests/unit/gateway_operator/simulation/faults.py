@@ -99,12 +99,12 @@ class Faults:
         Between two changes a wait repeats its reads. Of the same read only the first and the last are in the list.
         """
         changes = 0
-        found: dict[tuple[str, int, bool], int] = {}
+        calls: dict[tuple[str, int, bool], int] = {}
         for number, name in enumerate(self.names, 1):
             changes += name not in READS
-            first = found.setdefault((name, changes, True), number)
-            found[name, changes, number == first] = number
-        return sorted(found.values())
+            first = calls.setdefault((name, changes, True), number)
+            calls[name, changes, number == first] = number
+        return sorted(calls.values())
 
     def single_faults(self) -> Iterator[tuple[str, Faults]]:
         """For each telling call of this undisturbed run: a crash before it, a crash after it, and a lost answer."""

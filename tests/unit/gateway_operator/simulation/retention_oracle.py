@@ -144,10 +144,10 @@ class Before:
         if within is not None:
             kept |= {one.file for one in counted if self.now - one.time < seconds(within)}
         for name, period in PERIODS.items():
-            seen: dict[object, str] = {}
+            periods: dict[object, str] = {}
             for one in counted:
-                seen.setdefault(period(one.time), one.file)
-            kept |= set(list(seen.values())[: numbers[name]])
+                periods.setdefault(period(one.time), one.file)
+            kept |= set(list(periods.values())[: numbers[name]])
         return kept
 
     def check(self, deleted: set[str], *, large_approved: bool, loss_approved: frozenset[str] | None) -> None:

@@ -52,7 +52,7 @@ def with_restore(
     plain, world.ports = world.ports, world.plain
     world.run(backup)
     world.ports = plain
-    world.admin.live, world.admin.made = live, 0
+    world.admin.live, world.admin.files_made = live, 0
     world.cluster.reload = reload
     world.admin.other_key_in = "good" if other_key else None
     if unhealthy:
@@ -65,7 +65,7 @@ def check_backup(world: World, ref: Ref) -> None:
     """There is one file, the status describes it, and another run writes nothing."""
     status = world.cluster.status(ref)
     assert status["phase"] == "Completed", status
-    assert world.admin.made == 1
+    assert world.admin.files_made == 1
     assert len(world.admin.backups) == 1
     assert status["sha256"] == next(iter(world.admin.backups.values()))[0].stored_sha256
     writes = world.cluster.writes
@@ -188,9 +188,9 @@ def test_restore_of_the_same_name_and_spec_is_applied_once() -> None:
     del world.cluster.objects[("GatewayRestore", "r")]
     world.admin.live = "changed since"
     quick = {"timeoutSeconds": 6, "consecutive": 2}
-    again = world.cluster.add("GatewayRestore", "r", {"backupName": "good", "healthCheck": quick})
-    world.run(again)
-    assert world.cluster.status(again)["reason"] == "AlreadyApplied"
+    repeated = world.cluster.add("GatewayRestore", "r", {"backupName": "good", "healthCheck": quick})
+    world.run(repeated)
+    assert world.cluster.status(repeated)["reason"] == "AlreadyApplied"
     assert world.admin.live == "changed since"
 
 

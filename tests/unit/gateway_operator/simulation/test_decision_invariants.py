@@ -40,7 +40,7 @@ from gateway_operator.domain.model.actions import (
 )
 from gateway_operator.domain.restore import decide as restore
 from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES, RestoreObservation, is_terminal
-from tests.unit.gateway_operator import strategies as seen
+from tests.unit.gateway_operator import strategies as strategies
 
 pytestmark = pytest.mark.slow
 
@@ -59,22 +59,22 @@ def schema(plural: str) -> dict[str, Any]:
 BACKUP_STATUS, RESTORE_STATUS = schema("gatewaybackups"), schema("gatewayrestores")
 
 
-def check_status(status: dict[str, Any], known: dict[str, Any]) -> None:
+def check_status(status: dict[str, Any], fields: dict[str, Any]) -> None:
     """Every written field is in the schema: the API server silently drops unknown fields."""
-    unknown = set(status) - set(known)
+    unknown = set(status) - set(fields)
     assert not unknown
     if "phase" in status:
-        assert status["phase"] in known["phase"]["enum"]
+        assert status["phase"] in fields["phase"]["enum"]
     for name, value in status.items():
-        properties = known[name].get("properties")
+        properties = fields[name].get("properties")
         if properties and value:
             assert not set(value) - set(properties), name
-        items = (known[name].get("items") or {}).get("properties")
+        items = (fields[name].get("items") or {}).get("properties")
         if items:
             assert all(not set(one) - set(items) for one in value), name
 
 
-@given(seen.backup_views, seen.times)
+@given(strategies.backup_views, strategies.times)
 @settings(max_examples=200, deadline=None)
 def test_backup_decisions_are_valid(view: backup.BackupObservation, now: datetime) -> None:
     action = backup.decide(view, now)
@@ -114,7 +114,7 @@ def test_backup_decisions_are_valid(view: backup.BackupObservation, now: datetim
             assert action.status["phase"] != thing.phase
 
 
-@given(seen.restore_views, seen.times)
+@given(strategies.restore_views, strategies.times)
 @settings(max_examples=400, deadline=None)
 def test_restore_decisions_are_valid(view: RestoreObservation, now: datetime) -> None:
     action = restore.decide(view, now)
@@ -152,14 +152,14 @@ def test_restore_decisions_are_valid(view: RestoreObservation, now: datetime) ->
             assert changes
 
 
-@given(seen.restore_views, seen.times)
+@given(strategies.restore_views, strategies.times)
 @settings(max_examples=100, deadline=None)
 def test_restart_never_is_respected(view: RestoreObservation, now: datetime) -> None:
     action = restore.decide(view, now)
     assert not (view.restore.restart == "Never" and isinstance(action, Restart))
 
 
-@given(seen.deletion_views, seen.times)
+@given(strategies.deletion_views, strategies.times)
 @settings(max_examples=200, deadline=None)
 def test_deletion_decisions_are_valid_and_bounded_in_time(view: deletion.DeletionObservation, now: datetime) -> None:
     action = deletion.decide(view, now)

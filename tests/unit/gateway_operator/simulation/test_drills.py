@@ -48,7 +48,7 @@ def check_drill(world: World, ref: Ref, phase: str, reason: str) -> dict[str, An
     assert world.drills.without_policy == 0
     live = world.admin
     assert (live.live, live.replaced_times, live.restore_record, live.request_ids) == ("old", 0, None, set())
-    assert (live.made, world.cluster.restarts) == (1, [])
+    assert (live.files_made, world.cluster.restarts) == (1, [])
     finished = {one["type"]: one["status"] for one in status["conditions"]}
     assert (finished["Finished"], finished["Completed"]) == ("True", str(phase == "Completed"))
     level = world.cluster.objects[("GatewayBackup", "good")]["status"]["verification"]["level"]

@@ -88,7 +88,7 @@ class Life(RuleBasedStateMachine):
         cluster, admin = place.faults.wrap(place.cluster, False), place.faults.wrap(place.admin, True)
         self.index = BackupIndex(Backup.parse(body) for body in self.objects.values())
         place.ports = Ports(cluster, admin, place.clock, "ops:operator", self.index)
-        self.sweeper = RetentionController(place.ports, [], log)
+        self.controller = RetentionController(place.ports, [], log)
 
     def _pick(self, number: int) -> str:
         names = sorted(self.objects)
@@ -146,7 +146,7 @@ class Life(RuleBasedStateMachine):
         spec: dict[str, Any] = {"group": "nightly" if group == "of a stranger" else group, "pinned": pinned}
         if ttl is not None:
             spec["ttl"] = ttl
-        before, made = self._files(), self.place.admin.made
+        before, files_made = self._files(), self.place.admin.files_made
         name = f"b{self.number}"
         self.place.cluster.add(BACKUP, name, spec)
         self._restart(crashes)
@@ -156,7 +156,7 @@ class Life(RuleBasedStateMachine):
             self._is_made_by_the_schedule(name, ttl)
         assert status["phase"] in ("Completed", "Failed")
         assert before <= self._files()
-        assert self.place.admin.made - made <= 1
+        assert self.place.admin.files_made - files_made <= 1
 
     @rule(number=st.integers(2, 8), hours=st.sampled_from([1, 6, 24, 24]))
     def the_schedule_runs(self, number: int, hours: int) -> None:
@@ -179,11 +179,11 @@ class Life(RuleBasedStateMachine):
         body = self._edited(name)
         thresholds = {} if ttl is None else {"ttl": ttl}
         body["status"].update(origin="Schedule", schedule="nightly", thresholds=thresholds)
-        found = self.place.admin.backups.get(self._file_of(body))
-        if found is not None:
-            metadata = {**found[0].metadata, "origin": "Schedule", "schedule": "nightly"}
-            changed = found[0].model_copy(update={"metadata": metadata})
-            self.place.admin.backups[changed.backup_id] = (changed, found[1])
+        stored_backup = self.place.admin.backups.get(self._file_of(body))
+        if stored_backup is not None:
+            metadata = {**stored_backup[0].metadata, "origin": "Schedule", "schedule": "nightly"}
+            changed = stored_backup[0].model_copy(update={"metadata": metadata})
+            self.place.admin.backups[changed.backup_id] = (changed, stored_backup[1])
 
     @rule(hours=st.sampled_from([0.01, 1, 6, 24, 24, 72, 24 * 30]))
     def time_passes(self, hours: float) -> None:
@@ -209,11 +209,11 @@ class Life(RuleBasedStateMachine):
     def _schedule(self) -> dict[str, Any] | None:
         return self.place.cluster.objects.get(SCHEDULE)
 
-    @rule(policy=st.sampled_from(POLICIES), again=st.sampled_from([True, True, False]))
-    def the_schedule_is_deleted(self, policy: dict[str, Any] | None, again: bool) -> None:
-        """``again``: and created again at once, as by a mistake in a GitOps repository."""
+    @rule(policy=st.sampled_from(POLICIES), repeated=st.sampled_from([True, True, False]))
+    def the_schedule_is_deleted(self, policy: dict[str, Any] | None, repeated: bool) -> None:
+        """``repeated``: and created again at once, as by a mistake in a GitOps repository."""
         exists = self.place.cluster.objects.pop(SCHEDULE, None) is not None
-        if again or not exists:
+        if repeated or not exists:
             self.place.schedule(retention=policy)
         self.large_approved, self.loss_approved, self.last_left = False, None, None
 
@@ -292,14 +292,14 @@ class Life(RuleBasedStateMachine):
         crashed = False
         for _ in range(passes):
             try:
-                asyncio.run(self.sweeper.run_once())
+                asyncio.run(self.controller.run_once())
                 crashed = False
             except CrashError:
                 crashed = True
                 self._restart(())
             self._finish()
         while any(body["status"]["phase"] == "Deleting" for body in self.objects.values()):
-            asyncio.run(self.sweeper.run_once())  # finish deletions that a crashed pass has committed
+            asyncio.run(self.controller.run_once())  # finish deletions that a crashed pass has committed
         before.check(files - self._files(), large_approved=self.large_approved, loss_approved=approved)
         self._remember(crashed=crashed)
 
@@ -348,7 +348,7 @@ class Life(RuleBasedStateMachine):
             cluster.server_time, clock.time = now, now + timedelta(days=days)
         self._restart(())
         files = self._files()
-        asyncio.run(self.sweeper.run_once())
+        asyncio.run(self.controller.run_once())
         cluster.listing_ends_early, cluster.server_time, clock.time = False, None, now
         assert self._files() == files
         assert not [name for name, body in self.objects.items() if body["status"]["phase"] == "Deleting"]

@@ -55,12 +55,12 @@ def check_imported(world: World, ref: Ref) -> None:
         assert (body["status"]["phase"], body["status"]["path"]) == ("Completed", files[name])
         assert body["spec"].get("pinned", False) == fields.get("pinned", False)
         assert "ttl" not in body["spec"], "an adopted backup has no ttl until a person sets one"
-    assert world.admin.made == len(SPECS)
+    assert world.admin.files_made == len(SPECS)
 
 
 def test_recreated_object_makes_no_backup_and_names_the_file() -> None:
     world, _ = recreated_cluster()
-    assert world.admin.made == len(SPECS)
+    assert world.admin.files_made == len(SPECS)
     for name in SPECS:
         status = status_of(world, name)
         path = next(one.path for one, _ in world.admin.backups.values() if one.metadata["name"] == name)
@@ -133,10 +133,10 @@ def test_deleting_the_file_frees_the_name() -> None:
     world, _ = recreated_cluster()
     path = {record.metadata["name"]: backup_id for backup_id, (record, _) in world.admin.backups.items()}
     del world.admin.backups[path["weekly"]]
-    again = recreate(world, "weekly")
-    world.run(again)
-    assert world.cluster.status(again)["phase"] == "Completed"
-    assert world.admin.made == len(SPECS) + 1
+    repeated = recreate(world, "weekly")
+    world.run(repeated)
+    assert world.cluster.status(repeated)["phase"] == "Completed"
+    assert world.admin.files_made == len(SPECS) + 1
 
 
 def test_deletion_with_delete_file_of_a_recreated_object_deletes_no_file() -> None:

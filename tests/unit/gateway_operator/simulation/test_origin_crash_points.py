@@ -103,7 +103,7 @@ def test_failed_check_is_retried_until_the_deadline(
     status = world.cluster.status(ref)
     assert (status["phase"], status["reason"]) == ("Failed", reason)
     assert "origin" not in status
-    assert world.admin.made == 0
+    assert world.admin.files_made == 0
 
 
 def test_scheduled_backup_that_never_starts_is_one_of_the_schedule() -> None:

@@ -28,11 +28,11 @@ def test_dry_run_changes_nothing_after_any_fault(source: str) -> None:
     spec = {**SOURCES[source], "mode": "DryRun"}
     for name, faults in [("nothing", Faults()), *undisturbed(with_restore, **spec).single_faults()]:
         world, ref = with_restore(faults, **spec)
-        before = (set(world.cluster.objects), copy.deepcopy(world.admin.backups), world.admin.made)
+        before = (set(world.cluster.objects), copy.deepcopy(world.admin.backups), world.admin.files_made)
         world.run(ref)
         status = world.cluster.status(ref)
         assert (status["phase"], status["reason"]) == ("Completed", "WouldRestore"), (name, status)
-        assert (set(world.cluster.objects), world.admin.backups, world.admin.made) == before
+        assert (set(world.cluster.objects), world.admin.backups, world.admin.files_made) == before
         assert (world.admin.live, world.admin.restore_record) == ("old", None)
         assert not world.admin.request_ids
         assert not status.get("requestID")
@@ -90,9 +90,9 @@ def test_request_id_without_a_named_backup_does_not_depend_on_the_volume(source:
     spec = world.cluster.objects.pop(("GatewayRestore", "r"))["spec"]
     world.admin.volume = "w" * 32
     world.admin.live = "changed since"
-    again = world.cluster.add("GatewayRestore", "r", spec)
-    world.run(again)
-    status = world.cluster.status(again)
+    repeated = world.cluster.add("GatewayRestore", "r", spec)
+    world.run(repeated)
+    status = world.cluster.status(repeated)
     assert (status["reason"], status["requestID"]) == ("AlreadyApplied", request_id)
     assert (live, world.admin.live) == (EMPTY_CONFIG if source != "path" else "good", "changed since")
 

@@ -97,7 +97,7 @@ def test_backup_on_the_volume_completes_after_its_deadline() -> None:
     for number in range(1, 20):
         world, ref = with_backup(Faults(crash_after={number}))
         run_once(world, ref)
-        if world.admin.made:
+        if world.admin.files_made:
             world.clock.advance(DAY)
             world.run(ref)
             check_backup(world, ref)
@@ -109,7 +109,7 @@ def test_no_backup_starts_after_the_starting_deadline() -> None:
     world.run(ref)
     status = world.cluster.status(ref)
     assert (status["phase"], status["reason"]) == ("Failed", "StartingDeadlineExceeded")
-    assert world.admin.made == 0
+    assert world.admin.files_made == 0
 
 
 def test_backup_fails_if_its_file_is_removed_before_verification() -> None:
@@ -156,7 +156,7 @@ def test_encrypted_backup_has_an_age_suffix_that_never_changes() -> None:
     world.admin.encrypted = False
     world.run(ref)
     assert str(world.cluster.status(ref)["path"]).endswith(".json.zst.age")
-    assert world.admin.made == 1
+    assert world.admin.files_made == 1
 
 
 def test_deletion_without_delete_file_calls_no_gateway() -> None:
