@@ -7,13 +7,16 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from gateway_operator import missing_package_message
+
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; 2 if the packages of the extra `operator` are not installed."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         return _run(arguments)
     except ModuleNotFoundError as error:
@@ -45,9 +48,17 @@ def lease_seconds(text: str) -> int:
     return seconds
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gateway-operator", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands. ``command`` is the name of the selected one."""
+    top = argparse.ArgumentParser(prog="gateway-operator", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    _add_run(commands)
+    _add_make_secrets(commands)
+    _add_release_finalizers(commands)
+    return top
+
+
+def _add_run(commands: _Commands) -> None:
     run = commands.add_parser(
         "run", help="reconcile GatewayBackups, GatewayBackupSchedules, GatewayBackupImports and GatewayRestores"
     )
@@ -73,8 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds until another process takes over from one that has ended, at least 3; default 15",
     )  # fmt: skip
     run.add_argument("--sweep-seconds", type=float, default=30.0, help="seconds between retention passes; default 30")
-    run.add_argument("--log-format", choices=["json", "plain"], help="default json")
+    run.add_argument("--log-format", choices=["json", "plain"], default="json", help="default json")
     run.add_argument("--verbose", action="store_true", help="log at debug level")
+
+
+def _add_make_secrets(commands: _Commands) -> None:
     secrets = commands.add_parser(
         "make-secrets", help="create the missing Secrets of a gateway and renew its certificate; other keys stay"
     )
@@ -92,12 +106,14 @@ def _parser() -> argparse.ArgumentParser:
         "--renewal-pause-seconds", type=float, default=120.0,
         help="pause between the new CA and the new certificate, until every client has read the CA; default 120",
     )  # fmt: skip
+
+
+def _add_release_finalizers(commands: _Commands) -> None:
     release = commands.add_parser(
         "release-finalizers", help="remove the operator's finalizers before an uninstall; nothing is deleted"
     )
     release.add_argument("--deployment", help="the operator's Deployment, which is scaled to zero first")
     release.add_argument("--namespace", help="the namespace of that Deployment")
-    return parser
 
 
 if __name__ == "__main__":

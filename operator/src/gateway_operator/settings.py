@@ -30,10 +30,6 @@ class OperatorSettings:
     """HOST:PORT of the Prometheus metrics, as for ``liveness``. Empty: no metrics."""
     log_format: str = "json"
     verbose: bool = False
-    calls_in_flight: int = 32
-    """Maximum number of concurrent calls to admin APIs."""
-    call_timeout: float = 120.0
-    """Seconds for one call that reads or writes files."""
     image: Image = field(default_factory=Image)
     """The operator's own image, which the pods of schedules run."""
     leader_elect: bool = False
@@ -62,10 +58,8 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
         namespaces=namespaces(arguments.namespace, environment),
         liveness=arguments.liveness,
         metrics=arguments.metrics,
-        log_format=arguments.log_format or environment.get(f"{_PREFIX}LOG_FORMAT", "json"),
+        log_format=arguments.log_format,
         verbose=arguments.verbose,
-        calls_in_flight=int(environment.get(f"{_PREFIX}CALLS_IN_FLIGHT", "32")),
-        call_timeout=float(environment.get(f"{_PREFIX}CALL_TIMEOUT", "120")),
         image=image(environment),
         leader_elect=arguments.leader_elect,
         lease_name=arguments.lease_name,

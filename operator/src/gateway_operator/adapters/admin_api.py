@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway_api import contract
-from gateway_operator.adapters.admin_connection import AdminConnection, M, describe, parse_answer
+from gateway_operator.adapters.admin_connection import LONG_TIMEOUT, AdminConnection, M, describe, parse_answer
 from gateway_operator.domain.model.actions import CallBackup, CallReset, CallRestore
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.domain.model.reasons import Reason
@@ -20,7 +20,7 @@ _NO_RESTORE: Final = frozenset({contract.ErrorCode.RestoreNotFound})
 
 
 class HttpAdminApi(AdminConnection):
-    """The port AdminApi over aiohttp. ``long_timeout`` is the limit in seconds for calls that read or write files."""
+    """The port AdminApi over aiohttp."""
 
     async def health(self, target: AdminTarget) -> contract.SystemHealthData:
         return await self._call(target, "GET", contract.SYSTEM_HEALTH_PATH, contract.SystemHealthData)
@@ -32,7 +32,7 @@ class HttpAdminApi(AdminConnection):
             "metadata": dict(call.metadata),
             "record_name": call.record_name,
         }
-        limit = min(call.timeout, self._long)
+        limit = min(call.timeout, LONG_TIMEOUT)
         return await self._call(target, "POST", contract.BACKUP_PATH, contract.BackupResult, body, limit)
 
     async def read_backup(self, target: AdminTarget, backup_id: str) -> contract.BackupRecord | NotFound:
@@ -41,7 +41,11 @@ class HttpAdminApi(AdminConnection):
 
     async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
         listed = await self._call(
-            target, "GET", f"{contract.BACKUPS_PATH}?path={quote(path, safe='')}", contract.BackupPage, limit=self._long
+            target,
+            "GET",
+            f"{contract.BACKUPS_PATH}?path={quote(path, safe='')}",
+            contract.BackupPage,
+            limit=LONG_TIMEOUT,
         )
         if not listed.items:
             return NotFound()
@@ -58,23 +62,23 @@ class HttpAdminApi(AdminConnection):
         if not backup_id:
             return await self._inspect(target, path)
         verify = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}/verify"
-        return await _or_not_found(self._call(target, "POST", verify, contract.VerificationResult, {}, self._long))
+        return await _or_not_found(self._call(target, "POST", verify, contract.VerificationResult, {}, LONG_TIMEOUT))
 
     async def _inspect(self, target: AdminTarget, path: str) -> contract.FileInspection | NotFound:
         inspect = f"{contract.BACKUPS_PATH}/inspect"
         return await _or_not_found(
-            self._call(target, "POST", inspect, contract.FileInspection, {"path": path}, self._long)
+            self._call(target, "POST", inspect, contract.FileInspection, {"path": path}, LONG_TIMEOUT)
         )
 
     async def list_files(self, target: AdminTarget, token: str | None) -> contract.BackupPage:
         continuation = f"&continue={quote(token, safe='')}" if token else ""
         path = f"{contract.BACKUPS_PATH}?limit={_PAGE_SIZE}{continuation}"
-        return await self._call(target, "GET", path, contract.BackupPage, limit=self._long)
+        return await self._call(target, "GET", path, contract.BackupPage, limit=LONG_TIMEOUT)
 
     async def list_if_changed(self, target: AdminTarget, etag: str) -> TaggedPage:
         path = f"{contract.BACKUPS_PATH}?limit={_PAGE_SIZE}"
         async with self._in_flight:
-            status, headers, raw = await self._try_keys(target, "GET", path, None, self._long, etag)
+            status, headers, raw = await self._try_keys(target, "GET", path, None, LONG_TIMEOUT, etag)
         tag = headers.get("ETag", "")
         if status == 304:
             return TaggedPage(None, etag)
@@ -82,18 +86,18 @@ class HttpAdminApi(AdminConnection):
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
         path = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}"
-        result = await _or_not_found(self._call(target, "DELETE", path, contract.DeleteResult, limit=self._long))
+        result = await _or_not_found(self._call(target, "DELETE", path, contract.DeleteResult, limit=LONG_TIMEOUT))
         return isinstance(result, contract.DeleteResult) and result.existed
 
     async def restore(
         self, target: AdminTarget, call: CallRestore, identity: Identity | None
     ) -> contract.RestoreResult:
         body = _restore_body(target, call, identity)
-        limit = min(call.timeout, self._long)
+        limit = min(call.timeout, LONG_TIMEOUT)
         return await self._call(target, "POST", contract.RESTORE_PATH, contract.RestoreResult, body, limit)
 
     async def reset(self, target: AdminTarget, call: CallReset) -> contract.RestoreResult:
-        limit = min(call.timeout, self._long)
+        limit = min(call.timeout, LONG_TIMEOUT)
         return await self._call(target, "POST", contract.RESET_PATH, contract.RestoreResult, _reset_body(call), limit)
 
     async def plan(
@@ -105,11 +109,11 @@ class HttpAdminApi(AdminConnection):
             path, body = contract.RESTORE_PATH, _restore_body(target, call, identity)
         # Without a request id: the dry run is no operation that could be repeated.
         body = {key: value for key, value in body.items() if key != "request_id"} | {"dry_run": True}
-        return await self._call(target, "POST", path, contract.RestorePlan, body, min(call.timeout, self._long))
+        return await self._call(target, "POST", path, contract.RestorePlan, body, min(call.timeout, LONG_TIMEOUT))
 
     async def copy_backup(self, source: AdminTarget, target: AdminTarget, backup_id: str, seconds: float) -> None:
         path = f"{contract.BACKUPS_PATH}/{quote(backup_id, safe='')}/content"
-        limit = min(seconds, self._long)
+        limit = min(seconds, LONG_TIMEOUT)
         # The manifest first. The other admin API checks the file against it, and says if it has the backup already.
         async with self._in_flight:
             manifest = await self._read(source, f"{path}?part=manifest", limit)
@@ -125,12 +129,12 @@ class HttpAdminApi(AdminConnection):
 
     async def commit(self, target: AdminTarget, request_id: str) -> contract.RestoreResult:
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/commit"
-        return await self._call(target, "POST", path, contract.RestoreResult, {}, self._long)
+        return await self._call(target, "POST", path, contract.RestoreResult, {}, LONG_TIMEOUT)
 
     async def rollback(self, target: AdminTarget, request_id: str, *, force: bool) -> contract.RestoreResult:
         path = f"{contract.RESTORES_PATH}/{quote(request_id, safe='')}/rollback"
         # Without force, the admin API refuses if the restored config was changed since.
-        return await self._call(target, "POST", path, contract.RestoreResult, {"force": force}, self._long)
+        return await self._call(target, "POST", path, contract.RestoreResult, {"force": force}, LONG_TIMEOUT)
 
     def backup_id(self, volume_id: str, request_id: str) -> str:
         return contract.backup_id_for(volume_id, request_id)

@@ -22,6 +22,10 @@ from gateway_operator.ports import AdminApiError, AdminTarget
 
 CONNECT_TIMEOUT: Final = 3.0
 SHORT_TIMEOUT: Final = 10.0
+LONG_TIMEOUT: Final = 120.0
+"""Seconds for one call that reads or writes files. After it the call is repeated with the same request id."""
+_MAX_IN_FLIGHT: Final = 32
+"""Maximum number of concurrent calls to all admin APIs."""
 _MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 _MAX_CACHED: Final = 256
 
@@ -31,21 +35,14 @@ Body = Mapping[str, Any] | bytes | AsyncIterator[bytes] | None
 
 
 class AdminConnection:
-    """Requests over aiohttp. ``long_timeout`` is the limit in seconds for calls that read or write files.
+    """Requests over aiohttp.
 
     ``before_call`` is called immediately before each request. If it raises NotLeaderError, the request is not sent.
     """
 
-    def __init__(
-        self,
-        *,
-        calls_in_flight: int = 32,
-        long_timeout: float = 120.0,
-        before_call: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, *, before_call: Callable[[], None] = lambda: None) -> None:
         self._before_call = before_call
-        self._long = long_timeout
-        self._in_flight = asyncio.Semaphore(calls_in_flight)
+        self._in_flight = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._accepted_keys: dict[tuple[str, ...], str] = {}

@@ -35,8 +35,8 @@ _READ_ATTEMPTS: Final = 3
 _ERRORS_BY_STATUS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
 
 
-def _client(configuration: Configuration, user_agent: str) -> ApiClient:
-    """The API server takes the field manager of each write from the user agent, up to the first slash."""
+def new_client(configuration: Configuration, user_agent: str) -> ApiClient:
+    """A client with a user agent. Up to the first slash, it is the field manager of each write."""
     client = ApiClient(configuration)
     client.user_agent = user_agent
     return client
@@ -74,7 +74,9 @@ class KubernetesApi:
         config_file = os.environ.get("KUBECONFIG") or None
         if config_file is None and _SERVICE_ACCOUNT.exists():
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            return cls(_client(configuration, user_agent), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip())
+            return cls(
+                new_client(configuration, user_agent), _SERVICE_ACCOUNT.with_name("namespace").read_text().strip()
+            )
         try:
             loader = await load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=config_file, client_configuration=configuration
@@ -82,7 +84,7 @@ class KubernetesApi:
         except (ConfigException, OSError, TypeError, ValueError) as error:  # TypeError: the file is empty
             raise ClusterError(f"There is neither a service account nor a usable kubeconfig: {error}") from error
         namespace = loader.current_context["context"].get("namespace") or "default"
-        return cls(_client(configuration, user_agent), str(namespace))
+        return cls(new_client(configuration, user_agent), str(namespace))
 
     @classmethod
     def through_socket(cls, socket: Path, namespace: str) -> Self:
@@ -95,7 +97,7 @@ class KubernetesApi:
             "cookie_jar": aiohttp.DummyCookieJar(),
             "connector": connector,
         }
-        return cls(_client(configuration, CLI_AGENT), namespace, connector)
+        return cls(new_client(configuration, CLI_AGENT), namespace, connector)
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]

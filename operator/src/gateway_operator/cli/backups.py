@@ -26,7 +26,7 @@ _COMMON_FIELDS: Final = ("description", "timeout_seconds", "retry_limit", "start
 
 async def create(session: Session, arguments: argparse.Namespace) -> None:
     """``backup create``: creates a GatewayBackup, and waits for it with ``--wait``."""
-    body = _body(arguments, os.environ)
+    body = new_backup(arguments, os.environ)
     if arguments.from_job:
         created = await create_once(session, BACKUP_KIND, body)
     else:
@@ -34,7 +34,7 @@ async def create(session: Session, arguments: argparse.Namespace) -> None:
     await print_created(session, arguments, BACKUP_KIND, created)
 
 
-def _body(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
+def new_backup(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
     """The GatewayBackup to create, from the options or from the template in a Job's pod."""
     if not arguments.from_job:
         spec = with_settings(_spec(arguments), arguments.set)

@@ -131,11 +131,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     memo.cluster = await KubernetesCluster.connect()
     memo.cluster.before_write = memo.leadership.require
     await _wait_until_kinds_are_served(memo.cluster)
-    memo.admin_api = HttpAdminApi(
-        calls_in_flight=operator_settings.calls_in_flight,
-        long_timeout=operator_settings.call_timeout,
-        before_call=memo.leadership.require,
-    )
+    memo.admin_api = HttpAdminApi(before_call=memo.leadership.require)
     ports = Ports(
         memo.cluster,
         memo.admin_api,

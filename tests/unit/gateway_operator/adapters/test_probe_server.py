@@ -10,7 +10,7 @@ import kopf
 import pytest
 from kubernetes.aio.client.configuration import Configuration
 
-from gateway_operator.adapters.kubernetes_api import CLI_AGENT, OPERATOR_AGENT, _client
+from gateway_operator.adapters.kubernetes_api import CLI_AGENT, OPERATOR_AGENT, new_client
 from gateway_operator.adapters.monitoring.probe_server import listening_socket, serve_probes
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.handlers.leader_work import LeaderProcess, LeaderWork
@@ -72,6 +72,6 @@ async def test_operator_without_watch_events_or_election_is_not_alive() -> None:
 
 async def test_user_agents_name_the_program() -> None:
     for agent in (OPERATOR_AGENT, CLI_AGENT):
-        client = _client(Configuration(), agent)
+        client = new_client(Configuration(), agent)
         assert client.default_headers["User-Agent"] == agent
         await client.close()  # type: ignore[no-untyped-call]

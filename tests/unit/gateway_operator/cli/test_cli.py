@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_operator.cli import argument_types, backups, restore_diff, restores
-from gateway_operator.cli.backups import _body
+from gateway_operator.cli.backups import new_backup
 from gateway_operator.cli.main import parser
 from gateway_operator.cli.session import Session, UsageError
 from gateway_operator.domain.model.names import SCHEDULE_LABEL
@@ -61,7 +61,7 @@ def test_pod_creates_the_backup_of_the_template(template: dict[str, Any], gatewa
         one["name"]: downward_api_value(pod, one["valueFrom"]["fieldRef"]["fieldPath"]) for one in container["env"]
     }
     parsed = parser().parse_args(container["args"])
-    assert _body(parsed, environment) == {
+    assert new_backup(parsed, environment) == {
         "metadata": {"name": "nightly-1-j-1", "labels": {SCHEDULE_LABEL: "nightly"}},
         "spec": {"gatewayRef": gateway, "group": "nightly", **template, "job": {"name": "nightly-1", "uid": "j-1"}},
     }
@@ -86,11 +86,11 @@ IN_JOB = {"JOB_NAME": "j", "JOB_UID": "u"}
 )
 def test_usage_errors_of_create(words: list[str], environment: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        _body(parser().parse_args(["backup", "create", *words]), environment)
+        new_backup(parser().parse_args(["backup", "create", *words]), environment)
 
 
 def test_from_job_accepts_options_instead_of_a_template() -> None:
-    body = _body(parser().parse_args(["backup", "create", "--from-job", "--gateway=gw", "--group=g"]), IN_JOB)
+    body = new_backup(parser().parse_args(["backup", "create", "--from-job", "--gateway=gw", "--group=g"]), IN_JOB)
     assert body["metadata"] == {"name": "j-u"}
     assert body["spec"] == {
         "gatewayRef": {"kind": "Deployment", "name": "gw", "ordinal": 0},
