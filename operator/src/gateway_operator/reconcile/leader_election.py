@@ -108,6 +108,7 @@ class LeaderElection:
 
     async def _lead_until(self, until: float) -> None:
         if self._works and not self._leadership.is_leader:
+            # The leadership ended during this attempt: tasks of the previous term must not continue in the next one.
             await self._end_work()
         self._leadership.extend(until)
         if not self._works:

@@ -136,7 +136,7 @@ async def _jobs(
     """The Jobs of the schedule. They are read only with drills, or while a Job is active or has not succeeded."""
     if schedule.drill is None and not any(one is not None and needs_jobs(one) for one in cron_jobs):
         return ()
-    # Without the permission a condition says less, and never that all is well.
+    # Without the permission the conditions report fewer problems, and their status stays.
     with suppress(ForbiddenError):
         return await parts.cron_jobs.jobs(schedule.meta.ref.namespace, schedule.name)
     return ()

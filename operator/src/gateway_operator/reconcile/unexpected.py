@@ -33,7 +33,6 @@ from gateway_operator.domain.restore import unexpected as restore_decisions
 from gateway_operator.domain.schedule import decide as schedule_decisions
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ClusterError, Ports
-from gateway_operator.reconcile.backup.deletion import sync_finalizer
 from gateway_operator.reconcile.backup_import import after_import_error
 from gateway_operator.reconcile.status_writer import Log, update_status
 
@@ -83,7 +82,7 @@ async def _record(ports: Ports, ref: Ref, body: Json, failure: Failure, log: Log
             )
         next_action = restore_decisions.after_error(restore, failure, now)
         if isinstance(next_action, RemoveFinalizer):
-            await _release_restore(ports, restore.meta, next_action, now)
+            await _release(ports, restore.meta, next_action.event, now)
             return None
         return await _write(ports, Restore.parse, restore, next_action, failure, log)
     if ref.kind == IMPORT_KIND:
@@ -102,9 +101,10 @@ async def _write(ports: Ports, parse: Any, resource: Any, action: Any, failure: 
     return action.seconds if isinstance(action, Wait) else None
 
 
-async def _release_restore(ports: Ports, meta: Meta, action: RemoveFinalizer, now: datetime) -> None:
-    if action.event is not None:
-        await ports.cluster.event(meta.ref, action.event, now)
+async def _release(ports: Ports, meta: Meta, event: KubernetesEvent | None, now: datetime) -> None:
+    """Remove the finalizer. The event comes first: afterwards the object may no longer exist."""
+    if event is not None:
+        await ports.cluster.event(meta.ref, event, now)
     await ports.cluster.set_finalizer(meta, False)
 
 
@@ -117,11 +117,10 @@ async def _record_deletion(ports: Ports, backup: Backup, failure: Failure, log: 
     """Wait, or release the object: a deletion must not stick on its finalizer."""
     if FINALIZER not in backup.meta.finalizers:
         return None
-    action = deletion.decide(deletion.DeletionObservation(backup, answer=failure), ports.clock.now())
+    now = ports.clock.now()
+    action = deletion.decide(deletion.DeletionObservation(backup, answer=failure), now)
     if isinstance(action, RemoveFinalizer):
-        if action.event is not None:
-            await ports.cluster.event(backup.meta.ref, action.event, ports.clock.now())
-        await sync_finalizer(ports.cluster, backup.meta.ref)
+        await _release(ports, backup.meta, action.event, now)
         return None
     return await _write(ports, Backup.parse, backup, action, failure, log)
 
@@ -145,8 +144,7 @@ async def _release_unreadable(ports: Ports, meta: Meta, now: datetime) -> None:
         message, reason = "The object cannot be read, so its file stays on the volume.", Reason.FileKept
         if meta.ref.kind == RESTORE_KIND:
             message, reason = "The object cannot be read. Its restore may still be open.", Reason.RestoreReleased
-        await ports.cluster.event(meta.ref, KubernetesEvent(reason, message, warning=True), now)
-        await ports.cluster.set_finalizer(meta, False)
+        await _release(ports, meta, KubernetesEvent(reason, message, warning=True), now)
 
 
 def _unreadable_status(meta: Meta, body: Json, failure: Failure, now: datetime) -> dict[str, Any]:

@@ -62,7 +62,7 @@ async def _read(session: Session, namespace: str) -> list[GatewayStatus]:
 
 
 async def _gateways(session: Session, namespace: str) -> list[NamespacedGateway]:
-    """The gateways among the workloads. So a gateway is in the list that nobody backs up."""
+    """The gateways among the workloads, so that the list includes gateways without backups."""
     scope = f"/namespaces/{quote(namespace)}" if namespace else ""
     gateways: list[NamespacedGateway] = []
     for kind, plural in _WORKLOADS:

@@ -136,7 +136,7 @@ def _stop_restoring(observed: RestoreObservation, now: datetime) -> RestoreActio
 
 
 def _release(observed: RestoreObservation, since: datetime, now: datetime) -> RestoreAction:
-    """End a deleted restore that is still open at the gateway, or let the object go."""
+    """End a deleted restore that is still open at the gateway, or remove the finalizer."""
     restore = observed.restore
     answer = observed.answer
     record = answer if isinstance(answer, RestoreResult) else observed.journal
