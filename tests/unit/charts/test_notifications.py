@@ -7,7 +7,7 @@ import pytest
 
 from gateway_operator.adapters.notifications.webhooks import AUTHORIZATION_FILE, CA_FILE, PROXY_FILE, URL_SUFFIX
 from gateway_operator.domain.notifications.notification import Topic
-from gateway_operator.main import _parser
+from gateway_operator.main import parser
 from gateway_operator.ports.notifications import RECEIVERS
 from gateway_operator.settings import from_command_line
 from tests.unit.charts.render import CHARTS, ROOT, Object, render
@@ -31,7 +31,7 @@ def test_operator_gets_the_secret_only_where_values_name_it() -> None:
     # Backups must not depend on the receivers, so the pod also starts without the Secret.
     assert volume["secret"] == {"secretName": "n", "optional": True, "defaultMode": 0o440}
     environment = {one["name"]: one.get("value", "") for one in container["env"]}
-    settings = from_command_line(_parser().parse_args(["run"]), environment)
+    settings = from_command_line(parser().parse_args(["run"]), environment)
     assert settings.notifications == mount["mountPath"]
     assert settings.notification_topics == (Topic.BackupFailed,)
     assert settings.cluster_name == "east"
@@ -52,4 +52,4 @@ def test_page_lists_each_key_of_the_secret() -> None:
 
 def test_unknown_topic_is_an_error_at_the_start() -> None:
     with pytest.raises(ValueError, match="Nonsense"):
-        from_command_line(_parser().parse_args(["run"]), {"GATEWAY_OPERATOR_NOTIFICATION_TOPICS": "Nonsense"})
+        from_command_line(parser().parse_args(["run"]), {"GATEWAY_OPERATOR_NOTIFICATION_TOPICS": "Nonsense"})

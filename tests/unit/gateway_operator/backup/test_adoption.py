@@ -58,10 +58,8 @@ def test_file_is_adopted_after_any_single_crash(foreign: bool) -> None:
     for name, faults in itertools.chain([("nothing", Faults())], plans):
         world, ref = with_file(faults, foreign=foreign)
         world.run(ref)
-        try:
+        with faults.named(name):
             adopted(world, ref, foreign=foreign)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
 def test_missing_file_fails_with_file_not_found() -> None:

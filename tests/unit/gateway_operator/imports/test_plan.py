@@ -61,10 +61,8 @@ def test_import_is_complete_after_any_single_crash() -> None:
     for name, faults in world.faults.single_faults():
         world, ref = lost_cluster(faults)
         world.run(ref)
-        try:
+        with faults.named(name):
             everything_is_back(world, ref)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
 def test_two_crashes_create_no_duplicates() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from gateway_operator.domain.model.identifiers import Ref
@@ -105,6 +106,14 @@ class Faults:
             first = calls.setdefault((name, changes, True), number)
             calls[name, changes, number == first] = number
         return sorted(calls.values())
+
+    @contextmanager
+    def named(self, name: str) -> Iterator[None]:
+        """An assertion that fails in the block names the fault and the calls of the run."""
+        try:
+            yield
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}; {self.names}") from error
 
     def single_faults(self) -> Iterator[tuple[str, Faults]]:
         """For each telling call of this undisturbed run: a crash before it, a crash after it, and a lost answer."""

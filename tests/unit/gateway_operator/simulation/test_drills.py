@@ -100,20 +100,16 @@ def test_drill_ends_and_cleans_up_after_any_crash_or_lost_answer(case: str) -> N
     for name, faults in undisturbed(case).single_faults():
         world, ref = with_drill(faults, prepare, timeoutSeconds=10)
         world.run(ref)
-        try:
+        with faults.named(name):
             check_drill(world, ref, phase, reason)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
 def test_drill_ends_and_cleans_up_after_two_crashes() -> None:
     for name, faults in crashes(undisturbed("good").calls, 3):
         world, ref = with_drill(faults, timeoutSeconds=60)
         world.run(ref)
-        try:
+        with faults.named(name):
             check_drill(world, ref, "Completed", "Drilled")
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
 def test_status_of_a_good_drill_has_times_counts_and_the_pod() -> None:

@@ -86,10 +86,8 @@ def test_import_replaces_recreated_objects_after_any_single_crash() -> None:
     for name, faults in world.faults.single_faults():
         world, ref = recreated_cluster(faults)
         world.run(ref)
-        try:
+        with faults.named(name):
             check_imported(world, ref)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
 def test_import_replaces_recreated_objects_after_two_crashes() -> None:

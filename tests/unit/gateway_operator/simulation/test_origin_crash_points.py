@@ -49,10 +49,8 @@ def test_scheduled_backup_has_its_origin_after_any_single_crash(recorded: str) -
     for name, faults in itertools.chain([("nothing", Faults())], plans):
         world, ref = with_scheduled(faults, recorded=recorded)
         world.run(ref)
-        try:
+        with faults.named(name):
             check_scheduled(world, ref)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}; {faults.names}") from error
 
 
 def test_origin_is_written_before_the_gateway_is_asked_and_never_again() -> None:
