@@ -17,7 +17,7 @@ from gateway_api.contract import ErrorCode, SignatureState
 from gateway_api.errors import ApiError, backup_volume_error, config_volume_error
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.replace import ConfigReplacer
-from gateway_api.repository.identities import Identities
+from gateway_api.repository.id_recovery import IdRecovery
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.repository.manifest import Manifest
@@ -51,7 +51,7 @@ class OperationContext:
     requested_by: str
     protection: EncryptionAndSigning
     volume_problem: str = "the backup volume cannot be opened"
-    identities: Identities = field(default_factory=Identities)
+    id_recovery: IdRecovery = field(default_factory=IdRecovery)
     recovery_complete: bool = True
     audit_head: str | None = None
     audit_lines: int | None = None

@@ -24,7 +24,7 @@ from gateway_api.errors import ApiError, config_volume_error, describe_errno
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.replace import ConfigReplacer
 from gateway_api.operation_context import OperationContext
-from gateway_api.repository.identities import Identities
+from gateway_api.repository.id_recovery import IdRecovery
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.settings import AdminSettings
@@ -48,12 +48,12 @@ class OperationRunner:
         config: ConfigFile,
         index: RepositoryIndex,
         protection: EncryptionAndSigning,
-        identities: Identities,
+        id_recovery: IdRecovery,
         executor: Executor,
     ) -> None:
         self._settings = settings
         self._protection = protection
-        self._identities = identities
+        self._id_recovery = id_recovery
         self._config = config
         self._index = index
         self._executor = executor
@@ -146,7 +146,7 @@ class OperationRunner:
             clock=utc_now,
             requested_by=requested_by,
             protection=self._protection,
-            identities=self._identities,
+            id_recovery=self._id_recovery,
         )
 
     def _open_backup_volume(self, stack: ExitStack, lock_owner: str, until: float) -> tuple[StateDir | None, str]:

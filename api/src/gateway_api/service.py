@@ -46,7 +46,7 @@ from gateway_api.health.report import HealthChecker
 from gateway_api.maintenance import Maintenance
 from gateway_api.metrics import Metrics
 from gateway_api.operation_runner import OperationRunner
-from gateway_api.repository.identities import Identities
+from gateway_api.repository.id_recovery import IdRecovery
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records, transaction
@@ -75,10 +75,10 @@ class Service:
         self._authenticators = ThreadPoolExecutor(3, "auth")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
         self._protection = EncryptionAndSigning(settings)
-        identities = Identities()
-        self._health_checker = HealthChecker(settings, self._config, self._keys, self._protection, identities)
+        id_recovery = IdRecovery()
+        self._health_checker = HealthChecker(settings, self._config, self._keys, self._protection, id_recovery)
         self._readiness_checker = ReadinessChecker(settings, self._config, self._keys, self._protection)
-        self._runner = OperationRunner(settings, self._config, self._index, self._protection, identities, self._writer)
+        self._runner = OperationRunner(settings, self._config, self._index, self._protection, id_recovery, self._writer)
         self._maintenance = Maintenance(settings, self._runner, self._readers)
         self._started = time.monotonic()
         self._readiness: tuple[float, str | None] | None = None

@@ -83,7 +83,7 @@ def _clean_config_volume(context: OperationContext) -> OperationContext:
 def _recover_gateway_id(context: OperationContext) -> OperationContext:
     """After the backup volume, because its manifests may name the id."""
     try:
-        gateway_id = context.identities.recover_gateway_id(context.config_state, context.backup_state, context.index)
+        gateway_id = context.id_recovery.recover_gateway_id(context.config_state, context.backup_state, context.index)
     except (OSError, ApiError):
         return _incomplete(context, "config")
     return context if gateway_id is not None else replace(context, recovery_complete=False)
@@ -106,7 +106,7 @@ def _recover_backup_volume(context: OperationContext, volume: StateDir) -> Opera
     try:
         volume.remove_temporaries(PENDING_FOLDER, TOMBSTONES_FOLDER, REQUESTS_FOLDER)
         # Before the steps below, which may fail: without its id no backup can be created.
-        context.identities.recover_volume_id(volume, context.index)
+        context.id_recovery.recover_volume_id(volume, context.index)
         # Pending backups come first, so that a deletion also removes a manifest that was still pending.
         finish_pending(volume)
         finish_deletions(volume)

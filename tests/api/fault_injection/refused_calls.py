@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tests.api.fault_injection.campaign import scratch_folder
 from tests.api.fault_injection.scenarios import KEY, PREFIX, Scenario, prepare_scenarios
 from tests.api.fault_injection.syscalls import CHANGING, READING, attach, detach, thread_roles, trace_points
 from tests.api.support.fork_server import ForkServer, RunningServer, copy
+from tests.api.support.temporary_files import new_temporary_file
 
 CALLS: Final = (
     *(*CHANGING, *READING, "flock", "fadvise64", "fstatfs", "preadv", "preadv2", "fstat", "newfstatat"),
@@ -140,7 +140,7 @@ class RefusedCalls:
     @contextmanager
     def _refused(self, pid: int, refusal: Refusal) -> Iterator[Path]:
         """Refuses the call in the threads that read and write files. The event loop's thread answers the client."""
-        record = Path(tempfile.mkstemp(prefix="refused-", suffix=".trace")[1])
+        record = new_temporary_file("refused-", ".trace")
         words = ["-o", str(record), "-e", f"trace={refusal.call}"]
         words += ["-e", f"inject={refusal.call}:error={refusal.errno}"]
         if refusal.folder:

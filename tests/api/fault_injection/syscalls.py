@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.api.support.processes import kill_processes, process_tree
+from tests.api.support.temporary_files import new_temporary_file
 
 CHANGING: Final[tuple[str, ...]] = (
     *("write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range", "fallocate", "ftruncate"),
@@ -127,7 +127,7 @@ def trace_points(
 ) -> Iterator[list[InjectionPoint]]:
     """Traces the server during the block; afterwards the yielded list holds the injection points in ``folder``."""
     points: list[InjectionPoint] = []
-    file = Path(tempfile.mkstemp(prefix="fault-injection-", suffix=".trace")[1])
+    file = new_temporary_file("fault-injection-", ".trace")
     roles = thread_roles(pid)
     words = ["-f", "-o", str(file), "-e", f"trace={','.join('?' + call for call in calls)}"]
     strace = attach([*words, *(f"-p{member}" for member in process_tree(pid))])
@@ -209,7 +209,7 @@ def inject_fault(pid: int, fault: Fault) -> Iterator[InjectionResult]:
     if not tids:
         raise LookupError(f"no thread has the role {fault.point.role}")
     action = {KILL: "signal=KILL", GROUP: "signal=STOP"}.get(fault.kind, f"error={fault.kind}")
-    file = Path(tempfile.mkstemp(prefix="fault-injection-", suffix=".fault")[1])
+    file = new_temporary_file("fault-injection-", ".fault")
     call = fault.point.call
     inject = f"inject={call}:{action}:when={fault.point.number}"
     stop_filter = ["-e", "signal=STOP"] if fault.kind == GROUP else []

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+
+from tests.api.support.temporary_files import new_temporary_file
 
 START_SECONDS = 20.0
 
@@ -81,7 +82,7 @@ class AdminProcess:
         self.host = host
         self.port = port or free_port(host)
         self.umask = umask
-        self.log_file = Path(tempfile.mkstemp(prefix="admin-", suffix=".log")[1])
+        self.log_file = new_temporary_file("admin-", ".log")
         settings.setdefault("settle_seconds", 0.2)
         flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         serve = [sys.executable, "-m", "gateway_api", "serve", "--config", str(config), "--backups", str(backups)]

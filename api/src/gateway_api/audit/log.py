@@ -149,10 +149,10 @@ def _append_to_volume(context: OperationContext, *new: Mapping[str, Any]) -> Hea
         return None
     try:
         gap = _read_gap(context.config_state)
-        identities = context.identities.unrecorded()
-        entries = [*([] if gap is None else [{"event": "gap", **gap}]), *identities, *new]
+        recovered_ids = context.id_recovery.unrecorded()
+        entries = [*([] if gap is None else [{"event": "gap", **gap}]), *recovered_ids, *new]
         head = _append(volume, entries, rfc3339(context.clock()), context.settings.audit_bytes)
-        context.identities.recorded(len(identities))
+        context.id_recovery.mark_recorded(len(recovered_ids))
     except OSError:
         logs.event("audit_volume_unavailable", logging.WARNING, failed=True)
         return None

@@ -54,7 +54,7 @@ class SystemStatus(StrEnum):
     """The state of the config and of the backup volume.
 
     ``degraded``: there are issues or warnings, such as dangling references, a nearly full volume, a key file that
-    cannot be used or a lost identity. ``unhealthy``: the config is missing or invalid.
+    cannot be used or a lost id. ``unhealthy``: the config is missing or invalid.
     """
 
     healthy = "healthy"

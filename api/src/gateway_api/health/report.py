@@ -17,7 +17,7 @@ from gateway_api.errors import ApiError
 from gateway_api.gateway_config.live import ConfigFile, ConfigRead
 from gateway_api.health import certificate
 from gateway_api.health.certificate import CertificateFile
-from gateway_api.repository.identities import Identities
+from gateway_api.repository.id_recovery import IdRecovery
 from gateway_api.repository.keys import EncryptionAndSigning
 from gateway_api.restores import records
 from gateway_api.settings import AdminSettings
@@ -42,13 +42,13 @@ class HealthChecker:
         config: ConfigFile,
         keys: KeyRing,
         protection: EncryptionAndSigning,
-        identities: Identities,
+        id_recovery: IdRecovery,
     ) -> None:
         self._settings = settings
         self._config = config
         self._keys = keys
         self._protection = protection
-        self._identities = identities
+        self._id_recovery = id_recovery
         self._certificate = CertificateFile(settings.tls_cert)
 
     def health(self, uptime_seconds: float) -> SystemHealthData:
@@ -60,7 +60,7 @@ class HealthChecker:
         summary = live.summary
         space = _read_space(self._settings.backup_dir)
         warnings = [*(summary.warnings if summary is not None else []), *self._key_warnings()]
-        warnings += self._identities.warnings()
+        warnings += self._id_recovery.warnings()
         warnings += [_unsaved_config_warning(self._settings.config_dir / STATE_FOLDER / name) for name in unsaved]
         certificate_end = self._certificate.end()
         if (expiring := certificate.warning(certificate_end, utc_now())) is not None:
@@ -69,7 +69,7 @@ class HealthChecker:
             warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
         elif is_nearly_full(space, 0 if summary is None else summary.size):
             warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
-        if space is not None and volume_id is None and self._identities.recovery_failed:
+        if space is not None and volume_id is None and self._id_recovery.recovery_failed:
             message = "the id of the backup volume is lost and could not be written again; see the log of the server"
             warnings.append(_issue("VolumeIdMissing", "volume_id", message))
         issues = list(summary.issues) if summary is not None else [_unusable_config_issue(live)]

@@ -84,10 +84,10 @@ def test_lost_id_is_taken_again_from_the_manifests_and_reported(
             after = _health_with_ids(api)
         assert _ids(after) == _ids(before)
         (warning,) = after["warnings"]
-        assert (after["status"], warning["code"], warning["where"]) == ("degraded", "IdentityLost", kind)
+        assert (after["status"], warning["code"], warning["where"]) == ("degraded", "IdLost", kind)
         again = _backup(api, "one")
         assert (again["replayed"], again["backup_id"]) == (True, first["backup_id"])
-    assert '"event":"identity_recovered"' in (dirs.backups / ".gateway" / "audit.jsonl").read_text()
+    assert '"event":"id_recovered"' in (dirs.backups / ".gateway" / "audit.jsonl").read_text()
     assert verify.verify_audit_log(dirs.backups, dirs.config.parent)[0]
 
 

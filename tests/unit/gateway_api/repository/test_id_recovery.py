@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_api.repository.identities import choose_id
+from gateway_api.repository.id_recovery import choose_id
 
 ids = st.sampled_from([letter * 32 for letter in "abcd"])
 

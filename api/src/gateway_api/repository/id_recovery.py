@@ -1,7 +1,7 @@
-"""The ids of the gateway and of the backup volume: read, and taken again from what names them after a loss.
+"""Recovers the ids of the gateway and of the backup volume after a loss of their files.
 
 Each id is in one small file, which a cleanup script, a copy without hidden files or a bad disk can lose. All manifests
-and tombstones name both ids. A lost id is the one that most of them name. Without a clear majority the id is new,
+and tombstones name both ids. The id that most of them name is written again. Without a clear majority the id is new,
 because a wrong one would mix up two volumes. Every loss is logged, recorded in the audit log and shown by the health.
 """
 
@@ -27,7 +27,7 @@ from gateway_api.storage.atomic_write import is_volume_full, list_names, unlink_
 from gateway_api.storage.layout import GATEWAY_ID_FILE, RESERVE_FILE, TOMBSTONES_FOLDER, VOLUME_ID_FILE
 from gateway_api.storage.state_dir import ID_PATTERN, StateDir
 
-Kind = Literal["gateway_id", "volume_id"]
+IdKind = Literal["gateway_id", "volume_id"]
 _TEMPORARY: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors of the process. They say nothing about the file."""
 _DEVICE: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
@@ -54,11 +54,11 @@ def choose_id(names: Iterable[str], *, damaged: bool) -> RecoveredId:
     return RecoveredId(secrets.token_hex(16), lost=damaged or bool(ranked), named=False)
 
 
-class Identities:
+class IdRecovery:
     """Reads and recovers both ids, and keeps the warnings of one server process. Thread-safe."""
 
     def __init__(self) -> None:
-        self._warnings: dict[Kind, Issue] = {}
+        self._warnings: dict[IdKind, Issue] = {}
         self._unrecorded: list[dict[str, Any]] = []
         self.recovery_failed = False
         """Whether the last attempt to read or recover the id of the volume failed."""
@@ -70,11 +70,11 @@ class Identities:
             return list(self._warnings.values())
 
     def unrecorded(self) -> list[dict[str, Any]]:
-        """Entries for the audit log about recovered ids. Call :meth:`recorded` when they are durable."""
+        """Entries for the audit log about recovered ids. Call :meth:`mark_recorded` when they are durable."""
         with self._lock:
             return list(self._unrecorded)
 
-    def recorded(self, number: int) -> None:
+    def mark_recorded(self, number: int) -> None:
         """Removes the oldest ``number`` entries of :meth:`unrecorded`."""
         with self._lock:
             del self._unrecorded[:number]
@@ -95,7 +95,7 @@ class Identities:
         return self._recover(config_state, GATEWAY_ID_FILE, "gateway_id", volume, index)
 
     def _recover(
-        self, state: StateDir, file: str, kind: Kind, volume: StateDir | None, index: RepositoryIndex
+        self, state: StateDir, file: str, kind: IdKind, volume: StateDir | None, index: RepositoryIndex
     ) -> str | None:
         failure: OSError | None = None
         damaged = False
@@ -119,19 +119,19 @@ class Identities:
             self._report(kind, recovered)
         # Durable before any operation names the id in a manifest. A crash right before this repeats the recovery.
         _write_id(state, file, recovered.value)
-        logs.event("identity_written", kind=kind, id=recovered.value, lost=recovered.lost)
+        logs.event("id_written", kind=kind, id=recovered.value, lost=recovered.lost)
         return recovered.value
 
-    def _report(self, kind: Kind, recovered: RecoveredId) -> None:
+    def _report(self, kind: IdKind, recovered: RecoveredId) -> None:
         origin = "most manifests name it" if recovered.named else "no id is named by most manifests, so it is new"
         message = f"the file {kind} was missing or unreadable and was written again: {origin}"
         remedy = "check which program removes files from the state folder"
-        logs.event("identity_recovered", logging.WARNING, kind=kind, id=recovered.value, named=recovered.named)
+        logs.event("id_recovered", logging.WARNING, kind=kind, id=recovered.value, named=recovered.named)
         with self._lock:
-            self._warnings[kind] = Issue(code="IdentityLost", where=kind, message=f"{message}; {remedy}")
+            self._warnings[kind] = Issue(code="IdLost", where=kind, message=f"{message}; {remedy}")
             self._unrecorded = [entry for entry in self._unrecorded if entry["kind"] != kind]
             self._unrecorded.append(
-                {"event": "identity_recovered", "kind": kind, "new_id": recovered.value, "named": recovered.named}
+                {"event": "id_recovered", "kind": kind, "new_id": recovered.value, "named": recovered.named}
             )
 
 
