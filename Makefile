@@ -70,7 +70,7 @@ test-api: $(STAMP) ## Test the admin API as a real process: endpoints, attacks, 
 	$(BIN)/python -m pytest tests/api $(ARGS)
 
 .PHONY: fault-injection
-fault-injection: $(STAMP) ## Inject kills and errors at every system call of every mutation (FAULT_ARGS="--one-in 20 --seed 3 --jobs 2")
+fault-injection: $(STAMP) ## Inject kills and errors at every system call of every operation (FAULT_ARGS="--one-in 20 --seed 3 --jobs 2")
 	$(BIN)/python -m tests.api.fault_injection $(FAULT_ARGS)
 
 .PHONY: refused-calls

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line. Returns the exit code; 2 if the packages of the extra `api` are not installed."""
+    """Runs the command line. Returns the exit code; 2 if the packages of the extra `api` are not installed."""
     try:
         from gateway_api.cli import main as command_line
     except ModuleNotFoundError as error:

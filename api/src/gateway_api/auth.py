@@ -2,17 +2,16 @@
 
 The last ones are accepted while the live config is missing or invalid, because a restore must still be possible then.
 While a restore is neither committed nor rolled back, the keys of the config that it replaced are accepted as well: the
-caller may have no other, and without it could end the restore in no way.
+caller may have no other key to end the restore.
 Only SHA-256 digests of keys are kept, so the memory of this module reveals no key. A presented key is compared with
 all digests, each in constant time, so the response time reveals nothing either.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import stat
@@ -22,8 +21,8 @@ from typing import Final, NamedTuple
 
 from gateway_api import logs
 from gateway_api.contract import ErrorCode
-from gateway_api.errors import ApiError
-from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH
+from gateway_api.errors import SHORTAGE_ERRNOS, ApiError, errno_name
+from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH, key_digest
 from gateway_api.gateway_config.live import ConfigFile, ConfigRead
 from gateway_api.gateway_config.summary import ConfigSummary
 from gateway_api.storage.atomic_write import close, read_all
@@ -32,8 +31,6 @@ from gateway_api.storage.state_dir import Stamp, StateDir
 from gateway_api.storage.text_file import without_bom
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
-_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""The errnos of a process that can open no more files. They say nothing about the key file."""
 _DIGEST: Final = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
 
 KIND_BEFORE_RESTORE: Final = "before_restore"
@@ -47,11 +44,6 @@ class KeyFileRead(NamedTuple):
 
     digests: tuple[str, ...]
     problem: str | None
-
-
-def key_digest(key: bytes) -> str:
-    """SHA-256 of a key in lower-case hex."""
-    return hashlib.sha256(key).hexdigest()
 
 
 def parse_key_file(data: bytes) -> KeyFileRead:
@@ -97,16 +89,15 @@ class KeyFile:
         try:
             result = _read_key_file(self._path)
         except OSError as error:
-            if error.errno in _SHORTAGES:
+            if error.errno in SHORTAGE_ERRNOS:
                 return None
-            name = errno.errorcode.get(error.errno or 0, "unknown error")
-            result = KeyFileRead((), f"the admin key file cannot be read ({name})")
+            result = KeyFileRead((), f"the admin key file cannot be read ({errno_name(error)})")
         if result.problem != self._logged:
             self._logged = result.problem
             if result.problem is None:
                 logs.event("admin_key_file_usable", keys=len(result.digests))
             else:
-                logs.event("admin_key_file_unusable", 40, problem=result.problem, keys=len(result.digests))
+                logs.event("admin_key_file_unusable", logging.ERROR, problem=result.problem, keys=len(result.digests))
         return result
 
 
@@ -215,7 +206,7 @@ class KeyRing:
         if short_keys != self._short_keys:
             self._short_keys = short_keys
             for field in short_keys:
-                logs.event("admin_key_too_short", 40, field=field, shortest=MIN_KEY_LENGTH)
+                logs.event("admin_key_too_short", logging.ERROR, field=field, shortest=MIN_KEY_LENGTH)
         try:
             self._record(summary.admin_key_digests)
         except (OSError, ApiError):
@@ -241,7 +232,7 @@ class KeyRing:
         if self._unrecorded is not None:
             return self._unrecorded
         try:
-            # Read each time: another server on the same volume may have judged a later config.
+            # Read each time: another server on the same volume may have read a later config.
             with StateDir(self._config_dir, create=False) as state:
                 text = (state.read(LAST_KEY_FILE) or b"").decode("ascii", "replace")
         except OSError:

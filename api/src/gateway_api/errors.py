@@ -13,8 +13,9 @@ from typing import Final
 
 from gateway_api.contract import ERRORS, ErrorCode, ExistingBackup
 
-FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""The errnos of a full volume or an exhausted quota."""
+_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+SHORTAGE_ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""The errnos of a process that can open no more files. They say nothing about the file."""
 
 
 class ApiError(Exception):
@@ -40,11 +41,16 @@ class ApiError(Exception):
         super().__init__(f"{code.value}: {self.detail}")
 
 
+def is_volume_full(error: OSError) -> bool:
+    """Whether the error reports a full volume or an exhausted quota."""
+    return error.errno in _FULL_ERRNOS
+
+
 def backup_volume_error(error: OSError) -> ApiError:
     """The error for a failed system call on the backup volume."""
-    if error.errno in FULL_ERRNOS:
+    if is_volume_full(error):
         return ApiError(ErrorCode.VolumeFull, "the backup volume is full; nothing was changed")
-    return ApiError(ErrorCode.VolumeUnavailable, f"the backup volume cannot be used ({_errno_name(error)})")
+    return ApiError(ErrorCode.VolumeUnavailable, f"the backup volume cannot be used ({errno_name(error)})")
 
 
 def config_volume_error(error: OSError) -> ApiError:
@@ -53,13 +59,13 @@ def config_volume_error(error: OSError) -> ApiError:
     Errors of the device or of the process are ``VolumeUnavailable`` and may pass. All others, such as a missing
     permission, are ``ConfigNotReplaceable`` and need a person.
     """
-    if error.errno in FULL_ERRNOS:
+    if is_volume_full(error):
         return ApiError(ErrorCode.VolumeFull, "the config volume is full; the config was not changed")
     if error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
-        return ApiError(ErrorCode.VolumeUnavailable, f"the config volume cannot be used ({_errno_name(error)})")
+        return ApiError(ErrorCode.VolumeUnavailable, f"the config volume cannot be used ({errno_name(error)})")
     return ApiError(
         ErrorCode.ConfigNotReplaceable,
-        f"the config's directory cannot be written ({_errno_name(error)}); nothing changed",
+        f"the config's directory cannot be written ({errno_name(error)}); nothing changed",
     )
 
 
@@ -70,5 +76,6 @@ def describe_errno(error: OSError) -> str:
     return f"{text[:1].lower()}{text[1:]} ({errno.errorcode.get(number, 'no errno')})"
 
 
-def _errno_name(error: OSError) -> str:
+def errno_name(error: OSError) -> str:
+    """The name of an errno, such as ``EROFS``."""
     return errno.errorcode.get(error.errno or 0, "unknown error")

@@ -59,7 +59,7 @@ class NonBlockingHandler(logging.Handler):
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._dropped = 0
-        self._torn = False
+        self._ends_inside_line = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the record as one line, or counts it as dropped."""
@@ -77,7 +77,7 @@ class NonBlockingHandler(logging.Handler):
             self._dropped += 1
 
     def _write(self, line: bytes) -> bool:
-        data = (b"\n" if self._torn else b"") + line + b"\n"
+        data = (b"\n" if self._ends_inside_line else b"") + line + b"\n"
         written = 0
         while written < len(data):
             # A pipe that is ready takes PIPE_BUF bytes without waiting; see pipe(7).
@@ -90,7 +90,7 @@ class NonBlockingHandler(logging.Handler):
             except OSError:
                 break
         if written:
-            self._torn = written < len(data)
+            self._ends_inside_line = written < len(data)
         return written == len(data)
 
 

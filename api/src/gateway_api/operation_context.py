@@ -49,7 +49,7 @@ class OperationContext:
     index: RepositoryIndex
     clock: Callable[[], datetime]
     requested_by: str
-    protection: EncryptionAndSigning
+    crypto: EncryptionAndSigning
     volume_problem: str = "the backup volume cannot be opened"
     id_recovery: IdRecovery = field(default_factory=IdRecovery)
     recovery_complete: bool = True
@@ -59,7 +59,7 @@ class OperationContext:
 
     def sign(self, manifest: Manifest) -> Manifest:
         """Returns the manifest with the signature of this server. Raises as :meth:`EncryptionAndSigning.sign`."""
-        return self.protection.sign(self.config_state, manifest)
+        return self.crypto.sign(self.config_state, manifest)
 
     def check_policy(
         self, received: dict[str, Any] | None, overrides: SignatureOverrides, *, encrypted: bool
@@ -69,8 +69,8 @@ class OperationContext:
         ``received`` is the manifest as parsed JSON, None when there is none. A state other than ``valid`` is logged.
         Raises ``SignatureInvalid``, ``SignatureRequired``, ``KeyNotTrusted``.
         """
-        signature_check = self.protection.check_signatures(self.config_state, received or {})
-        require_trusted(signature_check, self.protection.rules, overrides, encrypted=encrypted)
+        signature_check = self.crypto.check_signatures(self.config_state, received or {})
+        require_trusted(signature_check, self.crypto.rules, overrides, encrypted=encrypted)
         if signature_check.state != "valid":
             logs.event(
                 "signature_not_trusted",

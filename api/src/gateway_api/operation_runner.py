@@ -47,12 +47,12 @@ class OperationRunner:
         settings: AdminSettings,
         config: ConfigFile,
         index: RepositoryIndex,
-        protection: EncryptionAndSigning,
+        crypto: EncryptionAndSigning,
         id_recovery: IdRecovery,
         executor: Executor,
     ) -> None:
         self._settings = settings
-        self._protection = protection
+        self._crypto = crypto
         self._id_recovery = id_recovery
         self._config = config
         self._index = index
@@ -145,7 +145,7 @@ class OperationRunner:
             index=self._index,
             clock=utc_now,
             requested_by=requested_by,
-            protection=self._protection,
+            crypto=self._crypto,
             id_recovery=self._id_recovery,
         )
 
@@ -181,5 +181,5 @@ def _lock(stack: ExitStack, state: StateDir, lock_owner: str, until: float) -> N
         stack.enter_context(state.locked(lock_owner, until))
     except LockHeld as error:
         # Only an owner with a request id names a single request.
-        code = ErrorCode.InProgress if error.holder == lock_owner and ":" in lock_owner else ErrorCode.Busy
+        code = ErrorCode.InProgress if error.owner == lock_owner and ":" in lock_owner else ErrorCode.Busy
         raise ApiError(code) from None

@@ -74,11 +74,11 @@ class Service:
         # Of their own: authentication must not wait for reads of backups.
         self._authenticators = ThreadPoolExecutor(3, "auth")
         self._keys = KeyRing(self._config, settings.config_dir, settings.admin_key_file)
-        self._protection = EncryptionAndSigning(settings)
+        self._crypto = EncryptionAndSigning(settings)
         id_recovery = IdRecovery()
-        self._health_checker = HealthChecker(settings, self._config, self._keys, self._protection, id_recovery)
-        self._readiness_checker = ReadinessChecker(settings, self._config, self._keys, self._protection)
-        self._runner = OperationRunner(settings, self._config, self._index, self._protection, id_recovery, self._writer)
+        self._health_checker = HealthChecker(settings, self._config, self._keys, self._crypto, id_recovery)
+        self._readiness_checker = ReadinessChecker(settings, self._config, self._keys, self._crypto)
+        self._runner = OperationRunner(settings, self._config, self._index, self._crypto, id_recovery, self._writer)
         self._maintenance = Maintenance(settings, self._runner, self._readers)
         self._started = time.monotonic()
         self._readiness: tuple[float, str | None] | None = None
@@ -168,7 +168,7 @@ class Service:
     async def download(
         self, backup_id: str, part: Literal["file", "manifest"], range_header: str | None, if_range: str | None
     ) -> Download:
-        """Opens the file or manifest of a backup; stream it with :meth:`read_piece`."""
+        """Opens the file or manifest of a backup; stream it with :meth:`read_chunk`."""
         return await self._read(
             partial(open_download, self.settings, self._index, backup_id, part, range_header, if_range)
         )
@@ -231,7 +231,7 @@ class Service:
         if isinstance(request, ResetRequest) and request.confirm is not True:
             raise ApiError(ErrorCode.ResetNotConfirmed)
         accepted = partial(self._keys.accepts_with, key_sha256)
-        call = partial(dry_run, self.settings, self._config, self._index, self._protection, request, accepted)
+        call = partial(dry_run, self.settings, self._config, self._index, self._crypto, request, accepted)
         return await self._read(call)
 
     async def reset(self, request: ResetRequest, requested_by: str) -> RestoreResult:

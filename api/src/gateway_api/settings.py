@@ -6,6 +6,7 @@ pydantic-settings merges the sources. A setting can name a file of keys, but nev
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -285,7 +286,7 @@ def load(flags: Mapping[str, object]) -> AdminSettings:
     """
     for field in AdminSettings.model_fields:
         if _is_service_link(field, os.environ.get(variable_name(field))):
-            logs.event("service_link_ignored", 30, variable=variable_name(field))
+            logs.event("service_link_ignored", logging.WARNING, variable=variable_name(field))
     try:
         return AdminSettings(**{field: value for field, value in flags.items() if value not in (None, "")})  # type: ignore[arg-type]
     except ValidationError as error:

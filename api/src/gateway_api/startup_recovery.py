@@ -15,7 +15,7 @@ from typing import Final
 
 from gateway_api import logs
 from gateway_api.backups.expiry import remove_expired
-from gateway_api.backups.missing import is_due, move_to_missing, read_note, return_manifests
+from gateway_api.backups.missing import is_due, move_to_missing, read_missing_record, return_manifests
 from gateway_api.backups.upload import remove_stale_uploads
 from gateway_api.errors import ApiError, describe_errno
 from gateway_api.operation_context import OperationContext
@@ -113,11 +113,11 @@ def _recover_backup_volume(context: OperationContext, volume: StateDir) -> Opera
         # The two steps above add and remove manifests, so the index is refreshed for the operation.
         context.index.refresh(volume.base_fd)
         return_manifests(context, volume)
-        note = read_note(volume)
-        if is_due(note, context.clock()):
+        missing_record = read_missing_record(volume)
+        if is_due(missing_record, context.clock()):
             remove_expired(volume, context.clock())
-            # Last, because it notes that the check of the day is done.
-            move_to_missing(context, volume, note)
+            # Last, because it records that the check of the day is done.
+            move_to_missing(context, volume, missing_record)
         # Deletions may have freed space for the reserve.
         ensure_reserve(volume)
         remove_stale_uploads(volume)

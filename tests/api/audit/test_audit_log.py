@@ -1,4 +1,4 @@
-"""The audit log of a real server: records before and after each mutation, hash chain, rotation and gaps."""
+"""The audit log of a real server: records before and after each operation, hash chain, rotation and gaps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _verify(dirs: GatewayDirs) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_each_mutation_has_an_intent_and_an_outcome_record(api: httpx.Client, dirs: GatewayDirs) -> None:
+def test_each_operation_has_an_intent_and_an_outcome_record(api: httpx.Client, dirs: GatewayDirs) -> None:
     created = assert_ok(api.post(BACKUP, json={"path": "a.json", "request_id": "one"}))
     assert_error(api.post(BACKUP, json={"path": "a.json"}), "BackupExists")
     assert_ok(api.post(RESTORE, json={"backup_id": created["backup_id"], "request_id": "two"}))

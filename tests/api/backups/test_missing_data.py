@@ -107,7 +107,7 @@ def test_many_dead_manifests_cost_a_listing_nothing(
     old = (datetime.now(UTC) - timedelta(days=8)).timestamp()
     os.utime(folder, (old, old))
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        # A mutation waits for the recovery at the start, which checks the manifests.
+        # An operation waits for the recovery at the start, which checks the manifests.
         api.post("/api/v1/system/restores/absent/commit")
         assert [one["path"] for one in assert_ok(api.get(ALL))["items"]] == ["cron/kept.json"]
     assert [path.name for path in folder.iterdir()] == ["kept.json"]
@@ -152,7 +152,7 @@ def test_tombstones_and_restore_records_are_kept_for_400_days(
     (state / "missing.json").write_text(json.dumps({"checked": _ago(1.1), "since": {}}))
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert_ok(api.get(ALL))
-        # Startup recovery runs before the first answer of a mutation.
+        # Startup recovery runs before the first answer of an operation.
         assert_ok(api.post(BACKUP, json={"path": "z.json"}))
         answer = api.post(BACKUP, json=BODY)
         if kept:

@@ -39,7 +39,7 @@ def test_verification_is_shown_until_the_backup_is_deleted(dirs: GatewayDirs, fo
         assert_ok(api.post(BACKUP, json={"path": "a.json.zst", "overwrite": True}))
         assert_error(api.get(one), "BackupNotFound")
         assert_error(api.post(f"{one}/verify"), "BackupNotFound")
-        new = manifests.load((dirs.backups / "a.json.zst.manifest").read_bytes()).id
+        new = manifests.validate(manifests.parse_json((dirs.backups / "a.json.zst.manifest").read_bytes())).id
         assert assert_ok(api.get(f"/api/v1/system/backups/{new}"))["verification"] is None
         _verify(api, new)
         assert_ok(api.delete(f"/api/v1/system/backups/{new}"))

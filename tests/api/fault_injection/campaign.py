@@ -21,11 +21,11 @@ from typing import Final
 
 from tests.api.fault_injection.repeated_requests import NAMES, prepare_all_scenarios
 from tests.api.fault_injection.run_scenario import Results, ScenarioRunner
-from tests.api.fault_injection.scenarios import MUTATIONS, Scenario
+from tests.api.fault_injection.scenarios import OPERATIONS, Scenario
 from tests.api.fault_injection.syscalls import ERRORS, FATAL, Fault, faults_at
 from tests.api.support.fork_server import ForkServer
 
-ALL: Final = (*MUTATIONS, *NAMES)
+ALL: Final = (*OPERATIONS, *NAMES)
 KINDS: Final = (*FATAL, *ERRORS)
 BATCH_SIZE: Final = 60
 
@@ -34,22 +34,22 @@ BATCH_SIZE: Final = 60
 class Plan:
     """Selects the faults of a campaign.
 
-    A fault is selected if its mutation, kind and system call are listed (``calls`` None: all calls). Of those, one in
+    A fault is selected if its operation, kind and system call are listed (``calls`` None: all calls). Of those, one in
     ``one_in`` is taken, by a hash that depends on ``seed``. ``only`` selects a single fault by its printed name.
     """
 
-    mutations: tuple[str, ...] = ALL
+    operations: tuple[str, ...] = ALL
     kinds: tuple[str, ...] = KINDS
     one_in: int = 1
     seed: int = 0
     only: str | None = None
     calls: frozenset[str] | None = None
 
-    def selects(self, mutation: str, fault: Fault) -> bool:
+    def selects(self, operation: str, fault: Fault) -> bool:
         """Whether the plan includes this fault."""
         if self.calls is not None and fault.point.call not in self.calls:
             return False
-        name = f"{mutation}:{fault}"
+        name = f"{operation}:{fault}"
         if self.only is not None:
             return name == self.only
         number = int.from_bytes(hashlib.sha256(f"{self.seed}/{name}".encode()).digest()[:8], "big")
@@ -78,9 +78,9 @@ def _running_fork_server(folder: Path) -> Iterator[ForkServer]:
 
 @dataclass(frozen=True)
 class Batch:
-    """A part of a mutation's faults: every ``of``-th selected fault, starting at index ``part``."""
+    """A part of an operation's faults: every ``of``-th selected fault, starting at index ``part``."""
 
-    mutation: str
+    operation: str
     fatal: bool
     part: int
     of: int
@@ -89,10 +89,10 @@ class Batch:
 def run_batch(plan: Plan, batch: Batch, scenario: Scenario, fork_server: ForkServer, folder: Path) -> Results:
     """Injects the faults of one batch and returns the results."""
     folder.mkdir(exist_ok=True)
-    runner = ScenarioRunner(batch.mutation, scenario, fork_server, folder)
+    runner = ScenarioRunner(batch.operation, scenario, fork_server, folder)
     kinds = tuple(kind for kind in plan.kinds if (kind in FATAL) is batch.fatal)
     points = runner.points_of_new_server() if batch.fatal else runner.points_of_warm_server()
-    selected = [fault for fault in faults_at(points, kinds) if plan.selects(batch.mutation, fault)][
+    selected = [fault for fault in faults_at(points, kinds) if plan.selects(batch.operation, fault)][
         batch.part :: batch.of
     ]
     (runner.run_kills if batch.fatal else runner.run_errors)(selected)
@@ -108,7 +108,7 @@ def run(plan: Plan, jobs: int, *, progress: bool = True) -> Results:
         batches = _make_batches(plan, scenarios, fork_server, folder)
         if jobs == 1:
             for batch in batches:
-                total.add(run_batch(plan, batch, scenarios[batch.mutation], fork_server, folder / "scenario"))
+                total.add(run_batch(plan, batch, scenarios[batch.operation], fork_server, folder / "scenario"))
             return total
         context = multiprocessing.get_context("fork")
         with context.Pool(jobs, _start_process, (plan, scenarios, folder)) as pool:
@@ -124,14 +124,14 @@ def run(plan: Plan, jobs: int, *, progress: bool = True) -> Results:
 
 def _make_batches(plan: Plan, scenarios: dict[str, Scenario], fork_server: ForkServer, folder: Path) -> list[Batch]:
     batches = []
-    for mutation in plan.mutations:
-        runner = ScenarioRunner(mutation, scenarios[mutation], fork_server, folder / "count")
+    for operation in plan.operations:
+        runner = ScenarioRunner(operation, scenarios[operation], fork_server, folder / "count")
         points = runner.points_of_warm_server()
         for fatal in (True, False):
             kinds = tuple(kind for kind in plan.kinds if (kind in FATAL) is fatal)
-            number = sum(plan.selects(mutation, fault) for fault in faults_at(points, kinds))
+            number = sum(plan.selects(operation, fault) for fault in faults_at(points, kinds))
             of = -(-number // BATCH_SIZE)
-            batches += [Batch(mutation, fatal, part, of) for part in range(of)]
+            batches += [Batch(operation, fatal, part, of) for part in range(of)]
     random.Random(plan.seed).shuffle(batches)
     return batches
 
@@ -148,17 +148,17 @@ def _start_process(plan: Plan, scenarios: dict[str, Scenario], folder: Path) -> 
 
 def _run_in_process(batch: Batch) -> Results:
     plan, scenarios, fork_server, own = _process_state
-    return run_batch(plan, batch, scenarios[batch.mutation], fork_server, own / "scenario")
+    return run_batch(plan, batch, scenarios[batch.operation], fork_server, own / "scenario")
 
 
 def format_table(results: Results) -> str:
-    """Numbers of faults by mutation and system call, then the answers, missed faults and broken promises."""
+    """Numbers of faults by operation and system call, then the answers, missed faults and broken promises."""
     calls = sorted({call for _, call, _ in results.injected}, key=lambda call: -_total(results, call=call))
-    rows = [["mutation", *calls, "all", "kills"]]
-    for mutation in sorted({name for name, _, _ in results.injected}, key=ALL.index):
-        cells = [_total(results, mutation=mutation, call=call) for call in calls]
-        kills = sum(_total(results, mutation=mutation, kind=kind) for kind in FATAL)
-        rows.append([mutation, *(str(cell or "") for cell in cells), str(sum(cells)), str(kills)])
+    rows = [["operation", *calls, "all", "kills"]]
+    for operation in sorted({name for name, _, _ in results.injected}, key=ALL.index):
+        cells = [_total(results, operation=operation, call=call) for call in calls]
+        kills = sum(_total(results, operation=operation, kind=kind) for kind in FATAL)
+        rows.append([operation, *(str(cell or "") for cell in cells), str(sum(cells)), str(kills)])
     every = [_total(results, call=call) for call in calls]
     rows.append(["all", *map(str, every), str(sum(every)), str(sum(_total(results, kind=kind) for kind in FATAL))])
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
@@ -172,8 +172,8 @@ def format_table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _total(results: Results, *, mutation: str | None = None, call: str | None = None, kind: str | None = None) -> int:
-    filters = (mutation, call, kind)
+def _total(results: Results, *, operation: str | None = None, call: str | None = None, kind: str | None = None) -> int:
+    filters = (operation, call, kind)
     return sum(
         number
         for key, number in results.injected.items()

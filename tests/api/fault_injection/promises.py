@@ -71,7 +71,7 @@ def check_promises(
 ) -> None:
     """Checks all promises after a fault and perhaps a restart; sends the request two more times.
 
-    ``name`` is the mutation, ``answer`` the answer to the request during which the fault was injected, None if the
+    ``name`` is the operation, ``answer`` the answer to the request during which the fault was injected, None if the
     server died.
     """
     succeeded = answer is not None and answer.status_code == 200

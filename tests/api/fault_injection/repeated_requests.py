@@ -1,7 +1,7 @@
 """Scenarios in which the request under test was sent before, and scenarios in which a worker parses the config.
 
 A repeated request is sent after it succeeded (`+repeated`) or after a kill in the middle of it (`+interrupted`). A
-replay must not run the mutation twice because a disk error hid the first result. A recovery that is interrupted must be
+replay must not run the operation twice because a disk error hid the first result. An interrupted recovery must be
 resumed by the next start. In `+worker` scenarios a separate process parses every config.
 """
 
@@ -56,7 +56,7 @@ def _prepare_repeated(fork_server: ForkServer, scenario: Scenario, folder: Path)
 
 
 def _prepare_interrupted(fork_server: ForkServer, name: str, scenario: Scenario, folder: Path) -> Scenario:
-    """Kills the server at the last rename or link of the request, where most of the mutation has been written."""
+    """Kills the server at the last rename or link of the request, where most of the operation has been written."""
     runner = ScenarioRunner(name, scenario, fork_server, folder)
     folder.mkdir()
     last = [point for point in runner.points_of_new_server() if _publishes_name(point)][-1]

@@ -59,7 +59,7 @@ class ScenarioRunner:
 
     def __init__(self, name: str, scenario: Scenario, fork_server: ForkServer, folder: Path) -> None:
         self.name = name
-        self.mutation = name.partition("+")[0]
+        self.operation = name.partition("+")[0]
         self.scenario = scenario
         self.results = Results()
         self._fork_server = fork_server
@@ -149,7 +149,7 @@ class ScenarioRunner:
             assert code is not ErrorCode.InternalError, "InternalError"
             unchanged = config.read_bytes() == self.scenario.live_config
             assert code in UNKNOWN or unchanged, f"{code} and yet the config was changed"
-        check_promises(self.mutation, self.scenario, client, config, self._directories / "backups", answer)
+        check_promises(self.operation, self.scenario, client, config, self._directories / "backups", answer)
 
     def run_kills(self, faults: Iterable[Fault]) -> None:
         """Injects faults that are kills, each into a new server.
@@ -172,7 +172,7 @@ class ScenarioRunner:
                 if survived:
                     continue  # _run_kill has checked it
                 with self._fork_server.server(config, backups, KEY, **self.scenario.settings) as client:
-                    check_promises(self.mutation, self.scenario, client, config, backups)
+                    check_promises(self.operation, self.scenario, client, config, backups)
             except (AssertionError, httpx.TransportError, OSError, ValueError) as failure:
                 self._record_failure(fault, failure)
 

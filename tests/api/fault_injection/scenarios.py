@@ -1,4 +1,4 @@
-"""The scenarios of the fault injection tests: prepared directories, and a request for each mutation.
+"""The scenarios of the fault injection tests: prepared directories, and a request for each operation.
 
 `prepare_scenarios` builds the directories with a server that is not disturbed. `promises.py` checks the results.
 """
@@ -29,7 +29,7 @@ NEW = json.dumps(gateway_config(KEY, users=5), indent=2).encode()
 UNSAVED = json.dumps(gateway_config(KEY, users=7), indent=2).encode()
 """A config that is in no backup of the prepared directories."""
 EMPTY = json.dumps(default_config(KEY), indent=2).encode()
-MUTATIONS = (
+OPERATIONS = (
     "backup",
     "replace",
     "delete",
@@ -88,7 +88,7 @@ class Scenario:
 
 
 def prepare_scenarios(fork_server: ForkServer, folder: Path) -> dict[str, Scenario]:
-    """Prepares the directories of each mutation with an undisturbed server; returns the scenarios by name."""
+    """Prepares the directories of each operation with an undisturbed server; returns the scenarios by name."""
     base = folder / "base"
     base.mkdir()
     (base / "config").mkdir()

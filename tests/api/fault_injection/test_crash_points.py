@@ -1,6 +1,6 @@
-"""Kills the server at every write of every mutation, and lets every durable step fail; plus a sample of other faults.
+"""Kills the server at every write of every operation, and lets every durable step fail; plus a sample of other faults.
 
-After each fault nothing is lost, the mutation happens once, and the server answers. `make fault-injection` injects
+After each fault nothing is lost, the operation happens once, and the server answers. `make fault-injection` injects
 every kind of fault at every system call.
 """
 
@@ -14,7 +14,7 @@ import pytest
 from tests.api.fault_injection.campaign import ALL, Batch, Plan, run_batch, scratch_folder
 from tests.api.fault_injection.repeated_requests import PARSED_IN_WORKER, WORKER, prepare_all_scenarios
 from tests.api.fault_injection.run_scenario import Results
-from tests.api.fault_injection.scenarios import MUTATIONS, Scenario
+from tests.api.fault_injection.scenarios import OPERATIONS, Scenario
 from tests.api.fault_injection.syscalls import ERRORS, FATAL, GROUP, KILL, SERVER
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.requirements import require_programs
@@ -64,7 +64,7 @@ def _run_faults(
     return results
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_kill_at_any_write_loses_nothing_and_a_repeat_succeeds_once(
     name: str, fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
@@ -72,7 +72,7 @@ def test_kill_at_any_write_loses_nothing_and_a_repeat_succeeds_once(
     assert _run_faults(plan, name, scenarios, fork_server, memory_folder).injected.total() > 6
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_disk_error_at_any_write_is_a_declared_error_and_loses_nothing(
     name: str, fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
@@ -93,7 +93,7 @@ def test_kill_of_server_and_workers_together_loses_nothing(
     fork_server: ForkServer, scenarios: dict[str, Scenario], memory_folder: Path
 ) -> None:
     plan = Plan(kinds=(GROUP,), one_in=150)
-    results = [_run_faults(plan, name, scenarios, fork_server, memory_folder) for name in MUTATIONS]
+    results = [_run_faults(plan, name, scenarios, fork_server, memory_folder) for name in OPERATIONS]
     assert sum(result.injected.total() for result in results) > 4
 
 

@@ -184,7 +184,7 @@ def _wait_until_renewed(file: Path) -> None:
 
 
 @pytest.mark.parametrize("obstacle", ["absent", "state folder is a file"])
-def test_volume_unusable_at_the_start_gets_its_id_without_a_mutation(
+def test_volume_unusable_at_the_start_gets_its_id_without_an_operation(
     obstacle: str, dirs: GatewayDirs, fork_server: ForkServer
 ) -> None:
     if obstacle == "absent":

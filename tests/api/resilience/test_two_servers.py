@@ -1,4 +1,4 @@
-"""Two servers on the same directories, as during a rolling update: one mutation at a time, each request runs once."""
+"""Two servers on the same directories, as during a rolling update: one operation at a time, each request runs once."""
 
 from __future__ import annotations
 

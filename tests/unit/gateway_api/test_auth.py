@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway_api.auth import KIND_BEFORE_RESTORE, MAX_KEY_FILE_BYTES, KeyRing, key_digest, match_key, parse_key_file
+from gateway_api.auth import KIND_BEFORE_RESTORE, MAX_KEY_FILE_BYTES, KeyRing, match_key, parse_key_file
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH
+from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH, key_digest
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.gateway_config.parser import ConfigParser
 from gateway_api.storage.layout import JOURNAL_FILE

@@ -92,8 +92,8 @@ def encode_entry(tail: Tail, entry: Mapping[str, Any], time: str) -> tuple[bytes
     head = tail.head
     if tail.fragment:
         fragment = tail.fragment + out
-        torn = {"event": "torn", "fragment_sha256": line_digest(fragment), "fragment_bytes": len(fragment)}
-        line, head = _link(head, {"time": time, **torn})
+        truncated = {"event": "truncated", "fragment_sha256": line_digest(fragment), "fragment_bytes": len(fragment)}
+        line, head = _link(head, {"time": time, **truncated})
         out += line
     line, head = _link(head, {"time": time, **entry})
     return out + line, head
@@ -154,8 +154,8 @@ def iterate_heads(data: bytes, start: Head) -> Iterator[Head | BrokenRecord]:
         line = data[begin:at].removesuffix(b"\n")
         record = parse_record(line)
         if fragment_start is not None:
-            # Everything up to a linked `torn` record belongs to the fragment, also a line that looks like a record.
-            if record is None or record.get("event") != "torn" or not _links_to(record, head):
+            # Everything up to a linked `truncated` record is the fragment, also a line that looks like a record.
+            if record is None or record.get("event") != "truncated" or not _links_to(record, head):
                 continue
             fragment = data[fragment_start[0] : begin]
             if record.get("fragment_sha256") != line_digest(fragment):

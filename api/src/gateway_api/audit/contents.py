@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from gateway_api.audit import chain
 from gateway_api.audit.chain import BrokenRecord, Head
-from gateway_api.audit.log import segments
-from gateway_api.storage.atomic_write import close, read_all
+from gateway_api.audit.log import list_segments
+from gateway_api.storage.content import NO_LIMIT
 from gateway_api.storage.layout import AUDIT_LOG_FILE
-from gateway_api.storage.paths import FILE_FLAGS
 from gateway_api.storage.state_dir import StateDir
-
-NO_LIMIT: Final = 1 << 40
 
 
 class LogPosition(NamedTuple):
@@ -59,14 +57,13 @@ class LogContents:
 def read_log(state: StateDir) -> LogContents:
     """Reads all segments, up to the first broken record. Raises ``OSError``."""
     contents = LogContents()
-    names = [*segments(state), AUDIT_LOG_FILE]
+    names = [*list_segments(state), AUDIT_LOG_FILE]
     head: Head | None = None
     for name in names:
-        try:
-            data = _read(state, name)
-        except FileNotFoundError:
+        data = state.read(name, NO_LIMIT)
+        if data is None:
             if name != AUDIT_LOG_FILE or len(names) == 1:
-                raise
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             continue  # a crash between the rename of a full log and the next line
         if head is None:
             head, contents.first_time = chain.parse_segment_start(data)
@@ -110,11 +107,3 @@ def _add_record(contents: LogContents, record: dict[str, Any]) -> None:
     for key in ("name", "backup_id", "request_id"):
         if isinstance(record.get(key), str) and (key == "name" or record.get("result") == "ok"):
             contents.named.add((operation, record[key]))
-
-
-def _read(state: StateDir, name: str) -> bytes:
-    fd = os.open(name, FILE_FLAGS, dir_fd=state.fd)
-    try:
-        return read_all(fd, NO_LIMIT)
-    finally:
-        close(fd)

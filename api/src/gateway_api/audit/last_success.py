@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway_api.audit import chain
-from gateway_api.audit.log import segments
+from gateway_api.audit.log import list_segments
 from gateway_api.errors import ApiError
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.layout import AUDIT_LOG_FILE
@@ -70,7 +70,7 @@ class LastSuccesses:
         missing, left = set(OPERATIONS), self._max_bytes
         self._add(_lines_from_end(current, size, min(size, left)), missing)
         left -= size
-        for name in reversed(segments(volume)):
+        for name in reversed(list_segments(volume)):
             if not missing or left <= 0:
                 return
             fd = os.open(name, FILE_FLAGS, dir_fd=volume.fd)
@@ -82,7 +82,7 @@ class LastSuccesses:
             left -= size
 
     def _add(self, lines: Iterator[bytes], missing: set[str]) -> None:
-        """Add the newest success of each operation; lines come newest first. Ends when ``missing`` becomes empty."""
+        """Adds the newest success of each operation; lines come newest first. Ends when ``missing`` becomes empty."""
         ends = bool(missing)
         for line in lines:
             record = chain.parse_record(line) if _SUCCEEDED in line else None

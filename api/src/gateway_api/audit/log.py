@@ -26,13 +26,13 @@ from gateway_api.audit.chain import Head, Tail
 from gateway_api.clock import rfc3339
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.operation_context import OperationContext
-from gateway_api.storage.atomic_write import close, is_volume_full, list_names, unlink_if_exists
+from gateway_api.storage.atomic_write import close, list_names
 from gateway_api.storage.file_system import sync_directory
+from gateway_api.storage.free_space import write_using_reserve
 from gateway_api.storage.layout import (
     AUDIT_GAP_FILE,
     AUDIT_LOG_FILE,
     AUDIT_SEGMENT_NAME,
-    RESERVE_FILE,
     VOLUME_ID_FILE,
     audit_segment_name,
 )
@@ -119,7 +119,7 @@ def _lost_head(context: OperationContext) -> list[dict[str, Any]]:
 
 def _contains(volume: StateDir, digest: str) -> bool:
     """Whether a line of the log has this digest. Reads only the end of the log unless the line is further up."""
-    for name in (AUDIT_LOG_FILE, *reversed(segments(volume))):
+    for name in (AUDIT_LOG_FILE, *reversed(list_segments(volume))):
         try:
             fd = os.open(name, FILE_FLAGS, dir_fd=volume.fd)
         except FileNotFoundError:
@@ -151,7 +151,8 @@ def _append_to_volume(context: OperationContext, *new: Mapping[str, Any]) -> Hea
         gap = _read_gap(context.config_state)
         recovered_ids = context.id_recovery.unrecorded()
         entries = [*([] if gap is None else [{"event": "gap", **gap}]), *recovered_ids, *new]
-        head = _append(volume, entries, rfc3339(context.clock()), context.settings.audit_bytes)
+        now, limit = rfc3339(context.clock()), context.settings.audit_bytes
+        head = write_using_reserve(volume, lambda: _append(volume, entries, now, limit))
         context.id_recovery.mark_recorded(len(recovered_ids))
     except OSError:
         logs.event("audit_volume_unavailable", logging.WARNING, failed=True)
@@ -188,24 +189,13 @@ def _write_to_server_log(entry: Mapping[str, Any]) -> None:
 
 
 def _append(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
-    """Appends the entries in one durable write. A full volume gives up its reserve for it. Raises ``OSError``."""
-    try:
-        return _append_once(volume, entries, now, limit)
-    except OSError as error:
-        if not is_volume_full(error):
-            raise
-        # A crash right after this leaves no reserve; recovery creates it again before the next operation.
-        unlink_if_exists(volume.fd, RESERVE_FILE)
-        return _append_once(volume, entries, now, limit)
-
-
-def _append_once(volume: StateDir, entries: Sequence[Mapping[str, Any]], now: str, limit: int) -> Head:
+    """Appends the entries in one durable write. Begins a new segment above ``limit`` bytes. Raises ``OSError``."""
     fd = _open(volume, AUDIT_LOG_FILE)
     try:
         size = os.fstat(fd).st_size
         tail = _read_tail(volume, fd, size)
         line, head = chain.encode_entries(tail, entries, now)
-        # The `torn` record of a fragment must be in the same segment, so a segment never ends with a fragment.
+        # The `truncated` record of a fragment must be in the same segment, so a segment never ends with a fragment.
         ends_with_record = not tail.fragment and not tail.missing_newline
         if ends_with_record and size > 0 and size + len(line) > limit and _close_segment(volume, tail.head):
             new_fd = _open(volume, AUDIT_LOG_FILE)
@@ -234,14 +224,14 @@ def _close_segment(volume: StateDir, head: Head) -> bool:
     return True
 
 
-def segments(volume: StateDir) -> list[str]:
+def list_segments(volume: StateDir) -> list[str]:
     """The names of the closed segments, oldest first. Raises ``OSError``."""
     return sorted(name for name in list_names(volume.fd) if AUDIT_SEGMENT_NAME.match(name))
 
 
 def _last_closed_head(volume: StateDir) -> Head:
     """The head that the first record of a new segment links to."""
-    for name in reversed(segments(volume)):
+    for name in reversed(list_segments(volume)):
         fd = os.open(name, FILE_FLAGS, dir_fd=volume.fd)
         try:
             tail = _tail_or_content(fd, os.fstat(fd).st_size)

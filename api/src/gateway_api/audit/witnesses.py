@@ -34,13 +34,13 @@ _ENDS: Final = ("restore", "commit", "rollback")
 
 
 @dataclass
-class Testimony:
+class Evidence:
     """The result of asking all witnesses.
 
     ``missing`` holds a record number and a sentence for each line that a witness names and the log lacks; the number
     is None if the witness does not know it. ``edited`` are sentences about manifests. ``agreeing`` and ``older`` count
     manifests; an older one is from before the first line that exists. ``confirmed`` are the confirmed record numbers.
-    ``excused`` counts missing records that a gap or a removed segment may explain.
+    ``explained`` counts missing records that a gap or a removed segment may explain.
     """
 
     missing: list[tuple[int | None, str]] = field(default_factory=list)
@@ -48,67 +48,67 @@ class Testimony:
     confirmed: set[int] = field(default_factory=set)
     agreeing: int = 0
     older: int = 0
-    excused: int = 0
+    explained: int = 0
 
 
-def ask_manifests(
-    testimony: Testimony, log: LogContents, state: StateDir, volume_id: str | None, trusted: Mapping[str, bytes]
+def compare_manifests(
+    evidence: Evidence, log: LogContents, state: StateDir, volume_id: str | None, trusted: Mapping[str, bytes]
 ) -> None:
     """Compares the heads in the signed manifests of this volume with the log. Raises ``OSError``."""
     for path, (received, manifest) in _read_manifests(state):
         created_here = manifest.volume_id == volume_id or ("backup", manifest.id) in log.named
         check = signing.check_signatures(received, trusted)
         if check.state == "invalid":
-            testimony.edited.append(f"the manifest of {path} was changed after it was signed")
+            evidence.edited.append(f"the manifest of {path} was changed after it was signed")
         elif check.state == "valid":
             if manifest.volume_id == volume_id and manifest.audit_head is not None:
-                _compare(testimony, log, path, manifest)
+                _compare(evidence, log, path, manifest)
         elif created_here and check.state == "unsigned":
-            testimony.edited.append(f"the manifest of {path} has no signature, and this server signs all manifests")
+            evidence.edited.append(f"the manifest of {path} has no signature, and this server signs all manifests")
         elif created_here:
-            testimony.edited.append(
+            evidence.edited.append(
                 f"the manifest of {path} is signed by key {check.keys[0]}, which is not trusted: it was edited, or"
                 " the public key of an earlier signing key is missing in the trusted keys"
             )
 
 
-def _compare(testimony: Testimony, log: LogContents, path: str, manifest: manifests.Manifest) -> None:
+def _compare(evidence: Evidence, log: LogContents, path: str, manifest: manifests.Manifest) -> None:
     assert manifest.audit_head is not None
     number = log.heads.get(manifest.audit_head)
     if number is not None and manifest.audit_lines in (None, number):
-        testimony.agreeing += 1
-        testimony.confirmed.add(number)
+        evidence.agreeing += 1
+        evidence.confirmed.add(number)
     # The line may have been in a removed segment, so this manifest neither confirms nor contradicts the log.
     elif log.removed and rfc3339(manifest.created) <= log.first_time:
-        testimony.older += 1
+        evidence.older += 1
     else:
-        testimony.missing.append((manifest.audit_lines, f"the manifest of {path} names a line that is not in the log"))
+        evidence.missing.append((manifest.audit_lines, f"the manifest of {path} names a line that is not in the log"))
 
 
-def ask_kept_head(testimony: Testimony, log: LogContents, config_state: StateDir, volume_id: str | None) -> None:
+def compare_kept_heads(evidence: Evidence, log: LogContents, config_state: StateDir, volume_id: str | None) -> None:
     """Compares the ends of the log that the config directory keeps. Raises ``OSError``."""
     if volume_id is None:
         return
     kept = read_kept_heads(config_state, volume_id)
     for head in (*kept.before_loss, *kept.recent):
         if log.heads.get(head.sha256) == head.lines:
-            testimony.confirmed.add(head.lines)
+            evidence.confirmed.add(head.lines)
         elif head.lines < log.removed:
             continue  # the line was in a removed segment
         else:
-            testimony.missing.append(
+            evidence.missing.append(
                 (head.lines, f"the config directory has record {head.lines}, which is not in the log")
             )
 
 
-def ask_tombstones_and_requests(testimony: Testimony, log: LogContents, state: StateDir) -> None:
+def compare_tombstones_and_requests(evidence: Evidence, log: LogContents, state: StateDir) -> None:
     """Looks for the lines of deletions, replacements and finished restores. Raises ``OSError``."""
     absent = [*_absent_deletions(log, state), *_absent_restores(log, state)]
     # Their lines may have been in a removed segment, or in the server's log during a gap.
     if log.removed or log.gap_lines is None or len(absent) <= log.gap_lines:
-        testimony.excused += len(absent)
+        evidence.explained += len(absent)
     else:
-        testimony.missing += [(None, text) for text in absent]
+        evidence.missing += [(None, text) for text in absent]
 
 
 def _absent_deletions(log: LogContents, state: StateDir) -> Iterator[str]:

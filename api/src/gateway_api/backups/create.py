@@ -17,6 +17,7 @@ from gateway_api.operation_context import OperationContext, gateway_and_volume_i
 from gateway_api.repository import store
 from gateway_api.repository.data_files import check_data_file
 from gateway_api.repository.manifest import LocatedBackup, to_backup_record
+from gateway_api.repository.manifest_files import read_manifest_beside
 from gateway_api.repository.store import NewBackup
 from gateway_api.storage.paths import parse_absolute, parse_relative
 
@@ -37,7 +38,7 @@ def create_backup(context: OperationContext, request: BackupRequest) -> BackupRe
             return existing
     if request.record_name is not None:
         _refuse_used_name(context, request.record_name, request.request_id)
-    recipients = context.protection.recipients_for(parts[-1])
+    recipients = context.crypto.recipients_for(parts[-1])
     live = context.config.read()
     if live.kind != "valid":
         raise live.error()
@@ -97,7 +98,7 @@ def _existing_result(
     try:
         if (
             located is None
-            and (manifest_beside := store.read_manifest_beside(volume, parts)) is not None
+            and (manifest_beside := read_manifest_beside(volume.base_fd, parts)) is not None
             and manifest_beside.id == backup_id
         ):
             # The index can lack a directory that could not be listed, so the target path is checked as well.

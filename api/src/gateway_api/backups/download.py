@@ -15,12 +15,12 @@ from typing import Final, Literal
 
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.repository.gzipped import SUFFIX
 from gateway_api.repository.index import RepositoryIndex, open_backup
 from gateway_api.repository.manifest import Manifest, manifest_name
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.content import digest_and_size
+from gateway_api.storage.layout import GZIP_SUFFIX
 from gateway_api.storage.paths import lstat_if_exists, open_backup_file, open_file, open_parent
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -117,7 +117,7 @@ def open_download(
             if part == "manifest":
                 # The manifest of a backup that was gzipped by hand is named for the original file.
                 own = manifest_name(name)
-                own = own if lstat_if_exists(parent, own) else manifest_name(name.removesuffix(SUFFIX))
+                own = own if lstat_if_exists(parent, own) else manifest_name(name.removesuffix(GZIP_SUFFIX))
                 fd = open_file(parent, own, links_allowed=True)
             else:
                 fd = open_backup_file(parent, name, links_allowed=True)

@@ -15,7 +15,7 @@ from gateway_api.repository.index import RepositoryIndex, open_volume
 from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.settings import AdminSettings
 from gateway_api.storage.content import Blob
-from gateway_api.storage.paths import open_parent, parse_relative, unusable
+from gateway_api.storage.paths import open_parent, parse_relative, unusable_file_error
 from gateway_api.storage.state_dir import read_gateway_id, read_volume_id
 
 
@@ -34,7 +34,7 @@ def inspect_file(
         if entry is None:
             raise ApiError(ErrorCode.BackupNotFound)
         if entry.kind == "unusable":
-            raise unusable(entry.problems[0].message)
+            raise unusable_file_error(entry.problems[0].message)
         try:
             with open_parent(root_fd, parts) as parent:
                 # A file with a manifest is refused below if it does not have the manifest's digest.

@@ -20,12 +20,13 @@ from gateway_api.clock import utc_now
 from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode, FileKind, Problem
 from gateway_api.errors import ApiError
 from gateway_api.repository.directory_tree import CachedManifest, DataFile
-from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
+from gateway_api.repository.gzipped import manifest_for_gzipped
 from gateway_api.repository.index import RepositoryIndex, open_backup, open_volume
 from gateway_api.repository.manifest import LocatedBackup, Manifest, manifest_name, to_backup_record
 from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.repository.verification_records import with_verification
 from gateway_api.settings import AdminSettings
+from gateway_api.storage.layout import GZIP_SUFFIX
 from gateway_api.storage.paths import (
     NO_PERMISSION,
     check_component,
@@ -197,7 +198,7 @@ def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat
         if own_manifest.stored_bytes != info.st_size:
             return entry.model_copy(update={"kind": "changed", "backup_id": own_manifest.id})
         return _entry_of_backup(parent, index, entry, LocatedBackup(own_manifest, file.parts), "backup")
-    stem = name.removesuffix(SUFFIX)
+    stem = name.removesuffix(GZIP_SUFFIX)
     original_manifest = _cached_manifest(parent, manifest_name(stem), file.beside)
     gzipped_manifest = (
         None if original_manifest is None else manifest_for_gzipped(parent, original_manifest, stem, index.digests)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -20,15 +21,16 @@ from pydantic import BaseModel, ValidationError
 from gateway_api.errors import ApiError
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.data_files import digest_data_file
-from gateway_api.repository.gzipped import SUFFIX, manifest_for_gzipped
+from gateway_api.repository.gzipped import manifest_for_gzipped
 from gateway_api.repository.manifest import Manifest, manifest_name
 from gateway_api.repository.manifest_files import read_manifest
-from gateway_api.repository.verification_records import record_name
+from gateway_api.repository.verification_records import verification_record_name
 from gateway_api.storage.atomic_write import list_names, unlink_if_exists, write_file
 from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import (
+    GZIP_SUFFIX,
     MISSING_FOLDER,
-    MISSING_NOTE_FILE,
+    MISSING_RECORD_FILE,
     missing_manifest_name,
     parse_missing_manifest_name,
     path_digest,
@@ -38,45 +40,45 @@ from gateway_api.storage.state_dir import StateDir, dump_record, read_record
 
 ABSENT_FOR: Final = timedelta(days=7)
 INTERVAL: Final = timedelta(days=1)
-MOST_NOTED: Final = 10_000
-"""Number of paths in the note. More than that are noted at the next check, after these have moved."""
+MAX_RECORDED: Final = 10_000
+"""Number of paths in the record. Further ones are recorded at a later check, after these have moved."""
 
 
-class MissingNote(BaseModel):
+class MissingRecord(BaseModel):
     """The file `missing.json`: the time of the last check, and since when the data file at each path is gone."""
 
     checked: datetime | None = None
     since: dict[str, datetime] = {}
 
 
-def read_note(volume: StateDir) -> MissingNote:
-    """The note of the last check; an empty one if there is none or it is damaged. Raises ``OSError``."""
+def read_missing_record(volume: StateDir) -> MissingRecord:
+    """The record of the last check; an empty one if there is none or it is damaged. Raises ``OSError``."""
     try:
-        return MissingNote.model_validate_json(volume.read(MISSING_NOTE_FILE) or b"{}")
+        return MissingRecord.model_validate_json(volume.read(MISSING_RECORD_FILE) or b"{}")
     except ValidationError:
         # It can be rebuilt: the week begins again.
-        return MissingNote()
+        return MissingRecord()
 
 
-def is_due(note: MissingNote, now: datetime) -> bool:
+def is_due(record: MissingRecord, now: datetime) -> bool:
     """Whether a day has passed since the last check. Also after the clock was set back."""
-    return note.checked is None or not timedelta(0) <= now - note.checked < INTERVAL
+    return record.checked is None or not timedelta(0) <= now - record.checked < INTERVAL
 
 
 def plan(
-    dead: list[tuple[tuple[str, ...], float]], note: MissingNote, now: datetime
-) -> tuple[list[tuple[str, ...]], MissingNote]:
-    """The paths whose manifests move now, and the next note. ``dead`` are paths with the mtime of their folder."""
+    without_data: list[tuple[tuple[str, ...], float]], record: MissingRecord, now: datetime
+) -> tuple[list[tuple[str, ...]], MissingRecord]:
+    """The paths whose manifests move now, and the next record. ``without_data`` has the mtime of each path's folder."""
     move: list[tuple[str, ...]] = []
     since: dict[str, datetime] = {}
-    for parts, folder_mtime in sorted(dead):
+    for parts, folder_mtime in sorted(without_data):
         path = "/".join(parts)
-        first = min(note.since.get(path, now), _time(folder_mtime, now))
+        first = min(record.since.get(path, now), _time(folder_mtime, now))
         if now - first >= ABSENT_FOR:
             move.append(parts)
-        elif len(since) < MOST_NOTED:
+        elif len(since) < MAX_RECORDED:
             since[path] = first
-    return move, MissingNote(checked=now, since=since)
+    return move, MissingRecord(checked=now, since=since)
 
 
 def _time(seconds: float, default: datetime) -> datetime:
@@ -86,13 +88,13 @@ def _time(seconds: float, default: datetime) -> datetime:
         return default
 
 
-def move_to_missing(context: OperationContext, volume: StateDir, note: MissingNote) -> None:
-    """Moves the manifests that are due, then writes the note. The caller holds the lock.
+def move_to_missing(context: OperationContext, volume: StateDir, record: MissingRecord) -> None:
+    """Moves the manifests that are due, then writes the next record. The caller holds the lock.
 
     Raises ``OSError`` or ``ApiError``; the next check repeats the rest.
     """
     now = context.clock()
-    move, next_note = plan(context.index.dead_manifests(), note, now)
+    move, next_record = plan(context.index.manifests_without_data(), record, now)
     by_folder: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for parts in move:
         by_folder[parts[:-1]].append(parts[-1])
@@ -103,17 +105,17 @@ def move_to_missing(context: OperationContext, volume: StateDir, note: MissingNo
                     _move_folder(parent, missing, folder, names)
         context.index.refresh(volume.base_fd)
     # After the moves: a crash before this repeats the check, and each move may be repeated.
-    volume.write(MISSING_NOTE_FILE, dump_record(next_note.model_dump(mode="json")))
+    volume.write(MISSING_RECORD_FILE, dump_record(next_record.model_dump(mode="json")))
 
 
 def _move_folder(parent: int, missing: int, folder: tuple[str, ...], names: list[str]) -> None:
     for name in names:
         manifest = read_manifest(parent, manifest_name(name))
-        if manifest is None or any(lstat_if_exists(parent, data) is not None for data in (name, name + SUFFIX)):
+        if manifest is None or any(lstat_if_exists(parent, data) is not None for data in (name, name + GZIP_SUFFIX)):
             continue  # changed since the index was refreshed
         # Before the manifest, because nothing finds these files without it. They can be made again.
-        for data_name in (name, name + SUFFIX):
-            unlink_if_exists(parent, record_name(data_name))
+        for data_name in (name, name + GZIP_SUFFIX):
+            unlink_if_exists(parent, verification_record_name(data_name))
         target = missing_manifest_name(manifest.id, "/".join((*folder, name)))
         _rename(manifest_name(name), target, parent, missing)
     # The new names are durable before the old ones are removed from the disk. In the other order a power failure could
@@ -142,19 +144,27 @@ def return_manifests(context: OperationContext, volume: StateDir) -> None:
     """
     if lstat_if_exists(volume.fd, MISSING_FOLDER) is None:
         return
-    orphans = context.index.new_files_without_manifest()
-    if orphans:
-        returned = False
+    new_files = context.index.new_files_without_manifest()
+    if new_files:
         with volume.open_folder(MISSING_FOLDER) as missing:
-            names = _names_by_path(missing)
-            for parts in orphans if names else ():
-                for owner in dict.fromkeys((parts[-1], parts[-1].removesuffix(SUFFIX))):
-                    for name in names.get(path_digest("/".join((*parts[:-1], owner))), ()):
-                        with suppress(FileNotFoundError, PermissionError):
-                            returned |= _return_one(context, volume, missing, name, (*parts[:-1], owner))
-        if returned:
+            returned = [
+                _return_one(context, volume, missing, name, owner) for owner, name in _candidates(missing, new_files)
+            ]
+        if any(returned):
             context.index.refresh(volume.base_fd)
-    context.index.orphans_checked()
+    context.index.mark_new_files_checked()
+
+
+def _candidates(missing: int, new_files: list[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The manifests in `missing/` that may describe one of the files: the path of the data file, and the name there.
+
+    A file that was gzipped by hand may belong to the manifest of the path without `.gz`.
+    """
+    names = _names_by_path(missing)
+    for *folder, file in new_files if names else ():
+        for owner in dict.fromkeys((file, file.removesuffix(GZIP_SUFFIX))):
+            for name in names.get(path_digest("/".join((*folder, owner))), ()):
+                yield (*folder, owner), name
 
 
 def _names_by_path(missing: int) -> dict[str, list[str]]:
@@ -167,17 +177,21 @@ def _names_by_path(missing: int) -> dict[str, list[str]]:
 
 
 def _return_one(context: OperationContext, volume: StateDir, missing: int, name: str, owner: tuple[str, ...]) -> bool:
-    manifest = read_manifest(missing, name)
-    if manifest is None:
-        return False
-    beside = manifest_name(owner[-1])
-    with open_parent(volume.base_fd, owner) as parent:
-        if lstat_if_exists(parent, beside) is not None or not _has_data(context, parent, owner[-1], manifest):
+    """Moves one manifest beside its data. Returns False if the data is another one or cannot be read."""
+    try:
+        manifest = read_manifest(missing, name)
+        if manifest is None:
             return False
-        _rename(name, beside, missing, parent)
-        # The new name is durable before the old one is removed from the disk.
-        sync_directory(parent)
-    sync_directory(missing)
+        beside = manifest_name(owner[-1])
+        with open_parent(volume.base_fd, owner) as parent:
+            if lstat_if_exists(parent, beside) is not None or not _has_data(context, parent, owner[-1], manifest):
+                return False
+            _rename(name, beside, missing, parent)
+            # The new name is durable before the old one is removed from the disk.
+            sync_directory(parent)
+        sync_directory(missing)
+    except (FileNotFoundError, PermissionError):
+        return False
     return True
 
 

@@ -28,12 +28,12 @@ from gateway_api.repository.manifest_files import read_manifest_with_json
 from gateway_api.repository.reader import parse_config
 from gateway_api.settings import AdminSettings
 from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import close, list_names, read_all, unlink_if_exists
-from gateway_api.storage.content import Blob, read_blob
+from gateway_api.storage.atomic_write import close, list_names, unlink_if_exists
+from gateway_api.storage.content import NO_LIMIT, Blob, read_blob, write_pieces
 from gateway_api.storage.free_space import OVERHEAD_BYTES, missing_reserve_bytes, read_free_space
 from gateway_api.storage.layout import UPLOADS_FOLDER, upload_data_name, upload_manifest_name
 from gateway_api.storage.paths import lstat_if_exists
-from gateway_api.storage.state_dir import StateDir
+from gateway_api.storage.state_dir import StateDir, read_record
 
 STALE_SECONDS: Final = 86400.0
 """Age in seconds after which an unfinished upload is removed. It can be unencrypted, so it must not stay."""
@@ -58,9 +58,10 @@ def accept_manifest(context: OperationContext, backup_id: str, data: bytes) -> U
             if stored is None:
                 # A crash right after this leaves a manifest without a file; sending it again continues the upload.
                 atomic_write.write_file(uploads, upload_manifest_name(backup_id), data)
-            elif stored[0] != manifests.parse_json(data):
+            elif stored.received != manifests.parse_json(data):
                 raise ApiError(ErrorCode.RequestIdReused, "another manifest of this id is being uploaded")
-            return _partial_result(manifest, _file_size(uploads, upload_data_name(backup_id)))
+            part = lstat_if_exists(uploads, upload_data_name(backup_id))
+            return _partial_result(manifest, 0 if part is None else part.st_size)
     except OSError as error:
         raise backup_volume_error(error) from None
 
@@ -73,8 +74,8 @@ def _check_manifest(context: OperationContext, backup_id: str, data: bytes) -> M
         raise ApiError(ErrorCode.InvalidRequest, f"body: {problem}") from None
     if manifest.id != backup_id:
         raise ApiError(ErrorCode.InvalidRequest, "body: the manifest of another backup")
-    _require_encrypted_name(manifest, required=context.protection.rules.encryption_required)
-    if context.protection.check_signatures(context.config_state, received).state == "invalid":
+    _require_encrypted_name(manifest, required=context.crypto.rules.encryption_required)
+    if context.crypto.check_signatures(context.config_state, received).state == "invalid":
         raise ApiError(ErrorCode.SignatureInvalid)
     if not 0 <= manifest.stored_bytes <= stored_limit(context.settings.max_config_bytes):
         raise ApiError(ErrorCode.BackupTooLarge)
@@ -138,10 +139,10 @@ class UploadWriter:
                 parsed = read_manifest_with_json(uploads, upload_manifest_name(backup_id))
                 if parsed is None:
                     raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
-                _require_encrypted_name(parsed[1], required=settings.encryption == "require")
-                self.expected = parsed[1].stored_bytes
+                _require_encrypted_name(parsed.manifest, required=settings.encryption == "require")
+                self.expected = parsed.manifest.stored_bytes
                 self._encrypted = settings.encryption == "require"
-                self._fd = self._open(uploads, upload_data_name(backup_id))
+                self._fd = _open_part(uploads, upload_data_name(backup_id))
                 try:
                     self._prepare(state, start)
                 except BaseException:
@@ -151,17 +152,6 @@ class UploadWriter:
             raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first") from None
         except OSError as error:
             raise backup_volume_error(error) from None
-
-    @staticmethod
-    def _open(uploads: int, name: str) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600, dir_fd=uploads)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            close(fd)
-            raise ApiError(ErrorCode.InProgress) from None
-        return fd
 
     def _prepare(self, state: StateDir, start: int | None) -> None:
         size = os.fstat(self._fd).st_size
@@ -187,11 +177,7 @@ class UploadWriter:
         if self.received + len(chunk) > self.expected:
             raise ApiError(ErrorCode.DigestMismatch, "the file is larger than its manifest says")
         try:
-            view = memoryview(chunk)
-            while view:
-                written = os.pwrite(self._fd, view, self.received)
-                self.received += written
-                view = view[written:]
+            self.received = write_pieces(self._fd, [chunk], self.received)
         except OSError as error:
             raise backup_volume_error(error) from None
 
@@ -213,7 +199,7 @@ def finish_upload(context: OperationContext, backup_id: str) -> UploadResult:
     volume = context.volume
     try:
         with volume.open_folder(UPLOADS_FOLDER) as uploads:
-            raw = _read_file(uploads, upload_manifest_name(backup_id), manifests.MAX_MANIFEST_BYTES)
+            raw = read_record(uploads, upload_manifest_name(backup_id), manifests.MAX_MANIFEST_BYTES)
             if raw is None:
                 raise ApiError(ErrorCode.BackupNotFound, "send the manifest of this backup first")
             manifest = _check_manifest(context, backup_id, raw)
@@ -253,32 +239,26 @@ def _check_file(context: OperationContext, manifest: Manifest, stored: Blob) -> 
     parse_config(context.config.parser, content, limit)
 
 
-def _read_file(folder: int, name: str, limit: int) -> bytes | None:
+def _open_part(uploads: int, name: str) -> int:
+    """Opens the part file and locks it until the descriptor is closed. Raises ``InProgress``, ``OSError``."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=uploads)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    try:
-        return read_all(fd, limit)
-    finally:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         close(fd)
+        raise ApiError(ErrorCode.InProgress) from None
+    return fd
 
 
 @contextmanager
 def _locked_part(uploads: int, name: str) -> Iterator[Blob]:
     """The bytes received so far; no request can add to them meanwhile. Raises ``InProgress``."""
-    fd = UploadWriter._open(uploads, name)
+    fd = _open_part(uploads, name)
     try:
-        yield read_blob(fd, 1 << 40)
+        yield read_blob(fd, NO_LIMIT)
     finally:
         close(fd)
-
-
-def _file_size(folder: int, name: str) -> int:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _discard(volume: StateDir, backup_id: str) -> None:

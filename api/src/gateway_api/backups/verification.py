@@ -5,8 +5,6 @@ The result is stored beside the file, so that listings can show it.
 
 from __future__ import annotations
 
-from functools import partial
-
 from gateway_api.codec import compression
 from gateway_api.codec.encode import decode
 from gateway_api.contract import (
@@ -21,15 +19,13 @@ from gateway_api.contract import (
 )
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.operation_context import OperationContext
-from gateway_api.repository.gzipped import SUFFIX
 from gateway_api.repository.manifest import Manifest, manifest_name
 from gateway_api.repository.manifest_files import ParsedManifest, read_manifest_with_json
 from gateway_api.repository.reader import parse_config, read_stored
 from gateway_api.repository.signature_policy import SignatureOverrides, require_trusted
 from gateway_api.repository.signing import SignatureCheck
-from gateway_api.storage.atomic_write import unlink_if_exists
 from gateway_api.storage.content import Blob
-from gateway_api.storage.layout import RESERVE_FILE
+from gateway_api.storage.layout import GZIP_SUFFIX
 from gateway_api.storage.paths import open_parent
 
 
@@ -49,10 +45,10 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
     try:
         with open_parent(volume.base_fd, located.parts) as parent:
             stored = read_stored(parent, name, limit, links_allowed=True)
-            received = _parsed_manifest(parent, name, backup_id)
+            parsed = _read_own_manifest(parent, name, backup_id)
             stored_format = compression.format_for_name(name)
-            signature_check = context.protection.check_signatures(
-                context.config_state, {} if received is None else received[0]
+            signature_check = context.crypto.check_signatures(
+                context.config_state, {} if parsed is None else parsed.received
             )
             problems = _signature_problems(context, signature_check, encrypted=stored_format.encrypted)
             identity = None if request.identity is None else request.identity.get_secret_value()
@@ -74,9 +70,7 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
                 counts=counts,
                 problems=problems,
             )
-            # A full volume gives up its reserve for the result.
-            release_reserve = partial(unlink_if_exists, volume.fd, RESERVE_FILE)
-            recorded = context.index.verification_records.write(parent, name, verification, release_reserve)
+            recorded = context.index.verification_records.write(volume, parent, name, verification)
     except FileNotFoundError:
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
@@ -84,11 +78,11 @@ def verify_backup(context: OperationContext, backup_id: str, request: VerifyRequ
     return VerificationResult(**verification.model_dump(), recorded=recorded)
 
 
-def _parsed_manifest(parent: int, name: str, backup_id: str) -> ParsedManifest | None:
-    """The manifest of the backup as parsed JSON and model, also if ``name`` was gzipped by hand; None if unreadable."""
-    for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
+def _read_own_manifest(parent: int, name: str, backup_id: str) -> ParsedManifest | None:
+    """The manifest of the backup, also if ``name`` was gzipped by hand; None if it is unreadable."""
+    for owner in dict.fromkeys((name, name.removesuffix(GZIP_SUFFIX))):
         parsed = read_manifest_with_json(parent, manifest_name(owner))
-        if parsed is not None and parsed[1].id == backup_id:
+        if parsed is not None and parsed.manifest.id == backup_id:
             return parsed
     return None
 
@@ -97,7 +91,7 @@ def _signature_problems(
     context: OperationContext, signature_check: SignatureCheck, *, encrypted: bool
 ) -> list[Problem]:
     try:
-        require_trusted(signature_check, context.protection.rules, SignatureOverrides(), encrypted=encrypted)
+        require_trusted(signature_check, context.crypto.rules, SignatureOverrides(), encrypted=encrypted)
     except ApiError as error:
         return [Problem(code=error.code.value, message=error.detail)]
     return []

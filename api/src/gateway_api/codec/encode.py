@@ -7,6 +7,7 @@ file on disk with the same digest as the checked bytes is then known to decode t
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from gateway_api import logs
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from pyrage.x25519 import Identity
 
 
-def encode(content: Blob, form: StoredFormat, recipients: Sequence[str]) -> Blob:
+def encode(content: Blob, stored_format: StoredFormat, recipients: Sequence[str]) -> Blob:
     """The bytes of the file for ``content``, already checked. ``recipients`` are age public keys.
 
-    They are ignored if ``form`` is not encrypted. Raises ``OSError`` when memory is short and ``InternalError`` if the
-    file does not decode to ``content``.
+    They are ignored if ``stored_format`` is not encrypted. Raises ``OSError`` when memory is short and
+    ``InternalError`` if the file does not decode to ``content``.
     """
-    if form == StoredFormat("none", False):
+    if stored_format == StoredFormat("none", False):
         return content
-    ephemeral = encryption.ephemeral_identity() if form.encrypted else None
-    pieces = compression.compress(content, form.compression)
+    ephemeral = encryption.ephemeral_identity() if stored_format.encrypted else None
+    pieces = compression.compress(content, stored_format.compression)
     out = BlobWriter()
     if ephemeral is not None:
         encryption.encrypt(pieces, out, recipients, ephemeral)
@@ -40,18 +41,20 @@ def encode(content: Blob, form: StoredFormat, recipients: Sequence[str]) -> Blob
             out.write(piece)
     stored = out.to_blob()
     # A file that nobody can decode must never replace a backup or be reported as stored.
-    if not self_check(stored, form, ephemeral, content):
-        logs.event("self_check_failed", 40, compression=form.compression, encrypted=form.encrypted)
+    if not self_check(stored, stored_format, ephemeral, content):
+        logs.event(
+            "self_check_failed", logging.ERROR, compression=stored_format.compression, encrypted=stored_format.encrypted
+        )
         raise ApiError(ErrorCode.InternalError, "the new backup does not decode to the config; nothing was changed")
     return stored
 
 
-def self_check(stored: Blob, form: StoredFormat, ephemeral: Identity | None, content: Blob) -> bool:
+def self_check(stored: Blob, stored_format: StoredFormat, ephemeral: Identity | None, content: Blob) -> bool:
     """Whether ``stored``, which this process has encoded, decodes to ``content``.
 
     ``ephemeral`` is the identity of an encrypted file, else None.
     """
-    check = compression.DecodeCheck(form.compression)
+    check = compression.DecodeCheck(stored_format.compression)
     if ephemeral is not None:
         return encryption.try_decrypt(stored.pieces(), check, ephemeral) and check.matches(content)
     for piece in stored.pieces():
@@ -67,14 +70,14 @@ def stored_limit(limit: int) -> int:
     return limit + limit // 500 + 2 * encryption.MAX_HEADER_BYTES
 
 
-def decode(stored: Blob, form: StoredFormat, identity: str | None, limit: int) -> Blob:
+def decode(stored: Blob, stored_format: StoredFormat, identity: str | None, limit: int) -> Blob:
     """The config in a file's bytes. ``identity`` is the text of one or more age identities.
 
     Raises ``IdentityRequired``, ``WrongIdentity``, ``BackupTooLarge`` for more than ``limit`` bytes, and
     :class:`compression.DecodeError`.
     """
-    if form.encrypted:
+    if stored_format.encrypted:
         if identity is None:
             raise ApiError(ErrorCode.IdentityRequired)
         stored = encryption.decrypt(stored, encryption.parse_identities(identity), stored_limit(limit))
-    return compression.decompress(stored, form.compression, limit)
+    return compression.decompress(stored, stored_format.compression, limit)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def disable_integrations(config: dict[str, Any]) -> list[str]:
-    """Change the config in place. Returns the names of the settings that were on, in a fixed order."""
+    """Changes the config in place. Returns the names of the settings that were on, in a fixed order."""
     changed: list[str] = []
     common = config.get("common_mcp_gateway_config")
     if isinstance(common, dict):

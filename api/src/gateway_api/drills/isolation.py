@@ -32,7 +32,7 @@ def parse_target(text: str) -> Target:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def api_server(environment: Mapping[str, str]) -> list[Target]:
+def api_server_targets(environment: Mapping[str, str]) -> list[Target]:
     """The API server, from the variables that Kubernetes sets in every container; empty outside a pod."""
     host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT", "443")
     return [(host, int(port))] if host else []
@@ -47,7 +47,7 @@ def accepts(target: Target) -> bool:
         return False
 
 
-def reachable(
+def find_reachable(
     targets: Sequence[Target],
     seconds: float,
     *,
@@ -70,11 +70,11 @@ def reachable(
 
 
 def check_isolation(targets: Sequence[Target], seconds: float, log: Path = TERMINATION_LOG) -> str:
-    """Run the check and write its result to the termination log, where the operator reads it.
+    """Runs the check and writes its result to the termination log, where the operator reads it.
 
     Returns the sentence about the targets that answered; empty if the pod is isolated.
     """
-    answers = reachable([*api_server(os.environ), *targets], seconds)
+    answers = find_reachable([*api_server_targets(os.environ), *targets], seconds)
     if not answers:
         return ""
     message = "The pod reached " + ", ".join(f"{host} port {port}" for host, port in answers) + "."

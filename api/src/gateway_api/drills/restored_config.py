@@ -42,7 +42,7 @@ def prepare_config(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[str]:
-    """Wait for the restore, then turn the integrations off in the config. Returns the changed settings.
+    """Waits for the restore, then turns the integrations off in the config. Returns the changed settings.
 
     Raises ``TimeoutError`` after ``seconds`` without a committed restore, ``OSError`` if the config cannot be written.
     """
@@ -60,6 +60,7 @@ def prepare_config(
 
 def _replace(config_file: Path, data: bytes) -> None:
     with StateDir(config_file.parent, create=False) as state:
+        # Complete and fsynced before the rename: the gateway's container may start right after this one ends.
         temporary = write_temporary(state.base_fd, data, ConfigReplacer(state, config_file).access())
         os.rename(temporary, config_file.name, src_dir_fd=state.base_fd, dst_dir_fd=state.base_fd)
         sync_directory(state.base_fd)

@@ -50,6 +50,6 @@ def key_bytes(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
 
 
-def key_digest(key: str) -> str:
+def key_digest(key: bytes) -> str:
     """SHA-256 of a key in lower-case hex. The server keeps this digest and never the key."""
-    return hashlib.sha256(key_bytes(key)).hexdigest()
+    return hashlib.sha256(key).hexdigest()

@@ -5,13 +5,13 @@ The config must be a regular file of this process's user, in a directory where t
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
 from pathlib import Path
 from typing import Final
 
+from gateway_api.errors import is_volume_full
 from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
 from gateway_api.storage.paths import open_root
 
@@ -85,9 +85,7 @@ def replace_problem(path: Path) -> str | None:
             unlink_if_exists(fd, source)
     except OSError as error:
         # A full volume is reported by the restore itself, as an error code of its own.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return None
-        return "the config's directory is not writable"
+        return None if is_volume_full(error) else "the config's directory is not writable"
     finally:
         close(fd)
     return None

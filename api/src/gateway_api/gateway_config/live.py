@@ -52,7 +52,7 @@ class ConfigRead:
     """The result of reading the config file.
 
     ``content`` holds the exact bytes, ``summary`` is set for a valid config. Otherwise ``problem`` gives the reason,
-    without a value of the file. ``stamp``, ``mode`` and ``gid`` come from the file's stat data.
+    without a value of the file.
     """
 
     kind: Kind
@@ -60,8 +60,6 @@ class ConfigRead:
     summary: ConfigSummary | None = None
     problem: str = ""
     stamp: FileStamp | None = None
-    mode: int = 0o600
-    gid: int | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -164,7 +162,7 @@ class ConfigFile:
         return min(POLL_SECONDS, max(self._settle, 0.005))
 
     def _observe(self, live: ConfigRead, began: float, ended: float) -> float:
-        """The time in seconds from the first read that returned this state of the file to the begin of this read.
+        """The time in seconds from the first read that returned this state of the file to the start of this read.
 
         0 for the first such read. ``began`` and ``ended`` are the monotonic times of this read.
         """
@@ -197,10 +195,9 @@ class ConfigFile:
             cached = self._cached
             if use_cache and cached is not None and cached[0] == stamp and _has_requested_detail(cached[1], sections):
                 return cached[1]
-            mode, gid = stat.S_IMODE(before.st_mode), before.st_gid
             if before.st_size > self._limit:
                 problem = f"the config is larger than {self._limit} bytes"
-                return ConfigRead("too_large", None, None, problem, stamp, mode, gid)
+                return ConfigRead("too_large", problem=problem, stamp=stamp)
             content = read_blob(fd, self._limit)
             after = os.fstat(fd)
         except OSError:
@@ -209,19 +206,19 @@ class ConfigFile:
             close(fd)
         # The gateway wrote to the file during the read: the bytes may be a mix of two configs.
         if file_stamp(after) != stamp or content.size != before.st_size:
-            return ConfigRead("unstable", None, None, "", stamp)
+            return ConfigRead("unstable", stamp=stamp)
         if not worker and self.parser.needs_worker(content):
             problem = "the config has not been parsed yet"
-            return ConfigRead("not_parsed", content, None, problem, stamp, mode, gid)
+            return ConfigRead("not_parsed", content, problem=problem, stamp=stamp)
         try:
             summary = self.parser.summarize(content, sections=sections)
         except InvalidConfig as error:
-            return ConfigRead("invalid", content, None, str(error), stamp, mode, gid)
+            return ConfigRead("invalid", content, problem=str(error), stamp=stamp)
         except ApiError as error:
-            return ConfigRead("not_parsed", content, None, error.detail, stamp, mode, gid)
+            return ConfigRead("not_parsed", content, problem=error.detail, stamp=stamp)
         except OSError:
             return ConfigRead("unreadable", problem="not enough memory to read the config")
-        return ConfigRead("valid", content, summary, "", stamp, mode, gid)
+        return ConfigRead("valid", content, summary, stamp=stamp)
 
 
 def _has_requested_detail(live: ConfigRead, sections: bool) -> bool:

@@ -7,8 +7,8 @@ digest of the content, so that the same bytes are not parsed twice.
 
 from __future__ import annotations
 
-import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -22,11 +22,11 @@ from typing import Any, Final
 
 from gateway_api import logs
 from gateway_api.contract import ConfigDiff, ErrorCode
-from gateway_api.errors import ApiError
+from gateway_api.errors import ApiError, errno_name
 from gateway_api.gateway_config import parse_tasks
 from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.gateway_config.summary import ConfigSummary, build_summary
-from gateway_api.storage.content import Blob, BlobWriter, read_blob
+from gateway_api.storage.content import NO_LIMIT, Blob, MemFd, read_blob
 
 REMEMBERED: Final = 8
 """Number of summaries in the cache."""
@@ -142,11 +142,11 @@ class ConfigParser:
         with ExitStack() as stack:
             data_fd = stack.enter_context(content.descriptor())
             old_fd = None if old is None else stack.enter_context(old.descriptor())
-            output_fd = stack.enter_context(BlobWriter.new_memfd())
-            job = {"task": task, "data": data_fd, "old": old_fd, "output": output_fd, "options": options}
-            inherited = [fd for fd in (data_fd, old_fd, output_fd) if fd is not None]
+            output_file = MemFd()
+            job = {"task": task, "data": data_fd, "old": old_fd, "output": output_file.fd, "options": options}
+            inherited = [fd for fd in (data_fd, old_fd, output_file.fd) if fd is not None]
             result = self._run_worker(job, inherited)
-            return result, read_blob(output_fd, 1 << 40) if os.fstat(output_fd).st_size else None
+            return result, read_blob(output_file.fd, NO_LIMIT) if os.fstat(output_file.fd).st_size else None
 
     def _run_worker(self, job: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
         """The result of one worker process, which has ended when this returns."""
@@ -164,8 +164,9 @@ class ConfigParser:
                 process_group=0,
             )
         except OSError as error:
-            name = errno.errorcode.get(error.errno or 0, "unknown error")
-            raise _worker_failed(f"the worker process for a large config could not be started ({name})") from None
+            raise _worker_failed(
+                f"the worker process for a large config could not be started ({errno_name(error)})"
+            ) from None
         with process as worker:
             try:
                 output, _ = worker.communicate(line, timeout=self._seconds)
@@ -188,5 +189,5 @@ class ConfigParser:
 
 
 def _worker_failed(reason: str) -> ApiError:
-    logs.event("worker_failed", 40, reason=reason)
+    logs.event("worker_failed", logging.ERROR, reason=reason)
     return ApiError(ErrorCode.WorkerFailed, f"{reason}; nothing was changed")

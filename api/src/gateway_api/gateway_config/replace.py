@@ -17,13 +17,11 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, config_volume_error
 from gateway_api.storage.access import FileAccess, read_access
 from gateway_api.storage.atomic_write import close, list_names, unlink_if_exists, write_temporary
-from gateway_api.storage.content import Blob, read_blob
+from gateway_api.storage.content import NO_LIMIT, Blob, read_blob
 from gateway_api.storage.file_system import is_unsupported, sync_directory
 from gateway_api.storage.paths import FILE_FLAGS, FileStamp, digest_of_file, file_stamp, lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
-NO_LIMIT: Final = 1 << 40
-"""Bytes; the previous config is kept whatever its size is."""
 POLL_SECONDS: Final = 0.05
 
 

@@ -157,7 +157,7 @@ def sections_digest(config: dict[str, Any]) -> str:
 
 def key_label(key: str) -> str:
     """The label of an API key in a message: the first eight hex digits of its SHA-256."""
-    return "sha256:" + key_digest(key)[:8]
+    return "sha256:" + key_digest(key_bytes(key))[:8]
 
 
 def _id_label(name: str) -> str:
@@ -267,7 +267,7 @@ def summarize(config: dict[str, Any], *, sections: bool) -> dict[str, Any]:
             "api_keys": len(keys),
             "disabled_api_keys": sum(1 for entry in keys.values() if entry.get("disabled") is True),
         },
-        "admin_key_digests": sorted({key_digest(key) for key in _usable_keys(config).values()}),
+        "admin_key_digests": sorted({key_digest(key_bytes(key)) for key in _usable_keys(config).values()}),
         **describe_features(config),
         "issues": find_issues(config),
         "warnings": _warnings(config),

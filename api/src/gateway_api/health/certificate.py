@@ -52,5 +52,5 @@ def warning(end: datetime | None, now: datetime) -> Issue | None:
     if end is None or end - now > WARNING_BEFORE:
         return None
     verb = "ended" if end <= now else "ends"
-    message = f"the TLS certificate {verb} on {end:%Y-%m-%d}; renew it, or look at the Job that should have renewed it"
+    message = f"the TLS certificate {verb} on {end:%Y-%m-%d}; renew it, or check the Job that should have renewed it"
     return Issue(code="CertificateExpiring", where="tls", message=message)

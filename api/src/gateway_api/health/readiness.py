@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway_api.auth import KeyRing
 from gateway_api.contract import ErrorCode
-from gateway_api.errors import FULL_ERRNOS, ApiError, describe_errno
+from gateway_api.errors import ApiError, describe_errno, is_volume_full
 from gateway_api.gateway_config.config_path import config_file_problem
 from gateway_api.gateway_config.live import ConfigFile
 from gateway_api.repository.keys import EncryptionAndSigning
@@ -40,12 +40,12 @@ class ReadinessChecker:
     """Checks readiness without the locks of the operations. :meth:`problem` blocks, so it runs in a thread."""
 
     def __init__(
-        self, settings: AdminSettings, config: ConfigFile, keys: KeyRing, protection: EncryptionAndSigning
+        self, settings: AdminSettings, config: ConfigFile, keys: KeyRing, crypto: EncryptionAndSigning
     ) -> None:
         self._settings = settings
         self._config = config
         self._keys = keys
-        self._protection = protection
+        self._crypto = crypto
 
     def problem(self) -> str | None:
         """The first reason why a backup or a restore cannot be taken now, or None."""
@@ -81,7 +81,7 @@ class ReadinessChecker:
             if error.code is not ErrorCode.RestoreStateUnknown:
                 return f"has a journal that cannot be read: {error.detail}"
         try:
-            self._protection.check_signing_key(state)
+            self._crypto.check_signing_key(state)
         except ApiError as error:
             return f"has a signing key that cannot be used: {error.detail}"
         return None
@@ -126,5 +126,5 @@ def _volume_problem(
         except ProbeFailed as error:
             return f"{label}: {error}"
         except OSError as error:
-            return f"{label} is full" if error.errno in FULL_ERRNOS else f"{label}: {describe_errno(error)}"
+            return f"{label} is full" if is_volume_full(error) else f"{label}: {describe_errno(error)}"
     return None

@@ -41,13 +41,13 @@ class HealthChecker:
         settings: AdminSettings,
         config: ConfigFile,
         keys: KeyRing,
-        protection: EncryptionAndSigning,
+        crypto: EncryptionAndSigning,
         id_recovery: IdRecovery,
     ) -> None:
         self._settings = settings
         self._config = config
         self._keys = keys
-        self._protection = protection
+        self._crypto = crypto
         self._id_recovery = id_recovery
         self._certificate = CertificateFile(settings.tls_cert)
 
@@ -109,7 +109,7 @@ class HealthChecker:
             warnings.append(_issue("AdminKeyFileUnusable", "admin_key_file", problem))
         try:
             with StateDir(self._settings.config_dir, create=False) as state:
-                self._protection.check_signing_key(state)
+                self._crypto.check_signing_key(state)
         except ApiError as error:
             warnings.append(_issue("SigningKeyUnusable", "signing_key", error.detail))
         except OSError:

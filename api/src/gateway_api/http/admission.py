@@ -8,15 +8,16 @@ however many, never keep the right key waiting.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from gateway_api import logs
-from gateway_api.auth import AcceptedKeys, key_digest, match_key
+from gateway_api.auth import AcceptedKeys, match_key
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
-from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH
+from gateway_api.gateway_config.admin_keys import MIN_KEY_LENGTH, key_digest
 from gateway_api.http.rate_limit import MAX_DELAY_SECONDS, FailureLimit, Pacer
 
 NEGATIVE_SECONDS: Final = 1.0
@@ -77,7 +78,7 @@ class KeyAdmission:
         if kind is not None:
             return kind
         wait = self._failures.record_failure(peer, self._clock())
-        logs.limited_event("key_refused", 30, peer=peer, limited=wait is not None)
+        logs.limited_event("key_refused", logging.WARNING, peer=peer, limited=wait is not None)
         if wait is not None:
             raise ApiError(ErrorCode.TooManyFailures, retry_after=wait)
         short = presented is not None and len(presented) < MIN_KEY_LENGTH

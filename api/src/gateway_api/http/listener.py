@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import struct
 import time
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import Final
 
 from gateway_api import logs
+from gateway_api.errors import SHORTAGE_ERRNOS, errno_name
 from gateway_api.http.connections import Slot, SlotTable
 from gateway_api.http.rate_limit import Pacer, peer_group
 from gateway_api.settings import SettingsError
@@ -30,7 +32,7 @@ TLS_COST: Final = 1.0
 """Costs of a connection, in requests of the pacer. A TLS handshake takes about a millisecond."""
 SHORTAGE_PAUSE_SECONDS: Final = 0.1
 TLS_SHUTDOWN_SECONDS: Final = 5.0
-_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_SHORTAGES: Final = SHORTAGE_ERRNOS | {errno.ENOBUFS}
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT})
 
@@ -134,7 +136,7 @@ class Listener:
 
     def _pause(self, sock: socket.socket, error: OSError) -> None:
         """Stops accepting for a moment: the socket stays readable, so the loop would spin until a file is closed."""
-        logs.limited_event("accept_failed", 40, error=errno.errorcode.get(error.errno or 0))
+        logs.limited_event("accept_failed", logging.ERROR, errno=errno_name(error))
         loop = asyncio.get_running_loop()
         loop.remove_reader(sock.fileno())
 
@@ -153,7 +155,7 @@ class Listener:
             with suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             connection.close()
-            logs.limited_event("connection_limit", 30, peer=peer, open=len(self._slots))
+            logs.limited_event("connection_limit", logging.WARNING, peer=peer, open=len(self._slots))
             return
         connection.setblocking(False)
         task = asyncio.get_running_loop().create_task(self._open(connection, slot, delay))

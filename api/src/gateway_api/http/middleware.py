@@ -12,13 +12,13 @@ They are plain ASGI, because a FastAPI dependency would run after the body has b
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
 from gateway_api import logs
-from gateway_api.auth import key_digest
 from gateway_api.clock import utc_now
 from gateway_api.contract import (
     API_PREFIX,
@@ -30,6 +30,7 @@ from gateway_api.contract import (
     ErrorCode,
 )
 from gateway_api.errors import ApiError
+from gateway_api.gateway_config.admin_keys import key_digest
 from gateway_api.http.admission import KeyAdmission, wait_for_pace
 from gateway_api.http.error_body import error_body, error_headers, error_status
 from gateway_api.http.protocol import CONNECTION_SCOPE_KEY, AdminProtocol
@@ -134,7 +135,7 @@ class AccessLogMiddleware:
             return
         status = 0  # stays 0 if the client disconnects before the response starts
 
-        async def send_and_note_status(message: Message) -> None:
+        async def send_and_record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -142,7 +143,7 @@ class AccessLogMiddleware:
 
         started_at = time.monotonic()
         try:
-            await self._app(scope, receive, send_and_note_status)
+            await self._app(scope, receive, send_and_record_status)
         finally:
             self._record(scope, status, time.monotonic() - started_at)
 
@@ -172,20 +173,20 @@ class ErrorBodyMiddleware:
             return
         response_started = False
 
-        async def send_and_note_start(message: Message) -> None:
+        async def send_and_record_start(message: Message) -> None:
             nonlocal response_started
             response_started = response_started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note_start)
+            await self._app(scope, receive, send_and_record_start)
         except ApiError as error:
             scope.setdefault("state", {})["code"] = error.code.value
             if not response_started:
                 await send_error(scope, send, error)
         except Exception:
             scope.setdefault("state", {})["code"] = ErrorCode.InternalError.value
-            logs.event("internal_error", 40, failed=True)
+            logs.event("internal_error", logging.ERROR, failed=True)
             if response_started:
                 # The status line is sent already. uvicorn closes the connection, so that the client does not take
                 # the truncated body for a whole one.
@@ -203,7 +204,7 @@ def _needs_key(scope: Scope) -> bool:
 
 
 class PacingMiddleware:
-    """Delays the requests of a peer that sends too many without a known key. ``pacer`` is None if it is off."""
+    """Delays the requests of a peer that sends too many without an accepted key. ``pacer`` is None if it is off."""
 
     def __init__(self, app: ASGIApp, keys: KeyAdmission, pacer: Pacer | None) -> None:
         self._app = app
@@ -212,7 +213,7 @@ class PacingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._pacer is not None and scope["type"] == "http":
-            # A known key has its turn at once. It is checked later: this decides about time only.
+            # A recognized key is not delayed. It is checked later: this decides about time only.
             recognized = _needs_key(scope) and self._keys.recognizes(_presented_key(scope))
             if not recognized:
                 await wait_for_pace(self._pacer, _peer(scope))

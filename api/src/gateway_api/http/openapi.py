@@ -21,7 +21,7 @@ OPENAPI_FILE: Final = Path(__file__).with_name("openapi.json")
 ALWAYS: Final = (ErrorCode.MethodNotAllowed, ErrorCode.BodyTooLarge, ErrorCode.InternalError)
 KEYED: Final = (ErrorCode.Unauthorized, ErrorCode.AdminKeyTooShort, ErrorCode.TooManyFailures)
 BODY: Final = (ErrorCode.InvalidRequest, ErrorCode.UnsupportedMediaType)
-MUTATION: Final = (
+OPERATION: Final = (
     ErrorCode.Busy,
     ErrorCode.InProgress,
     ErrorCode.ConfigNotReplaceable,

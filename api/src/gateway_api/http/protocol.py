@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 from typing import Any, Final
 
@@ -198,7 +199,9 @@ class AdminProtocol(HttpToolsProtocol):
         """Replaces uvicorn's plain-text response to a request that the parser refuses."""
         if self.pipeline:
             # Earlier requests wait for their responses, so an error response would be taken for one of those.
-            logs.limited_event("connection_refused", 30, code=None, peer=self.client[0] if self.client else None)
+            logs.limited_event(
+                "connection_refused", logging.WARNING, code=None, peer=self.client[0] if self.client else None
+            )
             self._cancel_timer()
             self.transport.close()
             return
@@ -206,7 +209,9 @@ class AdminProtocol(HttpToolsProtocol):
 
     def _reject(self, code: ErrorCode) -> None:
         self._cancel_timer()
-        logs.limited_event("connection_refused", 30, code=code.value, peer=self.client[0] if self.client else None)
+        logs.limited_event(
+            "connection_refused", logging.WARNING, code=code.value, peer=self.client[0] if self.client else None
+        )
         cycle: Any = self.cycle  # uvicorn's current request and response; None before the first complete head
         # A second status line must not be written into a response that has begun.
         if cycle is None or cycle.response_complete or not cycle.response_started:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import resource
 import signal
 import ssl
@@ -112,7 +113,7 @@ async def _reload_certificate(server: _Server, cert: Path, key: Path, requested:
                 logs.event("certificate_reloaded")
         except (OSError, ssl.SSLError):
             # The two files may be of different certificates for a moment. The next poll tries again.
-            logs.event("certificate_not_reloaded", 30, failed=True)
+            logs.event("certificate_not_reloaded", logging.WARNING, failed=True)
 
 
 class _Listeners:

@@ -11,13 +11,13 @@ import stat
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository import manifest as manifests
-from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
+from gateway_api.repository.gzipped import DigestCache, manifest_for_gzipped
 from gateway_api.repository.manifest import LocatedBackup
 from gateway_api.repository.manifest_files import read_manifest
 from gateway_api.storage.atomic_write import close, unlink_if_exists, write_temporary
 from gateway_api.storage.content import Blob, digest_and_size
 from gateway_api.storage.file_system import drop_page_cache
-from gateway_api.storage.layout import SAFETY_FOLDER
+from gateway_api.storage.layout import GZIP_SUFFIX, SAFETY_FOLDER
 from gateway_api.storage.paths import (
     NO_PERMISSION,
     file_problem,
@@ -26,7 +26,7 @@ from gateway_api.storage.paths import (
     lstat_if_exists,
     open_file,
     open_parent,
-    unusable,
+    unusable_file_error,
 )
 
 
@@ -67,9 +67,9 @@ def check_data_file(root_fd: int, located: LocatedBackup) -> bool:
         if info is None:
             return False
         if not stat.S_ISREG(info.st_mode):
-            raise unusable(str(file_problem(info)))
+            raise unusable_file_error(str(file_problem(info)))
         if lacks_permission(parent, name):
-            raise unusable(NO_PERMISSION)
+            raise unusable_file_error(NO_PERMISSION)
         if digest_data_file(parent, name, manifest.stored_bytes) != manifest.stored_sha256:
             raise ApiError(ErrorCode.BackupChanged)
         return True
@@ -90,7 +90,7 @@ def refuse_managed(parent: int, parts: tuple[str, ...]) -> None:
     cannot be read may belong to one. A manifest whose data is missing protects nothing.
     """
     name = parts[-1]
-    for owner in dict.fromkeys((name, name.removesuffix(SUFFIX))):
+    for owner in dict.fromkeys((name, name.removesuffix(GZIP_SUFFIX))):
         if lstat_if_exists(parent, manifests.manifest_name(owner)) is None:
             continue
         try:

@@ -14,18 +14,17 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository.data_files import check_data_file, digest_data_file
-from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
+from gateway_api.repository.gzipped import DigestCache, manifest_for_gzipped
 from gateway_api.repository.manifest import LocatedBackup, Manifest
 from gateway_api.repository.manifest_files import read_manifest, read_manifest_with_json
 from gateway_api.repository.store import TOMBSTONE_BYTES
-from gateway_api.repository.verification_records import record_name
-from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import list_names, unlink_if_exists
+from gateway_api.repository.verification_records import verification_record_name
+from gateway_api.storage.atomic_write import list_names, unlink_if_exists, write_file
 from gateway_api.storage.file_system import sync_directory
-from gateway_api.storage.free_space import ensure_reserve
+from gateway_api.storage.free_space import ensure_reserve, write_using_reserve
 from gateway_api.storage.layout import (
     DELETION_STARTED_SUFFIX,
-    RESERVE_FILE,
+    GZIP_SUFFIX,
     TOMBSTONES_FOLDER,
     deletion_started_name,
     tombstone_name,
@@ -46,8 +45,8 @@ def delete(state: StateDir, located: LocatedBackup, now: datetime) -> bool:
     try:
         # Checked before the tombstone: once that exists, recovery would delete without asking the caller.
         existed = check_data_file(state.base_fd, located)
-        backup_id = _start_deletion(state, own_parts, located.manifest.id, now)
-        _finish_deletion(state, own_parts, backup_id)
+        _start_deletion(state, own_parts, located.manifest.id, now)
+        _finish_deletion(state, own_parts, located.manifest.id)
     except OSError as error:
         raise backup_volume_error(error) from None
     # Last: now the volume has free space again for a reserve file that the tombstone used up.
@@ -55,25 +54,18 @@ def delete(state: StateDir, located: LocatedBackup, now: datetime) -> bool:
     return existed
 
 
-def _start_deletion(state: StateDir, own_parts: tuple[str, ...], backup_id: str, now: datetime) -> str:
+def _start_deletion(state: StateDir, own_parts: tuple[str, ...], backup_id: str, now: datetime) -> None:
     with open_parent(state.base_fd, own_parts) as parent:
         parsed = read_manifest_with_json(parent, manifests.manifest_name(own_parts[-1]))
-    if parsed is None or parsed[1].id != backup_id:
+    if parsed is None or parsed.manifest.id != backup_id:
         # Changed since it was located.
         raise ApiError(ErrorCode.BackupChanged)
-    content = manifests.dump_tombstone(parsed[0], now)
+    content = manifests.dump_tombstone(parsed.received, now)
     with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         # Tombstone first, and durable before any file is deleted: after a crash recovery can finish the deletion.
         # Without it a data file without a manifest would remain, and no answer for a repeated request.
-        try:
-            atomic_write.write_file(tombstones, deletion_started_name(backup_id), content)
-        except OSError as error:
-            if not atomic_write.is_volume_full(error):
-                raise
-            # The reserve file exists for this case: without it nothing could be deleted from a full volume.
-            unlink_if_exists(state.fd, RESERVE_FILE)
-            atomic_write.write_file(tombstones, deletion_started_name(backup_id), content)
-    return backup_id
+        # The reserve exists for this case: without it nothing could be deleted from a full volume.
+        write_using_reserve(state, lambda: write_file(tombstones, deletion_started_name(backup_id), content))
 
 
 def _finish_deletion(state: StateDir, own_parts: tuple[str, ...], backup_id: str) -> None:
@@ -85,8 +77,8 @@ def _finish_deletion(state: StateDir, own_parts: tuple[str, ...], backup_id: str
             if manifest is not None and manifest.id == backup_id:
                 _unlink_data_file(parent, name, manifest)
                 # Before the manifest: after a crash recovery finds the verification records through it.
-                for data_name in (name, name + SUFFIX):
-                    unlink_if_exists(parent, record_name(data_name))
+                for data_name in (name, name + GZIP_SUFFIX):
+                    unlink_if_exists(parent, verification_record_name(data_name))
                 os.unlink(manifests.manifest_name(name), dir_fd=parent)
                 # Durable before the tombstone says that the deletion is finished.
                 sync_directory(parent)
@@ -111,7 +103,7 @@ def _unlink_data_file(parent: int, name: str, manifest: Manifest) -> None:
     if digest_data_file(parent, name, manifest.stored_bytes) == manifest.stored_sha256:
         os.unlink(name, dir_fd=parent)
     elif manifest_for_gzipped(parent, manifest, name, DigestCache()) is not None:
-        os.unlink(name + SUFFIX, dir_fd=parent)
+        os.unlink(name + GZIP_SUFFIX, dir_fd=parent)
     else:
         return
     # Durable before the manifest is deleted. Otherwise a power failure could restore the data file without its

@@ -63,8 +63,8 @@ class DataFile(NamedTuple):
 class Directory:
     """One folder. ``names`` are the sorted names of its files and folders that a request can address.
 
-    ``dead`` are the names of manifests with nothing at their path. ``orphans`` are files without a manifest;
-    ``orphans_checked`` is False until the manifests in `missing/` were compared with them.
+    ``without_data`` are the names of manifests with nothing at their path, ``without_manifest`` those of files without
+    one. ``new_files_checked`` is False until the latter were compared with the manifests in `missing/`.
     ``opened`` is False for a folder that the last refresh did not look into: it could not, or it is not ours.
     ``stamp_since`` and ``listed_at`` are monotonic times in seconds: the clock of a file server may differ from ours.
     """
@@ -78,14 +78,14 @@ class Directory:
     damaged: frozenset[str] = frozenset()
     names: list[str] = field(default_factory=list)
     below: dict[str, Directory] = field(default_factory=dict)
-    dead: tuple[str, ...] = ()
-    orphans: tuple[str, ...] = ()
-    orphans_checked: bool = False
+    without_data: tuple[str, ...] = ()
+    without_manifest: tuple[str, ...] = ()
+    new_files_checked: bool = False
 
     def clear(self) -> None:
         """Forgets everything below this directory."""
         self.stamp, self.manifests, self.damaged = None, {}, frozenset()
-        self.names, self.below, self.dead, self.orphans = [], {}, (), ()
+        self.names, self.below, self.without_data, self.without_manifest = [], {}, (), ()
 
     def refresh(self, fd: int, *, clean: bool) -> bool:
         """Lists the open directory if it may have changed. Returns whether every manifest in it could be read."""
@@ -133,9 +133,9 @@ class Directory:
         self.names = sorted((*files, *below))
         present = set(self.names)
         stems = (name.removesuffix(MANIFEST_SUFFIX) for name in current_manifests)
-        self.dead = tuple(stem for stem in stems if stem not in present and stem + GZIP_SUFFIX not in present)
-        self.orphans_checked = False
-        self.orphans = tuple(
+        self.without_data = tuple(stem for stem in stems if stem not in present and stem + GZIP_SUFFIX not in present)
+        self.new_files_checked = False
+        self.without_manifest = tuple(
             name for name in files if not {manifests.manifest_name(name)} & (current_manifests.keys() | damaged)
         )
         return complete

@@ -21,7 +21,6 @@ from gateway_api.storage.content import Blob, read_blob
 from gateway_api.storage.layout import GZIP_SUFFIX
 from gateway_api.storage.paths import FileStamp, file_stamp, lstat_if_exists, open_file
 
-SUFFIX: Final = GZIP_SUFFIX
 REMEMBERED: Final = 200_000
 """Number of digests in the cache."""
 
@@ -92,9 +91,9 @@ def manifest_for_gzipped(parent: int, manifest: Manifest, name: str, digests: Di
     if manifest.compression != "none":
         return None
     # If the original data file exists, the manifest describes that one; `name.gz` may have a manifest of its own.
-    if any(lstat_if_exists(parent, other) is not None for other in (name, manifest_name(name + SUFFIX))):
+    if any(lstat_if_exists(parent, other) is not None for other in (name, manifest_name(name + GZIP_SUFFIX))):
         return None
-    gzipped = digests.of(parent, name + SUFFIX, manifest.content_bytes)
+    gzipped = digests.of(parent, name + GZIP_SUFFIX, manifest.content_bytes)
     if gzipped is None or gzipped.content_sha256 != manifest.content_sha256:
         return None
     return manifest.model_copy(

@@ -19,18 +19,17 @@ from typing import Any, Final, Literal
 
 from gateway_api import logs
 from gateway_api.contract import Issue
-from gateway_api.errors import ApiError
+from gateway_api.errors import SHORTAGE_ERRNOS, ApiError
 from gateway_api.repository.index import RepositoryIndex
 from gateway_api.repository.manifest import Manifest
-from gateway_api.repository.manifest_files import load_beside, read_manifest
-from gateway_api.storage.atomic_write import is_volume_full, list_names, unlink_if_exists
-from gateway_api.storage.layout import GATEWAY_ID_FILE, RESERVE_FILE, TOMBSTONES_FOLDER, VOLUME_ID_FILE
+from gateway_api.repository.manifest_files import read_manifest, read_manifest_beside
+from gateway_api.storage.atomic_write import list_names
+from gateway_api.storage.free_space import write_using_reserve
+from gateway_api.storage.layout import GATEWAY_ID_FILE, TOMBSTONES_FOLDER, VOLUME_ID_FILE
 from gateway_api.storage.state_dir import ID_PATTERN, StateDir
 
 IdKind = Literal["gateway_id", "volume_id"]
-_TEMPORARY: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors of the process. They say nothing about the file."""
-_DEVICE: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+_DEVICE_ERRNOS: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 """Errors of the device. The file may be readable later, so they never lead to a new id."""
 
 
@@ -104,7 +103,7 @@ class IdRecovery:
                 return current
             damaged = state.read(file) is not None
         except OSError as error:
-            if error.errno in _TEMPORARY:
+            if error.errno in SHORTAGE_ERRNOS:
                 raise
             failure, damaged = error, True
         if volume is None:
@@ -112,7 +111,7 @@ class IdRecovery:
             return None
         names = (getattr(manifest, kind) for manifest in _all_manifests(volume, index))
         recovered = choose_id(names, damaged=damaged)
-        if failure is not None and failure.errno in _DEVICE and not recovered.named:
+        if failure is not None and failure.errno in _DEVICE_ERRNOS and not recovered.named:
             raise failure
         if recovered.lost:
             # Before the write, so that no health shows the id without the warning.
@@ -136,15 +135,8 @@ class IdRecovery:
 
 
 def _write_id(state: StateDir, file: str, value: str) -> None:
-    content = value.encode() + b"\n"
-    try:
-        state.write(file, content)
-    except OSError as error:
-        if not is_volume_full(error):
-            raise
-        # Without an id no backup and no deletion is possible, so the reserve is used for it.
-        unlink_if_exists(state.fd, RESERVE_FILE)
-        state.write(file, content)
+    # Without an id no backup and no deletion is possible, so the reserve is used for it.
+    write_using_reserve(state, lambda: state.write(file, value.encode() + b"\n"))
 
 
 def _all_manifests(volume: StateDir, index: RepositoryIndex) -> Iterable[Manifest]:
@@ -152,7 +144,7 @@ def _all_manifests(volume: StateDir, index: RepositoryIndex) -> Iterable[Manifes
     for parts in index.all_locations():
         # One unreadable manifest must not keep the others from naming the id.
         with suppress(OSError):
-            if (manifest := load_beside(volume.base_fd, parts)) is not None:
+            if (manifest := read_manifest_beside(volume.base_fd, parts)) is not None:
                 yield manifest
     with volume.open_folder(TOMBSTONES_FOLDER) as tombstones:
         for name in list_names(tombstones):

@@ -19,12 +19,12 @@ from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.repository.data_files import is_present
 from gateway_api.repository.directory_tree import DataFile, Directory, add_stat_data, open_below
-from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
+from gateway_api.repository.gzipped import DigestCache, manifest_for_gzipped
 from gateway_api.repository.manifest import LocatedBackup
-from gateway_api.repository.manifest_files import load_beside
+from gateway_api.repository.manifest_files import read_manifest_beside
 from gateway_api.repository.verification_records import VerificationRecords
 from gateway_api.storage.atomic_write import close
-from gateway_api.storage.layout import MANIFEST_SUFFIX
+from gateway_api.storage.layout import GZIP_SUFFIX, MANIFEST_SUFFIX
 from gateway_api.storage.paths import MAX_DEPTH, open_parent, open_root
 
 _Locations = dict[str, list[tuple[str, ...]]]
@@ -94,7 +94,7 @@ class RepositoryIndex:
                 return None
             return node.data_file(parts[:-1], parts[-1])
 
-    def dead_manifests(self) -> list[tuple[tuple[str, ...], float]]:
+    def manifests_without_data(self) -> list[tuple[tuple[str, ...], float]]:
         """The paths of the data files that have a manifest but do not exist, as of the last refresh.
 
         With each comes the mtime of its folder, in seconds since the epoch: the file is gone at least since then.
@@ -103,21 +103,23 @@ class RepositoryIndex:
             return [
                 ((*at, name), node.stamp[3] / 1e9)
                 for at, node in self._root.directories()
-                for name in node.dead
+                for name in node.without_data
                 if node.stamp is not None
             ]
 
     def new_files_without_manifest(self) -> list[tuple[str, ...]]:
-        """The paths of the files without a manifest in folders that changed since `orphans_checked` was called."""
+        """The paths of the files without a manifest in folders that changed since the last check of them."""
         with self._lock:
             directories = self._root.directories()
-            return [(*at, name) for at, node in directories if not node.orphans_checked for name in node.orphans]
+            return [
+                (*at, name) for at, node in directories if not node.new_files_checked for name in node.without_manifest
+            ]
 
-    def orphans_checked(self) -> None:
+    def mark_new_files_checked(self) -> None:
         """Leaves the current files out of `new_files_without_manifest` until their folder changes."""
         with self._lock:
             for _, node in self._root.directories():
-                node.orphans_checked = True
+                node.new_files_checked = True
 
     def locations(self, backup_id: str) -> list[tuple[str, ...]]:
         """The paths of the data files whose manifests have this id, as of the last refresh."""
@@ -133,11 +135,11 @@ class RepositoryIndex:
             locations = sorted(self._by_record_name.get(record_name, []))
         backups: list[LocatedBackup] = []
         for parts in locations:
-            manifest = load_beside(root_fd, parts)
+            manifest = read_manifest_beside(root_fd, parts)
             if manifest is None or manifest.record_name != record_name:
                 continue
             # Only names count here: a file that cannot be read, or that was changed, still holds the record name.
-            for path in (parts, (*parts[:-1], parts[-1] + SUFFIX)):
+            for path in (parts, (*parts[:-1], parts[-1] + GZIP_SUFFIX)):
                 located = LocatedBackup(manifest, path)
                 if is_present(root_fd, located):
                     backups.append(located)
@@ -170,7 +172,7 @@ class RepositoryIndex:
         candidates: list[LocatedBackup] = []
         for parts in self.locations(backup_id):
             try:
-                manifest = load_beside(root_fd, parts)
+                manifest = read_manifest_beside(root_fd, parts)
             except OSError as error:
                 raise backup_volume_error(error) from None
             if manifest is not None and manifest.id == backup_id:
@@ -191,7 +193,7 @@ class RepositoryIndex:
             return located
         if gzipped is None:
             return located
-        return LocatedBackup(gzipped, (*located.parts[:-1], located.parts[-1] + SUFFIX))
+        return LocatedBackup(gzipped, (*located.parts[:-1], located.parts[-1] + GZIP_SUFFIX))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from gateway_api.storage.state_dir import dump_record
 
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 2 * 1024 * 1024
-MAX_DEPTH: Final = 32
+MAX_NESTING: Final = 32
 """Levels of nesting. This server writes four; far deeper JSON could be parsed but not written again."""
 
 
@@ -120,11 +120,6 @@ def _no_float(_: str) -> float:
     raise InvalidManifest("a manifest must not contain floating-point numbers")
 
 
-def load(data: bytes) -> Manifest:
-    """Parses and validates a manifest. Raises :class:`InvalidManifest`."""
-    return validate(parse_json(data))
-
-
 def parse_json(data: bytes) -> dict[str, Any]:
     """The JSON object in ``data``, unchanged, which is what the signatures cover. Raises :class:`InvalidManifest`."""
     try:
@@ -136,7 +131,7 @@ def parse_json(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidManifest("not a manifest")
     # Both checks walk the whole value, so they run only where the bytes allow a violation.
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+    if data.count(b"{") + data.count(b"[") > MAX_NESTING:
         _reject_deep_nesting(value)
     if b"\\u" in data:
         _reject_lone_surrogates(value)
@@ -145,7 +140,7 @@ def parse_json(data: bytes) -> dict[str, Any]:
 
 def _reject_deep_nesting(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_NESTING):
         level = [
             inner
             for outer in level
@@ -154,7 +149,7 @@ def _reject_deep_nesting(value: Any) -> None:
         ]
         if not level:
             return
-    raise InvalidManifest(f"a manifest has at most {MAX_DEPTH} levels of nesting")
+    raise InvalidManifest(f"a manifest has at most {MAX_NESTING} levels of nesting")
 
 
 def _reject_lone_surrogates(value: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway_api.errors import ApiError
 from gateway_api.repository import manifest as manifests
@@ -10,8 +10,12 @@ from gateway_api.repository.manifest import InvalidManifest, Manifest
 from gateway_api.storage.atomic_write import close, read_all
 from gateway_api.storage.paths import MAX_DEPTH, open_file, open_parent
 
-ParsedManifest = tuple[dict[str, Any], Manifest]
-"""A manifest as the JSON object in the file, which the signatures cover, and as a model."""
+
+class ParsedManifest(NamedTuple):
+    """A manifest as the JSON object in the file, which the signatures cover, and as a model."""
+
+    received: dict[str, Any]
+    manifest: Manifest
 
 
 def read_manifest(dir_fd: int, name: str, limit: int = manifests.MAX_MANIFEST_BYTES) -> Manifest | None:
@@ -20,7 +24,7 @@ def read_manifest(dir_fd: int, name: str, limit: int = manifests.MAX_MANIFEST_BY
     Raises ``OSError`` when the file exists but cannot be read. The caller must not treat that as a missing manifest.
     """
     parsed = read_manifest_with_json(dir_fd, name, limit)
-    return None if parsed is None else parsed[1]
+    return None if parsed is None else parsed.manifest
 
 
 def read_manifest_with_json(dir_fd: int, name: str, limit: int = manifests.MAX_MANIFEST_BYTES) -> ParsedManifest | None:
@@ -35,14 +39,14 @@ def read_manifest_with_json(dir_fd: int, name: str, limit: int = manifests.MAX_M
         if len(data) > limit:
             return None
         received = manifests.parse_json(data)
-        return received, manifests.validate(received)
+        return ParsedManifest(received, manifests.validate(received))
     except InvalidManifest:
         return None
     finally:
         close(fd)
 
 
-def load_beside(root_fd: int, parts: tuple[str, ...]) -> Manifest | None:
+def read_manifest_beside(root_fd: int, parts: tuple[str, ...]) -> Manifest | None:
     """The manifest of the data file at ``parts``, or None. Raises ``OSError`` when it exists but cannot be read."""
     if len(parts) > MAX_DEPTH:
         return None

@@ -18,11 +18,12 @@ from gateway_api.errors import ApiError, backup_volume_error
 from gateway_api.gateway_config.parser import ConfigParser
 from gateway_api.gateway_config.schema import InvalidConfig
 from gateway_api.gateway_config.summary import ConfigSummary
-from gateway_api.repository.gzipped import SUFFIX, DigestCache, manifest_for_gzipped
+from gateway_api.repository.gzipped import DigestCache, manifest_for_gzipped
 from gateway_api.repository.manifest import manifest_name
 from gateway_api.repository.manifest_files import ParsedManifest, read_manifest_with_json
 from gateway_api.storage.atomic_write import close
 from gateway_api.storage.content import Blob, read_blob
+from gateway_api.storage.layout import GZIP_SUFFIX
 from gateway_api.storage.paths import file_stamp, lstat_if_exists, open_backup_file, open_parent
 
 
@@ -53,7 +54,7 @@ class StoredFile:
         return self.summary.sections_digest
 
 
-SignatureGate = Callable[[dict[str, Any] | None, bool], SignatureState]
+PolicyCheck = Callable[[dict[str, Any] | None, bool], SignatureState]
 """Checks the signatures of a manifest and raises if the policy does not permit a restore. The arguments are the JSON
 object of the manifest (None if the file has no manifest) and whether the file is encrypted."""
 
@@ -65,16 +66,16 @@ def open_stored_file(
     limit: int,
     expected_sha256: str | None,
     identity: str | None,
-    admit: SignatureGate,
+    check_policy: PolicyCheck,
     parser: ConfigParser,
 ) -> StoredFile:
     """Reads, decodes and validates the file at ``parts`` below the open backup directory. Changes nothing.
 
     ``limit`` is the size limit of a config in bytes. ``expected_sha256`` may be the digest of the config or of the
-    file. ``identity`` is the age private key for an encrypted file. ``admit`` checks the signatures.
+    file. ``identity`` is the age private key for an encrypted file. ``check_policy`` checks the signatures.
     Raises ``BackupNotFound``, ``BackupUnusable``, ``PathNotAllowed``, ``BackupTooLarge``, ``BackupCorrupt``,
     ``BackupInvalid``, ``DigestMismatch``, ``IdentityRequired``, ``WrongIdentity``, ``VolumeUnavailable``,
-    ``WorkerFailed`` and the errors of ``admit``.
+    ``WorkerFailed`` and the errors of ``check_policy``.
     """
     stored_format = compression.format_for_name(parts[-1])
     try:
@@ -88,9 +89,9 @@ def open_stored_file(
         raise ApiError(ErrorCode.BackupNotFound) from None
     except OSError as error:
         raise backup_volume_error(error) from None
-    manifest_json, manifest = parsed or (None, None)
+    received, manifest = parsed or (None, None)
     # Before decoding: the bytes of an untrusted file must not reach the decompressor.
-    signature = admit(manifest_json, stored_format.encrypted)
+    signature = check_policy(received, stored_format.encrypted)
     try:
         content = decode(stored, stored_format, identity, limit)
     except compression.DecodeError as error:
@@ -144,17 +145,17 @@ def _manifest_of(parent: int, name: str, stored: Blob) -> ParsedManifest | None:
         return None
     parsed = read_manifest_with_json(parent, beside)
     # A manifest that exists but is invalid is damage. Without this check the file would pass as one without a manifest.
-    if parsed is None or parsed[1].stored_sha256 != stored.sha256:
+    if parsed is None or parsed.manifest.stored_sha256 != stored.sha256:
         raise ApiError(ErrorCode.BackupCorrupt)
     return parsed
 
 
 def _manifest_before_gzip(parent: int, name: str) -> ParsedManifest | None:
     """The manifest of a backup that a user compressed to ``name``, or None. Its JSON object is the original one."""
-    stem = name.removesuffix(SUFFIX)
+    stem = name.removesuffix(GZIP_SUFFIX)
     beside = None if stem == name else read_manifest_with_json(parent, manifest_name(stem))
-    gzipped = None if beside is None else manifest_for_gzipped(parent, beside[1], stem, DigestCache())
-    return None if beside is None or gzipped is None else (beside[0], gzipped)
+    gzipped = None if beside is None else manifest_for_gzipped(parent, beside.manifest, stem, DigestCache())
+    return None if beside is None or gzipped is None else ParsedManifest(beside.received, gzipped)
 
 
 def parse_config(parser: ConfigParser, content: Blob, limit: int) -> tuple[Blob, ConfigSummary]:

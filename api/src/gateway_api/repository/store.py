@@ -27,7 +27,7 @@ from gateway_api.gateway_config.live import ConfigRead
 from gateway_api.repository import manifest as manifests
 from gateway_api.repository.data_files import digest_data_file, refuse_managed, write_and_read_back
 from gateway_api.repository.manifest import LocatedBackup, Manifest, Tombstone
-from gateway_api.repository.manifest_files import load_beside, read_manifest, read_manifest_with_json
+from gateway_api.repository.manifest_files import read_manifest, read_manifest_with_json
 from gateway_api.storage import atomic_write
 from gateway_api.storage.atomic_write import close, link_exclusive, list_names, read_all, unlink_if_exists
 from gateway_api.storage.content import Blob
@@ -252,13 +252,13 @@ def _tombstone_replaced(state: StateDir, parent: int, name: str, new: NewBackup)
     A repeated request with that id finds the tombstone and does not create the backup a second time.
     """
     parsed = read_manifest_with_json(parent, manifests.manifest_name(name))
-    if parsed is not None and parsed[1].request_id is not None and parsed[1].id != new.backup_id:
-        content = manifests.dump_tombstone(parsed[0], new.created, replaced_by=new.backup_id)
+    if parsed is not None and parsed.manifest.request_id is not None and parsed.manifest.id != new.backup_id:
+        content = manifests.dump_tombstone(parsed.received, new.created, replaced_by=new.backup_id)
         with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
             # The audit log has no line of a deletion for this one. The field leads to the line of the new backup. A
             # crash right after this leaves a tombstone of a backup that is still there. While it is, a deletion
             # ignores a tombstone with `replaced_by`.
-            atomic_write.write_file(tombstones, tombstone_name(parsed[1].id), content)
+            atomic_write.write_file(tombstones, tombstone_name(parsed.manifest.id), content)
 
 
 def finish_pending(state: StateDir) -> None:
@@ -269,23 +269,28 @@ def finish_pending(state: StateDir) -> None:
     """
     with state.open_folder(PENDING_FOLDER) as pending:
         for pending_name in sorted(list_names(pending)):
-            manifest = read_manifest(pending, pending_name)
-            if manifest is None:
-                # Not a manifest: the write of the pending manifest itself was interrupted.
+            if not _finish_one(state, pending, pending_name):
+                # The new data did not get the name. It is free, or it belongs to the previous backup, whose manifest is
+                # still in place.
                 unlink_if_exists(pending, pending_name)
-                continue
-            try:
-                parts = manifests.target_parts(manifest)
-                with open_parent(state.base_fd, parts) as parent:
-                    if digest_data_file(parent, parts[-1], manifest.stored_bytes) == manifest.stored_sha256:
-                        _finalize_manifest(pending, pending_name, parent, manifests.manifest_name(parts[-1]))
-                    else:
-                        # The new data did not get the name. It is free, or it belongs to the previous backup, whose
-                        # manifest is still in place.
-                        unlink_if_exists(pending, pending_name)
-            except FileNotFoundError:
-                # Without the folder there is no data file either.
-                unlink_if_exists(pending, pending_name)
+
+
+def _finish_one(state: StateDir, pending: int, pending_name: str) -> bool:
+    """Moves one pending manifest beside its data file. Returns False if the data file does not match it."""
+    manifest = read_manifest(pending, pending_name)
+    if manifest is None:
+        # Not a manifest: the write of the pending manifest itself was interrupted.
+        return False
+    parts = manifests.target_parts(manifest)
+    try:
+        with open_parent(state.base_fd, parts) as parent:
+            if digest_data_file(parent, parts[-1], manifest.stored_bytes) != manifest.stored_sha256:
+                return False
+            _finalize_manifest(pending, pending_name, parent, manifests.manifest_name(parts[-1]))
+    except FileNotFoundError:
+        # Without the folder there is no data file either.
+        return False
+    return True
 
 
 def require_not_pending(state: StateDir, backup_id: str) -> None:
@@ -303,9 +308,4 @@ def read_tombstone(state: StateDir, backup_id: str) -> Tombstone | None:
     """The tombstone of a deleted or replaced backup, or None if it has none. Raises ``OSError``."""
     with state.open_folder(TOMBSTONES_FOLDER) as tombstones:
         parsed = read_manifest_with_json(tombstones, tombstone_name(backup_id), TOMBSTONE_BYTES)
-    return None if parsed is None else Tombstone.model_validate(parsed[0])
-
-
-def read_manifest_beside(state: StateDir, parts: tuple[str, ...]) -> Manifest | None:
-    """The manifest of the data file at ``parts``, or None. Raises ``OSError`` when it exists but cannot be read."""
-    return load_beside(state.base_fd, parts)
+    return None if parsed is None else Tombstone.model_validate(parsed.received)

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
 from pydantic import ValidationError
 
 from gateway_api.contract import BackupRecord, Verification
 from gateway_api.errors import ApiError
-from gateway_api.storage import atomic_write
-from gateway_api.storage.atomic_write import close, read_all
+from gateway_api.storage.atomic_write import close, read_all, write_file
+from gateway_api.storage.free_space import write_using_reserve
 from gateway_api.storage.layout import VERIFICATION_SUFFIX
 from gateway_api.storage.paths import FileStamp, file_stamp, lstat_if_exists, open_file
+from gateway_api.storage.state_dir import StateDir
 
 MAX_RECORD_BYTES: Final = 64 * 1024
 REMEMBERED: Final = 100_000
 """Number of verification records in the cache."""
 
 
-def record_name(name: str) -> str:
+def verification_record_name(name: str) -> str:
     """The file name of the verification record for the data file ``name``."""
     return name + VERIFICATION_SUFFIX
 
@@ -42,13 +42,13 @@ class VerificationRecords:
         self._unwritten: dict[str, Verification] = {}
         self._lock = threading.Lock()
 
-    def write(self, parent: int, name: str, verification: Verification, make_room: Callable[[], None]) -> bool:
+    def write(self, volume: StateDir, parent: int, name: str, verification: Verification) -> bool:
         """Writes the verification record of the data file ``name`` durably. Returns whether that succeeded.
 
-        On a full volume it calls ``make_room`` and tries once more. If that fails too, it keeps the result in memory.
+        A full ``volume`` gives up its reserve. If the write fails even then, the result is kept in memory.
         """
         content = verification.model_dump_json(indent=1).encode() + b"\n"
-        written = _write(parent, record_name(name), content, make_room)
+        written = _write(volume, parent, verification_record_name(name), content)
         with self._lock:
             if written:
                 self._unwritten.pop(verification.backup_id, None)
@@ -67,14 +67,14 @@ class VerificationRecords:
             if (unwritten := self._unwritten.get(backup_id)) is not None:
                 return unwritten
         try:
-            info = lstat_if_exists(parent, record_name(name))
+            info = lstat_if_exists(parent, verification_record_name(name))
             if info is None:
                 return None
             stamp = file_stamp(info)
             with self._lock:
                 content = self._cache.get(stamp)
             if content is None:
-                content = _read(parent, record_name(name))
+                content = _read(parent, verification_record_name(name))
             verification = Verification.model_validate_json(content)
         except (OSError, ApiError, ValidationError):
             return None
@@ -86,19 +86,12 @@ class VerificationRecords:
         return verification
 
 
-def _write(parent: int, name: str, content: bytes, make_room: Callable[[], None]) -> bool:
-    for last_attempt in (False, True):
-        try:
-            atomic_write.write_file(parent, name, content)
-        except OSError as error:
-            if last_attempt or not atomic_write.is_volume_full(error):
-                return False
-            make_room()
-        except ApiError:
-            return False
-        else:
-            return True
-    return False
+def _write(volume: StateDir, parent: int, name: str, content: bytes) -> bool:
+    try:
+        write_using_reserve(volume, lambda: write_file(parent, name, content))
+    except (OSError, ApiError):
+        return False
+    return True
 
 
 def _read(parent: int, name: str) -> bytes:

@@ -21,7 +21,7 @@ from gateway_api.restores import records
 from gateway_api.restores.journal import Journal
 from gateway_api.restores.previous import describe_copy, read_previous
 from gateway_api.restores.safety_backup import create_safety_backup
-from gateway_api.restores.steps import abort, after_rename, finish, note_admin_keys
+from gateway_api.restores.steps import abort, after_rename, finish, record_admin_keys
 
 RETAKES: Final = 3
 """How often the safety backup is taken again because the gateway wrote its config in between."""
@@ -103,7 +103,7 @@ def _record_applied(
 ) -> RestoreResult:
     with after_rename():
         # Before `applied` is recorded. A crash right before or after this: recovery stores the keys of the journal.
-        note_admin_keys(context, source.summary.admin_key_digests)
+        record_admin_keys(context, source.summary.admin_key_digests)
         # A crash right after this: a repeated request waits until the config has settled. A restore without a
         # request id is committed by recovery.
         journal = records.save_journal(context.config_state, journal.moved_to("applied"))

@@ -7,6 +7,8 @@ has the recorded digest, and it decodes to the config or a trusted signature cov
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway_api.codec import compression
 from gateway_api.codec.encode import decode
 from gateway_api.errors import ApiError
@@ -20,7 +22,7 @@ from gateway_api.storage.content import Blob
 from gateway_api.storage.paths import open_parent
 from gateway_api.storage.state_dir import StateDir
 
-_ALL = 1 << 62
+_ALL_FILES: Final = 1 << 62
 
 
 def copy_of(located: LocatedBackup) -> ConfigCopy:
@@ -54,7 +56,7 @@ def find_copy(context: OperationContext, sha256: str | None) -> ConfigCopy | Non
     if volume is None or sha256 is None:
         return None
     text = sha256.encode()
-    for file in context.index.files_after((), _ALL):
+    for file in context.index.files_after((), _ALL_FILES):
         for manifest in (file.own, file.beside):
             # The index keeps no content of a large manifest, so such a manifest is read.
             if manifest is None or (manifest.content is not None and text not in manifest.content):
@@ -101,9 +103,9 @@ def _is_signed(context: OperationContext, volume: StateDir, located: LocatedBack
     """Whether a trusted key signed the manifest. Without the identity this is the only proof of an encrypted file."""
     with open_parent(volume.base_fd, located.parts) as parent:
         parsed = read_manifest_with_json(parent, manifest_name(located.parts[-1]))
-    if parsed is None or parsed[1] != located.manifest:
+    if parsed is None or parsed.manifest != located.manifest:
         return False
-    return context.protection.check_signatures(context.config_state, parsed[0]).state == "valid"
+    return context.crypto.check_signatures(context.config_state, parsed.received).state == "valid"
 
 
 def _decode(context: OperationContext, volume: StateDir, parts: tuple[str, ...]) -> Blob:

@@ -29,7 +29,7 @@ def dry_run(
     settings: AdminSettings,
     config: ConfigFile,
     index: RepositoryIndex,
-    protection: EncryptionAndSigning,
+    crypto: EncryptionAndSigning,
     request: RestoreRequest | ResetRequest,
     accepted_key: Callable[[Sequence[str]], bool],
 ) -> RestorePlan:
@@ -52,7 +52,7 @@ def dry_run(
             index=index,
             clock=utc_now,
             requested_by="dry run",
-            protection=protection,
+            crypto=crypto,
         )
         if not request.supersede:
             refuse_if_pending(records.load_journal(config_state))

@@ -19,7 +19,7 @@ from gateway_api.restores import records
 from gateway_api.restores.copies import prove_copy, read_copy
 from gateway_api.restores.journal import Journal
 from gateway_api.restores.previous import require_room
-from gateway_api.restores.steps import abort_rollback, after_rename, finish, note_admin_keys
+from gateway_api.restores.steps import abort_rollback, after_rename, finish, record_admin_keys
 from gateway_api.storage.content import Blob
 
 ATTEMPTS: Final = 3
@@ -124,7 +124,7 @@ def _replace(context: OperationContext, journal: Journal, previous: Blob | None)
         raise
     with after_rename():
         # A crash right before or after this: recovery stores the keys of the journal.
-        note_admin_keys(context, keys)
+        record_admin_keys(context, keys)
         if previous is not None:
             _settle_rollback(context, journal, previous)
         # From here the rollback has succeeded. `finish` documents what a crash after each of its steps means.

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from gateway_api.contract import RestoreResult, RestoreState
 from gateway_api.storage.access import FileAccess
@@ -38,9 +38,9 @@ class ConfigCopy(BaseModel):
 class Journal(BaseModel):
     """The record of the latest restore, stored as JSON in the config directory's state directory.
 
-    ``auto_commit``: the caller gave no request_id and cannot commit, so the restore commits itself; the stored field
-    is called ``bare``. ``had_config`` is false when there was no config before: then there is no kept file, and a
-    rollback removes the config. ``settled``: the gateway has left the new config unchanged for the settle time.
+    ``auto_commit``: the caller gave no request_id and cannot commit, so the restore commits itself. ``had_config`` is
+    false when there was no config before: then there is no kept file, and a rollback removes the config.
+    ``settled``: the gateway has left the new config unchanged for the settle time.
     ``access`` is the access of the previous config. ``copy_of_previous`` is the safety backup, None if there is none.
     ``admin_keys`` are the digests of the admin keys of the config that the next rename activates. They are None if that
     config is not valid, and after the rename as soon as they are stored for the authentication.
@@ -49,12 +49,10 @@ class Journal(BaseModel):
     which stay accepted until the restore ends (`auth.py`). ``result`` is returned to the caller.
     """
 
-    model_config = ConfigDict(
-        extra="allow", frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(extra="allow", frozen=True)
     version: int = 1
     request_sha256: str
-    auto_commit: bool = Field(validation_alias="bare", serialization_alias="bare")
+    auto_commit: bool
     phase: Phase
     had_config: bool
     settled: bool = False

@@ -13,7 +13,7 @@ from gateway_api.errors import ApiError
 from gateway_api.operation_context import OperationContext
 from gateway_api.restores import records
 from gateway_api.restores.journal import Journal, RecoveryAction, recovery_action
-from gateway_api.restores.steps import abort, abort_rollback, finish, note_admin_keys
+from gateway_api.restores.steps import abort, abort_rollback, finish, record_admin_keys
 from gateway_api.storage.layout import STAGED_CONFIG_PREFIX
 
 _RENAMED: Final = frozenset({RecoveryAction.Applied, RecoveryAction.RolledBack, RecoveryAction.Unknown})
@@ -48,7 +48,7 @@ def recover_restores(context: OperationContext) -> None:
         has_config=replacer.has_config,
         live=live,
     )
-    journal = _note_admin_keys(context, journal, action)
+    journal = _record_admin_keys(context, journal, action)
     match action:
         case RecoveryAction.DropRestore:
             abort(context, journal, drop_journal=True)
@@ -72,7 +72,7 @@ def recover_restores(context: OperationContext) -> None:
             pass
 
 
-def _note_admin_keys(context: OperationContext, journal: Journal, action: RecoveryAction) -> Journal:
+def _record_admin_keys(context: OperationContext, journal: Journal, action: RecoveryAction) -> Journal:
     """Stores the admin keys of the journal if its rename happened and they are not stored yet.
 
     Without this a config that was damaged between the rename and its first read would bring the replaced key back.
@@ -80,10 +80,10 @@ def _note_admin_keys(context: OperationContext, journal: Journal, action: Recove
     if journal.admin_keys is None or action not in _RENAMED:
         return journal
     if action is not RecoveryAction.Unknown:
-        note_admin_keys(context, journal.admin_keys)
+        record_admin_keys(context, journal.admin_keys)
         return journal
     if context.config.read_cached().summary is None:
         # The live config is neither of the two and not valid. Its keys are those of the last valid one: the renamed.
-        note_admin_keys(context, journal.admin_keys)
+        record_admin_keys(context, journal.admin_keys)
     # Once only: later another valid config may be the last one. A crash right before this repeats the same.
     return records.save_journal(context.config_state, journal.model_copy(update={"admin_keys": None}))

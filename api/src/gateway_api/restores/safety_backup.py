@@ -75,7 +75,7 @@ def _back_up_valid(
     backup_id = canonical_digest(["safety", volume_id, origin, config.sha256])[:32]
     located = context.index.locate(volume.base_fd, backup_id, new=True)
     if located is None or not is_intact(volume.base_fd, located):
-        parts = (SAFETY_FOLDER, context.protection.name_for(f"{stem}.json.zst"))
+        parts = (SAFETY_FOLDER, context.crypto.name_for(f"{stem}.json.zst"))
         new = NewBackup(
             backup_id=backup_id,
             parts=parts,
@@ -88,15 +88,15 @@ def _back_up_valid(
             audit_head=context.audit_head,
             audit_lines=context.audit_lines,
         )
-        recipients = context.protection.recipients_for(parts[-1])
+        recipients = context.crypto.recipients_for(parts[-1])
         located = store.create(volume, new, config, recipients=recipients, sign=context.sign)
     return copy_of(located)
 
 
 def _copy_raw(context: OperationContext, content: Blob, stem: str) -> ConfigCopy:
     volume = context.volume
-    parts = (SAFETY_FOLDER, context.protection.name_for(f"{stem}.json.invalid"))
-    recipients = context.protection.recipients_for(parts[-1])
+    parts = (SAFETY_FOLDER, context.crypto.name_for(f"{stem}.json.invalid"))
+    recipients = context.crypto.recipients_for(parts[-1])
     try:
         stored = encode(content, format_for_name(parts[-1]), recipients)
         require_space(volume, stored.size)

@@ -45,7 +45,7 @@ def restore_source(context: OperationContext, request: RestoreRequest) -> Stored
         limit=context.settings.max_config_bytes,
         expected_sha256=request.expected_sha256,
         identity=None if request.identity is None else request.identity.get_secret_value(),
-        admit=lambda received, encrypted: context.check_policy(received, overrides, encrypted=encrypted),
+        check_policy=lambda received, encrypted: context.check_policy(received, overrides, encrypted=encrypted),
         parser=context.config.parser,
     )
 

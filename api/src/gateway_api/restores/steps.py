@@ -41,7 +41,7 @@ def after_rename() -> Iterator[None]:
         raise ApiError(ErrorCode.DurabilityUnknown) from None
 
 
-def note_admin_keys(context: OperationContext, digests: tuple[str, ...] | None) -> None:
+def record_admin_keys(context: OperationContext, digests: tuple[str, ...] | None) -> None:
     """Stores the digests of the admin keys of the config that has become live; None for a config without a summary.
 
     From now on the keys of the config before are refused, also if the gateway damages the new one before anything

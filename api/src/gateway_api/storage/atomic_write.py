@@ -12,7 +12,6 @@ import math
 import os
 from contextlib import suppress
 
-from gateway_api.errors import FULL_ERRNOS
 from gateway_api.storage.access import FileAccess, set_access
 from gateway_api.storage.content import Blob, write_pieces
 from gateway_api.storage.file_system import is_unsupported, sync_directory
@@ -126,11 +125,6 @@ def write_file(dir_fd: int, name: str, data: bytes, *, exclusive: bool = False) 
         raise
     # The rename is durable only after an fsync of the directory.
     sync_directory(dir_fd)
-
-
-def is_volume_full(error: OSError) -> bool:
-    """Whether the error reports a full volume or an exhausted quota."""
-    return error.errno in FULL_ERRNOS
 
 
 def remove_temporaries(dir_fd: int, *, older_than: float | None = None) -> None:

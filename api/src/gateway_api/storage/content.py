@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+NO_LIMIT: Final = 1 << 40
+"""Bytes; larger than every file that is read without a limit of its own."""
 PIECE_BYTES: Final = 1 << 20
 IN_MEMORY_BYTES: Final = 1 << 20
 """A blob with more bytes is kept in a memfd."""
@@ -21,7 +23,7 @@ _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | f
 
 
 class MemFd:
-    """An anonymous file in memory. It is closed when the last reference is dropped."""
+    """An anonymous file in memory, which another process can fill. Closed when the last reference is dropped."""
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("config", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -99,13 +101,6 @@ class BlobWriter:
 
     def flush(self) -> None:
         """Does nothing: each write is complete. Part of the stream interface that pyrage expects."""
-
-    @staticmethod
-    @contextmanager
-    def new_memfd() -> Iterator[int]:
-        """The descriptor of a new anonymous file, for another process to fill. Raises ``OSError``."""
-        file = MemFd()
-        yield file.fd
 
     def to_blob(self) -> Blob:
         """The written bytes as a blob. Seals the memfd, so call this once, after the last write."""

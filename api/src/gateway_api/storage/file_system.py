@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway_api import logs
 from gateway_api.contract import ErrorCode
-from gateway_api.errors import ApiError
+from gateway_api.errors import ApiError, errno_name
 
 UNSUPPORTED_ERRNOS: Final = frozenset(
     {errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL, errno.EMLINK, errno.EXDEV}
@@ -36,8 +36,7 @@ def log_once(operation: str, error: OSError) -> None:
     """Logs that the file system lacks ``operation``, once for this process: the fallback is less durable."""
     if operation not in _logged:
         _logged.add(operation)
-        name = errno.errorcode.get(error.errno or 0, "unknown error")
-        logs.event("file_system_lacks_operation", logging.WARNING, operation=operation, errno=name)
+        logs.event("file_system_lacks_operation", logging.WARNING, operation=operation, errno=errno_name(error))
 
 
 def sync_directory(dir_fd: int) -> None:

@@ -1,22 +1,24 @@
 """Free space on the backup volume, and the reserve that keeps a full volume usable.
 
-The reserve is a file of 1 MiB. A deletion and the audit log may remove it to write their records on a full volume, so
-that space can always be freed. It is written again when there is room.
+The reserve is a file of 1 MiB. Small records that must not fail on a full volume may use its space: the tombstone of a
+deletion, an audit line, an id and the result of a verification. It is written again when there is room.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from gateway_api.contract import ErrorCode
-from gateway_api.errors import ApiError
+from gateway_api.errors import ApiError, is_volume_full
 from gateway_api.storage import atomic_write
 from gateway_api.storage.layout import RESERVE_FILE
 from gateway_api.storage.paths import lstat_if_exists
 from gateway_api.storage.state_dir import StateDir
 
+T = TypeVar("T")
 RESERVE_BYTES: Final = 1024 * 1024
 OVERHEAD_BYTES: Final = 64 * 1024
 """Room for a manifest, an audit line and the file system's own blocks beside each backup."""
@@ -65,6 +67,20 @@ def ensure_reserve(state: StateDir) -> None:
             atomic_write.write_file(state.fd, RESERVE_FILE, os.urandom(RESERVE_BYTES))
     except (OSError, ApiError):
         return
+
+
+def write_using_reserve(state: StateDir, write: Callable[[], T]) -> T:
+    """Calls ``write``. On a full volume it removes the reserve and calls ``write`` once more. Raises ``OSError``.
+
+    A crash after the removal leaves no reserve; the next recovery creates it again.
+    """
+    try:
+        return write()
+    except OSError as error:
+        if not is_volume_full(error):
+            raise
+    atomic_write.unlink_if_exists(state.fd, RESERVE_FILE)
+    return write()
 
 
 def missing_reserve_bytes(state_fd: int) -> int:

@@ -210,7 +210,7 @@ def file_problem(info: os.stat_result) -> str | None:
     return "it has a second hard link" if info.st_nlink != 1 else None
 
 
-def unusable(problem: str) -> ApiError:
+def unusable_file_error(problem: str) -> ApiError:
     """``BackupUnusable``: something is at the path, but it cannot be used. Never used for an absent file."""
     return ApiError(ErrorCode.BackupUnusable, f"the file is there but cannot be used: {problem}")
 
@@ -224,7 +224,7 @@ def open_backup_file(parent_fd: int, name: str, *, links_allowed: bool = False) 
     try:
         return open_file(parent_fd, name, links_allowed=links_allowed)
     except PermissionError:
-        raise unusable(NO_PERMISSION) from None
+        raise unusable_file_error(NO_PERMISSION) from None
 
 
 def open_file(parent_fd: int, name: str, *, links_allowed: bool = False) -> int:
@@ -237,13 +237,13 @@ def open_file(parent_fd: int, name: str, *, links_allowed: bool = False) -> int:
         fd = os.open(name, FILE_FLAGS, dir_fd=parent_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
-            raise unusable("it is a link or a special file") from None
+            raise unusable_file_error("it is a link or a special file") from None
         raise
     info = os.fstat(fd)
     problem = file_problem(info)
     if problem is not None and not (links_allowed and stat.S_ISREG(info.st_mode)):
         close(fd)
-        raise unusable(problem)
+        raise unusable_file_error(problem)
     return fd
 
 

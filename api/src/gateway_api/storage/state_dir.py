@@ -31,11 +31,11 @@ Stamp = tuple[int, int, int]
 
 
 class LockHeld(Exception):  # noqa: N818 - a state of the lock, not a defect
-    """Another process holds the lock. ``holder`` is the text it wrote into the lock file, or empty."""
+    """Another process holds the lock. ``owner`` is the text it wrote into the lock file, or empty."""
 
-    def __init__(self, holder: str) -> None:
-        self.holder = holder
-        super().__init__(holder)
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        super().__init__(owner)
 
 
 class StateDir:
@@ -53,18 +53,9 @@ class StateDir:
             raise
 
     def _open(self, create: bool) -> int:
-        try:
-            fd = os.open(STATE_FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
-        except FileNotFoundError:
-            if not create:
-                raise
-            with suppress(FileExistsError):
-                os.mkdir(STATE_FOLDER, 0o700, dir_fd=self.base_fd)
-            fd = os.open(STATE_FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
-            os.fchmod(fd, 0o700)  # mkdir applies the umask, fchmod does not
-            # The folder must last before a record in it can.
-            sync_directory(self.base_fd)
-        return fd
+        if create:
+            return _open_or_create(self.base_fd, STATE_FOLDER)
+        return os.open(STATE_FOLDER, DIRECTORY_FLAGS, dir_fd=self.base_fd)
 
     def close(self) -> None:
         close(self.fd)
@@ -77,10 +68,10 @@ class StateDir:
         self.close()
 
     @contextmanager
-    def locked(self, holder: str, until: float) -> Iterator[None]:
+    def locked(self, owner: str, until: float) -> Iterator[None]:
         """Holds the lock. Raises :class:`LockHeld` if it is not free by ``until``, a ``time.monotonic()`` in seconds.
 
-        ``holder`` is written into the lock file. A second server can thus recognize that the same request is already
+        ``owner`` is written into the lock file. A second server can thus recognize that the same request is already
         running in the first one.
         """
         fd = open_lock_file(self.fd, LOCK_FILE)
@@ -93,11 +84,11 @@ class StateDir:
                     if time.monotonic() >= until:
                         raise LockHeld(os.pread(fd, 256, 0).decode("ascii", "replace")) from None
                     time.sleep(LOCK_POLL_SECONDS)
-            _record_owner(fd, holder)
+            _record_owner(fd, owner)
             try:
                 yield
             finally:
-                # The text is cleared before the unlock: afterwards it would overwrite that of the next holder.
+                # The text is cleared before the unlock: afterwards it would overwrite that of the next owner.
                 _record_owner(fd, "")
                 fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
@@ -110,14 +101,7 @@ class StateDir:
 
     def read(self, name: str, limit: int = MAX_RECORD_BYTES) -> bytes | None:
         """The bytes of the record ``name``, at most ``limit`` + 1, or None if it does not exist."""
-        try:
-            fd = os.open(name, FILE_FLAGS, dir_fd=self.fd)
-        except FileNotFoundError:
-            return None
-        try:
-            return read_all(fd, limit)
-        finally:
-            close(fd)
+        return read_record(self.fd, name, limit)
 
     def stamp(self, name: str) -> Stamp | None:
         """A value that differs after each write of the record ``name``; None if the record does not exist."""
@@ -142,15 +126,7 @@ class StateDir:
     @contextmanager
     def open_folder(self, name: str) -> Iterator[int]:
         """Opens a directory inside the state folder; creates it if it is missing."""
-        try:
-            fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self.fd)
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=self.fd)
-            fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self.fd)
-            os.fchmod(fd, 0o700)
-            # The folder must last before a record in it can.
-            sync_directory(self.fd)
+        fd = _open_or_create(self.fd, name)
         try:
             yield fd
         finally:
@@ -162,6 +138,24 @@ class StateDir:
         for name in folders:
             with self.open_folder(name) as fd:
                 remove_temporaries(fd)
+
+
+def _open_or_create(dir_fd: int, name: str) -> int:
+    """Opens the folder ``name``. Creates it durably, for this user alone, if it does not exist."""
+    try:
+        return os.open(name, DIRECTORY_FLAGS, dir_fd=dir_fd)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=dir_fd)
+    fd = os.open(name, DIRECTORY_FLAGS, dir_fd=dir_fd)
+    try:
+        os.fchmod(fd, 0o700)  # mkdir applies the umask, fchmod does not
+        # The folder must last before a record in it can.
+        sync_directory(dir_fd)
+    except BaseException:
+        close(fd)
+        raise
+    return fd
 
 
 def open_lock_file(dir_fd: int, name: str) -> int:
@@ -176,23 +170,23 @@ def open_lock_file(dir_fd: int, name: str) -> int:
             raise error from None
 
 
-def _record_owner(fd: int, holder: str) -> None:
-    """Writes the holder into the lock file. Ignores errors: it only decides between ``Busy`` and ``InProgress``."""
+def _record_owner(fd: int, owner: str) -> None:
+    """Writes the owner into the lock file. Ignores errors: it only decides between ``Busy`` and ``InProgress``."""
     try:
         os.ftruncate(fd, 0)
-        os.pwrite(fd, holder.encode("ascii", "replace"), 0)
+        os.pwrite(fd, owner.encode("ascii", "replace"), 0)
     except OSError:
         return
 
 
-def read_record(dir_fd: int, name: str) -> bytes | None:
-    """The bytes of the file ``name`` in an open state directory, or None if it does not exist."""
+def read_record(dir_fd: int, name: str, limit: int = MAX_RECORD_BYTES) -> bytes | None:
+    """The bytes of the file ``name`` in an open directory, at most ``limit`` + 1, or None if it does not exist."""
     try:
         fd = os.open(name, FILE_FLAGS, dir_fd=dir_fd)
     except FileNotFoundError:
         return None
     try:
-        return read_all(fd, MAX_RECORD_BYTES)
+        return read_all(fd, limit)
     finally:
         close(fd)
 
@@ -204,17 +198,17 @@ def dump_record(record: dict[str, Any]) -> bytes:
 
 def read_gateway_id(config_dir: Path) -> str | None:
     """The id of the gateway in its config directory. None if it has none yet or cannot be read."""
-    try:
-        with StateDir(config_dir, create=False) as state:
-            return state.read_id(GATEWAY_ID_FILE)
-    except OSError:
-        return None
+    return _read_id(config_dir, GATEWAY_ID_FILE)
 
 
 def read_volume_id(backup_dir: Path) -> str | None:
     """The id of the backup volume. None if it has none yet or cannot be read."""
+    return _read_id(backup_dir, VOLUME_ID_FILE)
+
+
+def _read_id(directory: Path, name: str) -> str | None:
     try:
-        with StateDir(backup_dir, create=False) as state:
-            return state.read_id(VOLUME_ID_FILE)
+        with StateDir(directory, create=False) as state:
+            return state.read_id(name)
     except OSError:
         return None

@@ -1,6 +1,6 @@
 """Reads the bytes of text files that people and editors write: key files, recipients, settings.
 
-Editors on Windows put a byte order mark at the begin of a file, or store the text as UTF-16. Both would become part
+Editors on Windows put a byte order mark at the start of a file, or store the text as UTF-16. Both would become part
 of the first line.
 """
 

@@ -101,7 +101,7 @@ def test_chain_continues_after_a_crash_at_any_byte(before: int, cut: int, later_
 def test_later_change_of_a_truncated_line_is_detected() -> None:
     data = _append(_log(2)[:-20], {"event": "intent"})
     assert _broken(data) is None
-    assert b"torn" in data
+    assert b"truncated" in data
     position = data.index(b"\n") + 5
     broken = _broken(data[:position] + b"X" + data[position + 1 :])
     assert broken is not None

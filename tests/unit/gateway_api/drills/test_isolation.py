@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway_api import cli
-from gateway_api.drills.isolation import NOT_ISOLATED, check_isolation, parse_target, reachable
+from gateway_api.drills.isolation import NOT_ISOLATED, check_isolation, find_reachable, parse_target
 
 TARGET = ("10.0.0.1", 8443)
 
@@ -32,7 +32,7 @@ def run(answers: Iterator[bool], seconds: float = 5.0) -> tuple[list[tuple[str, 
     def sleep(_: float) -> None:
         now[0] += 1
 
-    result = reachable([TARGET], seconds, connect=connect, monotonic=lambda: now[0], sleep=sleep)
+    result = find_reachable([TARGET], seconds, connect=connect, monotonic=lambda: now[0], sleep=sleep)
     return result, calls[0]
 
 
@@ -53,7 +53,7 @@ def test_isolation_needs_two_silent_rounds_within_the_time(
 
 
 def test_no_target_is_isolated_at_once() -> None:
-    assert reachable([], 5, sleep=lambda _: None) == []
+    assert find_reachable([], 5, sleep=lambda _: None) == []
 
 
 @pytest.mark.parametrize("accept", [False, True])

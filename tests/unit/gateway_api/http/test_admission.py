@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from gateway_api.auth import AcceptedKeys, key_digest, match_key
+from gateway_api.auth import AcceptedKeys, match_key
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
+from gateway_api.gateway_config.admin_keys import key_digest
 from gateway_api.http.admission import NEGATIVE_SECONDS, KeyAdmission
 from gateway_api.http.rate_limit import FAILURE_BURST
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway_api.auth import AcceptedKeys, key_digest
+from gateway_api.auth import AcceptedKeys
 from gateway_api.contract import ErrorCode
 from gateway_api.errors import ApiError
+from gateway_api.gateway_config.admin_keys import key_digest
 from gateway_api.http.admission import KeyAdmission
 from gateway_api.http.body_middleware import MAX_BODY_BYTES, BodyLimitMiddleware, HeadMiddleware
 from gateway_api.http.middleware import (

@@ -1,4 +1,4 @@
-"""Runs mutations of the admin API in the test process, without HTTP, in a folder with a config and a backup folder."""
+"""Runs operations of the admin API in the test process, without HTTP, in a folder with a config and a backup folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway_api.service import Service
 from gateway_api.settings import AdminSettings
 from tests.api.support.admin_process import gateway_config
 
-Mutation = Callable[[Service], Coroutine[Any, Any, object]]
+Operation = Callable[[Service], Coroutine[Any, Any, object]]
 
 
 def folder_with_config(folder: Path, key: str) -> Path:
@@ -23,11 +23,11 @@ def folder_with_config(folder: Path, key: str) -> Path:
     return folder
 
 
-def run(folder: Path, mutation: Mutation) -> None:
-    """Runs one mutation on a new server object, which is stopped afterwards. Raises the error of the mutation."""
+def run(folder: Path, operation: Operation) -> None:
+    """Runs one operation on a new server object, which is stopped afterwards. Raises the error of the operation."""
     service = service_in(folder)
     try:
-        asyncio.run(mutation(service))
+        asyncio.run(operation(service))
     finally:
         service.stop()
 

@@ -37,13 +37,6 @@ def action(
     return recovery_action(record, staged=staged, replaced=replaced, has_config=exists, live=live)
 
 
-def test_auto_commit_is_stored_under_the_name_of_earlier_versions() -> None:
-    stored = journal("applied").model_dump(mode="json")
-    assert stored["bare"] is False
-    assert "auto_commit" not in stored
-    assert Journal.model_validate(stored) == journal("applied")
-
-
 @pytest.mark.parametrize("live", [OLD, NEW, OTHER, None])
 def test_staged_file_means_the_rename_did_not_happen(live: str | None) -> None:
     assert action(journal("prepared"), staged=True, live=live) is RecoveryAction.DropRestore

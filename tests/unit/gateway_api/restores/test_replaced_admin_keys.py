@@ -1,6 +1,6 @@
 """A restore, reset or rollback replaces the admin key at once, also if the server is killed and the config damaged.
 
-Each mutation runs in this process and is killed before each system call that changes a file. Then the config is
+Each operation runs in this process and is killed before each system call that changes a file. Then the config is
 damaged, as by a gateway that is killed while it writes, and another server recovers.
 """
 
@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from gateway_api.auth import key_digest
 from gateway_api.contract import BackupRequest, ResetRequest, RestoreRequest
 from gateway_api.errors import ApiError
+from gateway_api.gateway_config.admin_keys import key_digest
 from gateway_api.service import Service
 from tests.api.support.admin_process import gateway_config
-from tests.unit.gateway_api.restores.in_process import Mutation, folder_with_config, run, service_in
+from tests.unit.gateway_api.restores.in_process import Operation, folder_with_config, run, service_in
 
 pytestmark = pytest.mark.slow
 
@@ -82,8 +82,8 @@ def _kill_before(patch: pytest.MonkeyPatch, number: int) -> Callable[[], bool]:
     return lambda: killed
 
 
-def _after_each_kill(prepared: Path, mutation: Mutation) -> Iterator[Path]:
-    """The folder after a kill before each change, and at last after the whole mutation."""
+def _after_each_kill(prepared: Path, operation: Operation) -> Iterator[Path]:
+    """The folder after a kill before each change, and at last after the whole operation."""
     folder, killed = prepared.with_name("folder"), True
     for number in itertools.count():
         if not killed:
@@ -92,7 +92,7 @@ def _after_each_kill(prepared: Path, mutation: Mutation) -> Iterator[Path]:
         with pytest.MonkeyPatch.context() as patch:
             was_killed = _kill_before(patch, number)
             with contextlib.suppress(_Killed):
-                run(folder, mutation)
+                run(folder, operation)
             killed = was_killed()
         yield folder
         shutil.rmtree(folder)
@@ -113,9 +113,9 @@ def test_replaced_admin_key_stays_refused_after_a_kill(name: str, damage: str, p
     if name == "rollback":
         run(prepared, _open_restore)
     first_key = _admin_key(prepared)
-    mutation = {"restore": _restore, "reset": _reset, "rollback": _roll_back}[name]
+    operation = {"restore": _restore, "reset": _reset, "rollback": _roll_back}[name]
     replaced = 0
-    for folder in _after_each_kill(prepared, mutation):
+    for folder in _after_each_kill(prepared, operation):
         config, live_key = folder / "config" / "config.json", _admin_key(folder)
         config.write_text(config.read_text()[:100]) if damage == "torn" else config.unlink()
         service = service_in(folder)

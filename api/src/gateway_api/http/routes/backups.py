@@ -21,7 +21,7 @@ from gateway_api.contract import (
     VerificationResult,
     VerifyRequest,
 )
-from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
+from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, OPERATION, declares
 from gateway_api.http.routes.dependencies import RequestedBy, ResourceId, ServiceDep, envelope
 
 router = APIRouter(tags=["backups"], dependencies=KEY_NEEDED)
@@ -47,7 +47,7 @@ CREATE_ERRORS = (
 BACKUP_ID_PATH = f"{BACKUPS_PATH}/{{backup_id}}"
 
 
-@router.post(BACKUP_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *CREATE_ERRORS), summary="Create a backup")
+@router.post(BACKUP_PATH, responses=declares(*KEYED, *BODY, *OPERATION, *CREATE_ERRORS), summary="Create a backup")
 async def create_backup(service: ServiceDep, requested_by: RequestedBy, body: BackupRequest) -> Envelope[BackupResult]:
     """Creates a backup of the live config. The response is sent after the backup is durable and verified.
 
@@ -128,7 +128,7 @@ async def get_backup(service: ServiceDep, backup_id: ResourceId) -> Envelope[Bac
 
 @router.delete(
     BACKUP_ID_PATH,
-    responses=declares(*KEYED, *BODY, *MUTATION, ErrorCode.BackupChanged, ErrorCode.BackupUnusable),
+    responses=declares(*KEYED, *BODY, *OPERATION, ErrorCode.BackupChanged, ErrorCode.BackupUnusable),
     summary="Delete a backup",
 )
 async def delete_backup(
@@ -146,7 +146,7 @@ async def delete_backup(
     responses=declares(
         *KEYED,
         *BODY,
-        *MUTATION,
+        *OPERATION,
         ErrorCode.BackupNotFound,
         ErrorCode.BackupUnusable,
         ErrorCode.BackupTooLarge,

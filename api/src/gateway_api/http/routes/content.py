@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from gateway_api.contract import BACKUPS_PATH, Envelope, ErrorCode, UploadResult
 from gateway_api.errors import ApiError
-from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares, declares_beside_bytes
+from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, OPERATION, declares, declares_beside_bytes
 from gateway_api.http.routes.dependencies import RequestedBy, ResourceId, ServiceDep, envelope
 from gateway_api.repository.manifest import MAX_MANIFEST_BYTES
 
@@ -88,7 +88,7 @@ async def download_backup(
 
 @router.put(
     CONTENT_PATH,
-    responses=declares(*KEYED, *BODY, *MUTATION, *UPLOAD_ERRORS),
+    responses=declares(*KEYED, *BODY, *OPERATION, *UPLOAD_ERRORS),
     openapi_extra={"requestBody": {"required": True, "content": BINARY}},
     summary="Upload a backup",
 )

@@ -17,7 +17,7 @@ from gateway_api.contract import (
     RestoreState,
     RollbackRequest,
 )
-from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, MUTATION, declares
+from gateway_api.http.openapi import BODY, KEY_NEEDED, KEYED, OPERATION, declares
 from gateway_api.http.routes.dependencies import KeySha256, RequestedBy, ResourceId, ServiceDep, envelope
 
 router = APIRouter(tags=["restores"], dependencies=KEY_NEEDED)
@@ -66,7 +66,7 @@ FINISH_ERRORS = (ErrorCode.RestoreNotFound, ErrorCode.RestoreEnded, ErrorCode.Re
 REQUEST_ID_PATH = f"{RESTORES_PATH}/{{request_id}}"
 
 
-@router.post(RESTORE_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESTORE_ERRORS), summary="Restore a backup")
+@router.post(RESTORE_PATH, responses=declares(*KEYED, *BODY, *OPERATION, *RESTORE_ERRORS), summary="Restore a backup")
 async def restore_backup(
     service: ServiceDep, requested_by: RequestedBy, key: KeySha256, body: RestoreRequest
 ) -> Envelope[RestoreResult] | Envelope[RestorePlan]:
@@ -81,7 +81,7 @@ async def restore_backup(
 
 
 @router.post(
-    RESET_PATH, responses=declares(*KEYED, *BODY, *MUTATION, *RESET_ERRORS), summary="Reset to an empty config"
+    RESET_PATH, responses=declares(*KEYED, *BODY, *OPERATION, *RESET_ERRORS), summary="Reset to an empty config"
 )
 async def reset_config(
     service: ServiceDep, requested_by: RequestedBy, key: KeySha256, body: ResetRequest | None = None
@@ -120,7 +120,7 @@ async def get_restore(service: ServiceDep, request_id: ResourceId) -> Envelope[R
 
 @router.post(
     f"{REQUEST_ID_PATH}/commit",
-    responses=declares(*KEYED, *BODY, *MUTATION, *FINISH_ERRORS),
+    responses=declares(*KEYED, *BODY, *OPERATION, *FINISH_ERRORS),
     summary="Commit a restore",
 )
 async def commit_restore(
@@ -135,7 +135,7 @@ async def commit_restore(
     responses=declares(
         *KEYED,
         *BODY,
-        *MUTATION,
+        *OPERATION,
         *FINISH_ERRORS,
         ErrorCode.RollbackImpossible,
         ErrorCode.ConfigChanged,
