@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway_api.gateway_config.admin_keys import find_admin_keys
+from gateway_api.idempotency import canonical_json
 
 DATA: Final = frozenset({"admin_apikey", "mcp_configs", "projects", "users", "apikeys"})
 """Top-level fields that are compared on their own; all others count as settings."""
@@ -130,7 +131,7 @@ def _digest(value: Any) -> bytes:
     """A digest that is equal for equal JSON values, whatever the order of names. ``true`` is not ``1``."""
     hasher = hashlib.blake2b(digest_size=16)
     try:
-        hasher.update(json.dumps(value, sort_keys=True).encode())
+        hasher.update(canonical_json(value))
     except RecursionError:
         _update_without_recursion(hasher, value)
     return hasher.digest()

@@ -59,19 +59,16 @@ class HealthChecker:
         live = self._config.read_cached(sections=True)
         summary = live.summary
         space = _read_space(self._settings.backup_dir)
-        warnings = [*(summary.warnings if summary is not None else []), *self._key_warnings()]
-        warnings += self._id_recovery.warnings()
-        warnings += [_unsaved_config_warning(self._settings.config_dir / STATE_FOLDER / name) for name in unsaved]
         certificate_end = self._certificate.end()
-        if (expiring := certificate.warning(certificate_end, utc_now())) is not None:
-            warnings.append(expiring)
-        if space is None:
-            warnings.append(_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened"))
-        elif is_nearly_full(space, 0 if summary is None else summary.size):
-            warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
-        if space is not None and volume_id is None and self._id_recovery.recovery_failed:
-            message = "the id of the backup volume is lost and could not be written again; see the log of the server"
-            warnings.append(_issue("VolumeIdMissing", "volume_id", message))
+        expiring = certificate.warning(certificate_end, utc_now())
+        warnings = [
+            *(summary.warnings if summary is not None else ()),
+            *self._key_warnings(),
+            *self._id_recovery.warnings(),
+            *(_unsaved_config_warning(self._settings.config_dir / STATE_FOLDER / name) for name in unsaved),
+            *(() if expiring is None else (expiring,)),
+            *self._volume_warnings(space, volume_id, 0 if summary is None else summary.size),
+        ]
         issues = list(summary.issues) if summary is not None else [_unusable_config_issue(live)]
         counts = None if summary is None else summary.counts
         return SystemHealthData(
@@ -102,6 +99,17 @@ class HealthChecker:
             recipients=[encryption.recipient_fingerprint(recipient) for recipient in self._settings.age_recipients],
             signature_policy=self._settings.signature_policy,
         )
+
+    def _volume_warnings(self, space: VolumeSpace | None, volume_id: str | None, config_bytes: int) -> list[Issue]:
+        if space is None:
+            return [_issue("VolumeUnavailable", "volume", "the backup volume cannot be opened")]
+        warnings = []
+        if is_nearly_full(space, config_bytes):
+            warnings.append(_issue("VolumeNearlyFull", "volume", "the backup volume is nearly full"))
+        if volume_id is None and self._id_recovery.recovery_failed:
+            message = "the id of the backup volume is lost and could not be written again; see the log of the server"
+            warnings.append(_issue("VolumeIdMissing", "volume_id", message))
+        return warnings
 
     def _key_warnings(self) -> list[Issue]:
         warnings = []

@@ -79,8 +79,7 @@ class Listener:
     """Accepts connections on sockets and gives each one a slot and a protocol.
 
     ``create_protocol`` makes the protocol of one connection, to which the slot belongs from then on. ``pacer`` is None
-    if peers are not limited.
-    ``handshake_seconds`` is the time limit of a TLS handshake.
+    if peers are not limited. ``handshake_seconds`` is the time limit of a TLS handshake.
     """
 
     def __init__(
@@ -178,10 +177,9 @@ class Listener:
                 ssl_handshake_timeout=tls,
                 ssl_shutdown_timeout=None if tls is None else TLS_SHUTDOWN_SECONDS,
             )
-            # From now on the protocol releases the slot.
             # An orderly close lets a client open a new connection. With TLS it would wait for the client.
             slot.close = transport.close if self._ssl is None else transport.abort
-            opened = True
+            opened = True  # from now on the protocol releases the slot
         except (OSError, asyncio.CancelledError):
             # The client left, the handshake failed or timed out, or the slot was given to another connection.
             return

@@ -165,9 +165,9 @@ class RepositoryIndex:
         """The backup with this id, with its manifest read from the volume, or None.
 
         If several copies exist, it is the one at the path for which it was created, unless only another one has its
-        data file. Raises ``VolumeUnavailable`` when
-        a manifest with that id cannot be read. Unless the id may be ``new``, it also raises ``VolumeUnavailable`` when
-        there is no such manifest and a part of the volume could not be read.
+        data file. Raises ``VolumeUnavailable`` when a manifest with that id cannot be read. Unless the id may be
+        ``new``, it also raises ``VolumeUnavailable`` when there is no such manifest and a part of the volume could not
+        be read.
         """
         candidates: list[LocatedBackup] = []
         for parts in self.locations(backup_id):

@@ -18,6 +18,7 @@ from gateway_api.repository.signature_policy import SignatureRules
 from gateway_api.repository.signing import InvalidKey, SignatureCheck, Signer
 from gateway_api.settings import SettingsError
 from gateway_api.storage.atomic_write import write_file
+from gateway_api.storage.layout import SIGNING_KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from gateway_api.repository.manifest import Manifest
     from gateway_api.settings import AdminSettings
     from gateway_api.storage.state_dir import StateDir
-
-from gateway_api.storage.layout import SIGNING_KEY_FILE
 
 MAX_KEY_FILE_BYTES: Final = 1024 * 1024
 

@@ -78,17 +78,7 @@ def open_stored_file(
     ``WorkerFailed`` and the errors of ``check_policy``.
     """
     stored_format = compression.format_for_name(parts[-1])
-    try:
-        with open_parent(root_fd, parts) as parent:
-            # With a manifest the bytes must have its digest, so a second hard link does no harm.
-            stored = read_stored(parent, parts[-1], limit, links_allowed=True)
-            parsed = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
-            if parsed is None:
-                close(open_backup_file(parent, parts[-1]))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ApiError(ErrorCode.BackupNotFound) from None
-    except OSError as error:
-        raise backup_volume_error(error) from None
+    stored, parsed = _read_with_manifest(root_fd, parts, limit)
     received, manifest = parsed or (None, None)
     # Before decoding: the bytes of an untrusted file must not reach the decompressor.
     signature = check_policy(received, stored_format.encrypted)
@@ -115,6 +105,22 @@ def open_stored_file(
         gateway_id=None if manifest is None else manifest.gateway_id,
         gateway_version=None if manifest is None else manifest.gateway_version,
     )
+
+
+def _read_with_manifest(root_fd: int, parts: tuple[str, ...], limit: int) -> tuple[Blob, ParsedManifest | None]:
+    """The stored bytes of the file, and its manifest or None. A file with a second hard link needs a manifest."""
+    try:
+        with open_parent(root_fd, parts) as parent:
+            # With a manifest the bytes must have its digest, so a second hard link does no harm.
+            stored = read_stored(parent, parts[-1], limit, links_allowed=True)
+            parsed = _manifest_of(parent, parts[-1], stored) or _manifest_before_gzip(parent, parts[-1])
+            if parsed is None:
+                close(open_backup_file(parent, parts[-1]))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ApiError(ErrorCode.BackupNotFound) from None
+    except OSError as error:
+        raise backup_volume_error(error) from None
+    return stored, parsed
 
 
 def read_stored(parent: int, name: str, limit: int, *, links_allowed: bool = False) -> Blob:

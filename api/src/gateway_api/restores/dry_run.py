@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 from gateway_api.clock import utc_now
 from gateway_api.contract import ResetRequest, RestorePlan, RestoreRequest
@@ -17,6 +18,7 @@ from gateway_api.gateway_config.replace import ConfigReplacer
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.index import RepositoryIndex, open_volume
 from gateway_api.repository.keys import EncryptionAndSigning
+from gateway_api.repository.reader import StoredFile
 from gateway_api.restores import records
 from gateway_api.restores.reset import empty_config
 from gateway_api.restores.source import refuse_new_issues, restore_source
@@ -65,19 +67,27 @@ def dry_run(
             allow_issues = request.allow_issues
         live = config.read()
         refuse_new_issues(source, live, allow_issues=allow_issues)
+        valid = live.content if live.kind == "valid" else None
         return RestorePlan(
             operation="reset" if isinstance(request, ResetRequest) else "restore",
-            source_path=source.path,
-            source_backup_id=source.backup_id,
-            source_gateway_id=source.gateway_id,
-            source_gateway_version=source.gateway_version,
-            signature=source.signature,
-            previous_sha256=live.sha256,
-            restored_sha256=source.summary.sha256,
-            sections_digest=source.sections_digest,
-            counts=source.summary.counts,
-            issues=list(source.summary.issues),
             key_remains_accepted=accepted_key(source.summary.admin_key_digests),
-            compared_with="config" if live.kind == "valid" else "nothing",
-            diff=config.parser.diff(live.content if live.kind == "valid" else None, source.content),
+            compared_with="nothing" if valid is None else "config",
+            previous_sha256=live.sha256,
+            diff=config.parser.diff(valid, source.content),
+            **_describe_source(source),
         )
+
+
+def _describe_source(source: StoredFile) -> dict[str, Any]:
+    """The fields of a plan that depend on the new config alone."""
+    return {
+        "source_path": source.path,
+        "source_backup_id": source.backup_id,
+        "source_gateway_id": source.gateway_id,
+        "source_gateway_version": source.gateway_version,
+        "signature": source.signature,
+        "restored_sha256": source.summary.sha256,
+        "sections_digest": source.sections_digest,
+        "counts": source.summary.counts,
+        "issues": list(source.summary.issues),
+    }

@@ -48,7 +48,6 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
     """Runs the whole transaction, once for each request id. Raises every error the contract lists for a restore."""
     request = replacement.request
     request_id = request.request_id or f"r-{secrets.token_hex(16)}"
-    body_sha256 = request_digest(replacement.operation, request)
     journal = _load_journal(context, supersede=request.supersede)
     existing = journal if journal is not None and journal.request_id == request_id else None
     if existing is None and request.request_id is not None:
@@ -56,7 +55,7 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
             context.config_state, context.backup_state, request_id, volume_has_records=context.volume_has_records
         )
     if existing is not None:
-        if existing.request_sha256 != body_sha256:
+        if existing.request_sha256 != request_digest(replacement.operation, request):
             raise ApiError(ErrorCode.RequestIdReused)
         return _repeat(context, replacement, existing)
     _require_replaceable(context)
@@ -66,6 +65,25 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
     live = context.config.read()
     refuse_new_issues(source, live, allow_issues=replacement.allow_issues)
     require_room(context)
+    prepared = _new_journal(context, replacement, request_id, source, journal)
+    # The safety backup comes before every change. A crash right after it leaves one more backup and the same config.
+    prepared = with_previous(context, prepared, live, request.safety_backup)
+    if journal is not None:
+        # There is one journal, so the previous restore ends before the next one begins. All checks have passed by now.
+        # A crash right after this: the previous restore is committed and the new one has not begun.
+        finish(context, journal, RestoreState.committed)
+    return apply(context, prepared, source, request.safety_backup)
+
+
+def _new_journal(
+    context: OperationContext,
+    replacement: ReplaceRequest,
+    request_id: str,
+    source: StoredFile,
+    superseded: Journal | None,
+) -> Journal:
+    """The journal of a restore that has changed nothing yet. It does not describe the previous config."""
+    request = replacement.request
     result = RestoreResult(
         request_id=request_id,
         operation=replacement.operation,
@@ -80,8 +98,8 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
         signature=source.signature,
         started=context.clock(),
     )
-    prepared = Journal(
-        request_sha256=body_sha256,
+    return Journal(
+        request_sha256=request_digest(replacement.operation, request),
         auto_commit=request.request_id is None,
         phase="prepared",
         had_config=False,
@@ -89,19 +107,12 @@ def replace_config(context: OperationContext, replacement: ReplaceRequest) -> Re
         admin_keys=source.summary.admin_key_digests,
         source_sha256=source.stored_sha256,
         # A restore without a request id ends itself, so a replaced key stops working at once.
-        previous_keys=() if request.request_id is None else _accepted_keys(context, journal),
+        previous_keys=() if request.request_id is None else _accepted_keys(context, superseded),
         result=result,
     )
-    # The safety backup comes before every change. A crash right after it leaves one more backup and the same config.
-    prepared = with_previous(context, prepared, live, request.safety_backup)
-    if journal is not None:
-        # There is one journal, so the previous restore ends before the next one begins. All checks have passed by now.
-        # A crash right after this: the previous restore is committed and the new one has not begun.
-        finish(context, journal, RestoreState.committed)
-    return apply(context, prepared, source, request.safety_backup)
 
 
-def _accepted_keys(context: OperationContext, journal: Journal | None) -> tuple[str, ...]:
+def _accepted_keys(context: OperationContext, superseded: Journal | None) -> tuple[str, ...]:
     """The digests of the keys that the caller may have: those of the live or last valid config.
 
     Also those before a restore that this one supersedes. Raises the error of a failing config volume.
@@ -110,7 +121,7 @@ def _accepted_keys(context: OperationContext, journal: Journal | None) -> tuple[
         recorded = (context.config_state.read(LAST_KEY_FILE) or b"").decode("ascii", "replace").split()
     except OSError as error:
         raise config_volume_error(error) from None
-    return tuple(dict.fromkeys((*recorded, *(journal.previous_keys if journal is not None else ()))))
+    return tuple(dict.fromkeys((*recorded, *(superseded.previous_keys if superseded is not None else ()))))
 
 
 def _require_replaceable(context: OperationContext) -> None:
