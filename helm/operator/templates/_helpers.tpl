@@ -88,6 +88,10 @@ Permissions on Secrets and for the restart of a workload come from each gateway'
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]
+# The claim of a gateway's backup volume names its PersistentVolume.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [get]

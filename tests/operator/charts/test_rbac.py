@@ -22,6 +22,7 @@ from tests.operator.support.rbac import (
     service_account_name,
 )
 from tests.operator.support.real_gateway import AgeKey, encrypted_gateway, real_gateway
+from tests.operator.support.volumes import bound_backup_claim
 from tests.operator.support.workloads import QUICK_HEALTH_CHECK, Kube, condition_states, custom_resource, wait_for
 from tests.unit.charts.permission_page import OPERATOR_ROLES, audited
 
@@ -116,7 +117,7 @@ def test_audit_log_shows_each_documented_permission_and_no_other_request(
     kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path
 ) -> None:
     grant_gateway_role(kube, account, "operator.rbac.cronJobs=true")
-    with real_gateway(kube, tmp_path, reload="Restart") as gw:
+    with bound_backup_claim(kube, "Retain"), real_gateway(kube, tmp_path, reload="Restart") as gw:
         kube.complete_backup("good")
         gw.write_config(users=5)
         with gw.gateway.simulated_kubelet():

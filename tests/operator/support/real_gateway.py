@@ -69,6 +69,7 @@ def real_gateway(kube: Kube, folder: Path, *, create: bool = True, **settings: A
     config.write_text(json.dumps(config_with_users(key, 2)))
     host = random_loopback_address()
     settings.setdefault("config_folder", str(config.parent))
+    settings.setdefault("backup_folder", str(backups))
     # None switches a setting off, for example the key file.
     admin_settings = {name: value for name, value in {"admin_key_file": key_file, **given}.items() if value is not None}
     with AdminProcess(config, backups, host, 8001, **admin_settings) as process:

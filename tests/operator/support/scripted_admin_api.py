@@ -110,6 +110,7 @@ class ScriptedAdminApi:
                 status=contract.SystemStatus.healthy,
                 version="0.1.0",
                 config_path="/config/config.json",
+                backup_path="/backups",
                 config_valid=True,
                 config_digest=CONFIG_DIGEST,
                 sections_digest=CONFIG_DIGEST,

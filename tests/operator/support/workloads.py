@@ -228,9 +228,13 @@ class GatewayDeployment:
     ca: str | None = None
     reload: str = "Watch"
     volumes: list[dict[str, Any]] = field(
-        default_factory=lambda: [{"name": "config", "persistentVolumeClaim": {"claimName": "config"}}]
+        default_factory=lambda: [
+            {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in ("config", "backups")
+        ]
     )
+    """The claims need not exist: no node starts the pod."""
     config_folder: str = "/config"
+    backup_folder: str = "/backups"
     annotated: bool = True
     replicas: int = 1
     kind: str = "Deployment"
@@ -261,7 +265,10 @@ class GatewayDeployment:
             "name": "admin",
             "image": "admin",
             "ports": [{"name": self.port_name, "containerPort": self.port}],
-            "volumeMounts": [{"name": "config", "mountPath": self.config_folder}],
+            "volumeMounts": [
+                {"name": "config", "mountPath": self.config_folder},
+                *({"name": one["name"], "mountPath": self.backup_folder} for one in self.volumes[1:]),
+            ],
         }
         labels = {"app": self.name}
         self.kube.apply(

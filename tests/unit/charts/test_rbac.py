@@ -30,6 +30,7 @@ POLICIES = {
     for resource in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
     for suffix in ("restores", "schedules")
 }
+VOLUMES = may("get", "", "persistentvolumes")
 NAME = "gateway-backup-operator"
 
 
@@ -61,7 +62,7 @@ def test_role_only_mode_creates_no_cluster_role() -> None:
             for item in of_kind(objects, "Role")
             if item["metadata"] | {"name": NAME, "namespace": namespace} == item["metadata"]
         ]
-        assert grants(role) == operator_grants() - POLICIES
+        assert grants(role) == operator_grants() - POLICIES - VOLUMES
     environment = [
         variable
         for _, spec in pod_specs(objects)

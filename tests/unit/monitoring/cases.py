@@ -88,6 +88,7 @@ CASES = [
     _gauge("GatewayBackupFilesMissing", "critical", "gateway_backup_missing_files", 0, 3, SCHEDULE),
     _gauge("GatewayBackupRetentionHeld", "warning", "gateway_backup_retention_held", 0, 1, HELD),
     _gauge("GatewayBackupNotEncrypted", "info", "gateway_backup_encrypted", 1, 0, SCHEDULE),
+    _gauge("GatewayBackupVolumeNotRetained", "info", "gateway_backup_volume_retained", 1, 0, GATEWAY),
     _gauge("GatewayRestoreOpen", "critical", "gateway_restore_open", 0, 1, GATEWAY),
     _gauge("GatewayBackupGatewayUnreachable", "critical", "gateway_backup_gateway_reachable", 1, 0, GATEWAY),
     _gauge("GatewayBackupGatewayUnhealthy", "critical", "gateway_backup_gateway_healthy", 1, 0, GATEWAY),

@@ -70,6 +70,7 @@ class SystemHealthData(BaseModel):
     version: str
     gateway_version: str | None = None
     config_path: str
+    backup_path: str = Field(description="The directory that contains all backups, in the file system of the server.")
     config_valid: bool
     config_digest: str | None = Field(
         default=None, description="SHA-256 of the config file. Absent if the config cannot be read."

@@ -76,6 +76,7 @@ class HealthChecker:
             version=__version__,
             gateway_version=self._settings.gateway_version,
             config_path=str(self._settings.config_file),
+            backup_path=str(self._settings.backup_dir),
             config_valid=summary is not None,
             config_digest=live.sha256,
             sections_digest=None if summary is None else summary.sections_digest,

@@ -50,10 +50,13 @@ class GatewayObjects(KubernetesApi):
 
     async def pod(self, namespace: str, name: str) -> Json | None:
         # A GET without a resourceVersion is never answered from the API server's cache.
-        try:
-            return await self.request("GET", f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
-        except MissingError:
-            return None
+        return await self._read(f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
+
+    async def volume_claim(self, namespace: str, name: str) -> Json | None:
+        return await self._read(f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims/{quote(name)}")
+
+    async def persistent_volume(self, name: str) -> Json | None:
+        return await self._read(f"/api/v1/persistentvolumes/{quote(name)}")
 
     async def secret(self, namespace: str, name: str) -> Secret | None:
         try:
@@ -65,16 +68,10 @@ class GatewayObjects(KubernetesApi):
         return Secret(body["metadata"].get("labels") or {}, fields)
 
     async def job(self, namespace: str, name: str) -> Json | None:
-        return await self._read_batch(namespace, "jobs", name)
+        return await self._read(f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs/{quote(name)}")
 
     async def cron_job(self, namespace: str, name: str) -> Json | None:
-        return await self._read_batch(namespace, "cronjobs", name)
-
-    async def _read_batch(self, namespace: str, plural: str, name: str) -> Json | None:
-        try:
-            return await self.request("GET", f"/apis/batch/v1/namespaces/{quote(namespace)}/{plural}/{quote(name)}")
-        except MissingError:
-            return None
+        return await self._read(f"/apis/batch/v1/namespaces/{quote(namespace)}/cronjobs/{quote(name)}")
 
     async def admission_policy(self, name: str) -> InstalledPolicy:
         try:
@@ -86,8 +83,12 @@ class GatewayObjects(KubernetesApi):
             return InstalledPolicy(name, error=str(error), retryable=True)
 
     async def _read_admission(self, plural: str, name: str) -> Json | None:
+        return await self._read(f"/apis/admissionregistration.k8s.io/v1/{plural}/{quote(name)}")
+
+    async def _read(self, path: str) -> Json | None:
+        """The object at a path; None if it does not exist."""
         try:
-            return await self.request("GET", f"/apis/admissionregistration.k8s.io/v1/{plural}/{quote(name)}")
+            return await self.request("GET", path)
         except MissingError:
             return None
 

@@ -129,6 +129,14 @@ class Cluster(Protocol):
         """A CronJob; None if it does not exist."""
         ...
 
+    async def volume_claim(self, namespace: str, name: str) -> Json | None:
+        """A PersistentVolumeClaim; None if it does not exist."""
+        ...
+
+    async def persistent_volume(self, name: str) -> Json | None:
+        """A PersistentVolume; None if it does not exist."""
+        ...
+
     async def admission_policy(self, name: str) -> InstalledPolicy:
         """A ValidatingAdmissionPolicy and the binding of the same name. Errors are part of the result."""
         ...

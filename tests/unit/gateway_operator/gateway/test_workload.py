@@ -9,7 +9,6 @@ import pytest
 
 from gateway_operator.domain.gateway.rollout import (
     RestartRecord,
-    config_is_persistent,
     restart_obstacle,
     rollout,
     still_starting,
@@ -218,36 +217,6 @@ def test_label_selector_as_a_query() -> None:
     chosen = workload(selector={"matchLabels": {"app": "gw"}, "matchExpressions": rules})
     assert chosen.label_selector == "app=gw,tier in (a,b),old notin (c),x,!y"
     assert workload(selector={}).label_selector is None
-
-
-def mounted(*mounts: tuple[str, str], **volumes: Any) -> dict[str, Any]:
-    """A pod with these mounts and volumes."""
-    where = [{"name": name, "mountPath": path} for name, path in mounts]
-    named = [{"name": name, **source} for name, source in volumes.items()]
-    return {"spec": {"containers": [{"name": "admin", "volumeMounts": where}], "volumes": named}}
-
-
-CLAIM: dict[str, Any] = {"persistentVolumeClaim": {"claimName": "c"}}
-EMPTY: dict[str, Any] = {"emptyDir": {}}
-PERSISTENT: dict[str, tuple[dict[str, Any], bool]] = {
-    "a claim": (mounted(("c", "/config"), c=CLAIM), True),
-    "a host path": (mounted(("c", "/config"), c={"hostPath": {"path": "/x"}}), True),
-    "nfs": (mounted(("c", "/config"), c={"nfs": {}}), True),
-    "an empty folder": (mounted(("c", "/config"), c=EMPTY), False),
-    "an ephemeral claim": (mounted(("c", "/config"), c={"ephemeral": {}}), False),
-    "a Secret": (mounted(("c", "/config"), c={"secret": {}}), False),
-    "no mount": (mounted(), False),
-    "a mount beside it": (mounted(("c", "/conf"), c=CLAIM), False),
-    "an empty folder within a claim": (mounted(("c", "/config"), ("e", "/config/sub"), c=CLAIM, e=EMPTY), False),
-    "a claim within an empty folder": (mounted(("e", "/config"), ("c", "/config/sub/"), c=CLAIM, e=EMPTY), True),
-    "at the root": (mounted(("c", "/"), c=CLAIM), True),
-}
-
-
-@pytest.mark.parametrize("case", PERSISTENT)
-def test_config_is_persistent_only_on_a_persistent_volume(case: str) -> None:
-    body, persistent = PERSISTENT[case]
-    assert config_is_persistent(body, "admin", "/config/sub/config.json") is persistent
 
 
 def test_progress_of_a_rollout() -> None:

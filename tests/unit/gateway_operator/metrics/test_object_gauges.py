@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway_api.contract import ErrorCode
 from gateway_operator.domain.gateway.health import GatewayHealth
+from gateway_operator.domain.gateway.volumes import BackupVolume
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.metrics import definitions as metrics
 from gateway_operator.domain.metrics.gauges import BACKUP_PHASES, ObservedObjects, object_gauges
@@ -186,16 +188,21 @@ def test_schedule_states_are_zero_or_one() -> None:
 
 
 def test_gateway_has_its_last_check_while_an_object_names_it() -> None:
-    health = GatewayHealth(False, True, 2, 10, 100, NOW)
+    volume = BackupVolume(False, Reason.BackupVolumeDeletedWithClaim, "text")
+    health = GatewayHealth(NOW, None, False, True, 2, 10, 100, NOW, volume)
     observed = {"gateways": {GATEWAY: health}, "backups": [summary("a", old(1))]}
     labels = ("prod", "gw")
     for metric, value in (
         (metrics.REACHABLE, 0), (metrics.HEALTHY, 1), (metrics.GATEWAY_ISSUES, 2), (metrics.VOLUME_FREE, 10),
         (metrics.VOLUME_TOTAL, 100), (metrics.CERTIFICATE_END, NOW.timestamp()),
+        (metrics.VOLUME_RETAINED, 0),
     ):  # fmt: skip
         assert values(metric, **observed) == {labels: float(value)}
         assert values(metric, gateways={GATEWAY: health}) == {}
-    assert values(metrics.HEALTHY, **{**observed, "gateways": {GATEWAY: GatewayHealth(False)}}) == {}
+    unknown = replace(volume, retained=None)
+    for few in (GatewayHealth(NOW, reachable=False), GatewayHealth(NOW, reachable=False, backup_volume=unknown)):
+        for metric in (metrics.HEALTHY, metrics.VOLUME_RETAINED):
+            assert values(metric, **{**observed, "gateways": {GATEWAY: few}}) == {}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +267,7 @@ ROWS: Final = st.builds(
 
 
 CHECKS: Final = st.dictionaries(
-    SETS.map(lambda one: one.namespaced_gateway), st.just(GatewayHealth(True, True, 1, 2, 3)), max_size=3
+    SETS.map(lambda one: one.namespaced_gateway), st.just(GatewayHealth(NOW, None, True, True, 1, 2, 3)), max_size=3
 )
 
 

@@ -7,12 +7,11 @@ from datetime import timedelta
 import pytest
 
 from gateway_api.contract import Issue, SystemHealthData, SystemStatus
-from gateway_operator.domain.gateway.health import GatewayHealthIndex
+from gateway_operator.domain.gateway.health import GATEWAY_HEALTHY, GatewayHealthIndex, judge_gateway
 from gateway_operator.domain.model.admin_api import Failure
 from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
-from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY, judge_gateway
 from gateway_operator.ports import AdminApiError
 from gateway_operator.reconcile.retention.gateway_checks import GatewayChecks
 from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
@@ -62,7 +61,7 @@ def test_problem_of_the_operator_is_not_one_of_the_gateway(reason: Reason) -> No
 def test_outage_is_reported_within_a_minute_and_ends() -> None:
     world = RetentionWorld()
     world.schedule()
-    controller = world.sweep()
+    controller = world.sweep(ports=world.ports)
     assert world.condition(GATEWAY_HEALTHY) == ("True", "GatewayHealthy")
     world.admin.failing = [UNREACHABLE]
     world.clock.advance(61)
@@ -91,14 +90,14 @@ def test_missing_gateway_is_reported() -> None:
 
 @pytest.mark.parametrize(("number", "seconds"), [(1, 60), (300, 60), (1000, 200)])
 def test_number_of_checks_a_second_is_bounded(number: int, seconds: int) -> None:
-    world = RetentionWorld()
-    checks, now = GatewayChecks(world.ports, GatewayHealthIndex()), world.clock.now()
+    world, index = RetentionWorld(), GatewayHealthIndex()
+    checks, now = GatewayChecks(world.ports, index), world.clock.now()
     gateways = {NamespacedGateway("prod", GatewayRef("Deployment", f"gw{index}")) for index in range(number)}
     assert checks.due(gateways, now) == gateways
     for one in gateways:
-        checks.record(one, health(SystemStatus.healthy))
+        index.record(one, health(SystemStatus.healthy), now)
     assert checks.due(gateways, now + timedelta(seconds=seconds - 1)) == set()
     assert checks.due(gateways, now + timedelta(seconds=seconds)) == gateways
     assert checks.due(gateways, now - timedelta(days=1)) == gateways, "the clock was set back"
-    checks.forget("", ())
+    index.forget("", ())
     assert checks.due(gateways, now) == gateways

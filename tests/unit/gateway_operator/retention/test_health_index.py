@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gateway_operator.domain.gateway.health import GatewayHealth, GatewayHealthIndex
+from dataclasses import replace
+from typing import Any
+
+from gateway_operator.domain.gateway.health import Answer, GatewayHealth, GatewayHealthIndex
 from gateway_operator.domain.model.identifiers import NamespacedGateway
 from gateway_operator.ports import AdminApiError
 from gateway_operator.reconcile.retention.sweep import RetentionController
@@ -17,9 +20,9 @@ class RecordedIndex(GatewayHealthIndex):
 
     unreachable_reports = 0
 
-    def unreachable(self, gateway: NamespacedGateway) -> None:
-        self.unreachable_reports += 1
-        super().unreachable(gateway)
+    def record(self, gateway: NamespacedGateway, answer: Answer, *rest: Any) -> None:
+        super().record(gateway, answer, *rest)
+        self.unreachable_reports += not self.checks[gateway].reachable
 
 
 def test_check_follows_the_gateway_and_keeps_the_last_answer() -> None:
@@ -45,7 +48,9 @@ def test_check_follows_the_gateway_and_keeps_the_last_answer() -> None:
     assert lost is not None
     assert (lost.reachable, lost.healthy) == (False, False)
     world.admin.failing, world.admin.live = [], "config"
-    assert check() == good
+    back = check()
+    assert back is not None
+    assert replace(back, checked=good.checked) == good
     del world.cluster.objects["GatewayBackupSchedule", "nightly"]
     assert check() is None, "no object names the gateway"
 
@@ -55,4 +60,5 @@ def test_gateway_that_has_never_answered_has_no_values() -> None:
     world.schedule()
     world.admin.failing = [AdminApiError("Unreachable", "no answer", retryable=True) for _ in range(9)]
     world.sweep(controller=RetentionController(world.plain, [], log, health=index))
-    assert list(index.checks.values()) == [GatewayHealth(False)]
+    (health,) = index.checks.values()
+    assert (health.reachable, health.has_answered) == (False, False)

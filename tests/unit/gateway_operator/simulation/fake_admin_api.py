@@ -64,7 +64,8 @@ def inspection_of(record: BackupRecord, **fields: Any) -> FileInspection:
 def health_data(**fields: Any) -> SystemHealthData:
     """The health of a gateway with a valid config."""
     defaults: dict[str, Any] = {
-        "status": SystemStatus.healthy, "version": "1", "config_path": "/config/config.json", "config_valid": True,
+        "status": SystemStatus.healthy, "version": "1", "config_path": "/config/config.json", "backup_path": "/backups",
+        "config_valid": True,
         "total_configs": 1, "total_projects": 1, "total_users": 1, "total_api_keys": 1, "cache_enabled": False,
         "cache_type": "local", "telemetry_enabled": False, "guardrails_configured": False, "uptime_seconds": 1,
         "gateway_id": "g", "volume_id": VOLUME,

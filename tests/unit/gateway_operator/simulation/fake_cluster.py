@@ -19,6 +19,8 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NAMESPACE = "prod"
+VOLUMES = ("config", "backups")
+"""The volumes of the pod, which are also the names of their claims and PersistentVolumes."""
 CA_BUNDLE = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----"
 T = TypeVar("T")
 
@@ -91,6 +93,8 @@ class Cluster:
             ]
         }
         self.drill_pods: dict[str, dict[str, Any]] = {}
+        self.reclaim_policy = "Retain"
+        self.volumes_forbidden = False
 
     def add(self, kind: str, name: str, spec: Mapping[str, Any], **meta: Any) -> Ref:
         self.version += 1
@@ -233,8 +237,9 @@ class Cluster:
             },
             "spec": {
                 "containers": [{"name": "admin", "ports": [{"name": "admin", "containerPort": 8001}],
-                                "volumeMounts": [{"name": "config", "mountPath": "/config"}]}],
-                "volumes": [{"name": "config", "persistentVolumeClaim": {"claimName": "c"}}],
+                                "volumeMounts": [{"name": "config", "mountPath": "/config"},
+                                                 {"name": "backups", "mountPath": "/backups"}]}],
+                "volumes": [{"name": one, "persistentVolumeClaim": {"claimName": one}} for one in VOLUMES],
             },
             "status": {
                 "phase": "Running",
@@ -262,6 +267,14 @@ class Cluster:
 
     async def cron_job(self, namespace: str, name: str) -> Json | None:
         return await self.read(Ref("CronJob", namespace, name, ""))
+
+    async def volume_claim(self, namespace: str, name: str) -> Json | None:
+        return {"spec": {"volumeName": name}} if name in VOLUMES else None
+
+    async def persistent_volume(self, name: str) -> Json | None:
+        if self.volumes_forbidden:
+            raise ForbiddenError(f'persistentvolumes "{name}" is forbidden')
+        return {"spec": {"persistentVolumeReclaimPolicy": self.reclaim_policy}} if name in VOLUMES else None
 
     async def admission_policy(self, name: str) -> InstalledPolicy:
         return self.policy if self.policy is not None else InstalledPolicy(name)

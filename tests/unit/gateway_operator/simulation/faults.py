@@ -27,7 +27,10 @@ from tests.unit.gateway_operator.simulation.fake_drill import AdminRouter, Drill
 log = logging.getLogger("tests")
 
 
-READS = {"read", "list_ours", "workload", "pods", "pod", "secret", "health", "read_restore", "event"}
+READS = {
+    "read", "list_ours", "workload", "pods", "pod", "secret", "health", "read_restore", "event",
+    "volume_claim", "persistent_volume",
+}  # fmt: skip
 """Calls that change nothing on which the operator depends."""
 
 

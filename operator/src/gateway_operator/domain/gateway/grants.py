@@ -53,6 +53,16 @@ def schedules_grant_line(namespace: str, gateway: str, operator: str) -> str:
     return f"{cron_jobs} && {_grant(namespace, f'{account}-account', 'get', 'serviceaccounts', [account], operator)}"
 
 
+def volumes_grant_line(operator: str) -> str:
+    """The commands that let the operator read PersistentVolumes. ``operator`` as above."""
+    account = operator or _UNKNOWN_OPERATOR
+    # The name contains the account, so that the operators of several namespaces keep their permission.
+    role = f"gateway-backup-volumes:{account}"
+    bind = f"kubectl create clusterrolebinding {role} --clusterrole={role} --serviceaccount={account}"
+    create = f"kubectl create clusterrole {role} --verb=get --resource=persistentvolumes"
+    return f"{_applied(create)} && {_applied(bind)}"
+
+
 def account_line(namespace: str, gateway: str) -> str:
     """The commands that create the ServiceAccount of a gateway's schedules, with the permissions of its pods."""
     name = backup_account(gateway)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from gateway_operator.domain.gateway.workload import Workload, has_ended, pod_ready
 from gateway_operator.domain.model import timestamps
@@ -46,32 +46,6 @@ def _has_crashed(container: Json) -> bool:
     waiting = str((state.get("waiting") or {}).get("reason") or "")
     ended = "terminated" in state or "terminated" in (container.get("lastState") or {})
     return bool(container.get("restartCount")) or ended or waiting.endswith(("BackOff", "Error", "InvalidImageName"))
-
-
-_TRANSIENT: Final = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI", "ephemeral", "image"})
-
-
-def config_is_persistent(pod: Json, container: str | None, config_path: str) -> bool:
-    """Whether the volume behind the config outlives the pod.
-
-    Only the container with the admin port counts, or every container if none has it. Of its mounts the one with the
-    longest matching path counts. Without a mount the config is in the container's own layer, which is lost with it.
-    """
-    spec = pod.get("spec") or {}
-    volumes: Mapping[str, Any] = {str(volume.get("name")): volume for volume in spec.get("volumes") or ()}
-    longest, kind = "", ""
-    for one in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        if container is not None and one.get("name") != container:
-            continue
-        for mount in one.get("volumeMounts") or ():
-            path = str(mount.get("mountPath", "")).rstrip("/")
-            if config_path.startswith(f"{path}/") and len(path) >= len(longest):
-                longest, kind = path, str(mount.get("name"))
-    volume = volumes.get(kind)
-    if volume is None:
-        return False
-    sources = [key for key in volume if key != "name"]
-    return bool(sources) and not _TRANSIENT.intersection(sources)
 
 
 @dataclass(frozen=True, slots=True)

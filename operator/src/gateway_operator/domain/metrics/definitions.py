@@ -185,6 +185,11 @@ VOLUME_FREE: Final = MetricDefinition(
 VOLUME_TOTAL: Final = MetricDefinition(
     "gateway_backup_volume_total_bytes", GATEWAY_LABELS, "Size of the backup volume in bytes."
 )
+VOLUME_RETAINED: Final = MetricDefinition(
+    "gateway_backup_volume_retained",
+    GATEWAY_LABELS,
+    "1 if the backups stay when their claim or the namespace is deleted, else 0. Absent if it is not known.",
+)
 CERTIFICATE_END: Final = MetricDefinition(
     "gateway_backup_certificate_end_timestamp_seconds",
     GATEWAY_LABELS,
@@ -204,6 +209,7 @@ GATEWAY_METRICS: Final = (
     GATEWAY_ISSUES,
     VOLUME_FREE,
     VOLUME_TOTAL,
+    VOLUME_RETAINED,
     CERTIFICATE_END,
     RESTORE_OBJECTS,
     RESTORE_OPEN,

@@ -159,6 +159,8 @@ def _gateway_gauges(series: GaugeSeries, labels: LabelValues, health: GatewayHea
     series.set(metrics.GATEWAY_ISSUES, labels, health.issues)
     series.set(metrics.VOLUME_FREE, labels, health.free_bytes)
     series.set(metrics.VOLUME_TOTAL, labels, health.total_bytes)
+    volume = health.backup_volume
+    series.set(metrics.VOLUME_RETAINED, labels, None if volume is None else volume.retained)
     series.set(metrics.CERTIFICATE_END, labels, _unix(health.certificate_end))
 
 

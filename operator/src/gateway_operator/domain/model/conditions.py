@@ -32,16 +32,19 @@ _MESSAGE_LIMIT: Final = 32_000
 def with_condition(
     present: Sequence[Mapping[str, Any]],
     kind: str,
-    holds: bool,
+    holds: bool | None,
     reason: str,
     message: str,
     generation: int,
     now: datetime,
 ) -> Conditions:
-    """The complete list with one condition set. ``lastTransitionTime`` changes only when ``status`` changes."""
+    """The complete list with one condition set. ``holds`` is None for the status Unknown.
+
+    ``lastTransitionTime`` changes only when ``status`` changes.
+    """
     desired: dict[str, Any] = {
         "type": kind,
-        "status": "True" if holds else "False",
+        "status": "Unknown" if holds is None else str(holds),
         "reason": reason,
         "message": message[:_MESSAGE_LIMIT],
         "observedGeneration": generation,
@@ -117,9 +120,8 @@ def readiness_conditions(
 
 
 def condition_status(present: Sequence[Mapping[str, Any]], kind: str) -> bool | None:
-    """Whether a condition is True, False or absent (None)."""
-    condition = find_condition(present, kind)
-    return bool(condition.get("status") == "True") if condition else None
+    """Whether a condition is True or False; None if it is absent or Unknown."""
+    return {"True": True, "False": False}.get(str(find_condition(present, kind).get("status")))
 
 
 def find_condition(present: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:

@@ -129,6 +129,10 @@ class Reason(StrEnum):
     CertificateExpired = "CertificateExpired"
     Encrypted = "Encrypted"
     NotEncrypted = "NotEncrypted"
+    BackupVolumeRetained = "BackupVolumeRetained"
+    BackupVolumeDeletedWithClaim = "BackupVolumeDeletedWithClaim"
+    BackupVolumeTemporary = "BackupVolumeTemporary"
+    BackupVolumeUnknown = "BackupVolumeUnknown"
     # a schedule
     Scheduled = "Scheduled"
     Suspended = "Suspended"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from gateway_operator.domain.gateway.health import GATEWAY_HEALTHY
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import Origin
 from gateway_operator.domain.model.names import SCHEDULE_LABEL
@@ -23,7 +24,6 @@ from gateway_operator.domain.retention.result import RETENTION_APPLIED
 from gateway_operator.domain.retention.status import OBJECTIVE_MET, QUIET_REASONS
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID
 from gateway_operator.domain.schedule.drills import DRILLED
-from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 Resource = Backup | Restore | GatewayBackupSchedule

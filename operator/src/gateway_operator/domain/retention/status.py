@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from gateway_operator.domain.gateway.health import GATEWAY_HEALTHY, GatewayHealth
+from gateway_operator.domain.gateway.volumes import BACKUP_VOLUME_RETAINED
 from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.durations import span
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.result import FORGET, RETENTION_APPLIED, RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
-from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID, CertificateObservation, check_certificate
-from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY, GatewayCheck
+from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID, check_certificate
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 
@@ -112,6 +113,22 @@ def left_by_last_pass(schedule: GatewayBackupSchedule, volume_id: str) -> int | 
     return value if isinstance(value, int) and same else None
 
 
+_DesiredCondition = tuple[str, bool | None, str, str]
+"""Type, status (None: Unknown), reason and message."""
+
+
+def _gateway_conditions(gateway: GatewayHealth, now: datetime) -> list[_DesiredCondition]:
+    desired: list[_DesiredCondition] = []
+    if gateway.certificate_end is not None:
+        checked = check_certificate(gateway.certificate_end, now)
+        desired.append((CERTIFICATE_VALID, checked.valid, checked.reason, checked.message))
+    if (check := gateway.check) is not None:
+        desired.append((GATEWAY_HEALTHY, check.healthy, check.reason, check.message))
+    if (volume := gateway.backup_volume) is not None:
+        desired.append((BACKUP_VOLUME_RETAINED, volume.retained, volume.reason, volume.message))
+    return desired
+
+
 def schedule_status(
     schedule: GatewayBackupSchedule,
     backups: BackupSet | None,
@@ -119,35 +136,30 @@ def schedule_status(
     deleted: int,
     now: datetime,
     unowned: int | None = None,
-    certificate: CertificateObservation | None = None,
-    gateway: GatewayCheck | None = None,
+    gateway: GatewayHealth | None = None,
 ) -> ScheduleRetentionStatus:
     """The status of a schedule after a pass.
 
     ``backups`` is None if they could not be listed; the condition ObjectiveMet then stays as it is. ``unowned`` is the
-    number of files without a GatewayBackup; None if the volume was not listed. ``certificate`` is None if the gateway
-    has not reported it yet; the condition CertificateValid then stays as it is. The same holds for ``gateway`` and the
-    condition GatewayHealthy.
+    number of files without a GatewayBackup; None if the volume was not listed. ``gateway`` is the last check of the
+    gateway; a condition about which it says nothing yet stays as it is.
     """
     present = [dict(one) for one in schedule.status.get("conditions") or ()]
     generation, notes = schedule.meta.generation, []
-    desired: list[tuple[str, bool, str, str]] = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
+    desired: list[_DesiredCondition] = [(RETENTION_APPLIED, outcome.applied, outcome.reason, outcome.message)]
     limit = durations.parse_or_none(schedule.objective)
     if limit is None:
         present = conditions.without_condition(present, OBJECTIVE_MET)
     elif backups is not None:
         result = check_objective(limit, backups.newest_verified, schedule.meta.created, now)
         desired.append((OBJECTIVE_MET, result.met, result.reason, result.message))
-    if certificate is not None and certificate.end is None:
-        present = conditions.without_condition(present, CERTIFICATE_VALID)
-    elif certificate is not None and certificate.end is not None:
-        checked = check_certificate(certificate.end, now)
-        desired.append((CERTIFICATE_VALID, checked.valid, checked.reason, checked.message))
     if gateway is not None:
-        desired.append((GATEWAY_HEALTHY, gateway.healthy, gateway.reason, gateway.message))
+        desired += _gateway_conditions(gateway, now)
+        if gateway.has_answered and gateway.certificate_end is None:
+            present = conditions.without_condition(present, CERTIFICATE_VALID)
     for kind, holds, reason, message in desired:
         old = conditions.find_condition(present, kind)
-        fine = holds or reason in QUIET_REASONS
+        fine = holds is not False or reason in QUIET_REASONS
         if old.get("reason") != reason and (old or not fine):
             notes.append(KubernetesEvent(str(reason), message, warning=not fine))
         present = conditions.with_condition(present, kind, holds, str(reason), message, generation, now)

@@ -17,13 +17,6 @@ CERTIFICATE_VALID: Final = "CertificateValid"
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateObservation:
-    """The answer of the admin API. ``end`` is None without TLS, or if the certificate cannot be read."""
-
-    end: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class CertificateResult:
     """The value of the condition CertificateValid."""
 

@@ -11,11 +11,11 @@ from gateway_api.contract import RestoreResult, SystemHealthData
 from gateway_operator.domain.gateway.admission import RESTORES_POLICY, InstalledPolicy
 from gateway_operator.domain.gateway.rollout import (
     RestartRecord,
-    config_is_persistent,
     restart_obstacle,
     rollout,
     still_starting,
 )
+from gateway_operator.domain.gateway.volumes import config_is_persistent
 from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.identifiers import Ref

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway_operator.domain.gateway.health import GatewayHealth
 from gateway_operator.domain.model.actions import KubernetesEvent
 from gateway_operator.domain.model.identifiers import BackupSetId, Ref
 from gateway_operator.domain.model.names import BACKUP_KIND
@@ -12,8 +13,6 @@ from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.result import RetentionResult
 from gateway_operator.domain.retention.sets import BackupSet
 from gateway_operator.domain.retention.status import schedule_status
-from gateway_operator.domain.schedule.certificate import CertificateObservation
-from gateway_operator.domain.schedule.gateway_health import GatewayCheck
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ConflictError, Ports
 from gateway_operator.reconcile.status_writer import Log
@@ -42,8 +41,7 @@ class Reports:
         *,
         complete: bool,
         unowned: int | None,
-        certificate: CertificateObservation | None = None,
-        gateway: GatewayCheck | None = None,
+        gateway: GatewayHealth | None = None,
     ) -> None:
         """Write the result to the schedule's status if it has changed, and emit events about the change.
 
@@ -55,9 +53,7 @@ class Reports:
             return
         now = self._ports.clock.now()
         for _ in range(_STATUS_ATTEMPTS):
-            update = schedule_status(
-                schedule, backups if complete else None, result, deleted, now, unowned, certificate, gateway
-            )
+            update = schedule_status(schedule, backups if complete else None, result, deleted, now, unowned, gateway)
             if all(schedule.status.get(name) == value for name, value in update.status.items()):
                 return
             try:

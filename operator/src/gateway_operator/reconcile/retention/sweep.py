@@ -92,7 +92,8 @@ class RetentionController:
         self._coverage = coverage
         self._namespaces = tuple(namespaces) or ("",)
         self._log = log
-        self._volumes = Volumes(ports, log, health)
+        self._health = health if health is not None else GatewayHealthIndex()
+        self._volumes = Volumes(ports, log, self._health)
         self._reports = Reports(ports, log)
         self.listing_seconds = 0.0
         """Seconds that the last pass spent on listing. The caller derives the pause between passes from it."""
@@ -246,8 +247,7 @@ class RetentionController:
             deletions.deleted,
             complete=complete,
             unowned=None if unowned is None else len(unowned),
-            certificate=self._volumes.certificate(backups.id.namespaced_gateway),
-            gateway=self._volumes.checks.result(backups.id.namespaced_gateway),
+            gateway=self._health.checks.get(backups.id.namespaced_gateway),
         )
 
     def _observe(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway_api.contract import SystemHealthData
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model.identifiers import NamespacedGateway
@@ -20,9 +19,7 @@ from gateway_operator.domain.model.problem import GatewayProblem, describe_error
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.retention.plan import COMPLETED
 from gateway_operator.domain.retention.volume import VolumeFile, VolumeListing
-from gateway_operator.domain.schedule.certificate import CertificateObservation
-from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
-from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
+from gateway_operator.ports import AdminApiError, ClusterError, Ports
 from gateway_operator.reconcile.replicas import replica_problem
 from gateway_operator.reconcile.retention.gateway_checks import GatewayChecks
 from gateway_operator.reconcile.status_writer import Log
@@ -49,19 +46,17 @@ class _State:
     problem: str = ""
     expired: bool = False
     """Whether files were deleted since the listing."""
-    certificate: CertificateObservation | None = None
-    """The last answer about the gateway's certificate. It outlives a gateway that no longer answers."""
 
 
 class Volumes:
     """The listings of all gateways that have a schedule or a Completed backup."""
 
-    def __init__(self, ports: Ports, log: Log, health: GatewayHealthIndex | None = None) -> None:
+    def __init__(self, ports: Ports, log: Log, health: GatewayHealthIndex) -> None:
         self._ports = ports
         self._log = log
-        self._health = health if health is not None else GatewayHealthIndex()
+        self._health = health
         self._states: dict[NamespacedGateway, _State] = {}
-        self.checks = GatewayChecks(ports, self._health)
+        self._checks = GatewayChecks(ports, health)
 
     def listing(self, gateway: NamespacedGateway) -> VolumeListing | None:
         """The last complete listing; None if there is none or the last attempt failed."""
@@ -73,17 +68,11 @@ class Volumes:
         state = self._states.get(gateway)
         return "They were not listed yet." if state is None else state.problem
 
-    def certificate(self, gateway: NamespacedGateway) -> CertificateObservation | None:
-        """The certificate that the gateway last reported; None if it has reported nothing yet."""
-        state = self._states.get(gateway)
-        return state.certificate if state is not None else None
-
     def forget(self, namespace: str, gateways: Collection[NamespacedGateway]) -> None:
         """Drop the listings of a namespace for gateways that no object names any more. Empty: of all namespaces."""
         for one in [one for one in self._states if namespace in ("", one.namespace) and one not in gateways]:
             del self._states[one]
         self._health.forget(namespace, gateways)
-        self.checks.forget(namespace, gateways)
 
     def expire(self, gateway: NamespacedGateway) -> None:
         """List the volume again in the next pass, because files of it were deleted."""
@@ -111,10 +100,10 @@ class Volumes:
 
         async def check(gateway: NamespacedGateway) -> None:
             async with limit:
-                await self.checks.check(gateway)
+                await self._checks.check(gateway)
 
         # A listing is a check as well.
-        to_check = self.checks.due({*gateways}, now) - {*due}
+        to_check = self._checks.due({*gateways}, now) - {*due}
         await asyncio.gather(*(refresh(one) for one in due), *(check(one) for one in to_check))
 
     def _is_due(self, gateway: NamespacedGateway, newest: datetime | None, now: datetime) -> bool:
@@ -138,34 +127,30 @@ class Volumes:
                 return
         except TimeoutError:
             problem = f"The gateway did not answer within {_GATEWAY_TIMEOUT:.0f} s."
-            self.checks.record(gateway, GatewayProblem(Reason.CallTimedOut, problem))
+            self._health.record(gateway, GatewayProblem(Reason.CallTimedOut, problem), self._ports.clock.now())
         except (IncompleteListingError, AdminApiError, ClusterError) as error:
             problem = str(error)
         except Exception as error:  # whatever one gateway causes must not stop the pass over the others
             self._log.exception("The files of %s cannot be listed.", gateway.gateway)
             problem = describe_error(error)
-        certificate = before.certificate if before is not None else None
-        self._states[gateway] = _State(now, problem=problem, certificate=certificate)
+        self._states[gateway] = _State(now, problem=problem)
         if before is None or before.problem != problem:
             self._log.info(
                 "The files of %s in namespace %s cannot be listed: %s", gateway.gateway, gateway.namespace, problem
             )
 
     async def _list(self, gateway: NamespacedGateway, before: _State | None, now: datetime) -> _State:
-        resolved = await resolve_gateway(self._ports, gateway.namespace, gateway.gateway)
+        resolved = await self._checks.observe(gateway, reads_volume=True)
         if resolved.target is None:
-            if isinstance(resolved.gateway, GatewayProblem):
-                self.checks.record(gateway, resolved.gateway)
             raise IncompleteListingError(getattr(resolved.gateway, "message", "The gateway was not observed."))
         problem = await replica_problem(self._ports, resolved)
         if problem is not None:
             raise IncompleteListingError(f"{problem.reason}: {problem.message}")
         previous = before.listing if before is not None else None
-        certificate = await self._read_certificate(gateway, resolved.target, before)
         first = await self._ports.admin_api.list_if_changed(resolved.target, before.etag if before and previous else "")
         if first.page is None and previous is not None:
             # Unchanged until now: also every backup that completed since then is compared by this listing.
-            return _State(now, replace(previous, listed_at=now), first.etag, certificate=certificate)
+            return _State(now, replace(previous, listed_at=now), first.etag)
         page = first.page
         if page is None or page.volume_id is None:
             raise IncompleteListingError("The admin API does not report the id of its volume.")
@@ -179,14 +164,5 @@ class Volumes:
             if page.continue_token is None:
                 # Completion times are of the operator's clock. A gateway's clock ahead of it must not judge too early.
                 listing = VolumeListing(volume_id, min(listed_at, now), files)
-                return _State(now, listing, first.etag, certificate=certificate)
+                return _State(now, listing, first.etag)
             page = await self._ports.admin_api.list_files(resolved.target, page.continue_token)
-
-    async def _read_certificate(
-        self, gateway: NamespacedGateway, target: AdminTarget, before: _State | None
-    ) -> CertificateObservation | None:
-        health = await call_or_failure(self._ports.admin_api.health(target))
-        self.checks.record(gateway, health)
-        if isinstance(health, SystemHealthData):
-            return CertificateObservation(health.certificate_end)
-        return before.certificate if before is not None else None

@@ -76,6 +76,20 @@ SCHEDULE_REASONS: Final[dict[Reason, Meaning]] = {
         "all keys in it.",
         "Set `encryption.recipients` in the gateway's chart. Backups that exist stay as they are.",
     ),
+    Reason.BackupVolumeRetained: Meaning("The backups stay when their claim or the namespace is deleted.", NOTHING),
+    Reason.BackupVolumeDeletedWithClaim: Meaning(
+        "The reclaim policy of the PersistentVolume is not Retain. A deletion of the claim or of the namespace also "
+        "deletes all backups.",
+        "Run the `kubectl patch` line in the message, or keep copies elsewhere.",
+    ),
+    Reason.BackupVolumeTemporary: Meaning(
+        "The backup directory is not on a persistent volume. The backups are deleted with the pod.",
+        "Mount a PersistentVolumeClaim at the backup directory.",
+    ),
+    Reason.BackupVolumeUnknown: Meaning(
+        "The operator cannot tell whether the backups stay when the namespace is deleted.",
+        "The message has the cause. Look at the volume yourself: `kubectl get pvc,pv`.",
+    ),
     Reason.Scheduled: Meaning("The CronJob matches its schedule.", NOTHING),
     Reason.Suspended: Meaning(
         "The schedule is suspended, and so is its CronJob.",
