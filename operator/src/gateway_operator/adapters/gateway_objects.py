@@ -65,7 +65,8 @@ class GatewayObjects(KubernetesApi):
             return None
         data = body.get("data") or {}
         fields = {key: text for key, value in data.items() if (text := _decode(value)) is not None}
-        return Secret(body["metadata"].get("labels") or {}, fields)
+        metadata = body["metadata"]
+        return Secret(metadata.get("labels") or {}, fields, str(metadata["resourceVersion"]))
 
     async def job(self, namespace: str, name: str) -> Json | None:
         return await self._read(f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs/{quote(name)}")

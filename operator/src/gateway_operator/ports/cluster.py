@@ -40,6 +40,7 @@ class Secret:
 
     labels: Mapping[str, str]
     fields: Mapping[str, str] = field(repr=False)
+    resource_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class ResolvedGateway:
     """The result of one resolution. ``gateway`` is the endpoint or the problem; ``target`` adds the key and CA.
 
     ``target`` is None if there is a problem. ``workload``, ``pod`` and ``owned`` (the workload's pods) are set as far
-    as the resolution got.
+    as the resolution got. ``key_version`` is the version of the Secret from which the keys of ``target`` were read.
     """
 
     gateway: Endpoint | GatewayProblem
@@ -44,6 +44,7 @@ class ResolvedGateway:
     workload: Workload | None = None
     pod: Json | None = None
     owned: Sequence[Json] = ()
+    key_version: str = ""
 
     @property
     def problem(self) -> GatewayProblem:
@@ -53,10 +54,11 @@ class ResolvedGateway:
 
 @dataclass(frozen=True)
 class _Credentials:
-    """The keys and CA of an admin API. ``repr`` shows neither."""
+    """The keys and CA of an admin API, and the version of the Secret with the keys. ``repr`` shows neither secret."""
 
     keys: tuple[str, ...] = field(repr=False)
     ca: str | None = field(repr=False)
+    key_version: str
 
 
 async def resolve_gateway(ports: Ports, namespace: str, ref: GatewayRef) -> ResolvedGateway:
@@ -97,7 +99,7 @@ async def resolve_workload(ports: Ports, workload: Workload, *, cached: bool) ->
         return ResolvedGateway(chosen, workload=workload, owned=owned)
     endpoint, pod = chosen
     target = AdminTarget(endpoint, credentials.keys, credentials.ca)
-    return ResolvedGateway(endpoint, target, workload, pod, owned)
+    return ResolvedGateway(endpoint, target, workload, pod, owned, credentials.key_version)
 
 
 def _operator_role_is_incomplete(error: ForbiddenError) -> GatewayProblem:
@@ -155,7 +157,7 @@ async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | 
         return GatewayProblem(Reason.GatewayNotConfigured, message)
     secret = await ports.cluster.secret(workload.namespace, name)
     text = secret.fields.get(ADMIN_KEY_FIELD) if secret is not None else None
-    if not text:
+    if secret is None or not text:
         detail = "does not exist" if secret is None else f"has no key {ADMIN_KEY_FIELD}"
         message = f"Secret {name}, named in the annotation {ADMIN_KEY_SECRET} of {ref}, {detail}."
         return GatewayProblem(Reason.AdminKeyMissing, message)
@@ -169,7 +171,7 @@ async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | 
         return GatewayProblem(Reason.AdminKeyInvalid, message)
     ca_name = workload.ca_secret
     if ca_name is None:
-        return _Credentials(keys, None)
+        return _Credentials(keys, None, secret.resource_version)
     ca_secret = secret if ca_name == name else await ports.cluster.secret(workload.namespace, ca_name)
     bundle = ca_secret.fields.get(CA_FIELD) if ca_secret is not None else None
     ca = certificates(bundle) if bundle else None
@@ -183,7 +185,7 @@ async def _read_credentials(ports: Ports, workload: Workload) -> _Credentials | 
         )
         message = f"Secret {ca_name}, named in the annotation {ADMIN_CA_SECRET} of {ref}, {detail}."
         return GatewayProblem(Reason.CertificateMissing, message)
-    return _Credentials(keys, ca)
+    return _Credentials(keys, ca, secret.resource_version)
 
 
 async def call_or_failure(call: Awaitable[T]) -> T | Failure:

@@ -32,7 +32,7 @@ from gateway_api.contract import (
 from gateway_operator.domain.model.actions import CallBackup, CallReset, CallRestore
 from gateway_operator.domain.model.admin_api import BackupFile, FileCheck, NotFound, TaggedPage
 from gateway_operator.ports import AdminApiError, AdminTarget, Identity
-from tests.unit.gateway_operator.simulation.fake_cluster import Clock, Cluster, sha
+from tests.unit.gateway_operator.simulation.fake_cluster import WRONG_KEY, Clock, Cluster, sha
 
 VOLUME = "v" * 32
 EMPTY_CONFIG = "empty"
@@ -143,16 +143,17 @@ class Admin:
         self.other_key_in: str | None = None
         """The content with another admin key. The operator's is accepted until a restore of it is committed."""
 
-    def _gate(self) -> None:
+    def _gate(self, target: AdminTarget) -> None:
         if self.failing:
             raise self.failing.pop(0)
         record = self.restore_record
         is_open = record is not None and record.state is RestoreState.applied
-        if self.other_key_in is not None and self.live == self.other_key_in and not is_open:
+        key_has_ended = self.other_key_in is not None and self.live == self.other_key_in and not is_open
+        if key_has_ended or WRONG_KEY in target.keys:
             raise AdminApiError("Unauthorized", "wrong key", retryable=False)
 
-    def _write_gate(self) -> None:
-        self._gate()
+    def _write_gate(self, target: AdminTarget) -> None:
+        self._gate(target)
         if self.is_full:
             raise AdminApiError("VolumeFull", "no space left", remedy="Free space.", retryable=True, status=507)
 
@@ -160,7 +161,7 @@ class Admin:
         self.cluster.pod_ready = self.live is not None and self.live != self.unhealthy_on
 
     async def health(self, target: AdminTarget) -> SystemHealthData:
-        self._gate()
+        self._gate(target)
         valid = self.live not in (None, "broken")
         digest = sha(self.live) if self.live is not None else None
         record = self.restore_record
@@ -182,7 +183,7 @@ class Admin:
         return PendingRestore(request_id=record.request_id, state="applied", key_ends_with_commit=ends)
 
     async def backup(self, target: AdminTarget, call: CallBackup) -> BackupRecord:
-        self._write_gate()
+        self._write_gate(target)
         backup_id = self.backup_id(self.volume, call.request_id)
         if backup_id not in self.backups:
             for holder, _ in self.backups.values():
@@ -212,24 +213,24 @@ class Admin:
         return self.backups[backup_id][0]
 
     async def read_backup(self, target: AdminTarget, backup_id: str) -> BackupRecord | NotFound:
-        self._gate()
+        self._gate(target)
         stored = self.backups.get(backup_id)
         return stored[0] if stored else NotFound()
 
-    def read_content(self, backup_id: str) -> tuple[BackupRecord, str | None]:
+    def read_content(self, target: AdminTarget, backup_id: str) -> tuple[BackupRecord, str | None]:
         """The record and the content of a backup's file."""
-        self._gate()
+        self._gate(target)
         if backup_id not in self.backups:
             raise AdminApiError("BackupNotFound", "absent", retryable=False)
         return self.backups[backup_id]
 
     async def find_file(self, target: AdminTarget, path: str) -> BackupFile | NotFound:
-        self._gate()
+        self._gate(target)
         records = [one for one, _ in self.backups.values() if one.path == path]
         return records[0] if records else self.foreign.get(path, NotFound())
 
     async def check_file(self, target: AdminTarget, backup_id: str, path: str) -> FileCheck | NotFound:
-        self._gate()
+        self._gate(target)
         level = None if self.problems or self.verified_level is None else BackupLevel(self.verified_level)
         if backup_id not in self.backups:
             file = self.foreign.get(path)
@@ -248,7 +249,7 @@ class Admin:
 
     async def list_files(self, target: AdminTarget, token: str | None) -> BackupPage:
         """A page of two files, so that tests with few files need several pages."""
-        self._gate()
+        self._gate(target)
         later = sorted((one for one in self._entries() if one.path > (token or "")), key=lambda one: one.path)
         return BackupPage.model_validate(
             {
@@ -272,7 +273,7 @@ class Admin:
 
     async def list_if_changed(self, target: AdminTarget, etag: str) -> TaggedPage:
         """The tag covers all files and the volume, as in the real API."""
-        self._gate()
+        self._gate(target)
         tag = sha(self.volume + "".join(one.model_dump_json() for one in self._entries()))
         if tag == etag:
             return TaggedPage(None, tag)
@@ -280,22 +281,22 @@ class Admin:
         return TaggedPage(await self.list_files(target, None), tag)
 
     async def delete_backup(self, target: AdminTarget, backup_id: str) -> bool:
-        self._gate()
+        self._gate(target)
         return self.backups.pop(backup_id, None) is not None
 
     async def restore(self, target: AdminTarget, call: CallRestore, identity: Identity | None) -> RestoreResult:
-        self._write_gate()
+        self._write_gate(target)
         self.identities.append(identity.text if identity else None)
         self.request_ids.add(call.request_id)
         return self._replace(call, identity)
 
     async def reset(self, target: AdminTarget, call: CallReset) -> RestoreResult:
-        self._write_gate()
+        self._write_gate(target)
         self.request_ids.add(call.request_id)
         return self._replace(call, None)
 
     async def plan(self, target: AdminTarget, call: CallRestore | CallReset, identity: Identity | None) -> RestorePlan:
-        self._gate()
+        self._gate(target)
         return restore_plan(restored_sha256=sha(self._source(call, identity)), **self.plan_fields)
 
     def _source(self, call: CallRestore | CallReset, identity: Identity | None) -> str:
@@ -339,7 +340,7 @@ class Admin:
         raise NotImplementedError("AdminRouter knows both admin APIs and copies between them.")
 
     async def read_restore(self, target: AdminTarget, request_id: str) -> RestoreResult | NotFound:
-        self._gate()
+        self._gate(target)
         record = self.restore_record
         return record if record is not None and record.request_id == request_id else NotFound()
 
@@ -353,11 +354,11 @@ class Admin:
         return self.restore_record
 
     async def commit(self, target: AdminTarget, request_id: str) -> RestoreResult:
-        self._write_gate()
+        self._write_gate(target)
         return self._end(request_id, RestoreState.committed)
 
     async def rollback(self, target: AdminTarget, request_id: str, *, force: bool) -> RestoreResult:
-        self._write_gate()
+        self._write_gate(target)
         record = self.restore_record
         if record is not None and record.state is RestoreState.applied:
             if not force and (self.live is None or sha(self.live) != record.restored_sha256):

@@ -19,6 +19,8 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NAMESPACE = "prod"
+WRONG_KEY = "w" * 40
+"""A key that no admin API accepts."""
 VOLUMES = ("config", "backups")
 """The volumes of the pod, which are also the names of their claims and PersistentVolumes."""
 CA_BUNDLE = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----"
@@ -81,7 +83,7 @@ class Cluster:
         self.marker: str | None = None
         self.listing_ends_early = False
         self.server_time: datetime | None = None
-        self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": CA_BUNDLE})}
+        self.secrets = {"gw-admin": Secret({}, {"admin-key": "k" * 40, "ca.crt": CA_BUNDLE}, "1")}
         self.forbidden_secrets: set[str] = set()
         self.tls = False
         self.workload_annotations: dict[str, str] = {}

@@ -119,5 +119,5 @@ class AdminRouter:
         return self._objects.admin if target.endpoint.host == DRILL_HOST else self._live
 
     async def copy_backup(self, source: AdminTarget, target: AdminTarget, backup_id: str, seconds: float) -> None:
-        record, content = self._admin(source).read_content(backup_id)
+        record, content = self._admin(source).read_content(source, backup_id)
         self._admin(target).backups.setdefault(backup_id, (record, content))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from gateway_operator.domain.model.names import ADMIN_KEY_SECRET
 from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.run import reconcile_restore
+from tests.unit.gateway_operator.simulation.fake_cluster import WRONG_KEY
 from tests.unit.gateway_operator.simulation.faults import READS, CrashError, Faults, World, log
 
 pytestmark = pytest.mark.slow
@@ -192,6 +194,42 @@ def test_restore_of_the_same_name_and_spec_is_applied_once() -> None:
     world.run(repeated)
     assert world.cluster.status(repeated)["reason"] == "AlreadyApplied"
     assert world.admin.live == "changed since"
+
+
+def with_wrong_key_after(number: int, *, right_key_returns: bool) -> tuple[World, Ref]:
+    """A restore whose key ends with the commit. During a call a person puts a wrong key into the Secret."""
+    world, ref = with_restore(other_key=True)
+    right = world.cluster.secrets["gw-admin"]
+
+    def change_secret() -> None:
+        wrong = {**right.fields, "admin-key": WRONG_KEY}
+        world.cluster.secrets["gw-admin"] = replace(right, fields=wrong, resource_version="2")
+
+    def correct_secret() -> None:
+        if right_key_returns and world.cluster.status(ref).get("lastErrors"):
+            world.cluster.secrets["gw-admin"] = replace(right, resource_version="3")
+
+    world.faults.meanwhile = {number: change_secret}
+    world.after_each_run.append(correct_secret)
+    return world, ref
+
+
+@pytest.mark.parametrize("right_key_returns", [True, False])
+def test_wrong_key_in_a_changed_secret_is_no_proof_of_a_commit(right_key_returns: bool) -> None:
+    names = undisturbed(with_restore, other_key=True).names
+    phases = set()
+    for number in range(names.index("commit") - 8, names.index("commit") + 1):
+        world, ref = with_wrong_key_after(number, right_key_returns=right_key_returns)
+        world.run(ref)
+        status, record = world.cluster.status(ref), world.admin.restore_record
+        assert record is not None
+        committed = record.state is RestoreState.committed
+        phases.add((status["phase"], committed))
+        if status["phase"] == "Failed":
+            assert ADMIN_KEY_SECRET in status["message"], (number, status)
+    open_restores = set() if right_key_returns else {("Failed", False), ("RollbackFailed", False)}
+    assert phases - {("Completed", True), ("RolledBack", False)} <= open_restores
+    assert ("Failed", False) in phases or right_key_returns
 
 
 def run_once(world: World, ref: Ref) -> None:

@@ -222,21 +222,22 @@ def _commit(observed: RestoreObservation, now: datetime) -> RestoreAction:
 
 
 def _key_status(observed: RestoreObservation) -> dict[str, Any]:
-    """The record that the operator's key is accepted only until the commit; empty if it is not."""
+    """The record of a key that is accepted only until the commit: the version of its Secret. Empty if it stays."""
     health = observed.health
     pending = health.pending_restore if isinstance(health, SystemHealthData) else None
     if pending is None or pending.request_id != observed.restore.request_id or not pending.key_ends_with_commit:
         return {}
-    return {"keyEndsWithCommit": True}
+    return {"keySecretVersion": observed.key_version}
 
 
 def _key_has_ended(observed: RestoreObservation) -> bool:
     """Whether the commit has happened, although its answer was lost and the journal can no longer be read.
 
     The gateway accepts such a key while the restore is open, and also after a rollback. So only the commit ended it.
+    This holds for the recorded key alone: another key in the Secret may be wrong, and its refusal proves nothing.
     """
     refused = any(isinstance(one, Failure) and _key_remedy(one) for one in (observed.answer, observed.health))
-    return refused and observed.restore.status.get("keyEndsWithCommit") is True
+    return refused and observed.restore.status.get("keySecretVersion", "") == observed.key_version != ""
 
 
 def _committed(observed: RestoreObservation, record: RestoreResult | None, now: datetime) -> RestoreAction:

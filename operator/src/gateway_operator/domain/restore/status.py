@@ -226,12 +226,14 @@ def deadline_exceeded(restore: Restore, gateway: Endpoint | GatewayProblem | Non
 class RestoreObservation:
     """The inputs of one decision. Each phase observes what it needs; the rest is None.
 
+    ``key_version`` is the version of the Secret with the admin key that this observation and its calls use.
     ``journal`` is the admin API's record of the restore. ``safety`` is the GatewayBackup of the live config. ``answer``
     is the result of this run's last call. ``healthy_streak`` counts the healthy observations in a row.
     """
 
     restore: Restore
     gateway: Endpoint | GatewayProblem | None = None
+    key_version: str = ""
     reloads_config: bool = False
     health: SystemHealthData | Failure | None = None
     persistent: bool | None = None

@@ -50,6 +50,7 @@ async def observe(run: RestoreContext, restore: Restore) -> RestoreObservation:
     return RestoreObservation(
         restore=restore,
         gateway=resolved.gateway,
+        key_version=resolved.key_version,
         reloads_config=resolved.workload.reloads_config if resolved.workload is not None else False,
         health=health,
         persistent=_persistent(resolved, health),
