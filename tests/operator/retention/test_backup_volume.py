@@ -17,7 +17,7 @@ from tests.operator.support.rbac import (
 )
 from tests.operator.support.scripted_admin_api import ScriptedAdminApi
 from tests.operator.support.volumes import bound_backup_claim
-from tests.operator.support.workloads import GatewayDeployment, Kube
+from tests.operator.support.workloads import GatewayDeployment, Kube, wait_for
 
 pytestmark = pytest.mark.cluster
 CONDITION = "BackupVolumeRetained"
@@ -57,6 +57,8 @@ def test_messages_lead_a_role_only_operator_to_a_retained_volume(
             condition = kube.wait_condition("gwbs", "nightly", CONDITION, "BackupVolumeRetained")
             assert condition["status"] == "True"
             assert volume in condition["message"]
+            series = f'gateway_backup_volume_retained{{gateway="gw",namespace="{kube.namespace}"}} 1.0'
+            wait_for("the metric", lambda: series in operator.metrics())
         finally:
             for kind in ("clusterrolebinding", "clusterrole"):
                 kube.kubectl("delete", kind, role)

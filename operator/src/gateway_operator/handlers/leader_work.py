@@ -1,7 +1,7 @@
 """The work that only the leader does: the reconciles of the work queues and the periodic task.
 
-Every other replica only watches, so that it knows all objects when it begins to lead. Each leadership has a retention
-controller of its own, because another replica may have acted in between.
+Every other replica only watches, and checks its watches, so that it knows all objects when it begins to lead. Each
+leadership has a retention controller of its own, because another replica may have acted in between.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway_operator.adapters.kubernetes_api import KubernetesApi
 from gateway_operator.adapters.objects.leases import KubernetesLeases
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.leader_election import Candidate, LeaseTimes
-from gateway_operator.handlers import sweep_task
+from gateway_operator.handlers import standby_task, sweep_task
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.reconcile.leader_election import LeaderElection
 from gateway_operator.reconcile.watch_check import WatchCheck
@@ -32,19 +32,18 @@ class LeaderWork:
         settings: OperatorSettings,
         health: GatewayHealthIndex,
         coverage: WatchCoverage,
+        watch_check: WatchCheck,
     ) -> None:
         self._health = health
         self._coverage = coverage
         self._dependencies = dependencies
         self._settings = settings
-        self._watch_check: WatchCheck | None = None
+        self._watch_check = watch_check
         self._sweep: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Reconcile all objects that the watches have found, and start the periodic task."""
-        queues = self._dependencies.queues
-        self._watch_check = WatchCheck(queues)
-        for queue in queues.values():
+        for queue in self._dependencies.queues.values():
             queue.resume()
         self._sweep = sweep_task.start(
             self._dependencies.ports,
@@ -59,16 +58,24 @@ class LeaderWork:
         """Cancel everything that ``start`` began, and wait until it has ended. Every step can be repeated later."""
         if self._sweep is not None:
             await _cancel(self._sweep)
-        self._sweep = self._watch_check = None
+        self._sweep = None
         for queue in self._dependencies.queues.values():
             await queue.pause()
+
+    def watch_standby(self) -> asyncio.Task[None]:
+        """Start the task that checks the watches while this replica does not lead."""
+        dependencies = self._dependencies
+        check = standby_task.run(
+            dependencies.ports, self._settings.namespaces, self._watch_check, dependencies.leadership
+        )
+        return asyncio.create_task(check, name="standby")
 
     def problem(self) -> str:
         """Why the kubelet should restart the operator; empty if it should not.
 
         kopf can lose a watching task and continue without it, so a watch without events is a reason.
         """
-        if self._watch_check is not None and self._watch_check.missed:
+        if self._watch_check.missed:
             ref = self._watch_check.missed[0]
             return f"No watch event was received for {ref.kind} {ref.namespace}/{ref.name}."
         return "The periodic retention task has ended." if self._sweep is not None and self._sweep.done() else ""
@@ -81,6 +88,7 @@ class LeaderProcess:
         self.work = work
         self._election: LeaderElection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._standby: asyncio.Task[None] | None = None
         self._connection: KubernetesApi | None = None
 
     async def start(self, dependencies: HandlerDependencies, settings: OperatorSettings) -> None:
@@ -101,11 +109,13 @@ class LeaderProcess:
             self.work.stop,
         )
         self._task = asyncio.create_task(self._election.run(), name="leader election")
+        self._standby = self.work.watch_standby()
 
     async def stop(self) -> None:
         """Stop the election and the work, and then release the Lease."""
-        if self._task is not None:
-            await _cancel(self._task)
+        for task in (self._standby, self._task):
+            if task is not None:
+                await _cancel(task)
         if self._election is not None:
             await self._election.release()
         await self.work.stop()

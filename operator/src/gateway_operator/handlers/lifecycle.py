@@ -43,6 +43,7 @@ from gateway_operator.reconcile.restore.run import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.status_writer import object_log
 from gateway_operator.reconcile.unexpected import record_error
+from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.workqueue import WorkQueue
 from gateway_operator.settings import OperatorSettings
 
@@ -147,7 +148,8 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     health = GatewayHealthIndex()
     coverage = watch_coverage(memo.dependencies, operator_settings.namespaces)
     metrics.connect(metric_sources(memo.dependencies, health, coverage))
-    memo.leader = LeaderProcess(LeaderWork(memo.dependencies, operator_settings, health, coverage))
+    watch_check = WatchCheck(memo.dependencies.queues)
+    memo.leader = LeaderProcess(LeaderWork(memo.dependencies, operator_settings, health, coverage, watch_check))
     await memo.leader.start(memo.dependencies, operator_settings)
 
 

@@ -58,12 +58,11 @@ def test_probe_listens_only_on_a_given_host(address: str) -> None:
 async def test_operator_without_watch_events_or_election_is_not_alive() -> None:
     memo = kopf.Memo()
     assert liveness_problem(memo) == ""
-    work = LeaderWork(None, OperatorSettings(), None, None)  # type: ignore[arg-type]
+    check = WatchCheck({})
+    work = LeaderWork(None, OperatorSettings(), None, None, check)  # type: ignore[arg-type]
     memo.leader = LeaderProcess(work)
     assert liveness_problem(memo) == ""
-    work._watch_check = WatchCheck({})
-    assert liveness_problem(memo) == ""
-    work._watch_check.missed.append(Ref("GatewayBackup", "prod", "b", "u"))
+    check.missed.append(Ref("GatewayBackup", "prod", "b", "u"))
     assert "prod/b" in liveness_problem(memo)
     memo.leader._task = asyncio.create_task(asyncio.sleep(0))
     await memo.leader._task
