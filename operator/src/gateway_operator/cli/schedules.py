@@ -12,7 +12,6 @@ from gateway_operator.cli.wait import wait_until_completed
 from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.names import BACKUP_KIND, SCHEDULE_KIND, job_backup_name
 from gateway_operator.domain.model.resources import Json
-from gateway_operator.domain.retention.status import QUIET_REASONS
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import MissingError
 
@@ -27,9 +26,7 @@ _HEAD: Final = (
     "OBJECTIVE",
     "DRILLED",
     "READY",
-    "WARNINGS",
 )
-_WITH_COLUMN: Final = frozenset({"ObjectiveMet", "Drilled", "Ready", "Reconciling", "Stalled"})
 
 
 async def show(session: Session, _arguments: argparse.Namespace) -> None:
@@ -51,18 +48,11 @@ def _row(body: Json) -> tuple[str, ...]:
         _yes_or_no(schedule, "ObjectiveMet"),
         _yes_or_no(schedule, "Drilled"),
         _yes_or_no(schedule, "Ready"),
-        ",".join(_warnings(schedule)),
     )
 
 
 def _yes_or_no(schedule: GatewayBackupSchedule, condition_type: str) -> str:
     return {True: "yes", False: "no", None: ""}[conditions.condition_status(schedule.conditions, condition_type)]
-
-
-def _warnings(schedule: GatewayBackupSchedule) -> list[str]:
-    """The reasons of the conditions that are False and have no column of their own."""
-    false = (one for one in schedule.conditions if one.get("status") == "False" and one.get("type") not in _WITH_COLUMN)
-    return [reason for one in false if (reason := str(one.get("reason"))) not in QUIET_REASONS]
 
 
 async def suspend(session: Session, arguments: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from gateway_operator.cli.session import FailedError, Session, ago
 from gateway_operator.cli.status.summary import GatewayStatus, gateways_of_workloads, summarize
+from gateway_operator.domain.gateway.health import GATEWAY_HEALTHY
+from gateway_operator.domain.gateway.volumes import BACKUP_VOLUME_RETAINED
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import conditions, timestamps
 from gateway_operator.domain.model.identifiers import NamespacedGateway
@@ -20,7 +22,6 @@ from gateway_operator.domain.retention.result import RETENTION_APPLIED
 from gateway_operator.domain.retention.status import OBJECTIVE_MET
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID
 from gateway_operator.domain.schedule.drills import DRILLED
-from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ForbiddenError
 
@@ -118,6 +119,7 @@ def _details(status: GatewayStatus) -> Iterator[tuple[str, str]]:
     yield "Gateway", f"{ref}{ordinal}, namespace {status.gateway.namespace}"
     yield "Health", str(health.get("message") or _UNKNOWN)
     yield "Certificate", str(certificate.get("message") or "")
+    yield "Backup volume", str(status.condition(BACKUP_VOLUME_RETAINED).get("message") or "")
     yield "Last backup", _described(status.newest)
     yield "Last verified", _described(status.newest_verified)
     yield "Last drilled", _described(status.newest_drilled)

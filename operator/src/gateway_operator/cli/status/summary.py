@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from gateway_operator.domain.gateway.health import GATEWAY_HEALTHY
+from gateway_operator.domain.gateway.volumes import BACKUP_VOLUME_RETAINED
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.index.backup_index import BackupSummary, newest_restorable
 from gateway_operator.domain.model import conditions
@@ -20,10 +22,9 @@ from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import CHANGING_PHASES, is_open
 from gateway_operator.domain.retention.status import QUIET_REASONS
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID
-from gateway_operator.domain.schedule.gateway_health import GATEWAY_HEALTHY
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
-_OF_THE_GATEWAY: Final = frozenset({GATEWAY_HEALTHY, CERTIFICATE_VALID})
+_OF_THE_GATEWAY: Final = frozenset({GATEWAY_HEALTHY, CERTIFICATE_VALID, BACKUP_VOLUME_RETAINED})
 """Conditions that each schedule of a gateway repeats."""
 
 
