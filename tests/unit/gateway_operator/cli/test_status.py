@@ -94,6 +94,8 @@ def test_newest_backups_are_those_that_a_restore_can_use(
 HELD: Final = schedule_body({"RetentionApplied": ("False", "LargeDeletion")})
 QUIET: Final = schedule_body({"RetentionApplied": ("False", "NoPolicy"), "Stalled": ("True", "JobFailed")})
 UNHEALTHY: Final = {"GatewayHealthy": ("False", "GatewayUnhealthy")}
+DELETED: Final = "BackupVolumeDeletedWithClaim"
+VOLUME: Final = {"BackupVolumeRetained": ("False", DELETED)}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,8 @@ UNHEALTHY: Final = {"GatewayHealthy": ("False", "GatewayUnhealthy")}
         ({"schedules": [HELD]}, [("schedule nightly", "LargeDeletion")]),
         ({"schedules": [schedule_body(suspend=True)]}, [("schedule nightly", "Suspended")]),
         ({"schedules": [schedule_body(UNHEALTHY), schedule_body(UNHEALTHY)]}, [("gateway", "GatewayUnhealthy")]),
+        ({"schedules": [schedule_body(VOLUME), schedule_body(VOLUME)]}, [("gateway", DELETED)]),
+        ({"schedules": [schedule_body({"BackupVolumeRetained": ("Unknown", "NotAuthorized")})]}, []),
         ({"backups": [GOOD, summary("b", NOW, phase="Failed", reason="Unreachable")]}, [("backup b", "Unreachable")]),
         ({"backups": [GOOD, summary("b", NOW - timedelta(days=1), phase="Failed")]}, []),
         ({"backups": [GOOD, summary("b", NOW, suspicious=True)]}, [("backup b", "Suspicious")]),
