@@ -23,7 +23,7 @@ SCHEDULES_POLICY: Final = "schedules"
 """The suffix of the policy for GatewayBackupSchedules: who may approve deletions."""
 DIGESTS: Final = {
     RESTORES_POLICY: "b8cc627e85ed762dfd4b551d1a70e68fb9dd8c0d7d23d0a133491ab472c26c60",
-    SCHEDULES_POLICY: "3e119a1d73da63d6b8c940a39e83e1776b45a699050cd1ae057ced7f1ead90b5",
+    SCHEDULES_POLICY: "870c4944633c30d9787b9b29b3e958feabb4ae53a0a211d8104a4e14689e28ae",
 }
 """The policies of the chart of this version."""
 _REMEDY: Final = "The operator's chart installs it with admissionPolicies.enabled: repeat its `helm upgrade`."
