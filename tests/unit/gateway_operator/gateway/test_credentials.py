@@ -132,7 +132,10 @@ async def test_every_value_of_a_secret_has_a_text() -> None:
     class Api(GatewayObjects):
         async def request(self, *_: Any, **__: Any) -> dict[str, Any]:
             data = {"a": b"\xff\xfe\xfd", "b": b"\xfc", "c": b""}
-            return {"metadata": {"resourceVersion": "1"}, "data": {key: base64.b64encode(value).decode() for key, value in data.items()}}
+            return {
+                "metadata": {"resourceVersion": "1"},
+                "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+            }
 
     secret = await Api(None).secret("prod", "x")  # type: ignore[arg-type]
     assert secret is not None
