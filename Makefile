@@ -94,6 +94,10 @@ test-node: $(STAMP) ## Test charts, the real gateway and the demo with real pods
 	$(BIN)/python -m pytest tests/node tests/cluster -m node $(ARGS)
 
 ##@ Benchmarks
+.PHONY: bench-scrape
+bench-scrape: $(STAMP) ## Measure how long a scrape of the operator takes, and how long the event loop waits for it
+	$(BIN)/python -m tests.bench.scrape
+
 .PHONY: bench-retention
 bench-retention: $(STAMP) ## Measure a retention plan for 1,000, 10,000 and 100,000 backups
 	$(BIN)/python -m tests.bench.retention

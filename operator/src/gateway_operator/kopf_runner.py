@@ -17,6 +17,16 @@ _NOISY_LOGGERS: Final = ("aiohttp.access", "kopf.objects")
 """Loggers that write a line for every handled event. Only their warnings are kept."""
 
 
+def configure_garbage_collector() -> None:
+    """Collect less often, and not the imported modules, which live until the end.
+
+    A reconcile's objects have no reference cycles, so this saves a seventh of the CPU time. It also shortens the
+    longest pause of the event loop during a scrape.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
 def run(settings: OperatorSettings) -> int:
     """Run the operator until it receives SIGINT or SIGTERM. Returns the exit code."""
     log_format = kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.FULL
@@ -29,10 +39,7 @@ def run(settings: OperatorSettings) -> int:
 
     for module in (backups, imports, lifecycle, restores, schedules):
         logging.getLogger(__name__).debug("Registered the handlers of %s.", module.__name__)
-    # Imported modules live until the end, and a reconcile's objects have no reference cycles. Freezing the first and
-    # collecting less often saves a seventh of the CPU time.
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
+    configure_garbage_collector()
     # Without POD_ID kopf looks up the user name, which fails for a uid that is not in the password file.
     os.environ.setdefault("POD_ID", socket.gethostname())
     asyncio.run(

@@ -31,7 +31,7 @@ from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.handlers.kopf_settings import configure
 from gateway_operator.handlers.leader_work import LeaderProcess, LeaderWork
-from gateway_operator.handlers.metric_sources import metric_sources, watch_coverage
+from gateway_operator.handlers.metric_sources import metrics_snapshots, watch_coverage
 from gateway_operator.leadership import Leadership
 from gateway_operator.ports import Ports
 from gateway_operator.ports.metrics import ReconcileMetrics
@@ -126,7 +126,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     memo.metrics_server = None
     if operator_settings.metrics:
         memo.metrics_server = await serve_metrics(
-            listening_socket(operator_settings.metrics), metrics.render, CONTENT_TYPE
+            listening_socket(operator_settings.metrics), metrics.page, CONTENT_TYPE
         )
     memo.leadership = Leadership(elected=operator_settings.leader_elect)
     memo.cluster = await KubernetesCluster.connect()
@@ -147,7 +147,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     memo.dependencies.notifier = _start_notifier(memo, ports, metrics)
     health = GatewayHealthIndex()
     coverage = watch_coverage(memo.dependencies, operator_settings.namespaces)
-    metrics.connect(metric_sources(memo.dependencies, health, coverage))
+    metrics.connect(metrics_snapshots(memo.dependencies, health, coverage))
     watch_check = WatchCheck(memo.dependencies.queues)
     memo.leader = LeaderProcess(LeaderWork(memo.dependencies, operator_settings, health, coverage, watch_check))
     await memo.leader.start(memo.dependencies, operator_settings)

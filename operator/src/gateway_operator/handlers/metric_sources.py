@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from gateway_operator.adapters.monitoring.metrics import MetricSources
+from gateway_operator.adapters.monitoring.metrics import MetricsSnapshot
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
-from gateway_operator.domain.metrics.gauges import ObservedObjects, object_gauges
-from gateway_operator.domain.metrics.series import GaugeSeries
+from gateway_operator.domain.metrics.gauges import ObservedObjects
 from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.reconcile.watch_coverage import WatchCoverage, WatchedRows
@@ -23,24 +22,27 @@ def watch_coverage(dependencies: HandlerDependencies, namespaces: Sequence[str])
     return WatchCoverage(watched, namespaces)
 
 
-def metric_sources(
+def metrics_snapshots(
     dependencies: HandlerDependencies, health: GatewayHealthIndex, coverage: WatchCoverage
-) -> MetricSources:
-    """The sources of one operator. No source makes a request."""
+) -> Callable[[], MetricsSnapshot]:
+    """A function that takes a snapshot. It makes no request, and copies only lists of rows that never change."""
 
-    def objects() -> GaugeSeries | None:
+    def observed() -> ObservedObjects | None:
         if not coverage.complete:
             return None
-        observed = ObservedObjects(
+        return ObservedObjects(
             backups=dependencies.backup_index.rows(),
             schedules=dependencies.schedules.items,
             restores=dependencies.restore_index.rows(),
-            gateways=health.checks,
+            gateways=dict(health.checks),
         )
-        return object_gauges(observed, dependencies.ports.clock.now())
 
-    return MetricSources(
-        is_leader=lambda: dependencies.leadership.is_leader,
-        queue_depths=lambda: {kind: queue.depth for kind, queue in dependencies.queues.items()},
-        objects=objects,
-    )
+    def take() -> MetricsSnapshot:
+        return MetricsSnapshot(
+            is_leader=dependencies.leadership.is_leader,
+            queue_depths={kind: queue.depth for kind, queue in dependencies.queues.items()},
+            objects=observed(),
+            time=dependencies.ports.clock.now(),
+        )
+
+    return take

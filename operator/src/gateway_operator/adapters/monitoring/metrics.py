@@ -1,14 +1,17 @@
 """The Prometheus metrics of the operator, and their text format.
 
-Counters and the histogram collect while the operator works. The gauges about objects are computed at each read. A
-standby has only the series of its process, its version and the leader, so that sums over all replicas count once.
+Counters and the histogram collect while the operator works. The gauges about objects are computed at each read, from a
+snapshot and in a thread: with many objects that takes a second, and the event loop must not wait. A standby has only
+the series of its process, its version and the leader, so that sums over all replicas count once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from typing import Final
 
@@ -26,7 +29,7 @@ from prometheus_client.registry import Collector
 
 from gateway_operator.domain.metrics import definitions
 from gateway_operator.domain.metrics.definitions import MetricDefinition, NotificationResult
-from gateway_operator.domain.metrics.series import GaugeSeries
+from gateway_operator.domain.metrics.gauges import ObservedObjects, object_gauges
 
 _DISTRIBUTION: Final = "gateway-backup-operator"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,12 +40,14 @@ _CACHE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
-class MetricSources:
-    """The state that is read at each scrape. ``objects`` is None until the watch has shown all objects."""
+class MetricsSnapshot:
+    """The state of the operator at one moment. Nothing in it changes later, so another thread may read it."""
 
-    is_leader: Callable[[], bool]
-    queue_depths: Callable[[], Mapping[str, int]]
-    objects: Callable[[], GaugeSeries | None]
+    is_leader: bool
+    queue_depths: Mapping[str, int]
+    objects: ObservedObjects | None
+    """None until the watch has shown all objects."""
+    time: datetime
 
 
 class PrometheusMetrics:
@@ -71,15 +76,13 @@ class PrometheusMetrics:
             self._errors.labels(kind)
         for result in NotificationResult:
             self._notifications.labels(str(result))
-        self._objects = _ObjectsCollector()
-        self._work.register(self._objects)
-        self._sources: MetricSources | None = None
+        self._take_snapshot: Callable[[], MetricsSnapshot] | None = None
         self._page: tuple[float, bytes] | None = None
+        self._lock = asyncio.Lock()
 
-    def connect(self, sources: MetricSources) -> None:
-        """Serve the metrics of these sources. Before, the operator starts and acts on nothing."""
-        self._sources = sources
-        self._objects.sources = sources
+    def connect(self, take_snapshot: Callable[[], MetricsSnapshot]) -> None:
+        """Serve the metrics of these snapshots. Before, the operator starts and acts on nothing."""
+        self._take_snapshot = take_snapshot
 
     def observe_reconcile(self, kind: str, seconds: float, *, failed: bool) -> None:
         """Implements ``ReconcileMetrics``."""
@@ -91,40 +94,45 @@ class PrometheusMetrics:
         """Count a notification by its result, one of ``NotificationResult``."""
         self._notifications.labels(str(NotificationResult(result))).inc()
 
-    def render(self) -> bytes:
+    async def page(self) -> bytes:
         """The text of all metrics. It is at most ``_CACHE_SECONDS`` old."""
-        now = time.monotonic()
-        if self._page is None or now - self._page[0] >= _CACHE_SECONDS:
-            self._page = (now, self._render())
-        return self._page[1]
+        # The lock: requests at the same time wait for one thread instead of starting one each.
+        async with self._lock:
+            now = time.monotonic()
+            if self._page is None or now - self._page[0] >= _CACHE_SECONDS:
+                # On the loop, which alone changes the objects; only the computation is in the thread.
+                snapshot = None if self._take_snapshot is None else self._take_snapshot()
+                self._page = (now, await asyncio.to_thread(self._render, snapshot))
+            return self._page[1]
 
-    def _render(self) -> bytes:
-        is_leader = self._sources is not None and self._sources.is_leader()
+    def _render(self, snapshot: MetricsSnapshot | None) -> bytes:
+        is_leader = snapshot is not None and snapshot.is_leader
         self._leader.set(is_leader)
         text = generate_latest(self._process)
-        return text + generate_latest(self._work) if is_leader else text
+        if snapshot is None or not is_leader:
+            return text
+        return text + generate_latest(self._work) + generate_latest(_SnapshotCollector(snapshot))
 
 
-class _ObjectsCollector(Collector):
-    """Reads the sources when the registry is collected."""
+class _SnapshotCollector(Collector):
+    """The gauges of the queues and objects in a snapshot."""
 
-    def __init__(self) -> None:
-        self.sources: MetricSources | None = None
+    def __init__(self, snapshot: MetricsSnapshot) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        """The families of the queues and objects; none before the sources are connected."""
-        if self.sources is None:
-            return
+        """The families; none of the objects before all of them are read."""
+        objects = self._snapshot.objects
         depths: dict[tuple[str, ...], float] = {
-            (kind,): float(depth) for kind, depth in self.sources.queue_depths().items()
+            (kind,): float(depth) for kind, depth in self._snapshot.queue_depths.items()
         }
         yield _family(definitions.QUEUE_DEPTH, depths)
-        objects = self.sources.objects()
         yield _family(definitions.OBJECTS_READ, {(): float(objects is not None)})
         if objects is None:
             return
+        gauges = object_gauges(objects, self._snapshot.time)
         for metric in definitions.OBJECT_METRICS:
-            yield _family(metric, objects.values.get(metric, {}))
+            yield _family(metric, gauges.values.get(metric, {}))
 
 
 def _family(metric: MetricDefinition, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:

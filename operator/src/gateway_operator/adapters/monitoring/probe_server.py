@@ -50,15 +50,17 @@ async def serve_probes(listening: socket.socket, problem: Callable[[], str]) -> 
     return await _serve(listening, PATH, healthz)
 
 
-async def serve_metrics(listening: socket.socket, render: Callable[[], bytes], content_type: str) -> web.AppRunner:
-    """Answer ``/metrics`` with the text of ``render``, or with 500 if it fails. The caller ends it with ``cleanup()``.
+async def serve_metrics(
+    listening: socket.socket, page: Callable[[], Awaitable[bytes]], content_type: str
+) -> web.AppRunner:
+    """Answer ``/metrics`` with the text of ``page``, or with 500 if it fails. The caller ends it with ``cleanup()``.
 
     The endpoint needs no key, as is usual for Prometheus, and its text contains no secret.
     """
 
     async def metrics(_: web.Request) -> web.Response:
         try:
-            return web.Response(body=render(), headers={"Content-Type": content_type})
+            return web.Response(body=await page(), headers={"Content-Type": content_type})
         except Exception:  # a defect here must not be answered with an error page, which Prometheus cannot show
             _log.exception("The metrics cannot be rendered.")
             return web.Response(status=500, text="The metrics cannot be rendered; the operator's log has the error.")

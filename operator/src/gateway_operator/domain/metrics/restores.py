@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,9 +54,9 @@ class RestoreIndex:
         """Drop the row of an object that no longer exists."""
         self._rows.pop(uid, None)
 
-    def rows(self) -> Iterable[RestoreSummary]:
+    def rows(self) -> list[RestoreSummary]:
         """All rows, in no order."""
-        return self._rows.values()
+        return list(self._rows.values())
 
     def uids(self, namespace: str) -> set[str]:
         """The uids of the rows in a namespace; of all rows if it is empty."""
