@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway_api.contract import ErrorCode
-from gateway_operator.cli.main import parser
+from gateway_operator.cli.options.commands import parser
 from tests.operator.support.kubectl_gateway import MODULE, KubectlGateway, wait_for_exit
 from tests.operator.support.scripted_admin_api import ScriptedAdminApi
 from tests.operator.support.workloads import GatewayDeployment, Kube, wait_for
@@ -274,6 +274,8 @@ def test_every_command_has_help() -> None:
 
 
 def test_parser_imports_no_client_library() -> None:
-    script = "import sys\nfrom gateway_operator.cli.main import parser\nparser()\nprint(*sorted(sys.modules))"
+    script = (
+        "import sys\nfrom gateway_operator.cli.options.commands import parser\nparser()\nprint(*sorted(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert not {"kubernetes", "aiohttp", "pydantic", "kopf"} & set(done.stdout.split())

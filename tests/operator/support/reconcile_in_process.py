@@ -18,7 +18,7 @@ from gateway_operator.ports import Clock, Ports
 from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore.run import reconcile_restore
+from gateway_operator.reconcile.restore_object import reconcile_restore
 from tests.operator.support.admission import POLICIES
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.workloads import Kube

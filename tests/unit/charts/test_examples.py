@@ -7,7 +7,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from gateway_operator.cli.main import parser
+from gateway_operator.cli.options.commands import parser
 from tests.unit.charts.render import ROOT, Object
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

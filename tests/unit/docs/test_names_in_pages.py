@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from gateway_operator.cli.main import parser
+from gateway_operator.cli.options.commands import parser
 
 ROOT: Final = Path(__file__).parents[3]
 PAGES: Final = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])

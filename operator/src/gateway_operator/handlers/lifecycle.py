@@ -39,7 +39,7 @@ from gateway_operator.reconcile.backup.object import reconcile_backup_object
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.notifications.notifier import Notifier
-from gateway_operator.reconcile.restore.run import reconcile_restore
+from gateway_operator.reconcile.restore_object import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.status_writer import object_log
 from gateway_operator.reconcile.unexpected import record_error

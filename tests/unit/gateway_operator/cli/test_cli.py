@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway_operator.cli import argument_types, backups, restore_diff, restores
 from gateway_operator.cli.backups import new_backup
-from gateway_operator.cli.main import parser
+from gateway_operator.cli.options.commands import parser
 from gateway_operator.cli.session import Session, UsageError
 from gateway_operator.domain.model.names import SCHEDULE_LABEL
 from gateway_operator.domain.schedule.cronjob import Image, desired_cron_job

@@ -9,7 +9,7 @@ import pytest
 
 from gateway_operator.cli import drills
 from gateway_operator.cli.from_job import named_job, of_job
-from gateway_operator.cli.main import parser
+from gateway_operator.cli.options.commands import parser
 from gateway_operator.cli.session import Session, UsageError
 from gateway_operator.domain.model.names import SCHEDULE_LABEL
 from gateway_operator.domain.schedule.drill_cronjob import DRILL_VARIABLE, desired_drill_cron_job

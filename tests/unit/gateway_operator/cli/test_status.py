@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import pytest
 import yaml
 
-from gateway_operator.cli.main import parser
+from gateway_operator.cli.options.commands import parser
 from gateway_operator.cli.session import FailedError, Session
 from gateway_operator.cli.status import command
 from gateway_operator.cli.status.summary import GatewayStatus, gateways_of_workloads, summarize

@@ -24,7 +24,7 @@ from gateway_operator.ports import AdminApiError, ClusterError, Ports, Secret
 from gateway_operator.reconcile.backup.object import reconcile_backup_object
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore.run import reconcile_restore
+from gateway_operator.reconcile.restore_object import reconcile_restore
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from gateway_operator.reconcile.unexpected import record_error
 from tests.unit.gateway_operator.schedule.world import CronJobs

@@ -19,7 +19,7 @@ from gateway_operator.reconcile.backup.deletion import finalize_backup
 from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore.run import reconcile_restore
+from gateway_operator.reconcile.restore_object import reconcile_restore
 from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, Clock, Cluster
 from tests.unit.gateway_operator.simulation.fake_drill import AdminRouter, DrillObjects

@@ -18,7 +18,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import ADMIN_KEY_SECRET
 from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore.run import reconcile_restore
+from gateway_operator.reconcile.restore_object import reconcile_restore
 from tests.unit.gateway_operator.simulation.fake_cluster import WRONG_KEY
 from tests.unit.gateway_operator.simulation.faults import READS, CrashError, Faults, World, log
 

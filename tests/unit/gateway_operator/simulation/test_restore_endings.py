@@ -19,7 +19,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import RESTORE_FINALIZER
 from gateway_operator.ports import AdminApiError
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
-from gateway_operator.reconcile.restore.run import reconcile_restore
+from gateway_operator.reconcile.restore_object import reconcile_restore
 from tests.unit.gateway_operator.simulation.faults import Faults, World, log
 from tests.unit.gateway_operator.simulation.test_crash_points import TERMINAL, run_once, undisturbed, with_restore
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from gateway_operator.cli.main import parser
+from gateway_operator.cli.options.commands import parser
 
 _NO_FILE_NAMES: Final = ":4"
 _SECONDS: Final = 3

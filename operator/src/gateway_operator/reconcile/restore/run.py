@@ -1,4 +1,4 @@
-"""Reconciles a GatewayRestore: a run of a restore or dry run here, one of ``mode: Drill`` in ``reconcile.drill``.
+"""A run of a GatewayRestore that restores its gateway, or of a dry run: observe, decide, act, until it has to wait.
 
 The observation is read again for each step: gateway, health, the admin API's journal of the restore, and the rollout.
 In the phases that follow the replaced config closely, the run sleeps and observes again instead of requeueing. Each
@@ -11,10 +11,10 @@ from typing import Final
 
 from gateway_operator.domain.model.actions import Restart, RestoreAction
 from gateway_operator.domain.model.identifiers import Ref
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore import decide as decisions
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.drill.run import run_drill
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore.calls import act
 from gateway_operator.reconcile.restore.context import RestoreContext
@@ -25,13 +25,8 @@ from gateway_operator.reconcile.status_writer import Log
 _RESTART_DELAY: Final = 1.0
 
 
-async def reconcile_restore(ports: Ports, locks: GatewayLocks, ref: Ref, log: Log) -> float | None:
-    """Reconcile a GatewayRestore. Returns the seconds until the next run; None if there is nothing left to do."""
-    body = await ports.cluster.read(ref)
-    if body is None:
-        return None
-    if Restore.parse(body).mode == "Drill":
-        return await run_drill(ports, ref, body, log)
+async def run_restore(ports: Ports, locks: GatewayLocks, ref: Ref, body: Json, log: Log) -> float | None:
+    """Run a restore, from the object as it was read. Returns the seconds until the next run; None if it has ended."""
     context = RestoreContext(ports, locks, ref, log)
 
     async def decide(restore: Restore) -> RestoreAction:
