@@ -83,7 +83,7 @@ def _add_run(commands: _Commands) -> None:
         "--lease-seconds", type=lease_seconds, default=15,
         help="seconds until another process takes over from one that has ended, at least 3; default 15",
     )  # fmt: skip
-    run.add_argument("--sweep-seconds", type=float, default=30.0, help="seconds between retention passes; default 30")
+    run.add_argument("--pass-seconds", type=float, default=30.0, help="seconds between retention passes; default 30")
     run.add_argument("--log-format", choices=["json", "plain"], default="json", help="default json")
     run.add_argument("--verbose", action="store_true", help="log at debug level")
 

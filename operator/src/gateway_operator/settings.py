@@ -38,7 +38,7 @@ class OperatorSettings:
     """The name of the Lease, in the namespace of the operator's pod."""
     lease_seconds: float = 15.0
     """The duration of the Lease: at most this long after a leader's end another replica acts."""
-    sweep_seconds: float = 30.0
+    pass_seconds: float = 30.0
     """Seconds between two passes of retention, ttl and objectives."""
     operator: str = ""
     """The operator's ServiceAccount as NAMESPACE:NAME, for commands in messages."""
@@ -64,7 +64,7 @@ def from_command_line(arguments: argparse.Namespace, environment: Mapping[str, s
         leader_elect=arguments.leader_elect,
         lease_name=arguments.lease_name,
         lease_seconds=arguments.lease_seconds,
-        sweep_seconds=arguments.sweep_seconds,
+        pass_seconds=arguments.pass_seconds,
         operator=service_account(_TOKEN),
         policies=environment.get(f"{_PREFIX}ADMISSION_POLICIES", ""),
         notifications=environment.get(f"{_PREFIX}NOTIFICATIONS", ""),

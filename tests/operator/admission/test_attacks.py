@@ -89,7 +89,7 @@ def world(team: Kube, operator_account: Caller, tmp_path_factory: pytest.TempPat
     operator = kubeconfig_for_account(team, "gateway-backup-operator", folder)
     process = OperatorProcess(
         team.cluster, folder / "operator.log", kubeconfig=operator, environment={"GATEWAY_OPERATOR_IMAGE": IMAGE},
-        flags=["--sweep-seconds=0.5"],
+        flags=["--pass-seconds=0.5"],
     )  # fmt: skip
     with real_gateway(team, folder) as gw, process:
         gw.write_config(users=40)

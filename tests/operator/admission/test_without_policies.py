@@ -32,7 +32,7 @@ def role_only_gateway(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
     kubeconfig = kubeconfig_for_account(kube, account, tmp_path)
     process = OperatorProcess(
         kube.cluster, tmp_path / "operator.log", kube.namespace, kubeconfig=kubeconfig,
-        environment={"GATEWAY_OPERATOR_IMAGE": IMAGE}, flags=["--sweep-seconds=0.5"],
+        environment={"GATEWAY_OPERATOR_IMAGE": IMAGE}, flags=["--pass-seconds=0.5"],
     )  # fmt: skip
     with real_gateway(kube, tmp_path) as gw, process:
         yield gw

@@ -27,7 +27,7 @@ def test_role_only_mode_permits_retention_and_deletion_with_file(kube: Kube, tmp
             tmp_path / "operator.log",
             kube.namespace,
             kubeconfig=kubeconfig,
-            flags=["--sweep-seconds=0.5"],
+            flags=["--pass-seconds=0.5"],
         ),
     ):
         kube.apply_backup("kept")

@@ -44,7 +44,7 @@ def limited(kube: Kube, account: str, tmp_path: Path) -> Iterator[OperatorProces
     """The operator with the permissions of that account only, and with leader election as in the chart."""
     kubeconfig = kubeconfig_for_account(kube, account, tmp_path, default_namespace=kube.namespace)
     with OperatorProcess(
-        kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig, flags=["--sweep-seconds=1", "--leader-elect"],
+        kube.cluster, tmp_path / "operator.log", kubeconfig=kubeconfig, flags=["--pass-seconds=1", "--leader-elect"],
         environment={"GATEWAY_OPERATOR_IMAGE": IMAGE},
     ) as process:  # fmt: skip
         yield process

@@ -34,7 +34,7 @@ def operator(kube: Kube, tmp_path: Path) -> Iterator[OperatorProcess]:
     """An operator of this test, with a pass every second."""
     environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE}
     with OperatorProcess(
-        kube.cluster, tmp_path / "log", kube.namespace, flags=["--sweep-seconds=1"], environment=environment
+        kube.cluster, tmp_path / "log", kube.namespace, flags=["--pass-seconds=1"], environment=environment
     ) as process:
         yield process
 

@@ -54,7 +54,7 @@ def monitored(cluster_with_crds: Cluster, tmp_path_factory: pytest.TempPathFacto
         kube.namespace,
         environment={"GATEWAY_OPERATOR_IMAGE": IMAGE},
         # A pass checks the gateway, and its series exist only after that.
-        flags=["--sweep-seconds=0.5"],
+        flags=["--pass-seconds=0.5"],
     )
     try:
         with tls_gateway(kube, folder) as gateway, operator:

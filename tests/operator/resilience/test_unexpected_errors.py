@@ -65,7 +65,7 @@ def failing(cluster_with_crds: Cluster, tmp_path_factory: pytest.TempPathFactory
     file.write_text("[]")
     process = OperatorProcess(
         cluster_with_crds, folder / "log", name, environment={FILE: str(file), "GATEWAY_OPERATOR_IMAGE": IMAGE},
-        flags=["--sweep-seconds=0.5"], module="tests.operator.support.failing_operator",
+        flags=["--pass-seconds=0.5"], module="tests.operator.support.failing_operator",
     )  # fmt: skip
     with process:
         yield FailingOperator(Kube(cluster_with_crds, name), process, file)

@@ -37,7 +37,7 @@ def test_messages_lead_a_role_only_operator_to_a_retained_volume(
     apply_backup_account(kube)
     operator = OperatorProcess(
         kube.cluster, tmp_path / "log", kube.namespace, kubeconfig=kubeconfig_for_account(kube, account, tmp_path),
-        environment={"GATEWAY_OPERATOR_IMAGE": IMAGE}, flags=["--sweep-seconds=0.5"],
+        environment={"GATEWAY_OPERATOR_IMAGE": IMAGE}, flags=["--pass-seconds=0.5"],
     )  # fmt: skip
     with operator, bound_backup_claim(kube, "Delete") as volume:
         kube.apply_schedule("nightly")

@@ -19,7 +19,7 @@ import pytest
 
 from gateway_operator.domain.model.names import APPROVE_DELETIONS, job_backup_name
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.retention.sweep import RetentionController
+from gateway_operator.reconcile.retention.controller import RetentionController
 from tests.operator.conftest import IMAGE
 from tests.operator.support.admission import POLICIES, installed_policies
 from tests.operator.support.clocks import ShortSleepClock
@@ -28,7 +28,7 @@ from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.reconcile_in_process import in_process_operator, log, reconcile_to_end
 from tests.operator.support.workloads import Kube, custom_resource, wait_for
-from tests.unit.gateway_operator.retention.test_sweep import ActBeforeCall
+from tests.unit.gateway_operator.retention.world import ActBeforeCall
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
@@ -38,7 +38,7 @@ WRITES = {"write_status", "delete_ours", "delete_by_uid", "delete_backup", "even
 @contextmanager
 def retention_operator(kube: Kube, tmp_path: Path, name: str = "operator") -> Iterator[OperatorProcess]:
     """The operator process, for this namespace only, with a retention pass every half second."""
-    flags = ["--sweep-seconds=0.5"]
+    flags = ["--pass-seconds=0.5"]
     environment = {"GATEWAY_OPERATOR_IMAGE": IMAGE, "GATEWAY_OPERATOR_ADMISSION_POLICIES": POLICIES}
     log_file = tmp_path / f"{name}.log"
     with OperatorProcess(kube.cluster, log_file, kube.namespace, flags=flags, environment=environment) as process:

@@ -15,7 +15,7 @@ from gateway_operator.adapters.kubernetes_api import KubernetesApi
 from gateway_operator.adapters.objects.leases import KubernetesLeases
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.leader_election import Candidate, LeaseTimes
-from gateway_operator.handlers import standby_task, sweep_task
+from gateway_operator.handlers import retention_task, standby_task
 from gateway_operator.handlers.common import HandlerDependencies
 from gateway_operator.reconcile.leader_election import LeaderElection
 from gateway_operator.reconcile.watch_check import WatchCheck
@@ -39,13 +39,13 @@ class LeaderWork:
         self._dependencies = dependencies
         self._settings = settings
         self._watch_check = watch_check
-        self._sweep: asyncio.Task[None] | None = None
+        self._retention: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Reconcile all objects that the watches have found, and start the periodic task."""
         for queue in self._dependencies.queues.values():
             queue.resume()
-        self._sweep = sweep_task.start(
+        self._retention = retention_task.start(
             self._dependencies.ports,
             self._settings,
             self._watch_check,
@@ -56,9 +56,9 @@ class LeaderWork:
 
     async def stop(self) -> None:
         """Cancel everything that ``start`` began, and wait until it has ended. Every step can be repeated later."""
-        if self._sweep is not None:
-            await _cancel(self._sweep)
-        self._sweep = None
+        if self._retention is not None:
+            await _cancel(self._retention)
+        self._retention = None
         for queue in self._dependencies.queues.values():
             await queue.pause()
 
@@ -78,7 +78,9 @@ class LeaderWork:
         if self._watch_check.missed:
             ref = self._watch_check.missed[0]
             return f"No watch event was received for {ref.kind} {ref.namespace}/{ref.name}."
-        return "The periodic retention task has ended." if self._sweep is not None and self._sweep.done() else ""
+        return (
+            "The periodic retention task has ended." if self._retention is not None and self._retention.done() else ""
+        )
 
 
 class LeaderProcess:

@@ -12,7 +12,7 @@ from gateway_operator.domain.gateway.replicas import ReplicaVolumes, ready_repli
 from gateway_operator.domain.gateway.workload import Workload
 from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.ports import AdminTarget
-from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
+from tests.unit.gateway_operator.retention.world import RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME
 from tests.unit.gateway_operator.simulation.faults import World
 from tests.unit.gateway_operator.simulation.test_crash_points import with_restore
@@ -82,7 +82,7 @@ def test_retention_deletes_nothing_while_volumes_differ() -> None:
     world.schedule(retention={"keepLast": 1})
     world.daily(2)
     give_second_pod(world, "w" * 32)
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0", "d1"}
     assert world.condition() == ("False", "ListingIncomplete")
     conditions = world.status_of("nightly", "GatewayBackupSchedule")["conditions"]

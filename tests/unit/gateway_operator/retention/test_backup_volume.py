@@ -6,7 +6,7 @@ import pytest
 
 from gateway_operator.domain.gateway.volumes import BACKUP_VOLUME_RETAINED
 from gateway_operator.ports import AdminApiError, ClusterError
-from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
+from tests.unit.gateway_operator.retention.world import RetentionWorld
 
 MINUTE, LISTING = 61, 601
 
@@ -20,22 +20,22 @@ def test_condition_follows_the_reclaim_policy_and_warns_once() -> None:
     world = RetentionWorld()
     world.schedule()
     world.cluster.reclaim_policy = "Delete"
-    controller = world.sweep(ports=world.ports)
+    controller = world.run_passes(ports=world.ports)
     assert world.condition(BACKUP_VOLUME_RETAINED) == ("False", "BackupVolumeDeletedWithClaim")
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert reads(world) == 1, "a pass in which no check is due reads nothing"
     world.cluster.reclaim_policy = "Retain"
     world.clock.advance(MINUTE)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.condition(BACKUP_VOLUME_RETAINED) == ("True", "BackupVolumeRetained")
     notes = [(note.reason, note.warning) for note in world.cluster.events if "BackupVolume" in note.reason]
     assert notes == [("BackupVolumeDeletedWithClaim", True), ("BackupVolumeRetained", False)]
     # Without a problem only a listing reads it again.
     world.clock.advance(MINUTE)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert reads(world) == 2
     world.clock.advance(LISTING)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert reads(world) == 3
 
 
@@ -43,7 +43,7 @@ def test_missing_permission_is_unknown_and_names_the_commands() -> None:
     world = RetentionWorld()
     world.schedule()
     world.cluster.volumes_forbidden = True
-    controller = world.sweep(ports=world.ports)
+    controller = world.run_passes(ports=world.ports)
     assert world.condition(BACKUP_VOLUME_RETAINED) == ("Unknown", "NotAuthorized")
     assert world.condition("RetentionApplied")[1] == "NoPolicy"
     status = world.status_of("nightly", "GatewayBackupSchedule")["conditions"]
@@ -51,7 +51,7 @@ def test_missing_permission_is_unknown_and_names_the_commands() -> None:
     assert "kubectl create clusterrole" in message
     assert not [note for note in world.cluster.events if note.reason == "NotAuthorized"]
     world.clock.advance(MINUTE)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert reads(world) == 1, "each minute a refused request would fill the audit log of the cluster"
 
 
@@ -62,7 +62,7 @@ def test_unanswered_request_changes_nothing(call: str, monkeypatch: pytest.Monke
 
     world = RetentionWorld()
     world.schedule()
-    controller = world.sweep(ports=world.ports)
+    controller = world.run_passes(ports=world.ports)
     before = world.condition(BACKUP_VOLUME_RETAINED)
     world.cluster.reclaim_policy = "Delete"
     world.clock.advance(LISTING)
@@ -70,10 +70,10 @@ def test_unanswered_request_changes_nothing(call: str, monkeypatch: pytest.Monke
         world.admin.failing = [AdminApiError("Unreachable", "refused", retryable=True)]
     else:
         monkeypatch.setattr(world.cluster, call, refused)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.condition(BACKUP_VOLUME_RETAINED) == before == ("True", "BackupVolumeRetained")
     monkeypatch.undo()
     world.admin.failing = []
     world.clock.advance(LISTING)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.condition(BACKUP_VOLUME_RETAINED)[0] == "False"

@@ -14,7 +14,7 @@ from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.ports import AdminApiError
 from gateway_operator.reconcile.retention.gateway_checks import GatewayChecks
-from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
+from tests.unit.gateway_operator.retention.world import RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_admin_api import health_data
 
 UNREACHABLE = AdminApiError("Unreachable", "refused", retryable=True)
@@ -61,21 +61,21 @@ def test_problem_of_the_operator_is_not_one_of_the_gateway(reason: Reason) -> No
 def test_outage_is_reported_within_a_minute_and_ends() -> None:
     world = RetentionWorld()
     world.schedule()
-    controller = world.sweep(ports=world.ports)
+    controller = world.run_passes(ports=world.ports)
     assert world.condition(GATEWAY_HEALTHY) == ("True", "GatewayHealthy")
     world.admin.failing = [UNREACHABLE]
     world.clock.advance(61)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.condition(GATEWAY_HEALTHY) == ("False", "Unreachable")
     world.clock.advance(61)
     writes = world.cluster.writes
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.condition(GATEWAY_HEALTHY) == ("True", "GatewayHealthy")
     assert world.cluster.writes == writes + 1
     # No call and no write while nothing changes and no check is due.
     health_calls = world.faults.names.count("health")
     world.clock.advance(5)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.faults.names.count("health") == health_calls
     assert world.cluster.writes == writes + 1
 
@@ -84,7 +84,7 @@ def test_missing_gateway_is_reported() -> None:
     world = RetentionWorld()
     world.schedule()
     world.cluster.present = False
-    world.sweep()
+    world.run_passes()
     assert world.condition(GATEWAY_HEALTHY) == ("False", "GatewayNotFound")
 
 

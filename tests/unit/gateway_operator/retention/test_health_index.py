@@ -8,8 +8,8 @@ from typing import Any
 from gateway_operator.domain.gateway.health import Answer, GatewayHealth, GatewayHealthIndex
 from gateway_operator.domain.model.identifiers import NamespacedGateway
 from gateway_operator.ports import AdminApiError
-from gateway_operator.reconcile.retention.sweep import RetentionController
-from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
+from gateway_operator.reconcile.retention.controller import RetentionController
+from tests.unit.gateway_operator.retention.world import RetentionWorld
 from tests.unit.gateway_operator.simulation.faults import log
 
 HOUR = 3600
@@ -32,7 +32,7 @@ def test_check_follows_the_gateway_and_keeps_the_last_answer() -> None:
 
     def check() -> GatewayHealth | None:
         world.clock.advance(HOUR)
-        world.sweep(controller=controller)
+        world.run_passes(controller=controller)
         return next(iter(index.checks.values()), None)
 
     good = check()
@@ -59,6 +59,6 @@ def test_gateway_that_has_never_answered_has_no_values() -> None:
     world, index = RetentionWorld(), RecordedIndex()
     world.schedule()
     world.admin.failing = [AdminApiError("Unreachable", "no answer", retryable=True) for _ in range(9)]
-    world.sweep(controller=RetentionController(world.plain, [], log, health=index))
+    world.run_passes(controller=RetentionController(world.plain, [], log, health=index))
     (health,) = index.checks.values()
     assert (health.reachable, health.has_answered) == (False, False)

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import pytest
 
-from gateway_operator.reconcile.retention.sweep import RetentionController
-from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
+from gateway_operator.reconcile.retention.controller import RetentionController
+from tests.unit.gateway_operator.retention.world import RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME
 from tests.unit.gateway_operator.simulation.faults import CrashError, log
 from tests.unit.gateway_operator.simulation.retention_oracle import Before
@@ -166,10 +166,10 @@ class MadeUpLife:
         """Run a pass, and compare the deleted files with the second implementation of the rules."""
         before, files = self._before(), set(self._files())
         try:
-            self.world.sweep(controller=self.controller)
+            self.world.run_passes(controller=self.controller)
         except CrashError:
             self.the_operator_restarts()
-            self.world.sweep(controller=self.controller)
+            self.world.run_passes(controller=self.controller)
         deleted = files - set(self._files())
         before.check(deleted, large_approved=self.large_approved, loss_approved=self.approved_loss)
         conditions = (self.world.cluster.objects.get(SCHEDULE) or {}).get("status", {}).get("conditions") or []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gateway_operator.retention.test_sweep import DAY, RetentionWorld
+from tests.unit.gateway_operator.retention.world import DAY, RetentionWorld
 
 MINUTE = timedelta(minutes=1)
 ATTACKS: list[dict[str, Any]] = [
@@ -46,7 +46,7 @@ def test_created_backups_remove_no_other_backup(group: str, attack: dict[str, An
     before, files = world.names(), world.files()
     for number in range(6):
         world.add(f"evil{number}", timedelta(seconds=number), **{"group": group, "origin": "Manual", **attack})
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert before <= world.names()
     assert files <= world.files()
 
@@ -57,7 +57,7 @@ def test_schedule_governs_by_origin_and_not_by_group() -> None:
     for number in range(4):
         world.add(f"b{number}", number * DAY + MINUTE, group="other", origin="Schedule", schedule="nightly")
         world.add(f"m{number}", number * DAY + MINUTE, group="nightly", origin="Manual")
-    world.sweep()
+    world.run_passes()
     assert world.names() == world.files() == {"b0", "b1", "m0", "m1", "m2", "m3"}
 
 
@@ -69,7 +69,7 @@ def test_adopted_backups_follow_the_schedule_in_their_manifest_if_included(inclu
     for number in range(3):
         world.add(f"a{number}", (5 + number) * DAY, origin="Adopted", schedule="nightly")
         world.add(f"x{number}", (5 + number) * DAY, origin="Adopted")
-    world.sweep()
+    world.run_passes()
     others = {"x0", "x1", "x2", "d0", "d1"}
     assert world.names() == others | ({"a0"} if included else {"a0", "a1", "a2"})
 
@@ -78,7 +78,7 @@ def test_ttl_of_a_person_deletes_an_adopted_backup() -> None:
     world = RetentionWorld()
     world.add("old", 9 * DAY, group="nightly", origin="Adopted", ttl="1d")
     world.add("new", DAY, group="nightly", origin="Adopted")
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"new"}
 
 
@@ -87,5 +87,5 @@ def test_failed_record_of_the_group_goes_without_its_file() -> None:
     world.schedule(retention={"failed": {"keepLast": 0}})
     world.daily(1)
     world.add("never-claimed", DAY, phase="Failed", origin=None, schedule=None)
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0"}

@@ -11,8 +11,8 @@ import pytest
 from gateway_api.contract import BackupEntry, BackupPage
 from gateway_operator.domain.model.admin_api import TaggedPage
 from gateway_operator.ports import AdminApiError, Ports
-from gateway_operator.reconcile.retention.sweep import RetentionController
-from tests.unit.gateway_operator.retention.test_sweep import DAY, RetentionWorld
+from gateway_operator.reconcile.retention.controller import RetentionController
+from tests.unit.gateway_operator.retention.world import DAY, RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME, inspection_of
 from tests.unit.gateway_operator.simulation.faults import log
 
@@ -43,20 +43,20 @@ def test_lost_files_push_out_no_file_and_miss_the_objective() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 4}, objective={"maxAge": "26h"})
     world.daily(4)
-    controller = world.sweep()
+    controller = world.run_passes()
     lost = lose_files(world, "d0", "d1", "d2")
     world.clock.advance(DAY.total_seconds())
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.condition("ObjectiveMet") == ("False", "ObjectiveMissed")
     world.add("new", MINUTE)
-    world.sweep(controller=controller, passes=3)
+    world.run_passes(controller=controller, passes=3)
     assert world.files() == {"d3", "new"}
     assert world.condition() == ("False", "InventoryShrank")
     assert [file_present(world, name) for name in ("d0", "d2", "d3", "new")] == ["False", "False", None, None]
     assert [one.reason for one in world.cluster.events].count("FileMissing") == 3
     world.admin.backups.update(lost)
     world.clock.advance(601)
-    world.sweep(controller=controller, passes=2)
+    world.run_passes(controller=controller, passes=2)
     assert file_present(world, "d0") is None
     assert world.files() == {"d0", "d1", "d2", "new"}, "and retention goes on: d3 is the fifth"
     assert world.condition() == ("True", "Applied")
@@ -69,15 +69,15 @@ def test_approval_goes_on_without_the_lost_files() -> None:
     for number in range(3):
         world.add(f"x{number}", (9 + number) * DAY)
     lose_files(world, "d0", "d1", "x0")
-    controller = world.sweep()
+    controller = world.run_passes()
     assert world.condition() == ("False", "InventoryShrank")
     world.approve()
     world.add("new", MINUTE)
     world.clock.advance(1)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.files() == {"new", "x1"}
     world.clock.advance(8 * DAY.total_seconds())
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.names() == {"new", "x1"}, "the records go after failed.maxAge"
 
 
@@ -86,13 +86,13 @@ def test_volume_with_lost_files_of_deleted_objects_holds() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 8})
     world.daily(8)
-    controller = world.sweep()
+    controller = world.run_passes()
     for number in range(2, 8):
         del world.cluster.objects["GatewayBackup", f"d{number}"]
     del world.cluster.objects["GatewayBackupSchedule", "nightly"]
     world.schedule(retention={"keepLast": 1})
     world.clock.advance(120)
-    world.sweep(controller=controller, passes=2)
+    world.run_passes(controller=controller, passes=2)
     assert len(world.files()) == 8
     assert world.condition() == ("False", "InventoryShrank")
     assert world.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 6
@@ -104,23 +104,23 @@ def test_large_deletion_waits_for_approval(change: str) -> None:
     if change != "new schedule":
         world.schedule(retention={"keepLast": 30})
     world.daily(8)
-    controller = world.sweep()
+    controller = world.run_passes()
     world.cluster.objects.pop(("GatewayBackupSchedule", "nightly"), None) if change == "created again" else None
     if change == "policy by mistake":
         spec = {"retention": {"keepLast": 3}}
         world.edit("nightly", lambda body: body["spec"].update(spec), "GatewayBackupSchedule")
     else:
         world.schedule(retention={"keepLast": 3})
-    world.sweep(controller=controller, passes=3)
+    world.run_passes(controller=controller, passes=3)
     assert len(world.files()) == 8
     assert world.condition() == ("False", "LargeDeletion")
     world.add("new", MINUTE)  # another plan: the approval of the first one does not count
     world.approve()
     world.clock.advance(1)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert len(world.files()) == 9
     world.approve()
-    world.sweep(controller=controller, passes=2)
+    world.run_passes(controller=controller, passes=2)
     assert world.files() == {"new", "d0", "d1"}
     assert world.condition() == ("True", "Applied")
 
@@ -178,7 +178,7 @@ def test_only_the_right_content_at_its_place_counts(shape: Any, counts: bool) ->
     world.admin.special = {record_of(world, "d0").path: changed} if changed.path.endswith("/d0") else {}
     if not changed.path.startswith("nightly/d0") or changed.path.endswith(".gz"):
         world.admin._entries = _entries_without(world, "nightly/d0", changed)  # type: ignore[method-assign]
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.files() == ({"d0", "d1"} if counts else {"d0", "d1", "d2"})
     assert file_present(world, "d0") is None, "something of it is there"
 
@@ -194,15 +194,15 @@ def test_other_volume_judges_nothing_of_the_first_one() -> None:
     world.daily(3)
     files = dict(world.admin.backups)
     world.admin.volume, world.admin.backups = "w" * 32, {}
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.names() == {"d0", "d1", "d2"}
     assert world.condition("ObjectiveMet") == ("True", "ObjectiveMet"), "the schedule is new"
     world.clock.advance(2 * DAY.total_seconds())
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.condition("ObjectiveMet") == ("False", "ObjectiveMissed")
     assert file_present(world, "d0") is None
     world.admin.volume, world.admin.backups = VOLUME, files
-    world.sweep()
+    world.run_passes()
     assert world.files() == {"d0"}
 
 
@@ -217,7 +217,7 @@ def test_list_of_two_volumes_is_incomplete() -> None:
         return page.model_copy(update={"volume_id": "w" * 32}) if token else page
 
     world.admin.list_files = mixed  # type: ignore[method-assign]
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert len(world.files()) == 3
     assert world.condition() == ("False", "ListingIncomplete")
 
@@ -237,7 +237,7 @@ def test_missing_file_is_confirmed_by_its_record(answer: str) -> None:
             raise AdminApiError("Unreachable", "cut", retryable=True)
 
         setattr(world.admin, "read_backup", broken)  # noqa: B010
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert file_present(world, "d0") is None
     assert world.files() == {"d0", "d1"}
 
@@ -246,7 +246,7 @@ def test_backup_that_is_newer_than_the_list_is_not_judged() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 1})
     world.daily(1)
-    world.sweep()
+    world.run_passes()
     full = world.admin.list_if_changed
 
     async def old(target: Any, etag: str) -> TaggedPage:
@@ -256,7 +256,7 @@ def test_backup_that_is_newer_than_the_list_is_not_judged() -> None:
         return TaggedPage(listed.page.model_copy(update=early), "")
 
     world.admin.list_if_changed = old  # type: ignore[method-assign]
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert file_present(world, "d0") is None
 
 
@@ -264,15 +264,15 @@ def test_unchanged_volume_costs_one_small_request() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 9})
     world.daily(7)
-    controller = world.sweep()
+    controller = world.run_passes()
     assert world.admin.full_lists == 1
     for _ in range(5):
         world.clock.advance(601)
-        world.sweep(controller=controller)
+        world.run_passes(controller=controller)
     assert world.admin.full_lists == 1
     world.clock.advance(120)
     world.add("new", MINUTE)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.admin.full_lists == 2, "a new backup is judged in the next pass"
 
 
@@ -284,7 +284,7 @@ def test_adopted_file_without_a_manifest_is_neither_lost_nor_counted() -> None:
     world.admin.foreign[stored.path] = inspection_of(stored)
     world.edit("foreign", lambda body: body["status"].update(backupID=""))
     world.add("verified", 9 * DAY, group="manual", ttl="1d")
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.names() == {"foreign", "verified"}, "the only proven backup of the group stays"
     assert file_present(world, "foreign") is None
 
@@ -326,11 +326,11 @@ def test_unexpected_exception_in_one_set_stops_no_other(name: str) -> None:
     world.add("alpha-brief", 9 * DAY, group="alpha", origin="Manual", ttl="1d")
     odd = OddPort(world.cluster, name, "beta")
     controller = RetentionController(Ports(odd, world.admin, world.clock), [], log)
-    world.sweep(controller=controller, passes=2)
+    world.run_passes(controller=controller, passes=2)
     assert odd.raised
     assert {"alpha-2", "alpha-3", "gamma-2", "gamma-3"}.isdisjoint(world.files())
     assert {"beta-0", "beta-1"} <= world.files()
-    world.sweep(passes=3)
+    world.run_passes(passes=3)
     assert {one for one in world.files() if one.startswith("beta")} == {"beta-0", "beta-1"}
 
 
@@ -343,10 +343,10 @@ def test_unexpected_exception_at_any_step_deletes_nothing_that_is_kept(step: tup
     ports: dict[str, Any] = {"cluster": world.cluster, "admin": world.admin}
     ports[step[0]] = OddPort(ports[step[0]], step[1], "")
     controller = RetentionController(Ports(ports["cluster"], ports["admin"], world.clock), [], log)
-    world.sweep(controller=controller, passes=2)
+    world.run_passes(controller=controller, passes=2)
     assert {"d0", "d2", "d3"} <= world.files()
     world.clock.advance(61)
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.files() == {"d0", "d2", "d3"}
 
 
@@ -372,7 +372,7 @@ def test_odd_status_of_one_backup_stops_no_other(status: dict[str, Any]) -> None
         for number in range(5):
             world.add(f"{schedule}-{number}", number * DAY + MINUTE, group=schedule, origin="Schedule")
     world.edit("alpha-1", lambda body: body["status"].update(status))
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert {one for one in world.files() if one.startswith("beta")} == {"beta-0", "beta-1", "beta-2"}
     assert {"alpha-0", "alpha-1", "alpha-2"} <= world.files()
 
@@ -384,7 +384,7 @@ def test_odd_policy_of_one_schedule_stops_no_other(spec: dict[str, Any]) -> None
     world.schedule("beta", retention={"keepLast": 3})
     for number in range(5):
         world.add(f"beta-{number}", number * DAY + MINUTE, group="beta", origin="Schedule")
-    world.sweep()
+    world.run_passes()
     assert world.files() == {"beta-0", "beta-1", "beta-2"}
 
 
@@ -395,7 +395,7 @@ def test_odd_restore_deletes_nothing_in_its_namespace(status: dict[str, Any]) ->
     world.daily(5)
     world.cluster.add("GatewayRestore", "odd", {"backupName": "d4"})
     world.edit("odd", lambda body: body.update(status=status), "GatewayRestore")
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert "d4" in world.files()
 
 
@@ -410,7 +410,7 @@ def test_text_of_an_unexpected_error_is_in_no_object(port: str) -> None:
         raise ValueError("s3cret")
 
     setattr(world.admin if port == "list_if_changed" else world.cluster, port, fail)
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0", "d1"}
     written = json.dumps(list(world.cluster.objects.values()), default=str)
     assert "s3cret" not in written + "".join(event.message for event in world.cluster.events)

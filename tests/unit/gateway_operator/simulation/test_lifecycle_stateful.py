@@ -26,8 +26,8 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.ports import Ports
-from gateway_operator.reconcile.retention.sweep import RetentionController
-from tests.unit.gateway_operator.retention.test_sweep import RetentionWorld
+from gateway_operator.reconcile.retention.controller import RetentionController
+from tests.unit.gateway_operator.retention.world import RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME
 from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, log

@@ -13,7 +13,7 @@ from typing import Final
 from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.ports import Ports
 from gateway_operator.reconcile.drill.orphans import delete_orphans
-from gateway_operator.reconcile.retention.sweep import RetentionController
+from gateway_operator.reconcile.retention.controller import RetentionController
 from gateway_operator.reconcile.watch_check import WatchCheck
 from gateway_operator.reconcile.watch_coverage import WatchCoverage
 from gateway_operator.settings import OperatorSettings
@@ -35,7 +35,7 @@ def start(
     """Start the task. ``add_schedules`` adds all schedules to their work queue."""
     controller = RetentionController(ports, settings.namespaces, log, watch_check, health, coverage)
     first = delete_orphans(ports, settings.namespaces, log)
-    return asyncio.create_task(_run(first, controller, settings.sweep_seconds, add_schedules), name="retention")
+    return asyncio.create_task(_run(first, controller, settings.pass_seconds, add_schedules), name="retention")
 
 
 async def _run(

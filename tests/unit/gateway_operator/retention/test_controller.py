@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from gateway_api.contract import SystemHealthData
-from gateway_operator.domain.gateway.admission import SCHEDULES_POLICY, InstalledPolicy
+from gateway_operator.domain.gateway.admission import InstalledPolicy
 from gateway_operator.domain.index.backup_index import BackupSummary
 from gateway_operator.domain.model import timestamps
 from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import APPROVE_DELETIONS, FINALIZER
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.retention.plan import plan
 from gateway_operator.domain.retention.result import explain
@@ -22,113 +21,10 @@ from gateway_operator.domain.retention.sets import gather
 from gateway_operator.domain.retention.volume import assume_present
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import AdminApiError, AdminTarget, ClusterError, Ports
-from gateway_operator.reconcile.backup.deletion import finalize_backup
-from gateway_operator.reconcile.retention.sweep import RetentionController
-from tests.unit.gateway_operator.policies import installed_policy
-from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME, backup_record, inspection_of
-from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
-from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
-
-DAY = timedelta(days=1)
-
-
-class RetentionWorld(World):
-    """Simulated ports with finished backups, and retention passes over them."""
-
-    def __init__(self, faults: Faults | None = None) -> None:
-        super().__init__(faults)
-        self.begun = self.clock.now()
-        self.cluster.policy = installed_policy(SCHEDULES_POLICY)
-
-    def add(self, name: str, age: timedelta, *, group: str = "nightly", phase: str = "Completed", **spec: Any) -> Ref:
-        """Add a finished backup of this age, with its file."""
-        meta = {key: spec.pop(key) for key in ("labels", "annotations") if key in spec}
-        origin = spec.pop("origin", {"nightly": "Schedule", "safety": "Restore"}.get(group, "Manual"))
-        schedule = spec.pop("schedule", group if origin == "Schedule" else "")
-        ref = self.cluster.add("GatewayBackup", name, {"group": group, **spec}, **meta)
-        completed, backup_id = self.clock.now() - age, self.admin.backup_id(VOLUME, ref.uid)
-        status: dict[str, Any] = {
-            "phase": phase,
-            "completionTime": timestamps.text(completed),
-            "startTime": timestamps.text(completed),
-            "origin": origin,
-            "schedule": schedule,
-            "thresholds": {"ttl": spec["ttl"]} if "ttl" in spec else {},
-        }
-        if phase == "Completed":
-            metadata = {"namespace": NAMESPACE, "name": name, "origin": str(origin), "schedule": str(schedule)}
-            stored = backup_record(backup_id=backup_id, path=f"{group}/{name}", created=completed, metadata=metadata)
-            status |= {
-                "snapshotTime": timestamps.precise(completed), "backupID": backup_id, "volumeID": VOLUME,
-                "path": f"{group}/{name}", "verification": {"level": "Verified"}, "sizeBytes": 1,
-                "sha256": stored.stored_sha256, "contentDigest": stored.content_sha256,
-            }  # fmt: skip
-            self.admin.backups[backup_id] = (stored, "old")
-        self.cluster.objects["GatewayBackup", name]["status"] = status
-        return ref
-
-    def schedule(self, name: str = "nightly", **spec: Any) -> None:
-        """Add a schedule with this spec."""
-        self.cluster.add("GatewayBackupSchedule", name, {"schedule": "@daily", **spec})
-
-    def daily(self, number: int, **spec: Any) -> None:
-        """Add one backup a day; ``d0`` is one hour old."""
-        for day in range(number):
-            self.add(f"d{day}", timedelta(hours=1) + day * DAY, **spec)
-
-    def sweep(
-        self, *, controller: RetentionController | None = None, passes: int = 1, ports: Ports | None = None
-    ) -> RetentionController:
-        """Run passes, each followed by the delete handlers of the deleted objects."""
-        controller = controller or RetentionController(ports or self.plain, [], log)
-
-        async def run() -> None:
-            for _ in range(passes):
-                await controller.run_once()
-                await self.finish()
-
-        asyncio.run(run())
-        return controller
-
-    async def finish(self) -> None:
-        """Run the delete handler and remove the finalizer, as kopf does."""
-        for (kind, name), body in list(self.cluster.objects.items()):
-            if kind == "GatewayBackup" and body["metadata"].get("deletionTimestamp"):
-                assert body["metadata"]["finalizers"] == [FINALIZER]
-                assert body["spec"]["deleteFile"]
-                if await finalize_backup(self.plain, Ref(kind, NAMESPACE, name, body["metadata"]["uid"]), log) is None:
-                    del self.cluster.objects[kind, name]
-
-    def names(self) -> set[str]:
-        """The names of the existing backups."""
-        return {name for kind, name in self.cluster.objects if kind == "GatewayBackup"}
-
-    def files(self) -> set[str]:
-        """The names of the existing files."""
-        return {stored.path.rpartition("/")[2] for stored, _ in self.admin.backups.values()}
-
-    def status_of(self, name: str, kind: str = "GatewayBackup") -> dict[str, Any]:
-        """The status of an object by name."""
-        return dict(self.cluster.objects[kind, name].get("status") or {})
-
-    def approve(self, name: str = "nightly") -> None:
-        """Approve what the schedule's status asks for, as ``kubectl gateway retention approve`` does."""
-        asked = self.status_of(name, "GatewayBackupSchedule")["retention"]["approvals"]
-        text = ",".join(one["nonce"] for one in asked)
-        change = {APPROVE_DELETIONS: text}
-        self.edit(name, lambda body: body["metadata"].update(annotations=change), "GatewayBackupSchedule")
-
-    def condition(self, kind: str = "RetentionApplied", name: str = "nightly") -> tuple[str, str]:
-        """Status and reason of a condition of a schedule."""
-        result = self.status_of(name, "GatewayBackupSchedule").get("conditions") or []
-        return next((one["status"], one["reason"]) for one in result if one["type"] == kind)
-
-    def edit(self, name: str, change: Callable[[dict[str, Any]], None], kind: str = "GatewayBackup") -> None:
-        """Change an object as another client would."""
-        body = self.cluster.objects[kind, name]
-        change(body)
-        self.cluster.version += 1
-        body["metadata"]["resourceVersion"] = str(self.cluster.version)
+from gateway_operator.reconcile.retention.controller import RetentionController
+from tests.unit.gateway_operator.retention.world import DAY, ActBeforeCall, RetentionWorld
+from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME, inspection_of
+from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, log
 
 
 def test_pass_deletes_and_explains_and_second_pass_writes_nothing() -> None:
@@ -136,7 +32,7 @@ def test_pass_deletes_and_explains_and_second_pass_writes_nothing() -> None:
     world.schedule(retention={"keepLast": 2, "keepDaily": 4})
     world.daily(6)
     world.add("broken", 2 * DAY, phase="Failed")
-    controller = world.sweep()
+    controller = world.run_passes()
     assert world.names() == {"d0", "d1", "d2", "d3", "broken"}
     assert world.files() == {"d0", "d1", "d2", "d3"}
     assert world.status_of("d0")["keptBy"] == ["minKeep", "keepLast", "keepDaily 2026-01-01"]
@@ -148,7 +44,7 @@ def test_pass_deletes_and_explains_and_second_pass_writes_nothing() -> None:
     assert messages == [f"GatewayBackup d{day} is deleted with its file: no rule keeps it." for day in (5, 5, 4, 4)]
     writes = world.cluster.version
     world.clock.advance(600)
-    world.sweep(controller=controller, passes=3)
+    world.run_passes(controller=controller, passes=3)
     assert world.cluster.version == writes
 
 
@@ -162,7 +58,7 @@ def test_without_a_policy_no_backup_is_deleted_or_written() -> None:
         for (kind, _), body in world.cluster.objects.items()
         if kind == "GatewayBackup"
     ]
-    world.sweep()
+    world.run_passes()
     after = [
         body["metadata"]["resourceVersion"]
         for (kind, _), body in world.cluster.objects.items()
@@ -178,7 +74,7 @@ def test_ttl_works_without_a_schedule_and_keeps_the_last_verified() -> None:
     world.add("last", 2 * DAY, group="manual", ttl="1d")
     world.add("young", timedelta(hours=1), group="other", ttl="1d")
     world.add("newest", timedelta(minutes=1), group="other", ttl="1d")
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.names() == world.files() == {"last", "young", "newest"}
     assert world.status_of("young") | {"expiresAt": "2026-01-02T11:00:00Z"} == world.status_of("young")
     assert world.status_of("newest")["keptBy"] == ["minKeep"], "and when it may go is not known"
@@ -188,7 +84,7 @@ def test_ttl_works_without_a_schedule_and_keeps_the_last_verified() -> None:
 def test_five_safety_backups_are_kept() -> None:
     world = RetentionWorld()
     world.daily(7, group="safety")
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0", "d1", "d2", "d3", "d4"}
 
 
@@ -198,7 +94,7 @@ def test_failed_backup_is_deleted_without_a_gateway_call() -> None:
     world.daily(2)
     world.add("broken", DAY, phase="Failed")
     world.cluster.present = False
-    world.sweep()
+    world.run_passes()
     assert world.names() == world.files() == {"d0", "d1"}
 
 
@@ -209,18 +105,18 @@ def test_incomplete_list_deletes_nothing_and_keeps_the_inventory() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 5}, objective={"maxAge": "26h"})
     world.daily(5)
-    world.sweep()
+    world.run_passes()
     remembered = world.status_of("nightly", "GatewayBackupSchedule")["retention"]
     world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 1}), "GatewayBackupSchedule")
     world.cluster.listing_ends_early = True
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert len(world.names()) == 5
     assert world.condition() == ("False", "ListingIncomplete")
     assert world.condition("ObjectiveMet") == ("True", "ObjectiveMet")
     assert world.status_of("nightly", "GatewayBackupSchedule")["retention"] == remembered
     world.cluster.listing_ends_early = False
     world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 4}), "GatewayBackupSchedule")
-    world.sweep()
+    world.run_passes()
     assert len(world.names()) == 4
 
 
@@ -232,14 +128,14 @@ def test_clock_jump_deletes_nothing(step: timedelta, reason: str) -> None:
     world = RetentionWorld()
     world.schedule(retention={"maxAge": "30d"})
     world.daily(5, ttl="90d")
-    world.sweep()
+    world.run_passes()
     world.cluster.server_time = world.clock.now()
     world.clock.time += step
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert len(world.names()) == 5
     assert world.condition() == ("False", reason)
     world.clock.time -= step
-    world.sweep()
+    world.run_passes()
     assert world.condition() == ("True", "Applied")
 
 
@@ -249,17 +145,17 @@ def test_approved_large_deletion_continues_after_a_crash() -> None:
         world = RetentionWorld()
         world.schedule(retention={"keepLast": 8})
         world.daily(8)
-        world.sweep()
+        world.run_passes()
         world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 1}), "GatewayBackupSchedule")
-        world.sweep()
+        world.run_passes()
         world.approve()
         world.faults.calls, world.faults.after = 0, {crash}
         died = False
         try:
-            world.sweep(ports=world.ports)
+            world.run_passes(ports=world.ports)
         except CrashError:
             died = True
-        world.sweep(passes=2)
+        world.run_passes(passes=2)
         assert world.names() == world.files() == {"d0"}, crash
         assert world.condition() == ("True", "Applied"), crash
         if not died:
@@ -272,12 +168,12 @@ def test_an_approval_counts_only_with_the_admission_policy(installed: InstalledP
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 8})
     world.daily(8)
-    world.sweep()
+    world.run_passes()
     world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 1}), "GatewayBackupSchedule")
-    world.sweep()
+    world.run_passes()
     world.approve()
     valid, world.cluster.policy = world.cluster.policy, installed
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert len(world.names()) == 8
     status = world.status_of("nightly", "GatewayBackupSchedule")
     assert world.condition() == ("False", "LargeDeletion")
@@ -286,7 +182,7 @@ def test_an_approval_counts_only_with_the_admission_policy(installed: InstalledP
     assert "It cannot be approved" in message
     assert "kubectl gateway retention approve" not in message
     world.cluster.policy = valid
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.names() == {"d0"}
 
 
@@ -294,7 +190,7 @@ def test_unknown_time_zone_deletes_nothing_and_is_reported() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 1, "timeZone": "Mars/Olympus"})
     world.daily(5, ttl="1d")
-    world.sweep()
+    world.run_passes()
     assert len(world.names()) == 5
     assert world.condition() == ("False", "PolicyInvalid")
 
@@ -303,33 +199,13 @@ def test_dry_run_reports_the_number_of_deletions() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 1, "dryRun": True})
     world.daily(5)
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert len(world.names()) == 5
     assert world.condition() == ("False", "DryRun")
     assert world.status_of("nightly", "GatewayBackupSchedule")["retention"]["wouldDelete"] == 4
 
 
 # changes by other clients during a pass
-
-
-class ActBeforeCall:
-    """A port that runs an action of another client before one of its calls."""
-
-    def __init__(self, port: Any, name: str, act: Callable[[], Any], nth: int = 1) -> None:
-        self._port, self._name, self._act, self._left = port, name, act, nth
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._port, name)
-        if name != self._name:
-            return method
-
-        async def call(*arguments: Any) -> Any:
-            self._left -= 1
-            if self._left == 0:
-                self._act()
-            return await method(*arguments)
-
-        return call
 
 
 @pytest.mark.parametrize("call", ["read", "list_ours", "write_status"])
@@ -343,7 +219,7 @@ def test_backup_pinned_after_the_list_stays(call: str) -> None:
         world.edit("d2", lambda body: body["spec"].update(pinned=True))
 
     ports = Ports(ActBeforeCall(world.cluster, call, pin), world.admin, world.clock)
-    world.sweep(ports=ports, passes=2)
+    world.run_passes(ports=ports, passes=2)
     assert world.names() == world.files() == {"d0", "d2"}
     assert world.status_of("d2")["keptBy"] == ["pinned"]
 
@@ -357,11 +233,11 @@ def test_backup_used_by_a_new_restore_stays_until_its_end() -> None:
         world.cluster.add("GatewayRestore", "again", {"backupName": "d2"})
 
     ports = Ports(ActBeforeCall(world.cluster, "read", restore), world.admin, world.clock)
-    world.sweep(ports=ports, passes=2)
+    world.run_passes(ports=ports, passes=2)
     assert world.names() == {"d0", "d2"}
     assert world.status_of("d2")["keptBy"] == ["restore again"]
     world.edit("again", lambda body: body.update(status={"phase": "Completed"}), "GatewayRestore")
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0"}
 
 
@@ -370,12 +246,12 @@ def test_nothing_is_deleted_while_a_restore_is_unresolved() -> None:
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
     world.cluster.add("GatewayRestore", "back", {"before": "2025-12-31T00:00:00Z"})
-    world.sweep()
+    world.run_passes()
     assert len(world.names()) == 3
     assert world.condition() == ("False", "RestoreChoosing")
     status = {"phase": "Restoring", "source": {"backupName": "d1"}}
     world.edit("back", lambda body: body.update(status=status), "GatewayRestore")
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0", "d1"}
 
 
@@ -384,7 +260,7 @@ def test_factory_reset_holds_no_deletion() -> None:
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
     world.cluster.add("GatewayRestore", "reset", {"factoryReset": {"confirm": True}})
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0"}
 
 
@@ -400,7 +276,7 @@ def test_new_backup_with_a_reused_name_stays() -> None:
         del world.cluster.objects["GatewayBackup", "filler"]
 
     ports = Ports(ActBeforeCall(world.cluster, "read", recreate), world.admin, world.clock)
-    world.sweep(ports=ports)
+    world.run_passes(ports=ports)
     assert world.names() == {"d0", "d1"}
 
 
@@ -455,7 +331,7 @@ def test_no_deletion_is_committed_without_the_gateway() -> None:
     world.daily(4)
     world.add("broken", DAY, phase="Failed")
     back = _away(world)
-    controller = world.sweep(passes=3)
+    controller = world.run_passes(passes=3)
     assert world.names() == world.files() == {"d0", "d1", "d2", "d3"}
     assert {world.status_of(name)["phase"] for name in world.names()} == {"Completed"}
     assert world.condition() == ("False", "DeletionRefused")
@@ -463,7 +339,7 @@ def test_no_deletion_is_committed_without_the_gateway() -> None:
     assert remembered["wouldDelete"] == 2
     assert "inventory" not in remembered, "a loss of half of the four is noticed all the same"
     back()
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.names() == world.files() == {"d0", "d1"}
     assert world.condition() == ("True", "Applied")
 
@@ -473,7 +349,7 @@ def test_without_a_schedule_one_event_reports_a_blocked_deletion() -> None:
     world.add("brief", 3 * DAY, group="manual", ttl="1d")
     world.add("last", 2 * DAY, group="manual")
     world.cluster.present = False
-    world.sweep(controller=world.sweep(), passes=3)
+    world.run_passes(controller=world.run_passes(), passes=3)
     assert world.names() == {"brief", "last"}
     assert [note.reason for note in world.cluster.events] == ["ListingIncomplete"]
 
@@ -483,7 +359,7 @@ def test_deleted_gateway_keeps_its_backups() -> None:
     world.schedule(retention={"keepLast": 1})
     world.daily(3)
     world.cluster.present = False
-    world.sweep()
+    world.run_passes()
     assert world.names() == world.files() == {"d0", "d1", "d2"}
 
 
@@ -501,7 +377,7 @@ def test_committed_deletion_is_always_completed() -> None:
     _committed(world, "d1")
     _committed(world, "brief", "TTL")
     world.edit("d1", lambda body: body["spec"].update(pinned=True))
-    world.sweep()
+    world.run_passes()
     assert world.names() == world.files() == {"d0", "d2"}
     assert [note.reason for note in world.cluster.events].count("FileDeleted") == 2
 
@@ -512,12 +388,12 @@ def test_committed_deletion_keeps_the_file_after_24_hours_without_gateway() -> N
     world.daily(2)
     _committed(world, "d1")
     back = _away(world)
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.names() == world.files() == {"d0", "d1"}
     assert world.condition() == ("False", "DeletionRefused")
     assert world.status_of("d1")["failure"]["reason"] == "Unreachable"
     world.clock.advance(24 * 3600)
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0"}
     assert world.files() == {"d0", "d1"}
     assert "FileKept" in [note.reason for note in world.cluster.events]
@@ -546,12 +422,12 @@ def test_deletion_denied_by_kubernetes_is_completed_later() -> None:
         raise ClusterError("no")
 
     setattr(world.cluster, "delete_by_uid", refuse)  # noqa: B010
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert len(world.names()) == 3
     assert world.files() == {"d0"}
     assert world.condition() == ("False", "DeletionRefused")
     setattr(world.cluster, "delete_by_uid", allowed)  # noqa: B010
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0"}
     assert world.condition() == ("True", "Applied")
 
@@ -565,20 +441,20 @@ def test_unowned_files_are_counted_and_never_deleted() -> None:
     del world.cluster.objects["GatewayBackup", "forgotten"]
     stored = world.admin.backups[world.admin.backup_id(VOLUME, lost.uid)][0]
     world.admin.foreign["by-hand.json"] = inspection_of(stored, path="by-hand.json")
-    controller = world.sweep()
+    controller = world.run_passes()
     assert world.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2
     world.admin.foreign.clear()
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2, "not at every pass"
     world.clock.advance(601)
     world.cluster.present = False
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 2, (
         "a gateway that is away says nothing"
     )
     world.cluster.present = True
     world.clock.advance(601)
-    world.sweep(controller=controller)
+    world.run_passes(controller=controller)
     assert world.status_of("nightly", "GatewayBackupSchedule")["unownedFiles"] == 1
     assert len(world.files()) == 4
 
@@ -587,13 +463,13 @@ def test_approved_large_deletion_takes_several_passes() -> None:
     world = RetentionWorld()
     world.schedule(retention={"keepLast": 250})
     world.daily(250)
-    world.sweep()
+    world.run_passes()
     world.edit("nightly", lambda body: body["spec"].update(retention={"keepLast": 2}), "GatewayBackupSchedule")
-    world.sweep()
+    world.run_passes()
     assert world.condition() == ("False", "LargeDeletion")
     world.approve()
     for left in (150, 50, 2):
-        world.sweep()  # each with a new controller, as after a restart
+        world.run_passes()  # each with a new controller, as after a restart
         assert len(world.names()) == len(world.files()) == left
         assert world.condition() == ("True", "Applied")
         remembered = world.status_of("nightly", "GatewayBackupSchedule")["retention"]
@@ -606,7 +482,7 @@ def test_adopted_backup_from_the_future_causes_no_hold() -> None:
     world.schedule(retention={"keepLast": 1, "includeAdopted": True})
     world.daily(3)
     world.add("alien", timedelta(days=-400), origin="Adopted", schedule="nightly")
-    world.sweep()
+    world.run_passes()
     assert world.names() == {"d0", "alien"}
 
 
@@ -623,7 +499,7 @@ def test_explain_equals_what_a_pass_does() -> None:
     schedules = map(GatewayBackupSchedule.parse, listed("GatewayBackupSchedule"))
     sets = gather(backups, schedules, [])
     rows = [row for one in sets for row in explain(plan(one.rows, one.policy, world.clock.now()))]  # type: ignore[arg-type]
-    world.sweep()
+    world.run_passes()
     assert {row.name for row in rows if row.decision == "keep"} == world.names()
 
 
@@ -633,18 +509,18 @@ def test_explain_equals_what_a_pass_does() -> None:
 def test_objective_is_missed_met_and_removed() -> None:
     world = RetentionWorld()
     world.schedule(objective={"maxAge": "26h"})
-    world.sweep()
+    world.run_passes()
     assert world.condition("ObjectiveMet") == ("True", "ObjectiveMet")
     world.clock.advance(27 * 3600)  # nothing ran: suspended, deleted, or the operator was down
-    world.sweep()
+    world.run_passes()
     assert world.condition("ObjectiveMet") == ("False", "ObjectiveMissed")
     assert [note.reason for note in world.cluster.events if note.warning] == ["ObjectiveMissed"]
     world.add("now", timedelta(0))
-    world.sweep(passes=2)
+    world.run_passes(passes=2)
     assert world.condition("ObjectiveMet") == ("True", "ObjectiveMet")
     assert [note.reason for note in world.cluster.events] == ["ObjectiveMissed", "ObjectiveMet"]
     world.edit("nightly", lambda body: body["spec"].pop("objective"), "GatewayBackupSchedule")
-    world.sweep()
+    world.run_passes()
     with pytest.raises(StopIteration):
         world.condition("ObjectiveMet")
 
@@ -658,9 +534,9 @@ def test_crash_at_any_call_ends_like_an_undisturbed_pass() -> None:
             faults = Faults({number}, None) if before else Faults(None, {number})
             world = _many(faults)
             with pytest.raises(CrashError):
-                world.sweep(ports=world.ports)
+                world.run_passes(ports=world.ports)
             assert {"d0", "d1", "d2", "pinned"} <= world.files()
-            world.sweep(passes=3)
+            world.run_passes(passes=3)
             assert world.names() == {"d0", "d1", "d2", "pinned"}, (number, before)
             assert world.files() == {"d0", "d1", "d2", "pinned"}, (number, before)
             assert world.condition() == ("True", "Applied")
@@ -678,5 +554,5 @@ def _many(faults: Faults) -> RetentionWorld:
 
 def _calls_of_a_pass() -> int:
     world = _many(Faults())
-    world.sweep(ports=world.ports)
+    world.run_passes(ports=world.ports)
     return world.faults.calls
