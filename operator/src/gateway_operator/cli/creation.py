@@ -28,12 +28,14 @@ def generate_name(gateway: str, word: str = "") -> str:
     return gateway[: _NAME_LIMIT - len(suffix)] + suffix
 
 
-async def create_new(session: Session, kind: str, name: str, spec: dict[str, Any], remedy: str = "") -> Json:
+async def create_new(
+    session: Session, kind: str, name: str, spec: dict[str, Any], remedy: str = "Use another name."
+) -> Json:
     """Create an object. FailedError with ``remedy`` if the name is taken."""
     try:
         return await session.create(kind, {"metadata": {"name": name}, "spec": spec})
     except ConflictError:
-        raise FailedError(f"{kind} {name} already exists{f'. {remedy}' if remedy else ''}") from None
+        raise FailedError(f"{kind} {name} already exists. {remedy}") from None
 
 
 async def print_created(
