@@ -162,7 +162,7 @@ def test_retention_explain_shows_the_policy_and_tries_another(
     done = cli.run("retention", "explain", "nightly")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", three, two, one]
     assert "keepLast" in done.stdout
-    assert "3 backups, 3 to keep, 0 to delete." in done.stderr
+    assert "backups: 3, to keep: 3, to delete: 0." in done.stderr
     other = cli.run("retention", "explain", "nightly", "--policy=keepLast=1", "-o", "name")
     assert other.stdout.splitlines() == [f"gatewaybackup.mcpgateway.dev/{name}" for name in (two, one)]
     assert "which is not in force" in other.stderr

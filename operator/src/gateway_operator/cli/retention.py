@@ -40,8 +40,8 @@ async def show(session: Session, arguments: argparse.Namespace) -> None:
     _print(session, rows)
     deletions = sum(row.decision == "delete" for row in rows)
     session.stderr(
-        f"{backup_set.id.gateway}, {backup_set.id.kind} {backup_set.id.name}: {len(rows)} backups, "
-        f"{len(rows) - deletions} to keep, {deletions} to delete."
+        f"{backup_set.id.gateway}, {backup_set.id.kind} {backup_set.id.name}: backups: {len(rows)}, "
+        f"to keep: {len(rows) - deletions}, to delete: {deletions}."
     )
     if arguments.policy:
         session.stderr("This is the result of the policy on the command line, which is not in force.")

@@ -78,13 +78,19 @@ class Session:
 
     def print_object(self, kind: str, body: Json, action: str) -> None:
         """Print one object in the selected format. ``action`` is a past participle, for example ``created``."""
-        if not self.print_document(dict(body)):
+        if not self.print_document(_without_managed_fields(body)):
             shown = "" if self.output == "name" else f" {action}"
             self.stdout(f"{kind.lower()}.{GROUP}/{body['metadata']['name']}{shown}")
 
     def print_list(self, kind: str, bodies: Sequence[Json], head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print several objects in the selected format, or a message on stderr if there is none."""
-        if self.print_document({"apiVersion": API_VERSION, "kind": f"{kind}List", "items": list(bodies)}):
+        if self.print_document(
+            {
+                "apiVersion": API_VERSION,
+                "kind": f"{kind}List",
+                "items": [_without_managed_fields(one) for one in bodies],
+            }
+        ):
             return
         if self.output == "name":
             for body in bodies:
@@ -174,6 +180,12 @@ async def _connect(arguments: argparse.Namespace) -> AsyncIterator[Session]:
             cluster, context = await KubernetesCluster.connect(CLI_AGENT), KubectlContext("", "")
         stack.push_async_callback(cluster.close)
         yield Session(cluster, arguments.namespace or cluster.namespace, arguments.output, context.name)
+
+
+def _without_managed_fields(body: Json) -> dict[str, Any]:
+    """The object as kubectl prints it by default: without the record of who set which field."""
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {**body, "metadata": metadata}
 
 
 def confirm(question: str, effect: str = "Deletion is permanent.") -> None:

@@ -140,8 +140,14 @@ def test_problems_are_those_that_a_person_should_look_at(
 
 def test_backups_of_another_gateway_are_separate() -> None:
     other = BackupSetId("prod", GatewayRef("StatefulSet", "gw", 1), SetKind.Group, "manual")
-    statuses = summarize([], [GOOD, summary("b", NOW, set_id=other)], [], [])
+    statuses = summarize(None, [GOOD, summary("b", NOW, set_id=other)], [], [])
     assert [one.newest and one.newest.name for one in statuses] == ["good", "b"]
+    assert all(one.exists for one in statuses)
+
+
+def test_gateway_without_a_workload_is_a_problem() -> None:
+    (status,) = summarize([], [], [], [Restore.parse(restore("Failed", "GatewayNotFound"))])
+    assert [(one.object, one.reason) for one in status.problems] == [("gateway", "GatewayNotFound")]
 
 
 def test_gateways_are_the_annotated_workloads_and_each_replica_of_a_set() -> None:
@@ -199,13 +205,16 @@ BACKUP: Final = body(
     },
 )  # fmt: skip
 HEALTHY: Final = {"Ready": ("True", "Scheduled"), "GatewayHealthy": ("True", "GatewayHealthy")}
+WORKLOAD: Final = {
+    "metadata": {"namespace": "prod", "name": "gw", "uid": "w", "annotations": {ADMIN_KEY_SECRET: "key"}}
+}
 ALONE: Final = {
     "metadata": {"namespace": "prod", "name": "alone", "uid": "d", "annotations": {ADMIN_KEY_SECRET: "key"}}
 }
 
 
 def test_details_name_the_newest_backup_and_the_next_one() -> None:
-    output = shown(_Session([BACKUP, schedule_body(HEALTHY)]), "gw")
+    output = shown(_Session([BACKUP, schedule_body(HEALTHY)], [WORKLOAD]), "gw")
     assert "Gateway:         Deployment gw, namespace prod\n" in output
     assert "Health:          GatewayHealthy." in output
     assert "Last backup:     nightly-1, " in output
@@ -217,7 +226,7 @@ def test_details_name_the_newest_backup_and_the_next_one() -> None:
 
 
 def test_table_has_each_gateway_also_one_without_any_object() -> None:
-    output = shown(_Session([BACKUP, schedule_body(HEALTHY)], [ALONE]))
+    output = shown(_Session([BACKUP, schedule_body(HEALTHY)], [WORKLOAD, ALONE]))
     assert output.startswith("GATEWAY  HEALTH   LAST BACKUP")
     assert "gw       healthy  " in output
     assert "\nalone    unknown" in output
@@ -227,7 +236,7 @@ def test_table_has_each_gateway_also_one_without_any_object() -> None:
 
 @pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_documents_have_the_same_answers(output: str, load: Callable[[str], Any]) -> None:
-    document = load(shown(_Session([BACKUP, schedule_body(HEALTHY)]), "-o", output))
+    document = load(shown(_Session([BACKUP, schedule_body(HEALTHY)], [WORKLOAD]), "-o", output))
     (gateway,) = document["gateways"]
     assert gateway["health"] == "healthy"
     assert gateway["lastVerified"]["name"] == "nightly-1"

@@ -62,8 +62,8 @@ async def _read(session: Session, namespace: str) -> list[GatewayStatus]:
     )
 
 
-async def _gateways(session: Session, namespace: str) -> list[NamespacedGateway]:
-    """The gateways among the workloads, so that the list includes gateways without backups."""
+async def _gateways(session: Session, namespace: str) -> list[NamespacedGateway] | None:
+    """The gateways among the workloads, so that one without backups is in the list. None without permission."""
     scope = f"/namespaces/{quote(namespace)}" if namespace else ""
     gateways: list[NamespacedGateway] = []
     for kind, plural in _WORKLOADS:
@@ -71,7 +71,7 @@ async def _gateways(session: Session, namespace: str) -> list[NamespacedGateway]
             bodies = await session.cluster.list_all(f"/apis/apps/v1{scope}/{plural}")
         except ForbiddenError:
             session.stderr(f"warning: no permission to list {plural}, so gateways without any object are left out")
-            continue
+            return None
         gateways += gateways_of_workloads(kind, bodies)
     return gateways
 
@@ -125,7 +125,7 @@ def _details(status: GatewayStatus) -> Iterator[tuple[str, str]]:
     yield "Last drilled", _described(status.newest_drilled)
     yield "Next backup", status.next_backup or "none is scheduled"
     yield "GatewayBackups", ", ".join(counts) or "none"
-    yield "Files without one", str(unowned or "")
+    yield "Unowned files", f"{unowned}, which no GatewayBackup names" if unowned else ""
 
 
 def _described(backup: BackupSummary | None) -> str:

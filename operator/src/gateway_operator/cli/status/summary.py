@@ -17,6 +17,8 @@ from gateway_operator.domain.index.backup_index import BackupSummary, newest_res
 from gateway_operator.domain.model import conditions
 from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway
 from gateway_operator.domain.model.levels import DRILLED, VERIFIED, reaches
+from gateway_operator.domain.model.names import ADMIN_KEY_SECRET
+from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import CHANGING_PHASES, is_open
@@ -41,6 +43,8 @@ class GatewayStatus:
     """All objects of one gateway, and what follows from them."""
 
     gateway: NamespacedGateway
+    exists: bool = True
+    """False if no workload of this name is configured as a gateway, as far as the user may list workloads."""
     backups: list[BackupSummary] = field(default_factory=list)
     schedules: list[GatewayBackupSchedule] = field(default_factory=list)
     restores: list[Restore] = field(default_factory=list)
@@ -83,7 +87,10 @@ class GatewayStatus:
         return list(dict.fromkeys(repeated))
 
     def _schedule_problems(self) -> Iterator[StatusProblem]:
-        if not self.schedules:
+        if not self.exists:
+            message = f"No {self.gateway.gateway} with the annotation {ADMIN_KEY_SECRET} exists, but objects name it."
+            yield StatusProblem("gateway", str(Reason.GatewayNotFound), message)
+        elif not self.schedules:
             yield StatusProblem("gateway", "NoSchedule", "No GatewayBackupSchedule makes backups of it.")
         for schedule in self.schedules:
             name = f"schedule {schedule.name}"
@@ -98,7 +105,7 @@ class GatewayStatus:
 
     def _backup_problems(self) -> Iterator[StatusProblem]:
         newest = self.newest
-        if newest is None:
+        if newest is None and self.exists:
             yield StatusProblem("gateway", "NoBackup", "There is no Completed backup of it.")
         # As in the metrics: the time of a failure has whole seconds.
         failures = (one for one in self.backups if one.phase == "Failed")
@@ -124,19 +131,22 @@ class GatewayStatus:
 
 
 def summarize(
-    gateways: Iterable[NamespacedGateway],
+    gateways: Iterable[NamespacedGateway] | None,
     backups: Iterable[BackupSummary],
     schedules: Iterable[GatewayBackupSchedule],
     restores: Iterable[Restore],
 ) -> list[GatewayStatus]:
-    """The status of each gateway: those in ``gateways``, and all others that an object names. Sorted by name."""
+    """The status of each gateway: those in ``gateways``, and all others that an object names. Sorted by name.
+
+    ``gateways`` are those of the workloads; None if they are not known.
+    """
     statuses: dict[NamespacedGateway, GatewayStatus] = {}
 
     def of(gateway: NamespacedGateway) -> GatewayStatus:
-        return statuses.setdefault(gateway, GatewayStatus(gateway))
+        return statuses.setdefault(gateway, GatewayStatus(gateway, exists=gateways is None))
 
-    for gateway in gateways:
-        of(gateway)
+    for gateway in gateways or ():
+        statuses[gateway] = GatewayStatus(gateway)
     for backup in backups:
         of(backup.set_id.namespaced_gateway).backups.append(backup)
     for schedule in schedules:
