@@ -3,11 +3,13 @@
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
-from tests.unit.charts.render import ROOT, of_kind, render
+from tests.unit.charts.render import ROOT, Object, of_kind, render
 
 SCRIPT = ROOT / "helm" / "sync-crds.py"
 
@@ -37,6 +39,23 @@ def test_drift_is_reported_and_fixed(tmp_path: Path) -> None:
     ]
     script.copy(source, copies)
     assert script.drift(source, copies) == []
+
+
+def undocumented(schema: Object, path: str) -> Iterator[str]:
+    """Paths of the fields that have no description."""
+    for name, field in schema.get("properties", {}).items():
+        if not field.get("description"):
+            yield f"{path}.{name}"
+        yield from undocumented(field.get("items", field), f"{path}.{name}")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "crds").glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_field_and_column_has_a_description(path: Path) -> None:
+    version = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]["versions"][0]
+    fields = version["schema"]["openAPIV3Schema"]["properties"]
+    assert [name for part in ("spec", "status") for name in undocumented(fields[part], part)] == []
+    columns = [one["name"] for one in version["additionalPrinterColumns"] if not one.get("description")]
+    assert columns == ["Age"]
 
 
 def test_rendered_crds_equal_the_files_plus_the_keep_annotation() -> None:
