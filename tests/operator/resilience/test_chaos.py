@@ -20,7 +20,7 @@ from tests.operator.support.clocks import ShiftedClock
 from tests.operator.support.operator_process import OperatorProcess
 from tests.operator.support.real_gateway import real_gateway
 from tests.operator.support.scripted_admin_api import ScriptedAdminApi
-from tests.operator.support.workloads import GatewayDeployment, Kube, random_loopback_address, wait_for
+from tests.operator.support.workloads import GATEWAY, GatewayDeployment, Kube, random_loopback_address, wait_for
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
 
 pytestmark = pytest.mark.cluster
@@ -169,9 +169,9 @@ async def test_operator_crash_and_a_day_of_downtime(
                 faults.wrap(cluster, False), faults.wrap(CrashAfterCall(admin_api, call), True), ShiftedClock()
             )
             with pytest.raises(CrashError):
-                await reconcile_backup(crashing_ports, GatewayLocks(), ref, log)
+                await reconcile_backup(crashing_ports, GatewayLocks(), ref, log, GATEWAY)
             later_ports = Ports(cluster, admin_api, ShiftedClock(days=1))
-            assert await reconcile_backup(later_ports, GatewayLocks(), ref, log) is None
+            assert await reconcile_backup(later_ports, GatewayLocks(), ref, log, GATEWAY) is None
         finally:
             await admin_api.close()
             await cluster.close()

@@ -23,7 +23,7 @@ from tests.operator.support.reconcile_in_process import (
     object_ref,
     repeat_until_finished,
 )
-from tests.operator.support.workloads import Kube, custom_resource
+from tests.operator.support.workloads import GATEWAY, Kube, custom_resource
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("kubeconfig_env")]
@@ -53,12 +53,12 @@ async def reconcile_to_end(kube: Kube, kind: str, name: str, faults: Faults) -> 
 
     async def step(faulty: Ports, healthy: Ports, _clock: ShortSleepClock) -> float | None:
         if kind == "GatewayBackup":
-            return await reconcile_backup(faulty, GatewayLocks(), ref, log)
+            return await reconcile_backup(faulty, GatewayLocks(), ref, log, GATEWAY)
         wait = await reconcile_import(faulty, ref, log)
         for body in kube.items("gwb"):
             metadata = body["metadata"]
             backup = Ref("GatewayBackup", kube.namespace, metadata["name"], metadata["uid"])
-            await reconcile_backup(healthy, GatewayLocks(), backup, log)
+            await reconcile_backup(healthy, GatewayLocks(), backup, log, GATEWAY)
         return wait
 
     await repeat_until_finished(step, faults, lambda: f"{kind} {name} ({kube.status(kind, name)})")

@@ -21,7 +21,7 @@ from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore_object import reconcile_restore
 from tests.operator.support.admission import POLICIES
 from tests.operator.support.clocks import ShortSleepClock
-from tests.operator.support.workloads import Kube
+from tests.operator.support.workloads import GATEWAY, Kube
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults
 
 log = logging.getLogger("tests.reconcile_in_process")
@@ -76,14 +76,15 @@ async def reconcile_to_end(kube: Kube, kind: str, name: str, faults: Faults) -> 
                 metadata = body["metadata"]
                 if not (body.get("status") or {}).get("completionTime"):
                     backup = Ref("GatewayBackup", kube.namespace, metadata["name"], metadata["uid"])
-                    await reconcile_backup(healthy, GatewayLocks(), backup, log)
+                    await reconcile_backup(healthy, GatewayLocks(), backup, log, GATEWAY)
 
         clock.before_sleep = reconcile_unfinished_backups
         if kind == "GatewayBackupImport":
             wait = await reconcile_import(faulty, ref, log)
             await reconcile_unfinished_backups()
             return wait
-        reconcile = reconcile_backup if kind == "GatewayBackup" else reconcile_restore
-        return await reconcile(faulty, GatewayLocks(), ref, log)
+        if kind == "GatewayBackup":
+            return await reconcile_backup(faulty, GatewayLocks(), ref, log, GATEWAY)
+        return await reconcile_restore(faulty, GatewayLocks(), ref, log)
 
     await repeat_until_finished(step, faults, lambda: f"{kind} {name} ({kube.status(kind, name)})")

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway_operator.domain.model.identifiers import GatewayRef
 from gateway_operator.domain.model.names import (
     ADMIN_CA_SECRET,
     ADMIN_KEY_SECRET,
@@ -25,6 +26,8 @@ from gateway_operator.domain.model.names import (
 )
 from tests.cluster import Cluster, ClusterError
 
+GATEWAY = GatewayRef("Deployment", "gw")
+"""The gateway of the objects that ``Kube`` applies."""
 QUICK_HEALTH_CHECK = {"timeoutSeconds": 8, "consecutive": 2}
 """The `healthCheck` of a restore that a healthy gateway passes within seconds."""
 LEFT_UNREADY = "tests/left-unready"

@@ -17,6 +17,7 @@ from gateway_operator.ports import Ports
 from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from tests.unit.gateway_operator.simulation.fake_admin_api import inspection_of
+from tests.unit.gateway_operator.simulation.fake_cluster import GATEWAY
 from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World, log
 from tests.unit.gateway_operator.simulation.test_crash_points import undisturbed
 
@@ -106,7 +107,7 @@ def both(order: str, crash: int | None) -> list[str]:
             ports = Ports(faults[one].wrap(cluster, False), faults[one].wrap(admin, True), world.clock)
             for _ in range(50):
                 try:
-                    wait = await reconcile_backup(ports, GatewayLocks(), refs[one], log)
+                    wait = await reconcile_backup(ports, GatewayLocks(), refs[one], log, GATEWAY)
                 except CrashError:
                     continue
                 if wait is None:

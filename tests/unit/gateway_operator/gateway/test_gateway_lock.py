@@ -20,10 +20,9 @@ from gateway_operator.ports import AdminApiError, AdminTarget, ForbiddenError
 from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import RESOLUTION_TTL, GatewayLocks, Priority, PriorityLock
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, resolve_gateway
-from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE
+from tests.unit.gateway_operator.simulation.fake_cluster import GATEWAY, NAMESPACE
 from tests.unit.gateway_operator.simulation.faults import World
 
-GATEWAY = GatewayRef("Deployment", "gw")
 log = logging.getLogger("tests")
 
 

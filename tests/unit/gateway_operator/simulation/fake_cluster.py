@@ -19,6 +19,8 @@ from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, 
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NAMESPACE = "prod"
+GATEWAY = GatewayRef("Deployment", "gw")
+"""The gateway of all objects that a test creates without another one."""
 WRONG_KEY = "w" * 40
 """A key that no admin API accepts."""
 VOLUMES = ("config", "backups")
@@ -255,7 +257,7 @@ class Cluster:
     async def pod(self, namespace: str, name: str) -> Json | None:
         if name in self.drill_pods:
             return _copy(self.drill_pods[name])
-        workload = await self.workload(namespace, GatewayRef("Deployment", "gw"))
+        workload = await self.workload(namespace, GATEWAY)
         pods = [] if workload is None else (await self.pods(workload))[1]
         return next((body for body in pods if body["metadata"]["name"] == name), None)
 

@@ -21,7 +21,7 @@ from gateway_operator.reconcile.backup_import import reconcile_import
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore_object import reconcile_restore
 from tests.unit.gateway_operator.simulation.fake_admin_api import Admin
-from tests.unit.gateway_operator.simulation.fake_cluster import NAMESPACE, Clock, Cluster
+from tests.unit.gateway_operator.simulation.fake_cluster import GATEWAY, NAMESPACE, Clock, Cluster
 from tests.unit.gateway_operator.simulation.fake_drill import AdminRouter, DrillObjects
 
 log = logging.getLogger("tests")
@@ -156,7 +156,7 @@ class World:
             # An ended backup has nothing to reconcile.
             if kind == "GatewayBackup" and (body.get("status") or {}).get("phase") not in ("Completed", "Failed"):
                 ref = Ref(kind, NAMESPACE, name, body["metadata"]["uid"])
-                await reconcile_backup(self.plain, GatewayLocks(), ref, log)
+                await reconcile_backup(self.plain, GatewayLocks(), ref, log, GATEWAY)
 
     def run(self, ref: Ref, *, forget: bool = False, limit: int = 400) -> int:
         """Reconcile until nothing is left to do. Returns the number of process starts.
@@ -172,7 +172,7 @@ class World:
                 if forget:
                     wait = await finalize_backup(self.ports, ref, log)
                 elif ref.kind == "GatewayBackup":
-                    wait = await reconcile_backup(self.ports, locks, ref, log)
+                    wait = await reconcile_backup(self.ports, locks, ref, log, GATEWAY)
                 elif ref.kind == "GatewayBackupImport":
                     wait = await reconcile_import(self.ports, ref, log)
                     await self._others()

@@ -19,7 +19,7 @@ from gateway_operator.domain.model.names import ADMIN_KEY_SECRET
 from gateway_operator.reconcile.backup.run import reconcile_backup
 from gateway_operator.reconcile.gateway_lock import GatewayLocks
 from gateway_operator.reconcile.restore_object import reconcile_restore
-from tests.unit.gateway_operator.simulation.fake_cluster import WRONG_KEY
+from tests.unit.gateway_operator.simulation.fake_cluster import GATEWAY, WRONG_KEY
 from tests.unit.gateway_operator.simulation.faults import READS, CrashError, Faults, World, log
 
 pytestmark = pytest.mark.slow
@@ -238,7 +238,7 @@ def run_once(world: World, ref: Ref) -> None:
     async def once() -> None:
         try:
             if ref.kind == "GatewayBackup":
-                await reconcile_backup(world.ports, GatewayLocks(), ref, log)
+                await reconcile_backup(world.ports, GatewayLocks(), ref, log, GATEWAY)
             else:
                 await reconcile_restore(world.ports, GatewayLocks(), ref, log)
         except CrashError:

@@ -44,18 +44,13 @@ async def reconcile_backup(
     locks: GatewayLocks,
     ref: Ref,
     log: Log,
-    gateway: GatewayRef | None = None,
+    gateway: GatewayRef,
     priority: Priority = Priority.OTHER,
 ) -> float | None:
     """Reconcile a GatewayBackup. Returns the seconds until the next run; None if there is nothing left to do.
 
-    ``gateway`` is the gateway of its spec, which is immutable: a caller that has it saves a read.
+    ``gateway`` is the gateway of its spec, which is immutable.
     """
-    if gateway is None:
-        body = await ports.cluster.read(ref)
-        if body is None:
-            return None
-        gateway = Backup.parse(body).gateway
     lock = locks.get(ref.namespace, gateway)
     # A restore waits for its safety backup, so that one goes first as well.
     async with lock.hold(Priority.RESTORE if ref.name in lock.safety_backups else priority):
