@@ -40,13 +40,18 @@ PLURALS: Final = {
 class CustomResources(KubernetesApi):
     """The part of the port Cluster that works on custom resources. The port documents the methods."""
 
-    async def kinds_are_served(self) -> bool:
-        """Whether the API server serves all kinds of ours. False while it starts and while a CRD is missing."""
+    async def why_kinds_are_not_served(self) -> str:
+        """Why the API server does not serve all kinds of ours, with the remedy; empty if it serves them."""
         try:
             body = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
-        except ClusterError:
-            return False
-        return set(PLURALS.values()) <= {resource["name"] for resource in body.get("resources", ())}
+        except MissingError:
+            body = {}
+        except ClusterError as error:
+            text = str(error).rstrip(".")
+            return f"{text}. If the API server never answers, check the NetworkPolicies between it and the operator."
+        if set(PLURALS.values()) <= {resource["name"] for resource in body.get("resources", ())}:
+            return ""
+        return f"The API server does not serve all {GROUP} kinds. Apply the CRDs; the operator then starts."
 
     async def read(self, ref: Ref) -> Json | None:
         try:

@@ -24,7 +24,7 @@ from gateway_operator.domain.gateway.health import GatewayHealthIndex
 from gateway_operator.domain.index.backup_index import BackupIndex
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.names import BACKUP_KIND, GROUP, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
+from gateway_operator.domain.model.names import BACKUP_KIND, IMPORT_KIND, RESTORE_KIND, SCHEDULE_KIND
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
@@ -57,10 +57,11 @@ _MAX_SECONDS_FOR_KINDS: Final = 30
 async def _wait_until_kinds_are_served(cluster: KubernetesCluster) -> None:
     """kopf looks for the kinds once, after the startup handlers, and never watches a kind that is missing then."""
     for _ in range(_MAX_SECONDS_FOR_KINDS):
-        if await cluster.kinds_are_served():
+        obstacle = await cluster.why_kinds_are_not_served()
+        if not obstacle:
             return
         await asyncio.sleep(1)
-    raise kopf.PermanentError(f"The API server serves no {GROUP} kinds. Apply the CRDs; the operator then starts.")
+    raise kopf.PermanentError(obstacle)
 
 
 def _connect_queues(
