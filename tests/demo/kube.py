@@ -72,22 +72,13 @@ class Kube:
         self.report.output(self.kubectl("apply", "-f", "-", input=manifest))
 
     def wait_completed(self, namespace: str, thing: str, timeout: float) -> None:
-        """Wait for the condition Completed; DemoError at once if the condition Failed becomes true."""
-        arguments = ["-n", namespace, "wait", "--for=condition=Completed", thing, f"--timeout={timeout:g}s"]
+        """Wait until the object has ended; DemoError if it is not Completed then."""
+        arguments = ["-n", namespace, "wait", "--for=condition=Finished", thing, f"--timeout={timeout:g}s"]
         self.report.command(self.command_line(*arguments))
-        waiting = self._start([*self._kubectl, *arguments])
-        failed = "jsonpath={.status.conditions[?(@.type=='Failed')].status} {.status.reason}: {.status.message}"
-        with waiting:
-            while waiting.poll() is None:
-                state = self.kubectl("-n", namespace, "get", thing, "-o", failed, check=False)
-                if state.startswith("True"):
-                    waiting.kill()
-                    raise DemoError(f"{thing} failed: {state.removeprefix('True').strip()}")
-                time.sleep(0.3)
-            output = waiting.stdout.read().decode().strip() if waiting.stdout else ""
-        if waiting.returncode:
-            phase = self.kubectl("-n", namespace, "get", thing, "-o", "jsonpath={.status.phase}: {.status.message}")
-            raise DemoError(f"{thing} did not complete in {timeout:g} s ({output}); it is {phase}")
+        output = self.kubectl(*arguments, check=False, timeout=timeout + 10)
+        state = self.kubectl("-n", namespace, "get", thing, "-o", "jsonpath={.status.phase}: {.status.message}")
+        if not state.startswith("Completed:"):
+            raise DemoError(f"{thing} did not complete within {timeout:g} s; it is {state}")
         self.report.output(output)
 
     def port_forward(self, namespace: str, target: str, port: int) -> "PortForward":

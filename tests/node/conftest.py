@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from typing import Any
 
 import pytest
 from tests.cluster import Cluster, ClusterError, images
+from tests.demo.gateway_api import PROJECTS
+from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
+from tests.demo.kube import Kube
+from tests.demo.mcp_client import Identity
+from tests.demo.terminal_report import Report
 from tests.operator.support.namespaces import create_restricted_namespace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +104,33 @@ def installed_gateway(node_cluster: Cluster, built_images: tuple[str, ...]) -> I
     installed.install_operator()
     installed.install_gateway("--set", "managementApi.enabled=true")
     return installed
+
+
+@dataclass(frozen=True)
+class Population:
+    """The users of the installed gateway with their keys, and the config that contains them."""
+
+    identities: list[Identity]
+    config: str
+
+    def copy_to(self, pod: GatewayPod) -> None:
+        """Replace the config of another gateway, which then has the same projects, users and keys."""
+        script = f"umask 077; cat > {CONFIG_FILE}.new && mv {CONFIG_FILE}.new {CONFIG_FILE}"
+        target = f"deployment/{pod.workload}"
+        arguments = ["-n", pod.namespace, "exec", "-i", target, "-c", "gateway", "--", "sh", "-c", script]
+        pod.kube.kubectl(*arguments, input=self.config)
+
+
+@pytest.fixture(scope="session")
+def population(installed_gateway: InstalledGateway) -> Population:
+    """The projects, users and keys of the installed gateway. Its own API creates them, once for all tests."""
+    pod = gateway_pod(installed_gateway.cluster, installed_gateway.namespace, installed_gateway.name)
+    return Population(pod.populate(PROJECTS), installed_gateway.run("admin", "cat", CONFIG_FILE))
+
+
+def gateway_pod(cluster: Cluster, namespace: str, name: str) -> GatewayPod:
+    """The pod of a gateway, for commands that print no report."""
+    return GatewayPod(Kube(Report(io.StringIO()), cluster.environment), namespace, name)
 
 
 def _image(path: str, tag: str) -> list[str]:

@@ -6,9 +6,11 @@ import base64
 import http.client
 import json
 import ssl
+import subprocess
 from typing import Any
 
 import pytest
+from tests.api.support.requirements import require_programs
 from tests.cluster import ClusterError
 from tests.cluster.output import wait_until
 from tests.node.conftest import InstalledGateway
@@ -59,6 +61,20 @@ def test_containers_run_unprivileged_with_read_only_root_and_no_token(installed_
 def test_gateway_container_cannot_reach_the_backups(installed_gateway: InstalledGateway) -> None:
     assert installed_gateway.run("admin", "sh", "-c", "test -d /backups && echo there").strip() == "there"
     assert installed_gateway.run("gateway", "sh", "-c", "test -d /backups || echo absent").strip() == "absent"
+
+
+def test_only_the_admin_container_has_the_signing_key(installed_gateway: InstalledGateway) -> None:
+    require_programs("openssl")
+    script = "test -e /etc/gateway-admin/signing/signing-key.pem && echo yes || echo no"
+    has = {one: installed_gateway.run(one, "sh", "-c", script).strip() for one in CONTAINERS}
+    assert has == {"admin": "yes", "gateway": "no", "management-api": "no"}
+    script = "find /backups /app/.enkrypt/docker -name '*.pem'"
+    assert installed_gateway.run("admin", "sh", "-c", script) == ""
+    published = installed_gateway.get("configmap", "my-gateway-signing")["data"]
+    secret = installed_gateway.get("secret", "my-gateway-signing")["data"]["signing-key.pem"]
+    command = ["openssl", "pkey", "-pubout"]
+    public = subprocess.run(command, input=base64.b64decode(secret), capture_output=True, check=True).stdout
+    assert published["public-key.pem"].split() == public.decode().split()
 
 
 def test_plain_http_serves_only_health(installed_gateway: InstalledGateway) -> None:

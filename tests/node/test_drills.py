@@ -6,7 +6,6 @@ NotIsolated.
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -17,10 +16,8 @@ from typing import Any
 import pytest
 from tests.cluster.output import wait_until
 from tests.demo.gateway_api import PROJECTS
-from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
-from tests.demo.kube import Kube
-from tests.demo.terminal_report import Report
-from tests.node.conftest import ROOT, InstalledGateway
+from tests.demo.gateway_pod import CONFIG_FILE
+from tests.node.conftest import ROOT, InstalledGateway, Population, gateway_pod
 from tests.node.page_commands import PageReader
 from tests.node.pages import DRILLS
 from tests.node.shell import Shell
@@ -38,7 +35,6 @@ class DrilledGateway:
     """A gateway with users and a Completed backup `good`, whose chart allows drills."""
 
     installed: InstalledGateway
-    pod: GatewayPod
 
     def kubectl(self, *arguments: str, **options: Any) -> str:
         return self.installed.kubectl(*arguments, namespace=NAMESPACE, **options)
@@ -87,7 +83,7 @@ class DrilledGateway:
 
 
 @pytest.fixture(scope="module")
-def drilled(installed_gateway: InstalledGateway) -> Iterator[DrilledGateway]:
+def drilled(installed_gateway: InstalledGateway, population: Population) -> Iterator[DrilledGateway]:
     """A gateway for this module. Its live config and its pod stay the same throughout."""
     cluster = installed_gateway.cluster
     create_restricted_namespace(cluster, NAMESPACE)
@@ -95,9 +91,8 @@ def drilled(installed_gateway: InstalledGateway) -> Iterator[DrilledGateway]:
         "--set", "managementApi.enabled=true", "--set", "restore.drills=true",
               "--set", "operator.rbac.cronJobs=true")  # fmt: skip
     installed_gateway.install_gateway(*values, release=NAME, namespace=NAMESPACE)
-    pod = GatewayPod(Kube(Report(io.StringIO()), cluster.environment), NAMESPACE, NAME)
-    pod.populate(PROJECTS)
-    gateway = DrilledGateway(installed_gateway, pod)
+    population.copy_to(gateway_pod(cluster, NAMESPACE, NAME))
+    gateway = DrilledGateway(installed_gateway)
     gateway.create("GatewayBackup", "good")
     assert gateway.finished("gatewaybackup", "good")["phase"] == "Completed"
     before = gateway.live()

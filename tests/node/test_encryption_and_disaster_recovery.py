@@ -6,25 +6,23 @@ volume is left, or only one file is left. tests/node/test_pages.py runs the thir
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.api.support.requirements import require_programs
 from tests.demo.gateway_api import PROJECTS
-from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
-from tests.demo.kube import Kube
+from tests.demo.gateway_pod import CONFIG_FILE
 from tests.demo.mcp_client import Identity
 from tests.demo.observers import Observer
-from tests.demo.terminal_report import Report
-from tests.node.conftest import InstalledGateway
+from tests.node.conftest import InstalledGateway, Population, gateway_pod
 from tests.node.page_commands import PageReader
 from tests.node.pages import DISASTER_RECOVERY
 from tests.node.shell import Shell
@@ -48,6 +46,7 @@ class EncryptedGateway:
     key: AgeKey
     folder: Path
     identities: list[Identity]
+    environment: dict[str, str]
     shell: Shell
 
     def page(self, namespace: str, **replacements: str) -> PageReader:
@@ -70,32 +69,33 @@ def create_namespace_with_identity(installed: InstalledGateway, namespace: str, 
 def values(key: AgeKey) -> list[str]:
     """The Helm values that users must keep together with the key."""
     return [
-        *("--set", "managementApi.enabled=true", "--set", "encryption.policy=require"),
-        *("--set", f"encryption.recipients={{{key.recipient}}}", "--set", f"restore.ageIdentitySecrets={{{SECRET}}}"),
+        *("--set", "encryption.policy=require", "--set", f"encryption.recipients={{{key.recipient}}}"),
+        *("--set", f"restore.ageIdentitySecrets={{{SECRET}}}"),
     ]
 
 
 @pytest.fixture(scope="module")
 def encrypted_gateway(
-    installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPathFactory
+    installed_gateway: InstalledGateway, population: Population, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EncryptedGateway]:
     """The gateway with projects and users, and the backup `first` of them."""
-    require_programs("age", "zstd", "jq", "openssl")
+    require_programs("age", "zstd", "jq")
     folder = tmp_path_factory.mktemp("keys")
     key = AgeKey.generate(folder / "key.txt")
     cluster = installed_gateway.cluster
     create_namespace_with_identity(installed_gateway, OLD, key)
     installed_gateway.install_gateway(*values(key), release=NAME, namespace=OLD)
-    kube = Kube(Report(io.StringIO()), cluster.environment)
-    pod, observer = GatewayPod(kube, OLD, NAME), Observer(kube, OLD, NAME)
-    identities = pod.populate(PROJECTS)
-    subject = Subject(kube, pod, observer, identities[0], "first")
+    pod = gateway_pod(cluster, OLD, NAME)
+    population.copy_to(pod)
+    observer = Observer(pod.kube, OLD, NAME)
+    subject = Subject(pod.kube, pod, observer, population.identities[0], "first")
     # The plugin of this work tree, and the programs of the cluster.
     path = os.pathsep.join([str(Path(sys.executable).parent), cluster.environment["PATH"]])
-    shell = Shell({**cluster.environment, "PATH": path}, folder)
+    environment = {**cluster.environment, "PATH": path}
+    shell = Shell(environment, folder)
     try:
         subject.completed(subject.create("GatewayBackup", "first"), timeout=120)
-        yield EncryptedGateway(installed_gateway, subject, key, folder, identities, shell)
+        yield EncryptedGateway(installed_gateway, subject, key, folder, population.identities, environment, shell)
     finally:
         observer.close()
         shell.close()
@@ -117,31 +117,18 @@ def test_file_on_the_volume_opens_with_age_zstd_and_jq(encrypted_gateway: Encryp
     assert set(done.stdout.split()) >= {project.name for project in PROJECTS}
 
 
-def test_only_the_admin_container_has_the_signing_key(encrypted_gateway: EncryptedGateway) -> None:
-    def has(container: str) -> str:
-        script = "test -e /etc/gateway-admin/signing/signing-key.pem && echo yes || echo no"
-        return encrypted_gateway.installed.run(container, "sh", "-c", script, release=NAME, namespace=OLD).strip()
-
-    assert [has(container) for container in ("admin", "gateway", "management-api")] == ["yes", "no", "no"]
-    script = "find /backups /app/.enkrypt/docker -name '*.pem'"
-    assert encrypted_gateway.installed.run("admin", "sh", "-c", script, release=NAME, namespace=OLD) == ""
-    published = encrypted_gateway.installed.get("configmap", f"{NAME}-signing", OLD)["data"]
-    secret = encrypted_gateway.installed.get("secret", f"{NAME}-signing", OLD)["data"]["signing-key.pem"]
-    command = ["openssl", "pkey", "-pubout"]
-    public = subprocess.run(command, input=base64.b64decode(secret), capture_output=True, check=True).stdout
-    assert published["public-key.pem"].split() == public.decode().split()
-
-
-def test_lost_config_is_restored_with_the_identity(encrypted_gateway: EncryptedGateway) -> None:
+def test_lost_config_is_not_seeded_over_and_is_restored_with_the_key(encrypted_gateway: EncryptedGateway) -> None:
     subject = encrypted_gateway.subject
     subject.kube.kubectl(*subject.pod.exec_arguments("gateway", "rm", CONFIG_FILE))
     subject.delete_pod(grace=5)
     subject.rolled_out()
+    # The seed must not replace a lost config: an empty config would look healthy and hide the loss.
     assert subject.detailed_health().startswith("unhealthy")
     status = subject.completed(
         subject.create("GatewayRestore", "with-key", latest={}, identitySecretRef={"name": SECRET})
     )
     assert status["source"]["backupName"] == "first"
+    assert status["safetyBackup"]["kind"] == "missing"
     assert subject.works()
     assert encrypted_gateway.key.secret not in encrypted_gateway.kubectl(
         "get", "gwb,gwr,events,configmaps,pods,deployments", "-o", "json"
@@ -164,18 +151,39 @@ def assert_everyone_works(gateway: EncryptedGateway, namespace: str) -> None:
         observer.close()
 
 
-def test_new_gateway_recovers_from_the_volume_and_the_keys(encrypted_gateway: EncryptedGateway) -> None:
-    """Only the backup volume, the age key, the public half of the signing key and the Helm values remain."""
-    cluster = encrypted_gateway.installed.cluster
-    before = encrypted_gateway.page(OLD)
-    before.run("keep")
-    before.run("retain")
-    before.run("copy one file")
-    volume = encrypted_gateway.installed.get("pvc", f"{NAME}-backups", OLD)["spec"]["volumeName"]
-    spec = json.loads(cluster.kubectl("get", "pv", volume, "-o", "json"))["spec"]
+@pytest.fixture(scope="module")
+def lost(encrypted_gateway: EncryptedGateway) -> dict[str, Any]:
+    """The PersistentVolume of the backups. Its namespace is being deleted, after a person has kept the page's files."""
+    page = encrypted_gateway.page(OLD)
+    page.run("keep")
+    page.run("retain")
+    page.run("copy one file")
+    name = encrypted_gateway.installed.get("pvc", f"{NAME}-backups", OLD)["spec"]["volumeName"]
     encrypted_gateway.subject.observer.close()
-    cluster.kubectl("delete", "namespace", OLD, "--timeout=120s", timeout=130)
+    cluster = encrypted_gateway.installed.cluster
+    # Kubernetes needs half a minute to delete a namespace with pods. Only the volume's test waits for that.
+    cluster.kubectl("delete", "namespace", OLD, "--wait=false")
+    volume: dict[str, Any] = json.loads(cluster.kubectl("get", "pv", name, "-o", "json"))
+    return volume
 
+
+@pytest.mark.usefixtures("lost")
+def test_new_gateway_recovers_from_one_file_on_a_laptop(encrypted_gateway: EncryptedGateway, tmp_path: Path) -> None:
+    """Only one backup file and its age key remain."""
+    for name in ("key.txt", "laptop.json.zst.age"):
+        shutil.copy(encrypted_gateway.folder / name, tmp_path)
+    with Shell(encrypted_gateway.environment, tmp_path) as shell:
+        page = replace(encrypted_gateway, shell=shell).page(LAPTOP)
+        assert f'Completed {{"apiKeys":{len(encrypted_gateway.identities)},' in page.run("one file")
+    assert_everyone_works(encrypted_gateway, LAPTOP)
+
+
+def test_new_gateway_recovers_from_the_volume_and_the_keys(
+    encrypted_gateway: EncryptedGateway, lost: dict[str, Any]
+) -> None:
+    """Only the backup volume, the age key, the public half of the signing key and the Helm values remain."""
+    cluster, volume, spec = encrypted_gateway.installed.cluster, lost["metadata"]["name"], lost["spec"]
+    cluster.kubectl("wait", "--for=delete", f"namespace/{OLD}", "--timeout=120s", timeout=130)
     create_restricted_namespace(cluster, NEW)
     storage = {"storageClassName: CLASS": f"storageClassName: {json.dumps(spec['storageClassName'])}"}
     page = encrypted_gateway.page(NEW, **storage, **{"storage: 5Gi": f"storage: {spec['capacity']['storage']}"})
@@ -188,12 +196,3 @@ def test_new_gateway_recovers_from_the_volume_and_the_keys(encrypted_gateway: En
     finally:
         cluster.kubectl("delete", "namespace", NEW, "--wait=false", check=False)
         cluster.kubectl("delete", "pv", volume, "--wait=false", "--ignore-not-found", check=False)
-
-
-def test_new_gateway_recovers_from_one_file_on_a_laptop(encrypted_gateway: EncryptedGateway) -> None:
-    """Only the file that the test before this one copied, and its age key, remain."""
-    for name in ("public-key.pem", "values.yaml"):
-        (encrypted_gateway.folder / name).unlink(missing_ok=True)
-    page = encrypted_gateway.page(LAPTOP)
-    assert f'Completed {{"apiKeys":{len(encrypted_gateway.identities)},' in page.run("one file")
-    assert_everyone_works(encrypted_gateway, LAPTOP)
