@@ -22,7 +22,7 @@ hypothesis.settings.register_profile("local", NO_DEADLINE)
 hypothesis.settings.register_profile("ci", NO_DEADLINE, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
-NODE = ("tests/node/", "tests/cluster/test_node.py", "tests/cluster/test_gateway_image.py")
+NODE = ("tests/node/", "tests/cluster/test_node.py")
 # With two workers the longest groups run first, so that short tests fill the remaining time of the other worker.
 LONGEST_FIRST = (
     *NODE,
