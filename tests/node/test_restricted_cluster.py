@@ -136,7 +136,7 @@ def fenced(installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPat
         cluster.kubectl("taint", "nodes", "--all", f"{TAINT}-", check=False)
         cluster.kubectl("delete", "-f", "-", "--wait=false", input=body, check=False)
         # Without the hook, which tests/node/test_charts.py has: the operator of all namespaces removes the finalizers.
-        cluster.helm("uninstall", "fenced-operator", "-n", NAMESPACE, "--no-hooks", check=False)
+        cluster.helm("uninstall", "fenced-operator", "-n", NAMESPACE, "--no-hooks")
         cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
 
 
