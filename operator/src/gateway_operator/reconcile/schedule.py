@@ -173,6 +173,7 @@ async def _newest_job(parts: ScheduleParts, cron_job: Json | None, jobs: Sequenc
 
 async def _own_drill(parts: ScheduleParts, schedule: GatewayBackupSchedule, action: OwnDrill, run: _Run) -> None:
     try:
+        # On top of the version that was read: a drill that someone changed since is read again.
         await parts.ports.cluster.set_owners(action.meta, action.owners)
     except MissingError:
         return  # it was deleted: the next observation has it no longer

@@ -236,6 +236,7 @@ def _verify(observed: BackupObservation, now: datetime) -> BackupAction:
         return after_failure(observed, checked, now)
     retry = retry_policy.pending_retry(backup, now)
     if retry is not None:
+        # Requeue for the recorded time, which is the same after a restart of the operator.
         return Wait(timestamps.seconds_until(retry, now))
     if not isinstance(observed.gateway, Endpoint):
         return retry_policy.wait_for_gateway(backup, observed.gateway, deadline(backup), now)

@@ -116,6 +116,7 @@ def _wait(backup: Backup, problem: Failure, since: datetime, now: datetime) -> W
     failure = {"reason": problem.code, "message": problem.sentence()}
     status = {"phase": "Deleting", "reason": problem.code, "message": message, "failure": failure}
     event = KubernetesEvent(problem.code, message, warning=True) if backup.reason != problem.code else None
+    # Requeue: no watch event announces that the gateway can be called again.
     return Wait(delay, status, event)
 
 

@@ -75,6 +75,7 @@ def decide(observed: DrillObservation, now: datetime) -> DrillAction:
     if observed.answer is None:
         then = retry.pending_retry(restore, now)
         if then is not None and now < deadline(restore):
+            # Requeue for the recorded time, which is the same after a restart of the operator.
             return Wait(timestamps.seconds_until(then, now))
     match restore.phase:
         case "Drilling":
@@ -178,6 +179,7 @@ def _drilling(observed: DrillObservation, now: datetime) -> DrillAction:
         fields = {"isolated": False} if failure.reason == Reason.NotIsolated else {}
         return outcome(restore, failure.reason, _with_advice(failure), now, fields)
     if not isinstance(observed.address, Endpoint):
+        # The containers start within seconds, and there is no watch of pods: observe again in this run.
         return RecheckSoon(POLL_SECONDS)
     return _in_pod(observed, pod, now)
 
@@ -219,8 +221,10 @@ def _in_pod(observed: DrillObservation, pod: Json, now: datetime) -> DrillAction
     if not drill_of(restore).get("restoredTime"):
         drill = with_drill(restore, restoredTime=timestamps.precise(now), isolated=not pod_state.isolation_answer(pod))
         message = "The backup is restored in the drill pod; its gateway is starting."
+        # Durable: the time until the gateway is Ready counts from here, also after a crash.
         return Write({**drill, "restoredDigest": journal.restored_sha256, "message": message, "nextRetryTime": None})
     if not pod_ready(pod):
+        # The restored gateway starts within seconds or minutes: observe again in this run.
         return RecheckSoon(POLL_SECONDS)
     if not isinstance(observed.drilled, SystemHealthData):
         return _failed(restore, observed.drilled, now) if observed.drilled is not None else RecheckSoon(POLL_SECONDS)

@@ -80,6 +80,7 @@ def retry(resource: Backup | Restore, failure: Failure, now: datetime) -> Wait:
     else:
         status["lastErrors"] = with_error(resource, failure, now)
     event = KubernetesEvent(failure.code, failure.message, warning=True) if resource.reason != failure.code else None
+    # Requeue: no watch event announces that the gateway can be called again.
     return Wait(delay, status, None if failure.exempt_from_retry_limit else event)
 
 
@@ -134,4 +135,5 @@ def wait_for_gateway(
     event = KubernetesEvent(str(problem.reason), problem.message, warning=True) if new else None
     since = resource.time("startTime") or resource.meta.created
     left = max(0.5, timestamps.seconds_until(until, now))
+    # Requeue: no watch event announces that the problem has ended.
     return Wait(min(timestamps.recheck_delay(since, now), left), status, event)

@@ -93,11 +93,13 @@ def restarting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if observed.rollout is None:
         return wait_for_gateway(restore, observed.gateway, now)
     if observed.rollout.recorded:
+        # The controller replaces the pods, and there is no watch of pods: observe again in this run.
         return RecheckSoon(POLL_SECONDS)
     if observed.rollout.requested or isinstance(observed.answer, RestartRequested):
         return record_restart(observed, observed.rollout)
     must = _must_restart(observed, waited)
     if must is None:
+        # The gateway may still reload its config by itself: observe again in this run.
         return RecheckSoon(POLL_SECONDS)
     if must:
         # The pod template stores the marker, so a repeated call after a crash restarts the pods once.
@@ -120,6 +122,7 @@ def _to_health_check(observed: RestoreObservation, message: str, restarted: bool
     restore = observed.restore
     next_message = "The gateway's health on the restored config is being checked."
     status = {"restarted": restarted, **_key_status(observed)}
+    # Durable: after a crash the pods are not restarted again.
     return step(restore, "HealthCheck", Reason.HealthCheck, next_message, now, status, ended=message)
 
 

@@ -92,6 +92,7 @@ def pending(observed: RestoreObservation, now: datetime) -> RestoreAction:
     fixed = retry.authorized_conditions(observed.restore, None, now)
     if fixed is not None:
         status["conditions"] = fixed
+    # Durable: the time limit of the restore counts from this start.
     return step(observed.restore, "Validating", Reason.Validating, "The source is being looked up.", now, status)
 
 
@@ -151,6 +152,7 @@ def _safety_failed(restore: Restore, cause: str, name: str, now: datetime) -> Re
 def _to_restoring(restore: Restore, message: str, now: datetime, kept: dict[str, Any]) -> RestoreAction:
     next_message = "The admin API was asked to replace the config."
     extra_status = {"safetyBackup": kept} if kept else {}
+    # Durable before the call: from this phase on, only the journal can prove that the config is unchanged.
     return step(restore, "Restoring", Reason.Restoring, next_message, now, extra_status, ended=message)
 
 
@@ -240,6 +242,7 @@ def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction
         problem = observed.gateway if isinstance(observed.gateway, GatewayProblem) else None
         message = problem.message if problem else "The admin API does not report the state of the restore."
         reason = str(problem.reason) if problem else restore.reason
+        # Requeue: only an answer of the gateway can tell whether the config was replaced.
         return Wait(
             _RECHECK_SECONDS,
             {"reason": reason, "message": f"{message} It is not known yet whether the config was replaced; retrying."},

@@ -105,6 +105,7 @@ def _resume_from_record(restore: Restore, record: RestoreResult, now: datetime) 
         return finish(restore, "Failed", Reason.AlreadyApplied, message, now, applied_status(record))
     if record.state is RestoreState.applied:
         message = "An earlier object of this name started this restore; it continues."
+        # Durable: the journal proves that the config is replaced, so no phase before that is entered again.
         return step(restore, "Restarting", Reason.Restarting, message, now, applied_status(record))
     message = "An earlier object of this name started this restore, and the admin API does not report its state."
     return finish(restore, "Failed", ErrorCode.RestoreStateUnknown, message, now)

@@ -62,6 +62,7 @@ async def act(run: DrillContext, restore: Restore, action: DrillAction) -> Failu
             return _failure(await call_or_failure(call))
         case MarkBackup():
             status = {"verification": action.verification}
+            # Before the pod is deleted. After a crash in between, the outcome in the drill's status repeats this write.
             await update_status(run.ports, Backup.parse, action.backup, status, None, run.log)
             return None
         case DeleteObjects():

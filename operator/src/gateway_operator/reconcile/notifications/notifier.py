@@ -165,6 +165,7 @@ class _Receiver:
             given_up = after_request(self._state, plan.to_send, result, self._ports.clock.now())
             self._report(result, len(plan.to_send), given_up)
             if not result.accepted:
+                # Requeue: the receiver may accept it later. `next_plan` applies the backoff.
                 return _RETRY_SECONDS
             recorded &= await self._record(one for group in plan.to_send for one in group)
         self._forget_expired()

@@ -82,6 +82,7 @@ def waiting(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if not approver:
         status = {"phase": "Pending", "reason": str(Reason.ApprovalRequired), "failure": None}
         left = max(0.5, timestamps.seconds_until(expires, now))
+        # Requeue for the deadline, and because the policy has no watch.
         return Wait(min(_POLL_SECONDS, left), {**status, "message": _waiting_message(restore, expires)})
     if approver == restore.requested_by or approver.startswith(_SERVICE_ACCOUNT):
         # The policy refuses this, so the annotation was not written under it.
