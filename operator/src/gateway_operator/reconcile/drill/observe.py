@@ -8,16 +8,14 @@ from gateway_operator.domain.drill.pod_state import belongs_to
 from gateway_operator.domain.drill.status import drill_of, outcome_of, request_id_of
 from gateway_operator.domain.gateway.workload import endpoint, pod_ready
 from gateway_operator.domain.model.admin_api import Failure, NotFound
-from gateway_operator.domain.model.identifiers import Ref
-from gateway_operator.domain.model.names import BACKUP_KIND
-from gateway_operator.domain.model.problem import GatewayProblem
-from gateway_operator.domain.model.resources import Backup, Json
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore.status import is_terminal
 from gateway_operator.ports import AdminTarget, ForbiddenError
 from gateway_operator.reconcile.drill.context import DrillContext
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
-from gateway_operator.reconcile.restore.age_identity import read_identity
+from gateway_operator.reconcile.restore.age_identity import identity_problem
+from gateway_operator.reconcile.restore.source import read_backup, read_backups
 
 
 async def observe(run: DrillContext, restore: Restore) -> DrillObservation:
@@ -27,7 +25,7 @@ async def observe(run: DrillContext, restore: Restore) -> DrillObservation:
     if outcome_of(restore):
         return DrillObservation(
             restore,
-            backups=await _drilled_backup(run, restore),
+            backups=await read_backup(run.ports, run.ref.namespace, restore.source.get("backupName")),
             has_policy=await _has_policy(run),
             pod=await run.ports.cluster.pod(run.ref.namespace, run.name),
             answer=run.answer,
@@ -41,8 +39,8 @@ async def observe(run: DrillContext, restore: Restore) -> DrillObservation:
         gateway=resolved.gateway,
         health=await _live_health(run, resolved),
         workload=resolved.workload,
-        backups=await _backups(run, restore),
-        identity_problem=await _identity_problem(run, restore, resolved.target),
+        backups=await read_backups(run.ports, restore),
+        identity_problem=await identity_problem(run.ports, restore, resolved.target),
         answer=run.answer,
     )
 
@@ -112,29 +110,3 @@ async def _has_policy(run: DrillContext) -> bool:
         # The permission to create it is missing as well: the attempt reports it.
         return False
     return policy is not None and belongs_to(policy, run.ref.uid)
-
-
-async def _backups(run: DrillContext, restore: Restore) -> list[Backup]:
-    if restore.phase != "Validating" or restore.source or not restore.names_backup:
-        return []
-    if restore.backup_name is not None:
-        return await _backup(run, restore.backup_name)
-    return [Backup.parse(body) for body in await run.ports.cluster.list_ours(BACKUP_KIND, run.ref.namespace)]
-
-
-async def _drilled_backup(run: DrillContext, restore: Restore) -> list[Backup]:
-    name = restore.source.get("backupName")
-    return await _backup(run, str(name)) if name else []
-
-
-async def _backup(run: DrillContext, name: str) -> list[Backup]:
-    body = await run.ports.cluster.read(Ref(BACKUP_KIND, run.ref.namespace, name, ""))
-    return [] if body is None else [Backup.parse(body)]
-
-
-async def _identity_problem(run: DrillContext, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
-    """Check that the identity can be read. It is discarded here, and read again for the call."""
-    if restore.phase != "Validating" or restore.needed_identity is None or target is None:
-        return None
-    result = await read_identity(run.ports, run.ref.namespace, restore.gateway, restore.needed_identity, target)
-    return result if isinstance(result, GatewayProblem) else None

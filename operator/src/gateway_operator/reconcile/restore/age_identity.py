@@ -11,6 +11,7 @@ from gateway_operator.domain.model.identifiers import GatewayRef, IdentityRef
 from gateway_operator.domain.model.names import ADMIN_CA_SECRET, GATEWAY_LABEL
 from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.reasons import Reason
+from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.ports import AdminTarget, ForbiddenError, Identity, Ports
 from gateway_operator.reconcile.gateway_lookup import lookup_problem
 
@@ -51,6 +52,18 @@ async def read_identity(
         message = f"Secret {identity_ref.name} has no key {identity_ref.key} with an age identity."
         return GatewayProblem(Reason.IdentityMissing, message)
     return Identity(text)
+
+
+async def identity_problem(ports: Ports, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
+    """Why the identity cannot be read, before the restore changes anything. None outside Validating.
+
+    The identity itself is discarded here, and read again for the call.
+    """
+    identity_ref = restore.needed_identity
+    if restore.phase != "Validating" or identity_ref is None or target is None:
+        return None
+    result = await read_identity(ports, restore.meta.ref.namespace, restore.gateway, identity_ref, target)
+    return result if isinstance(result, GatewayProblem) else None
 
 
 def as_failure(problem: GatewayProblem) -> Failure:

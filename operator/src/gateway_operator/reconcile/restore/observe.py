@@ -20,7 +20,6 @@ from gateway_operator.domain.gateway.workload import Endpoint, Workload
 from gateway_operator.domain.model.admin_api import Failure, NotFound
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import BACKUP_KIND, RESTORE_KIND, safety_backup_name
-from gateway_operator.domain.model.problem import GatewayProblem
 from gateway_operator.domain.model.resources import Backup
 from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.restore import decide as decisions
@@ -30,10 +29,10 @@ from gateway_operator.domain.restore.status import RestoreObservation, is_runnin
 from gateway_operator.ports import AdminTarget
 from gateway_operator.reconcile.gateway_lookup import ResolvedGateway, call_or_failure, resolve_gateway
 from gateway_operator.reconcile.replicas import replica_problem
-from gateway_operator.reconcile.restore.age_identity import read_identity
+from gateway_operator.reconcile.restore.age_identity import identity_problem
 from gateway_operator.reconcile.restore.context import RestoreContext
+from gateway_operator.reconcile.restore.source import read_backups
 
-_PHASES_THAT_READ_BACKUPS = ("Validating",)
 _PHASES_THAT_READ_ROLLOUT = ("Restarting", "RollingBack")
 
 
@@ -55,7 +54,7 @@ async def observe(run: RestoreContext, restore: Restore) -> RestoreObservation:
         health=health,
         persistent=_persistent(resolved, health),
         journal=journal,
-        backups=await _backups(run, restore),
+        backups=await read_backups(run.ports, restore),
         safety=await _safety(run, restore),
         rollout=rollout(resolved.workload, marker(restore), resolved.owned, RestartRecord.parse(restore.status))
         if resolved.workload is not None and restore.phase in _PHASES_THAT_READ_ROLLOUT
@@ -69,7 +68,7 @@ async def observe(run: RestoreContext, restore: Restore) -> RestoreObservation:
         pending_owner=None if owner is None else owner.meta.ref.name,
         pending_owner_runs=owner is not None and not is_terminal(owner),
         running_restore=running,
-        identity_problem=await _identity_problem(run, restore, resolved.target),
+        identity_problem=await identity_problem(run.ports, restore, resolved.target),
         **await _approval(run, restore, resolved.workload),
         answer=run.answer,
     )
@@ -101,32 +100,11 @@ async def _read_admin_api(
     return health, await call_or_failure(run.ports.admin_api.read_restore(target, restore.request_id))
 
 
-async def _identity_problem(run: RestoreContext, restore: Restore, target: AdminTarget | None) -> GatewayProblem | None:
-    """Check that the identity can be read, before the restore changes anything.
-
-    The identity itself is discarded here, and read again for the call.
-    """
-    identity_ref = restore.needed_identity
-    if restore.phase not in _PHASES_THAT_READ_BACKUPS or identity_ref is None or target is None:
-        return None
-    result = await read_identity(run.ports, run.ref.namespace, restore.gateway, identity_ref, target)
-    return result if isinstance(result, GatewayProblem) else None
-
-
 def _count_healthy(
     run: RestoreContext, restore: Restore, resolved: ResolvedGateway, health: SystemHealthData | Failure | None
 ) -> None:
     healthy = restore.phase == "HealthCheck" and health_problem(restore, resolved.gateway, health) is None
     run.streak = run.streak + 1 if healthy else 0
-
-
-async def _backups(run: RestoreContext, restore: Restore) -> list[Backup]:
-    if restore.phase not in _PHASES_THAT_READ_BACKUPS or restore.source or not restore.names_backup:
-        return []
-    if restore.backup_name is not None:
-        body = await run.ports.cluster.read(Ref(BACKUP_KIND, run.ref.namespace, restore.backup_name, ""))
-        return [] if body is None else [Backup.parse(body)]
-    return [Backup.parse(body) for body in await run.ports.cluster.list_ours(BACKUP_KIND, run.ref.namespace)]
 
 
 async def _safety(run: RestoreContext, restore: Restore) -> Backup | None:
