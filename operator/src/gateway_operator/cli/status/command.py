@@ -21,7 +21,6 @@ from gateway_operator.domain.model.restore_resource import Restore
 from gateway_operator.domain.retention.result import RETENTION_APPLIED
 from gateway_operator.domain.retention.status import OBJECTIVE_MET
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID
-from gateway_operator.domain.schedule.drills import DRILLED
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 from gateway_operator.ports import ForbiddenError
 
@@ -142,7 +141,7 @@ def _schedule_row(schedule: GatewayBackupSchedule) -> tuple[str, ...]:
         schedule.schedule,
         "suspended" if schedule.suspend else str(schedule.status.get("nextScheduleTime") or ""),
         ago(schedule.status.get("lastSuccessfulTime")),
-        *(_state(schedule, kind) for kind in (OBJECTIVE_MET, RETENTION_APPLIED, DRILLED, conditions.READY)),
+        *(_state(schedule, kind) for kind in (OBJECTIVE_MET, RETENTION_APPLIED, conditions.DRILLED, conditions.READY)),
     )
 
 

@@ -21,7 +21,6 @@ from gateway_operator.domain.model.identifiers import NamespacedGateway, SetKind
 from gateway_operator.domain.model.levels import DRILLED, VERIFIED, reaches
 from gateway_operator.domain.retention.result import RETENTION_APPLIED
 from gateway_operator.domain.retention.status import OBJECTIVE_MET, QUIET_REASONS, check_objective
-from gateway_operator.domain.schedule import drills
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 BACKUP_PHASES: Final = ("Pending", "Running", "Verifying", "Completed", "Failed", "Deleting")
@@ -143,7 +142,7 @@ def _schedule_gauges(
         reported = conditions.condition_status(present, OBJECTIVE_MET) is not False
         series.set(metrics.OBJECTIVE_MET_NOW, labels, met and reported)
     if schedule.drill is not None:
-        series.set(metrics.DRILL_MET, labels, conditions.condition_status(present, drills.DRILLED))
+        series.set(metrics.DRILL_MET, labels, conditions.condition_status(present, conditions.DRILLED))
     last_drill = timestamps.parse(schedule.drill_status.get("lastSuccessfulTime"))
     if last_drill is not None:
         series.raise_to(metrics.LAST_DRILLED, labels, last_drill.timestamp())

@@ -23,7 +23,6 @@ from gateway_operator.domain.restore.status import TERMINAL_RESTORE_PHASES
 from gateway_operator.domain.retention.result import RETENTION_APPLIED
 from gateway_operator.domain.retention.status import OBJECTIVE_MET, QUIET_REASONS
 from gateway_operator.domain.schedule.certificate import CERTIFICATE_VALID
-from gateway_operator.domain.schedule.drills import DRILLED
 from gateway_operator.domain.schedule.resource import GatewayBackupSchedule
 
 Resource = Backup | Restore | GatewayBackupSchedule
@@ -45,7 +44,7 @@ class _Rule:
 _SCHEDULE_RULES: Final[Mapping[str, _Rule]] = {
     OBJECTIVE_MET: _Rule(Topic.ObjectiveMissed, Severity.error),
     RETENTION_APPLIED: _Rule(Topic.DeletionsHeld, Severity.warning, timedelta(minutes=15)),
-    DRILLED: _Rule(Topic.DrillFailed, Severity.error),
+    conditions.DRILLED: _Rule(Topic.DrillFailed, Severity.error),
     CERTIFICATE_VALID: _Rule(Topic.CertificateExpiring, Severity.warning),
     GATEWAY_HEALTHY: _Rule(Topic.GatewayUnhealthy, Severity.error, timedelta(minutes=2)),
     conditions.READY: _Rule(Topic.ScheduleNotReady, Severity.error, timedelta(minutes=5)),

@@ -38,7 +38,6 @@ from gateway_operator.domain.schedule.drill_cronjob import desired_drill_cron_jo
 from gateway_operator.domain.schedule.jobs import JobObservation, job_problem
 from gateway_operator.domain.schedule.resource import DrillSettings, GatewayBackupSchedule
 
-DRILLED: Final = "Drilled"
 _TERMINAL: Final = frozenset({"Completed", "Failed"})
 
 
@@ -118,8 +117,8 @@ class DrillResult:
     ) -> conditions.Conditions:
         """The list of conditions with this one set or removed."""
         if self.condition is None:
-            return conditions.without_condition(present, DRILLED)
-        return conditions.with_condition(present, DRILLED, *self.condition, generation, now)
+            return conditions.without_condition(present, conditions.DRILLED)
+        return conditions.with_condition(present, conditions.DRILLED, *self.condition, generation, now)
 
 
 def decide_drills(
