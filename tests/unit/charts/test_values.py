@@ -34,6 +34,7 @@ REFUSED: list[tuple[str, Object, str]] = [
     ("operator", {"metrics": {"podMonitor": {"interval": "often"}}}, "/metrics/podMonitor/interval"),
     ("operator", {"metrics": {"prometheusRule": {"runbook": "x#y"}}}, "/metrics/prometheusRule/runbook"),
     ("operator", {"metrics": {"prometheusRule": {"disabled": ["Watchdog"]}}}, "/metrics/prometheusRule/disabled/0"),
+    ("operator", {"metrics": {"prometheusRule": {"dashboardUrl": "x?y"}}}, "/metrics/prometheusRule/dashboardUrl"),
     ("gateway", {"gateway": {"image": {"tag": "latest"}}}, "/gateway/image/tag"),
     ("gateway", {"gateway": {"image": {"tag": ""}}}, "/gateway/image/tag"),
     ("gateway", {"admin": {"image": {"tag": "latest"}}}, "/admin/image/tag"),

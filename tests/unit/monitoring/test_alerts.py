@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def _values(series: Gauge | Counter, day: Day) -> list[float | None]:
     return [*values]
 
 
-def _input(name: str, labels: dict[str, str], values: list[float | None]) -> dict[str, str]:
+def _input(name: str, labels: dict[str, str], values: Sequence[float | None]) -> dict[str, str]:
     text = ",".join(f'{label}="{value}"' for label, value in labels.items())
     words = [STALE if value is None else f"{value:.0f}" for value in values]
     return {"series": f"{name}{{{text}}}", "values": " ".join(words)}
@@ -98,13 +98,46 @@ def _checks(case: Case, day: Day) -> list[dict[str, Any]]:
 def test_alert_fires_in_time_without_flapping_and_resolves(case: Case, tmp_path: Path) -> None:
     rule = rules()[case.alert, case.severity]
     day = Day(case, rule)
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [rule]}]}))
-    test = {"interval": "1m", "input_series": _input_series(case, day), "promql_expr_test": _checks(case, day)}
-    (tmp_path / "test.yaml").write_text(
-        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]})
-    )
-    result = promtool("test", "rules", "test.yaml", folder=tmp_path)
+    _assert_promtool_passes(rule, _input_series(case, day), _checks(case, day), tmp_path)
+
+
+def _assert_promtool_passes(
+    rule: Rule, series: list[dict[str, str]], checks: list[dict[str, Any]], folder: Path
+) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [rule]}]}))
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": checks}
+    body = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}
+    (folder / "test.yaml").write_text(yaml.safe_dump(body))
+    result = promtool("test", "rules", "test.yaml", folder=folder)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def _firing(rule: Rule, minute: int, samples: int) -> dict[str, Any]:
+    """A check of the number of firing alerts at a minute."""
+    text = f'count(ALERTS{{alertname="{rule["alert"]}",alertstate="firing"}})'
+    expected = [{"labels": "{}", "value": samples}] if samples else []
+    return {"expr": text, "eval_time": f"{minute}m", "exp_samples": expected}
+
+
+def test_first_error_is_noticed_although_its_series_begins_with_it(tmp_path: Path) -> None:
+    rule = rules()["GatewayAdminInternalErrors", "warning"]
+    labels = {"namespace": "a", "service": "gw", "pod": "gw-1", "code": "InternalError"}
+    series = [
+        _input("gateway_admin_requests_total", {**labels, "route": "/old"}, [4] * 200),
+        _input("gateway_admin_requests_total", {**labels, "route": "/new"}, [None] * 90 + [1] * 110),
+    ]
+    checks = [_firing(rule, 89, 0), _firing(rule, 92, 1), _firing(rule, 199, 0)]
+    _assert_promtool_passes(rule, series, checks, tmp_path)
+
+
+def test_one_pod_of_several_that_is_not_ready_is_enough(tmp_path: Path) -> None:
+    rule = rules()["GatewayAdminNotReady", "warning"]
+    labels = {"namespace": "a", "service": "gw"}
+    series = [
+        _input("gateway_admin_ready", {**labels, "pod": "gw-0"}, [1] * 60),
+        _input("gateway_admin_ready", {**labels, "pod": "gw-1"}, [1] * 30 + [0] * 30),
+    ]
+    _assert_promtool_passes(rule, series, [_firing(rule, 29, 0), _firing(rule, 50, 1)], tmp_path)
 
 
 def test_each_rule_has_a_test_case() -> None:

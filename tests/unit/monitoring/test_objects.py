@@ -23,6 +23,38 @@ def test_prometheus_rule_contains_the_rules_and_links_to_the_runbook() -> None:
     assert groups == yaml.safe_load(RULES_FILE.read_text().replace("docs/runbook.md", RUNBOOK))["groups"]
 
 
+def test_each_alert_links_to_the_dashboard_of_its_gateway(tmp_path: Path) -> None:
+    address = "https://grafana.example/d/gateway-backups"
+    values = {"metrics": {"prometheusRule": {"enabled": True, "dashboardUrl": address}}}
+    groups = one(render("operator", values), "PrometheusRule")["spec"]["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        rule["annotations"] = {"dashboard_url": rule["annotations"]["dashboard_url"]}
+    gateway, operator = {"namespace": "prod", "gateway": "gw"}, {"namespace": "ops", "job": "operator"}
+    cases = {
+        "GatewayBackupGatewayUnhealthy": (gateway, f"{address}?var-namespace=prod&var-gateway=gw"),
+        "GatewayBackupOperatorNoLeader": (operator, address),
+    }
+    checks = [
+        {
+            "alertname": alert,
+            "eval_time": "15m",
+            "exp_alerts": [
+                {"exp_labels": {"severity": "critical", **labels}, "exp_annotations": {"dashboard_url": link}}
+            ],
+        }
+        for alert, (labels, link) in cases.items()
+    ]
+    series = [
+        {"series": 'gateway_backup_gateway_healthy{namespace="prod",gateway="gw"}', "values": "0x20"},
+        {"series": 'gateway_backup_operator_leader{namespace="ops",job="operator"}', "values": "0x20"},
+    ]
+    test = {"interval": "1m", "input_series": series, "alert_rule_test": checks}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}))
+    result = promtool("test", "rules", "test.yaml", folder=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_a_disabled_alert_is_left_out_and_the_others_stay() -> None:
     def names(disabled: list[str]) -> set[str]:
         values = {"metrics": {"prometheusRule": {"enabled": True, "disabled": disabled}}}
@@ -87,6 +119,13 @@ def test_panels_have_unique_ids_and_do_not_overlap() -> None:
     ]
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) < 24
+
+
+def test_no_summary_is_green_without_an_operator() -> None:
+    """A fallback to 0 needs the series of a leader that has read the objects."""
+    fallbacks = [expr for _, expr in queries() if re.search(r"\bor\b (0|vector)", expr)]
+    assert len(fallbacks) > 5
+    assert all(expr.endswith("or 0 * max(gateway_backup_operator_objects_read == 1)") for expr in fallbacks)
 
 
 def test_each_panel_query_is_valid_and_keeps_no_unknown_variable(tmp_path: Path) -> None:
