@@ -1,4 +1,4 @@
-"""pytest fixtures: clusters for a session, a namespace for a test, and diagnostics in the report of a failed test.
+"""pytest fixtures: clusters for a session or a module, a namespace for a test, and diagnostics of a failed test.
 
 Enable them with `pytest_plugins = ["tests.cluster.fixtures"]` in the conftest.py at the top.
 """
@@ -25,21 +25,24 @@ _running: dict[str, Cluster] = {}
 def control_plane() -> Iterator[Cluster]:
     """A control plane without a node: real objects, controllers and admission, but pods never run."""
     _skip_if(requirements.why_no_control_plane())
-    yield from _session_cluster("control_plane", "test", node=False)
+    yield from _running_cluster("control_plane", "test", node=False)
 
 
 @pytest.fixture(scope="session")
 def node_cluster() -> Iterator[Cluster]:
     """A cluster with one node: real pods, probes, volumes, services and DNS."""
     _skip_if(requirements.why_no_node())
-    yield from _session_cluster("node_cluster", "test-node", node=True)
+    yield from _running_cluster("node_cluster", "test-node", node=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_node_cluster() -> Iterator[Cluster]:
-    """A second cluster with a node, which shares nothing with the first one. For a move, and for the quickstart."""
+    """A second cluster with a node, which shares nothing with the first one. For a move, and for the quickstart.
+
+    It ends with its module, because an idle cluster needs a tenth of a core.
+    """
     _skip_if(requirements.why_no_node())
-    yield from _session_cluster("new_node_cluster", "test-new", node=True)
+    yield from _running_cluster("new_node_cluster", "test-new", node=True)
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _session_cluster(kind: str, preferred_name: str, *, node: bool) -> Iterator[Cluster]:
+def _running_cluster(kind: str, preferred_name: str, *, node: bool) -> Iterator[Cluster]:
     name, lock = claim_name(preferred_name)
     # The reaper stops the cluster if this process is killed.
     reaper = subprocess.Popen(

@@ -5,7 +5,6 @@ The reader has one namespace for the quickstart (team-a) and one for the other p
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -20,11 +19,9 @@ from tests.api.support.requirements import require_programs
 from tests.cluster import Cluster
 from tests.cluster.output import wait_until
 from tests.demo.gateway_api import PROJECTS
-from tests.demo.gateway_pod import CONFIG_FILE, GatewayPod
-from tests.demo.kube import Kube
+from tests.demo.gateway_pod import CONFIG_FILE
 from tests.demo.observers import Observer
-from tests.demo.terminal_report import Report
-from tests.node.conftest import ROOT, InstalledGateway, load_with_short_names
+from tests.node.conftest import ROOT, InstalledGateway, Population, gateway_pod, load_with_short_names
 from tests.node.page_commands import Page, PageReader
 from tests.node.pages import DISASTER_RECOVERY, FROM_CRON, KUBECTL_GATEWAY, QUICKSTART, README, RESTORES, SCHEDULES
 from tests.node.shell import Shell
@@ -208,18 +205,17 @@ def test_page_of_restores_replaces_the_programs_of_the_guide(team_b: Reader) -> 
     assert team_b.get("gwr", "undo-the-reset")["status"]["counts"] == restore["counts"]
 
 
-def test_gateway_moves_to_another_cluster(reader: Reader, installed_gateway: InstalledGateway) -> None:
+def test_gateway_moves_to_another_cluster(
+    reader: Reader, installed_gateway: InstalledGateway, population: Population
+) -> None:
     """The first cluster of the tests is the new one. Only files on the reader's machine reach it."""
-    old = GatewayPod(Kube(Report(io.StringIO()), reader.cluster.environment), "team-a", "my-gateway")
-    # Ada exists already: the quickstart created her.
-    projects = [project for project in PROJECTS if "ada@example.com" not in project.members]
-    identities = old.populate(projects)
+    population.copy_to(gateway_pod(reader.cluster, "team-a", "my-gateway"))
     page = reader.opens(DISASTER_RECOVERY)
     page.run("keep")
     page.run("copy all files")
 
     cluster, namespace = installed_gateway.cluster, "moved"
-    observer = Observer(Kube(Report(io.StringIO()), cluster.environment), namespace, "my-gateway")
+    observer = Observer(gateway_pod(cluster, namespace, "my-gateway").kube, namespace, "my-gateway")
     not_encrypted = {"  identitySecretRef: {name: restore-key}\n": ""}
     with Shell(cluster.environment, reader.folder) as terminal:
         page = PageReader(DISASTER_RECOVERY, terminal, {"team-a": namespace, **not_encrypted})
@@ -227,8 +223,8 @@ def test_gateway_moves_to_another_cluster(reader: Reader, installed_gateway: Ins
             page.run("move")
             page.run("import")
             assert "Completed" in page.run("restore")
-            for identity in identities:
-                servers = next(project.servers for project in projects if project.name == identity.project)
+            for identity in population.identities:
+                servers = next(project.servers for project in PROJECTS if project.name == identity.project)
                 assert observer.wait_for_servers(identity, servers, timeout=60).servers == servers
         finally:
             observer.close()
@@ -236,8 +232,13 @@ def test_gateway_moves_to_another_cluster(reader: Reader, installed_gateway: Ins
 
 
 def test_quickstart_uninstalls_everything(reader: Reader) -> None:
-    reader.kubectl("delete", "namespace", "team-b", "by-hand")
+    def left() -> list[str]:
+        names = reader.cluster.kubectl("get", "crd,clusterrole,clusterrolebinding,ns", "-o", "name").split()
+        return [name for name in names if any(part in name for part in ("mcpgateway", "gateway-backup", "team-"))]
+
+    # Kubernetes needs half a minute to delete a namespace with pods. The page deletes its own ones meanwhile.
+    reader.kubectl("delete", "namespace", "team-b", "by-hand", "--wait=false")
     select_namespace(reader, "team-a")
     reader.opens(QUICKSTART).run("uninstall")
-    left = reader.cluster.kubectl("get", "crd,clusterrole,clusterrolebinding,ns", "-o", "name")
-    assert [name for name in left.split() if "mcpgateway" in name or "gateway-backup" in name or "team-" in name] == []
+    assert "team-a" not in " ".join(left())
+    wait_until(lambda: left() == [], f"the deletion of {left()}", timeout=60, pause=0.5)
