@@ -60,5 +60,7 @@ def test_messages_lead_a_role_only_operator_to_a_retained_volume(
             series = f'gateway_backup_volume_retained{{gateway="gw",namespace="{kube.namespace}"}} 1.0'
             wait_for("the metric", lambda: series in operator.metrics())
         finally:
+            # Operators of later tests watch all namespaces, and would make requests for it without a permission.
+            kube.kubectl("delete", "gwbs", "nightly")
             for kind in ("clusterrolebinding", "clusterrole"):
                 kube.kubectl("delete", kind, role)
