@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,12 +14,25 @@ import pytest
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import UNPRIVILEGED_USER, GatewayDirs
 
+MAX_LEFT_OPEN = 16
+"""Files that shared fixtures, such as the parent of the servers, open for the rest of the run."""
+
 
 @pytest.fixture(scope="session")
 def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     started = ForkServer(tmp_path_factory.mktemp("fork_server") / "log")
     yield started
     started.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_files_left_open() -> Iterator[None]:
+    """Fails if the tests of one module leave files open: a worker runs many modules, and may open 1,024 files."""
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    gc.collect()
+    left_open = len(os.listdir("/proc/self/fd")) - before
+    assert left_open <= MAX_LEFT_OPEN, f"{left_open} files are still open"
 
 
 @pytest.fixture

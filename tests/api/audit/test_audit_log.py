@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from gateway_api.audit import verify
 from tests.api.support.admin_process import AdminProcess
+from tests.api.support.command import run_command
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
 from tests.api.support.requirements import require_programs
@@ -34,10 +33,8 @@ def _records(dirs: GatewayDirs) -> list[dict[str, Any]]:
 
 
 def _verify(dirs: GatewayDirs) -> tuple[int, str]:
-    words = ["--backups", str(dirs.backups), "--config", str(dirs.config)]
-    command = [sys.executable, "-m", "gateway_api", "audit", "verify", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
+    result = run_command("audit", "verify", "--backups", dirs.backups, "--config", dirs.config)
+    return result.code, result.stdout + result.stderr
 
 
 def test_each_operation_has_an_intent_and_an_outcome_record(api: httpx.Client, dirs: GatewayDirs) -> None:

@@ -236,6 +236,7 @@ def test_restore_opens_files_written_by_age(
 
 
 def test_idle_server_with_keys_uses_less_than_46_mebibytes(dirs: GatewayDirs, keys: Keys) -> None:
+    """A server without keys uses less: it never imports the libraries for them."""
     with AdminProcess(dirs.config, dirs.backups, age_recipient=keys.recipient) as process:
         with process.client(dirs.key) as client:
             assert_ok(client.post(BACKUP, json={"path": "a.json.zst.age"}))

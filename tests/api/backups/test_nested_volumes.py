@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gateway_api.http import server
+from tests.api.support.command import run_command
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
 from tests.api.support.responses import assert_error, assert_ok
@@ -19,6 +18,15 @@ BACKUP = "/api/v1/system/backup"
 ALL = "/api/v1/system/backups"
 
 
+def _state(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """What a write would change. A listing by this test may change the access times."""
+    infos = {path: path.stat() for path in folder.rglob("*")}
+    return {
+        path: (info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+        for path, info in infos.items()
+    }
+
+
 def test_no_operation_reaches_into_a_nested_backup_directory(dirs: GatewayDirs, fork_server: ForkServer) -> None:
     inner = dirs.backups / "team" / "b"
     inner.mkdir(parents=True)
@@ -26,7 +34,7 @@ def test_no_operation_reaches_into_a_nested_backup_directory(dirs: GatewayDirs, 
         other = assert_ok(api.post(BACKUP, json={"path": "d/a.json"}))
     left_over = inner / "d" / ".gateway-0123456789abcdef.tmp"
     left_over.write_bytes(b"")
-    before = {path: path.stat() for path in inner.rglob("*")}
+    before = _state(inner)
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
         assert_ok(api.post(BACKUP, json={"path": "team/own.json"}))
         assert [one["path"] for one in assert_ok(api.get(ALL))["items"]] == ["team/own.json"]
@@ -44,7 +52,7 @@ def test_no_operation_reaches_into_a_nested_backup_directory(dirs: GatewayDirs, 
                 assert_error(answer, "PathNotAllowed")
         assert_error(api.post(f"{ALL}/inspect", json={"path": "team/b/d/a.json"}), "BackupNotFound")
         assert assert_ok(api.get(ALL, params={"path": "team/b/d/a.json"}))["items"] == []
-    assert {path: path.stat() for path in inner.rglob("*")} == before
+    assert _state(inner) == before
 
 
 def test_folder_becomes_a_backup_directory_of_its_own(api: httpx.Client, dirs: GatewayDirs) -> None:
@@ -58,7 +66,9 @@ def test_folder_becomes_a_backup_directory_of_its_own(api: httpx.Client, dirs: G
 
 
 @pytest.mark.parametrize("below", ["inner", "deep/er/inner", "link"])
-def test_start_inside_another_backup_directory_is_refused(below: str, dirs: GatewayDirs, tmp_path: Path) -> None:
+def test_start_inside_another_backup_directory_is_refused(
+    below: str, dirs: GatewayDirs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (dirs.backups / ".gateway").mkdir()
     (dirs.backups / ".gateway" / "volume_id").write_text("1" * 32 + "\n")
     inner = dirs.backups / below if below != "link" else tmp_path / "link"
@@ -67,9 +77,9 @@ def test_start_inside_another_backup_directory_is_refused(below: str, dirs: Gate
         inner.symlink_to(dirs.backups / "linked")
     else:
         inner.mkdir(parents=True)
-    command = [sys.executable, "-m", "gateway_api", "serve", "--config", str(dirs.config), "--backups", str(inner)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=False)
-    assert done.returncode == 2
-    assert "is inside the backup directory" in done.stderr
-    assert str(dirs.backups) in done.stderr
+    monkeypatch.setattr(server, "run", lambda _: pytest.fail("the server was started"))
+    result = run_command("serve", "--config", dirs.config, "--backups", inner)
+    assert result.code == 2
+    assert "is inside the backup directory" in result.stderr
+    assert str(dirs.backups) in result.stderr
     assert not (inner / ".gateway").exists()

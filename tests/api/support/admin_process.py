@@ -20,7 +20,8 @@ import httpx
 
 from tests.api.support.temporary_files import new_temporary_file
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+"""After this time a server hangs. On a loaded machine, a server that works took more than 20 s to start."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -122,13 +123,18 @@ class AdminProcess:
                 start_new_session=True,
             )
         if wait:
-            self.wait_until_up()
+            try:
+                self.wait_until_up()
+            except BaseException:
+                # The caller's `with` block is not entered, so nothing else would end the process.
+                self.stop(signal.SIGKILL)
+                raise
         return self
 
     def wait_until_up(self) -> None:
         """Returns once ``/health`` answers.
 
-        Raises ``RuntimeError`` with the log if the process ends or does not answer within 20 s.
+        Raises ``RuntimeError`` with the log if the process ends or does not answer in time.
         """
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
