@@ -62,10 +62,11 @@ PROGRAMS = {
         Program("kubectl", "k8s.io/kubernetes/cmd/kubectl", ("version", "--client"), r"Version: v1\.3[345]\.\d+\s"),
         Program("helm", "helm.sh/helm/v3/cmd/helm", ("version", "--short"), r"v3\.(1[4-9]|[2-9]\d)\."),
         Program("coredns", "./coredns", ("-version",), r"CoreDNS-1\.1\d\."),
+        Program("networkpolicies", "./networkpolicies", ("-version",), r"networkpolicies of kube-router v2\."),
     )
 }
 CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
-NODE_PROGRAMS = (*CONTROL_PLANE_PROGRAMS, "kube-scheduler", "kubelet", "kube-proxy", "coredns")
+NODE_PROGRAMS = (*CONTROL_PLANE_PROGRAMS, "kube-scheduler", "kubelet", "kube-proxy", "coredns", "networkpolicies")
 
 
 def find(names: Iterable[str]) -> dict[str, Path]:
@@ -114,8 +115,8 @@ def _is_fit(program: Program, path: Path) -> bool:
 def _programs_dir() -> Path:
     """Folder for the programs of this version of the Go module. Its name is a digest of the module's files."""
     digest = hashlib.sha256(_VERSION_FLAG.encode())
-    for name in ("go.mod", "go.sum", "coredns/main.go"):
-        digest.update((_MODULE / name).read_bytes())
+    for path in (_MODULE / "go.mod", _MODULE / "go.sum", *sorted(_MODULE.glob("*/main.go"))):
+        digest.update(path.read_bytes())
     return cache_dir() / "programs" / digest.hexdigest()[:16]
 
 

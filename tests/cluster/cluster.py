@@ -132,6 +132,17 @@ class Cluster:
             control_plane.start_api_server()
             control_plane.wait_ready()
 
+    @contextmanager
+    def policies_off(self) -> Iterator[None]:
+        """Enforce no NetworkPolicies during the block, as with a network plugin that does not support them."""
+        self._needs_node()
+        node = self._node()
+        node.stop_policy_engine()
+        try:
+            yield
+        finally:
+            node.start_policy_engine()
+
     def add_volume(self, name: str, size: str = "1Gi", *, tmpfs: bool = False) -> "Volume":
         """Create a persistent volume with its own storage class. Only on a tmpfs is its size enforced."""
         from tests.cluster.volumes import add_volume

@@ -32,6 +32,7 @@ _IDENTITIES = {
     "kube-proxy": ("system:kube-proxy", ""),
     "coredns": ("system:coredns", ""),
     "provisioner": ("system:provisioner", ""),
+    "networkpolicies": ("system:networkpolicies", ""),
 }
 
 

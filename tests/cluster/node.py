@@ -1,4 +1,7 @@
-"""Runs the node as root in its own network namespace: containerd, kubelet, kube-proxy, DNS and the provisioner."""
+"""Runs the node as root in its own network namespace.
+
+Its programs: containerd, kubelet, kube-proxy, DNS, the provisioner, and the engine that enforces NetworkPolicies.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +20,8 @@ from tests.cluster.slots import State
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
 
-PROGRAMS = ("containerd", "kubelet", "kube-proxy", "coredns", "provisioner")
+_ENGINE = "networkpolicies"
+PROGRAMS = ("containerd", "kubelet", "kube-proxy", "coredns", "provisioner", _ENGINE)
 
 
 class Node:
@@ -56,6 +60,7 @@ class Node:
         self._spawn("kube-proxy", self._kube_proxy())
         self._spawn("coredns", ["-conf", str(self._config("Corefile"))])
         provisioner.spawn(self._state)
+        self.start_policy_engine()
         self.wait_ready(cluster)
 
     def wait_ready(self, cluster: "Cluster", timeout: float = 90) -> None:
@@ -67,6 +72,16 @@ class Node:
             return cluster.kubectl("get", "nodes", "-o", query, check=False).strip() == "True"
 
         wait_until(ready, f"the node of {self._state.name} to be ready", timeout, pause=0.2)
+
+    def start_policy_engine(self) -> None:
+        """Start the enforcement of NetworkPolicies. It begins when the engine has read all of them."""
+        credentials = f"-kubeconfig={self._paths.pki / _ENGINE}.kubeconfig"
+        node = f"-node={node_name(self._state.name)}"
+        self._spawn(_ENGINE, [credentials, node, f"-service-cidr={self._state.addresses.services}"])
+
+    def stop_policy_engine(self) -> None:
+        """End the enforcement of NetworkPolicies: the engine removes its iptables rules and IP sets."""
+        self._processes.stop(_ENGINE, patience=20)
 
     def is_healthy(self) -> bool:
         """Whether all programs of the node are running."""

@@ -15,6 +15,7 @@ DEBIAN_PACKAGES = {
     "runc": "/usr/sbin/runc",
     "containernetworking-plugins": "/usr/lib/cni/bridge",
     "iptables": "/usr/sbin/iptables",
+    "ipset": "/usr/sbin/ipset",
     "conntrack": "/usr/sbin/conntrack",
     "iproute2": "/bin/ip",
     "socat": "/usr/bin/socat",

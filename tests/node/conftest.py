@@ -1,8 +1,12 @@
-"""One operator and one gateway for the whole session, built from the Dockerfiles and installed with the charts."""
+"""One operator and one gateway for the whole session, built from the Dockerfiles and installed with the charts.
+
+All operators and gateways of these tests are installed with their NetworkPolicies, and the node enforces them.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,17 +39,29 @@ class InstalledGateway:
 
     def install_operator(self, *values: str, release: str | None = None, namespace: str | None = None) -> None:
         """Install or upgrade an operator, and wait until it is ready."""
-        image = _image("image", OPERATOR_TAG)
-        self._helm(release or self.operator, "operator", namespace or self.operator_namespace, *image, *values)
+        own = [*_image("image", OPERATOR_TAG), *self._policies()]
+        self._helm(release or self.operator, "operator", namespace or self.operator_namespace, *own, *values)
 
     def install_gateway(self, *values: str, release: str | None = None, namespace: str | None = None) -> None:
         """Install or upgrade a gateway, and wait until it is ready."""
-        image_values = [
+        own = [
             *_image("operator.image", OPERATOR_TAG),
             *_image("admin.image", ADMIN_TAG),
             *_image("gateway.image", images.GATEWAY_TAG),
+            *self._policies(),
+            # The tests connect to the admin ports from this machine.
+            *("--set-json", f"networkPolicy.extraIngress={json.dumps([self._machine_to_admin_ports()])}"),
         ]
-        self._helm(release or self.name, "gateway", namespace or self.namespace, *image_values, *values)
+        self._helm(release or self.name, "gateway", namespace or self.namespace, *own, *values)
+
+    def _policies(self) -> list[str]:
+        """The values of both charts for NetworkPolicies that allow only this API server."""
+        api_server = f"networkPolicy.apiServerAddresses={json.dumps([f'{self.cluster.node_address}/32'])}"
+        return ["--set", "networkPolicy.enabled=true", "--set-json", api_server]
+
+    def _machine_to_admin_ports(self) -> dict[str, Any]:
+        machine = f"{self.cluster.state.addresses.host}/32"
+        return {"from": [{"ipBlock": {"cidr": machine}}], "ports": [{"port": 8001}, {"port": 8443}]}
 
     def kubectl(self, *arguments: str, namespace: str | None = None, **options: Any) -> str:
         """Run kubectl in the gateway's namespace, unless another one is given, and return its output."""

@@ -1,7 +1,6 @@
 """Drills of a real gateway on a real kubelet: a good one, failures, a deletion, and the isolation of the pod.
 
-The node enforces no NetworkPolicies. The gateway's owner accepts that for the good drills; without it a drill ends with
-NotIsolated.
+The node enforces NetworkPolicies, so the drills are isolated. One test turns the engine off.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,14 @@ class DrilledGateway:
         self.create("GatewayRestore", name, mode="Drill", timeoutSeconds=120, **spec)
         return self.finished("gatewayrestore", name)
 
-    def accept_no_isolation(self, accept: bool) -> None:
-        value = "Optional" if accept else "Required"
-        self.kubectl("annotate", "deployment", NAME, f"{ISOLATION}={value}", "--overwrite")
+    @contextmanager
+    def page(self, folder: Path) -> Iterator[PageReader]:
+        """The page about drills, with this gateway's names. Its commands use the gateway's namespace."""
+        cluster = self.installed.cluster
+        own = shutil.copy(cluster.kubeconfig, folder / "kubeconfig")
+        with Shell({**cluster.environment, "KUBECONFIG": str(own)}, folder) as shell:
+            shell.run(f"kubectl config set-context --current --namespace {NAMESPACE}")
+            yield PageReader(DRILLS, shell, {"my-gateway": NAME, "helm/gateway": str(ROOT / "helm" / "gateway")})
 
     def level(self, backup: str) -> str:
         return str(self.installed.get("gatewaybackup", backup, NAMESPACE)["status"]["verification"]["level"])
@@ -103,42 +108,46 @@ def drilled(installed_gateway: InstalledGateway, population: Population) -> Iter
         cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
 
 
-def test_drill_without_a_policy_engine_ends_before_anything_is_restored(drilled: DrilledGateway) -> None:
-    drilled.accept_no_isolation(False)
-    status = drilled.drill("not-isolated", backupName="good")
-    assert (status["phase"], status["reason"]) == ("Failed", "NotIsolated"), status
-    assert "The pod reached" in status["message"]
-    assert status["drill"]["isolated"] is False
-    assert "restoredTime" not in status["drill"]
-    assert drilled.leftovers() == []
-    assert drilled.level("good") == "Verified"
+def test_drill_without_a_policy_engine_needs_the_owners_consent(drilled: DrilledGateway, tmp_path: Path) -> None:
+    with drilled.installed.cluster.policies_off():
+        status = drilled.drill("not-isolated", backupName="good")
+        assert (status["phase"], status["reason"]) == ("Failed", "NotIsolated"), status
+        assert "The pod reached" in status["message"]
+        assert status["drill"]["isolated"] is False
+        assert "restoredTime" not in status["drill"]
+        assert drilled.leftovers() == []
+        assert drilled.level("good") == "Verified"
+
+        with drilled.page(tmp_path) as page:
+            page.run("accept no isolation")
+        status = drilled.drill("accepted", backupName="good")
+        assert (status["phase"], status["reason"]) == ("Completed", "Drilled"), status
+        assert status["drill"]["isolated"] is False
+        assert "Isolation was not enforced" in status["message"]
+    drilled.kubectl("annotate", "deployment", NAME, f"{ISOLATION}=Required", "--overwrite")
 
 
-def test_page_of_drills_proves_the_newest_backup(drilled: DrilledGateway, tmp_path: Path) -> None:
-    """The page's setting for a network plugin without policies comes first, as this node has none."""
-    cluster = drilled.installed.cluster
-    own = shutil.copy(cluster.kubeconfig, tmp_path / "kubeconfig")
-    with Shell({**cluster.environment, "KUBECONFIG": str(own)}, tmp_path) as shell:
-        shell.run(f"kubectl config set-context --current --namespace {NAMESPACE}")
-        page = PageReader(DRILLS, shell, {"my-gateway": NAME, "helm/gateway": str(ROOT / "helm" / "gateway")})
+def test_page_of_drills_proves_the_newest_backup_in_isolation(drilled: DrilledGateway, tmp_path: Path) -> None:
+    drilled.create("GatewayBackup", "newer")
+    assert drilled.finished("gatewaybackup", "newer")["phase"] == "Completed"
+    with drilled.page(tmp_path) as page:
         page.run("chart")
-        page.run("accept no isolation")
         shown = json.loads(page.run("drill").strip().splitlines()[-1])
     status = drilled.installed.get("gatewayrestore", "drill-1", NAMESPACE)["status"]
     assert shown == status["drill"]
     assert (status["phase"], status["reason"]) == ("Completed", "Drilled"), status
-    assert status["source"]["backupName"] == "good"
+    assert status["source"]["backupName"] == "newer"
     drill = status["drill"]
     assert drill["counts"]["projects"] == len(PROJECTS)
     assert 0 < drill["readySeconds"] <= drill["totalSeconds"] < 120
-    assert "Isolation was not enforced" in status["message"]
+    assert drill["isolated"] is True
+    assert "solation" not in status["message"]
     assert drilled.leftovers() == []
-    assert drilled.level("good") == "Drilled"
+    assert drilled.level("newer") == "Drilled"
 
 
 def test_schedule_drills_its_newest_backup(drilled: DrilledGateway) -> None:
     """Two real pods: the first Job makes the backup, and the second drills it. Only their times are not awaited."""
-    drilled.accept_no_isolation(True)
     drill = {"schedule": "0 4 1 1 *", "timeoutSeconds": 120}
     drilled.create("GatewayBackupSchedule", "nightly", schedule="0 2 1 1 *", drill=drill)
     # The operator creates the CronJob of the drills after that of the backups.
@@ -151,6 +160,7 @@ def test_schedule_drills_its_newest_backup(drilled: DrilledGateway) -> None:
     assert status["lastSuccessfulBackup"].startswith("nightly-now-")
     assert 0 < status["lastSuccessfulSeconds"] < 120
     assert drilled.level(status["lastSuccessfulBackup"]) == "Drilled"
+    assert drilled.installed.get("gwr", status["lastName"], NAMESPACE)["status"]["drill"]["isolated"] is True
     account = f"--as=system:serviceaccount:{NAMESPACE}:{NAME}-backup"
     answer = drilled.kubectl("auth", "can-i", "apply", "gatewayrestores.mcpgateway.dev", account, check=False)
     assert answer.strip() == "no"
@@ -163,7 +173,6 @@ def test_schedule_drills_its_newest_backup(drilled: DrilledGateway) -> None:
 
 
 def test_drill_of_a_damaged_backup_fails_and_says_why(drilled: DrilledGateway) -> None:
-    drilled.accept_no_isolation(True)
     drilled.create("GatewayBackup", "damaged")
     path = drilled.finished("gatewaybackup", "damaged")["path"]
     damage = f"with open('/backups/{path}', 'r+b') as file: file.seek(20); file.write(b'damaged')"
@@ -176,7 +185,6 @@ def test_drill_of_a_damaged_backup_fails_and_says_why(drilled: DrilledGateway) -
 
 
 def test_deleted_drill_takes_its_pod_and_policy_with_it(drilled: DrilledGateway) -> None:
-    drilled.accept_no_isolation(True)
     drilled.create("GatewayRestore", "abandoned", mode="Drill", backupName="good")
     wait_until(lambda: len(drilled.leftovers()) == 2, "the pod and the policy exist", timeout=60, pause=0.2)
     drilled.kubectl("delete", "gatewayrestore", "abandoned", "--wait=false")
