@@ -40,6 +40,7 @@ class InstalledGateway:
     def install_operator(self, *values: str, release: str | None = None, namespace: str | None = None) -> None:
         """Install or upgrade an operator, and wait until it is ready."""
         own = [*_image("image", OPERATOR_TAG), *self._policies()]
+        own += _json("networkPolicy.metricsFrom", [self._machine])
         self._helm(release or self.operator, "operator", namespace or self.operator_namespace, *own, *values)
 
     def install_gateway(self, *values: str, release: str | None = None, namespace: str | None = None) -> None:
@@ -49,19 +50,20 @@ class InstalledGateway:
             *_image("admin.image", ADMIN_TAG),
             *_image("gateway.image", images.GATEWAY_TAG),
             *self._policies(),
-            # The tests connect to the admin ports from this machine.
-            *("--set-json", f"networkPolicy.extraIngress={json.dumps([self._machine_to_admin_ports()])}"),
+            *_json("metrics.allowedFrom", [self._machine]),
+            *_json("networkPolicy.extraIngress", [{"from": [self._machine], "ports": [{"port": 8443}]}]),
         ]
         self._helm(release or self.name, "gateway", namespace or self.namespace, *own, *values)
 
     def _policies(self) -> list[str]:
         """The values of both charts for NetworkPolicies that allow only this API server."""
-        api_server = f"networkPolicy.apiServerAddresses={json.dumps([f'{self.cluster.node_address}/32'])}"
-        return ["--set", "networkPolicy.enabled=true", "--set-json", api_server]
+        api_server = _json("networkPolicy.apiServerAddresses", [f"{self.cluster.node_address}/32"])
+        return ["--set", "networkPolicy.enabled=true", *api_server]
 
-    def _machine_to_admin_ports(self) -> dict[str, Any]:
-        machine = f"{self.cluster.state.addresses.host}/32"
-        return {"from": [{"ipBlock": {"cidr": machine}}], "ports": [{"port": 8001}, {"port": 8443}]}
+    @property
+    def _machine(self) -> dict[str, Any]:
+        """This machine as a peer of a NetworkPolicy. The tests connect from it."""
+        return {"ipBlock": {"cidr": f"{self.cluster.state.addresses.host}/32"}}
 
     def kubectl(self, *arguments: str, namespace: str | None = None, **options: Any) -> str:
         """Run kubectl in the gateway's namespace, unless another one is given, and return its output."""
@@ -147,6 +149,11 @@ def population(installed_gateway: InstalledGateway) -> Population:
 def gateway_pod(cluster: Cluster, namespace: str, name: str) -> GatewayPod:
     """The pod of a gateway, for commands that print no report."""
     return GatewayPod(Kube(Report(io.StringIO()), cluster.environment), namespace, name)
+
+
+def _json(path: str, value: Any) -> list[str]:
+    """The arguments that set a value of a chart to an object or a list."""
+    return ["--set-json", f"{path}={json.dumps(value)}"]
 
 
 def _image(path: str, tag: str) -> list[str]:
