@@ -19,7 +19,7 @@ ALL = "/api/v1/system/backups"
 
 
 def _state(folder: Path) -> dict[Path, tuple[int, ...]]:
-    """What a write would change. A listing by this test may change the access times."""
+    """The metadata that a write would change. A listing by this test may change the access times."""
     infos = {path: path.stat() for path in folder.rglob("*")}
     return {
         path: (info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
