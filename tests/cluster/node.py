@@ -152,7 +152,9 @@ class Node:
         return [
             f"--kubeconfig={self._paths.pki / 'kube-proxy.kubeconfig'}",
             f"--hostname-override={node_name(self._state.name)}",
-            "--proxy-mode=iptables",
+            # Not iptables: the policy engine writes back the whole filter table that it has read before, and so can
+            # delete what kube-proxy writes in the meantime. Then no service has an address until kube-proxy retries.
+            "--proxy-mode=nftables",
             f"--cluster-cidr={self._state.addresses.pods}",
             # Do not change the machine's conntrack limit.
             "--conntrack-max-per-core=0",

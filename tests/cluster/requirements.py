@@ -16,6 +16,7 @@ DEBIAN_PACKAGES = {
     "containernetworking-plugins": "/usr/lib/cni/bridge",
     "iptables": "/usr/sbin/iptables",
     "ipset": "/usr/sbin/ipset",
+    "nftables": "/usr/sbin/nft",
     "conntrack": "/usr/sbin/conntrack",
     "iproute2": "/bin/ip",
     "socat": "/usr/bin/socat",
