@@ -1,11 +1,11 @@
 // The Go baseline: the operator's work for one GatewayBackup, with controller-runtime.
 //
-// It sends the requests of the previous version of gateway_operator's reconcile, in the same order and with the same
-// bodies. It reads the object and resolves the gateway: workload, ReplicaSet, pod and Secret, by lists the first time and
-// then by name. Backups of one gateway share the result as long as the operator shares it. Then follow the health, three
-// status patches with the resourceVersion that was read, the backup, a read of the record, and one event. There is one
-// call at a time per gateway, a limit on concurrent calls, and no finalizer. It implements only the successful case,
-// because it is for measurements alone.
+// It sends the requests of gateway_operator's reconcile in the same order and with the same bodies, and two more: the
+// status Verifying, and a read of the record. It reads the object and resolves the gateway: workload, ReplicaSet, pod
+// and Secret, by lists the first time and then by name. Backups of one gateway share the result as long as the operator
+// shares it. Then follow the health, three status patches with the resourceVersion that was read, the backup, a read of
+// the record, and one event. There is one call at a time per gateway, a limit on concurrent calls, and no finalizer. It
+// implements only the successful case, because it is for measurements alone.
 package main
 
 import (
