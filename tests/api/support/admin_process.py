@@ -137,13 +137,14 @@ class AdminProcess:
         Raises ``RuntimeError`` with the log if the process ends or does not answer in time.
         """
         end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            if self.process is None or self.process.poll() is not None:
-                raise RuntimeError(f"gateway-admin ended at start:\n{self.log}")
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.base_url}/health", trust_env=False).status_code == 200:
-                    return
-            time.sleep(0.03)
+        with self.client(None) as client:
+            while time.monotonic() < end:
+                if self.process is None or self.process.poll() is not None:
+                    raise RuntimeError(f"gateway-admin ended at start:\n{self.log}")
+                with contextlib.suppress(httpx.TransportError):
+                    if client.get("/health").status_code == 200:
+                        return
+                time.sleep(0.03)
         raise RuntimeError(f"gateway-admin does not answer:\n{self.log}")
 
     def own_memory_kib(self) -> int:

@@ -91,7 +91,7 @@ class Upstream:
         end = time.monotonic() + 90
         while time.monotonic() < end:
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False).status_code == 200:
+                if httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False, verify=False).status_code == 200:
                     return
             if self.process.poll() is not None:
                 break
@@ -102,7 +102,10 @@ class Upstream:
     def alive(self) -> bool:
         """Whether the gateway's `/health` answers."""
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5, trust_env=False).status_code == 200
+            return (
+                httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5, trust_env=False, verify=False).status_code
+                == 200
+            )
         return False
 
     def stop(self) -> None:
@@ -119,7 +122,7 @@ class Upstream:
     def client(self, key: str) -> httpx.Client:
         """A client of the gateway's own API; the caller closes it."""
         url = f"http://127.0.0.1:{self.port}/api/v1"
-        return httpx.Client(base_url=url, headers={"apikey": key}, timeout=20, trust_env=False)
+        return httpx.Client(base_url=url, headers={"apikey": key}, timeout=20, trust_env=False, verify=False)
 
     def __enter__(self) -> Upstream:
         self.start()
