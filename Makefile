@@ -23,6 +23,9 @@ ARGS ?=
 SLOW ?=
 
 STAMP := $(VENV)/.installed-from-lock
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# Installs the lock in 10 seconds, for which pip needs 50. It does not read pip's configuration: if it fails, pip follows.
+UV := $(BIN)/uv pip install -q --native-tls --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 
 ##@ Start here
@@ -147,10 +150,12 @@ setup: $(STAMP) ## Create .venv from the lock file
 $(STAMP): requirements/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}: 3.11 or newer is needed (make PYTHON=...)")'
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "this Python has no venv: on Debian, apt-get install python3-venv"; exit 1; }
-	@echo "setting up $(VENV) from the lock (about a minute, once)"
+	@echo "setting up $(VENV) from the lock (15 seconds, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/lock.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements/lock.txt >$(VENV)/uv.txt
+	@$(PIP) --require-hashes -r $(VENV)/uv.txt
+	@$(UV) --compile-bytecode --require-hashes -r requirements/lock.txt || $(PIP) --require-hashes -r requirements/lock.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: lock
