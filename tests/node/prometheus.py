@@ -101,7 +101,7 @@ def running_prometheus(folder: Path, jobs: Mapping[str, bool]) -> Iterator[Prome
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     # One client: a new one for each of hundreds of queries would load the certificates of the machine each time.
-    client = httpx.Client(base_url=f"http://{address}", timeout=10, trust_env=False, verify=False)
+    client = httpx.Client(base_url=f"http://{address}", timeout=10, trust_env=False)
     try:
 
         def ready() -> bool:

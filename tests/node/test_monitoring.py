@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,14 @@ class Monitored:
         own = (None, self.installed.namespace, self.installed.operator_namespace)
         found = [one for one in self.prometheus.alerts() if one["labels"].get("namespace") in own]
         return {one["labels"]["alertname"]: one for one in found}
+
+    def wait_for_expected_alerts(self) -> dict[str, dict[str, Any]]:
+        """The active alerts, as soon as they are exactly the expected ones."""
+        deadline = time.monotonic() + 60
+        while (active := self.active_alerts()).keys() - DISK_ALERTS != EXPECTED_ALERTS and time.monotonic() < deadline:
+            time.sleep(0.3)
+        assert active.keys() - DISK_ALERTS == EXPECTED_ALERTS, active
+        return active
 
     def set_time(self) -> float | None:
         """The time of the schedule's newest backup, from the only replica that reports it."""
@@ -149,11 +158,11 @@ def test_metrics_show_the_backup_and_the_restore(monitored: Monitored) -> None:
     status = monitored.backup_status()
     snapshot = timestamps.parse(status["snapshotTime"])
     assert snapshot is not None
+    wait_until(lambda: monitored.set_time() == snapshot.timestamp(), "the time of the backup", 30)
     labels, name = monitored.labels, monitored.installed.name
     schedule = f'{labels},schedule="{SCHEDULE}"'
     admin = f'namespace="{monitored.installed.namespace}",service="{name}"'
     expected = {
-        f"gateway_backup_last_success_timestamp_seconds{{{schedule}}}": snapshot.timestamp(),
         f"gateway_backup_last_size_bytes{{{schedule}}}": status["sizeBytes"],
         f"gateway_backup_schedule_objective_met{{{schedule}}}": 1,
         f'gateway_restore_objects{{{labels},mode="DryRun",phase="Completed"}}': 1,
@@ -178,13 +187,8 @@ def test_only_the_alerts_of_this_situation_are_active(monitored: Monitored) -> N
     wait_until(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()), "an evaluation", timeout=30)
     assert {rule["name"] for rule in prometheus.rules()} == {name for name, _ in rules()}
     assert [(rule["name"], rule.get("lastError")) for rule in prometheus.rules() if rule["health"] != "ok"] == []
-
-    def names() -> set[str]:
-        return monitored.active_alerts().keys() - DISK_ALERTS
-
     # GatewayBackupGatewayUnreachable may be pending until the next check, as in the test above.
-    wait_until(lambda: names() == EXPECTED_ALERTS, "the expected alerts and no other", timeout=60, pause=0.5)
-    active = monitored.active_alerts()
+    active = monitored.wait_for_expected_alerts()
     failed = active["GatewayBackupFailed"]
     name = monitored.installed.name
     assert (failed["labels"]["gateway"], failed["labels"]["reason"]) == (name, "FileNotFound")
@@ -223,10 +227,7 @@ def test_series_continue_with_another_leader_and_none_is_counted_twice(monitored
     assert (without_leader or 0) < 60
     for name in ("gateway_backup_objects", "gateway_backup_operator_reconcile_seconds_count"):
         assert prometheus.value(f"max(count without (pod, instance) ({name}))") == 1, "two replicas show the same"
-    wait_until(
-        lambda: monitored.active_alerts().keys() - DISK_ALERTS == EXPECTED_ALERTS,
-        f"the alerts of before, not {sorted(monitored.active_alerts())}", timeout=60, pause=0.3,
-    )  # fmt: skip
+    monitored.wait_for_expected_alerts()
 
 
 def test_operator_down_is_noticed_without_any_series(monitored: Monitored) -> None:

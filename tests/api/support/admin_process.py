@@ -137,6 +137,7 @@ class AdminProcess:
         Raises ``RuntimeError`` with the log if the process ends or does not answer in time.
         """
         end = time.monotonic() + START_SECONDS
+        # One client: httpx.get() would load the machine's CA certificates at each poll, which takes 20 ms.
         with self.client(None) as client:
             while time.monotonic() < end:
                 if self.process is None or self.process.poll() is not None:

@@ -268,7 +268,7 @@ def test_nginx_hides_the_end_of_one_of_two_servers(dirs: GatewayDirs, tmp_path: 
         with subprocess.Popen([str(nginx), "-p", str(tmp_path), "-c", str(whole)], stderr=subprocess.PIPE) as front:
             try:
                 url, headers = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {dirs.key}"}
-                with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False, verify=False) as client:
+                with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
                     end = time.monotonic() + 20
                     while True:
                         try:

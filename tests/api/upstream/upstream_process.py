@@ -90,9 +90,8 @@ class Upstream:
         self.process = self._run("serve", str(self.port))
         end = time.monotonic() + 90
         while time.monotonic() < end:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False, verify=False).status_code == 200:
-                    return
+            if self.alive:
+                return
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
@@ -101,11 +100,10 @@ class Upstream:
     @property
     def alive(self) -> bool:
         """Whether the gateway's `/health` answers."""
+        url = f"http://127.0.0.1:{self.port}/health"
         with contextlib.suppress(httpx.TransportError):
-            return (
-                httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5, trust_env=False, verify=False).status_code
-                == 200
-            )
+            # verify=False: for plain HTTP too, each call would load the machine's CA certificates, which takes 20 ms.
+            return httpx.get(url, timeout=5, trust_env=False, verify=False).status_code == 200
         return False
 
     def stop(self) -> None:
@@ -122,7 +120,7 @@ class Upstream:
     def client(self, key: str) -> httpx.Client:
         """A client of the gateway's own API; the caller closes it."""
         url = f"http://127.0.0.1:{self.port}/api/v1"
-        return httpx.Client(base_url=url, headers={"apikey": key}, timeout=20, trust_env=False, verify=False)
+        return httpx.Client(base_url=url, headers={"apikey": key}, timeout=20, trust_env=False)
 
     def __enter__(self) -> Upstream:
         self.start()

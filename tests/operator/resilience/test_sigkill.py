@@ -69,6 +69,7 @@ def test_watched_namespace_can_be_deleted(
     kube.kubectl("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=30s")
     kube.patch_spec("gwb", "held-0", {"deleteFile": True})
     wait_for("the finalizer", lambda: kube.require("gwb", "held-0")["metadata"].get("finalizers"))
+    # After a restart of the API server in another test, the controllers may wait half a minute until they reconnect.
     kube.kubectl("delete", "namespace", kube.namespace, "--timeout=110s")
     assert len(admin.backups) >= 2
 
