@@ -114,7 +114,8 @@ def _recover_backup_volume(context: OperationContext, volume: StateDir) -> Opera
         context.index.refresh(volume.base_fd)
         return_manifests(context, volume)
         missing_record = read_missing_record(volume)
-        if is_due(missing_record, context.clock()):
+        # A check that does not see a folder would record the day as done, and begin the week of each manifest there anew.
+        if is_due(missing_record, context.clock()) and not context.index.incomplete:
             remove_expired(volume, context.clock())
             # Last, because it records that the check of the day is done.
             move_to_missing(context, volume, missing_record)

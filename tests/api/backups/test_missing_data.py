@@ -16,8 +16,8 @@ import pytest
 from gateway_api.repository.index import RepositoryIndex
 from tests.api.support.backup_files import build_manifest
 from tests.api.support.fork_server import ForkServer
-from tests.api.support.gateway_dirs import GatewayDirs
-from tests.api.support.responses import assert_error, assert_ok
+from tests.api.support.gateway_dirs import UNPRIVILEGED_USER, GatewayDirs
+from tests.api.support.responses import assert_error, assert_ok, wait_for_recovery
 
 pytestmark = pytest.mark.api
 BACKUP = "/api/v1/system/backup"
@@ -107,8 +107,7 @@ def test_many_dead_manifests_cost_a_listing_nothing(
     old = (datetime.now(UTC) - timedelta(days=8)).timestamp()
     os.utime(folder, (old, old))
     with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
-        # An operation waits for the recovery at the start, which checks the manifests.
-        api.post("/api/v1/system/restores/absent/commit")
+        wait_for_recovery(api)  # it moves the manifests
         assert [one["path"] for one in assert_ok(api.get(ALL))["items"]] == ["cron/kept.json"]
     assert [path.name for path in folder.iterdir()] == ["kept.json"]
     assert len(list((dirs.backups / ".gateway/missing").iterdir())) == 2000
@@ -124,6 +123,26 @@ def test_many_dead_manifests_cost_a_listing_nothing(
     RepositoryIndex().refresh(root)
     os.close(root)
     assert opened == ["cron"]
+
+
+@pytest.mark.parametrize("hidden", ["other", "d"])
+def test_daily_check_waits_while_a_folder_cannot_be_read(
+    hidden: str, unprivileged: GatewayDirs, fork_server: ForkServer
+) -> None:
+    dirs = unprivileged
+    with fork_server.server(dirs.config, dirs.backups, dirs.key, user=UNPRIVILEGED_USER) as api:
+        for path in ("d/a.json", "other/b.json"):
+            assert_ok(api.post(BACKUP, json={"path": path}))
+        (dirs.backups / "d/a.json").unlink()
+        (dirs.backups / ".gateway/missing.json").write_text(
+            json.dumps({"checked": _ago(1.1), "since": {"d/a.json": _ago(8)}})
+        )
+        (dirs.backups / hidden).chmod(0)
+        assert_ok(api.post(BACKUP, json={"path": "first.json"}))
+        (dirs.backups / hidden).chmod(0o700)
+        assert (dirs.backups / "d/a.json.manifest").exists()
+        assert_ok(api.post(BACKUP, json={"path": "second.json"}))
+    assert not (dirs.backups / "d/a.json.manifest").exists()
 
 
 @pytest.mark.parametrize(("days", "kept"), [(399, True), (401, False)])

@@ -18,9 +18,10 @@ from typing import Any, Final
 import httpx
 
 from tests.api.fault_injection.campaign import scratch_folder
-from tests.api.fault_injection.scenarios import KEY, PREFIX, Scenario, prepare_scenarios
+from tests.api.fault_injection.scenarios import KEY, Scenario, prepare_scenarios
 from tests.api.fault_injection.syscalls import CHANGING, READING, attach, detach, thread_roles, trace_points
 from tests.api.support.fork_server import ForkServer, RunningServer, copy
+from tests.api.support.responses import wait_for_recovery
 from tests.api.support.temporary_files import new_temporary_file
 
 CALLS: Final = (
@@ -95,8 +96,7 @@ class RefusedCalls:
         config, backups = self._directories / "config" / "config.json", self._directories / "backups"
         settings: dict[str, Any] = {"one_reader": True, "ready_uncached": True}
         with self._fork_server.running(config, backups, KEY, **settings) as server:
-            # Answered after the start; from here on all threads exist.
-            server.client.post(f"{PREFIX}/restores/absent/commit")
+            wait_for_recovery(server.client)  # from here on all threads exist
             yield server
 
     def _reset(self) -> None:

@@ -21,10 +21,11 @@ import httpx
 
 from gateway_api.contract import ERRORS, ErrorCode
 from tests.api.fault_injection.promises import check_promises
-from tests.api.fault_injection.scenarios import KEY, PREFIX, Scenario
+from tests.api.fault_injection.scenarios import KEY, Scenario
 from tests.api.fault_injection.syscalls import FATAL, Fault, InjectionPoint, InjectionResult, inject_fault, trace_points
 from tests.api.fault_injection.worker_faults import ROLE, inject_worker_fault, surviving_processes, trace_worker_points
 from tests.api.support.fork_server import ForkServer, RunningServer, copy
+from tests.api.support.responses import wait_for_recovery
 
 UNKNOWN: Final = frozenset(
     {ErrorCode.DurabilityUnknown, ErrorCode.ConfigChangedDuringRestore, ErrorCode.RestoreStateUnknown}
@@ -76,9 +77,8 @@ class ScenarioRunner:
         if self.scenario.parses_in_worker:
             settings["workers"] = str(self._orders)
         with self._fork_server.running(config, backups, KEY, **settings) as server:
-            # This request fails with RestoreNotFound, but only after startup recovery has finished and all threads
-            # exist. From here on no thread makes system calls unless a request arrives.
-            server.client.post(f"{PREFIX}/restores/absent/commit")
+            # From here on no thread makes system calls unless a request arrives.
+            wait_for_recovery(server.client)
             # Undo the changes of startup recovery, so that faults are injected into recovery steps as well.
             self._reset()
             yield server

@@ -22,6 +22,7 @@ from tests.api.support.temporary_files import new_temporary_file
 
 START_SECONDS = 60.0
 """After this time a server hangs. On a loaded machine, a server that works took more than 20 s to start."""
+_SHOWN_CHARACTERS = 8000
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -88,7 +89,8 @@ class AdminProcess:
         flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         serve = [sys.executable, "-m", "gateway_api", "serve", "--config", str(config), "--backups", str(backups)]
         self.command = [*prefix, *serve, "--host", host, "--port", str(self.port), *flags]
-        self.environ = {**os.environ, **(environ or {})}
+        # At SIGABRT the process then writes what each of its threads does.
+        self.environ = {**os.environ, "PYTHONFAULTHANDLER": "1", **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -186,5 +188,10 @@ class AdminProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        if error is None:
+            self.stop()
+        else:
+            # pytest shows this with the failed test. It is the only record of a process that hangs.
+            self.stop(signal.SIGABRT)
+            print(f"the end of the log of the admin API:\n{self.log[-_SHOWN_CHARACTERS:]}", file=sys.stderr)
         self.log_file.unlink(missing_ok=True)

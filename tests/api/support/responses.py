@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+_MOST_RECOVERY_REQUESTS = 30
+
 
 def assert_ok(answer: httpx.Response) -> dict[str, Any]:
     """Checks that a request succeeded; returns the data of its body."""
@@ -28,3 +30,15 @@ def assert_error(answer: httpx.Response, code: str) -> str:
     assert answer.headers["x-request-id"]
     detail: str = body["detail"]
     return detail
+
+
+def wait_for_recovery(client: httpx.Client) -> None:
+    """Returns once the recovery at the start of the server has ended, and the threads for a request exist.
+
+    A request for an operation waits for it, but gets ``Busy`` after two seconds.
+    """
+    for _ in range(_MOST_RECOVERY_REQUESTS):
+        answer = client.post("/api/v1/system/restores/absent/commit")
+        if answer.json()["code"] != "Busy":
+            break
+    assert_error(answer, "RestoreNotFound")

@@ -12,8 +12,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 
 from tests.cluster import Cluster
+
+_SHOWN_CHARACTERS = 8000
 
 
 class OperatorProcess:
@@ -46,8 +49,13 @@ class OperatorProcess:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
+        if error is not None:
+            # pytest shows this with the failed test.
+            print(f"the end of the log of the operator:\n{self.log()[-_SHOWN_CHARACTERS:]}", file=sys.stderr)
 
     def start(self, wait: bool = True) -> None:
         """Start the process. With `wait`, wait until its liveness probe succeeds."""

@@ -37,10 +37,15 @@ class RepositoryIndex:
         self._root = Directory()
         self._by_id: _Locations = {}
         self._by_record_name: _Locations = {}
-        self._unreadable = False
+        self._incomplete = False
         self._lock = threading.Lock()
         self.digests = DigestCache()
         self.verification_records = VerificationRecords()
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the last refresh could not read a folder or a manifest, so that backups may be hidden."""
+        return self._incomplete
 
     def refresh(self, root_fd: int, *, clean: bool = False) -> None:
         """Updates the index from the backup directory.
@@ -51,7 +56,7 @@ class RepositoryIndex:
         with self._lock:
             by_id: _Locations = {}
             by_record_name: _Locations = {}
-            self._unreadable = False
+            self._incomplete = False
             self._visit(os.dup(root_fd), self._root, (), (by_id, by_record_name), clean)
             self._by_id, self._by_record_name = by_id, by_record_name
 
@@ -60,7 +65,7 @@ class RepositoryIndex:
     ) -> None:
         """Updates ``node`` and everything below it, and closes ``fd``. ``at`` are the components of its path."""
         try:
-            self._unreadable |= not node.refresh(fd, clean=clean)
+            self._incomplete |= not node.refresh(fd, clean=clean)
             for name, manifest in node.manifests.items():
                 by_id, by_record_name = located
                 parts = (*at, name.removesuffix(MANIFEST_SUFFIX))
@@ -69,7 +74,7 @@ class RepositoryIndex:
                     by_record_name.setdefault(manifest.record_name, []).append(parts)
             for name, below in list(node.below.items()) if len(at) + 1 < MAX_DEPTH else ():
                 child, hidden = open_below(fd, name, below, is_root=not at)
-                self._unreadable |= hidden
+                self._incomplete |= hidden
                 if child is None:
                     continue
                 self._visit(child, below, (*at, name), located, clean)
@@ -179,7 +184,7 @@ class RepositoryIndex:
                 candidates.append(self._current_location(root_fd, LocatedBackup(manifest, parts)))
         if not candidates:
             # The backup may exist in the unreadable part, so None (a final 404) would be wrong.
-            if self._unreadable and not new:
+            if self._incomplete and not new:
                 raise ApiError(ErrorCode.VolumeUnavailable, "a part of the backup volume cannot be read")
             return None
         return max(candidates, key=lambda one: (is_present(root_fd, one), one.is_at_own_path))
