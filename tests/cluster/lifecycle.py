@@ -95,7 +95,7 @@ def _wait_for_controllers(cluster: Cluster) -> None:
     def has_account() -> bool:
         return bool(cluster.kubectl("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"))
 
-    wait_until(has_account, f"the controllers of {cluster.name} to work", timeout=30)
+    wait_until(has_account, f"the controllers of {cluster.name} to work", timeout=60)
 
 
 def _tear_down(name: str, *, keep_files: bool = False) -> None:

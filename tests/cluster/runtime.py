@@ -37,7 +37,7 @@ class Runtime:
             self._processes.must_live(["containerd"])
             return self._ctr("version", check=False).returncode == 0
 
-        wait_until(answers, "containerd to answer", timeout=30)
+        wait_until(answers, "containerd to answer", timeout=60)
 
     def import_image(self, archive: Path, tag: str) -> bool:
         """Import an image from an OCI archive; False if the same content was imported before."""

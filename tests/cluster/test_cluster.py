@@ -44,7 +44,7 @@ def test_job_controllers_create_pods(control_plane: Cluster, namespace: str) -> 
         listed = control_plane.kubectl("get", "pods", "-l", "job-name=once", "-n", namespace, "-o", "name")
         return listed.startswith("pod/once")
 
-    wait_until(has_pod, "the pod of the job", timeout=20)
+    wait_until(has_pod, "the pod of the job", timeout=60)
 
 
 def test_service_account_token_has_only_its_own_permissions(control_plane: Cluster, namespace: str) -> None:
@@ -65,7 +65,7 @@ def test_objects_survive_a_restart_of_the_api_server(control_plane: Cluster, nam
     control_plane.restart_api_server()
 
     assert "kept" in control_plane.kubectl("get", "configmap", "-n", namespace, "-o", "name")
-    wait_until(control_plane.is_healthy, "every program to be alive again", timeout=20)
+    wait_until(control_plane.is_healthy, "every program to be alive again", timeout=60)
 
 
 def test_two_clusters_run_side_by_side(control_plane: Cluster, name: str) -> None:

@@ -113,7 +113,7 @@ def test_pods_cannot_reach_the_internet(node_cluster: Cluster, namespace: str, i
     run = ["run", "caged", f"--image={image}", "--restart=Never", "--", "python3", "-c", ask]
     node_cluster.kubectl("-n", namespace, *run)
     failed = "--for=jsonpath={.status.phase}=Failed"
-    node_cluster.kubectl("-n", namespace, "wait", "pod/caged", failed, "--timeout=30s")
+    node_cluster.kubectl("-n", namespace, "wait", "pod/caged", failed, "--timeout=60s")
 
     assert "unreachable" in node_cluster.kubectl("-n", namespace, "logs", "caged")
 
@@ -122,15 +122,15 @@ def test_volume_is_deleted_with_its_claim(node_cluster: Cluster, namespace: str)
     claim = SHOP.split("---")[0]
     node_cluster.kubectl("apply", "-n", namespace, "-f", "-", input=claim)
     bound = "--for=jsonpath={.status.phase}=Bound"
-    node_cluster.kubectl("-n", namespace, "wait", "pvc/goods", bound, "--timeout=30s")
+    node_cluster.kubectl("-n", namespace, "wait", "pvc/goods", bound, "--timeout=60s")
     name = node_cluster.kubectl("-n", namespace, "get", "pvc", "goods", "-o", "jsonpath={.spec.volumeName}")
     folder = node_cluster.paths.volumes / name
     assert folder.is_dir()
 
     node_cluster.kubectl("-n", namespace, "delete", "pvc", "goods")
 
-    wait_until(lambda: not folder.exists(), "the volume's folder to go", timeout=20)
-    node_cluster.kubectl("wait", "--for=delete", f"pv/{name}", "--timeout=20s")
+    wait_until(lambda: not folder.exists(), "the volume's folder to go", timeout=60)
+    node_cluster.kubectl("wait", "--for=delete", f"pv/{name}", "--timeout=60s")
 
 
 def test_tmpfs_volume_fills_up_grows_and_becomes_read_only(node_cluster: Cluster, namespace: str, image: str) -> None:

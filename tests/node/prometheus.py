@@ -110,7 +110,7 @@ def running_prometheus(folder: Path, jobs: Mapping[str, bool]) -> Iterator[Prome
                 return client.get("/-/ready").status_code == httpx.codes.OK
             return False
 
-        wait_until(ready, "Prometheus is ready", timeout=30)
+        wait_until(ready, "Prometheus is ready", timeout=60)
         yield Prometheus(client, folder)
     finally:
         client.close()

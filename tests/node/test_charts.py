@@ -201,7 +201,7 @@ def test_operator_uninstall_releases_finalizers(installed_gateway: InstalledGate
     def has_finalizer() -> bool:
         return bool(installed_gateway.get("gatewaybackup", "outlives")["metadata"].get("finalizers"))
 
-    wait_until(has_finalizer, "the operator's finalizer", timeout=30, pause=0.2)
+    wait_until(has_finalizer, "the operator's finalizer", timeout=60, pause=0.2)
     cluster, namespace = installed_gateway.cluster, installed_gateway.operator_namespace
     cluster.helm("uninstall", installed_gateway.operator, "-n", namespace, "--wait")
     try:
@@ -211,7 +211,7 @@ def test_operator_uninstall_releases_finalizers(installed_gateway: InstalledGate
         assert "gateway-backup" not in left
         assert cluster.kubectl("-n", namespace, "get", "jobs,pods", "-o", "name").strip() == ""
         # Without an operator nothing would remove a finalizer: the deletion must not wait for one.
-        installed_gateway.kubectl("delete", name, "--timeout=10s")
+        installed_gateway.kubectl("delete", name, "--timeout=60s")
     finally:
         installed_gateway.install_operator()
     installed_gateway.kubectl("apply", "-f", "-", input=backup("after"))

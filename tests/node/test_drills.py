@@ -151,11 +151,11 @@ def test_schedule_drills_its_newest_backup(drilled: DrilledGateway) -> None:
     drill = {"schedule": "0 4 1 1 *", "timeoutSeconds": 120}
     drilled.create("GatewayBackupSchedule", "nightly", schedule="0 2 1 1 *", drill=drill)
     # The operator creates the CronJob of the drills after that of the backups.
-    wait_until(lambda: "nightly-drill" in drilled.kubectl("get", "cronjobs", "-o", "name"), "the CronJobs", timeout=30)
+    wait_until(lambda: "nightly-drill" in drilled.kubectl("get", "cronjobs", "-o", "name"), "the CronJobs", timeout=60)
     for name in ("nightly", "nightly-drill"):
         drilled.kubectl("create", "job", f"--from=cronjob/{name}", f"{name}-now")
         drilled.kubectl("wait", "--for=condition=Complete", f"job/{name}-now", "--timeout=150s", timeout=160)
-    drilled.kubectl("wait", "--for=condition=Drilled", "gwbs/nightly", "--timeout=30s")
+    drilled.kubectl("wait", "--for=condition=Drilled", "gwbs/nightly", "--timeout=60s")
     status = drilled.installed.get("gwbs", "nightly", NAMESPACE)["status"]["drill"]
     assert status["lastSuccessfulBackup"].startswith("nightly-now-")
     assert 0 < status["lastSuccessfulSeconds"] < 120

@@ -184,7 +184,7 @@ def test_metrics_show_the_backup_and_the_restore(monitored: Monitored) -> None:
 
 def test_only_the_alerts_of_this_situation_are_active(monitored: Monitored) -> None:
     prometheus = monitored.prometheus
-    wait_until(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()), "an evaluation", timeout=30)
+    wait_until(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()), "an evaluation", timeout=60)
     assert {rule["name"] for rule in prometheus.rules()} == {name for name, _ in rules()}
     assert [(rule["name"], rule.get("lastError")) for rule in prometheus.rules() if rule["health"] != "ok"] == []
     # GatewayBackupGatewayUnreachable may be pending until the next check, as in the test above.
@@ -232,5 +232,5 @@ def test_series_continue_with_another_leader_and_none_is_counted_twice(monitored
 
 def test_operator_down_is_noticed_without_any_series(monitored: Monitored) -> None:
     monitored.prometheus.discover({OPERATOR: [], GATEWAY: []})
-    wait_until(lambda: "GatewayBackupOperatorDown" in monitored.active_alerts(), "the alert", timeout=30)
+    wait_until(lambda: "GatewayBackupOperatorDown" in monitored.active_alerts(), "the alert", timeout=60)
     assert monitored.prometheus.query("gateway_backup_schedule_objective_met") == []

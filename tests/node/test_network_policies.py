@@ -186,7 +186,7 @@ class StandIns:
             return not differences
 
         try:
-            wait_until(equal, "the policy engine decides as expected", timeout=30, pause=0.5)
+            wait_until(equal, "the policy engine decides as expected", timeout=60, pause=0.5)
         finally:
             assert not differences, f"decided otherwise by the engine: {differences}"
 

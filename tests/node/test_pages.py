@@ -152,8 +152,8 @@ def test_page_of_schedules_runs_a_schedule(team_b: Reader) -> None:
         pod: dict[str, Any] = team_b.get("cronjob", "my-gateway")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         return pod
 
-    wait_until(lambda: pods().get("nodeSelector") == {"pool": "tools"}, "the CronJob follows", timeout=30, pause=0.2)
-    wait_until(lambda: "my-gateway-drill" in team_b.kubectl("get", "cronjobs"), "the drills' CronJob", timeout=30)
+    wait_until(lambda: pods().get("nodeSelector") == {"pool": "tools"}, "the CronJob follows", timeout=60, pause=0.2)
+    wait_until(lambda: "my-gateway-drill" in team_b.kubectl("get", "cronjobs"), "the drills' CronJob", timeout=60)
     assert pods()["priorityClassName"] == "low"
     assert pods()["tolerations"] == [{"key": "tools", "operator": "Exists", "effect": "NoSchedule"}]
 

@@ -119,7 +119,7 @@ def fenced(installed_gateway: InstalledGateway, tmp_path_factory: pytest.TempPat
     cluster.kubectl("apply", "-f", "-", input=body)
     cluster.kubectl("taint", "nodes", "--all", TAINT)
     try:
-        wait_until(lambda: _fixed_uid_is_refused(cluster), "the policies act", timeout=30, pause=0.3)
+        wait_until(lambda: _fixed_uid_is_refused(cluster), "the policies act", timeout=60, pause=0.3)
         for name, (job_template, *_) in UNUSABLE.items():
             cluster.kubectl("apply", "-f", "-", input=json.dumps(schedule(name, job_template)))
         for name, values in (("gateway", GATEWAY_VALUES), ("operator", OPERATOR_VALUES)):

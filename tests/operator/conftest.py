@@ -32,7 +32,7 @@ def cluster_with_crds(control_plane: Cluster) -> Iterator[Cluster]:
     control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     for path in (ROOT / "crds").glob("*.yaml"):
         group, _, plural = path.stem.partition("_")
-        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=30s")
+        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=60s")
     yield control_plane
     assert undocumented_requests(control_plane) == {}
 

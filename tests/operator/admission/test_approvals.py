@@ -66,7 +66,7 @@ def test_second_person_approves_with_the_plugin(team: Kube, gateway: RealGateway
     shown = cli.run("restore", "approve", "back", "--yes", "--as=ben").stderr
     for text in (f"namespace {team.namespace}", "Deployment gw", "good", status["source"]["sha256"], "anna"):
         assert text in shown, shown
-    finished = team.wait_phase("gwr", "back", "Completed", "Failed", "RolledBack", timeout=60)
+    finished = team.wait_phase("gwr", "back", "Completed", "Failed", "RolledBack")
     assert (finished["phase"], finished["approval"]["by"]) == ("Completed", "ben"), finished
     assert gateway.count_users() == 2
     assert "Approved" in team.event_reasons("back")
@@ -110,7 +110,7 @@ def test_restore_fails_when_the_policy_is_not_in_force(
 ) -> None:
     name = f"lost-{command[0]}-{command[1][-7:]}"
     users = gateway.count_users()
-    wait_for("the policies are older than the restore", lambda: _requested(team, cli, name), timeout=30)
+    wait_for("the policies are older than the restore", lambda: _requested(team, cli, name))
     with policies_put_back(team):
         team.cluster.kubectl(*command)
         # The change of the restore starts a run at once. Under a weak policy anyone could have written this.

@@ -106,7 +106,7 @@ def make_victims(world: World) -> None:
     """Make the backups that the attackers must not touch. The Jobs run while the other backups are made."""
     kube = world.kube
     kube.apply_schedule("nightly", retention={"keepLast": SCHEDULED}, successfulJobsHistoryLimit=9)
-    kube.wait_schedule_ready("nightly", "Scheduled", timeout=60)
+    kube.wait_schedule_ready("nightly", "Scheduled")
     with ThreadPoolExecutor(2) as pool:
         others = [pool.submit(make_manual_victims, world), pool.submit(make_adopted_victims, world)]
         for number in range(SCHEDULED):
@@ -123,7 +123,7 @@ def make_manual_victims(world: World) -> None:
     kube.complete_backup("team-1", group="team")
     kube.complete_backup("team-2", group="team", ttl="30d")
     kube.complete_backup("pinned", group="team", pinned=True)
-    kube.wait_phase("gwr", "back", "Completed", timeout=60)
+    kube.wait_phase("gwr", "back", "Completed")
 
 
 def make_adopted_victims(world: World) -> None:
@@ -249,7 +249,7 @@ def attack(world: World) -> None:
         job_backup_name("mine", claim["uid"]), group="team", job=claim, ttl="1s", verification={"maxShrinkPercent": 100}
     )
     answers["free: creates the backup of its own Job"] = world.pod.create("gatewaybackups", forged)
-    kube.wait_phase("gwb", forged["metadata"]["name"], "Completed", timeout=60)
+    kube.wait_phase("gwb", forged["metadata"]["name"], "Completed")
     report_exit(kube, pod, 0)
 
 
@@ -366,7 +366,7 @@ def test_backup_of_a_real_job_has_the_rules_of_its_schedule(attacked: World) -> 
 
 def test_attackers_cannot_stop_the_retention_of_a_schedule(attacked: World) -> None:
     # The set is complete with the newest three: no forged backup counts, and none holds the deletions.
-    condition = attacked.kube.wait_condition("gwbs", "nightly", "RetentionApplied", "Applied", timeout=60)
+    condition = attacked.kube.wait_condition("gwbs", "nightly", "RetentionApplied", "Applied")
     assert condition["status"] == "True"
 
     def left() -> set[str]:
@@ -385,7 +385,7 @@ def test_sabotaged_backup_of_an_attacker_does_not_hide_the_shrink(attacked: Worl
     attacked.gw.write_config(users=1)
     forged = backup("hide", group="nightly", verification={"maxShrinkPercent": 100})
     assert attacked.pod.create("gatewaybackups", forged).allowed
-    attacked.kube.wait_phase("gwb", "hide", "Completed", timeout=60)
+    attacked.kube.wait_phase("gwb", "hide", "Completed")
     before = set(attacked.gw.backup_files())
     status = attacked.run_job("shrunk")
     assert {one["type"] for one in status["conditions"] if one["status"] == "True"} >= {"Completed", "Suspicious"}

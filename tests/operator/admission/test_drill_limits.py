@@ -74,7 +74,7 @@ def drill(request: pytest.FixtureRequest, team: Kube, drill_account: Caller) -> 
 
     try:
         # RBAC and the parameters of the policies come from watches of the API server.
-        wait_for("the role and the policies act", policies_act, timeout=20)
+        wait_for("the role and the policies act", policies_act)
     except AssertionError as error:
         raise AssertionError(f"{error}: {answers}") from None
     return plan

@@ -45,11 +45,11 @@ def test_creators_remove_only_objects_of_their_own(kube: Kube, role_only_gateway
     owned = {"metadata": {"name": "owned", "ownerReferences": [owner]}, "spec": {**GW, "group": "team"}}
     assert pod.create("gatewaybackups", owned).allowed
     # The garbage collector deletes the object, because its owner does not exist. No file is deleted with an object.
-    wait_for("the attacker's own object is deleted", lambda: kube.get("gwb", "owned") is None, timeout=60)
+    wait_for("the attacker's own object is deleted", lambda: kube.get("gwb", "owned") is None)
     final = {"metadata": {"name": "final", "finalizers": ["mcpgateway.dev/finalizer"]}, "spec": {**GW, "group": "team"}}
     assert pod.create("gatewaybackups", final).allowed
     kube.wait_phase("gwb", "final", "Completed")
-    kube.kubectl("delete", "gwb", "final", "--timeout=30s")
+    kube.kubectl("delete", "gwb", "final", "--timeout=60s")
     files = {path.name.split("-")[1] for path in role_only_gateway.backup_files()}
     assert files >= {"victim", "final"}
     assert kube.status("gwb", "victim")["phase"] == "Completed"

@@ -32,7 +32,7 @@ def finished_backup(kube: Kube, name: str, **spec: Any) -> dict[str, Any]:
 
 def test_adoption_copies_the_status_of_a_file_whose_object_was_deleted(kube: Kube, gw: RealGateway) -> None:
     original = finished_backup(kube, "original", group="daily", description="before")
-    kube.kubectl("delete", "gwb/original", "--timeout=10s")
+    kube.kubectl("delete", "gwb/original", "--timeout=60s")
     status = finished_backup(kube, "again", group="daily", existing={"path": original["path"]})
     assert (status["phase"], status["reason"], status["origin"]) == ("Completed", "Adopted", "Adopted")
     same = ("backupID", "path", "sha256", "contentDigest", "counts", "sizeBytes", "snapshotTime", "volumeID")
@@ -65,7 +65,7 @@ def test_adoption_of_foreign_files_validates_content_and_path(kube: Kube, gw: Re
 def test_two_operators_let_exactly_one_backup_adopt_a_file(kube: Kube, gw: RealGateway, tmp_path: Path) -> None:
     """Two operators run in the namespace by mistake."""
     original = finished_backup(kube, "original")
-    kube.kubectl("delete", "gwb/original", "--timeout=10s")
+    kube.kubectl("delete", "gwb/original", "--timeout=60s")
     with OperatorProcess(kube.cluster, tmp_path / "second.log", kube.namespace):
         bodies = [
             custom_resource(
@@ -83,7 +83,7 @@ def test_delete_file_also_deletes_an_adopted_file(kube: Kube, gw: RealGateway) -
     path = kube.complete_backup("original")["path"]
     kube.kubectl("delete", "gwb/original")
     kube.complete_backup("again", existing={"path": path})
-    kube.delete_with_file("again", "--timeout=20s")
+    kube.delete_with_file("again", "--timeout=60s")
     assert gw.backup_files() == []
 
 
@@ -117,7 +117,7 @@ def test_import_on_a_new_cluster_recreates_all_backups_of_the_volume(kube: Kube,
         dry = fresh.wait_phase("gwbi", "dry", "Completed", "Failed")
         assert (dry["adopted"], fresh.items("gwb")) == (5, [])
         fresh.apply(custom_resource("GatewayBackupImport", "all", {"gatewayRef": {"name": "gw"}}))
-        status = fresh.wait_phase("gwbi", "all", "Completed", "Failed", timeout=60)
+        status = fresh.wait_phase("gwbi", "all", "Completed", "Failed")
         assert (status["phase"], status["found"], status["adopted"], status["ignored"]) == ("Completed", 5, 5, 1)
         recreated = {one["metadata"]["name"]: one for one in fresh.items("gwb")}
         assert {name: recreated[name]["spec"]["group"] for name in groups} == groups
@@ -126,5 +126,5 @@ def test_import_on_a_new_cluster_recreates_all_backups_of_the_volume(kube: Kube,
         second_import = fresh.wait_phase("gwbi", "again", "Completed", "Failed")
         assert (second_import["adopted"], second_import["alreadyOwned"]) == (0, 5)
         fresh.apply_restore("back", backupName="first", healthCheck={"consecutive": 1})
-        assert fresh.wait_phase("gwr", "back", "Completed", "Failed", timeout=60)["phase"] == "Completed"
+        assert fresh.wait_phase("gwr", "back", "Completed", "Failed")["phase"] == "Completed"
         assert gw.count_users() == 2

@@ -22,7 +22,7 @@ def test_backup_completes_and_records_the_file_in_its_status(
     kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi
 ) -> None:
     kube.apply_backup("first", group="nightly", description="before the upgrade")
-    kube.kubectl("wait", "--for=condition=Completed", "gwb/first", "--timeout=30s")
+    kube.kubectl("wait", "--for=condition=Completed", "gwb/first", "--timeout=60s")
     body = kube.require("gwb", "first")
     status, uid = body["status"], body["metadata"]["uid"]
     record = admin.backups[contract.backup_id_for(VOLUME_ID, uid)]
@@ -68,7 +68,7 @@ def test_finished_backup_never_runs_again(kube: Kube, gateway: GatewayDeployment
     status = kube.wait_status("gwb", "once", lambda status: status["observedGeneration"] == 2)
     conditions = [{**condition, "observedGeneration": 2} for condition in before["conditions"]]
     assert status == {**before, "observedGeneration": 2, "conditions": conditions}
-    kube.kubectl("wait", "--for=condition=Completed", "gwb/once", "--timeout=10s")
+    kube.kubectl("wait", "--for=condition=Completed", "gwb/once", "--timeout=60s")
     assert len(admin.backup_requests) == 2
 
 
@@ -83,7 +83,7 @@ def test_backup_waits_for_a_gateway_that_is_created_later(kube: Kube, admin: Scr
 
 def test_missing_gateway_fails_after_the_starting_deadline(kube: Kube) -> None:
     kube.apply_backup("never", startingDeadlineSeconds=3)
-    kube.kubectl("wait", "--for=condition=Finished", "gwb/never", "--timeout=30s")
+    kube.kubectl("wait", "--for=condition=Finished", "gwb/never", "--timeout=60s")
     status = kube.status("gwb", "never")
     assert (status["phase"], status["reason"]) == ("Failed", "GatewayNotFound")
     assert "within 3 s (startingDeadlineSeconds)" in status["message"]
@@ -219,7 +219,7 @@ def test_hanging_admin_api_ends_in_call_timed_out(
 ) -> None:
     admin.hang = True
     kube.apply_backup("hung", retryLimit=0)
-    status = kube.wait_phase("gwb", "hung", "Failed", timeout=40)
+    status = kube.wait_phase("gwb", "hung", "Failed")
     assert status["reason"] == "CallTimedOut"
 
 

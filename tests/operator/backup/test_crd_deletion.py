@@ -35,7 +35,7 @@ def test_role_only_mode_permits_retention_and_deletion_with_file(kube: Kube, tmp
         for name in ("b1", "b2"):
             kube.complete_backup(name, group="byhand", ttl="1s")
         kube.complete_backup("b3", group="byhand")
-        wait_for("their ttl has deleted two", lambda: len(kube.items("gwb")) == 3, timeout=60)
+        wait_for("their ttl has deleted two", lambda: len(kube.items("gwb")) == 3)
         wait_for("their files are deleted", lambda: len(gw.backup_files()) == 3)
         kube.delete_with_file("brief", "--timeout=60s")
         kube.kubectl("delete", "gwb/kept", "--timeout=60s")
@@ -53,7 +53,7 @@ def test_crd_deletion_keeps_files_and_import_recreates_the_objects(kube: Kube, t
                 operator.kill()
         finally:
             kube.cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-            kube.cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+            kube.cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
         with OperatorProcess(kube.cluster, tmp_path / "operator.log", kube.namespace):
             kube.apply(custom_resource("GatewayBackupImport", "back", {"gatewayRef": {"name": "gw"}}))
-            assert kube.wait_phase("gwbi", "back", "Completed", "Failed", timeout=60)["adopted"] == 2
+            assert kube.wait_phase("gwbi", "back", "Completed", "Failed")["adopted"] == 2

@@ -16,7 +16,7 @@ def test_delete_keeps_the_file_and_sets_no_finalizer(
 ) -> None:
     kube.complete_backup("kept")
     assert "finalizers" not in kube.require("gwb", "kept")["metadata"]
-    kube.kubectl("delete", "gwb/kept", "--timeout=10s")
+    kube.kubectl("delete", "gwb/kept", "--timeout=60s")
     assert len(admin.backups) == 1
     assert "DELETE" not in {method for method, _ in admin.calls}
 
@@ -25,7 +25,7 @@ def test_delete_file_deletes_the_file_with_the_object(
     kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi
 ) -> None:
     kube.complete_backup("brief")
-    kube.delete_with_file("brief", "--timeout=20s")
+    kube.delete_with_file("brief", "--timeout=60s")
     assert admin.backups == {}
     kube.wait_event("brief", "Normal", "FileDeleted")
 
@@ -39,14 +39,14 @@ def test_finalizer_is_added_and_removed_with_delete_file(
     wait_for("the finalizer", lambda: kube.require("gwb", "later")["metadata"].get("finalizers"))
     kube.patch_spec("gwb", "later", {"deleteFile": False})
     wait_for("no finalizer", lambda: not kube.require("gwb", "later")["metadata"].get("finalizers"))
-    kube.kubectl("delete", "gwb/later", "--timeout=10s")
+    kube.kubectl("delete", "gwb/later", "--timeout=60s")
     assert len(admin.backups) == 1
 
 
 def test_file_on_another_volume_is_kept(kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi) -> None:
     kube.complete_backup("moved")
     admin.volume_id = "3" * 32
-    kube.delete_with_file("moved", "--timeout=20s")
+    kube.delete_with_file("moved", "--timeout=60s")
     assert len(admin.backups) == 1
     kube.wait_event("moved", "Warning", "FileKept")
 
@@ -68,11 +68,11 @@ def test_deletion_is_retried_until_the_volume_is_available(
 def test_changed_file_is_kept(kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi) -> None:
     kube.complete_backup("changed")
     admin.delete_error = ErrorCode.BackupChanged
-    kube.delete_with_file("changed", "--timeout=20s")
+    kube.delete_with_file("changed", "--timeout=60s")
     kube.wait_event("changed", "Warning", "FileKept")
 
 
 def test_pending_backup_can_be_deleted_with_delete_file(kube: Kube) -> None:
     kube.apply_backup("waiting")
     kube.wait_phase("gwb", "waiting", "Pending")
-    kube.delete_with_file("waiting", "--timeout=20s")
+    kube.delete_with_file("waiting", "--timeout=60s")

@@ -36,14 +36,14 @@ def wait_for_event(kube: Kube, name: str, reason: str) -> None:
 
 def test_delete_keeps_the_file_and_emits_an_event(kube: Kube, gw: RealGateway) -> None:
     complete_backups(kube, "kept")
-    kube.kubectl("delete", "gwb/kept", "--timeout=10s")
+    kube.kubectl("delete", "gwb/kept", "--timeout=60s")
     wait_for_event(kube, "kept", "FileKept")
     assert len(gw.backup_files()) == 1
 
 
 def test_delete_file_deletes_only_that_file(kube: Kube, gw: RealGateway) -> None:
     complete_backups(kube, "brief", "beside")
-    kube.delete_with_file("brief", "--timeout=20s")
+    kube.delete_with_file("brief", "--timeout=60s")
     assert [file.name.split("-")[1] for file in gw.backup_files()] == ["beside"]
     assert kube.event_reasons("brief").count("FileDeleted") == 1
 
@@ -67,12 +67,12 @@ def test_deleting_many_backups_keeps_all_files_and_does_not_block(kube: Kube, gw
     names = [f"pruned-{number}" for number in range(5)]
     complete_backups(kube, *names)
     if how == "--all":
-        kube.kubectl("delete", "gwb", "--all", "--timeout=10s")
+        kube.kubectl("delete", "gwb", "--all", "--timeout=60s")
     elif how == "namespace":
         kube.kubectl("delete", "namespace", kube.namespace, "--timeout=60s")
     else:
         for name in names:
-            kube.kubectl("delete", f"gwb/{name}", "--timeout=10s")
+            kube.kubectl("delete", f"gwb/{name}", "--timeout=60s")
     assert len(gw.backup_files()) == 5
 
 
@@ -87,7 +87,7 @@ def test_uninstall_releases_finalizers_and_keeps_files(
     monkeypatch.setenv("WATCH_NAMESPACES", kube.namespace)
     try:
         assert main(["release-finalizers"]) == 0
-        kube.kubectl("delete", "gwb/held", "--timeout=10s")
+        kube.kubectl("delete", "gwb/held", "--timeout=60s")
         assert len(gw.backup_files()) == 1
     finally:
         monkeypatch.undo()
@@ -96,8 +96,8 @@ def test_uninstall_releases_finalizers_and_keeps_files(
 
 def test_deletion_does_not_wait_for_a_deleted_gateway(kube: Kube, gw: RealGateway) -> None:
     complete_backups(kube, "orphan")
-    kube.kubectl("delete", "deployment/gw", "--timeout=20s")
-    kube.delete_with_file("orphan", "--timeout=20s")
+    kube.kubectl("delete", "deployment/gw", "--timeout=60s")
+    kube.delete_with_file("orphan", "--timeout=60s")
     wait_for_event(kube, "orphan", "FileKept")
     assert len(gw.backup_files()) == 1
 
@@ -108,7 +108,7 @@ def test_file_on_a_replaced_volume_is_kept(kube: Kube, gw: RealGateway) -> None:
     (gw.backups / ".gateway" / "volume_id").write_text("f" * 32 + "\n")
     gw.process.stop(9)
     gw.process.start()
-    kube.delete_with_file("moved", "--timeout=20s")
+    kube.delete_with_file("moved", "--timeout=60s")
     assert len(gw.backup_files()) == 1
     wait_for_event(kube, "moved", "FileKept")
 

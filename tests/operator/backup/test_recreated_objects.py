@@ -30,7 +30,7 @@ def gw(kube: Kube, tmp_path: Path) -> Iterator[RealGateway]:
 
 def delete(kube: Kube, name: str) -> None:
     """Delete a GatewayBackup; its file stays."""
-    kube.kubectl("delete", f"gwb/{name}", "--timeout=20s")
+    kube.kubectl("delete", f"gwb/{name}", "--timeout=60s")
 
 
 def by_velero(kube: Kube, saved: dict[str, Any]) -> None:
@@ -92,14 +92,14 @@ def test_recreated_object_makes_no_backup_and_an_import_brings_it_back(
     assert (refused["phase"], refused["reason"]) == ("Failed", "BackupNotCompleted")
     assert gw.count_users() == 5
     kube.apply(custom_resource("GatewayBackupImport", "all", {"gatewayRef": {"name": "gw"}}))
-    imported = kube.wait_phase("gwbi", "all", "Completed", "Failed", timeout=60)
+    imported = kube.wait_phase("gwbi", "all", "Completed", "Failed")
     assert (imported["phase"], imported["adopted"]) == ("Completed", 1), imported
     body = kube.require("gwb", "before-upgrade")
     same = ("backupID", "path", "sha256", "contentDigest", "snapshotTime")
     assert {name: body["status"][name] for name in same} == {name: original[name] for name in same}
     assert (body["status"]["origin"], body["spec"]["pinned"]) == ("Adopted", recreate is by_velero)
     kube.apply_restore("again", backupName="before-upgrade", healthCheck={"consecutive": 1})
-    assert kube.wait_phase("gwr", "again", "Completed", "Failed", timeout=60)["phase"] == "Completed"
+    assert kube.wait_phase("gwr", "again", "Completed", "Failed")["phase"] == "Completed"
     assert gw.count_users() == 2
 
 
@@ -128,7 +128,7 @@ def test_recreated_object_that_adopts_a_file_adopts_the_same_file(kube: Kube, gw
 
 def test_deleting_the_file_frees_the_name(kube: Kube, gw: RealGateway) -> None:
     kube.complete_backup("kept")
-    kube.delete_with_file("kept", "--timeout=20s")
+    kube.delete_with_file("kept", "--timeout=60s")
     assert gw.backup_files() == []
     kube.complete_backup("kept")
     assert len(gw.backup_files()) == 1

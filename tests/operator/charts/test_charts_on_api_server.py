@@ -69,7 +69,7 @@ def test_pods_are_admitted_under_the_restricted_standard(
     def admitted() -> bool:
         return [count_pods(control_plane, namespace) for namespace in (operator_namespace, gateway)] == [2, 1]
 
-    wait_until(admitted, "two operators and one gateway", timeout=30, pause=0.2)
+    wait_until(admitted, "two operators and one gateway", timeout=60, pause=0.2)
 
 
 @pytest.mark.parametrize("chart", [OPERATOR, GATEWAY])

@@ -71,7 +71,7 @@ def test_backup_without_permission_names_the_command_that_grants_it(
         # The chart was installed for an operator that has moved since.
         grant_gateway_role(kube, "moved")
         run_commands(kube, account, status["message"].partition("by hand: ")[2])
-        status = kube.wait_phase("gwb", "early", "Completed", timeout=40)
+        status = kube.wait_phase("gwb", "early", "Completed")
         assert condition_states(status)["Authorized"] == "True"
         assert len(gw.backup_files()) == 1
 
@@ -122,10 +122,10 @@ def test_audit_log_shows_each_documented_permission_and_no_other_request(
         gw.write_config(users=5)
         with gw.gateway.simulated_kubelet():
             kube.apply_restore("back", latest={}, healthCheck={"timeoutSeconds": 40, "consecutive": 2})
-            status = kube.wait_phase("gwr", "back", "Completed", timeout=60)
+            status = kube.wait_phase("gwr", "back", "Completed")
         assert status["restarted"] is True
         assert gw.count_users() == 2
-        kube.delete_with_file("good", "--timeout=30s")
+        kube.delete_with_file("good", "--timeout=60s")
         assert not [one for one in gw.backup_files() if "good" in one.name and "safety" not in one.name]
         kube.wait_event("back", "Normal", "Restored")
         for name in ("brief", "newest"):
@@ -152,7 +152,7 @@ def test_audit_log_shows_each_documented_permission_and_no_other_request(
         return {one.permission for one in kube.cluster.requests_by(user)}
 
     with suppress(AssertionError):
-        wait_for("all permissions are used", lambda: used() >= expected, timeout=30)
+        wait_for("all permissions are used", lambda: used() >= expected)
     assert used() == expected
     requests = list(kube.cluster.requests_by(user))
     assert [one for one in requests if not one.allowed] == []
@@ -171,7 +171,7 @@ def test_identity_secret_is_not_read_before_it_is_granted_by_name(
     key = AgeKey.generate(tmp_path / "key.txt")
     with encrypted_gateway(kube, tmp_path, key) as gw:
         kube.apply_backup("good")
-        kube.wait_phase("gwb", "good", "Completed", timeout=60)
+        kube.wait_phase("gwb", "good", "Completed")
         gw.write_config(users=5)
         kube.kubectl("create", "secret", "generic", "restore-key", f"--from-file=identity={key.file}")
         kube.kubectl("label", "secret", "restore-key", "mcpgateway.dev/gateway=gw")

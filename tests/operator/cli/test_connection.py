@@ -271,4 +271,4 @@ def test_killed_command_leaves_no_proxy_behind(kube: Kube) -> None:
         (proxy,) = process_tree(plugin.pid)[1:]
         plugin.kill()
         plugin.wait(10)
-        wait_for("the end of the proxy", lambda: not Path(f"/proc/{proxy}").exists(), timeout=10)
+        wait_for("the end of the proxy", lambda: not Path(f"/proc/{proxy}").exists())

@@ -22,7 +22,7 @@ def second() -> Iterator[ScriptedAdminApi]:
 @pytest.fixture
 def used(kube: Kube, gateway: GatewayDeployment, admin: ScriptedAdminApi) -> GatewayDeployment:
     """A gateway after its first backup. The calls of its admin API so far are cleared."""
-    kube.kubectl("rollout", "status", "deployment/gw", "--timeout=30s")
+    kube.kubectl("rollout", "status", "deployment/gw", "--timeout=60s")
     kube.complete_backup("first")
     admin.calls.clear()
     return gateway
@@ -38,11 +38,11 @@ def remove_pod_from_selector(kube: Kube, gateway: GatewayDeployment, pod: str) -
 
 def roll_out(kube: Kube, gateway: GatewayDeployment, pod: str) -> None:
     kube.kubectl("set", "env", "deployment/gw", "NEW=1")
-    kube.kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=30s")  # until it is deleted it belongs to the gateway
+    kube.kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=60s")  # until it is deleted it belongs to the gateway
 
 
 def recreate_deployment(kube: Kube, gateway: GatewayDeployment, pod: str) -> None:
-    kube.kubectl("delete", "deployment", "gw", "--cascade=foreground", "--wait=true", "--timeout=30s")
+    kube.kubectl("delete", "deployment", "gw", "--cascade=foreground", "--wait=true", "--timeout=60s")
     gateway.apply_deployment()
 
 
@@ -62,7 +62,7 @@ def test_admin_key_goes_only_to_the_new_pod_after_a_change(
     assert pending["phase"] == "Pending"
     used.address = second.host
     with used.simulated_kubelet():
-        after = kube.wait_phase("gwb", "while-it-changes", "Completed", timeout=60)
+        after = kube.wait_phase("gwb", "while-it-changes", "Completed")
     assert after["pod"] != old
     assert admin.calls == []
     assert len(second.backups) == 1

@@ -27,7 +27,7 @@ def monitoring_crds(control_plane: Cluster) -> Iterator[Cluster]:
     files = [word for path in crd_files() for word in ("-f", str(path))]
     control_plane.kubectl("apply", "--server-side", *files)
     names = [f"crd/{kind}.{GROUP}" for kind in KINDS]
-    control_plane.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
+    control_plane.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")
     yield control_plane
     control_plane.kubectl("delete", *names)
 

@@ -98,9 +98,9 @@ def test_backup_deleted_while_running_obeys_delete_file(
     kube.apply_backup("b")
     wait_for("the backup call", lambda: admin.backup_requests)
     if with_file:
-        kube.delete_with_file("b", "--timeout=40s")
+        kube.delete_with_file("b", "--timeout=60s")
     else:
-        kube.kubectl("delete", "gwb/b", "--timeout=40s")
+        kube.kubectl("delete", "gwb/b", "--timeout=60s")
     wait_for("the file is kept or deleted", lambda: len(admin.backups) == (0 if with_file else 1))
     assert namespace_operator.is_alive()
 
@@ -111,9 +111,9 @@ def test_backup_that_is_created_again_meanwhile_makes_no_second_file(
     admin.backup_seconds = 1
     kube.apply_backup("b")
     wait_for("the backup call", lambda: admin.backup_requests)
-    kube.kubectl("delete", "gwb/b", "--timeout=20s")
+    kube.kubectl("delete", "gwb/b", "--timeout=60s")
     kube.apply_backup("b")
-    assert kube.wait_phase("gwb", "b", "Failed", timeout=60)["reason"] == "NameUsed"
+    assert kube.wait_phase("gwb", "b", "Failed")["reason"] == "NameUsed"
     assert len(admin.backups) == 1
 
 

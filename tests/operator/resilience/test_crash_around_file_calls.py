@@ -89,7 +89,7 @@ async def test_adoption_survives_a_crash_around_each_call(kube: Kube, tmp_path: 
         kube.apply_backup("original")
         await reconcile_to_end(kube, "GatewayBackup", "original", Faults())
         path = kube.status("gwb", "original")["path"]
-        kube.kubectl("delete", "gwb/original", "--timeout=10s")
+        kube.kubectl("delete", "gwb/original", "--timeout=60s")
         baseline = Faults()
         await adopt_and_check(kube, gw, path, "without-crash", baseline)
         for name, faults in crashes(baseline):
@@ -104,7 +104,7 @@ async def adopt_and_check(kube: Kube, gw: RealGateway, path: str, name: str, fau
     assert body["status"]["reason"] == "Adopted", (name, faults.names, body["status"])
     assert body["status"]["origin"] == "Adopted"
     assert len(gw.backup_files()) == 1
-    kube.kubectl("delete", f"gwb/{name}", "--timeout=10s")
+    kube.kubectl("delete", f"gwb/{name}", "--timeout=60s")
 
 
 async def test_import_survives_a_crash_around_each_call(kube: Kube, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_import_survives_a_crash_around_each_call(kube: Kube, tmp_path: Pa
 
 async def import_and_check(kube: Kube, gw: RealGateway, name: str, faults: Faults) -> None:
     """Delete all objects and recreate them by an import."""
-    kube.kubectl("delete", "gwb", "--all", "--timeout=10s")
+    kube.kubectl("delete", "gwb", "--all", "--timeout=60s")
     kube.apply(custom_resource("GatewayBackupImport", name, {"gatewayRef": {"name": "gw"}}))
     await reconcile_to_end(kube, "GatewayBackupImport", name, faults)
     status = kube.status("gwbi", name)

@@ -99,7 +99,7 @@ def begin_backup(kube: Kube, admin: ScriptedAdminApi, seconds: float) -> float:
 
 def check_one_backup(kube: Kube, admin: ScriptedAdminApi) -> dict[str, Any]:
     """Wait until the backup is Completed. There is one file, from one request id and one path."""
-    kube.wait_phase("gwb", "b", "Completed", timeout=60)
+    kube.wait_phase("gwb", "b", "Completed")
     assert len(admin.backups) == 1
     assert len({body["request_id"] for body in admin.backup_requests}) == 1
     assert len({body["path"] for body in admin.backup_requests}) == 1
@@ -142,7 +142,7 @@ def test_only_the_leader_acts_and_the_standby_is_ready(
     leader, standby = pair.roles()
     for number in range(3):
         kube.apply_backup(f"b-{number}")
-    kube.kubectl("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=30s")
+    kube.kubectl("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=60s")
     assert len(admin.backup_requests) == 3
     assert leader.process.is_alive()
     assert standby.process.is_alive()

@@ -28,7 +28,7 @@ def test_operator_killed_during_a_call_creates_one_backup(
     namespace_operator.kill()
     time.sleep(0.5)
     namespace_operator.start()
-    kube.wait_phase("gwb", "cut", "Completed", timeout=60)
+    kube.wait_phase("gwb", "cut", "Completed")
     assert len(admin.backups) == 1
     assert len({body["request_id"] for body in admin.backup_requests}) == 1
     assert len({body["path"] for body in admin.backup_requests}) == 1
@@ -53,7 +53,7 @@ def test_operator_survives_api_server_restart_and_stops_within_10_s(
     kube.complete_backup("before")  # the watches exist: the probe succeeds before kopf has started them
     kube.cluster.restart_api_server()
     kube.apply_backup("after")
-    kube.wait_phase("gwb", "after", "Completed", timeout=60)
+    kube.wait_phase("gwb", "after", "Completed")
     assert namespace_operator.is_alive()
     started = time.monotonic()
     assert namespace_operator.stop() == 0
@@ -66,7 +66,7 @@ def test_watched_namespace_can_be_deleted(
     """The watch must work until the last finalizer is removed. Only a file with deleteFile may be deleted."""
     for number in range(3):
         kube.apply_backup(f"held-{number}")
-    kube.kubectl("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=30s")
+    kube.kubectl("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=60s")
     kube.patch_spec("gwb", "held-0", {"deleteFile": True})
     wait_for("the finalizer", lambda: kube.require("gwb", "held-0")["metadata"].get("finalizers"))
     # After a restart of the API server in another test, the controllers may wait half a minute until they reconnect.
@@ -79,7 +79,7 @@ def test_operator_start_repeats_no_finished_backup(
 ) -> None:
     for number in range(3):
         kube.apply_backup(f"done-{number}")
-    kube.kubectl("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=30s")
+    kube.kubectl("wait", "--for=condition=Completed", "gwb", "--all", "--timeout=60s")
     wait_for("the last write", partial(has_final_event, kube, "done-2"))
     namespace_operator.stop()
     before, changes = kube.items("gwb"), [call for call in admin.calls if call[0] != "GET"]

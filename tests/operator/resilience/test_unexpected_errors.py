@@ -95,7 +95,7 @@ def test_backup_completes_after_one_unexpected_error_at_each_call(
     for name in names.values():
         kube.apply_backup(name, gatewayRef={"name": name})
     for call, name in names.items():
-        status = kube.wait_phase("gwb", name, "Completed", timeout=60)
+        status = kube.wait_phase("gwb", name, "Completed")
         assert ("Warning", "InternalError") in kube.events(name), (call, status)
     assert len(api.backups) == len(names)
 
@@ -110,7 +110,7 @@ def test_object_fails_at_its_deadline_and_others_complete(failing: FailingOperat
         kube.apply_backup(name, gatewayRef={"name": name}, **limits)
     kube.complete_backup("meanwhile", gatewayRef={"name": "healthy"})
     for call, name in names.items():
-        status = kube.wait_phase("gwb", name, "Failed", timeout=60)
+        status = kube.wait_phase("gwb", name, "Failed")
         text = json.dumps(status)
         assert "InternalError" in text, (call, status)
         assert "InjectedError" in text, (call, status)

@@ -66,7 +66,7 @@ def test_encrypted_backup_opens_with_age_and_restores_with_the_identity(
     for name, source in sources.items():
         backed_up.write_config(users=5)
         kube.apply_restore(name, **source, identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
-        done = kube.wait_phase("gwr", name, "Completed", "Failed", "RolledBack", timeout=60)
+        done = kube.wait_phase("gwr", name, "Completed", "Failed", "RolledBack")
         assert (done["phase"], backed_up.count_users()) == ("Completed", 2), done
     backed_up.write_config(users=5)
     kube.apply_restore("dry", before="2999-01-01T00:00:00Z", mode="DryRun", identitySecretRef=IDENTITY_REF)
@@ -98,12 +98,12 @@ def test_imported_encrypted_backups_restore_by_name_and_as_latest(
     for name, users in (("newest", 3), ("unsigned", 4)):
         backed_up.write_config(users=users)
         kube.complete_backup(name)
-    kube.kubectl("delete", "gwb", "--all", "--timeout=20s")
+    kube.kubectl("delete", "gwb", "--all", "--timeout=60s")
     # Without a manifest nothing proves the origin of the newest file, so `latest` must not take it.
     (unsigned,) = backed_up.backups.rglob("*-unsigned-*.age")
     unsigned.with_name(f"{unsigned.name}.manifest").unlink()
     kube.apply(custom_resource("GatewayBackupImport", "all", {"gatewayRef": {"name": "gw"}}))
-    status = kube.wait_phase("gwbi", "all", "Completed", "Failed", timeout=60)
+    status = kube.wait_phase("gwbi", "all", "Completed", "Failed")
     imported = {one["metadata"]["name"]: one["status"] for one in kube.items("gwb")}
     assert status["phase"] == "Completed", status
     for name in ("good", "newest"):
@@ -113,7 +113,7 @@ def test_imported_encrypted_backups_restore_by_name_and_as_latest(
     backed_up.write_config(users=5)
     for restore, source, users in (("newest", {"latest": {}}, 3), ("named", {"backupName": "good"}, 2)):
         kube.apply_restore(restore, **source, identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
-        done = kube.wait_phase("gwr", restore, "Completed", "Failed", "RolledBack", timeout=60)
+        done = kube.wait_phase("gwr", restore, "Completed", "Failed", "RolledBack")
         assert (done["phase"], backed_up.count_users()) == ("Completed", users), done
     assert_not_leaked(kube, backed_up, operator, key.secret)
 
@@ -145,7 +145,7 @@ def test_each_identity_problem_has_its_own_reason_and_changes_nothing(
     before = backed_up.config.read_bytes()
     spec = {} if case == "none" else {"identitySecretRef": IDENTITY_REF}
     kube.apply_restore("refused", backupName="good", timeoutSeconds=10, healthCheck=QUICK_HEALTH_CHECK, **spec)
-    status = kube.wait_phase("gwr", "refused", "Failed", "Completed", timeout=60)
+    status = kube.wait_phase("gwr", "refused", "Failed", "Completed")
     assert (status["phase"], status["reason"]) == ("Failed", reason), status
     assert backed_up.config.read_bytes() == before
     assert backed_up.get_restore(status["requestID"])["code"] == "RestoreNotFound"
@@ -179,7 +179,7 @@ def test_removed_recipient_opens_old_backups_only(
     assert kube.wait_phase("gwr", "revoked", "Failed", "Completed")["reason"] == "WrongIdentity"
     assert backed_up.count_users() == 5
     kube.apply_restore("old", backupName="good", identitySecretRef=IDENTITY_REF, healthCheck=QUICK_HEALTH_CHECK)
-    kube.wait_phase("gwr", "old", "Completed", timeout=60)
+    kube.wait_phase("gwr", "old", "Completed")
     assert backed_up.count_users() == 2
 
 
@@ -207,7 +207,7 @@ def test_unsigned_file_restores_with_its_digest_if_the_gateway_allows_it(
         kube.apply_restore(
             "known", path="theirs.json", acceptUnsigned=True, expectedSha256=digest, healthCheck=QUICK_HEALTH_CHECK
         )
-        kube.wait_phase("gwr", "known", "Completed", timeout=60)
+        kube.wait_phase("gwr", "known", "Completed")
         assert gw.count_users() == 2
 
 
@@ -244,7 +244,7 @@ def test_copied_files_restore_on_a_gateway_that_trusts_the_old_key(
         shutil.copy(old / "public.pem", new / "trusted.pem")
         gw.process.start()
         kube.apply_restore("trusted", **spec)
-        done = kube.wait_phase("gwr", "trusted", "Failed", "Completed", timeout=60)
+        done = kube.wait_phase("gwr", "trusted", "Failed", "Completed")
         assert (done["phase"], gw.count_users()) == ("Completed", 2), done
         signed = kube.complete_backup("by-the-new-key", gatewayRef={"name": "gw2"})["signature"]
         assert signed == {"keyIDs": [public_key((new / "signing-key.pem").read_text())[1]]}

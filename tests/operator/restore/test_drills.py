@@ -37,7 +37,7 @@ def test_drill_proves_the_backup_and_leaves_the_gateway_alone(
     before = digests(backed_up)
     with drill_kubelet(kube, backed_up, tmp_path) as kubelet:
         kube.apply_restore("weekly", mode="Drill", latest={})
-        status = kube.wait_phase("gwr", "weekly", "Completed", "Failed", timeout=60)
+        status = kube.wait_phase("gwr", "weekly", "Completed", "Failed")
     assert (status["phase"], status["reason"]) == ("Completed", "Drilled"), status
     assert status["source"]["backupName"] == "good"
     assert status["drill"]["counts"]["users"] == 2
@@ -53,7 +53,7 @@ def test_drill_proves_the_backup_and_leaves_the_gateway_alone(
     assert "app" not in pod["metadata"]["labels"]
     assert not [one for one in pod["spec"]["volumes"] if "emptyDir" not in one]
     kube.apply_restore("again", backupName="good", mode="Apply", healthCheck={"timeoutSeconds": 8, "consecutive": 1})
-    kube.wait_phase("gwr", "again", "Completed", timeout=60)
+    kube.wait_phase("gwr", "again", "Completed")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_failed_drill_leaves_nothing_and_the_level_unchanged(
     with drill_kubelet(kube, backed_up, tmp_path) as kubelet:
         kubelet.exit_code, kubelet.message, kubelet.ready = exit_code, "The pod reached 10.0.0.1 port 8001.", ready
         kube.apply_restore("weekly", mode="Drill", backupName="good", timeoutSeconds=12)
-        status = kube.wait_phase("gwr", "weekly", "Completed", "Failed", timeout=60)
+        status = kube.wait_phase("gwr", "weekly", "Completed", "Failed")
     assert (status["phase"], status["reason"]) == ("Failed", reason), status
     assert text in status["message"]
     assert kube.status("gwb", "good")["verification"]["level"] == "Verified"
@@ -83,7 +83,7 @@ def test_deleted_drill_takes_its_pod_and_policy_with_it(kube: Kube, backed_up: R
         kube.wait_status("gwr", "abandoned", lambda status: (status.get("drill") or {}).get("restoredTime"))
         assert len(leftovers(kube)) == 2
         kube.kubectl("delete", "gwr", "abandoned", "--wait=false")
-        wait_for("pod and policy are deleted", lambda: not leftovers(kube), timeout=60)
+        wait_for("pod and policy are deleted", lambda: not leftovers(kube))
 
 
 def test_encrypted_backup_is_drilled_with_the_identity_of_its_secret(
@@ -99,7 +99,7 @@ def test_encrypted_backup_is_drilled_with_the_identity_of_its_secret(
         signing = {"signing_key_file": gw.config.parent / ".gateway" / "signing_key.pem"}
         with drill_kubelet(kube, gw, tmp_path, **tls, **same, **signing):
             kube.apply_restore("weekly", mode="Drill", backupName="good", identitySecretRef={"name": "restore-key"})
-            status = kube.wait_phase("gwr", "weekly", "Completed", "Failed", timeout=60)
+            status = kube.wait_phase("gwr", "weekly", "Completed", "Failed")
     assert status["reason"] == "Drilled", status
     assert kube.status("gwb", "good")["verification"]["level"] == "Drilled"
     assert leftovers(kube) == []

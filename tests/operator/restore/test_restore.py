@@ -68,7 +68,7 @@ def test_restore_works_when_the_live_config_is_missing_or_invalid(kube: Kube, gw
     kube.apply_restore("repair", latest={}, healthCheck={"timeoutSeconds": 30, "consecutive": 2}, restart="Never")
     wait_for("the config is back", lambda: gw.config.exists() and gw.config.read_bytes() == original, 30)
     gw.gateway.set_pod_ready()
-    status = kube.wait_phase("gwr", "repair", "Completed", timeout=40)
+    status = kube.wait_phase("gwr", "repair", "Completed")
     assert status["safetyBackup"]["kind"] == ("missing" if damage == "missing" else "raw")
 
 
@@ -79,7 +79,7 @@ def test_restore_restarts_a_gateway_that_does_not_reload(kube: Kube, tmp_path: P
         before = gw.gateway.pod_name()
         with gw.gateway.simulated_kubelet():
             kube.apply_restore("back", backupName="good", healthCheck={"timeoutSeconds": 40, "consecutive": 2})
-            status = kube.wait_phase("gwr", "back", "Completed", timeout=60)
+            status = kube.wait_phase("gwr", "back", "Completed")
         assert status["restarted"] is True
         assert gw.gateway.pod_name() != before
         annotations = kube.require("deployment", "gw")["spec"]["template"]["metadata"]["annotations"]
@@ -92,7 +92,7 @@ def test_unhealthy_gateway_is_rolled_back(kube: Kube, backed_up: RealGateway) ->
     kube.apply_restore(
         "unhealthy", backupName="good", healthCheck={"timeoutSeconds": 5, "consecutive": 2}, restart="Never"
     )
-    status = kube.wait_phase("gwr", "unhealthy", "RolledBack", timeout=60)
+    status = kube.wait_phase("gwr", "unhealthy", "RolledBack")
     assert status["reason"] == "HealthCheckFailed"
     assert "is not Ready" in status["message"]
     assert "The previous config is live again." in status["message"]
@@ -111,7 +111,7 @@ def test_on_failure_leave_keeps_the_new_config_and_blocks_others(kube: Kube, bac
     backed_up.gateway.set_pod_ready(gateway=False)
     quick = {"timeoutSeconds": 5, "consecutive": 2}
     kube.apply_restore("left", backupName="good", healthCheck=quick, restart="Never", onFailure="Leave")
-    status = kube.wait_phase("gwr", "left", "Failed", timeout=60)
+    status = kube.wait_phase("gwr", "left", "Failed")
     assert "onFailure is Leave" in status["message"]
     assert backed_up.count_users() == 2
     # The message of the next restore names the pending one and the commands that end it.
@@ -121,11 +121,11 @@ def test_on_failure_leave_keeps_the_new_config_and_blocks_others(kube: Kube, bac
     for verb in ("commit", "rollback"):
         assert f"kubectl gateway restore {verb} -n {kube.namespace} left" in other["message"]
     # Its deletion commits it, so it blocks no other.
-    kube.kubectl("delete", "gwr/left", "--timeout=30s")
+    kube.kubectl("delete", "gwr/left", "--timeout=60s")
     assert backed_up.get_restore(status["requestID"])["data"]["state"] == "committed"
     backed_up.gateway.set_pod_ready()
     kube.apply_restore("third", backupName="good", healthCheck=quick)
-    kube.wait_phase("gwr", "third", "Completed", timeout=60)
+    kube.wait_phase("gwr", "third", "Completed")
 
 
 def test_config_written_during_a_restore_is_kept(kube: Kube, backed_up: RealGateway) -> None:
@@ -135,7 +135,7 @@ def test_config_written_during_a_restore_is_kept(kube: Kube, backed_up: RealGate
     )
     kube.wait_phase("gwr", "raced", "HealthCheck")
     backed_up.write_config(users=7)
-    status = kube.wait_phase("gwr", "raced", "RollbackFailed", timeout=60)
+    status = kube.wait_phase("gwr", "raced", "RollbackFailed")
     assert status["reason"] == "ConfigOverwritten"
     assert f"kubectl gateway restore rollback -n {kube.namespace} raced" in status["message"]
     assert backed_up.count_users() == 7
@@ -148,12 +148,12 @@ def test_rewritten_file_with_equal_content_is_healthy(kube: Kube, backed_up: Rea
     kube.wait_phase("gwr", "pretty", "HealthCheck")
     config = json.loads(backed_up.config.read_text())
     backed_up.config.write_text(json.dumps(config, indent=3))
-    kube.wait_phase("gwr", "pretty", "Completed", timeout=60)
+    kube.wait_phase("gwr", "pretty", "Completed")
 
 
 def test_finished_restore_never_runs_again(kube: Kube, backed_up: RealGateway) -> None:
     kube.apply_restore("once", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
-    kube.wait_phase("gwr", "once", "Completed", timeout=60)
+    kube.wait_phase("gwr", "once", "Completed")
     kube.kubectl("delete", "gwr/once")
     backed_up.write_config(users=6)
     kube.apply_restore("once", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
@@ -173,14 +173,14 @@ def test_latest_before_and_path_select_the_right_backup(kube: Kube, gw: RealGate
     gw.write_config(users=4)
     kube.complete_backup("kept", group="safety")
     kube.apply_restore("newest", latest={}, healthCheck=QUICK_HEALTH_CHECK, safetyBackup="Skip")
-    assert kube.wait_phase("gwr", "newest", "Completed", timeout=60)["source"]["backupName"] == "two"
+    assert kube.wait_phase("gwr", "newest", "Completed")["source"]["backupName"] == "two"
     kube.apply_restore("older", before=between, healthCheck=QUICK_HEALTH_CHECK, safetyBackup="Skip")
-    assert kube.wait_phase("gwr", "older", "Completed", timeout=60)["source"]["backupName"] == "one"
+    assert kube.wait_phase("gwr", "older", "Completed")["source"]["backupName"] == "one"
     assert gw.count_users() == 2
     kube.apply_restore(
         "by-path", path=kube.status("gwb", "kept")["path"], healthCheck=QUICK_HEALTH_CHECK, safetyBackup="Skip"
     )
-    kube.wait_phase("gwr", "by-path", "Completed", timeout=60)
+    kube.wait_phase("gwr", "by-path", "Completed")
     assert gw.count_users() == 4
 
 
@@ -216,11 +216,11 @@ def test_required_safety_backup_that_fails_stops_the_restore(kube: Kube, backed_
     """The safety backup cannot be written, because a file has the name of its group's folder."""
     (backed_up.backups / "safety").write_text("in the way")
     kube.apply_restore("strict", backupName="good", safetyBackup="Required", healthCheck=QUICK_HEALTH_CHECK)
-    status = kube.wait_phase("gwr", "strict", "Failed", timeout=60)
+    status = kube.wait_phase("gwr", "strict", "Failed")
     assert status["reason"] == "SafetyBackupFailed"
     assert backed_up.count_users() == 5
     kube.apply_restore("lenient", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
-    status = kube.wait_phase("gwr", "lenient", "Completed", timeout=60)
+    status = kube.wait_phase("gwr", "lenient", "Completed")
     assert status["safetyBackup"]["kind"] == "kept"
     assert backed_up.count_users() == 2
 

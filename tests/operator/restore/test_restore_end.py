@@ -46,13 +46,13 @@ def test_deleted_restore_is_rolled_back_while_others_wait(kube: Kube, backed_up:
         waiting = kube.wait_status(kind, name, lambda one: one.get("reason") == "RestoreInProgress")
         assert "GatewayRestore first" in waiting["message"]
     assert backed_up.config.read_bytes() != before
-    kube.kubectl("delete", "gwr/first", "--timeout=30s")
+    kube.kubectl("delete", "gwr/first", "--timeout=60s")
     assert state(backed_up, status) == "rolled_back"
     # Both continue. The second restore replaced the config that the first one had put back.
-    done = kube.wait_phase("gwr", "second", "Completed", "Failed", timeout=60)
+    done = kube.wait_phase("gwr", "second", "Completed", "Failed")
     assert done["phase"] == "Completed", done
     assert kube.status("gwb", done["safetyBackup"]["backupName"])["counts"]["users"] == 5
-    kube.wait_phase("gwb", "meanwhile", "Completed", timeout=60)
+    kube.wait_phase("gwb", "meanwhile", "Completed")
     wait_no_finalizer(kube, "second")
 
 
@@ -72,7 +72,7 @@ def test_commands_end_a_restore_in_each_open_state(kube: Kube, backed_up: RealGa
     before = backed_up.config.read_bytes()
     backed_up.gateway.set_pod_ready(gateway=False)
     kube.apply_restore("left", backupName="good", healthCheck=SHORT, restart="Never", onFailure="Leave")
-    left = kube.wait_phase("gwr", "left", "Failed", timeout=60)
+    left = kube.wait_phase("gwr", "left", "Failed")
     done = cli.run("restore", "rollback", "left", "--yes", "--wait")
     assert done.stdout == "gatewayrestore.mcpgateway.dev/left rolled back\n"
     assert (state(backed_up, left), backed_up.config.read_bytes()) == ("rolled_back", before)
@@ -89,7 +89,7 @@ def test_commands_end_a_restore_in_each_open_state(kube: Kube, backed_up: RealGa
     kube.apply_restore("raced", backupName="good", healthCheck=SHORT, restart="Never")
     kube.wait_phase("gwr", "raced", "HealthCheck")
     backed_up.write_config(users=7)
-    failed = kube.wait_phase("gwr", "raced", "RollbackFailed", timeout=60)
+    failed = kube.wait_phase("gwr", "raced", "RollbackFailed")
     assert (failed["reason"], backed_up.count_users()) == ("ConfigOverwritten", 7)
     assert f"kubectl gateway restore rollback -n {kube.namespace} raced" in failed["message"]
     cli.run("restore", "rollback", "raced", "--yes", "--wait")
@@ -106,10 +106,10 @@ def test_rollback_without_any_previous_config_says_what_to_do(kube: Kube, backed
     restored = backed_up.config.read_bytes()
     backed_up.gateway.set_pod_ready(gateway=False)
     kube.patch_spec("gwr", "lost", {"end": "Rollback"})
-    failed = kube.wait_phase("gwr", "lost", "RollbackFailed", timeout=60)
+    failed = kube.wait_phase("gwr", "lost", "RollbackFailed")
     assert "spec.supersede: true" in failed["message"], failed
     assert (state(backed_up, status), backed_up.config.read_bytes()) == ("applied", restored)
-    kube.kubectl("delete", "gwr/lost", "--timeout=30s")
+    kube.kubectl("delete", "gwr/lost", "--timeout=60s")
     assert (state(backed_up, status), backed_up.config.read_bytes()) == ("committed", restored)
 
 
@@ -122,7 +122,7 @@ def test_restored_config_with_another_admin_key(kube: Kube, tmp_path: Path, end:
         if end == "rollback":
             gw.gateway.set_pod_ready(gateway=False)
         kube.apply_restore("other", path="other.json", healthCheck=SHORT, restart="Never")
-        status = kube.wait_phase("gwr", "other", "Completed", "Failed", "RolledBack", "RollbackFailed", timeout=60)
+        status = kube.wait_phase("gwr", "other", "Completed", "Failed", "RolledBack", "RollbackFailed")
         if end == "rollback":
             assert (status["phase"], gw.config.read_bytes()) == ("RolledBack", before), status
             return
@@ -132,13 +132,13 @@ def test_restored_config_with_another_admin_key(kube: Kube, tmp_path: Path, end:
         kube.wait_status("gwb", "locked-out", lambda one: one.get("reason") == "Unauthorized")
         gw.gateway.key = f"{gw.gateway.key}\n{other}"
         gw.gateway.apply_secret()
-        kube.wait_phase("gwb", "locked-out", "Completed", timeout=60)
+        kube.wait_phase("gwb", "locked-out", "Completed")
 
 
 def test_deleted_gateway_does_not_hold_its_restore(kube: Kube, backed_up: RealGateway) -> None:
     hold(kube, "alone")
-    kube.kubectl("delete", "deployment/gw", "--timeout=30s")
-    kube.kubectl("delete", "gwr/alone", "--timeout=20s")
+    kube.kubectl("delete", "deployment/gw", "--timeout=60s")
+    kube.kubectl("delete", "gwr/alone", "--timeout=60s")
     kube.wait_event("alone", "Warning", "RestoreReleased")
 
 
@@ -152,10 +152,10 @@ def test_status_lost_after_the_end_changes_nothing(
 ) -> None:
     """As after a restore of the objects by Velero, which drops the status."""
     kube.apply_restore("once", backupName="good", healthCheck=QUICK_HEALTH_CHECK)
-    kube.wait_phase("gwr", "once", "Completed", timeout=60)
+    kube.wait_phase("gwr", "once", "Completed")
     body = kube.require("gwr", "once")
     backed_up.write_config(users=6)
-    kube.kubectl("delete", "gwr/once", "--timeout=20s")
+    kube.kubectl("delete", "gwr/once", "--timeout=60s")
     metadata = {"name": "once", "finalizers": [FINALIZER]}
     kube.apply({"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]})
     status = kube.wait_phase("gwr", "once", "Completed")

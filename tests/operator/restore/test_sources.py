@@ -82,17 +82,17 @@ def test_factory_reset_leaves_an_empty_config_and_a_safety_backup(kube: Kube, gw
     """With a rotated key the operator keeps its access, because its key is in the admin API's key file."""
     key = admin_key_of(gw)
     kube.apply_restore("reset", factoryReset=RESET, healthCheck=QUICK_HEALTH_CHECK)
-    status = kube.wait_phase("gwr", "reset", "Completed", timeout=60)
+    status = kube.wait_phase("gwr", "reset", "Completed")
     assert (gw.count_users(), admin_key_of(gw)) == (0, key)
     assert status["source"] == {"factoryReset": True}
     safety = kube.require("gwb", status["safetyBackup"]["backupName"])["status"]
     assert safety["counts"]["users"] == 2
     kube.apply_restore("rotate", factoryReset={**RESET, "rotateAdminKey": True}, healthCheck=QUICK_HEALTH_CHECK)
-    status = kube.wait_phase("gwr", "rotate", "Completed", timeout=60)
+    status = kube.wait_phase("gwr", "rotate", "Completed")
     assert admin_key_of(gw) != key
     # The way back: the safety backup of the first reset.
     kube.apply_restore("back", path=safety["path"], healthCheck=QUICK_HEALTH_CHECK)
-    kube.wait_phase("gwr", "back", "Completed", timeout=60)
+    kube.wait_phase("gwr", "back", "Completed")
     assert (gw.count_users(), admin_key_of(gw)) == (2, key)
 
 
@@ -111,10 +111,10 @@ def test_supersede_commits_a_restore_that_was_left(kube: Kube, backed_up: RealGa
     backed_up.gateway.set_pod_ready(gateway=False)
     quick = {"timeoutSeconds": 5, "consecutive": 2}
     kube.apply_restore("left", backupName="good", healthCheck=quick, restart="Never", onFailure="Leave")
-    left = kube.wait_phase("gwr", "left", "Failed", timeout=60)
+    left = kube.wait_phase("gwr", "left", "Failed")
     backed_up.gateway.set_pod_ready()
     kube.apply_restore("over", factoryReset=RESET, healthCheck=QUICK_HEALTH_CHECK, supersede=True)
-    kube.wait_phase("gwr", "over", "Completed", timeout=60)
+    kube.wait_phase("gwr", "over", "Completed")
     assert backed_up.count_users() == 0
     assert backed_up.get_restore(left["requestID"])["data"]["state"] == "committed"
 
@@ -148,7 +148,7 @@ def test_backup_of_another_gateway_or_version_needs_consent(kube: Kube, tmp_path
         status = kube.wait_phase("gwr", "newer", "Failed")
         assert (status["reason"], "2.3.0" in status["message"]) == ("NewerVersion", True)
         kube.apply_restore("allowed", path=foreign.name, allowOtherGateway=True, healthCheck=QUICK_HEALTH_CHECK)
-        kube.wait_phase("gwr", "allowed", "Completed", timeout=60)
+        kube.wait_phase("gwr", "allowed", "Completed")
         assert gw.count_users() == 9
 
 

@@ -81,7 +81,7 @@ def file_names(gw: RealGateway) -> set[str]:
 
 def wait_until_only(kube: Kube, gw: RealGateway, expected: set[str]) -> None:
     """Wait until exactly these backups are left, as objects and as files."""
-    wait_for(f"only {expected}", lambda: backup_names(kube) == expected and file_names(gw) == expected, timeout=60)
+    wait_for(f"only {expected}", lambda: backup_names(kube) == expected and file_names(gw) == expected)
 
 
 def test_retention_deletes_only_files_that_no_rule_keeps(kube: Kube, tmp_path: Path) -> None:

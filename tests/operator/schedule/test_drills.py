@@ -125,7 +125,7 @@ def test_drill_of_another_creator_is_not_counted(kube: Kube, pod_cli: KubectlGat
     name = job_backup_name("other", uid)
     spec = {"mode": "Drill", "backupName": "none", "job": {"name": "other", "uid": uid}}
     kube.apply_restore(name, **spec)
-    kube.wait_phase("gwr", name, "Failed", timeout=60)
+    kube.wait_phase("gwr", name, "Failed")
     kube.patch_spec("gwbs", "nightly", {"objective": {"maxAge": "1d"}})
     kube.wait_schedule_ready("nightly", "Scheduled")
     assert owner(kube, name) is None

@@ -275,7 +275,7 @@ def test_deleting_a_schedule_keeps_its_running_backup(
     wait_for("the backup call", lambda: admin.backup_requests)
     name = backup_of(kube, "flight")
     kube.kubectl("delete", "gwbs", "nightly")
-    wait_for("the Job goes", lambda: kube.get("job", "flight") is None, timeout=40)
+    wait_for("the Job goes", lambda: kube.get("job", "flight") is None)
     process.kill()
     wait_for_exit(process)
     kube.wait_phase("gwb", name, "Completed")

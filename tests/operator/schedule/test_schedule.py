@@ -173,7 +173,7 @@ def test_schedule_continues_after_the_conflicting_cron_job_is_deleted(kube: Kube
     kube.apply_schedule("later")
     kube.wait_schedule_ready("later", "NameConflict")
     kube.kubectl("delete", "cronjob", "later")
-    kube.wait_schedule_ready("later", "Scheduled", timeout=60)
+    kube.wait_schedule_ready("later", "Scheduled")
 
 
 def test_missing_service_account_names_the_command_that_creates_it(kube: Kube) -> None:
@@ -185,7 +185,7 @@ def test_missing_service_account_names_the_command_that_creates_it(kube: Kube) -
     script = ["bash", "-euo", "pipefail", "-c", commands]
     done = subprocess.run(script, env=kube.cluster.environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    kube.wait_schedule_ready("homeless", "Scheduled", timeout=60)
+    kube.wait_schedule_ready("homeless", "Scheduled")
     user = f"--as=system:serviceaccount:{kube.namespace}:gw-backup"
     for verb, answer in (("create", "yes"), ("get", "yes"), ("watch", "yes"), ("list", "no"), ("delete", "no")):
         assert kube.kubectl("auth", "can-i", verb, "gatewaybackups.mcpgateway.dev", user, check=False).strip() == answer

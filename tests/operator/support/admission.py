@@ -43,13 +43,13 @@ def installed_policies(kube: Kube, image: str) -> Iterator[None]:
         stranger = grant_user(kube, "stranger", rule("mcpgateway.dev", "gatewaybackups", "create"))
         # While the objects arrive the API server loads the policies several times, and one that acts may be gone for a
         # moment. So it must act for a second.
-        wait_for("the policies act", lambda: not any(_creates_with_finalizer(stranger) for _ in range(10)), timeout=30)
+        wait_for("the policies act", lambda: not any(_creates_with_finalizer(stranger) for _ in range(10)))
         yield
     finally:
         outdated = [one for one in items if "annotations" not in one["metadata"]]
         kube.cluster.kubectl("delete", "-f", "-", "--wait=false", input=_list(outdated))
         # The next module must not begin while they still act.
-        wait_for("the policies are gone", lambda: _creates_with_finalizer(stranger), timeout=30)
+        wait_for("the policies are gone", lambda: _creates_with_finalizer(stranger))
 
 
 def _list(items: list[dict[str, Any]]) -> str:

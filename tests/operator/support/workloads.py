@@ -149,7 +149,7 @@ class Kube:
         spec = {"gatewayRef": {"name": "gw"}, "schedule": "0 3 1 1 *", **spec}
         self.apply(custom_resource("GatewayBackupSchedule", name, spec))
 
-    def wait_condition(self, kind: str, name: str, condition: str, reason: str, timeout: float = 30) -> dict[str, Any]:
+    def wait_condition(self, kind: str, name: str, condition: str, reason: str, timeout: float = 60) -> dict[str, Any]:
         """Wait until the condition has the reason for the current generation. Returns the condition."""
 
         def current() -> dict[str, Any] | None:
@@ -162,7 +162,7 @@ class Kube:
         result: dict[str, Any] = wait_for(f"{condition} {reason} of {kind} {name}", current, timeout)
         return result
 
-    def wait_schedule_ready(self, name: str, reason: str, timeout: float = 30) -> dict[str, Any]:
+    def wait_schedule_ready(self, name: str, reason: str, timeout: float = 60) -> dict[str, Any]:
         """Wait until the condition Ready of a schedule has the reason. Returns the condition."""
         return self.wait_condition("gwbs", name, "Ready", reason, timeout)
 
@@ -170,12 +170,12 @@ class Kube:
         """The status of an object. Empty if there is no object or no status."""
         return (self.get(kind, name) or {}).get("status") or {}
 
-    def wait_phase(self, kind: str, name: str, *phases: str, timeout: float = 30) -> dict[str, Any]:
+    def wait_phase(self, kind: str, name: str, *phases: str, timeout: float = 60) -> dict[str, Any]:
         """Wait until the phase is one of these. Returns the status."""
         return self.wait_status(kind, name, lambda status: status.get("phase") in phases, timeout)
 
     def wait_status(
-        self, kind: str, name: str, check: Callable[[dict[str, Any]], Any], timeout: float = 30
+        self, kind: str, name: str, check: Callable[[dict[str, Any]], Any], timeout: float = 60
     ) -> dict[str, Any]:
         """Wait until `check` accepts the status, and return the status."""
         last: dict[str, Any] = {}
