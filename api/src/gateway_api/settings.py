@@ -230,8 +230,8 @@ class AdminSettings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the parameters are the library's
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The sources in the order of precedence: flags, environment, settings file."""
         return init_settings, EnvironmentSource(settings_cls), _SettingsFile(settings_cls)
@@ -279,7 +279,7 @@ def flag_name(field: str) -> str:
     return special.get(field, field.replace("_", "-"))
 
 
-def load(flags: Mapping[str, object]) -> AdminSettings:
+def load(flags: Mapping[str, Any]) -> AdminSettings:
     """Merges ``flags``, which maps field names to values, with the other sources. An empty value counts as unset.
 
     Raises :class:`SettingsError`.
@@ -288,7 +288,7 @@ def load(flags: Mapping[str, object]) -> AdminSettings:
         if _is_service_link(field, os.environ.get(variable_name(field))):
             logs.event("service_link_ignored", logging.WARNING, variable=variable_name(field))
     try:
-        return AdminSettings(**{field: value for field, value in flags.items() if value not in (None, "")})  # type: ignore[arg-type]
+        return AdminSettings(**{field: value for field, value in flags.items() if value not in (None, "")})
     except ValidationError as error:
         raise SettingsError(_first_error(error)) from None
 

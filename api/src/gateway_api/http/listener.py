@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def _open_all(port: int) -> socket.socket:
         return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - all addresses were asked for
     except ValueError:
         # IPv6 exists without dual-stack sockets. IPv4 is then the address family that the probes can rely on.
-        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104
+        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - as above
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
@@ -88,7 +89,7 @@ class Listener:
         slots: SlotTable,
         pacer: Pacer | None,
         create_protocol: Callable[[Slot], asyncio.Protocol],
-        ssl_context: object | None,
+        ssl_context: ssl.SSLContext | None,
         handshake_seconds: float,
     ) -> None:
         self._sockets = sockets
@@ -173,7 +174,7 @@ class Listener:
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol,
                 connection,
-                ssl=self._ssl,  # type: ignore[arg-type]
+                ssl=self._ssl,
                 ssl_handshake_timeout=tls,
                 ssl_shutdown_timeout=None if tls is None else TLS_SHUTDOWN_SECONDS,
             )

@@ -80,7 +80,7 @@ class AdminProtocol(HttpToolsProtocol):
         if self.slot is not None:
             self.slot.protect()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
         self._start_timer()
 

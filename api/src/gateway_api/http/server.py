@@ -50,15 +50,20 @@ def disable_core_dumps() -> None:
 class _Server(uvicorn.Server):
     """A uvicorn server without sockets and signal handlers: `_serve` has its own for all listeners."""
 
+    def __init__(self, config: uvicorn.Config, read_timeout: float) -> None:
+        super().__init__(config)
+        self._read_timeout = read_timeout
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     def create_protocol(self, slot: Slot) -> AdminProtocol:
         """The protocol of one accepted connection. It releases ``slot`` when the connection ends."""
-        protocol: AdminProtocol = self.config.http_protocol_class(  # type: ignore[assignment, call-arg]
+        protocol = AdminProtocol(
             config=self.config, server_state=self.server_state, app_state={}, _loop=asyncio.get_running_loop()
         )
+        protocol.read_timeout = self._read_timeout
         protocol.slot = slot
         return protocol
 
@@ -67,7 +72,7 @@ def _create_server(app: ASGIApp, settings: AdminSettings, *, tls: bool) -> _Serv
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=type("Protocol", (AdminProtocol,), {"read_timeout": settings.idle_seconds}),
+        http=AdminProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -85,7 +90,7 @@ def _create_server(app: ASGIApp, settings: AdminSettings, *, tls: bool) -> _Serv
         raise SettingsError(f"the TLS certificate or key cannot be loaded: {error}") from None
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    return _Server(config)
+    return _Server(config, settings.idle_seconds)
 
 
 def _modification_times(*paths: Path) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import kopf
 class NoDiffBase(kopf.DiffBaseStorage):
     """Stores no last handled configuration. kopf's default storage copies the whole object at every event."""
 
+    # kopf passes its arguments by name, so those that are not used keep their names.
     def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:  # noqa: ARG002
         return kopf.BodyEssence()
 
