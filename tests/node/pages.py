@@ -1,7 +1,7 @@
-"""The documentation pages whose blocks the node tests run, each as a list of parts in the order of the page.
+"""The documentation pages whose blocks the tests run, each as a list of parts in the order of the page.
 
 A part begins at the command that contains its text, and ends at the next part. tests/unit/docs/test_page_commands.py
-checks that the parts of a page contain all of its commands, and that a node test runs each part.
+checks that the parts of a page contain all of its commands, and that a test runs each part.
 """
 
 from __future__ import annotations
@@ -89,4 +89,29 @@ DISASTER_RECOVERY = Page(
         "copy all files": "backup create last",
         "move": "create namespace",
     },
+)
+BACKUPS = Page(ROOT / "docs" / "backups.md", {"list": "get gwb", "import": "backup-import.yaml"})
+RETENTION = Page(ROOT / "docs" / "retention.md", {"explain": "retention explain"})
+APPROVALS = Page(
+    ROOT / "docs" / "approvals.md",
+    {
+        "turn on": "restore.approval=Required",
+        "permissions": "create rolebinding",
+        "request": "restore create",
+        "approve": "restore list",
+    },
+)
+SECURITY = Page(
+    ROOT / "docs" / "security.md",
+    {
+        "limits": "create quota",
+        "open a backup": "sha256sum",
+        "second recipient": "encryption.recipients",
+        "signature": "-pubout",
+        "public key": "get configmap",
+    },
+)
+ADMIN_API = Page(
+    ROOT / "docs" / "admin-api.md",
+    {"first backup": "serve", "encryption": "kill", "restore": "input_file", "audit": "audit verify"},
 )

@@ -23,9 +23,22 @@ from tests.demo.gateway_pod import CONFIG_FILE
 from tests.demo.observers import Observer
 from tests.node.conftest import ROOT, InstalledGateway, Population, gateway_pod, load_with_short_names
 from tests.node.page_commands import Page, PageReader
-from tests.node.pages import DISASTER_RECOVERY, FROM_CRON, KUBECTL_GATEWAY, QUICKSTART, README, RESTORES, SCHEDULES
+from tests.node.pages import (
+    APPROVALS,
+    BACKUPS,
+    DISASTER_RECOVERY,
+    FROM_CRON,
+    KUBECTL_GATEWAY,
+    QUICKSTART,
+    README,
+    RESTORES,
+    RETENTION,
+    SCHEDULES,
+    SECURITY,
+)
 from tests.node.shell import Shell
 from tests.operator.support.namespaces import create_restricted_namespace
+from tests.operator.support.real_gateway import AgeKey
 
 pytestmark = pytest.mark.node
 
@@ -67,6 +80,10 @@ class Reader:
     def install_plugin(self) -> None:
         """Install `kubectl gateway` into the home folder, as its page does for the whole machine."""
         self.opens(KUBECTL_GATEWAY, {"/usr/local/bin/": f"{self.environment['HOME']}/bin/"}).run("install")
+
+    def wait_for_reason(self, restore: str, reason: str) -> None:
+        """Wait until the GatewayRestore has this reason."""
+        self.kubectl("wait", f"--for=jsonpath={{.status.reason}}={reason}", f"gwr/{restore}", "--timeout=60s")
 
     def close(self) -> None:
         """Close the terminals, and end the commands in their background."""
@@ -203,6 +220,54 @@ def test_page_of_restores_replaces_the_programs_of_the_guide(team_b: Reader) -> 
     assert team_b.get("gwr", "start-again")["status"]["counts"]["users"] == 0
     page.run("undo the reset")
     assert team_b.get("gwr", "undo-the-reset")["status"]["counts"] == restore["counts"]
+
+
+def test_page_of_backups_imports_files_without_an_object(team_b: Reader) -> None:
+    team_b.kubectl("delete", "gwb", "from-the-script")
+    page = team_b.opens(BACKUPS)
+    assert "nightly/" in page.run("list")
+    assert "after-the-move" in page.run("import")
+    assert team_b.get("gwbi", "after-the-move")["status"]["adopted"] == 1
+
+
+def test_page_of_retention_explains_what_a_schedule_keeps(team_b: Reader) -> None:
+    assert "keepWithin 30d" in team_b.opens(RETENTION).run("explain")
+
+
+def test_page_of_approvals_restores_with_the_permissions_that_it_gives(team_b: Reader) -> None:
+    backup = team_b.get("gwr", "verified")["status"]["source"]["backupName"]
+    page = team_b.opens(
+        APPROVALS,
+        {
+            "team-a": "team-b",
+            "restore create back-to-monday": "restore create back-to-monday --as anna",
+            "2026-11-23T18:00:00Z": team_b.get("gwb", backup)["status"]["completionTime"],
+            "restore list": "restore list --as ben",
+            "restore diff": "restore diff --as ben",
+            "nightly-29400120": backup,
+            "restore approve back-to-monday": "restore approve back-to-monday --as ben --yes",
+        },
+    )
+    page.run("turn on")
+    page.run("permissions")
+    page.run("request")
+    team_b.wait_for_reason("back-to-monday", "ApprovalRequired")
+    page.run("approve")
+    team_b.kubectl("wait", "--for=condition=Finished", "gwr/back-to-monday", "--timeout=120s")
+    restore = team_b.get("gwr", "back-to-monday")["status"]
+    assert (restore["phase"], restore["approval"]["by"]) == ("Completed", "ben")
+
+
+def test_page_of_security_limits_a_namespace_and_adds_a_recipient(team_b: Reader) -> None:
+    require_programs("age-keygen")
+    keys = [AgeKey.generate(team_b.folder / f"{name}.txt") for name in ("daily", "paper")]
+    recipients = {f"age1…{key.file.stem}": key.recipient for key in keys}
+    page = team_b.opens(SECURITY, {"team-a": "team-b", "restore-anna": "restore-alone", **recipients})
+    page.run("limits")
+    page.run("second recipient")
+    team_b.kubectl("rollout", "status", "deployment/my-gateway", "--timeout=120s")
+    page.run("public key")
+    assert "PUBLIC KEY" in (team_b.folder / "public-key.pem").read_text()
 
 
 def test_gateway_moves_to_another_cluster(

@@ -27,11 +27,16 @@ from tests.operator.support.workloads import QUICK_HEALTH_CHECK, Kube, condition
 from tests.unit.charts.permission_page import OPERATOR_ROLES, audited
 
 pytestmark = pytest.mark.cluster
+KINDS = "gwb,gwr,gwbs,gwbi"
 
 
 @pytest.fixture
 def account(kube: Kube) -> Iterator[str]:
-    """The operator's ServiceAccount with the ClusterRole of the chart."""
+    """The operator's ServiceAccount with the ClusterRole of the chart.
+
+    The operator acts in all namespaces, so the objects of earlier tests must be deleted before.
+    """
+    wait_for("earlier tests left no object", lambda: not kube.cluster.kubectl("get", KINDS, "-A", "-o", "name").strip())
     objects = apply_operator_rbac(kube)
     yield service_account_name(objects)
     for one in objects:

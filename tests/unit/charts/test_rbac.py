@@ -73,16 +73,17 @@ def test_role_only_mode_creates_no_cluster_role() -> None:
     assert [variable["value"] for variable in environment] == ["team-a,team-b"] * 2
 
 
-def test_view_role_reads_backups_and_edit_role_creates_them() -> None:
+def test_each_role_of_people_is_complete_and_only_one_restores() -> None:
     objects = render("operator")
     view, edit = one(objects, "ClusterRole", "gateway-backup-view"), one(objects, "ClusterRole", "gateway-backup-edit")
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
     restore = one(objects, "ClusterRole", "gateway-backup-restore")
     writes = "create update patch delete deletecollection"
     for resource in ("gatewaybackups", "gatewayrestores", "gatewaybackupschedules", "gatewaybackupimports"):
-        assert may("get list watch", OURS, resource) <= grants(view)
+        for role in (view, edit, restore):
+            assert may("get list watch", OURS, resource) <= grants(role)
         assert may(writes, OURS, resource) <= grants(edit)
-    assert grants(restore) == may(f"{writes} apply", OURS, "gatewayrestores")
+    assert grants(restore) == grants(view) | may(f"{writes} apply", OURS, "gatewayrestores")
     assert all("/status" not in rule[2] for rule in grants(view) | grants(edit) | grants(restore))
     assert not {rule for rule in grants(view) | grants(edit) if rule[0] == "apply"}
     assert {label for label in view["metadata"]["labels"] if prefix in label} == {
@@ -98,7 +99,7 @@ def test_edit_role_gets_no_restores_without_the_policies() -> None:
     # Then `create` would be enough to replace a config.
     objects = render("operator", {"admissionPolicies": {"enabled": False}})
     edit = one(objects, "ClusterRole", "gateway-backup-edit")
-    assert not {rule for rule in grants(edit) if rule[2] == "gatewayrestores"}
+    assert {rule[0] for rule in grants(edit) if rule[2] == "gatewayrestores"} == {"get", "list", "watch"}
     assert ("apply", OURS, "gatewayrestores", "*") in grants(one(objects, "ClusterRole", "gateway-backup-restore"))
 
 

@@ -1,4 +1,4 @@
-"""The node tests run every block of the pages that a reader follows, and read the blocks as a shell does."""
+"""The tests run every block of the pages that a reader follows, and read the blocks as a shell does."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.node import pages
 from tests.node.page_commands import Page, PageError, PageReader, reasons, steps
 from tests.node.shell import Shell
 
-NODE_TESTS = sorted((pages.ROOT / "tests" / "node").glob("test_*.py"))
+TESTS_OF_PAGES = [*sorted((pages.ROOT / "tests" / "node").glob("test_*.py")), pages.ROOT / "tests/api/test_pages.py"]
 NAMES = {name: page for name, page in vars(pages).items() if isinstance(page, Page)}
 
 
 def constants_of_tests_that_use(name: str) -> set[str]:
-    """All string constants of the node tests that name this page; `run_all` runs all of its parts."""
-    trees = [ast.parse(path.read_text()) for path in NODE_TESTS]
+    """All string constants of the tests that name this page; `run_all` runs all of its parts."""
+    trees = [ast.parse(path.read_text()) for path in TESTS_OF_PAGES]
     using = [tree for tree in trees if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))]
     nodes = [node for tree in using for node in ast.walk(tree)]
     strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -43,7 +43,7 @@ def test_each_mark_gives_a_reason(page: Page) -> None:
 def test_pages_show_commands_only_in_fenced_blocks(page: Page) -> None:
     """A block that is only indented would not be run."""
     outside = re.sub(r"^( *)```.*?^\1```$", "", page.path.read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^\n {4,}(?:kubectl|helm|curl|apiVersion:|spec:).*$", outside, re.MULTILINE) == []
+    assert re.findall(r"^\n {4,}(?:kubectl|helm|curl|gateway-admin|apiVersion:|spec:).*$", outside, re.MULTILINE) == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway_operator.adapters.cluster import KubernetesCluster
-from gateway_operator.adapters.custom_resources import PLURALS, custom_resource_path
+from gateway_operator.adapters.custom_resources import custom_resource_path
 from gateway_operator.adapters.kubectl_proxy import KubectlContext, current_context, kubectl_proxy, pod_namespace
 from gateway_operator.adapters.kubernetes_api import CLI_AGENT, MERGE
 from gateway_operator.domain.model.names import API_VERSION, GROUP
@@ -28,6 +28,10 @@ from gateway_operator.ports import ClusterError, ForbiddenError, InvalidError, M
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 EXIT_OK: Final = 0
 EXIT_TIMED_OUT: Final = 3
+_PERMISSION_HINT: Final = (
+    "Permission denied. The ClusterRole `gateway-backup-view` allows to read, `gateway-backup-edit` also to create and "
+    "delete backups, `gateway-backup-restore` also to restore. Check with `kubectl auth can-i --list`."
+)
 
 
 class FailedError(Exception):
@@ -157,7 +161,7 @@ async def run(command: Command, arguments: argparse.Namespace) -> int:
     except UsageError as error:
         return _fail(f"{error}", EXIT_USAGE)
     except ForbiddenError as error:
-        return _fail(f"{error}\n{_permission_hint()}", EXIT_FAILED)
+        return _fail(f"{error}\n{_PERMISSION_HINT}", EXIT_FAILED)
     except InvalidError as error:
         return _fail(f"the API server rejected the object: {error}", EXIT_FAILED)
     except (FailedError, ClusterError) as error:
@@ -201,14 +205,6 @@ def confirm(question: str, effect: str = "Deletion is permanent.") -> None:
 def _fail(message: str, code: int) -> int:
     sys.stderr.write(f"error: {message}\n")
     return code
-
-
-def _permission_hint() -> str:
-    resources = ", ".join(PLURALS.values())
-    return (
-        f"Permission denied. The ClusterRole `gateway-backup-edit` grants it for {resources}; "
-        "check with `kubectl auth can-i --list`."
-    )
 
 
 def age(body: Json) -> str:
