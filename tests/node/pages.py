@@ -111,6 +111,15 @@ SECURITY = Page(
         "public key": "get configmap",
     },
 )
+RUNBOOK = Page(
+    ROOT / "docs" / "runbook.md",
+    {"look": "gateway status", "alert": "get gwbs", "retain": "VOLUME=", "not ready": "port-forward"},
+)
+NOTIFICATIONS = Page(ROOT / "docs" / "notifications.md", {"secret": "create secret"})
+OTHER_GATEWAYS = Page(
+    ROOT / "docs" / "other-gateways.md",
+    {"admin API": "PersistentVolumeClaim", "annotations": "create secret", "permissions": "kind: Role"},
+)
 ADMIN_API = Page(
     ROOT / "docs" / "admin-api.md",
     {"first backup": "serve", "encryption": "kill", "restore": "input_file", "audit": "audit verify"},

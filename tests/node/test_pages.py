@@ -1,4 +1,4 @@
-"""The README, the quickstart, and the pages about schedules and cron, run by a reader on a new cluster.
+"""The pages of the documentation for users of a cluster, run by a reader on a new one.
 
 The reader has one namespace for the quickstart (team-a) and one for the other pages (team-b), each with a gateway.
 """
@@ -6,98 +6,45 @@ The reader has one namespace for the quickstart (team-a) and one for the other p
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.api.support.admin_process import free_port
 from tests.api.support.requirements import require_programs
 from tests.cluster import Cluster
 from tests.cluster.output import wait_until
 from tests.demo.gateway_api import PROJECTS
 from tests.demo.gateway_pod import CONFIG_FILE
 from tests.demo.observers import Observer
-from tests.node.conftest import ROOT, InstalledGateway, Population, gateway_pod, load_with_short_names
-from tests.node.page_commands import Page, PageReader
+from tests.node.conftest import InstalledGateway, Population, gateway_pod, load_with_short_names
+from tests.node.page_commands import PageReader
 from tests.node.pages import (
     APPROVALS,
     BACKUPS,
     DISASTER_RECOVERY,
     FROM_CRON,
     KUBECTL_GATEWAY,
+    NOTIFICATIONS,
+    OTHER_GATEWAYS,
     QUICKSTART,
     README,
     RESTORES,
     RETENTION,
+    RUNBOOK,
     SCHEDULES,
     SECURITY,
 )
+from tests.node.reader import Reader
 from tests.node.shell import Shell
 from tests.operator.support.namespaces import create_restricted_namespace
 from tests.operator.support.real_gateway import AgeKey
 
 pytestmark = pytest.mark.node
 
-CHECKOUT = ("LICENSE", "README.md", "api", "crds", "examples", "helm", "operator", "pyproject.toml")
 OPERATOR = "gateway-backup-operator"
 OLD_SCRIPTS_FILE = "gateway-backup-20260101-020000.json.gz"
-
-
-@dataclass
-class Reader:
-    """A person with a checkout, a home folder, a kubeconfig and one terminal for each page."""
-
-    cluster: Cluster
-    folder: Path
-    environment: dict[str, str] = field(init=False)
-    shells: dict[Path, Shell] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        home = self.folder / "home"
-        programs = home / "bin"
-        programs.mkdir(parents=True)
-        for name in CHECKOUT:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, self.folder / name)
-        shutil.copy(self.cluster.kubeconfig, home / "kubeconfig")
-        sudo = programs / "sudo"
-        sudo.write_text('#!/bin/sh\nexec "$@"\n')
-        sudo.chmod(0o755)
-        path = os.pathsep.join([str(programs), self.cluster.environment["PATH"]])
-        settings = {"HOME": str(home), "KUBECONFIG": str(home / "kubeconfig"), "PATH": path}
-        self.environment = {**self.cluster.environment, **settings}
-
-    def opens(self, page: Page, replacements: Mapping[str, str] | None = None) -> PageReader:
-        """The page, with its own terminal. The replacements are the reader's own values."""
-        if page.path not in self.shells:
-            self.shells[page.path] = Shell(self.environment, self.folder)
-        return PageReader(page, self.shells[page.path], replacements or {})
-
-    def install_plugin(self) -> None:
-        """Install `kubectl gateway` into the home folder, as its page does for the whole machine."""
-        self.opens(KUBECTL_GATEWAY, {"/usr/local/bin/": f"{self.environment['HOME']}/bin/"}).run("install")
-
-    def wait_for_reason(self, restore: str, reason: str) -> None:
-        """Wait until the GatewayRestore has this reason."""
-        self.kubectl("wait", f"--for=jsonpath={{.status.reason}}={reason}", f"gwr/{restore}", "--timeout=60s")
-
-    def close(self) -> None:
-        """Close the terminals, and end the commands in their background."""
-        for shell in self.shells.values():
-            shell.close()
-
-    def kubectl(self, *arguments: str, namespace: str = "team-b") -> str:
-        """Run kubectl in the namespace of the pages, unless another one is given."""
-        return self.cluster.kubectl("-n", namespace, *arguments)
-
-    def get(self, kind: str, name: str, namespace: str = "team-b") -> dict[str, Any]:
-        """The object. It is an error if it does not exist."""
-        body: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json", namespace=namespace))
-        return body
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +75,8 @@ def reader(
 @pytest.fixture
 def team_b(reader: Reader) -> Reader:
     """The reader, whose current namespace is that of the second gateway."""
-    select_namespace(reader, "team-b")
+    reader.select_namespace("team-b")
     return reader
-
-
-def select_namespace(reader: Reader, namespace: str) -> None:
-    """Make this the current namespace of the reader's kubeconfig."""
-    arguments = ["--kubeconfig", reader.environment["KUBECONFIG"], "config", "set-context", "--current"]
-    reader.cluster.kubectl(*arguments, "--namespace", namespace)
 
 
 def test_quickstart_backs_up_breaks_and_restores_a_gateway(reader: Reader) -> None:
@@ -194,6 +135,38 @@ def test_page_of_schedules_gives_the_permissions_without_the_chart(reader: Reade
         for verb, resource in permissions:
             user = f"--as=system:serviceaccount:{account}"
             assert reader.kubectl("auth", "can-i", verb, resource, user, namespace="by-hand").strip() == "yes"
+
+
+def test_page_of_other_gateways_prepares_one_without_the_chart(reader: Reader) -> None:
+    namespace = "other-gateway"
+    create_restricted_namespace(reader.cluster, namespace)
+    deployment = gateway_alone(reader.get("deployment", "my-gateway", "team-a"))
+    for manifest in (reader.get("pvc", "my-gateway-config", "team-a"), deployment):
+        reader.cluster.kubectl("apply", "-f", "-", input=json.dumps(moved_to(namespace, manifest)))
+    reader.select_namespace(namespace)
+    page = reader.opens(OTHER_GATEWAYS, {"NS": namespace})
+    page.run("admin API")
+    page.run("annotations")
+    page.run("permissions")
+    status = reader.get("gwb", "first", namespace)["status"]
+    assert (status["phase"], status["verification"]["level"]) == ("Completed", "Verified")
+    reader.kubectl("delete", "namespace", namespace, "--wait=false", namespace=namespace)
+
+
+def gateway_alone(deployment: dict[str, Any]) -> dict[str, Any]:
+    """The Deployment of the chart without all that the page adds: the container, its volumes and the annotations."""
+    pod = deployment["spec"]["template"]["spec"]
+    pod["containers"] = [one for one in pod["containers"] if one["name"] == "gateway"]
+    mounted = {mount["name"] for one in (*pod["containers"], *pod["initContainers"]) for mount in one["volumeMounts"]}
+    pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] in mounted]
+    return deployment
+
+
+def moved_to(namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+    """A new object with the name and the spec of this one."""
+    spec = {field: value for field, value in body["spec"].items() if field != "volumeName"}
+    metadata = {"name": body["metadata"]["name"], "namespace": namespace}
+    return {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": spec}
 
 
 def test_page_for_cron_users_migrates_from_the_script(team_b: Reader) -> None:
@@ -258,6 +231,35 @@ def test_page_of_approvals_restores_with_the_permissions_that_it_gives(team_b: R
     assert (restore["phase"], restore["approval"]["by"]) == ("Completed", "ben")
 
 
+def test_runbook_shows_the_state_and_retains_the_volume(team_b: Reader) -> None:
+    port = free_port()
+    own = {
+        "GATEWAY": "my-gateway",
+        "NAMESPACE": "team-b",
+        "CLAIM": "my-gateway-backups",
+        "describe gwb NAME": "describe gwb before-upgrade",
+        "8001 > ": f"{port}:8001 > ",
+        "127.0.0.1:8001": f"127.0.0.1:{port}",
+    }
+    page = team_b.opens(RUNBOOK, own)
+    looked = page.run("look")
+    for text in ("Gateway:         Deployment my-gateway", "Finished", '"event": "started"'):
+        assert text in looked
+    assert "gatewaybackup.mcpgateway.dev/before-upgrade" in page.run("alert")
+    page.run("retain")
+    volume = team_b.get("pvc", "my-gateway-backups")["spec"]["volumeName"]
+    assert team_b.get("pv", volume)["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+    assert '"ready"' in page.run("not ready")
+
+
+def test_page_of_notifications_creates_the_secret(reader: Reader) -> None:
+    for receiver in ("slack-url", "webhook-url"):
+        (reader.folder / receiver).write_text(f"https://{receiver}.example/x")
+    reader.opens(NOTIFICATIONS).run("secret")
+    secret = reader.get("secret", "backup-notifications", OPERATOR)
+    assert sorted(secret["data"]) == ["slack-url", "webhook-url"]
+
+
 def test_page_of_security_limits_a_namespace_and_adds_a_recipient(team_b: Reader) -> None:
     require_programs("age-keygen")
     keys = [AgeKey.generate(team_b.folder / f"{name}.txt") for name in ("daily", "paper")]
@@ -303,7 +305,7 @@ def test_quickstart_uninstalls_everything(reader: Reader) -> None:
 
     # Kubernetes needs half a minute to delete a namespace with pods. The page deletes its own ones meanwhile.
     reader.kubectl("delete", "namespace", "team-b", "by-hand", "--wait=false")
-    select_namespace(reader, "team-a")
+    reader.select_namespace("team-a")
     reader.opens(QUICKSTART).run("uninstall")
     assert "team-a" not in " ".join(left())
     wait_until(lambda: left() == [], f"the deletion of {left()}", timeout=60, pause=0.5)

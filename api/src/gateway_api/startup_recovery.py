@@ -114,7 +114,7 @@ def _recover_backup_volume(context: OperationContext, volume: StateDir) -> Opera
         context.index.refresh(volume.base_fd)
         return_manifests(context, volume)
         missing_record = read_missing_record(volume)
-        # A check that does not see a folder would record the day as done, and begin the week of its manifests anew.
+        # A check that does not see a folder would record the day as done, and the week of its manifests would restart.
         if is_due(missing_record, context.clock()) and not context.index.incomplete:
             remove_expired(volume, context.clock())
             # Last, because it records that the check of the day is done.

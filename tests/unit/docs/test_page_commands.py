@@ -11,13 +11,15 @@ from tests.node import pages
 from tests.node.page_commands import Page, PageError, PageReader, reasons, steps
 from tests.node.shell import Shell
 
-TESTS_OF_PAGES = [*sorted((pages.ROOT / "tests" / "node").glob("test_*.py")), pages.ROOT / "tests/api/test_pages.py"]
+READERS = [*sorted((pages.ROOT / "tests" / "node").glob("*.py")), pages.ROOT / "tests/api/test_pages.py"]
+"""The modules that run parts of pages."""
+ALL_PAGES = sorted([pages.ROOT / "README.md", pages.ROOT / "CONTRIBUTING.md", *(pages.ROOT / "docs").glob("*.md")])
 NAMES = {name: page for name, page in vars(pages).items() if isinstance(page, Page)}
 
 
 def constants_of_tests_that_use(name: str) -> set[str]:
     """All string constants of the tests that name this page; `run_all` runs all of its parts."""
-    trees = [ast.parse(path.read_text()) for path in TESTS_OF_PAGES]
+    trees = [ast.parse(path.read_text()) for path in READERS if path.name != "pages.py"]
     using = [tree for tree in trees if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))]
     nodes = [node for tree in using for node in ast.walk(tree)]
     strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -34,16 +36,23 @@ def test_no_unmarked_block_of_a_page_is_left_unrun(name: str) -> None:
     assert set(page.parts) - constants_of_tests_that_use(name) == set()
 
 
-@pytest.mark.parametrize("page", NAMES.values(), ids=lambda page: page.path.name)
-def test_each_mark_gives_a_reason(page: Page) -> None:
-    assert [reason for reason in reasons(page.path.read_text()) if len(reason.split()) < 5] == []
+@pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: path.name)
+def test_page_without_a_test_has_no_unmarked_block(path: Path) -> None:
+    if path not in {page.path for page in NAMES.values()}:
+        assert list(steps(path.read_text())) == []
 
 
-@pytest.mark.parametrize("page", NAMES.values(), ids=lambda page: page.path.name)
-def test_pages_show_commands_only_in_fenced_blocks(page: Page) -> None:
+@pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: path.name)
+def test_each_mark_gives_a_reason(path: Path) -> None:
+    assert [reason for reason in reasons(path.read_text()) if len(reason.split()) < 5] == []
+
+
+@pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: path.name)
+def test_pages_show_commands_only_in_fenced_blocks(path: Path) -> None:
     """A block that is only indented would not be run."""
-    outside = re.sub(r"^( *)```.*?^\1```$", "", page.path.read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^\n {4,}(?:kubectl|helm|curl|gateway-admin|apiVersion:|spec:).*$", outside, re.MULTILINE) == []
+    outside = re.sub(r"^( *)```.*?^\1```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    programs = "kubectl|helm|curl|jq|age|openssl|make|git|velero|gateway-admin|gateway-operator"
+    assert re.findall(rf"^ {{4,}}(?:{programs}|apiVersion:|spec:) ?.*$", outside, re.MULTILINE) == []
 
 
 @pytest.mark.parametrize(

@@ -69,15 +69,8 @@ def test_unknown_zone_has_no_next_time() -> None:
         assert next_time("0 2 * * *", zone, at("2026-01-01T00:00:00")) is None
 
 
-ZONES = (
-    "UTC",
-    "Europe/Berlin",
-    "America/New_York",
-    "America/Havana",
-    "Australia/Lord_Howe",
-    "Asia/Kolkata",
-    "Pacific/Apia",
-)
+# Without zones whose clocks skip midnight or change by half an hour: robfig_cron.md says why.
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia")
 
 
 @settings(deadline=None, max_examples=60)
