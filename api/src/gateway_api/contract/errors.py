@@ -112,8 +112,12 @@ ERRORS: Final[dict[ErrorCode, ErrorSpec]] = {
     ErrorCode.InvalidRequest: ErrorSpec(422, False, "Correct the field that the detail names."),
     ErrorCode.InternalError: ErrorSpec(500, True, "Find the request id in the server's log and report the error."),
     ErrorCode.NotReady: ErrorSpec(503, True, "Fix the problem that the detail names."),
-    ErrorCode.Busy: ErrorSpec(409, True, "Another backup, restore or delete is running. Retry after Retry-After."),
-    ErrorCode.InProgress: ErrorSpec(409, True, "The same request is still running. Retry after Retry-After."),
+    ErrorCode.Busy: ErrorSpec(
+        409, True, "Another backup, restore or delete is running. Retry after the seconds in Retry-After."
+    ),
+    ErrorCode.InProgress: ErrorSpec(
+        409, True, "The same request is still running. Retry after the seconds in Retry-After."
+    ),
     ErrorCode.RequestIdReused: ErrorSpec(409, False, "Use a new request_id for a different request."),
     ErrorCode.Deleted: ErrorSpec(409, False, "The backup of this request was deleted. Use a new request_id."),
     ErrorCode.PathNotAllowed: ErrorSpec(
