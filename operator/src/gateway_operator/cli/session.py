@@ -29,8 +29,8 @@ _REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 EXIT_OK: Final = 0
 EXIT_TIMED_OUT: Final = 3
 _PERMISSION_HINT: Final = (
-    "Permission denied. The ClusterRole `gateway-backup-view` allows to read, `gateway-backup-edit` also to create and "
-    "delete backups, `gateway-backup-restore` also to restore. Check with `kubectl auth can-i --list`."
+    "Permission denied. These ClusterRoles grant permissions: `gateway-backup-view` to read, `gateway-backup-edit` to "
+    "make and delete backups, `gateway-backup-restore` to restore. Check with `kubectl auth can-i --list`."
 )
 
 
