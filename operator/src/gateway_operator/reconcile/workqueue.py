@@ -169,7 +169,10 @@ class WorkQueue(Generic[T]):
 
     async def _run(self, key: NamespacedName) -> None:
         after: float | None = None
-        item = self._registered[key]
+        item = self._registered.get(key)
+        if item is None:  # forgotten between `_start` and this first step
+            del self._running[key]
+            return
         began, failed = monotonic(), True
         try:
             after = await self._reconcile(item)

@@ -197,6 +197,20 @@ async def test_pause_cancels_what_runs_and_resume_adds_all_again() -> None:
     assert [item.meta.ref.name for item in runs.items] == ["b", "b", "d", "e"]
 
 
+async def test_object_that_is_forgotten_before_its_first_step_can_return() -> None:
+    runs = Runs()
+    queue = started_queue(runs)
+    queue.observe(backup(), finished=False)
+    queue._timers[KEY].cancel()
+    queue._start(KEY)
+    queue.forget(KEY)
+    await asyncio.sleep(PAUSE)
+    assert (runs.items, queue.depth) == ([], 0)
+    queue.observe(backup(uid="new"), finished=False)
+    await asyncio.sleep(PAUSE)
+    assert [item.meta.ref.uid for item in runs.items] == ["new"]
+
+
 async def test_queue_of_a_replica_that_never_led_reconciles_nothing() -> None:
     runs = Runs()
     queue = WorkQueue(runs)

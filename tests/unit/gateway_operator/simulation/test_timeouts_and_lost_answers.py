@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from gateway_api.contract import BackupRecord, RestoreState
@@ -14,7 +16,7 @@ from gateway_operator.domain.restore.status import RestoreObservation
 from gateway_operator.ports import AdminApiError, AdminTarget
 from tests.unit.gateway_operator.simulation.fake_admin_api import restore_result
 from tests.unit.gateway_operator.simulation.fake_cluster import START
-from tests.unit.gateway_operator.simulation.faults import Faults, World
+from tests.unit.gateway_operator.simulation.faults import CrashError, Faults, World
 from tests.unit.gateway_operator.simulation.test_crash_points import (
     check_backup,
     check_restore,
@@ -219,6 +221,31 @@ def test_unreachable_gateway_after_the_call_ends_as_state_unknown() -> None:
     status = restored(world, ref)
     assert (status["phase"], status["reason"]) == ("Failed", "RestoreStateUnknown")
     assert "It is not known whether the config was replaced" in str(status["message"])
+
+
+@pytest.mark.parametrize("answer", ["CallTimedOut", "InProgress", None], ids=["none", "in progress", "operator ended"])
+def test_call_that_is_carried_out_after_the_deadline_is_not_missed(answer: str | None) -> None:
+    """The call is sent shortly before the deadline, and a slow gateway replaces the config ten seconds after it."""
+    world, ref = with_restore(timeoutSeconds=60)
+    restore, read = world.admin.restore, world.admin.read_restore
+    sent: list[tuple[object, ...]] = []
+
+    async def slow(*arguments: object) -> object:
+        sent.append(arguments)
+        world.clock.advance(61)
+        if answer is None:
+            raise CrashError("the operator ended")
+        raise AdminApiError(answer, "no answer", retryable=True, outcome_unknown=True)
+
+    async def late(target: AdminTarget, request_id: str) -> object:
+        if sent and world.clock.now() >= sent_at + timedelta(seconds=71):
+            await restore(*sent.pop())  # type: ignore[arg-type]
+        return await read(target, request_id)
+
+    sent_at = world.clock.now()
+    world.admin.restore, world.admin.read_restore = slow, late  # type: ignore[assignment, method-assign]
+    assert restored(world, ref)["phase"] in ("Completed", "RolledBack")
+    check_restore(world, ref)
 
 
 def test_rollback_by_a_user_is_reported() -> None:

@@ -229,14 +229,12 @@ def _abandoned(observed: RestoreObservation, record: RestoreResult, now: datetim
 def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction:
     """Decide after the deadline passed during the call. Only the journal can prove that nothing was changed.
 
-    A call that failed without an answer may still run in the pod. After such a call, a journal without a record counts
-    only 30 s after the deadline. A gateway that does not answer is called for another ``timeoutSeconds``.
+    A call without an answer may still run in the pod: it timed out, or the operator was stopped. So a journal without a
+    record counts only 30 s after the deadline. A gateway that does not answer is called for another ``timeoutSeconds``.
     """
     restore = observed.restore
     over = -timestamps.seconds_until(deadline(restore), now)
-    if isinstance(observed.journal, NotFound) and (
-        over >= ABANDONED_CALL_SECONDS or not restore.status.get("lastErrors")
-    ):
+    if isinstance(observed.journal, NotFound) and over >= ABANDONED_CALL_SECONDS:
         return deadline_exceeded(restore, observed.gateway, now)
     if over < restore.timeout:
         problem = observed.gateway if isinstance(observed.gateway, GatewayProblem) else None
