@@ -11,7 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway_api.audit import verify
+from gateway_api.audit import log, verify
+from gateway_api.contract import BackupRequest, ErrorCode
+from gateway_api.errors import ApiError
+from gateway_api.service import Service
+from gateway_api.settings import AdminSettings
 from tests.api.support.admin_process import AdminProcess
 from tests.api.support.command import run_command
 from tests.api.support.fork_server import ForkServer
@@ -272,3 +276,25 @@ def test_chain_continues_after_a_crash_during_rotation(dirs: GatewayDirs, fork_s
         assert_ok(api.post(BACKUP, json={"path": "next.json"}))
     assert json.loads(_log(dirs).read_text().splitlines()[0])["seq"] == head + 1
     assert _verify(dirs)[0] == 0
+
+
+@pytest.mark.parametrize("audit_bytes", [64 << 20, 1000], ids=["one segment", "a new segment for each line"])
+async def test_line_that_may_not_last_fails_no_operation(
+    audit_bytes: int, dirs: GatewayDirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fsync of the folder fails after the line is written. The server's own log then has the line as well."""
+
+    def fail(_: int) -> None:
+        raise ApiError(ErrorCode.DurabilityUnknown)
+
+    service = Service(AdminSettings(config_file=dirs.config, backup_dir=dirs.backups, audit_bytes=audit_bytes))
+    try:
+        for number in range(4):
+            monkeypatch.setattr(log, "sync_directory", fail)
+            await service.create_backup(BackupRequest(path=f"a{number}.json"), "test")
+            monkeypatch.undo()
+            await service.create_backup(BackupRequest(path=f"b{number}.json"), "test")
+    finally:
+        service.stop()
+    code, output = _verify(dirs)
+    assert code == 0, output

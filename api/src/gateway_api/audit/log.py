@@ -78,7 +78,7 @@ class AuditEntry:
             return
         try:
             _count_in_gap(self._context)
-        except OSError:
+        except (OSError, ApiError):
             logs.event("audit_gap_not_counted", logging.ERROR, failed=True)
         _write_to_server_log(entry)
 
@@ -154,13 +154,13 @@ def _append_to_volume(context: OperationContext, *new: Mapping[str, Any]) -> Hea
         now, limit = rfc3339(context.clock()), context.settings.audit_bytes
         head = write_using_reserve(volume, lambda: _append(volume, entries, now, limit))
         context.id_recovery.mark_recorded(len(recovered_ids))
-    except OSError:
+    except (OSError, ApiError):  # an ApiError: the directory could not be fsynced, so the line may not last
         logs.event("audit_volume_unavailable", logging.WARNING, failed=True)
         return None
     if gap is not None:
         # Only after the gap record is durable. A crash right before this writes the record again under the same id;
         # in the other order a crash would lose it.
-        with suppress(OSError):
+        with suppress(OSError, ApiError):
             context.config_state.remove(AUDIT_GAP_FILE)
     return head
 

@@ -40,6 +40,8 @@ def restore(name: str = "r", *, spec: dict[str, Any] | None = None, labels: Any 
     return Restore.parse(body(name, fields | status, spec, labels=labels or {}))
 
 
-def schedule(name: str = "nightly", *conditions: dict[str, Any], **status: Any) -> GatewayBackupSchedule:
+def schedule(
+    name: str = "nightly", *conditions: dict[str, Any], spec: dict[str, Any] | None = None, **status: Any
+) -> GatewayBackupSchedule:
     """A schedule with these conditions."""
-    return GatewayBackupSchedule.parse(body(name, {"conditions": list(conditions), **status}))
+    return GatewayBackupSchedule.parse(body(name, {"conditions": list(conditions), **status}, spec))

@@ -23,6 +23,7 @@ from gateway_operator.domain.notifications.delivery import (
 )
 from gateway_operator.domain.notifications.notification import Notification
 from gateway_operator.domain.notifications.sources import MAX_AGE, unsent
+from gateway_operator.domain.notifications.text import slack_body
 from tests.unit.gateway_operator.notifications.objects import NOW, backup, condition, schedule
 
 SECOND = timedelta(seconds=1)
@@ -38,8 +39,10 @@ def held(name: str = "nightly", reason: str = "LargeDeletion") -> Notification:
     return one
 
 
-def unhealthy(name: str, reason: str = "Unreachable") -> Notification:
-    (one,) = unsent(schedule(name, condition("GatewayHealthy", False, reason, age=600)), "slack")
+def unhealthy(name: str, reason: str = "Unreachable", ordinal: int | None = None) -> Notification:
+    """A schedule of the gateway, or of one pod of a StatefulSet."""
+    spec = None if ordinal is None else {"gatewayRef": {"kind": "StatefulSet", "name": "gw", "ordinal": ordinal}}
+    (one,) = unsent(schedule(name, condition("GatewayHealthy", False, reason, age=600), spec=spec), "slack")
     return one
 
 
@@ -119,6 +122,14 @@ def test_schedules_of_one_gateway_cause_one_message_about_it() -> None:
     after_request(state, plan.to_send, ACCEPTED, NOW)
     late = next_plan([unhealthy("c")], state, NOW + SECOND)
     assert (late.to_send, late.to_record) == ((), (unhealthy("c"),))
+
+
+def test_each_pod_of_a_stateful_set_is_a_gateway_of_its_own() -> None:
+    state, first, second = ReceiverState("slack"), unhealthy("a", ordinal=0), unhealthy("b", ordinal=1)
+    after_request(state, [[first]], ACCEPTED, NOW)
+    plan = next_plan([second], state, NOW + SECOND)
+    assert (plan.to_send, plan.to_record) == (((second,),), ())
+    assert "gateway StatefulSet/gw-1" in slack_body([second], "")["text"]
 
 
 def test_notification_waits_for_its_time_and_is_not_sent_after_it() -> None:

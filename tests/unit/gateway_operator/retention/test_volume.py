@@ -11,6 +11,7 @@ import pytest
 from gateway_api.contract import BackupEntry, BackupPage
 from gateway_operator.domain.model.admin_api import TaggedPage
 from gateway_operator.ports import AdminApiError, Ports
+from gateway_operator.reconcile.retention import file_presence
 from gateway_operator.reconcile.retention.controller import RetentionController
 from tests.unit.gateway_operator.retention.world import DAY, RetentionWorld
 from tests.unit.gateway_operator.simulation.fake_admin_api import VOLUME, inspection_of
@@ -240,6 +241,25 @@ def test_missing_file_is_confirmed_by_its_record(answer: str) -> None:
     world.run_passes(passes=2)
     assert file_present(world, "d0") is None
     assert world.files() == {"d0", "d1"}
+
+
+def test_gateway_that_stops_answering_does_not_delay_a_pass_for_each_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = RetentionWorld()
+    world.schedule(retention={"keepLast": 1})
+    world.daily(30)
+    world.admin._entries = list  # type: ignore[method-assign]
+    seconds, reads = 0.0, 0
+
+    async def hanging(*_: object) -> Any:
+        nonlocal seconds, reads
+        seconds, reads = seconds + 10, reads + 1
+        raise AdminApiError("Unreachable", "no answer", retryable=True)
+
+    setattr(world.admin, "read_backup", hanging)  # noqa: B010
+    monkeypatch.setattr(file_presence, "monotonic", lambda: seconds)
+    world.run_passes(passes=1)
+    assert reads == 4, "two for each of the two comparisons of a pass with deletions"
+    assert len(world.files()) == 30
 
 
 def test_backup_that_is_newer_than_the_list_is_not_judged() -> None:

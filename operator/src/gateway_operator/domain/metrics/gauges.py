@@ -15,7 +15,7 @@ from gateway_operator.domain.gateway.health import GatewayHealth
 from gateway_operator.domain.index.backup_index import BackupSummary, newest_restorable
 from gateway_operator.domain.metrics import definitions as metrics
 from gateway_operator.domain.metrics.restores import RestoreSummary
-from gateway_operator.domain.metrics.series import GaugeSeries, LabelValues, gateway_label, gateway_labels, reason_label
+from gateway_operator.domain.metrics.series import GaugeSeries, LabelValues, gateway_labels, reason_label
 from gateway_operator.domain.model import conditions, durations, timestamps
 from gateway_operator.domain.model.identifiers import NamespacedGateway, SetKind
 from gateway_operator.domain.model.levels import DRILLED, VERIFIED, reaches
@@ -68,7 +68,7 @@ def object_gauges(observed: ObservedObjects, now: datetime) -> GaugeSeries:
 
 
 def _set_labels(gateway: NamespacedGateway, schedule: str) -> LabelValues:
-    return gateway.namespace, gateway_label(gateway.gateway), schedule
+    return gateway.namespace, gateway.gateway.label, schedule
 
 
 def _schedule_of(row: BackupSummary, schedules: Mapping[_ScheduleKey, GatewayBackupSchedule]) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway_api.contract import ErrorCode
 from gateway_operator.domain.metrics.definitions import MetricDefinition
-from gateway_operator.domain.model.identifiers import GatewayRef, NamespacedGateway
+from gateway_operator.domain.model.identifiers import NamespacedGateway
 from gateway_operator.domain.model.reasons import Reason
 
 LabelValues = tuple[str, ...]
@@ -43,14 +43,9 @@ class GaugeSeries:
         return self._values
 
 
-def gateway_label(gateway: GatewayRef) -> str:
-    """The name of the workload, with the ordinal of a StatefulSet's pod if it is not the first."""
-    return f"{gateway.name}-{gateway.ordinal}" if gateway.ordinal else gateway.name
-
-
 def gateway_labels(gateway: NamespacedGateway) -> tuple[str, str]:
     """The values of the labels ``namespace`` and ``gateway``."""
-    return gateway.namespace, gateway_label(gateway.gateway)
+    return gateway.namespace, gateway.gateway.label
 
 
 def reason_label(reason: str) -> str:

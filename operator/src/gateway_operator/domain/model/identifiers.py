@@ -41,6 +41,11 @@ class GatewayRef:
         """In the form of ``spec.gatewayRef``, with a value for each field."""
         return {"kind": self.kind, "name": self.name, "ordinal": self.ordinal}
 
+    @property
+    def label(self) -> str:
+        """The name of the workload, with the ordinal of a StatefulSet's pod if it is not the first."""
+        return f"{self.name}-{self.ordinal}" if self.ordinal else self.name
+
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 

@@ -75,9 +75,13 @@ class Notification:
 
     @property
     def subject(self) -> Subject:
-        """Problems of a gateway have the gateway as subject: each of its schedules reports them."""
+        """Problems of a gateway have the gateway as subject: each of its schedules reports them.
+
+        Each pod of a StatefulSet is a gateway of its own.
+        """
         if self.topic in (Topic.GatewayUnhealthy, Topic.CertificateExpiring):
-            return Subject(self.topic, f"{self.ref.namespace}/{self.gateway.kind}/{self.gateway.name}")
+            one = self.gateway
+            return Subject(self.topic, f"{self.ref.namespace}/{one.kind}/{one.name}/{one.ordinal}")
         return Subject(self.topic, self.ref.uid)
 
     @property

@@ -82,5 +82,5 @@ def _json_entry(item: Notification) -> dict[str, str]:
 
 
 def _gateway_name(gateway: GatewayRef) -> str:
-    """The gateway in a message, such as ``Deployment/my-gateway``."""
-    return f"{gateway.kind}/{gateway.name}"
+    """The gateway in a message, such as ``Deployment/my-gateway``, or ``StatefulSet/my-gateway-1`` for a second pod."""
+    return f"{gateway.kind}/{gateway.label}"

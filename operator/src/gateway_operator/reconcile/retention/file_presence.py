@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Final
 
 from gateway_operator.domain.index.backup_index import BackupSummary
@@ -26,6 +27,8 @@ from gateway_operator.reconcile.status_writer import Log
 
 _MAX_READS: Final = 100
 """Reads of records for one gateway in a pass. The others are read in the next passes."""
+_MAX_READ_SECONDS: Final = 20.0
+"""The time after which no other read begins: a gateway that stops answering must not delay the others for long."""
 
 
 class FilePresence:
@@ -38,6 +41,7 @@ class FilePresence:
         self._log = log
         self._target: AdminTarget | None = None
         self._reads = 0
+        self._read_until: float | None = None
         self.listing_is_old = False
         """Whether the admin API has the record of a file that the listing lacks."""
 
@@ -63,7 +67,9 @@ class FilePresence:
 
     async def _confirm(self, row: BackupSummary) -> FileState:
         """``absent`` if the admin API has no record either; ``unknown`` if it has one: the listing is then old."""
-        if self._reads >= _MAX_READS:
+        if self._read_until is None:
+            self._read_until = monotonic() + _MAX_READ_SECONDS
+        if self._reads >= _MAX_READS or monotonic() >= self._read_until:
             return FileState.missing
         self._reads += 1
         if self._target is None:
