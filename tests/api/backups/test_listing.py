@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import time
@@ -50,6 +51,23 @@ def test_every_file_is_listed_once_in_order_for_any_page_size(api: httpx.Client,
     shown = {item["path"]: item for item in _all(api)}
     assert shown["a/notes.txt"]["kind"] == "foreign"
     assert shown["a.json"]["record"] == assert_ok(api.get(f"{ALL}/{shown['a.json']['backup_id']}"))
+
+
+def test_page_of_backups_with_many_issues_is_shorter(api: httpx.Client, dirs: GatewayDirs) -> None:
+    """A client refuses an answer of more than 8 MiB, so a page must not grow with the issues of the config."""
+    config = json.loads(dirs.config.read_text())
+    config["projects"]["p-0"]["users"] = [f"lost-{number}" for number in range(2000)]
+    dirs.config.write_text(json.dumps(config))
+    created = assert_ok(api.post(BACKUP, json={"path": "a.json"}))
+    assert len(created["issues"]) == 1000
+    manifest = json.loads((dirs.backups / "a.json.manifest").read_text())
+    for number in range(150):
+        (dirs.backups / f"b{number:03}.json").write_bytes((dirs.backups / "a.json").read_bytes())
+        (dirs.backups / f"b{number:03}.json.manifest").write_text(json.dumps(manifest | {"id": f"b{number}"}))
+    largest = len(api.get(ALL, params={"limit": 1000}).content)
+    assert 1 << 20 < largest < 3 << 20
+    paths = [item["path"] for item in _all(api, 1000)]
+    assert paths == ["a.json", *(f"b{number:03}.json" for number in range(150))]
 
 
 def test_next_page_continues_after_a_removed_file(api: httpx.Client, dirs: GatewayDirs) -> None:

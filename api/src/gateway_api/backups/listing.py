@@ -52,6 +52,8 @@ class ListedPage(NamedTuple):
 
 BATCH_FILES: Final = 200
 """Number of files that are taken from the index at a time."""
+MAX_LARGE_BYTES: Final = 2 << 20
+"""Entries with large manifests in one page. The operator refuses an answer of more than 8 MiB."""
 
 
 def read_backup_record(settings: AdminSettings, index: RepositoryIndex, backup_id: str) -> BackupRecord:
@@ -149,20 +151,31 @@ def entry_at(root_fd: int, index: RepositoryIndex, parts: tuple[str, ...]) -> Ba
 def _collect_page(
     root_fd: int, index: RepositoryIndex, limit: int, after: tuple[str, ...]
 ) -> tuple[list[BackupEntry], str | None]:
-    """The items of the page after the path ``after``, and the token of the next page."""
+    """The items of the page after the path ``after``, and the token of the next page.
+
+    Large manifests end a page before ``limit``: a client refuses an answer that is too large to be one.
+    """
     items: list[BackupEntry] = []
     last: tuple[str, ...] = ()
+    large_bytes = 0
     while batch := index.files_after(after, BATCH_FILES):
         for file in batch:
             after = file.parts
             entry = _read_entry(root_fd, index, file)
             if entry is None:
                 continue
-            if len(items) == limit:
+            if _is_large(file):
+                large_bytes += len(entry.model_dump_json())
+            if len(items) == limit or (items and large_bytes > MAX_LARGE_BYTES):
                 return items, encode_token(last)
             items.append(entry)
             last = file.parts
     return items, None
+
+
+def _is_large(file: DataFile) -> bool:
+    """Whether a manifest of the file is too large for the memory of the index, for example one with many issues."""
+    return any(manifest is not None and manifest.content is None for manifest in (file.own, file.beside))
 
 
 def _read_entry(root_fd: int, index: RepositoryIndex, file: DataFile) -> BackupEntry | None:

@@ -73,7 +73,7 @@ async def list_backups(
     path: Annotated[str | None, Query(min_length=1, max_length=4096)] = None,
     if_none_match: Annotated[str | None, Header(alias="If-None-Match", max_length=4096)] = None,
 ) -> Response | Envelope[BackupPage]:
-    """Lists all files in the backup directory, sorted by path, in pages of `limit`.
+    """Lists all files in the backup directory, sorted by path, in pages of at most `limit`.
 
     `continue` is the token that the previous page returned. `path`, relative to the backup directory, selects only
     the file at exactly that path. The list is empty if there is none.
