@@ -1,4 +1,4 @@
-"""The operator reports where the replaced config is, and forces a rollback only over the restored data."""
+"""The operator reports where the replaced config is, and forces a rollback only where the admin API cannot judge."""
 
 from __future__ import annotations
 
@@ -51,11 +51,14 @@ HEALTH = {
 
 
 @pytest.mark.parametrize("case", HEALTH)
-def test_rollback_is_forced_only_over_the_restored_data(case: str) -> None:
-    health, force = HEALTH[case]
+@pytest.mark.parametrize("state", [RestoreState.applied, RestoreState.prepared])
+def test_rollback_is_forced_only_where_the_admin_api_does_not_know_the_state(case: str, state: RestoreState) -> None:
+    """Otherwise the admin API compares the config under its locks. It may have changed since the observation."""
+    health, is_restored = HEALTH[case]
     assert isinstance(health, SystemHealthData | Failure)
-    observed = RestoreObservation(restore("RollingBack"), health=health, journal=restore_result(request_id="r"))
-    assert decide(observed, NOW) == CallRollback("r", force=force)
+    journal = restore_result(request_id="r", state=state)
+    action = decide(RestoreObservation(restore("RollingBack"), health=health, journal=journal), NOW)
+    assert action == CallRollback("r", force=is_restored and state is RestoreState.prepared)
 
 
 @pytest.mark.parametrize(

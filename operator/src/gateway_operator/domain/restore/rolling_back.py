@@ -53,7 +53,10 @@ def rolling_back(observed: RestoreObservation, now: datetime) -> RestoreAction:
     if record is not None:
         # Only after the journal was read: if the answer is lost, the next run reads `rolled_back` there.
         forced = restore.end_action == ROLLBACK and restore.end == ROLLBACK
-        return CallRollback(restore.request_id, force=forced or _has_restored_config(observed))
+        # Not forced otherwise: the admin API compares the live config under its locks, and it may have changed since
+        # our observation. It refuses only a restore whose state it does not know, and there the observation decides.
+        unknown = record.state is RestoreState.prepared and _has_restored_config(observed)
+        return CallRollback(restore.request_id, force=forced or unknown)
     if over:
         message = (
             observed.gateway.message
