@@ -52,7 +52,7 @@ HEALTH = {
 
 @pytest.mark.parametrize("case", HEALTH)
 @pytest.mark.parametrize("state", [RestoreState.applied, RestoreState.prepared])
-def test_rollback_is_forced_only_where_the_admin_api_does_not_know_the_state(case: str, state: RestoreState) -> None:
+def test_rollback_is_forced_only_where_the_admin_api_cannot_judge(case: str, state: RestoreState) -> None:
     """Otherwise the admin API compares the config under its locks. It may have changed since the observation."""
     health, is_restored = HEALTH[case]
     assert isinstance(health, SystemHealthData | Failure)
