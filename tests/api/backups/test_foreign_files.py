@@ -13,6 +13,7 @@ import pytest
 from tests.api.support.backup_files import build_manifest
 from tests.api.support.fork_server import ForkServer
 from tests.api.support.gateway_dirs import GatewayDirs
+from tests.api.support.requirements import mount_tmpfs
 from tests.api.support.responses import assert_error, assert_ok
 
 pytestmark = pytest.mark.api
@@ -25,6 +26,22 @@ def _nested(depth: int) -> Any:
     for _ in range(depth):
         value = [value]
     return value
+
+
+@pytest.mark.parametrize("year", [1e12, -1e12], ids=["far ahead", "far back"])
+def test_file_of_a_year_that_python_lacks_is_listed(year: float, dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    # On a tmpfs: ext4 stores no such time.
+    old = dirs.backups / "old"
+    old.mkdir()
+    with mount_tmpfs(old, 1 << 20), fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        (old / "x.json").write_bytes(dirs.config.read_bytes())
+        os.utime(old / "x.json", (year, year))
+        assert abs((old / "x.json").stat().st_mtime) > 3e11
+        assert_ok(api.post(BACKUP, json={"path": "old/ours.json"}))
+        os.utime(old, (year, year))
+        assert_ok(api.post(BACKUP, json={"path": "ours.json"}))
+        paths = [item["path"] for item in assert_ok(api.get(ALL))["items"]]
+        assert paths == ["old/ours.json", "old/x.json", "ours.json"]
 
 
 STRANGE = [{"note": "\ud800"}, {"\udfff": 1}, {"note": _nested(300)}, {"note": _nested(900)}]

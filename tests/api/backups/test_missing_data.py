@@ -62,6 +62,25 @@ def test_request_and_deletion_of_missing_data_are_answered(dirs: GatewayDirs, fo
         assert_ok(api.post(BACKUP, json={**BODY, "request_id": "two", "path": "d/new.json"}))
 
 
+def test_manifest_expires_400_days_after_its_move(dirs: GatewayDirs, fork_server: ForkServer) -> None:
+    """Not after the backup was made: a backup of two years can lose its data for a week, too."""
+    missing = dirs.backups / ".gateway/missing"
+    with fork_server.server(dirs.config, dirs.backups, dirs.key) as api:
+        assert_ok(api.post(BACKUP, json=BODY))
+        (dirs.backups / "d/a.json").unlink()
+        os.utime(dirs.backups / "d/a.json.manifest", (1.5e9, 1.5e9))
+        for number in range(3):
+            note = {"checked": _ago(1.1), "since": {"d/a.json": _ago(8)}}
+            (dirs.backups / ".gateway/missing.json").write_text(json.dumps(note))
+            assert_ok(api.post(BACKUP, json={"path": f"d/{number}.json"}))
+            assert len(list(missing.iterdir())) == 1
+        (manifest,) = missing.iterdir()
+        os.utime(manifest, (1.5e9, 1.5e9))
+        (dirs.backups / ".gateway/missing.json").unlink()
+        assert_ok(api.post(BACKUP, json={"path": "d/last.json"}))
+        assert list(missing.iterdir()) == []
+
+
 RETURNS: dict[str, tuple[Callable[[Path, bytes], object], str | None]] = {
     "same file": (lambda file, data: file.write_bytes(data), "backup"),
     "gzipped": (lambda file, data: file.with_name("a.json.gz").write_bytes(gzip.compress(data)), "compressed"),

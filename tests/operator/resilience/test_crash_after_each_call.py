@@ -16,8 +16,9 @@ from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.objects.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import job_backup_name
+from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.cronjob import Image
-from gateway_operator.ports import Ports
+from gateway_operator.ports import ConflictError, Ports
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.real_gateway import RealGateway, real_gateway
@@ -114,6 +115,33 @@ async def change_schedule_and_check(kube: Kube, name: str, faults: Faults) -> No
     status = kube.status("gwbs", name)
     assert status["observedGeneration"] == 2, (name, faults.names)
     assert [(one["type"], one["status"]) for one in status["conditions"]] == [("Ready", "True")], (name, faults.names)
+
+
+async def test_conflict_with_the_cronjob_controller_is_repaired_at_once(kube: Kube, kubeconfig_env: None) -> None:
+    """The controller writes the status of the CronJob at any time: no webhook has overruled the operator then."""
+    kube.kubectl("create", "serviceaccount", "gw-backup")
+    kube.apply_schedule("nightly")
+    await reconcile_schedule_to_end(kube, "nightly", Faults())
+    kube.patch_spec("cronjob", "nightly", {"suspend": True})
+    cluster = await KubernetesCluster.connect()
+    cron_jobs = KubernetesCronJobs(cluster)
+    patch, conflicts = cron_jobs.patch, [ConflictError("the object has been modified")]
+
+    async def conflicting(namespace: str, name: str, body: Json) -> Json:
+        if conflicts:
+            raise conflicts.pop()
+        return await patch(namespace, name, body)
+
+    cron_jobs.patch = conflicting  # type: ignore[assignment, method-assign]
+    ref = Ref("GatewayBackupSchedule", kube.namespace, "nightly", "")
+    ports = Ports(cluster, HttpAdminApi(), ShortSleepClock())
+    try:
+        await reconcile_schedule(ScheduleParts(ports, cron_jobs, Image("operator:1")), ref, log)
+    finally:
+        await cluster.close()
+    assert kube.require("cronjob", "nightly")["spec"]["suspend"] is False
+    (ready,) = kube.status("gwbs", "nightly")["conditions"]
+    assert (ready["type"], ready["reason"]) == ("Ready", "Scheduled")
 
 
 async def test_schedule_survives_a_crash_after_each_write(kube: Kube, kubeconfig_env: None) -> None:

@@ -1,7 +1,8 @@
 """Removes records of requests after 400 days: tombstones, finished restores, and manifests in `missing/`.
 
 No caller repeats a request for that long. The age comes from the content of a tombstone or a restore record, because
-the mtime of files that must last is renewed. That of a manifest in `missing/` is its mtime: nobody renews it.
+the mtime of files that must last is renewed. That of a manifest in `missing/` is its mtime, which is the time of its
+move: nobody renews it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from gateway_api.clock import LATEST, from_timestamp
 from gateway_api.storage.atomic_write import list_names
 from gateway_api.storage.file_system import sync_directory
 from gateway_api.storage.layout import MISSING_FOLDER, REQUESTS_FOLDER, TOMBSTONES_FOLDER
@@ -61,7 +63,7 @@ def _time_in_restore_record(directory: int, name: str) -> datetime | None:
 
 def _modification_time(directory: int, name: str) -> datetime | None:
     info = lstat_if_exists(directory, name)
-    return None if info is None else _parse_time(datetime.fromtimestamp(info.st_mtime, UTC).isoformat())
+    return None if info is None else from_timestamp(info.st_mtime, LATEST)
 
 
 def _read(directory: int, name: str) -> dict[str, Any]:

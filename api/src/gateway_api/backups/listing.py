@@ -11,12 +11,11 @@ import binascii
 import hashlib
 import os
 import stat
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from gateway_api.clock import utc_now
+from gateway_api.clock import LATEST, from_timestamp, utc_now
 from gateway_api.contract import BackupEntry, BackupPage, BackupRecord, ErrorCode, FileKind, Problem
 from gateway_api.errors import ApiError
 from gateway_api.repository.directory_tree import CachedManifest, DataFile
@@ -199,7 +198,7 @@ def _describe(parent: int, index: RepositoryIndex, file: DataFile, info: os.stat
         kind="foreign",
         path="/".join(file.parts),
         size_bytes=info.st_size,
-        modified=datetime.fromtimestamp(info.st_mtime, UTC),
+        modified=from_timestamp(info.st_mtime, LATEST),
         problems=problems,
     )
     own_manifest = _cached_manifest(parent, manifest_name(name), file.own)

@@ -13,11 +13,12 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
+from gateway_api.clock import from_timestamp
 from gateway_api.errors import ApiError
 from gateway_api.operation_context import OperationContext
 from gateway_api.repository.data_files import digest_data_file
@@ -73,19 +74,12 @@ def plan(
     since: dict[str, datetime] = {}
     for parts, folder_mtime in sorted(without_data):
         path = "/".join(parts)
-        first = min(record.since.get(path, now), _time(folder_mtime, now))
+        first = min(record.since.get(path, now), from_timestamp(folder_mtime, now))
         if now - first >= ABSENT_FOR:
             move.append(parts)
         elif len(since) < MAX_RECORDED:
             since[path] = first
     return move, MissingRecord(checked=now, since=since)
-
-
-def _time(seconds: float, default: datetime) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        return default
 
 
 def move_to_missing(context: OperationContext, volume: StateDir, record: MissingRecord) -> None:
@@ -116,6 +110,9 @@ def _move_folder(parent: int, missing: int, folder: tuple[str, ...], names: list
         # Before the manifest, because nothing finds these files without it. They can be made again.
         for data_name in (name, name + GZIP_SUFFIX):
             unlink_if_exists(parent, verification_record_name(data_name))
+        # It expires 400 days after this time. Before the move: a crash in between must not leave the old time there.
+        with suppress(PermissionError):  # a file of another user
+            os.utime(manifest_name(name), dir_fd=parent, follow_symlinks=False)
         target = missing_manifest_name(manifest.id, "/".join((*folder, name)))
         _rename(manifest_name(name), target, parent, missing)
     # The new names are durable before the old ones are removed from the disk. In the other order a power failure could

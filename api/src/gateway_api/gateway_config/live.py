@@ -167,10 +167,11 @@ class ConfigFile:
         0 for the first such read. ``began`` and ``ended`` are the monotonic times of this read.
         """
         state = None if live.kind == "unstable" else (live.kind, live.stamp, live.sha256)
-        if state is None or self._observed is None or self._observed[0] != state:
+        observed = self._observed  # read once: other threads read the config as well
+        if state is None or observed is None or observed[0] != state:
             self._observed = None if state is None else (state, ended)
             return 0.0
-        return max(0.0, began - self._observed[1])
+        return max(0.0, began - observed[1])
 
     def _remember(self, live: ConfigRead, unchanged_for: float) -> None:
         # On a file system with coarse timestamps a later write may leave the stat data as they are. After this time it

@@ -23,11 +23,13 @@ from gateway_operator.adapters.kubernetes_api import CLI_AGENT, MERGE
 from gateway_operator.domain.model.names import API_VERSION, GROUP
 from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.cronjob import EXIT_FAILED, EXIT_USAGE
-from gateway_operator.ports import ClusterError, ForbiddenError, InvalidError, MissingError
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 EXIT_OK: Final = 0
 EXIT_TIMED_OUT: Final = 3
+EXIT_NO_ANSWER: Final = 4
+"""The API server did not answer. The Job of a schedule starts another pod then, as for a timeout."""
 _PERMISSION_HINT: Final = (
     "Permission denied. These ClusterRoles grant permissions: `gateway-backup-view` to read, `gateway-backup-edit` to "
     "make and delete backups, `gateway-backup-restore` to restore. Check with `kubectl auth can-i --list`."
@@ -164,8 +166,10 @@ async def run(command: Command, arguments: argparse.Namespace) -> int:
         return _fail(f"{error}\n{_PERMISSION_HINT}", EXIT_FAILED)
     except InvalidError as error:
         return _fail(f"the API server rejected the object: {error}", EXIT_FAILED)
-    except (FailedError, ClusterError) as error:
+    except (FailedError, MissingError, ConflictError) as error:
         return _fail(f"{error}", EXIT_FAILED)
+    except ClusterError as error:
+        return _fail(f"{error}", EXIT_NO_ANSWER)
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import BACKUP_KIND
 from gateway_operator.domain.model.reasons import Reason
 from gateway_operator.domain.model.resources import Backup
-from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, MissingError, Ports
+from gateway_operator.ports import AdminApiError, AdminTarget, ConflictError, InvalidError, MissingError, Ports
 from gateway_operator.reconcile.gateway_lookup import call_or_failure, resolve_gateway
 from gateway_operator.reconcile.status_writer import Log, update_status
 
@@ -30,6 +30,8 @@ TERMINAL_IMPORT_PHASES: Final = frozenset({"Completed", "Failed"})
 _MAX_PATHS_IN_STATUS: Final = 50
 _MAX_PROBLEMS_IN_STATUS: Final = 20
 _MAX_PROBLEM_MESSAGE: Final = 512
+_NO_CONFIG: Final = frozenset({ErrorCode.BackupTooLarge, ErrorCode.PathNotAllowed})
+"""The errors about a file that cannot be a backup, such as an archive that someone put on the volume."""
 _CONFLICT_DELAY: Final = 1.0
 
 
@@ -113,53 +115,51 @@ class _ImportRun:
             names = {"pinnedNames": sorted(pinned)} if pinned else {}
             await self._write({**self._unfinished_status(Reason.Importing, message), **progress, **names}, None)
         try:
-            await self._create(plan, namespace)
+            refused = await self._create(plan, namespace)
         except ConflictError:
             # An object of this name was created in the meantime, or one with a finalizer is still being deleted.
             # Requeue: the next run plans with it.
             return _CONFLICT_DELAY
-        if remaining:
+        if remaining > len(refused):
             # Requeue: the adoptions run in the reconciles of their own objects, and their events do not come here.
             return timestamps.recheck_delay(self._import.time("startTime") or now, now)
         message = (
             f"{plan.adopted} of {plan.files} backups were adopted; {plan.already_owned} already had a GatewayBackup."
         )
-        if plan.failed:
-            message = f"{message} {len(plan.failed)} could not be adopted; see status.problems."
-        return await self._finish(
-            not plan.failed, Reason.ImportedInPart if plan.failed else Reason.Imported, message, progress
-        )
+        failed = (*plan.failed, *refused)
+        if failed:
+            message = f"{message} {len(failed)} could not be adopted; see status.problems."
+        progress.update(_problems(failed))
+        return await self._finish(not failed, Reason.ImportedInPart if failed else Reason.Imported, message, progress)
 
     def _progress(
         self, plan: backup_import.ImportPlan, target: AdminTarget, volume_id: str, ignored: int, now: datetime
     ) -> dict[str, Any]:
         """The status fields about the files: their numbers, and those that cannot be adopted."""
-        progress: dict[str, Any] = {
+        return {
             "volumeID": volume_id,
             "pod": target.endpoint.pod,
             "startTime": timestamps.text(self._import.time("startTime") or now),
             "found": plan.files,
             "alreadyOwned": plan.already_owned,
-            "failed": len(plan.failed),
             "ignored": ignored,
+            **_problems(plan.failed),
         }
-        problems = [
-            {"path": one.path, "reason": one.reason, "message": one.message[:_MAX_PROBLEM_MESSAGE]}
-            for one in plan.failed
-        ]
-        if problems:
-            progress["problems"] = problems[:_MAX_PROBLEMS_IN_STATUS]
-        return progress
 
-    async def _create(self, plan: backup_import.ImportPlan, namespace: str) -> None:
-        """Create the missing GatewayBackups. ConflictError if a name is taken."""
+    async def _create(self, plan: backup_import.ImportPlan, namespace: str) -> tuple[backup_import.ImportProblem, ...]:
+        """Create the missing GatewayBackups; returns what the API server refuses. ConflictError if a name is taken."""
+        refused: list[backup_import.ImportProblem] = []
         for adoption in plan.create:
             if adoption.replaces is not None:
                 # The old object ended in NameUsed and has no file. By uid: a newer object of its name stays.
                 with suppress(MissingError):
                     await self._ports.cluster.delete_by_uid(adoption.replaces)
             body = backup_import.backup_body(self._import, adoption)
-            await self._ports.cluster.create_ours(BACKUP_KIND, namespace, body)
+            try:
+                await self._ports.cluster.create_ours(BACKUP_KIND, namespace, body)
+            except InvalidError as error:  # for example a path of more than 1024 characters
+                refused.append(backup_import.ImportProblem(adoption.path, str(Reason.SpecInvalid), str(error)))
+        return tuple(refused)
 
     async def _list_files(self, target: AdminTarget) -> tuple[Sequence[BackupEntry], int]:
         """The selected files that may be backups, and the number of files that contain something else."""
@@ -179,7 +179,14 @@ class _ImportRun:
                 return files, ignored
 
     async def _contains_config(self, target: AdminTarget, path: str) -> bool:
-        check = await self._ports.admin_api.check_file(target, "", path)
+        try:
+            check = await self._ports.admin_api.check_file(target, "", path)
+        except AdminApiError as error:
+            if error.code == ErrorCode.BackupUnusable:
+                return True  # for example a file with a second hard link: its GatewayBackup fails with the cause
+            if error.code not in _NO_CONFIG:
+                raise
+            return False
         return not isinstance(check, NotFound) and all(one.code != ErrorCode.BackupInvalid for one in check.problems)
 
     def _unfinished_status(self, reason: str, message: str) -> dict[str, Any]:
@@ -221,3 +228,11 @@ class _ImportRun:
 
     async def _write(self, status: dict[str, Any], event: KubernetesEvent | None) -> None:
         self._import = await update_status(self._ports, Import.parse, self._import, status, event, self._log)
+
+
+def _problems(failed: Sequence[backup_import.ImportProblem]) -> dict[str, Any]:
+    """The status fields about the files that cannot be adopted."""
+    problems = [
+        {"path": one.path, "reason": one.reason, "message": one.message[:_MAX_PROBLEM_MESSAGE]} for one in failed
+    ]
+    return {"failed": len(failed), **({"problems": problems[:_MAX_PROBLEMS_IN_STATUS]} if problems else {})}

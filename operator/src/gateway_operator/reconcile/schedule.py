@@ -88,10 +88,10 @@ async def reconcile_schedule(parts: ScheduleParts, ref: Ref, log: Log) -> None:
                 case OwnDrill():
                     await _own_drill(parts, schedule, action, run)
                 case _:
-                    # A CronJob is written once in a run: another controller that keeps changing it must not cause a
-                    # busy loop.
-                    run.written.add(action.name)
                     await _act(parts, schedule, action, run, log)
+                    # A CronJob is written once in a run: another controller that keeps changing it must not cause a
+                    # busy loop. A write that ended in a conflict does not count.
+                    run.written.add(action.name)
         except MissingError:
             return
         except ConflictError:

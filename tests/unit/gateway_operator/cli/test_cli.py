@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,12 +15,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_operator.cli import argument_types, backups, restore_diff, restores
+from gateway_operator.cli import argument_types, backups, restore_diff, restores, session
 from gateway_operator.cli.backups import new_backup
 from gateway_operator.cli.options.commands import parser
-from gateway_operator.cli.session import Session, UsageError
+from gateway_operator.cli.session import FailedError, NotInTimeError, Session, UsageError
 from gateway_operator.domain.model.names import SCHEDULE_LABEL
 from gateway_operator.domain.schedule.cronjob import Image, desired_cron_job
+from gateway_operator.ports import ClusterError, ConflictError, ForbiddenError, InvalidError, MissingError
 from tests.operator.support.kubectl_gateway import downward_api_value
 from tests.unit.gateway_operator.schedule.test_decide import schedule
 
@@ -279,3 +281,29 @@ def test_no_parser_accepts_abbreviated_options() -> None:
     parsers = leaves(parser())
     assert len(parsers) >= 12
     assert all(not leaf.allow_abbrev for leaf in parsers), "--tim must not become --timeout-seconds one day"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (FailedError("x"), 1),
+        (UsageError("x"), 2),
+        (NotInTimeError("x"), 3),
+        # The Job of a schedule ends at the codes 1 and 2. At any other one it starts another pod.
+        (ClusterError("the API server does not answer"), 4),
+        *((kind("x"), 1) for kind in (ForbiddenError, InvalidError, MissingError, ConflictError)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_exit_code_says_whether_a_retry_makes_sense(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def connect(_: argparse.Namespace) -> AsyncIterator[Session]:
+        yield cast(Session, None)
+
+    async def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(session, "_connect", connect)
+    assert asyncio.run(session.run(fail, argparse.Namespace())) == code

@@ -58,10 +58,13 @@ NO_BUNDLES = [
     "no certificate",
     "-----BEGIN CERTIFICATE-----\nYQ==",
     "-----BEGIN PUBLIC KEY-----\nYQ==\n-----END PUBLIC KEY-----",
+    # An owner of a namespace can put this into a Secret: it must not stop the operator.
+    "-----BEGIN CERTIFICATE-----" + "\n" * (1 << 20) + "!",
+    "-----BEGIN CERTIFICATE-----\n" * 40_000,
 ]
 
 
-@pytest.mark.parametrize("text", NO_BUNDLES)
+@pytest.mark.parametrize("text", NO_BUNDLES, ids=range(len(NO_BUNDLES)))
 def test_bundle_without_a_certificate_is_reported(text: str) -> None:
     assert certificates(text) is None
     world = World()

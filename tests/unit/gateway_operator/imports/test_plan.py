@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
 from gateway_operator.domain.model.names import IMPORT_UID
 from gateway_operator.domain.model.resources import Backup
+from gateway_operator.ports import AdminApiError, AdminTarget, InvalidError
 from tests.unit.gateway_operator.simulation.fake_admin_api import backup_record, inspection_of
 from tests.unit.gateway_operator.simulation.faults import Faults, World
 
@@ -109,6 +111,44 @@ def test_foreign_files_are_ignored_and_broken_files_reported() -> None:
     assert {one["reason"] for one in status["problems"]} == {"BackupInvalid"}
 
 
+@pytest.mark.parametrize(
+    ("code", "ignored", "problems"), [("BackupTooLarge", 1, 0), ("PathNotAllowed", 1, 0), ("BackupUnusable", 0, 1)]
+)
+def test_file_that_cannot_be_read_prevents_no_other_adoption(code: str, ignored: int, problems: int) -> None:
+    world, ref = lost_cluster()
+    check = world.admin.check_file
+
+    async def refuse(target: AdminTarget, backup_id: str, path: str) -> Any:
+        if not backup_id:
+            raise AdminApiError(code, "this file", retryable=False)
+        return await check(target, backup_id, path)
+
+    world.admin.check_file = refuse  # type: ignore[method-assign]
+    world.run(ref)
+    status = world.cluster.status(ref)
+    assert (status["adopted"], status["ignored"], status["failed"]) == (5, ignored, problems)
+    assert [one["reason"] for one in status.get("problems", [])] == [code] * problems
+
+
+def test_object_that_the_api_server_refuses_prevents_no_other_adoption() -> None:
+    world, ref = lost_cluster()
+    create = world.cluster.create_ours
+
+    async def refuse(kind: str, namespace: str, body: Any) -> Any:
+        if body["spec"].get("existing", {}).get("path") == "by-hand.json.gz":
+            raise InvalidError("spec.existing.path: Too long")
+        return await create(kind, namespace, body)
+
+    world.cluster.create_ours = refuse  # type: ignore[method-assign]
+    world.run(ref)
+    status = world.cluster.status(ref)
+    assert (status["phase"], status["reason"]) == ("Failed", "ImportedInPart")
+    assert (status["adopted"], status["failed"]) == (5, 1)
+    assert status["problems"] == [
+        {"path": "by-hand.json.gz", "reason": "SpecInvalid", "message": "spec.existing.path: Too long"}
+    ]
+
+
 def test_import_fails_if_its_gateway_stays_missing() -> None:
     world, ref = lost_cluster(timeoutSeconds=60)
     world.cluster.present = False
@@ -124,7 +164,11 @@ def listed(path: str, name: str, group: str, number: int) -> BackupEntry:
     return BackupEntry(kind="backup", path=path, size_bytes=1, modified=record.created, record=record)
 
 
-names = st.text(alphabet="abz09-._AÄ/", max_size=70) | st.sampled_from(["same", "a" * 63, "safety", "-x", "x-"])
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""RFC 1123, as the API server requires it of names."""
+names = st.text(alphabet="abz09-._AÄ/", max_size=70) | st.sampled_from(
+    ["same", "a" * 63, "safety", "-x", "x-", "a..b", "a.-b"]
+)
 files = st.lists(
     st.tuples(names, names, st.sampled_from(["daily/x.json.zst", "x.json", "Ä Ö/ü.json.age", "a/b/c", "manual/y"])),
     max_size=12,
@@ -141,7 +185,7 @@ def test_names_are_valid_unique_and_stable_after_a_crash(entries: list[BackupEnt
     names_created = [one.name for one in plan.create]
     assert len(names_created) == len(set(names_created)) == len(entries)
     for one in plan.create:
-        assert backup_import._NAME.fullmatch(one.name)
+        assert SUBDOMAIN.fullmatch(one.name)
         assert len(one.name) <= 63
         assert backup_import._GROUP.fullmatch(one.group)
     bodies = [backup_import.backup_body(THING, one) for one in plan.create[:created]]

@@ -94,6 +94,22 @@ def test_backup_on_the_volume_completes_although_all_answers_are_lost() -> None:
     check_backup(world, ref)
 
 
+def test_backup_completes_although_its_description_was_edited_after_the_lost_call() -> None:
+    """The description is part of the request, so the admin API refuses the repeated one."""
+    world, ref = with_backup()
+    make, made = world.admin.backup, list[BackupRecord]()
+
+    async def backup(target: AdminTarget, call: CallBackup) -> BackupRecord:
+        if made:
+            raise AdminApiError("RequestIdReused", "another body", retryable=False)
+        made.append(await make(target, call))
+        raise AdminApiError("CallTimedOut", "no answer", retryable=True, outcome_unknown=True)
+
+    world.admin.backup = backup  # type: ignore[method-assign]
+    world.run(ref)
+    check_backup(world, ref)
+
+
 def test_backup_on_the_volume_completes_after_its_deadline() -> None:
     """The operator crashed after the call and was down for a day."""
     for number in range(1, 20):

@@ -268,8 +268,10 @@ def after_failure(observed: BackupObservation, failure: Failure, now: datetime) 
     permanent = not retry_policy.is_retryable(failure)
     exhausted = not failure.exempt_from_retry_limit and attempt > backup.retry_limit
     if permanent or exhausted:
-        # The file may have been written although the answer was lost: read the record before the backup is Failed.
-        if failure.outcome_unknown and observed.stored is None and _can_read_record(observed):
+        # The file may have been written although the answer was lost: read the record before the backup is Failed. Our
+        # id was also used if the description was edited since.
+        may_exist = failure.outcome_unknown or failure.code == ErrorCode.RequestIdReused
+        if may_exist and observed.stored is None and _can_read_record(observed):
             return ReadRecord(str(backup.status.get("backupID")))
         if isinstance(observed.stored, BackupRecord) and backup.phase != "Verifying":
             return _complete_or_verify(observed, observed.stored, now)
