@@ -94,7 +94,7 @@ def test_backup_on_the_volume_completes_although_all_answers_are_lost() -> None:
     check_backup(world, ref)
 
 
-def test_backup_completes_although_its_description_was_edited_after_the_lost_call() -> None:
+def test_backup_completes_if_its_description_was_edited_after_the_call() -> None:
     """The description is part of the request, so the admin API refuses the repeated one."""
     world, ref = with_backup()
     make, made = world.admin.backup, list[BackupRecord]()
