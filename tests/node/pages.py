@@ -122,5 +122,12 @@ OTHER_GATEWAYS = Page(
 )
 ADMIN_API = Page(
     ROOT / "docs" / "admin-api.md",
-    {"first backup": "serve", "encryption": "kill", "restore": "input_file", "audit": "audit verify"},
+    {
+        "serve": "serve",
+        "first backup": "ADMIN_KEY=",
+        "encryption": "kill",
+        "encrypted backup": "daily.json.zst.age",
+        "restore": "input_file",
+        "audit": "audit verify",
+    },
 )

@@ -231,6 +231,13 @@ def test_invalid_arguments_exit_2_and_change_nothing(kube: Kube, cli: KubectlGat
     assert kube.items("gwb") == []
 
 
+def test_unknown_field_is_refused_for_good(kube: Kube, cli: KubectlGateway) -> None:
+    done = cli.run("backup", "create", "x", "--gateway=gw", "--set=retian=1", code=1)
+    assert "the API server rejected the object" in done.stderr
+    assert 'unknown field "spec.retian"' in done.stderr
+    assert kube.items("gwb") == []
+
+
 def test_missing_permission_is_named_with_its_cluster_role(kube: Kube, tmp_path: Path) -> None:
     kube.kubectl("create", "serviceaccount", "nobody")
     cli = KubectlGateway.as_account(kube, "nobody", tmp_path)
@@ -244,7 +251,7 @@ def test_missing_kubeconfig_ends_with_one_error_line(kube: Kube, tmp_path: Path)
         (tmp_path / "empty").write_text("")
         environment = {**kube.cluster.environment, "KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path)}
         done = subprocess.run([*MODULE, "backup", "list"], env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1
+        assert done.returncode == 4
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
 

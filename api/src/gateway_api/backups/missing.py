@@ -111,7 +111,7 @@ def _move_folder(parent: int, missing: int, folder: tuple[str, ...], names: list
         for data_name in (name, name + GZIP_SUFFIX):
             unlink_if_exists(parent, verification_record_name(data_name))
         # It expires 400 days after this time. Before the move: a crash in between must not leave the old time there.
-        with suppress(PermissionError):  # a file of another user
+        with suppress(OSError):  # for example a file of another user
             os.utime(manifest_name(name), dir_fd=parent, follow_symlinks=False)
         target = missing_manifest_name(manifest.id, "/".join((*folder, name)))
         _rename(manifest_name(name), target, parent, missing)

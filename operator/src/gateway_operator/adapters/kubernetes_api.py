@@ -32,7 +32,13 @@ PAGE_SIZE: Final = 500
 """Number of objects in one page of a list."""
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _READ_ATTEMPTS: Final = 3
-_ERRORS_BY_STATUS: Final = {403: ForbiddenError, 404: MissingError, 409: ConflictError, 422: InvalidError}
+_ERRORS_BY_STATUS: Final = {
+    400: InvalidError,  # for example an unknown field with strict validation
+    403: ForbiddenError,
+    404: MissingError,
+    409: ConflictError,
+    422: InvalidError,
+}
 
 
 def new_client(configuration: Configuration, user_agent: str) -> ApiClient:

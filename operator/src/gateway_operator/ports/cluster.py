@@ -27,7 +27,7 @@ class ForbiddenError(ClusterError):
 
 
 class InvalidError(ClusterError):
-    """HTTP 422: the API server rejects the object. The same request will fail again."""
+    """HTTP 400 or 422: the API server rejects the request. The same request will fail again."""
 
 
 class MissingError(ClusterError):

@@ -240,21 +240,22 @@ def test_unreachable_gateway_after_the_call_ends_as_state_unknown() -> None:
 
 
 @pytest.mark.parametrize("answer", ["CallTimedOut", "InProgress", None], ids=["none", "in progress", "operator ended"])
-def test_call_that_is_carried_out_after_the_deadline_is_not_missed(answer: str | None) -> None:
-    """The call is sent shortly before the deadline, and a slow gateway replaces the config ten seconds after it."""
-    world, ref = with_restore(timeoutSeconds=60)
+@pytest.mark.parametrize("timeout", [10, 60])
+def test_call_that_is_carried_out_after_the_deadline_is_not_missed(answer: str | None, timeout: int) -> None:
+    """The call is sent shortly before the deadline, and a slow gateway replaces the config twenty seconds after it."""
+    world, ref = with_restore(timeoutSeconds=timeout)
     restore, read = world.admin.restore, world.admin.read_restore
     sent: list[tuple[object, ...]] = []
 
     async def slow(*arguments: object) -> object:
         sent.append(arguments)
-        world.clock.advance(61)
+        world.clock.advance(timeout + 1)
         if answer is None:
             raise CrashError("the operator ended")
         raise AdminApiError(answer, "no answer", retryable=True, outcome_unknown=True)
 
     async def late(target: AdminTarget, request_id: str) -> object:
-        if sent and world.clock.now() >= sent_at + timedelta(seconds=71):
+        if sent and world.clock.now() >= sent_at + timedelta(seconds=timeout + 20):
             await restore(*sent.pop())  # type: ignore[arg-type]
         return await read(target, request_id)
 
@@ -262,6 +263,20 @@ def test_call_that_is_carried_out_after_the_deadline_is_not_missed(answer: str |
     world.admin.restore, world.admin.read_restore = slow, late  # type: ignore[assignment, method-assign]
     assert restored(world, ref)["phase"] in ("Completed", "RolledBack")
     check_restore(world, ref)
+
+
+@pytest.mark.parametrize("timeout", [10, 29, 60])
+def test_call_that_is_never_carried_out_ends_the_restore_as_failed(timeout: int) -> None:
+    world, ref = with_restore(timeoutSeconds=timeout)
+
+    async def lost(*_: object) -> object:
+        world.clock.advance(timeout + 1)
+        raise AdminApiError("CallTimedOut", "no answer", retryable=True, outcome_unknown=True)
+
+    world.admin.restore = lost  # type: ignore[assignment, method-assign]
+    status = restored(world, ref)
+    assert (status["phase"], check_restore(world, ref)) == ("Failed", "Failed")
+    assert status["reason"] != "RestoreStateUnknown"
 
 
 def test_rollback_by_a_user_is_reported() -> None:

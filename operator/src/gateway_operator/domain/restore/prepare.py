@@ -236,7 +236,7 @@ def _check_applied(observed: RestoreObservation, now: datetime) -> RestoreAction
     over = -timestamps.seconds_until(deadline(restore), now)
     if isinstance(observed.journal, NotFound) and over >= ABANDONED_CALL_SECONDS:
         return deadline_exceeded(restore, observed.gateway, now)
-    if over < restore.timeout:
+    if over < max(restore.timeout, ABANDONED_CALL_SECONDS):
         problem = observed.gateway if isinstance(observed.gateway, GatewayProblem) else None
         message = problem.message if problem else "The admin API does not report the state of the restore."
         reason = str(problem.reason) if problem else restore.reason
