@@ -148,9 +148,9 @@ def test_only_the_leader_acts_and_the_standby_is_ready(
     assert standby.process.is_alive()
     assert standby.count_logged("→ Running") == 0
     print(f"leader {leader.process.resident_mib():.0f} MiB, standby {standby.process.resident_mib():.0f} MiB")
-    text = leader.process.metrics()
-    assert "gateway_backup_operator_leader 1.0" in text
-    assert "gateway_backup_objects{" in text
+    # The series of objects follow the first complete lists.
+    wait_for("the series of objects", lambda: "gateway_backup_objects{" in leader.process.metrics())
+    assert "gateway_backup_operator_leader 1.0" in leader.process.metrics()
     text = standby.process.metrics()
     assert "gateway_backup_operator_leader 0.0" in text
     assert "gateway_backup_objects" not in text

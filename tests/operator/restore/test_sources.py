@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.support.admin_process import AdminProcess, admin_key, gateway_config
-from tests.api.support.responses import assert_ok
+from tests.api.support.responses import assert_ok, wait_for_recovery
 from tests.operator.support.kubectl_gateway import KubectlGateway
 from tests.operator.support.real_gateway import RealGateway, real_gateway
 from tests.operator.support.trees import tree_digest
@@ -137,6 +137,8 @@ def test_backup_of_another_gateway_or_version_needs_consent(kube: Kube, tmp_path
     with real_gateway(kube, tmp_path, admin_gateway_version="2.2.4") as gw:
         for file in (foreign, foreign.with_name(f"{foreign.name}.manifest")):
             shutil.copy(file, gw.backups / file.name)
+        with gw.process.client(gw.key) as client:
+            wait_for_recovery(client)
         before = tree_digest(gw.config.parent)
         kube.apply_restore("theirs", path=foreign.name, healthCheck=QUICK_HEALTH_CHECK)
         status = kube.wait_phase("gwr", "theirs", "Failed")
