@@ -31,12 +31,14 @@ KINDS = "gwb,gwr,gwbs,gwbi"
 
 
 @pytest.fixture
-def account(kube: Kube) -> Iterator[str]:
-    """The operator's ServiceAccount with the ClusterRole of the chart.
-
-    The operator acts in all namespaces, so the objects of earlier tests must be deleted before.
-    """
+def no_other_objects(kube: Kube) -> None:
+    """The operator acts in all namespaces: its requests for the objects of earlier tests would count."""
     wait_for("earlier tests left no object", lambda: not kube.cluster.kubectl("get", KINDS, "-A", "-o", "name").strip())
+
+
+@pytest.fixture
+def account(kube: Kube) -> Iterator[str]:
+    """The operator's ServiceAccount with the ClusterRole of the chart."""
     objects = apply_operator_rbac(kube)
     yield service_account_name(objects)
     for one in objects:
@@ -119,7 +121,7 @@ def own_a_drill(kube: Kube, schedule: str) -> None:
 
 
 def test_audit_log_shows_each_documented_permission_and_no_other_request(
-    kube: Kube, account: str, limited: OperatorProcess, tmp_path: Path
+    kube: Kube, no_other_objects: None, account: str, limited: OperatorProcess, tmp_path: Path
 ) -> None:
     grant_gateway_role(kube, account, "operator.rbac.cronJobs=true")
     with bound_backup_claim(kube, "Retain"), real_gateway(kube, tmp_path, reload="Restart") as gw:
