@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway_operator.domain.model import durations
+from gateway_operator.domain.model.names import OBJECT_NAME
 
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SECRET_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+", re.ASCII)
 _NUMBER_RULES: Final = ("keepLast", "keepHourly", "keepDaily", "keepWeekly", "keepMonthly", "keepYearly", "minKeep")
@@ -76,14 +76,14 @@ def secret_name(value: str) -> str:
 
     The error does not repeat the value: it may be a private key that was given by mistake.
     """
-    if len(value) > 253 or not _NAME.fullmatch(value):
+    if len(value) > 253 or not OBJECT_NAME.fullmatch(value):
         raise ArgumentTypeError("this is not a valid name of a Secret: use lower-case letters, digits, dashes and dots")
     return value
 
 
 def name(value: str) -> str:
     """The name of a custom resource, up to 63 characters."""
-    if len(value) > 63 or not _NAME.fullmatch(value):
+    if len(value) > 63 or not OBJECT_NAME.fullmatch(value):
         raise ArgumentTypeError(
             f"{value!r} is not a valid name: use at most 63 lower-case letters, digits, dashes and dots"
         )

@@ -19,12 +19,18 @@ from typing import Any, Final
 from gateway_api.contract import BackupEntry, ErrorCode
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.import_resource import Import
-from gateway_operator.domain.model.names import ENCRYPTED, IMPORT_LABEL, IMPORT_UID, MANUAL_GROUP, label_value
+from gateway_operator.domain.model.names import (
+    ENCRYPTED,
+    IMPORT_LABEL,
+    IMPORT_UID,
+    MANUAL_GROUP,
+    OBJECT_NAME,
+    label_value,
+)
 from gateway_operator.domain.model.resources import Backup
 
 _NAME_LIMIT: Final = 63
 _DIGEST_CHARACTERS: Final = 10
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _GROUP: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
 
@@ -170,10 +176,11 @@ def _is(pattern: re.Pattern[str], text: str) -> bool:
 
 def _name(original_name: str, file: BackupEntry, names: set[str]) -> str:
     """The original name if it is valid and unused; otherwise a name with a digest of the file's id and path."""
-    if _is(_NAME, original_name) and original_name not in names:
+    is_valid = _is(OBJECT_NAME, original_name)
+    if is_valid and original_name not in names:
         return original_name
     backup_id = file.record.backup_id if file.record is not None else ""
-    stem = original_name if _is(_NAME, original_name) else file.path.rpartition("/")[2].lower().partition(".json")[0]
+    stem = original_name if is_valid else file.path.rpartition("/")[2].lower().partition(".json")[0]
     stem = _NOT_IN_NAMES.sub("-", stem).strip("-")[: _NAME_LIMIT - _DIGEST_CHARACTERS - 1].rstrip("-") or "backup"
     for number in itertools.count():
         tail = hashlib.sha256(f"{backup_id}\n{file.path}\n{number}".encode()).hexdigest()[:_DIGEST_CHARACTERS]

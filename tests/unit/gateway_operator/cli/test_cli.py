@@ -104,7 +104,7 @@ def test_from_job_accepts_options_instead_of_a_template() -> None:
 @pytest.mark.parametrize(
     ("read", "good", "bad"),
     [
-        (argument_types.name, ["a", "a-b.c", "0"], ["", "A", "-a", "a_b", "x" * 64, "a/b", "ä"]),
+        (argument_types.name, ["a", "a-b.c", "0"], ["", "A", "-a", "a_b", "x" * 64, "a/b", "ä", "a..b", "a.-b"]),
         (argument_types.positive, ["1", "960"], ["0", "-1", "1.5", "", "x", "٣"]),
         (argument_types.duration, ["30d", "1w2d", "36h"], ["", "1", "1 d", "1y", "-1d"]),
         (argument_types.since, ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00+02:00"], ["yesterday", "2026-01-31", ""]),

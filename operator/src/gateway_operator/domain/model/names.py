@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ JOB_KIND: Final = "Job"
 IMPORT_KIND: Final = "GatewayBackupImport"
 IMPORT_PLURAL: Final = "gatewaybackupimports"
 
+OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+"""A subdomain of RFC 1123, as the API server requires it of most names. Callers check the length."""
 FINALIZER: Final = f"{GROUP}/finalizer"
 """Only on GatewayBackups with ``spec.deleteFile``."""
 RESTORE_FINALIZER: Final = f"{GROUP}/restore"
