@@ -18,11 +18,10 @@ from typing import Any
 
 import httpx
 
-from tests.api.support.temporary_files import new_temporary_file
+from tests.api.support.temporary_files import new_temporary_file, show_end_of_log
 
 START_SECONDS = 60.0
 """After this time a server hangs. On a loaded machine, a server that works took more than 20 s to start."""
-_SHOWN_CHARACTERS = 8000
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -191,7 +190,7 @@ class AdminProcess:
         if error is None:
             self.stop()
         else:
-            # pytest shows this with the failed test. It is the only record of a process that hangs.
+            # The stacks are the only record of a process that hangs.
             self.stop(signal.SIGABRT)
-            print(f"the end of the log of the admin API:\n{self.log[-_SHOWN_CHARACTERS:]}", file=sys.stderr)
+            show_end_of_log("the admin API", self.log)
         self.log_file.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""Creates temporary files without keeping them open."""
+"""Creates temporary files without keeping them open, and shows the end of a log."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,3 +16,8 @@ def new_temporary_file(prefix: str, suffix: str) -> Path:
     fd, name = tempfile.mkstemp(prefix=prefix, suffix=suffix)
     os.close(fd)
     return Path(name)
+
+
+def show_end_of_log(owner: str, log: str) -> None:
+    """Prints the last 8,000 characters of the log. pytest shows them with a failed test."""
+    print(f"the end of the log of {owner}:\n{log[-8000:]}", file=sys.stderr)

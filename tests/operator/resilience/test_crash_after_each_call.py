@@ -16,9 +16,8 @@ from gateway_operator.adapters.cluster import KubernetesCluster
 from gateway_operator.adapters.objects.cron_jobs import KubernetesCronJobs
 from gateway_operator.domain.model.identifiers import Ref
 from gateway_operator.domain.model.names import job_backup_name
-from gateway_operator.domain.model.resources import Json
 from gateway_operator.domain.schedule.cronjob import Image
-from gateway_operator.ports import ConflictError, Ports
+from gateway_operator.ports import Ports
 from gateway_operator.reconcile.schedule import ScheduleParts, reconcile_schedule
 from tests.operator.support.clocks import ShortSleepClock
 from tests.operator.support.real_gateway import RealGateway, real_gateway
@@ -123,22 +122,14 @@ async def test_conflict_with_the_cronjob_controller_is_repaired_at_once(kube: Ku
     kube.apply_schedule("nightly")
     await reconcile_schedule_to_end(kube, "nightly", Faults())
     kube.patch_spec("cronjob", "nightly", {"suspend": True})
-    cluster = await KubernetesCluster.connect()
-    cron_jobs = KubernetesCronJobs(cluster)
-    patch, conflicts = cron_jobs.patch, [ConflictError("the object has been modified")]
-
-    async def conflicting(namespace: str, name: str, body: Json) -> Json:
-        if conflicts:
-            raise conflicts.pop()
-        return await patch(namespace, name, body)
-
-    cron_jobs.patch = conflicting  # type: ignore[assignment, method-assign]
-    ref = Ref("GatewayBackupSchedule", kube.namespace, "nightly", "")
-    ports = Ports(cluster, HttpAdminApi(), ShortSleepClock())
-    try:
-        await reconcile_schedule(ScheduleParts(ports, cron_jobs, Image("operator:1")), ref, log)
-    finally:
-        await cluster.close()
+    baseline = Faults()
+    await reconcile_schedule_to_end(kube, "nightly", baseline)
+    kube.patch_spec("cronjob", "nightly", {"suspend": True})
+    status = {"lastScheduleTime": "2026-01-01T04:00:00Z"}
+    before_the_patch = {baseline.names.index("patch") + 1: lambda: kube.patch_status("cronjob", "nightly", status)}
+    faults = Faults(frozen=before_the_patch)
+    await reconcile_schedule_to_end(kube, "nightly", faults)
+    assert faults.names.count("patch") == 2, "the first one was refused"
     assert kube.require("cronjob", "nightly")["spec"]["suspend"] is False
     (ready,) = kube.status("gwbs", "nightly")["conditions"]
     assert (ready["type"], ready["reason"]) == ("Ready", "Scheduled")

@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tests.api.support.temporary_files import show_end_of_log
 from tests.cluster import Cluster
-
-_SHOWN_CHARACTERS = 8000
 
 
 class OperatorProcess:
@@ -54,8 +53,7 @@ class OperatorProcess:
     ) -> None:
         self.stop()
         if error is not None:
-            # pytest shows this with the failed test.
-            print(f"the end of the log of the operator:\n{self.log()[-_SHOWN_CHARACTERS:]}", file=sys.stderr)
+            show_end_of_log("the operator", self.log())
 
     def start(self, wait: bool = True) -> None:
         """Start the process. With `wait`, wait until its liveness probe succeeds."""

@@ -11,7 +11,8 @@ from tests.node import pages
 from tests.node.page_commands import Page, PageError, PageReader, reasons, steps
 from tests.node.shell import Shell
 
-READERS = [*sorted((pages.ROOT / "tests" / "node").glob("*.py")), pages.ROOT / "tests/api/test_pages.py"]
+READERS = [pages.ROOT / name for name in ("tests/node/reader.py", "tests/api/test_pages.py")]
+READERS += sorted((pages.ROOT / "tests/node").glob("test_*.py"))
 """The modules that run parts of pages."""
 ALL_PAGES = sorted([pages.ROOT / "README.md", pages.ROOT / "CONTRIBUTING.md", *(pages.ROOT / "docs").glob("*.md")])
 NAMES = {name: page for name, page in vars(pages).items() if isinstance(page, Page)}
@@ -19,7 +20,7 @@ NAMES = {name: page for name, page in vars(pages).items() if isinstance(page, Pa
 
 def constants_of_tests_that_use(name: str) -> set[str]:
     """All string constants of the tests that name this page; `run_all` runs all of its parts."""
-    trees = [ast.parse(path.read_text()) for path in READERS if path.name != "pages.py"]
+    trees = [ast.parse(path.read_text()) for path in READERS]
     using = [tree for tree in trees if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))]
     nodes = [node for tree in using for node in ast.walk(tree)]
     strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
